@@ -1,0 +1,1 @@
+"""Pure planning: nothing here touches a disk, a process, a clock or a network."""

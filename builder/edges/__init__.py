@@ -1,0 +1,1 @@
+"""Effects: everything that touches a disk, a process, a clock or a network."""

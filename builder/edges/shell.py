@@ -1,0 +1,102 @@
+"""The one door to subprocesses. Argument lists are built as data elsewhere, then run here."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from builder.errors import MissingError
+
+
+@dataclass(frozen=True, kw_only=True)
+class Done:
+    """A finished process: exit code (negative: ended by that signal) and what it printed."""
+
+    code: int
+    out: str
+    err: str
+
+
+def run(
+    argv: Sequence[str],
+    *,
+    env: Mapping[str, str] | None = None,
+    cwd: Path | None = None,
+    timeout: float | None = None,
+    stdin: bytes | None = None,
+) -> Done:
+    """Run to the end and capture the output. Never raises for a non-zero exit.
+
+    Args:
+        env: the whole environment, or None for this process's.
+        timeout: seconds; past it the process is killed and ``code`` is -9.
+
+    Raises:
+        MissingError: the program is not on this machine.
+    """
+    try:
+        done = subprocess.run(
+            list(argv),
+            env=None if env is None else dict(env),
+            cwd=cwd,
+            timeout=timeout,
+            input=stdin,
+            stdin=subprocess.DEVNULL if stdin is None else None,
+            capture_output=True,
+            check=False,
+        )
+    except FileNotFoundError as error:
+        raise MissingError(f"{argv[0]} is not on this machine", hint=f"install {argv[0]}") from error
+    except subprocess.TimeoutExpired as error:
+        return Done(code=-9, out=_text(error.stdout), err=_text(error.stderr))
+    return Done(code=done.returncode, out=_text(done.stdout), err=_text(done.stderr))
+
+
+def start(
+    argv: Sequence[str],
+    *,
+    env: Mapping[str, str] | None = None,
+    cwd: Path | None = None,
+    log: Path | None = None,
+) -> subprocess.Popen[bytes]:
+    """Start a process in a session of its own; both its outputs are appended to ``log``.
+
+    A session of its own, so that Ctrl-C reaches only the orchestrator, which ends its children in
+    order. The caller ends it with :func:`stop`.
+    """
+    out = subprocess.DEVNULL if log is None else os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+    try:
+        return subprocess.Popen(
+            list(argv),
+            env=None if env is None else dict(env),
+            cwd=cwd,
+            stdin=subprocess.DEVNULL,
+            stdout=out,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+    except FileNotFoundError as error:
+        raise MissingError(f"{argv[0]} is not on this machine", hint=f"install {argv[0]}") from error
+    finally:
+        if out != subprocess.DEVNULL:
+            os.close(out)
+
+
+def stop(process: subprocess.Popen[bytes], *, grace: float = 5.0) -> int:
+    """Ask a process of :func:`start` to end (SIGTERM), kill its group after ``grace`` seconds."""
+    if process.poll() is None:
+        process.terminate()
+        try:
+            process.wait(grace)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, 9)
+    return process.wait()
+
+
+def _text(data: bytes | str | None) -> str:
+    if data is None:
+        return ""
+    return data if isinstance(data, str) else data.decode("utf-8", "replace")
