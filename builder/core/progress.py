@@ -1,0 +1,29 @@
+"""What the effects tell the user interface while they work."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, kw_only=True)
+class Progress:
+    """One step forward of one named thing; ``ui.py`` shows it as a bar or a line.
+
+    ``done`` and ``total`` are in ``unit``: bytes, seconds of audio (``s``), or steps. ``total`` is
+    None while it isn't known. ``finished`` closes the bar; ``note`` is one short line to show.
+    """
+
+    what: str
+    done: float = 0.0
+    total: float | None = None
+    unit: str = "steps"
+    note: str = ""
+    finished: bool = False
+
+
+Report = Callable[[Progress], None]
+
+
+def silent(_: Progress) -> None:
+    """A report that nobody looks at."""

@@ -1,0 +1,50 @@
+"""When an aligner's time is taken over Whisper's: pure, so that it can be tested without one."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+FARTHEST = 0.35
+"""Seconds. An edge that moves by more is more likely a wrong alignment than a wrong Whisper time (measured)."""
+
+SHORTEST = 0.02
+"""Seconds a word lasts at least."""
+
+_WORD = re.compile(r"[a-z]+(?:'[a-z]+)*'?")
+
+
+def tidy(word: str) -> str:
+    """As pocketsphinx's dictionary spells it: lower case, no punctuation around it, straight apostrophes."""
+    return word.strip().lower().replace("’", "'").strip("\"“”.,;:!?…()[]-–—' ")
+
+
+def spellable(word: str) -> bool:
+    """Letters and apostrophes alone: a digit's pronunciation isn't its spelling."""
+    return _WORD.fullmatch(tidy(word)) is not None
+
+
+def adopt(words: list[dict[str, Any]], times: Mapping[int, tuple[float, float]], duration: float) -> None:
+    """Move the words whose aligned time is believable, and keep all of them in order without overlap.
+
+    Args:
+        words: of one segment, in order; changed in place (``start``, ``end`` in seconds, ``source``).
+        times: by position in ``words``: the aligned start and end in seconds.
+        duration: of the recording, in seconds; no time goes beyond it.
+    """
+    for k, (start, end) in times.items():
+        word = words[k]
+        if abs(start - word["start"]) <= FARTHEST and abs(end - word["end"]) <= FARTHEST:
+            word["start"], word["end"] = round(start, 3), round(end, 3)
+            word["source"] = "acoustic"
+    floor = 0.0
+    for k, word in enumerate(words):
+        word["start"] = round(min(max(word["start"], floor), duration), 3)
+        end = max(word["end"], word["start"] + SHORTEST)
+        following = words[k + 1] if k + 1 < len(words) else None
+        if following is not None and end > following["start"] and word["source"] == "whisper":
+            # A neighbour that was measured pushes one that was estimated, not the other way round.
+            end = max(following["start"], word["start"] + SHORTEST)
+        word["end"] = round(min(end, duration), 3)
+        floor = word["end"]

@@ -1,0 +1,278 @@
+"""The contract every stage keeps (docs/job-format.md): read the job, write results, events, the manifest.
+
+Copied into every image beside the stages; needs PyYAML and nothing else.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import os
+import shutil
+import signal
+import sys
+import time
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import yaml
+
+PROGRESS_EVERY = 0.1
+"""Seconds between two progress events: at most ten a second."""
+
+RATE = 16_000
+"""Samples a second of the sound that stages exchange (mono, signed 16 bit little-endian)."""
+
+
+class InputFault(Exception):
+    """The recording is at fault; exit code 2. The text is what the user reads."""
+
+
+class ModelFault(Exception):
+    """A model is missing or broken; exit code 5."""
+
+
+@dataclass(frozen=True)
+class Recording:
+    """One entry of the job's inputs."""
+
+    id: str
+    name: str
+    path: Path
+    output: str
+
+
+@dataclass
+class StageJob:
+    """One stage's view of a job: its settings, its models, the inputs, and where results go."""
+
+    root: Path
+    stage: str
+    settings: dict[str, Any]
+    uses: dict[str, dict[str, Any]]
+    inputs: tuple[Recording, ...]
+    stages: tuple[str, ...]
+    """Names of the job's stages, in order."""
+    notes: list[str] = field(default_factory=list)
+    timings: dict[str, float] = field(default_factory=dict)
+    _read: dict[str, str] = field(default_factory=dict)
+    _wrote: dict[str, str] = field(default_factory=dict)
+    _last: float = 0.0
+
+    # Reading
+
+    def work(self, stage: str, name: str) -> Path:
+        """A result of another stage; its hash goes into the manifest.
+
+        Raises:
+            FileNotFoundError: that stage has not finished.
+        """
+        path = self.root / "work" / stage / name
+        self._read[f"work/{stage}/{name}"] = sha256(path)
+        return path
+
+    def load(self, stage: str, recording: Recording) -> Any:
+        """The JSON result of another stage for one recording."""
+        return json.loads(self.work(stage, f"{recording.id}.json").read_bytes())
+
+    def recording(self, recording: Recording) -> Path:
+        """The recording itself; what it is stands in job.yaml, so it is not hashed again."""
+        if not recording.path.is_file():
+            raise InputFault(f"{recording.name}: the recording is no longer in the job")
+        return recording.path
+
+    def model(self, purpose: str) -> Path:
+        """The folder of the model for ``purpose``."""
+        use = self.uses.get(purpose)
+        if use is None:
+            raise ModelFault(f"the job names no model for {purpose}")
+        folder = Path(os.environ.get("BAKE_MODELS", "/models")) / use["path"]
+        if not folder.is_dir():
+            raise ModelFault(f"model {use['id']} is not in the tree of weights: {use['path']}")
+        return folder
+
+    # Writing
+
+    @contextmanager
+    def writing(self, name: str, *, output: bool = False) -> Iterator[Path]:
+        """A temporary path beside ``work/<stage>/<name>`` (or ``output/<name>``), renamed when the block ends well."""
+        relative = f"output/{name}" if output else f"work/{self.stage}/{name}"
+        final = self.root / relative
+        final.parent.mkdir(parents=True, exist_ok=True)
+        # The suffix stays at the end: muxers choose their format by it. Short, for long output names.
+        temporary = final.parent / f".{self.stage}-{os.getpid()}.tmp{final.suffix}"
+        try:
+            yield temporary
+            with temporary.open("rb+") as made:
+                os.fsync(made.fileno())
+            self._wrote[relative] = sha256(temporary)
+            temporary.replace(final)
+        except BaseException:
+            temporary.unlink(missing_ok=True)
+            raise
+
+    def write(self, name: str, text: str, *, output: bool = False) -> None:
+        """A whole text file, UTF-8, line ends as given."""
+        with self.writing(name, output=output) as path, path.open("w", encoding="utf-8", newline="") as out:
+            out.write(text)
+
+    def save(self, recording: Recording, value: Any) -> None:
+        """This stage's JSON result for one recording."""
+        self.write(f"{recording.id}.json", dump(value))
+
+    # Telling
+
+    def event(self, event: str, **more: Any) -> None:
+        """One line in events.jsonl, in one write: several stages may write at once."""
+        line = json.dumps({"t": round(time.time(), 3), "stage": self.stage, "event": event, **more}, ensure_ascii=False)
+        handle = os.open(self.root / "events.jsonl", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+        try:
+            os.write(handle, line.encode() + b"\n")
+        finally:
+            os.close(handle)
+
+    def progress(self, recording: Recording, done: float, total: float) -> None:
+        """``done`` of ``total`` seconds of one recording; what comes too soon after another is dropped."""
+        now = time.monotonic()
+        if done < total and now - self._last < PROGRESS_EVERY:
+            return
+        self._last = now
+        self.event("progress", input=recording.id, done=round(min(done, total), 2), total=round(total, 2), unit="s")
+
+    def note(self, recording: Recording, message: str) -> None:
+        """Something the user should know that is no failure."""
+        self.notes.append(f"{recording.name}: {message}")
+        self.event("note", input=recording.id, message=message)
+
+    @contextmanager
+    def timed(self, part: str) -> Iterator[None]:
+        """Add the seconds of the block to ``timings[part]``: imports, load or work."""
+        began = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.timings[part] = self.timings.get(part, 0.0) + time.perf_counter() - began
+
+    def manifest(self) -> dict[str, Any]:
+        """What was read, with which settings and models, and what came out."""
+        return {
+            "schema": 1,
+            "stage": self.stage,
+            "code": code_digest(self.stage),
+            "settings": self.settings,
+            "models": {purpose: use["digest"] for purpose, use in self.uses.items()},
+            "inputs": self._read,
+            "outputs": self._wrote,
+            "notes": self.notes,
+            "timings": {part: round(seconds, 3) for part, seconds in self.timings.items()},
+        }
+
+
+def dump(value: Any) -> str:
+    """Stable JSON: sorted keys, non-ASCII as it is."""
+    return json.dumps(value, indent=1, sort_keys=True, ensure_ascii=False) + "\n"
+
+
+def sha256(path: Path) -> str:
+    """``sha256:<hex>`` of a file."""
+    digest = hashlib.sha256()
+    with path.open("rb") as source:
+        while chunk := source.read(1 << 20):
+            digest.update(chunk)
+    return f"sha256:{digest.hexdigest()}"
+
+
+def code_digest(stage: str) -> str:
+    """Hex sha256 over a stage's Python files and this one: other code makes other results."""
+    here = Path(__file__).resolve().parent
+    digest = hashlib.sha256()
+    for path in [here / "contract.py", *sorted((here / stage).glob("*.py"))]:
+        digest.update(path.name.encode() + b"\0" + path.read_bytes() + b"\0")
+    return digest.hexdigest()
+
+
+def open_job(root: Path, stage: str) -> StageJob:
+    """Read job.yaml for one stage.
+
+    Raises:
+        InputFault: there is no such job, or the stage is not in it.
+    """
+    try:
+        text = (root / "job.yaml").read_text(encoding="utf-8")
+    except OSError as error:
+        raise InputFault(f"no job in this folder: {error.strerror}") from error
+    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+    spec = yaml.load(text, Loader=loader)  # noqa: S506 — both are safe loaders
+    entry = next((s for s in spec["stages"] if s["name"] == stage), None)
+    if entry is None:
+        raise InputFault(f"stage {stage} is not part of job {spec['id']}")
+    return StageJob(
+        root=root,
+        stage=stage,
+        settings=dict(entry["settings"]),
+        uses=dict(entry["models"]),
+        inputs=tuple(
+            Recording(id=i["id"], name=i["name"], path=root / i["path"], output=i["output"]) for i in spec["inputs"]
+        ),
+        stages=tuple(s["name"] for s in spec["stages"]),
+    )
+
+
+def main(stage: str, work: Callable[[StageJob], None]) -> None:
+    """Run one stage as a program: ``--job DIR``; exits 0, 1, 2 (recording at fault) or 5 (model)."""
+    parser = argparse.ArgumentParser(prog=stage)
+    parser.add_argument("--job", type=Path, required=True, help="the job's folder")
+    root = parser.parse_args().job.resolve()
+    signal.signal(signal.SIGTERM, _terminated)
+    job: StageJob | None = None
+    try:
+        job = open_job(root, stage)
+        folder = root / "work" / stage
+        shutil.rmtree(folder, ignore_errors=True)  # results without a manifest are nobody's
+        folder.mkdir(parents=True)
+        job.event("start")
+        began = time.perf_counter()
+        work(job)
+        job.timings["total"] = time.perf_counter() - began
+        with job.writing("manifest.json") as path:
+            path.write_text(dump(job.manifest()), encoding="utf-8")
+        job.event("done", seconds=round(job.timings["total"], 3))
+        code = 0
+    except InputFault as fault:
+        code = _failed(job, str(fault), 2)
+    except ModelFault as fault:
+        code = _failed(job, str(fault), 5)
+    except Exception as error:
+        traceback.print_exc()
+        code = _failed(job, _sentence(error), 1)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    # Native libraries' thread pools take up to 0.2 s to wind down; all results are on disk by now.
+    os._exit(code)
+
+
+def _failed(job: StageJob | None, message: str, code: int) -> int:
+    if job is not None:
+        try:
+            job.event("failed", message=message)
+        except OSError:
+            pass  # a full disk: the log and the exit code still say it
+    print(message, file=sys.stderr)
+    return code
+
+
+def _sentence(error: Exception) -> str:
+    if isinstance(error, OSError) and error.strerror:
+        name = Path(error.filename).name if isinstance(error.filename, (str, bytes)) else ""
+        return f"{error.strerror}: {name}" if name else error.strerror
+    return f"{type(error).__name__}: {error}"
+
+
+def _terminated(signum: int, frame: FrameType | None) -> None:
+    os._exit(128 + signum)

@@ -1,0 +1,44 @@
+"""What the user reads is exact and never wrapped."""
+
+from __future__ import annotations
+
+import pytest
+
+from builder import ui
+from builder.core.progress import Progress
+from builder.errors import MissingError
+
+
+def test_sizes_and_clocks_read_as_people_write_them() -> None:
+    """Decimal units, as registries count; minutes from a minute on."""
+    assert [ui.size(n) for n in (0, 999, 1000, 145_217_532, 3_087_284_237)] == [
+        "0 B", "999 B", "1.0 kB", "145.2 MB", "3.1 GB",
+    ]  # fmt: skip
+    assert [ui.clock(s) for s in (0.25, 59.94, 61, 3723)] == ["0.2 s", "59.9 s", "1:01", "1:02:03"]
+
+
+def test_errors_say_what_where_expected_and_next(capsys: pytest.CaptureFixture[str]) -> None:
+    """One line each, however long: a log must stay searchable."""
+    long = "x" * 300
+    ui.show_error(MissingError(long, where="bake.yaml:3", expected="y", hint="type z", detail=["last line"]))
+    assert capsys.readouterr().err.splitlines() == [
+        f"error: bake.yaml:3: {long}", "  | last line", "  expected: y", "  next: type z",
+    ]  # fmt: skip
+
+
+def test_without_a_terminal_a_bar_is_a_line_at_start_and_end(capsys: pytest.CaptureFixture[str]) -> None:
+    """A thousand steps in a pipe are not a thousand lines."""
+    with ui.Live() as live:
+        for done in range(1000):
+            live.report(Progress(what="asr", done=done, total=1000, unit="s"))
+        live.report(Progress(what="asr", done=1000, total=1000, unit="s", finished=True))
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 2
+    assert lines[1].startswith("asr: 1000.0 of 1000.0 s")
+
+
+def test_quiet_says_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+    """--quiet leaves errors only."""
+    with ui.Live(quiet=True) as live:
+        live.report(Progress(what="asr", finished=True))
+    assert capsys.readouterr().err == ""
