@@ -1,0 +1,149 @@
+"""diarize: who speaks when. A d-vector on ONNX Runtime every 0.4 s of speech, then clustering; no PyTorch."""
+
+from __future__ import annotations
+
+import sys
+import wave
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+import contract
+from contract import RATE, Recording, StageJob
+
+SPAN = 1.6
+"""Seconds an embedding hears: 160 frames, what the d-vector was trained on."""
+
+HOP = 0.4
+"""Seconds between embeddings."""
+
+PAD = 0.12
+"""Seconds a turn grows on each side into silence: speech detection clips soft starts and ends."""
+
+BATCH = 64
+"""Windows embedded at once."""
+
+
+def work(job: StageJob) -> None:
+    heard = {r.id: job.load("vad", r) for r in job.inputs}
+    session: Any = None
+    for recording in job.inputs:
+        speech, duration = heard[recording.id]["speech"], heard[recording.id]["duration"]
+        if not speech:
+            job.note(recording, "no speech found: no speakers")
+            job.save(recording, {"speakers": 0, "guess": False, "turns": []})
+            continue
+        if session is None:
+            with job.timed("imports"):
+                import cluster
+                import onnxruntime
+            with job.timed("load"):
+                options = onnxruntime.SessionOptions()
+                options.intra_op_num_threads = job.settings["threads"]
+                options.log_severity_level = 3
+                model = next(job.model("embedding").glob("*.onnx"))
+                session = onnxruntime.InferenceSession(str(model), options, providers=["CPUExecutionProvider"])
+        with job.timed("work"):
+            asked = job.settings["speakers"]
+            spans, vectors = embed(job, recording, session, speech, duration)
+            labels = cluster.cluster(vectors, speakers=asked, step=HOP)
+            found = turns(spans, [int(label) for label in labels], speech, duration)
+            count = len({turn["speaker"] for turn in found})
+            if asked is None and count > 1:
+                job.note(recording, f"{count} speakers: a best guess; --speakers N is more exact")
+            elif asked is not None and count < asked:
+                job.note(recording, f"{asked} speakers asked for, {count} found")
+            job.save(recording, {"speakers": count, "guess": asked is None, "turns": found})
+
+
+def embed(
+    job: StageJob, recording: Recording, session: Any, speech: list[list[float]], duration: float
+) -> tuple[list[tuple[int, float]], Any]:
+    """Embeddings over all speech.
+
+    Returns:
+        for each embedding its region's index and its centre in seconds, and the vectors [n, 256], each averaged with
+        its neighbours in the region and of unit length.
+    """
+    import numpy as np
+    from features import level, mels
+
+    spans: list[tuple[int, float]] = []
+    owners: list[int] = []
+    vectors: list[Any] = []
+    waiting: list[Any] = []
+
+    def flush() -> None:
+        if waiting:
+            vectors.extend(session.run(None, {"mels": np.stack(waiting)})[0])
+            waiting.clear()
+
+    frames = round(SPAN * 100)
+    with wave.open(str(job.work("demux", f"{recording.id}.wav")), "rb") as wav:
+        for index, (start, end) in enumerate(speech):
+            wav.setpos(min(round(start * RATE), wav.getnframes()))
+            data = wav.readframes(round((end - start) * RATE))
+            sound = level(np.frombuffer(data, dtype="<i2").astype(np.float32) / 32768.0)
+            if len(sound) < SPAN * RATE:  # a short word: heard again until the window is full
+                sound = np.resize(sound, round(SPAN * RATE)) if len(sound) else np.zeros(round(SPAN * RATE), np.float32)
+            energy = mels(sound)
+            last = max(0, len(energy) - frames)
+            for first in [*range(0, last, round(HOP * 100)), last] if last else [0]:
+                window = energy[first : first + frames]
+                waiting.append(np.pad(window, ((0, frames - len(window)), (0, 0))))
+                spans.append((index, min(start + first / 100 + SPAN / 2, (start + end) / 2) if not last
+                              else start + first / 100 + SPAN / 2))  # fmt: skip
+                owners.append(index)
+                if len(waiting) == BATCH:
+                    flush()
+            job.progress(recording, end, duration)
+    flush()
+    raw = np.stack(vectors)
+    smooth = raw.copy()
+    owner = np.array(owners)
+    same = (owner[1:] == owner[:-1])[:, None]
+    smooth[1:] += np.where(same, raw[:-1], 0.0)
+    smooth[:-1] += np.where(same, raw[1:], 0.0)
+    smooth /= np.maximum(np.linalg.norm(smooth, axis=1, keepdims=True), 1e-9)
+    job.progress(recording, duration, duration)
+    return spans, smooth
+
+
+def turns(
+    spans: list[tuple[int, float]], labels: list[int], speech: list[list[float]], duration: float
+) -> list[dict[str, Any]]:
+    """Speaker turns from labelled embeddings: each moment of a region belongs to the nearest embedding of the region.
+
+    Turns grow by ``PAD`` into silence, never into another turn; neighbours of one speaker that meet become one.
+    """
+    raw: list[list[Any]] = []
+    for index, (start, end) in enumerate(speech):
+        mine = [(centre, label) for (owner, centre), label in zip(spans, labels, strict=True) if owner == index]
+        at = start
+        for k, (centre, label) in enumerate(mine):
+            until = end if k + 1 == len(mine) else (centre + mine[k + 1][0]) / 2
+            if raw and raw[-1][2] == label and raw[-1][1] == at:
+                raw[-1][1] = until
+            else:
+                raw.append([at, until, label])
+            at = until
+    grown: list[list[Any]] = []
+    for k, (start, end, label) in enumerate(raw):
+        before = raw[k - 1][1] if k else 0.0
+        after = raw[k + 1][0] if k + 1 < len(raw) else duration
+        left = start - min(PAD, (start - before) / 2)
+        right = end + min(PAD, (after - end) / 2)
+        if grown and grown[-1][2] == label and left - grown[-1][1] < 0.02:
+            grown[-1][1] = right
+        else:
+            grown.append([left, right, label])
+    names: dict[int, str] = {}
+    return [
+        {"start": round(a, 3), "end": round(b, 3), "speaker": names.setdefault(label, f"S{len(names) + 1}")}
+        for a, b, label in grown
+    ]
+
+
+if __name__ == "__main__":
+    contract.main("diarize", work)

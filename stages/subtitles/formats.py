@@ -1,0 +1,132 @@
+"""Cues and sentences as files. What was said can never become markup: each format escapes its own."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from cues import Cue, title
+from sentences import Sentence
+
+_COLOURS = ("FFFFFF", "80D8FF", "FFD180", "B9F6CA", "FF9E80", "EA80FC")
+"""RRGGBB, one a speaker, in turn."""
+
+
+def stamp(seconds: float, separator: str) -> str:
+    """``00:01:02,345``."""
+    milliseconds = round(seconds * 1000)
+    minutes, rest = divmod(milliseconds, 60_000)
+    return f"{minutes // 60:02}:{minutes % 60:02}:{rest // 1000:02}{separator}{rest % 1000:03}"
+
+
+def srt(cues: list[Cue], *, prefix: bool) -> str:
+    """SubRip: ``Speaker 1: `` where the speaker changes. Players read ``<`` as a tag and ``-->`` as a time."""
+    blocks = []
+    for number, cue in enumerate(cues, 1):
+        text = "\n".join(_plain(line) for line in cue.lines)
+        if prefix and cue.changed:
+            text = f"{title(cue.speaker)}: {text}"
+        blocks.append(f"{number}\n{stamp(cue.start, ',')} --> {stamp(cue.end, ',')}\n{text}\n")
+    return "\n".join(blocks)
+
+
+def vtt(cues: list[Cue]) -> str:
+    """WebVTT with a voice tag on every cue that has a speaker (W3C WebVTT, section 4.2)."""
+    blocks = ["WEBVTT\n"]
+    for cue in cues:
+        text = "\n".join(line.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;") for line in cue.lines)
+        if cue.speaker:
+            text = f"<v {title(cue.speaker)}>{text}</v>"
+        blocks.append(f"{stamp(cue.start, '.')} --> {stamp(cue.end, '.')}\n{text}\n")
+    return "\n".join(blocks)
+
+
+def ass(cues: list[Cue], speakers: list[str]) -> str:
+    """Advanced SubStation Alpha, one style a speaker. Braces and backslashes would be commands."""
+    styles = [
+        f"Style: {name},Arial,54,&H00{_bgr(k)},&H000000FF,&H00000000,&H80000000,0,0,0,0,100,100,0,0,1,3,1,2,60,60,50,1"
+        for k, name in enumerate(["Default", *map(title, speakers)])
+    ]
+    lines = []
+    for cue in cues:
+        text = r"\N".join(line.replace("\\", "∖").replace("{", "(").replace("}", ")") for line in cue.lines)
+        style = title(cue.speaker) if cue.speaker in speakers else "Default"
+        lines.append(f"Dialogue: 0,{_centi(cue.start)},{_centi(cue.end)},{style},{title(cue.speaker)},0,0,0,,{text}")
+    return "\n".join([
+        "[Script Info]", "ScriptType: v4.00+", "PlayResX: 1920", "PlayResY: 1080", "WrapStyle: 2",
+        "ScaledBorderAndShadow: yes", "",
+        "[V4+ Styles]",
+        "Format: Name, Fontname, Fontsize, PrimaryColour, SecondaryColour, OutlineColour, BackColour, Bold, Italic, "
+        "Underline, StrikeOut, ScaleX, ScaleY, Spacing, Angle, BorderStyle, Outline, Shadow, Alignment, MarginL, "
+        "MarginR, MarginV, Encoding",
+        *styles, "",
+        "[Events]",
+        "Format: Layer, Start, End, Style, Name, MarginL, MarginR, MarginV, Effect, Text",
+        *lines, "",
+    ])  # fmt: skip
+
+
+def txt(sentences: list[Sentence]) -> str:
+    """A paragraph a turn."""
+    paragraphs: list[tuple[str | None, list[str]]] = []
+    for sentence in sentences:
+        if not paragraphs or paragraphs[-1][0] != sentence.speaker:
+            paragraphs.append((sentence.speaker, []))
+        paragraphs[-1][1].append(sentence.text)
+    return "\n".join(
+        (f"{title(who)}: " if who else "") + " ".join(texts) + "\n" for who, texts in paragraphs
+    )
+
+
+def rttm(name: str, turns: list[dict[str, Any]]) -> str:
+    """NIST Rich Transcription Time Marked; a file's name must not hold spaces there."""
+    safe = "".join(c if c.isalnum() or c in "-_." else "_" for c in name)
+    return "".join(
+        f"SPEAKER {safe} 1 {t['start']:.3f} {t['end'] - t['start']:.3f} <NA> <NA> {t['speaker']} <NA> <NA>\n"
+        for t in turns
+    )
+
+
+def whole(
+    result: dict[str, Any], sentences: list[Sentence], diarization: dict[str, Any] | None, models: dict[str, Any]
+) -> dict[str, Any]:
+    """Everything in one JSON document; times in seconds."""
+    return {
+        "schema": 1,
+        "language": result["language"],
+        "language_probability": result["language_probability"],
+        "duration": result["duration"],
+        "speech": bool(sentences),
+        "speakers": None
+        if diarization is None
+        else {"count": diarization["speakers"], "guess": diarization["guess"]},
+        "models": models,
+        "segments": [
+            {
+                "id": k,
+                "start": s.start,
+                "end": s.end,
+                "speaker": s.speaker,
+                "text": s.text,
+                "words": [
+                    {"word": w.text, "start": w.start, "end": w.end, "probability": w.probability, "source": w.source}
+                    for w in s.words
+                ],
+            }
+            for k, s in enumerate(sentences)
+        ],
+    }
+
+
+def _plain(line: str) -> str:
+    return line.replace("-->", "→").replace("<", "‹").replace(">", "›").replace("{\\", "(")
+
+
+def _centi(seconds: float) -> str:
+    hundredths = round(seconds * 100)
+    minutes, rest = divmod(hundredths, 6000)
+    return f"{minutes // 60}:{minutes % 60:02}:{rest // 100:02}.{rest % 100:02}"
+
+
+def _bgr(k: int) -> str:
+    colour = _COLOURS[(k - 1) % len(_COLOURS)] if k else "FFFFFF"
+    return colour[4:] + colour[2:4] + colour[:2]
