@@ -1,0 +1,246 @@
+"""models.yaml and models.lock: which models exist, and exactly which bytes they are."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any
+
+import yaml
+from pydantic import Field
+
+from builder.core.types import (
+    Convert, FilePin, HubSource, Model, Pin, Purpose, UrlSource, Variant, WheelMember, WheelSource,
+)  # fmt: skip
+from builder.core.yamldoc import Document, Strict
+from builder.errors import did_you_mean
+
+ID = re.compile(r"[a-z0-9][a-z0-9.-]{0,63}")
+"""What a model, preset, stage or image may be called."""
+
+REPO = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
+WHEEL = re.compile(r"[A-Za-z0-9][\w.-]*==[\w.+!-]+")
+SHA256 = re.compile(r"[0-9a-f]{64}")
+REVISION = re.compile(r"[0-9a-f]{40}|[A-Za-z0-9][\w.-]{0,63}")
+
+
+class ConvertShape(Strict):
+    """``convert`` of a model."""
+
+    how: str
+    source: str
+    result: str
+
+
+class ModelShape(Strict):
+    """One model of models.yaml. ``files`` maps a file to members of wheels, ``<wheel>:<path>``, joined in order."""
+
+    purpose: str
+    title: str
+    licence: str
+    commercial: bool = True
+    gated: bool = False
+    page: str | None = None
+    languages: list[str] = []
+    variants: list[str] = ["slim", "full"]
+    target: str = ""
+    hub: str | None = None
+    wheels: dict[str, str] = {}
+    files: dict[str, list[str]] = {}
+    url: str | None = None
+    convert: ConvertShape | None = None
+
+
+class CatalogShape(Strict):
+    """models.yaml."""
+
+    models: dict[str, ModelShape]
+
+
+class FileShape(Strict):
+    """One pinned file."""
+
+    path: str
+    size: int = Field(ge=0)
+    sha256: str
+
+
+class PinShape(Strict):
+    """One model of models.lock."""
+
+    revision: str
+    files: list[FileShape]
+    source_files: list[FileShape] = []
+    records: list[str] = []
+    layers: dict[str, str] = {}
+
+
+class LockShape(Strict):
+    """models.lock."""
+
+    models: dict[str, PinShape]
+
+
+def unsafe(path: str) -> str | None:
+    """Why a relative POSIX path could lead outside its folder, or None when it can't."""
+    if not path or path.startswith(("/", "~")) or "\\" in path:
+        return "not a relative path with forward slashes"
+    if any(part in ("", ".", "..") for part in path.split("/")):
+        return 'it has an empty, "." or ".." part'
+    if any(ord(c) < 32 or ord(c) == 127 for c in path):
+        return "it holds a control character"
+    return None
+
+
+def parse_models(text: str, name: str = "models.yaml") -> dict[str, Model]:
+    """The catalogue.
+
+    Raises:
+        ConfigError: with file and line.
+    """
+    document = Document(name, text)
+    shape = document.read(CatalogShape)
+    return {id_: _model(document, id_, entry) for id_, entry in shape.models.items()}
+
+
+def _model(document: Document, id_: str, entry: ModelShape) -> Model:
+    at = ("models", id_)
+    if not ID.fullmatch(id_):
+        raise document.error(f'"{id_}" can\'t be a model\'s id', at, expected="lower-case letters, digits, . and -")
+    purpose = one_of(document, (*at, "purpose"), entry.purpose, Purpose)
+    variants = tuple(one_of(document, (*at, "variants", k), v, Variant) for k, v in enumerate(entry.variants))
+    sources: list[HubSource | WheelSource | UrlSource] = []
+    if entry.hub is not None:
+        if not REPO.fullmatch(entry.hub):
+            raise document.error(f'"{entry.hub}" is no repository', (*at, "hub"), expected="org/name")
+        sources.append(HubSource(repo=entry.hub))
+    if entry.url is not None:
+        if not re.fullmatch(r"https://[^\s?#]+", entry.url):
+            raise document.error(f'"{entry.url}" is no address', (*at, "url"), expected="https://…, no query")
+        sources.append(UrlSource(url=entry.url))
+    if entry.wheels or entry.files:
+        sources.append(_wheels(document, at, entry))
+    for key, path in (("target", entry.target), *(("files", f) for f in entry.files)):
+        if path and (why := unsafe(path)):
+            raise document.error(f'unsafe path "{path}": {why}', (*at, key))
+    if not entry.target and not entry.hub:
+        raise document.error("a model without a hub repository needs a target folder", at, hint="add target: onnx/…")
+    if not sources:
+        raise document.error("a model needs a source", at, expected="hub, url, or wheels and files")
+    convert = None
+    if entry.convert is not None:
+        for path in (entry.convert.source, entry.convert.result):
+            if why := unsafe(path):
+                raise document.error(f'unsafe path "{path}": {why}', (*at, "convert"))
+        convert = Convert(how=entry.convert.how, source=entry.convert.source, result=entry.convert.result)
+    return Model(
+        id=id_, purpose=purpose, title=entry.title, licence=entry.licence, commercial=entry.commercial,
+        gated=entry.gated, page=entry.page, languages=tuple(entry.languages), variants=variants, target=entry.target,
+        sources=tuple(sources), convert=convert,
+    )  # fmt: skip
+
+
+def _wheels(document: Document, at: tuple[str, ...], entry: ModelShape) -> WheelSource:
+    for wheel, digest in entry.wheels.items():
+        if not WHEEL.fullmatch(wheel) or not SHA256.fullmatch(digest):
+            raise document.error(
+                f'"{wheel}" is no pinned wheel', (*at, "wheels", wheel), expected="name==version: <64 hex digits>"
+            )
+    files = {}
+    for path, parts in entry.files.items():
+        members = []
+        for part in parts:
+            wheel, _, member = part.partition(":")
+            if wheel not in entry.wheels:
+                raise document.error(
+                    f'no wheel "{wheel}" in this model', (*at, "files", path), hint=did_you_mean(wheel, entry.wheels)
+                )
+            if why := unsafe(member):
+                raise document.error(f'unsafe path "{member}": {why}', (*at, "files", path))
+            members.append(WheelMember(wheel=wheel, member=member))
+        files[path] = tuple(members)
+    return WheelSource(wheels=MappingProxyType(dict(entry.wheels)), files=MappingProxyType(files))
+
+
+def one_of(document: Document, path: tuple[Any, ...], value: str, kind: Any) -> Any:
+    """The member of an enumeration, or an error with the close match."""
+    known = [member.value for member in kind]
+    if value not in known:
+        raise document.error(
+            f'"{value}" is no {kind.__name__.lower()}', path, expected=", ".join(known), hint=did_you_mean(value, known)
+        )
+    return kind(value)
+
+
+def parse_lock(text: str, name: str = "models.lock", *, known: Mapping[str, Model] | None = None) -> dict[str, Pin]:
+    """The pins; with ``known``, every one must belong to a model of the catalogue."""
+    document = Document(name, text)
+    shape = document.read(LockShape)
+    pins = {}
+    for id_, entry in shape.models.items():
+        at = ("models", id_)
+        if known is not None and id_ not in known:
+            raise document.error(f'"{id_}" is not in models.yaml', at, hint=did_you_mean(id_, known))
+        if not REVISION.fullmatch(entry.revision):
+            raise document.error(f'"{entry.revision}" is no revision', (*at, "revision"))
+        for key, files in (("files", entry.files), ("source_files", entry.source_files)):
+            seen: set[str] = set()
+            for k, file in enumerate(files):
+                if why := unsafe(file.path):
+                    raise document.error(f'unsafe path "{file.path}": {why}', (*at, key, k))
+                if file.path in seen:
+                    raise document.error(f'"{file.path}" stands here twice', (*at, key, k))
+                if not SHA256.fullmatch(file.sha256):
+                    raise document.error(f'"{file.sha256}" is no sha256', (*at, key, k), expected="64 hex digits")
+                seen.add(file.path)
+        if not entry.files:
+            raise document.error("a pin without files", at)
+        pins[id_] = Pin(
+            revision=entry.revision,
+            files=tuple(sorted((_pin(f) for f in entry.files), key=lambda f: f.path)),
+            source_files=tuple(sorted((_pin(f) for f in entry.source_files), key=lambda f: f.path)),
+            records=tuple(entry.records),
+            layers=MappingProxyType(dict(entry.layers)),
+        )
+    return pins
+
+
+def _pin(file: FileShape) -> FilePin:
+    return FilePin(path=file.path, size=file.size, sha256=file.sha256)
+
+
+LOCK_HEADER = """\
+# The pins: exactly which bytes each model is. Written by `build.py models lock`; `records` names the independent public
+# records that agree. A model of models.yaml that is not here is unpinned, and refused for building.
+"""
+
+
+def dump_lock(pins: Mapping[str, Pin]) -> str:
+    """models.lock as text: sorted, one line a file, so that a change is one line of a diff."""
+
+    def files(title: str, pinned: tuple[FilePin, ...]) -> list[str]:
+        rows = [f"      - {{path: {_quoted(f.path)}, size: {f.size}, sha256: {_quoted(f.sha256)}}}" for f in pinned]
+        return [f"    {title}:", *rows] if rows else []
+
+    lines = [LOCK_HEADER + "models:"]
+    for id_, pin in sorted(pins.items()):
+        lines += [f"  {_quoted(id_)}:", f"    revision: {_quoted(pin.revision)}"]
+        lines += files("files", pin.files) + files("source_files", pin.source_files)
+        if pin.records:
+            lines += ["    records:", *(f"      - {_quoted(r)}" for r in pin.records)]
+        if pin.layers:
+            lines += ["    layers:", *(f"      {_quoted(k)}: {_quoted(v)}" for k, v in sorted(pin.layers.items()))]
+    return "\n".join(lines) + "\n"
+
+
+def _quoted(text: str) -> str:
+    """A YAML scalar that reads back as this text, quoted where it must be."""
+    return str(yaml.safe_dump(text, default_style=None, width=10_000)).removesuffix("\n...\n").removesuffix("\n")
+
+
+def model_digest(pin: Pin) -> str:
+    """``sha256:<hex>`` over the sorted lines ``<sha256>  <path>``: one name for all of a model's bytes."""
+    lines = "".join(f"{f.sha256}  {f.path}\n" for f in sorted(pin.files, key=lambda f: f.path))
+    return f"sha256:{hashlib.sha256(lines.encode()).hexdigest()}"

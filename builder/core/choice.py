@@ -1,0 +1,94 @@
+"""Which models a plan carries: a preset, changed by what was asked for, and nothing that no stage would load."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+
+from builder.core.types import Config, Model, Pin, Purpose, Variant
+from builder.errors import MissingError, UsageError, did_you_mean
+
+
+def choose(
+    config: Config,
+    *,
+    preset: str,
+    variant: Variant,
+    stages: Sequence[str],
+    models: Sequence[str] = (),
+    diarization: bool = True,
+    language: str | None = None,
+) -> dict[Purpose, Model]:
+    """One model for each purpose that a planned stage uses.
+
+    Args:
+        stages: names of the planned stages.
+        models: ids that take the place of the preset's for their purpose.
+        language: of alignment, where models differ by language.
+
+    Raises:
+        UsageError: an unknown id, two models for one purpose, or one that no planned stage would load.
+    """
+    if preset not in config.presets:
+        raise UsageError(f'no preset "{preset}"', expected=", ".join(config.presets), hint=did_you_mean(preset, config.presets))
+    used = {purpose for name in stages for purpose in config.stages[name].uses}
+    if not diarization:
+        used -= {Purpose.EMBEDDING, Purpose.DIARIZATION}
+    chosen: dict[Purpose, Model] = {}
+    for purpose, ids in config.presets[preset].models.items():
+        fitting = [config.models[i] for i in ids if variant in config.models[i].variants]
+        if purpose is Purpose.ALIGNMENT:
+            fitting = [m for m in fitting if language is None or language in m.languages]
+        if purpose in used and fitting:
+            chosen[purpose] = fitting[0]
+    asked: dict[Purpose, str] = {}
+    for id_ in models:
+        model = config.models.get(id_)
+        if model is None:
+            raise UsageError(
+                f'no model "{id_}"', hint=did_you_mean(id_, config.models) or "models list shows all", where="--models"
+            )
+        if model.purpose in asked:
+            raise UsageError(f'"{asked[model.purpose]}" and "{id_}" are both for {model.purpose.value}', where="--models")
+        if variant not in model.variants:
+            able = " or ".join(v.value for v in model.variants)
+            raise UsageError(f'the {variant.value} variant can\'t load "{id_}"', where="--models", hint=f"--variant {able}")
+        if model.purpose not in used:
+            raise UsageError(
+                f'no stage of this plan would load "{id_}" (it is for {model.purpose.value})', where="--models",
+                hint="leave it out",
+            )  # fmt: skip
+        asked[model.purpose] = id_
+        chosen[model.purpose] = model
+    if language is not None and (asr := chosen.get(Purpose.ASR)) and asr.languages and language not in asr.languages:
+        raise UsageError(
+            f'model "{asr.id}" does not know the language "{language}"', expected=", ".join(asr.languages),
+            hint="--preset starter, or another model",
+        )  # fmt: skip
+    missing = sorted(p.value for p in used if p not in chosen and p not in (Purpose.ALIGNMENT, Purpose.DIARIZATION))
+    if missing:
+        raise UsageError(f'preset "{preset}" names no model for {", ".join(missing)}', hint="add one in bake.yaml")
+    return dict(sorted(chosen.items(), key=lambda item: item[0].value))
+
+
+def require_pins(config: Config, models: Iterable[Model]) -> dict[str, Pin]:
+    """The pins of ``models`` by id.
+
+    Raises:
+        MissingError: models.lock does not say which bytes one of them is.
+    """
+    wanted = list(models)
+    unpinned = [m.id for m in wanted if m.id not in config.pins]
+    if unpinned:
+        pinned = ", ".join(p for p, spec in config.presets.items() if _all_pinned(config.pins, spec.models))
+        raise MissingError(
+            f"not pinned, so not used: {', '.join(unpinned)}",
+            where="models.lock",
+            expected="revision, size and sha256 of every file",
+            hint=f"where the hub can be reached: models lock {' '.join(unpinned)}"
+            + (f"; ready presets: {pinned}" if pinned else ""),
+        )
+    return {m.id: config.pins[m.id] for m in wanted}
+
+
+def _all_pinned(pins: Mapping[str, Pin], models: Mapping[Purpose, tuple[str, ...]]) -> bool:
+    return all(ids[0] in pins for purpose, ids in models.items() if purpose is not Purpose.ALIGNMENT)

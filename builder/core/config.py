@@ -1,0 +1,320 @@
+"""bake.yaml, models.yaml, models.lock, images/*.yaml and stages/*/stage.yaml as one checked :class:`Config`.
+
+Precedence: default < bake.yaml < environment (``BAKE_*``) < flag.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from graphlib import CycleError, TopologicalSorter
+from pathlib import Path, PurePosixPath
+from types import MappingProxyType
+from typing import Any
+
+from builder.core import catalog
+from builder.core.catalog import one_of, unsafe
+from builder.core.types import (
+    BaseSpec, Config, Defaults, ImageSpec, Mode, NetworkSpec, Preset, Purpose, StageSpec, Variant, Workflow,
+)  # fmt: skip
+from builder.core.yamldoc import Document, Strict
+from builder.errors import UsageError, did_you_mean
+
+
+class DefaultsShape(Strict):
+    """``defaults`` of bake.yaml."""
+
+    mode: str = "native"
+    variant: str = "slim"
+    preset: str = "starter"
+    workflow: str | None = None
+    language: str | None = None
+    diarization: bool = True
+    registry: str = "whisperbake"
+    sources: list[str] = []
+
+
+class PresetShape(Strict):
+    """One of ``presets``: purpose -> model ids."""
+
+    summary: str
+    models: dict[str, str | list[str]]
+
+
+class BaseShape(Strict):
+    """``base`` of bake.yaml."""
+
+    kind: str = "auto"
+    reference: str = ""
+    digest: str = ""
+    suite: str = "bookworm"
+
+
+class NetworkShape(Strict):
+    """``network`` of bake.yaml."""
+
+    ca_bundle: str | None = None
+    proxy: str | None = None
+    index_url: str | None = None
+    torch_index_url: str | None = None
+    pip_conf: str | None = None
+
+
+class BakeShape(Strict):
+    """bake.yaml."""
+
+    defaults: DefaultsShape = DefaultsShape()
+    presets: dict[str, PresetShape] = {}
+    base: BaseShape = BaseShape()
+    network: NetworkShape = NetworkShape()
+
+
+class StageShape(Strict):
+    """stages/<name>/stage.yaml."""
+
+    name: str
+    summary: str
+    needs: list[str] = []
+    uses: list[str] = []
+    gpu: bool = False
+    media: bool = False
+    requirements: dict[str, str] = {}
+    settings: dict[str, str | int | float | bool | None] = {}
+    memory_mb: int = 512
+
+
+class ImageShape(Strict):
+    """images/<name>.yaml."""
+
+    name: str
+    parent: str | None = None
+    stage: str | None = None
+    modes: list[str] = []
+    debian_packages: list[str] = []
+    requirements: dict[str, str] = {}
+
+
+ENVIRONMENT = {
+    "BAKE_MODE": "mode", "BAKE_VARIANT": "variant", "BAKE_PRESET": "preset", "BAKE_WORKFLOW": "workflow",
+    "BAKE_LANGUAGE": "language", "BAKE_DIARIZATION": "diarization", "BAKE_REGISTRY": "registry",
+    "BAKE_SOURCES": "sources",
+}  # fmt: skip
+"""Variables that override ``defaults``."""
+
+PLACES = {"BAKE_HOME", "BAKE_JOBS", "BAKE_MODELS"}
+"""Variables that say where things are; BAKE_MODELS is the stages' own."""
+
+
+def parse(
+    files: Mapping[str, str],
+    *,
+    root: Path,
+    env: Mapping[str, str],
+    home: Path | None = None,
+    overrides: Mapping[str, object] | None = None,
+) -> Config:
+    """Check everything that is configured, as a whole.
+
+    Args:
+        files: text by path relative to ``root``: bake.yaml, models.yaml, models.lock, images/*.yaml, stages/*/stage.yaml.
+        overrides: flags by the name of a field of :class:`Defaults`.
+
+    Raises:
+        ConfigError: a file is wrong; with file, line and the close match.
+        UsageError: a variable or a flag is.
+    """
+    document = Document("bake.yaml", files.get("bake.yaml", ""))
+    bake = document.read(BakeShape)
+    models = catalog.parse_models(files.get("models.yaml", "models: {}"))
+    pins = catalog.parse_lock(files.get("models.lock", "models: {}"), known=models)
+    stages = _ordered(
+        [_stage(n, t) for n, t in sorted(files.items()) if n.startswith("stages/") and n.endswith("stage.yaml")]
+    )
+    images = _images([(n, t) for n, t in sorted(files.items()) if n.startswith("images/")], stages)
+    presets = {}
+    for id_, shape in bake.presets.items():
+        if not catalog.ID.fullmatch(id_):
+            raise document.error(f'"{id_}" can\'t be a preset\'s name', ("presets", id_))
+        chosen: dict[Purpose, tuple[str, ...]] = {}
+        for purpose, value in shape.models.items():
+            at = ("presets", id_, "models", purpose)
+            kind = one_of(document, at, purpose, Purpose)
+            ids = (value,) if isinstance(value, str) else tuple(value)
+            for model in ids:
+                if model not in models:
+                    raise document.error(
+                        f'no model "{model}" in models.yaml', at, hint=did_you_mean(model, models)
+                    )
+                if models[model].purpose is not kind:
+                    raise document.error(f'"{model}" is for {models[model].purpose.value}, not for {purpose}', at)
+            chosen[kind] = ids
+        presets[id_] = Preset(id=id_, summary=shape.summary, models=MappingProxyType(chosen))
+    defaults = _defaults(document, bake.defaults, presets, env, overrides or {})
+    if bake.base.kind not in ("auto", "registry", "debian"):
+        raise document.error(
+            f'"{bake.base.kind}" is no base', ("base", "kind"), expected="auto, registry, debian",
+            hint=did_you_mean(bake.base.kind, ["auto", "registry", "debian"]),
+        )  # fmt: skip
+    state = home or (Path(env["BAKE_HOME"]) if env.get("BAKE_HOME") else root / ".bake")
+    return Config(
+        root=root,
+        home=state,
+        jobs=Path(env["BAKE_JOBS"]) if env.get("BAKE_JOBS") else root / "jobs",
+        defaults=defaults,
+        presets=MappingProxyType(presets),
+        models=MappingProxyType(models),
+        pins=MappingProxyType(pins),
+        stages=MappingProxyType(stages),
+        images=MappingProxyType(images),
+        base=BaseSpec(**bake.base.model_dump()),
+        network=NetworkSpec(**bake.network.model_dump()),
+    )
+
+
+def _defaults(
+    document: Document,
+    shape: DefaultsShape,
+    presets: Mapping[str, Preset],
+    env: Mapping[str, str],
+    overrides: Mapping[str, object],
+) -> Defaults:
+    values: dict[str, Any] = shape.model_dump()
+    origin = {name: document.where(("defaults", name)) for name in values}
+    for variable in sorted(env):
+        if not variable.startswith("BAKE_") or variable in PLACES or not env[variable]:
+            continue
+        name = ENVIRONMENT.get(variable)
+        if name is None:
+            raise UsageError(
+                f"unknown variable {variable}", where="environment", expected=", ".join([*ENVIRONMENT, "BAKE_HOME"]),
+                hint=did_you_mean(variable, [*ENVIRONMENT, *PLACES]) or f"unset {variable}",
+            )  # fmt: skip
+        values[name], origin[name] = _from_text(variable, name, env[variable]), variable
+    for name, value in overrides.items():
+        values[name], origin[name] = value, f"--{name}"
+
+    def member(name: str, kind: Any) -> Any:
+        known = [m.value for m in kind]
+        if values[name] not in known:
+            raise UsageError(
+                f'"{values[name]}" is no {name}', where=origin[name], expected=", ".join(known),
+                hint=did_you_mean(str(values[name]), known),
+            )  # fmt: skip
+        return kind(values[name])
+
+    if values["preset"] not in presets:
+        raise UsageError(
+            f'no preset "{values["preset"]}"', where=origin["preset"], expected=", ".join(presets),
+            hint=did_you_mean(str(values["preset"]), presets),
+        )  # fmt: skip
+    language = values["language"]
+    if language is not None and not (2 <= len(language) <= 3 and language.isascii() and language.isalpha()):
+        raise UsageError(
+            f'"{language}" is no language code', where=origin["language"], expected="ISO 639-1, such as en, de, yue"
+        )
+    if not _is_reference(str(values["registry"])):
+        raise UsageError(
+            f'"{values["registry"]}" can\'t stand before an image\'s name', where=origin["registry"],
+            expected="host[:port]/path, lower case",
+        )  # fmt: skip
+    return Defaults(
+        mode=member("mode", Mode),
+        variant=member("variant", Variant),
+        preset=values["preset"],
+        workflow=None if values["workflow"] is None else member("workflow", Workflow),
+        language=None if language is None else language.lower(),
+        diarization=values["diarization"],
+        registry=values["registry"],
+        sources=tuple(values["sources"]),
+    )
+
+
+def _from_text(variable: str, name: str, text: str) -> Any:
+    if name == "diarization":
+        known = {"1": True, "true": True, "yes": True, "on": True, "0": False, "false": False, "no": False, "off": False}
+        if text.lower() not in known:
+            raise UsageError(f"{variable} is {text!r}", where="environment", expected="true or false")
+        return known[text.lower()]
+    return [p for p in text.split(":") if p] if name == "sources" else text
+
+
+def _is_reference(text: str) -> bool:
+    """Docker's grammar of a name without tag: what could be an option or a tag is none."""
+    import re
+
+    part = r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*"
+    return re.fullmatch(rf"(?:[a-zA-Z0-9.-]+:\d+/)?{part}(?:/{part})*", text) is not None and len(text) <= 200
+
+
+def _stage(name: str, text: str) -> tuple[Document, StageShape]:
+    document = Document(name, text)
+    shape = document.read(StageShape)
+    folder = PurePosixPath(name).parent.name
+    if shape.name != folder:
+        raise document.error(f'the stage is called "{shape.name}"', ("name",), expected=f'its folder\'s name, "{folder}"')
+    for variant, path in shape.requirements.items():
+        if why := unsafe(path):
+            raise document.error(f'unsafe path "{path}": {why}', ("requirements", variant))
+    return document, shape
+
+
+def _ordered(found: list[tuple[Document, StageShape]]) -> dict[str, StageSpec]:
+    """The stages in pipeline order; equals by name, so that the order is the same everywhere."""
+    shapes = {shape.name: (document, shape) for document, shape in found}
+    for document, shape in found:
+        for k, need in enumerate(shape.needs):
+            if need not in shapes:
+                raise document.error(f'no stage "{need}"', ("needs", k), hint=did_you_mean(need, shapes))
+    specs = {}
+    for name in _sorted({n: s.needs for n, (_, s) in shapes.items()}, {n: d for n, (d, _) in shapes.items()}, "needs"):
+        document, shape = shapes[name]
+        specs[name] = StageSpec(
+            name=name, summary=shape.summary, needs=tuple(shape.needs),
+            uses=tuple(one_of(document, ("uses", k), u, Purpose) for k, u in enumerate(shape.uses)),
+            gpu=shape.gpu, media=shape.media, requirements=MappingProxyType(dict(shape.requirements)),
+            settings=MappingProxyType(dict(shape.settings)), memory_mb=shape.memory_mb,
+        )  # fmt: skip
+    return specs
+
+
+def _images(found: Iterable[tuple[str, str]], stages: Mapping[str, StageSpec]) -> dict[str, ImageSpec]:
+    shapes: dict[str, tuple[Document, ImageShape]] = {}
+    for name, text in found:
+        document = Document(name, text)
+        shape = document.read(ImageShape)
+        if shape.name != PurePosixPath(name).stem or not catalog.ID.fullmatch(shape.name):
+            raise document.error(f'the image is called "{shape.name}"', ("name",), expected="its file's name")
+        if shape.stage is not None and shape.stage not in stages:
+            raise document.error(f'no stage "{shape.stage}"', ("stage",), hint=did_you_mean(shape.stage, stages))
+        for variant, path in shape.requirements.items():
+            if why := unsafe(path):
+                raise document.error(f'unsafe path "{path}": {why}', ("requirements", variant))
+        shapes[shape.name] = (document, shape)
+    for document, shape in shapes.values():
+        if shape.parent is not None and shape.parent not in shapes:
+            raise document.error(f'no image "{shape.parent}"', ("parent",), hint=did_you_mean(shape.parent, shapes))
+    needs = {n: [s.parent] if s.parent else [] for n, (_, s) in shapes.items()}
+    specs = {}
+    for name in _sorted(needs, {n: d for n, (d, _) in shapes.items()}, "parent"):
+        document, shape = shapes[name]
+        specs[name] = ImageSpec(
+            name=name, parent=shape.parent, stage=shape.stage,
+            modes=tuple(one_of(document, ("modes", k), m, Mode) for k, m in enumerate(shape.modes)),
+            debian_packages=tuple(shape.debian_packages), requirements=MappingProxyType(dict(shape.requirements)),
+        )  # fmt: skip
+    return specs
+
+
+def _sorted(needs: Mapping[str, list[str]], documents: Mapping[str, Document], key: str) -> list[str]:
+    """Names so that each comes after what it needs, as late as its needs allow and otherwise in their own order."""
+    try:
+        sorter = TopologicalSorter(needs)
+        sorter.prepare()
+    except CycleError as error:
+        circle = error.args[1]
+        raise documents[circle[0]].error(f"a circle: {' → '.join(circle)}", (key,), hint="take one of them out") from None
+    order: list[str] = []
+    while sorter.is_active():
+        ready = sorted(sorter.get_ready())
+        order += ready
+        sorter.done(*ready)
+    return order

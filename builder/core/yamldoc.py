@@ -1,0 +1,133 @@
+"""YAML text to plain data that knows its lines. Duplicate keys and aliases are refused."""
+
+from __future__ import annotations
+
+from typing import Any, TypeVar
+
+import yaml
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from builder.errors import ConfigError, did_you_mean
+
+Path = tuple[Any, ...]
+Shape = TypeVar("Shape", bound="Strict")
+
+
+class Strict(BaseModel):
+    """The base of every shape a file may have: no unknown keys, no silent conversions, never changed."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+class Document:
+    """A parsed file: ``data``, and the line of every place in it."""
+
+    def __init__(self, name: str, text: str) -> None:
+        self.name = name
+        self._lines: dict[Path, int] = {}
+        loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)(text)
+        try:
+            for event in yaml.parse(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader)):
+                if isinstance(event, yaml.AliasEvent):
+                    raise ConfigError(
+                        "aliases are not read here", where=f"{name}:{event.start_mark.line + 1}",
+                        hint=f"write the value out in place of *{event.anchor}",
+                    )  # fmt: skip
+            node = loader.get_single_node()
+            self.data = {} if node is None else self._read(loader, node, ())
+        except yaml.MarkedYAMLError as error:
+            mark = error.problem_mark or error.context_mark
+            line = f":{mark.line + 1}" if mark else ""
+            raise ConfigError(f"not YAML: {error.problem or error.context}", where=f"{name}{line}") from error
+        except (yaml.YAMLError, ValueError) as error:
+            raise ConfigError(f"not YAML: {error}", where=name) from error
+        finally:
+            loader.dispose()
+
+    def _read(self, loader: Any, node: Any, path: Path) -> Any:
+        self._lines[path] = node.start_mark.line + 1
+        if isinstance(node, yaml.MappingNode):
+            found: dict[Any, Any] = {}
+            for key_node, value_node in node.value:
+                key = loader.construct_object(key_node)
+                line = key_node.start_mark.line + 1
+                if not isinstance(key, str):
+                    raise ConfigError(
+                        f"the key {key_node.value!r} is not text", where=f"{self.name}:{line}",
+                        hint=f'put it in quotes: "{key_node.value}"',
+                    )  # fmt: skip
+                if key in found:
+                    raise ConfigError(f'"{key}" stands here twice', where=f"{self.name}:{line}", hint="keep one of them")
+                found[key] = self._read(loader, value_node, (*path, key))
+                self._lines[(*path, key)] = line
+            return found
+        if isinstance(node, yaml.SequenceNode):
+            return [self._read(loader, item, (*path, k)) for k, item in enumerate(node.value)]
+        return loader.construct_object(node)
+
+    def where(self, path: Path) -> str:
+        """``file:line`` of a place, or of the nearest one around it that exists."""
+        while path and path not in self._lines:
+            path = path[:-1]
+        return f"{self.name}:{self._lines.get(path, 1)}"
+
+    def error(self, what: str, path: Path, *, expected: str | None = None, hint: str | None = None) -> ConfigError:
+        """A :class:`ConfigError` that points at a place in this file."""
+        return ConfigError(what, where=self.where(path), expected=expected, hint=hint)
+
+    def read(self, shape: type[Shape]) -> Shape:
+        """The file's data in ``shape``.
+
+        Raises:
+            ConfigError: unknown key, wrong type, missing value; with the line and the close match.
+        """
+        if not isinstance(self.data, dict):
+            raise ConfigError("the file is not a mapping", where=self.where(()), expected="key: value")
+        try:
+            return shape.model_validate(self.data)
+        except ValidationError as error:
+            # Of several the innermost says most: a union reports every member it tried.
+            first = max(error.errors(), key=lambda e: (len(e["loc"]), e["type"] == "extra_forbidden"))
+            path = tuple(p for p in first["loc"] if self._is_place(first["loc"], p))
+            raise self._explain(shape, path, first) from error
+
+    def _is_place(self, loc: tuple[Any, ...], part: Any) -> bool:
+        # pydantic puts names of union members into the location; they are no keys of the file.
+        return isinstance(part, int) or part == loc[-1] or any(part in known for known in self._lines)
+
+    def _explain(self, shape: type[Strict], path: Path, error: Any) -> ConfigError:
+        name = ".".join(str(p) for p in path)
+        if error["type"] == "extra_forbidden":
+            known = _keys(shape, path[:-1])
+            hint = did_you_mean(str(path[-1]), known)
+            return self.error(f'unknown key "{path[-1]}"', path, expected=", ".join(sorted(known)) or None, hint=hint)
+        if error["type"] == "missing":
+            return self.error(f'"{path[-1]}" is missing', path[:-1], hint=f"add {path[-1]}: …")
+        allowed = error.get("ctx", {}).get("expected")
+        hint = None
+        if allowed and isinstance(error["input"], str):
+            hint = did_you_mean(error["input"], allowed.replace("'", "").replace(" or ", ", ").split(", "))
+        message = error["msg"].removeprefix("Value error, ")
+        return self.error(f"{name}: {message[0].lower()}{message[1:]}, not {error['input']!r}", path, hint=hint)
+
+
+def _keys(shape: Any, path: Path) -> list[str]:
+    """The keys that a shape allows at ``path``."""
+    for part in path:
+        if isinstance(shape, type) and issubclass(shape, BaseModel):
+            field = next((f for n, f in shape.model_fields.items() if part in (n, f.alias)), None)
+            shape = field.annotation if field else None
+        shape = _model_in(shape)
+    if isinstance(shape, type) and issubclass(shape, BaseModel):
+        return [f.alias or n for n, f in shape.model_fields.items()]
+    return []
+
+
+def _model_in(annotation: Any) -> Any:
+    """The pydantic model inside ``dict[str, M]``, ``tuple[M, ...]`` or ``M | None``."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    for inner in getattr(annotation, "__args__", ()):
+        if (found := _model_in(inner)) is not None:
+            return found
+    return None
