@@ -7,19 +7,23 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from builder import ui
-from builder.core import choice, job as jobspec
+from builder.core import catalog, choice
+from builder.core import job as spec
 from builder.core.progress import Report
-from builder.core.types import Config, Mode, Model, Pin, Purpose, StageSpec, Workflow
-from builder.edges import project
-from builder.errors import BakeError, InputError, UsageError, did_you_mean
+from builder.core.types import Config, Mode, Model, Pin, Purpose, Workflow
+from builder.edges import native, project
+from builder.edges.store import Store
+from builder.errors import BakeError, InputError, IntegrityError, UsageError, did_you_mean
 
 if TYPE_CHECKING:
+    from builder.core.job import Job, Request
     from builder.core.recommend import Hardware, Recommendation
+    from builder.edges.preflight import Checks
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,26 +74,364 @@ def open_session(
         yield Session(config=config, env=env, report=live.report, live=live)
 
 
-def _planned(session: Session, *, diarization: bool, workflow: Workflow | None) -> tuple[StageSpec, ...]:
-    """The stages a job may have, in pipeline order; mux only where subtitles go into a video."""
-    left_out = set() if diarization else {"diarize"}
-    if workflow is Workflow.TRANSCRIBE:
-        left_out.add("mux")
-    return tuple(s for s in session.config.stages.values() if s.name not in left_out)
+# What a machine needs
+
+
+def build(session: Session, *, models: str | None, diarization: bool) -> Result:
+    """Set up what the mode needs, and say what is there."""
+    from builder.edges import engine
+
+    config = session.config
+    if config.defaults.mode is not Mode.NATIVE:
+        raise UsageError(f"images for {config.defaults.mode.value} can't be built yet", hint="--mode native")
+    chosen = _chosen(session, models=models, diarization=diarization)
+    fetched = _fetch(session, list(chosen.values()))
+    python = _python(session)
+    found, advice = _hardware(session)
+    no_engine = engine.why_not(session.env)
+    why = no_engine or "this version builds none yet"
+    session.live.close()
+    data = {
+        "mode": config.defaults.mode.value,
+        "preset": config.defaults.preset,
+        "images": [],
+        "images_note": f"no images are built: {why}",
+        "environment": str(python.parent.parent),
+        "models": [{"id": m.id, "purpose": p.value, "size": pin.size} for p, (m, pin) in chosen.items()],
+        "fetched": [f.model for f in fetched],
+        "ready": True,
+    }
+    rows = [(p.value, m.id, ui.size(pin.size), m.licence) for p, (m, pin) in chosen.items()]
+    text = "\n".join(
+        [
+            ui.table(("PURPOSE", "MODEL", "SIZE", "LICENCE"), rows),
+            "",
+            f"machine: {found.cores} cores, {ui.size(found.memory)}; recommended preset: {advice.preset} ({advice.reason})",
+            f"native: no images are built: {why}",
+            "ready to run jobs: python3 build.py run RECORDING",
+        ]
+    )
+    return Result(data=data, text=text)
+
+
+def bytes_missing(session: Session) -> int:
+    """Bytes that the preset's models still lack."""
+    store = _store(session)
+    return sum(f.size for model, pin in _chosen(session).values() for f in store.missing(model, pin))
+
+
+def bootstrap(session: Session, *, fetch: bool, force: bool) -> Result:
+    """Environment, hardware, models."""
+    python = _python(session, force=force)
+    found, advice = _hardware(session, refresh=force)
+    chosen = _chosen(session)
+    fetched = _fetch(session, list(chosen.values())) if fetch else ()
+    lacking = bytes_missing(session)
+    session.live.close()
+    text = (
+        f"environment: ready\nmachine: {found.cores} cores, {ui.size(found.memory)}; recommended: {advice.preset}\n"
+        + (f"models: {ui.size(lacking)} left to fetch: models fetch" if lacking else "models: all there")
+    )
+    data = {
+        "environment": str(python.parent.parent),
+        "hardware": asdict(found),
+        "recommended": asdict(advice),
+        "fetched": [asdict(f) for f in fetched],
+        "missing_bytes": lacking,
+    }
+    return Result(data=data, text=text)
+
+
+def hardware(session: Session, *, refresh: bool) -> Result:
+    """What this machine has, and what that recommends."""
+    found, advice = _hardware(session, refresh=refresh)
+    gpus = [(f"GPU {k}", f"{g.name}, {ui.size(g.memory)}, driver {g.driver}, CUDA {g.cuda}") for k, g in enumerate(found.gpus)]
+    rows = [
+        ("system", f"{found.system} {found.machine}"),
+        ("processor", f"{found.cpu}, {found.cores} cores, {found.threads} threads"),
+        ("memory", ui.size(found.memory)),
+        *(gpus or [("GPU", "Apple MPS" if found.mps else "none")]),
+        ("preset", f"{advice.preset}: {advice.reason}"),
+        ("settings", f"{advice.device}, {advice.compute_type}, batch size {advice.batch_size}, {advice.threads} threads"),
+    ]
+    return Result(
+        data={"hardware": asdict(found), "recommended": asdict(advice)}, text=ui.table(("WHAT", "FOUND"), rows)
+    )
+
+
+def doctor(session: Session) -> Result:
+    """Everything a job or a build needs, and what to do about what is missing."""
+    from builder.edges import engine, health
+
+    checks = health.look(session.config, session.env)
+    checks += ((("container engine", why is None, why or "reachable", "needed for images only")
+                for why in (engine.why_not(session.env),)))  # fmt: skip
+    rows = [("ok" if ok else "--", name, note, "" if ok else hint) for name, ok, note, hint in checks]
+    return Result(
+        data={"checks": [{"name": n, "ok": ok, "note": note, "hint": hint} for n, ok, note, hint in checks]},
+        text=ui.table(("", "CHECK", "FOUND", "NEXT"), rows),
+    )
+
+
+# Models
+
+
+def models_list(session: Session) -> Result:
+    """Every model of the catalogue."""
+    config, store = session.config, _store(session)
+    data = []
+    for model in config.models.values():
+        pin = config.pins.get(model.id)
+        presets = [p.id for p in config.presets.values() if any(model.id in ids for ids in p.models.values())]
+        data.append(
+            {
+                "id": model.id, "purpose": model.purpose.value, "title": model.title,
+                "size": pin.size if pin else None, "licence": model.licence, "commercial": model.commercial,
+                "gated": model.gated, "pinned": pin is not None, "present": bool(pin and not store.missing(model, pin)),
+                "variants": [v.value for v in model.variants], "presets": presets,
+            }
+        )  # fmt: skip
+    rows = [
+        (d["id"], d["purpose"], ui.size(float(str(d["size"]))) if d["size"] else "?",
+         str(d["licence"]) + ("" if d["commercial"] else " (non-commercial)") + (" (gated)" if d["gated"] else ""),
+         "yes" if d["pinned"] else "no", "yes" if d["present"] else "no", ", ".join(d["presets"]))
+        for d in data
+    ]  # fmt: skip
+    return Result(data=data, text=ui.table(("MODEL", "PURPOSE", "SIZE", "LICENCE", "PINNED", "PRESENT", "PRESETS"), rows))
+
+
+def models_fetch(session: Session, ids: Sequence[str], *, folders: Sequence[Path]) -> Result:
+    """Fetch models, the preset's by default."""
+    wanted = _named(session, ids) if ids else list(_chosen(session).values())
+    fetched = _fetch(session, wanted, folders)
+    session.live.close()
+    there = [m.id for m, _ in wanted if m.id not in {f.model for f in fetched}]
+    lines = [f"{f.model}: {ui.size(f.size)} from {f.source} in {ui.clock(f.seconds)}" for f in fetched]
+    lines += [f"{name}: there already" for name in there]
+    return Result(data={"fetched": [asdict(f) for f in fetched], "present": there}, text="\n".join(lines))
+
+
+def models_verify(session: Session, ids: Sequence[str], *, deep: bool) -> Result:
+    """Compare the store with the lock."""
+    store = _store(session)
+    known = [(m, session.config.pins[m.id]) for m in session.config.models.values() if m.id in session.config.pins]
+    wanted = _named(session, ids) if ids else [(m, p) for m, p in known if len(store.missing(m, p)) < len(p.files)]
+    rows: list[tuple[str, str]] = []
+    data = []
+    broken = 0
+    for model, pin in wanted:
+        problems = store.verify(model, pin, deep=deep)
+        broken += len(problems)
+        data.append(
+            {
+                "id": model.id, "ok": not problems,
+                "problems": [
+                    {"file": p.path.name, "what": p.what, "moved_to": str(p.moved_to) if p.moved_to else None}
+                    for p in problems
+                ],
+            }
+        )  # fmt: skip
+        note = "; ".join(f"{p.path.name}: {p.what}" + (f", moved to {p.moved_to}" if p.moved_to else "") for p in problems)
+        rows.append((model.id, note or "as models.lock says"))
+    failure = None
+    if broken:
+        bad = " ".join(str(d["id"]) for d in data if not d["ok"])
+        failure = IntegrityError(f"{broken} files are not as models.lock says", hint=f"models fetch {bad}")
+    return Result(data=data, text=ui.table(("MODEL", "FOUND"), rows) if rows else "no models here", failure=failure)
+
+
+def models_lock(session: Session, ids: Sequence[str]) -> Result:
+    """Pin models as the hub has them today, and write models.lock."""
+    from builder.edges import files, hub
+
+    config = session.config
+    pins = dict(config.pins)
+    lines = []
+    for model in (_model(config, name) for name in ids):
+        found = hub.resolve(model, session.env)
+        before = pins.get(model.id)
+        pins[model.id] = found
+        change = "unchanged" if before and before.files == found.files else f"{before.revision if before else 'new'} → {found.revision}"
+        lines.append(f"{model.id}: {change}, {ui.size(found.size)}, {len(found.files)} files")
+    files.write_atomic(config.root / "models.lock", catalog.dump_lock(pins))
+    return Result(data={name: {"revision": pins[name].revision, "size": pins[name].size} for name in ids}, text="\n".join(lines))
+
+
+# Jobs
+
+
+def prepare(session: Session, inputs: Sequence[Path], wishes: Wishes) -> Result:
+    """Make a job without running it."""
+    from builder.edges import jobs
+
+    python = _python(session)
+    job = jobs.prepare(
+        session.config, inputs, _request(session, wishes), python=python, report=session.report
+    )
+    folder = jobs.folder(session.config, job)
+    session.live.close()
+    return Result(
+        data={"job": job.id, "folder": str(folder), "workflow": job.workflow, "stages": [s.name for s in job.stages]},
+        text=f"{job.id}\nnext: python3 build.py run {job.id}",
+    )
+
+
+def preflight(session: Session, name: str | None, *, refresh: bool) -> Result:
+    """Check that a job can run here."""
+    from builder.edges import jobs
+    from builder.edges import preflight as checking
+
+    config = session.config
+    if name is None:
+        known = sorted(config.jobs.glob("*/job.yaml"))
+        if not known:
+            raise UsageError("there is no job to check", hint="build.py prepare RECORDING")
+        job = jobs.read(known[-1].parent)
+    else:
+        job = jobs.find(config, name)
+    checks = checking.check(config, job, python=native.ready(config, tuple(config.stages.values())), refresh=refresh)
+    rows = [("ok" if c.failure is None else "FAILED", c.name, c.note) for c in checks.checks]
+    failure = next((c.failure for c in checks.checks if c.failure), None)
+    return Result(
+        data={"job": job.id, **checking.summary(checks)},
+        text=f"job {job.id}{' (cached)' if checks.cached else ''}\n" + ui.table(("", "CHECK", "FOUND"), rows),
+        failure=failure,
+    )
+
+
+def run(session: Session, inputs: Sequence[str], wishes: Wishes) -> Result:
+    """Transcribe recordings or resume a job: set up, prepare, check, run."""
+    from builder.edges import jobs, preflight, runner
+
+    config = session.config
+    if config.defaults.mode is not Mode.NATIVE:
+        raise UsageError(f"jobs can't run in {config.defaults.mode.value} yet", hint="--mode native")
+    job = _existing(config, inputs)
+    if job is None:
+        for name in inputs:  # before anything is installed or fetched
+            if not Path(name).expanduser().exists():
+                raise InputError("no such file", where=name, hint="check the path")
+        request = _request(session, wishes)
+        python = _python(session)
+        _hardware(session)
+        _fetch(session, list(request.models.values()))
+        job = jobs.prepare(
+            config, [Path(i) for i in inputs], request, python=python, report=session.report, resume=True
+        )
+    else:
+        python = _python(session)
+        _fetch(session, _named(session, sorted({u.id for s in job.stages for u in s.models.values()})))
+    checks: Checks = preflight.check(config, job, python=python)
+    checks.raise_failure()
+    found, _ = _hardware(session)
+    outcome = runner.run(
+        config,
+        job,
+        start=runner.native_start(config, job, python, session.env),
+        report=session.report,
+        parallel=2 if found.threads > 1 else 1,
+    )
+    session.live.close()
+    for note in outcome.notes:
+        ui.say(f"note: {note}")
+    kept = [s.name for s in outcome.stages if s.kept]
+    if kept:
+        ui.say(f"kept from before: {', '.join(kept)}")
+    ui.say(f"job {job.id} done in {ui.clock(outcome.seconds)}; media were read in the native environment (no images here)")
+    data = {
+        "job": job.id,
+        "output": str(outcome.folder),
+        "files": [str(p) for p in outcome.files],
+        "stages": [asdict(s) for s in outcome.stages],
+        "notes": list(outcome.notes),
+        "seconds": round(outcome.seconds, 3),
+    }
+    return Result(data=data, text="\n".join(str(p) for p in outcome.files))
+
+
+def jobs_list(session: Session) -> Result:
+    """The jobs, newest first."""
+    from builder.edges import jobs
+
+    found = jobs.listing(session.config)
+    rows = [(j.id, j.state, j.workflow, ", ".join(repr(n)[1:-1] for n in j.inputs)) for j in found]
+    data = [{"id": j.id, "state": j.state, "created": j.created, "workflow": j.workflow, "inputs": list(j.inputs)} for j in found]
+    return Result(data=data, text=ui.table(("JOB", "STATE", "WORKFLOW", "RECORDINGS"), rows) if rows else "no jobs here")
+
+
+def jobs_show(session: Session, name: str) -> Result:
+    """One job: its stages, times and files."""
+    from builder.edges import files, jobs
+
+    job = jobs.find(session.config, name)
+    place = jobs.folder(session.config, job)
+    rows, stages = [], []
+    made: list[str] = []
+    notes: list[str] = []
+    for stage in job.stages:
+        manifest = files.read_json(place / "work" / stage.name / "manifest.json") or {}
+        timings = manifest.get("timings", {})
+        models = ", ".join(u.id for u in stage.models.values())
+        made += [str(place / p) for p in manifest.get("outputs", {}) if p.startswith("output/")]
+        notes += manifest.get("notes", [])
+        stages.append({"name": stage.name, "done": bool(manifest), "timings": timings, "models": models})
+        total = timings.get("total")
+        rows.append((stage.name, "done" if manifest else "open", ui.clock(total) if total is not None else "", models))
+    state = jobs.state(place)
+    data = {
+        "id": job.id, "state": state, "created": job.created, "workflow": job.workflow, "preset": job.preset,
+        "inputs": [i.name for i in job.inputs], "stages": stages, "files": sorted(made), "notes": notes,
+    }  # fmt: skip
+    head = f"{job.id}  {state}  {job.workflow}, preset {job.preset}\n"
+    tail = "".join(f"\n{line}" for line in [*(f"note: {n}" for n in notes), *sorted(made)])
+    return Result(data=data, text=head + ui.table(("STAGE", "STATE", "TIME", "MODELS"), rows) + tail)
+
+
+def jobs_remove(session: Session, names: Sequence[str], *, dry_run: bool) -> Result:
+    """Delete jobs; all of them exist, or none goes."""
+    from builder.edges import jobs
+
+    found = [jobs.find(session.config, name).id for name in names]
+    gone = [jobs.remove(session.config, name, dry_run=dry_run) for name in dict.fromkeys(found)]
+    word = "would free" if dry_run else "freed"
+    return Result(
+        data=[{"job": place.name, "bytes": size, "removed": not dry_run} for place, size in gone],
+        text="\n".join(f"{place.name}: {word} {ui.size(size)}" for place, size in gone),
+    )
+
+
+# Parts that several commands share
+
+
+def _store(session: Session) -> Store:
+    return Store(session.config.home / "models")
+
+
+def _model(config: Config, name: str) -> Model:
+    if name not in config.models:
+        raise UsageError(f'no model "{name}"', hint=did_you_mean(name, config.models) or "models list shows all")
+    return config.models[name]
+
+
+def _named(session: Session, ids: Sequence[str]) -> list[tuple[Model, Pin]]:
+    models = [_model(session.config, name) for name in ids]
+    pins = choice.require_pins(session.config, models)
+    return [(m, pins[m.id]) for m in models]
 
 
 def _chosen(
-    session: Session, stages: Sequence[StageSpec], *, models: str | None, diarization: bool
+    session: Session, *, models: str | None = None, diarization: bool = True
 ) -> dict[Purpose, tuple[Model, Pin]]:
     """The pinned model for each purpose of the planned stages."""
     config = session.config
+    speakers = diarization and config.defaults.diarization
     chosen = choice.choose(
         config,
         preset=config.defaults.preset,
         variant=config.defaults.variant,
-        stages=[s.name for s in stages],
+        stages=[name for name in config.stages if speakers or name != "diarize"],
         models=[m.strip() for m in models.split(",") if m.strip()] if models else (),
-        diarization=diarization,
+        diarization=speakers,
         language=config.defaults.language,
     )
     pins = choice.require_pins(config, chosen.values())
@@ -98,9 +440,7 @@ def _chosen(
 
 def _fetch(session: Session, wanted: Sequence[tuple[Model, Pin]], folders: Sequence[Path] = ()) -> tuple[Any, ...]:
     """Bring models into the store; none that is there already, and then without a network."""
-    from builder.edges.store import Store
-
-    store = Store(session.config.home / "models")
+    store = _store(session)
     missing = [(model, pin) for model, pin in wanted if store.missing(model, pin)]
     if not missing:
         return ()
@@ -112,11 +452,9 @@ def _fetch(session: Session, wanted: Sequence[tuple[Model, Pin]], folders: Seque
 
 def _python(session: Session, *, force: bool = False) -> Path:
     """The native environment's python, made when it is missing."""
-    from builder.edges import native
-
     stages = tuple(session.config.stages.values())
-    if not force and (ready := native.ready(session.config, stages)):
-        return ready
+    if not force and (there := native.ready(session.config, stages)):
+        return there
     return native.ensure(session.config, stages, env=session.env, report=session.report, force=force)
 
 
@@ -126,3 +464,48 @@ def _hardware(session: Session, *, refresh: bool = False) -> tuple[Hardware, Rec
 
     found = probe.hardware(session.config.home / "cache" / "hardware.json", refresh=refresh)
     return found, recommend(found)
+
+
+def _request(session: Session, wishes: Wishes) -> Request:
+    """What the command line and the configuration ask of a job, with the settings that suit this machine."""
+    config = session.config
+    start, end = spec.parse_time(wishes.start, "--start"), spec.parse_time(wishes.end, "--end")
+    if end is not None and end <= (start or 0.0):
+        raise UsageError("the clip ends before it starts", where="--end", expected=f"more than {start or 0:g} s")
+    diarization = wishes.diarization and config.defaults.diarization
+    if wishes.speakers is not None and not diarization:
+        raise UsageError("--speakers needs diarization", hint="leave out --no-diarization")
+    if wishes.device not in (None, "cpu", "cuda"):
+        raise UsageError(f'"{wishes.device}" is no device', where="--device", expected="cpu or cuda")
+    found, advice = _hardware(session)
+    device = wishes.device or advice.device
+    if device == "cuda" and not found.gpus:
+        raise UsageError("there is no NVIDIA GPU here", where="--device", hint="--device cpu")
+    threads = wishes.threads or advice.threads
+    asr = {
+        "language": config.defaults.language,
+        "device": device,
+        "compute_type": advice.compute_type if device == advice.device else "int8",
+        "threads": threads,
+        "batch_size": advice.batch_size if wishes.batch_size is None else wishes.batch_size,
+    }
+    return spec.Request(
+        workflow=config.defaults.workflow,
+        variant=config.defaults.variant.value,
+        preset=config.defaults.preset,
+        models=_chosen(session, models=wishes.models, diarization=diarization),
+        settings={"asr": asr, "diarize": {"speakers": wishes.speakers, "threads": threads}},
+        clip=None if start is None and end is None else spec.Clip(start=start or 0.0, end=end),
+        diarization=diarization,
+    )
+
+
+def _existing(config: Config, words: Sequence[str]) -> Job | None:
+    """The job that ``run``'s words name, or None when they are recordings. A file wins over an id."""
+    from builder.edges import jobs
+
+    if len(words) != 1 or Path(words[0]).expanduser().is_file():
+        return None
+    if jobs.is_id(words[0]) or (Path(words[0]) / "job.yaml").is_file():
+        return jobs.find(config, words[0])
+    return None

@@ -230,6 +230,8 @@ def main(stage: str, work: Callable[[StageJob], None]) -> None:
     parser.add_argument("--job", type=Path, required=True, help="the job's folder")
     root = parser.parse_args().job.resolve()
     signal.signal(signal.SIGTERM, _terminated)
+    if parent := os.environ.get("BAKE_PARENT"):
+        _die_with(int(parent))
     job: StageJob | None = None
     try:
         job = open_job(root, stage)
@@ -255,6 +257,16 @@ def main(stage: str, work: Callable[[StageJob], None]) -> None:
     sys.stderr.flush()
     # Native libraries' thread pools take up to 0.2 s to wind down; all results are on disk by now.
     os._exit(code)
+
+
+def _die_with(parent: int) -> None:
+    """End when the orchestrator ends, also by kill -9: two runs of one stage must never write at once (Linux)."""
+    if sys.platform == "linux":
+        import ctypes
+
+        ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG, see prctl(2)
+        if os.getppid() != parent:
+            os._exit(128 + signal.SIGKILL)
 
 
 def _failed(job: StageJob | None, message: str, code: int) -> int:

@@ -8,10 +8,11 @@ import fastcluster
 import numpy as np
 
 NEAREST = 0.33
-"""Share of the nearest neighbours kept in the affinity graph (measured: ../../docs/diarization.md)."""
+"""Share of the nearest neighbours kept in the affinity graph."""
 
 CUT = 0.36
-"""Cosine distance at which average-linkage clustering stops."""
+"""Cosine distance at which average-linkage clustering stops. Measured on synthetic and on real voices: a smaller
+share or a smaller cut counts similar synthetic voices better and splits single real ones."""
 
 MOST = 10
 """Speakers that are found without being told the number."""
@@ -38,15 +39,27 @@ def cluster(vectors: Any, *, speakers: int | None, step: float) -> Any:
     wanted = max(1, min(wanted, len(sample)))
     if wanted == 1:
         return np.zeros(count, dtype=np.int64)
+    # All d-vectors lie in one corner of the space, and the room and the microphone add their own share: what
+    # tells people apart is what differs from the recording's mean.
+    mean = sample.mean(axis=0)
+    sample = units(sample - mean)
     labels = cut(fastcluster.linkage_vector(sample, method="ward"), wanted)
     for _ in range(10):
-        centres = np.stack([unit(sample[labels == k].mean(axis=0)) for k in range(wanted)])
-        moved = np.argmax(sample @ centres.T, axis=1)
+        moved = nearest(sample, centres(sample, labels, wanted))
         if len(np.unique(moved)) < wanted or np.array_equal(moved, labels):
             break
         labels = moved
-    centres = np.stack([unit(sample[labels == k].mean(axis=0)) for k in range(wanted)])
-    return np.argmax(vectors @ centres.T, axis=1)
+    return nearest(units(vectors - mean), centres(sample, labels, wanted))
+
+
+def centres(vectors: Any, labels: Any, count: int) -> Any:
+    """The mean direction [count, d] of each cluster."""
+    return units(np.stack([vectors[labels == k].mean(axis=0) for k in range(count)]))
+
+
+def nearest(vectors: Any, middles: Any) -> Any:
+    """For each vector the centre with the smallest angle."""
+    return np.argmax(vectors @ middles.T, axis=1)
 
 
 def estimate(vectors: Any, step: float) -> int:
@@ -102,6 +115,6 @@ def cut(tree: Any, wanted: int) -> Any:
     return np.array([names.setdefault(top(leaf), len(names)) for leaf in range(count)], dtype=np.int64)
 
 
-def unit(vector: Any) -> Any:
-    """``vector`` at length one."""
-    return vector / max(float(np.linalg.norm(vector)), 1e-9)
+def units(vectors: Any) -> Any:
+    """Rows brought to length one; a row of zeros stays."""
+    return vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-9)

@@ -10,7 +10,7 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import contract
-from contract import RATE, Recording, StageJob
+from contract import RATE, ModelFault, Recording, StageJob
 
 SPAN = 1.6
 """Seconds an embedding hears: 160 frames, what the d-vector was trained on."""
@@ -23,6 +23,9 @@ PAD = 0.12
 
 BATCH = 64
 """Windows embedded at once."""
+
+PIECE = 60.0
+"""Seconds of a region that are worked on at once: its spectrum takes 30 MB. Speech without a pause can last for hours."""
 
 
 def work(job: StageJob) -> None:
@@ -39,16 +42,13 @@ def work(job: StageJob) -> None:
                 import cluster
                 import onnxruntime
             with job.timed("load"):
-                options = onnxruntime.SessionOptions()
-                options.intra_op_num_threads = job.settings["threads"]
-                options.log_severity_level = 3
-                model = next(job.model("embedding").glob("*.onnx"))
-                session = onnxruntime.InferenceSession(str(model), options, providers=["CPUExecutionProvider"])
+                session = load(job, onnxruntime)
         with job.timed("work"):
             asked = job.settings["speakers"]
-            spans, vectors = embed(job, recording, session, speech, duration)
+            parts = pieces(speech)
+            spans, vectors = embed(job, recording, session, parts, duration)
             labels = cluster.cluster(vectors, speakers=asked, step=HOP)
-            found = turns(spans, [int(label) for label in labels], speech, duration)
+            found = turns(spans, [int(label) for label in labels], parts, duration)
             count = len({turn["speaker"] for turn in found})
             if asked is None and count > 1:
                 job.note(recording, f"{count} speakers: a best guess; --speakers N is more exact")
@@ -57,8 +57,42 @@ def work(job: StageJob) -> None:
             job.save(recording, {"speakers": count, "guess": asked is None, "turns": found})
 
 
+def load(job: StageJob, onnxruntime: Any) -> Any:
+    """The d-vector's session: ``mels`` float32 [n, 160, 40] to ``embedding`` [n, 256].
+
+    Raises:
+        ModelFault: there is no such model in the folder.
+    """
+    folder = job.model("embedding")
+    files = sorted(folder.glob("*.onnx"))
+    if not files:
+        raise ModelFault(f"model {job.uses['embedding']['id']}: no .onnx file in its folder")
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = job.settings["threads"]
+    options.inter_op_num_threads = 1
+    options.log_severity_level = 3
+    try:
+        session = onnxruntime.InferenceSession(str(files[0]), options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # onnxruntime's exceptions share no base class
+        raise ModelFault(f"model {job.uses['embedding']['id']} can't be loaded: {error}") from error
+    inputs = [i.name for i in session.get_inputs()]
+    if inputs != ["mels"]:
+        raise ModelFault(f"model {job.uses['embedding']['id']}: takes {', '.join(inputs)}, not mels (a d-vector does)")
+    return session
+
+
+def pieces(speech: list[list[float]]) -> list[tuple[float, float]]:
+    """Regions cut into equal parts of at most ``PIECE`` seconds."""
+    found = []
+    for start, end in speech:
+        parts = max(1, -int(-(end - start) // PIECE))
+        edges = [start + (end - start) * k / parts for k in range(parts)] + [end]
+        found += list(zip(edges[:-1], edges[1:], strict=True))
+    return found
+
+
 def embed(
-    job: StageJob, recording: Recording, session: Any, speech: list[list[float]], duration: float
+    job: StageJob, recording: Recording, session: Any, speech: list[tuple[float, float]], duration: float
 ) -> tuple[list[tuple[int, float]], Any]:
     """Embeddings over all speech.
 
@@ -67,16 +101,16 @@ def embed(
         its neighbours in the region and of unit length.
     """
     import numpy as np
+    from cluster import units
     from features import level, mels
 
     spans: list[tuple[int, float]] = []
-    owners: list[int] = []
-    vectors: list[Any] = []
+    blocks: list[Any] = []
     waiting: list[Any] = []
 
     def flush() -> None:
         if waiting:
-            vectors.extend(session.run(None, {"mels": np.stack(waiting)})[0])
+            blocks.append(session.run(["embedding"], {"mels": np.stack(waiting)})[0])
             waiting.clear()
 
     frames = round(SPAN * 100)
@@ -92,40 +126,39 @@ def embed(
             for first in [*range(0, last, round(HOP * 100)), last] if last else [0]:
                 window = energy[first : first + frames]
                 waiting.append(np.pad(window, ((0, frames - len(window)), (0, 0))))
-                spans.append((index, min(start + first / 100 + SPAN / 2, (start + end) / 2) if not last
-                              else start + first / 100 + SPAN / 2))  # fmt: skip
-                owners.append(index)
+                spans.append((index, min(start + first / 100 + SPAN / 2, end) if last else (start + end) / 2))
                 if len(waiting) == BATCH:
                     flush()
             job.progress(recording, end, duration)
     flush()
-    raw = np.stack(vectors)
-    smooth = raw.copy()
-    owner = np.array(owners)
+    raw = np.concatenate(blocks)
+    owner = np.array([index for index, _ in spans])
     same = (owner[1:] == owner[:-1])[:, None]
+    smooth = raw.copy()
     smooth[1:] += np.where(same, raw[:-1], 0.0)
     smooth[:-1] += np.where(same, raw[1:], 0.0)
-    smooth /= np.maximum(np.linalg.norm(smooth, axis=1, keepdims=True), 1e-9)
     job.progress(recording, duration, duration)
-    return spans, smooth
+    return spans, units(smooth)
 
 
 def turns(
-    spans: list[tuple[int, float]], labels: list[int], speech: list[list[float]], duration: float
+    spans: list[tuple[int, float]], labels: list[int], speech: list[tuple[float, float]], duration: float
 ) -> list[dict[str, Any]]:
     """Speaker turns from labelled embeddings: each moment of a region belongs to the nearest embedding of the region.
 
     Turns grow by ``PAD`` into silence, never into another turn; neighbours of one speaker that meet become one.
     """
+    centres: list[list[tuple[float, int]]] = [[] for _ in speech]
+    for (owner, centre), label in zip(spans, labels, strict=True):
+        centres[owner].append((centre, label))
     raw: list[list[Any]] = []
-    for index, (start, end) in enumerate(speech):
-        mine = [(centre, label) for (owner, centre), label in zip(spans, labels, strict=True) if owner == index]
+    for (start, end), mine in zip(speech, centres, strict=True):
         at = start
         for k, (centre, label) in enumerate(mine):
             until = end if k + 1 == len(mine) else (centre + mine[k + 1][0]) / 2
             if raw and raw[-1][2] == label and raw[-1][1] == at:
                 raw[-1][1] = until
-            else:
+            elif until > at:
                 raw.append([at, until, label])
             at = until
     grown: list[list[Any]] = []

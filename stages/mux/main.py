@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import struct
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -17,26 +17,39 @@ from contract import InputFault, Recording, StageJob
 MP4 = {".mp4", ".m4v", ".mov"}
 """Recordings that stay MP4; everything else goes to Matroska, which holds any codec."""
 
+WAIT = 500
+"""Packets that are held back for a decoding time at the most."""
+
 TICK = Fraction(1, 1000)
 """Time base of the subtitle track, in seconds."""
 
 HEADER = (
     "[Script Info]\nScriptType: v4.00+\n\n[V4+ Styles]\n"
-    "Format: Name, Fontname, Fontsize, PrimaryColour, SecondaryColour, OutlineColour, BackColour, Bold, Italic, "
-    "Underline, StrikeOut, ScaleX, ScaleY, Spacing, Angle, BorderStyle, Outline, Shadow, Alignment, MarginL, MarginR, "
-    "MarginV, Encoding\n"
+    "Format: Name, Fontname, Fontsize, PrimaryColour, SecondaryColour, OutlineColour, BackColour, Bold, "
+    "Italic, Underline, StrikeOut, ScaleX, ScaleY, Spacing, Angle, BorderStyle, Outline, Shadow, Alignment, "
+    "MarginL, MarginR, MarginV, Encoding\n"
     "Style: Default,Arial,16,&Hffffff,&Hffffff,&H0,&H0,0,0,0,0,100,100,0,0,1,1,0,2,10,10,10,0\n\n"
     "[Events]\nFormat: Layer, Start, End, Style, Name, MarginL, MarginR, MarginV, Effect, Text\n"
 )
 """FFmpeg's text encoders take their style from an ASS header; without a style line the text is invisible."""
 
-LANGUAGES = {
-    "ar": "ara", "cs": "ces", "da": "dan", "de": "deu", "el": "ell", "en": "eng", "es": "spa", "fi": "fin",
-    "fr": "fra", "he": "heb", "hi": "hin", "hu": "hun", "id": "ind", "it": "ita", "ja": "jpn", "ko": "kor",
-    "nl": "nld", "no": "nor", "pl": "pol", "pt": "por", "ro": "ron", "ru": "rus", "sv": "swe", "th": "tha",
-    "tr": "tur", "uk": "ukr", "vi": "vie", "zh": "zho",
-}  # fmt: skip
-"""ISO 639-1 to ISO 639-2, as containers want it."""
+LANGUAGES = dict(
+    pair.split(":")
+    for pair in (
+        "af:afr am:amh ar:ara as:asm az:aze ba:bak be:bel bg:bul bn:ben bo:bod br:bre bs:bos ca:cat cs:ces "
+        "cy:cym da:dan de:deu el:ell en:eng es:spa et:est eu:eus fa:fas fi:fin fo:fao fr:fra gl:glg gu:guj "
+        "ha:hau haw:haw he:heb hi:hin hr:hrv ht:hat hu:hun hy:hye id:ind is:isl it:ita ja:jpn jv:jav jw:jav "
+        "ka:kat kk:kaz km:khm kn:kan ko:kor la:lat lb:ltz ln:lin lo:lao lt:lit lv:lav mg:mlg mi:mri mk:mkd "
+        "ml:mal mn:mon mr:mar ms:msa mt:mlt my:mya ne:nep nl:nld nn:nno no:nor oc:oci pa:pan pl:pol ps:pus "
+        "pt:por ro:ron ru:rus sa:san sd:snd si:sin sk:slk sl:slv sn:sna so:som sq:sqi sr:srp su:sun sv:swe "
+        "sw:swa ta:tam te:tel tg:tgk th:tha tk:tuk tl:tgl tr:tur tt:tat uk:ukr ur:urd uz:uzb vi:vie yi:yid "
+        "yo:yor yue:zho zh:zho"
+    ).split()
+)
+"""Whisper's language codes to ISO 639-2/T, as containers want them (the Matroska muxer turns them into /B)."""
+
+OWN = {"major_brand", "minor_version", "compatible_brands", "encoder"}
+"""Metadata that describes the old file, not the film."""
 
 
 def work(job: StageJob) -> None:
@@ -48,74 +61,124 @@ def work(job: StageJob) -> None:
 
 
 def mux(job: StageJob, recording: Recording) -> None:
-    """Write ``output/<name>.mkv`` or ``.mp4``: every stream copied packet by packet, and one subtitle track more."""
+    """Write ``output/<name>.mkv``, ``.mp4`` or, for sound alone, ``.mka``.
+
+    Raises:
+        InputFault: the recording can't be read.
+    """
     import av
 
     source = job.recording(recording)
     made = job.load("subtitles", recording)
-    suffix = ".mp4" if source.suffix.lower() in MP4 else ".mkv"
     try:
-        inside = av.open(f"file:{source}")
-    except av.FFmpegError as error:
-        raise InputFault(f"{recording.name}: not a media file that can be read ({error.strerror})") from error
-    with inside, job.writing(f"{recording.output}{suffix}", output=True) as path:
-        # bitexact: no date, no random ids: the same job gives the same file.
-        options = {"fflags": "+bitexact"} | ({"movflags": "+faststart"} if suffix == ".mp4" else {})
-        with av.open(f"file:{path}", "w", options=options) as outside:
-            outside.metadata.update({k: v for k, v in inside.metadata.items() if k in ("title", "artist", "comment")})
-            copies: dict[int, Any] = {}
-            for stream in inside.streams:
-                if copied := copy_stream(outside, stream, suffix):
-                    copies[stream.index] = copied
-                else:
-                    job.note(recording, f"a {stream.type} stream ({stream.name}) does not fit into {suffix} and was left out")
-            track = outside.add_stream("mov_text" if suffix == ".mp4" else "subrip")
-            track.codec_context.subtitle_header = HEADER.encode()
-            track.time_base = TICK
-            track.metadata["language"] = LANGUAGES.get(made["language"] or "", "und")
-            track.metadata["title"] = "whisperbake"
-            interleave(job, recording, inside, outside, copies, track, texts(made))
+        inside = av.open(f"file:{source}")  # "file:" keeps any name a name
+    except (av.FFmpegError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise InputFault(f"{recording.name}: not a media file that can be read ({reason})") from error
+    with inside:
+        cover = av.stream.Disposition.attached_pic
+        if not any(not s.disposition & cover for s in inside.streams.video):
+            write(job, recording, inside, made, ".mka")
+        elif source.suffix.lower() not in MP4:
+            write(job, recording, inside, made, ".mkv")
+        elif not write(job, recording, inside, made, ".mp4"):
+            job.note(recording, "MP4 can't hold one of its codecs: the film with subtitles is an MKV")
+            write(job, recording, inside, made, ".mkv")
 
 
-def copy_stream(outside: Any, stream: Any, suffix: str) -> Any | None:
-    """The output's twin of a stream, or None where its container has no place for it."""
-    if stream.type not in ("video", "audio", "subtitle", "attachment") or stream.codec_context is None:
-        return None
-    if suffix == ".mp4" and stream.type == "subtitle" and stream.codec_context.name != "mov_text":
-        return None
-    if suffix == ".mp4" and stream.type == "attachment":
-        return None
+def write(job: StageJob, recording: Recording, inside: Any, made: dict[str, Any], suffix: str) -> bool:
+    """Every stream copied packet by packet, and one subtitle track more.
+
+    Returns:
+        False, and no file, when an MP4 can't hold a stream; a Matroska file raises then.
+    """
+    import av
+
+    # bitexact: no date, no random ids: the same job gives the same file.
+    options = {"fflags": "+bitexact"} | ({"movflags": "+faststart"} if suffix == ".mp4" else {})
     try:
-        twin = outside.add_stream_from_template(stream)
-    except (ValueError, TypeError):
-        return None
-    twin.metadata.update(stream.metadata)
-    return twin
+        with job.writing(f"{recording.output}{suffix}", output=True) as path:
+            with av.open(f"file:{path}", "w", options=options, format=FORMATS[suffix]) as outside:
+                outside.metadata.update({k: v for k, v in inside.metadata.items() if k not in OWN})
+                outside.set_chapters(inside.chapters())
+                copies, left = copy_streams(outside, inside, suffix)
+                track = add_track(outside, inside, made["language"], mp4=suffix == ".mp4")
+                try:
+                    outside.start_encoding()
+                except (av.FFmpegError, ValueError) as error:
+                    if suffix == ".mp4":
+                        raise _Refused from error
+                    raise
+                for stream in left:
+                    if stream.type == "data" and inside.chapters():
+                        continue  # MP4 keeps chapter titles in one; they are written anew
+                    job.note(recording, f"a {stream.type} stream does not fit into {suffix} and was left out")
+                interleave(job, recording, inside, outside, copies, track, made["cues"])
+    except _Refused:
+        return False
+    return True
 
 
-def texts(made: dict[str, Any]) -> list[tuple[int, int, str]]:
-    """The cues as (start, end, text), in milliseconds."""
-    found = []
-    for cue in made["cues"]:
-        text = "\n".join(cue["lines"]).replace("<", "‹").replace(">", "›")
-        if made["prefix"] and cue["changed"] and cue["speaker"]:
-            text = f"Speaker {cue['speaker'][1:]}: {text}"
-        found.append((round(cue["start"] * 1000), round(cue["end"] * 1000), text))
-    return found
+FORMATS = {".mp4": "mp4", ".mkv": "matroska", ".mka": "matroska"}
+
+
+class _Refused(Exception):
+    """MP4 has no place for a codec of the recording."""
+
+
+def copy_streams(outside: Any, inside: Any, suffix: str) -> tuple[dict[int, Any], list[Any]]:
+    """Twins of the recording's streams by their index, and the streams that have no place in the container."""
+    copies: dict[int, Any] = {}
+    left = []
+    for stream in inside.streams:
+        codec = stream.codec_context.name if stream.codec_context else None
+        fits = stream.type in ("video", "audio", "subtitle", "attachment")
+        if suffix == ".mp4":
+            fits = stream.type in ("video", "audio") or (stream.type == "subtitle" and codec == "mov_text")
+        elif codec == "mov_text":
+            fits = False
+        try:
+            if not fits:
+                raise ValueError(stream.type)
+            twin = outside.add_stream_from_template(stream)
+        except (ValueError, TypeError):
+            if suffix == ".mp4" and stream.type in ("video", "audio"):
+                raise _Refused from None
+            left.append(stream)
+            continue
+        twin.metadata.update(stream.metadata)
+        if stream.type != "attachment":
+            twin.disposition = stream.disposition
+            copies[stream.index] = twin
+    return copies, left
+
+
+def add_track(outside: Any, inside: Any, language: str | None, *, mp4: bool) -> Any:
+    """The new subtitle track; shown without being asked for when it is the only one."""
+    from av.stream import Disposition
+
+    track = outside.add_stream("mov_text" if mp4 else "subrip")
+    track.codec_context.subtitle_header = HEADER.encode()
+    track.time_base = TICK
+    track.metadata["language"] = LANGUAGES.get(language or "", "und")
+    track.metadata["title"] = "whisperbake"
+    if mp4:  # where MP4 players look for a track's name
+        track.metadata["handler_name"] = "whisperbake"
+    if not inside.streams.subtitles:
+        track.disposition = Disposition.default
+    return track
 
 
 def interleave(
     job: StageJob, recording: Recording, inside: Any, outside: Any, copies: dict[int, Any], track: Any,
-    cues: list[tuple[int, int, str]],
+    cues: list[dict[str, Any]],
 ) -> None:  # fmt: skip
     """Copy all packets in their order, each cue before the first packet that is later."""
     origin = (inside.start_time or 0) / 1e6
     total = (inside.duration or 0) / 1e6
     waiting = subtitle_packets(cues, track, origin)
     following = next(waiting, None)
-    for packet in inside.demux([s for s in inside.streams if s.index in copies]):
-        if packet.dts is None:
-            continue
+    for packet in packets(job, recording, inside, [s for s in inside.streams if s.index in copies]):
         now = float(packet.dts * packet.time_base)
         while following is not None and float(following.pts * TICK) <= now:
             outside.mux(following)
@@ -123,26 +186,93 @@ def interleave(
         packet.stream = copies[packet.stream.index]
         outside.mux(packet)
         if total:
-            job.progress(recording, now - origin, total)
+            job.progress(recording, max(0.0, now - origin), total)
     while following is not None:
         outside.mux(following)
         following = next(waiting, None)
+    job.progress(recording, total, total)
 
 
-def subtitle_packets(cues: list[tuple[int, int, str]], track: Any, origin: float) -> Iterator[Any]:
+def packets(job: StageJob, recording: Recording, inside: Any, streams: list[Any]) -> Iterator[Any]:
+    """The recording's packets; a file that is cut short ends early, with a note."""
+    import av
+
+    demuxer = inside.demux(streams)
+
+    def read() -> Iterator[Any]:
+        try:
+            # Empty ones mark the end of a stream.
+            yield from (packet for packet in demuxer if packet.size)
+        except av.FFmpegError as error:
+            job.note(recording, f"the file ends early: copied up to there ({error.strerror})")
+
+    return with_decoding_times(read())
+
+
+def with_decoding_times(source: Iterator[Any]) -> Iterator[Any]:
+    """Packets in their order, each with a decoding time: muxers refuse one that has none.
+
+    Matroska stores when to show a frame, not when to decode it, and FFmpeg knows that only some packets later: the
+    first pictures of a film with B-frames come without. They get the times that lead up to the first known one.
+    """
+    last: dict[int, int] = {}
+    held: list[Any] = []
+    unknown: dict[int, list[Any]] = {}
+
+    def settle(index: int, known: int) -> None:
+        packets = unknown.pop(index)
+        for back, packet in enumerate(reversed(packets), 1):
+            packet.dts = known - back * max(packet.duration or 0, 1)
+        last[index] = known
+
+    def release() -> Iterator[Any]:
+        for packet in held:
+            if packet.pts is None:
+                packet.pts = packet.dts
+        yield from held
+        held.clear()
+
+    for packet in source:
+        index = packet.stream.index
+        held.append(packet)
+        if packet.dts is None and index in last:  # a hole in the middle
+            packet.dts = last[index] + 1
+        if packet.dts is None:
+            unknown.setdefault(index, []).append(packet)
+        elif index in unknown:
+            settle(index, packet.dts)
+        else:
+            last[index] = packet.dts
+        if len(held) >= WAIT:
+            guess(unknown, settle)
+        if not unknown:
+            yield from release()
+    guess(unknown, settle)
+    yield from release()
+
+
+def guess(unknown: dict[int, list[Any]], settle: Callable[[int, int], None]) -> None:
+    """Decoding times for streams that never tell one: right before the first picture is shown."""
+    for index, packets in list(unknown.items()):
+        shown = [p.pts for p in packets if p.pts is not None]
+        settle(index, min(shown, default=0))
+
+
+def subtitle_packets(cues: list[dict[str, Any]], track: Any, origin: float) -> Iterator[Any]:
     """Packets of the subtitle track; ``origin`` seconds is where the container's own clock starts."""
     import av
 
     start = round(origin * 1000)
     mp4 = track.codec_context.name == "mov_text"
     at = start
-    for begin, end, text in cues:
-        data = text.encode()
-        if mp4 and start + begin > at:
+    for cue in cues:
+        begin, end = start + round(cue["start"] * 1000), start + round(cue["end"] * 1000)
+        data = cue["text"].encode()
+        if mp4 and begin > at:
             # MP4 has no gaps: an empty sample clears the screen.
-            yield _packet(av, track, b"\0\0", at, start + begin)
-        yield _packet(av, track, struct.pack(">H", len(data)) + data if mp4 else data, start + begin, start + end)
-        at = start + end
+            yield _packet(av, track, b"\0\0", at, begin)
+        yield _packet(av, track, struct.pack(">H", len(data)) + data if mp4 else data, begin, end)
+        at = end
 
 
 def _packet(av: Any, track: Any, data: bytes, start: int, end: int) -> Any:

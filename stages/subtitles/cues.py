@@ -3,21 +3,33 @@
 from __future__ import annotations
 
 import unicodedata
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import lru_cache
 
-from sentences import Sentence, Word
+from sentences import Sentence, Word, unspaced, with_text
 
-GAP = 0.083
-"""Seconds between two cues that don't touch (two frames at 24 a second): the eye sees that the text changed."""
+GAP = 83
+"""Milliseconds between two cues that don't touch (two frames at 24 a second): the eye sees that the text changed."""
+
+SLOT = 200
+"""Milliseconds that a cue gets even where alignment put many words on one moment."""
+
+CLOSE = 0.6
+"""Seconds between two sentences of one speaker that may share a cue."""
 
 _BEFORE = {"and", "but", "or", "because", "that", "which", "who", "when", "where", "while", "if", "so", "to", "with"}
 """English words that a line may begin with rather than end."""
 
+_BREAKS = (",", ";", ":", "-", "–", "—", "、", "，", "；", "：", "،", ".", "?", "!", "…", "。", "？", "！")
+"""A cue or line ends well after these."""
 
-@dataclass(frozen=True)
+_CLINGS = set("、。，．！？：；」』）】〉》…ー々ぁぃぅぇぉっゃゅょァィゥェォッャュョ,.!?:;)]}”’%")
+"""A line must not begin with these (the core of Japanese and Chinese line breaking rules)."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Rules:
-    """Reading limits, in characters, characters a second and seconds."""
+    """Reading limits, in columns, columns a second and seconds."""
 
     line_chars: int = 42
     lines: int = 2
@@ -25,8 +37,15 @@ class Rules:
     min_duration: float = 1.0
     max_duration: float = 7.0
 
+    def __post_init__(self) -> None:
+        for name, value in vars(self).items():
+            if not value > 0:
+                raise ValueError(f"subtitles: {name} must be more than 0, not {value}")
+        if self.min_duration > self.max_duration:
+            raise ValueError("subtitles: min_duration must not be more than max_duration")
 
-@dataclass(frozen=True)
+
+@dataclass(frozen=True, kw_only=True)
 class Cue:
     """What is on screen from ``start`` to ``end`` (seconds)."""
 
@@ -38,11 +57,31 @@ class Cue:
     """The speaker is another than in the cue before."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Block:
+    words: list[Word]
+    speaker: str | None
+    changed: bool
+    prefix: int
+
+
 def width(text: str) -> int:
-    """Columns of a text: East Asian wide characters take two, combining marks none."""
-    return sum(
-        0 if unicodedata.combining(c) else 2 if unicodedata.east_asian_width(c) in "WF" else 1 for c in text
-    )
+    """Columns of a text: East Asian wide characters take two, combining and invisible marks none."""
+    if text.isascii():
+        return len(text)
+    return sum(_columns(c) for c in text)
+
+
+@lru_cache(maxsize=4096)
+def _columns(char: str) -> int:
+    if unicodedata.category(char) in ("Mn", "Me", "Cf"):
+        return 0
+    return 2 if unicodedata.east_asian_width(char) in "WF" else 1
+
+
+def title(speaker: str | None) -> str:
+    """``Speaker 1`` for ``S1``."""
+    return f"Speaker {speaker[1:]}" if speaker and speaker[0] == "S" and speaker[1:].isdigit() else speaker or ""
 
 
 def cues(sentences: list[Sentence], rules: Rules, *, duration: float, label: bool) -> list[Cue]:
@@ -52,113 +91,162 @@ def cues(sentences: list[Sentence], rules: Rules, *, duration: float, label: boo
         duration: of the recording in seconds; no cue ends after it.
         label: a ``Speaker 1: `` stands in front where the speaker changes; its room is kept.
     """
-    found: list[Cue] = []
+    blocks: list[_Block] = []
     last: str | None = None
     for sentence in sentences:
         changed = sentence.speaker is not None and sentence.speaker != last
-        last = sentence.speaker if sentence.speaker is not None else last
-        prefix = width(f"{title(sentence.speaker)}: ") if label and changed and sentence.speaker else 0
-        for k, group in enumerate(blocks(list(sentence.words), rules, prefix)):
-            found.append(
-                Cue(group[0].start, group[-1].end, layout(group, rules, prefix if k == 0 else 0), sentence.speaker,
-                    changed and k == 0)
-            )  # fmt: skip
-    return timed(found, rules, duration)
+        last = sentence.speaker or last
+        # A label may take half a line at the most; a longer one gets what it needs and the line runs over.
+        prefix = width(f"{title(sentence.speaker)}: ") if label and changed else 0
+        prefix = min(prefix, rules.line_chars // 2)
+        words = [part for word in sentence.words for part in parted(word, rules.line_chars)]
+        for k, group in enumerate(divide(words, rules, prefix)):
+            first = k == 0
+            block = _Block(
+                words=group, speaker=sentence.speaker, changed=changed and first, prefix=prefix if first else 0
+            )
+            if first and blocks and (both := joined(blocks[-1], block, rules)):
+                blocks[-1] = both
+            else:
+                blocks.append(block)
+    return timed(blocks, rules, duration)
 
 
-def title(speaker: str | None) -> str:
-    """``Speaker 1`` for ``S1``."""
-    return f"Speaker {speaker[1:]}" if speaker and speaker[0] == "S" and speaker[1:].isdigit() else speaker or ""
+def parted(word: Word, columns: int) -> list[Word]:
+    """A word too wide for a line, letter by letter if its script has no spaces; else the word itself."""
+    text = word.text
+    if width(text.strip()) <= columns or not any(map(unspaced, text)):
+        return [word]
+    parts: list[str] = []
+    for char in text:
+        glued = parts and (
+            parts[-1].isspace() or char in _CLINGS or not _columns(char)
+            or not (unspaced(char) or unspaced(parts[-1][-1]))
+        )  # fmt: skip
+        if glued:
+            parts[-1] += char
+        else:
+            parts.append(char)
+    step = (word.end - word.start) / len(parts)
+    return [with_text(word, p, word.start + k * step, word.start + (k + 1) * step) for k, p in enumerate(parts)]
 
 
-def blocks(words: list[Word], rules: Rules, prefix: int) -> list[list[Word]]:
-    """Cut one sentence into cues: as few as fit, about equally long, cut at punctuation where there is some."""
+def joined(before: _Block, block: _Block, rules: Rules) -> _Block | None:
+    """Two short sentences of one speaker as one cue, where either alone would be gone too soon to read."""
+    a, b = before.words, block.words
+    if block.changed or before.speaker != block.speaker or b[0].start - a[-1].end > CLOSE:
+        return None
+    alone = rules.min_duration
+    needed = sum(width(w.text) for w in a) / rules.chars_per_second
+    if b[0].start - a[0].start >= max(alone, needed) and b[-1].end - b[0].start >= alone:
+        return None
+    words = [*a, *b]
+    if len(divide(words, rules, before.prefix)) > 1:
+        return None
+    return _Block(words=words, speaker=before.speaker, changed=before.changed, prefix=before.prefix)
+
+
+def divide(words: list[Word], rules: Rules, prefix: int) -> list[list[Word]]:
+    """Cut one sentence into cues that fit: few, evenly filled, cut at punctuation or a pause where there is some.
+
+    The cheapest way, by dynamic programming from the end; linear in the number of words.
+    """
+    widths = [width(w.text) for w in words]
+    heads = [width(w.text.lstrip()) for w in words]
     room = rules.line_chars * rules.lines
-    total = width(_join(words)) + prefix
-    length = words[-1].end - words[0].start
-    parts = max(1, -(-total // room), -int(-length // rules.max_duration))
-    while True:
-        groups = _divide(words, parts)
-        if parts >= len(words) or all(
-            _fits(g, rules, prefix if k == 0 else 0) and g[-1].end - g[0].start <= rules.max_duration
-            for k, g in enumerate(groups)
-        ):
-            return groups
-        parts += 1
-
-
-def _join(words: list[Word]) -> str:
-    return "".join(w.text for w in words).strip()
-
-
-def _divide(words: list[Word], parts: int) -> list[list[Word]]:
-    """``parts`` consecutive groups, cut near equal lengths and rather after punctuation or a pause."""
-    groups: list[list[Word]] = []
-    rest = words
-    for left in range(parts, 1, -1):
-        if len(rest) <= 1:
-            break
-        target = width(_join(rest)) / left
-        done = 0.0
-        best, cost = 1, float("inf")
-        for k in range(1, len(rest) - max(left - 2, 0)):
-            done += width(rest[k - 1].text)
-            bonus = 0.35 * target if rest[k - 1].text.rstrip().endswith((",", ";", ":", "-", "–", "—", "、", "，")) else 0
-            bonus += 0.3 * target if rest[k].start - rest[k - 1].end > 0.3 else 0
-            bonus += 0.1 * target if rest[k].text.strip().lower() in _BEFORE else 0
-            if abs(done - target) - bonus < cost:
-                best, cost = k, abs(done - target) - bonus
-        groups.append(rest[:best])
-        rest = rest[best:]
-    groups.append(rest)
+    cost = [0.0] * (len(words) + 1)
+    until = [0] * (len(words) + 1)
+    for start in range(len(words) - 1, -1, -1):
+        cost[start] = float("inf")
+        line, lines = heads[start] + (prefix if start == 0 else 0), 1
+        used = line
+        for end in range(start + 1, len(words) + 1):
+            if end > start + 1:
+                used += widths[end - 1]
+                line += widths[end - 1]
+                if line > rules.line_chars:
+                    line, lines = heads[end - 1], lines + 1
+                if lines > rules.lines or line > rules.line_chars:
+                    break
+                if words[end - 1].end - words[start].start > rules.max_duration:
+                    break
+            empty = max(0.0, 1 - used / room)
+            price = 100 + 60 * empty**2 + (_cut(words, end) if end < len(words) else 0) + cost[end]
+            if price < cost[start]:
+                cost[start], until[start] = price, end
+    groups, at = [], 0
+    while at < len(words):
+        groups.append(words[at : until[at]])
+        at = until[at]
     return groups
 
 
-def _fits(words: list[Word], rules: Rules, prefix: int) -> bool:
-    lines = layout(words, rules, prefix)
-    head = [prefix] + [0] * len(lines)
-    return len(lines) <= rules.lines and all(
-        width(line) + extra <= rules.line_chars for line, extra in zip(lines, head, strict=False)
-    )
+def _cut(words: list[Word], at: int) -> float:
+    """How bad it is to cut before word ``at``: 0 (punctuation or a pause) to 25 (in the middle of a phrase)."""
+    if words[at - 1].text.endswith(_BREAKS) or words[at].start - words[at - 1].end > 0.3:
+        return 0.0
+    return 12.0 if words[at].text.strip().lower() in _BEFORE else 25.0
 
 
 def layout(words: list[Word], rules: Rules, prefix: int) -> tuple[str, ...]:
-    """Break a cue into lines: the fewest that fit, then the most even. A single word wider than a line stays whole."""
-    texts = [w.text for w in words]
+    """Break a cue into lines: the fewest that fit, then the most even, rather at punctuation.
 
-    def line(a: int, b: int) -> str:
-        return "".join(texts[a:b]).strip()
-
-    @lru_cache(maxsize=None)
-    def best(start: int) -> tuple[float, float, tuple[int, ...]]:
-        if start == len(texts):
-            return (0, 0.0, ())
+    A single word that is wider than a line stays whole.
+    """
+    count = len(words)
+    widths = [width(w.text) for w in words]
+    heads = [width(w.text.lstrip()) for w in words]
+    best: list[tuple[int, float, int]] = [(0, 0.0, 0)] * (count + 1)  # lines, cost, end of the first line
+    for start in range(count - 1, -1, -1):
+        used = heads[start] + (prefix if start == 0 else 0)
         options = []
-        for end in range(start + 1, len(texts) + 1):
-            used = width(line(start, end)) + (prefix if start == 0 else 0)
-            if used > rules.line_chars and end > start + 1:
-                break
-            count, cost, cuts = best(end)
-            ragged = (rules.line_chars - min(used, rules.line_chars)) ** 2
-            options.append((count + 1, cost + ragged, (end, *cuts)))
-        return min(options)
+        for end in range(start + 1, count + 1):
+            if end > start + 1:
+                used += widths[end - 1]
+                if used > rules.line_chars:
+                    break
+            ragged = max(0, rules.line_chars - used) ** 2 + (6 * _cut(words, end) if end < count else 0)
+            options.append((best[end][0] + 1, best[end][1] + ragged, end))
+        best[start] = min(options)
+    found, at = [], 0
+    while at < count:
+        found.append("".join(w.text for w in words[at : best[at][2]]).strip())
+        at = best[at][2]
+    return tuple(found)
 
-    cuts = best(0)[2]
-    return tuple(line(a, b) for a, b in zip((0, *cuts[:-1]), cuts, strict=True))
 
+def timed(blocks: list[_Block], rules: Rules, duration: float) -> list[Cue]:
+    """Times on screen: as spoken, longer into the silence after it where it would be gone before it is read.
 
-def timed(found: list[Cue], rules: Rules, duration: float) -> list[Cue]:
-    """Stretch cues that are too short to read into the silence after them; never over the next, never past the end."""
-    out: list[Cue] = []
-    for k, cue in enumerate(found):
-        start = max(cue.start, out[-1].end if out else 0.0)
-        limit = max(found[k + 1].start, start) if k + 1 < len(found) else max(duration, start)
-        chars = sum(width(line) for line in cue.lines)
-        wanted = max(cue.end, start + max(rules.min_duration, chars / rules.chars_per_second))
-        wanted = min(wanted, max(start + rules.max_duration, cue.end))
-        end = min(wanted, limit)
-        if 0 < limit - end < GAP and k + 1 < len(found):
-            end = limit  # a flash of nothing between two cues is worse than none
-        # Two words at one time happen in bad alignments; a cue of no length would be invalid.
-        out.append(replace(cue, start=round(start, 3), end=round(max(end, start + 0.001), 3)))
-    return out
+    Cues never overlap and lie within ``duration``. Where words stand at one moment (bad alignment does that), the
+    cues are moved earlier so that each has at least ``SLOT`` ms, or an equal share where there is no such room.
+    """
+    if not blocks:
+        return []
+    total = int(duration * 1000)
+    slot = max(1, min(SLOT, total // len(blocks)))
+    starts = [round(b.words[0].start * 1000) for b in blocks]
+    latest = total
+    for k in range(len(starts) - 1, -1, -1):
+        latest = starts[k] = min(starts[k], latest - slot)
+    at = -slot
+    for k in range(len(starts)):
+        at = starts[k] = max(starts[k], at + slot)
+    found = []
+    longest = round(rules.max_duration * 1000)
+    for k, (block, start) in enumerate(zip(blocks, starts, strict=True)):
+        lines = layout(block.words, rules, block.prefix)
+        needed = max(rules.min_duration, sum(map(width, lines)) / rules.chars_per_second)
+        spoken = round(max(w.end for w in block.words) * 1000)
+        end = min(max(spoken, start + round(needed * 1000)), start + longest)
+        if k + 1 < len(blocks):
+            following = starts[k + 1]
+            end = min(end, following)
+            if 0 < following - end < GAP:  # a flash of nothing between two cues is worse than none
+                end = following if following - start <= longest else following - GAP
+        else:
+            end = min(end, max(total, start + slot))
+        found.append(
+            Cue(start=start / 1000, end=end / 1000, lines=lines, speaker=block.speaker, changed=block.changed)
+        )
+    return found

@@ -19,14 +19,22 @@ def stamp(seconds: float, separator: str) -> str:
 
 
 def srt(cues: list[Cue], *, prefix: bool) -> str:
-    """SubRip: ``Speaker 1: `` where the speaker changes. Players read ``<`` as a tag and ``-->`` as a time."""
-    blocks = []
-    for number, cue in enumerate(cues, 1):
-        text = "\n".join(_plain(line) for line in cue.lines)
-        if prefix and cue.changed:
-            text = f"{title(cue.speaker)}: {text}"
-        blocks.append(f"{number}\n{stamp(cue.start, ',')} --> {stamp(cue.end, ',')}\n{text}\n")
-    return "\n".join(blocks)
+    """SubRip: ``Speaker 1: `` where the speaker changes."""
+    return "\n".join(
+        f"{number}\n{stamp(cue.start, ',')} --> {stamp(cue.end, ',')}\n{plain(cue, prefix=prefix)}\n"
+        for number, cue in enumerate(cues, 1)
+    )
+
+
+def plain(cue: Cue, *, prefix: bool) -> str:
+    """A cue as SubRip and the soft track hold it.
+
+    Players read ``<`` as a tag, ``-->`` as a time and ``{\\`` as a command; SubRip has no escapes, so look-alikes stand in.
+    """
+    text = "\n".join(
+        line.replace("-->", "→").replace("<", "‹").replace(">", "›").replace("{\\", "{∖") for line in cue.lines
+    )
+    return f"{title(cue.speaker)}: {text}" if prefix and cue.changed and cue.speaker else text
 
 
 def vtt(cues: list[Cue]) -> str:
@@ -71,10 +79,9 @@ def txt(sentences: list[Sentence]) -> str:
     for sentence in sentences:
         if not paragraphs or paragraphs[-1][0] != sentence.speaker:
             paragraphs.append((sentence.speaker, []))
-        paragraphs[-1][1].append(sentence.text)
-    return "\n".join(
-        (f"{title(who)}: " if who else "") + " ".join(texts) + "\n" for who, texts in paragraphs
-    )
+        # Joined as they are: Chinese and Japanese have no space between sentences.
+        paragraphs[-1][1].extend(w.text for w in sentence.words)
+    return "\n".join((f"{title(who)}: " if who else "") + "".join(texts).strip() + "\n" for who, texts in paragraphs)
 
 
 def rttm(name: str, turns: list[dict[str, Any]]) -> str:
@@ -96,6 +103,7 @@ def whole(
         "language_probability": result["language_probability"],
         "duration": result["duration"],
         "speech": bool(sentences),
+        "notes": [] if sentences else ["no speech found"],
         "speakers": None
         if diarization is None
         else {"count": diarization["speakers"], "guess": diarization["guess"]},
@@ -103,22 +111,18 @@ def whole(
         "segments": [
             {
                 "id": k,
-                "start": s.start,
-                "end": s.end,
+                "start": round(s.start, 3),
+                "end": round(s.end, 3),
                 "speaker": s.speaker,
                 "text": s.text,
                 "words": [
-                    {"word": w.text, "start": w.start, "end": w.end, "probability": w.probability, "source": w.source}
+                    {"word": w.text, "start": round(w.start, 3), "end": round(w.end, 3), "probability": w.probability, "source": w.source}
                     for w in s.words
                 ],
             }
             for k, s in enumerate(sentences)
         ],
     }
-
-
-def _plain(line: str) -> str:
-    return line.replace("-->", "→").replace("<", "‹").replace(">", "›").replace("{\\", "(")
 
 
 def _centi(seconds: float) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from dataclasses import asdict
 from pathlib import Path
@@ -17,37 +18,51 @@ from sentences import read_words, sentences
 
 
 def work(job: StageJob) -> None:
+    rules = cue.Rules(**{k: v for k, v in job.settings.items() if k in cue.Rules.__dataclass_fields__})
     with job.timed("work"):
         for recording in job.inputs:
-            write(job, recording)
+            write(job, recording, rules)
 
 
-def write(job: StageJob, recording: Recording) -> None:
+def write(job: StageJob, recording: Recording, rules: cue.Rules) -> None:
     """All formats of one recording into ``output/``, and the cues for mux into ``work/``."""
-    source = "align" if "align" in job.stages else "asr"
-    result = job.load(source, recording)
+    result = job.load("align" if "align" in job.stages else "asr", recording)
     diarization: dict[str, Any] | None = job.load("diarize", recording) if "diarize" in job.stages else None
     turns = diarization["turns"] if diarization else None
-    rules = cue.Rules(**{k: v for k, v in job.settings.items() if k in cue.Rules.__dataclass_fields__})
-    prefix = bool(job.settings["prefix"])
-    said = sentences(read_words(result["segments"]), turns)
-    shown = cue.cues(said, rules, duration=result["duration"], label=prefix)
-    speakers = sorted({s.speaker for s in said if s.speaker}, key=lambda s: int(s[1:]))
+    prefix = bool(job.settings.get("prefix", True))
+    duration = result["duration"]
+    said = sentences(read_words(result["segments"], duration), turns)
+    shown = cue.cues(said, rules, duration=duration, label=prefix)
+    speakers = list(dict.fromkeys(s.speaker for s in sorted(said, key=lambda s: s.speaker or "") if s.speaker))
     if not said:
         job.note(recording, "no speech found: the subtitles are empty")
-    models: dict[str, Any] = job.settings.get("models", {})
     name = recording.output
     for suffix, text in (
         ("srt", formats.srt(shown, prefix=prefix)),
         ("vtt", formats.vtt(shown)),
         ("ass", formats.ass(shown, speakers)),
         ("txt", formats.txt(said)),
-        ("json", contract.dump(formats.whole(result, said, diarization, models))),
+        ("json", contract.dump(formats.whole(result, said, diarization, models(job)))),
     ):
         job.write(f"{name}.{suffix}", text, output=True)
     if turns is not None:
         job.write(f"{name}.rttm", formats.rttm(name, turns), output=True)
-    job.save(recording, {"language": result["language"], "prefix": prefix, "cues": [asdict(c) for c in shown]})
+    track = [asdict(c) | {"text": formats.plain(c, prefix=prefix)} for c in shown]
+    job.save(recording, {"language": result["language"], "cues": track})
+    job.progress(recording, duration, duration)
+
+
+def models(job: StageJob) -> dict[str, Any]:
+    """Purpose -> the model that made the result: as the job tells this stage, else the digests in the manifests."""
+    if "models" in job.settings:
+        return dict(job.settings["models"])
+    found: dict[str, Any] = {}
+    for stage in job.stages:
+        try:
+            found |= json.loads((job.root / "work" / stage / "manifest.json").read_bytes())["models"]
+        except (OSError, ValueError, KeyError):
+            continue  # not run yet, or a stage after this one
+    return found
 
 
 if __name__ == "__main__":

@@ -2,34 +2,44 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import unicodedata
+from bisect import bisect_left, bisect_right
+from dataclasses import dataclass, replace
+from itertools import accumulate
 from typing import Any
 
 PAUSE = 1.2
 """Seconds of silence that end a sentence, whatever its punctuation."""
 
-ENDS = (".", "?", "!", "…", "。", "？", "！", "।")
-_CLOSERS = "\"'”’»)]}"
+BREATH = 0.3
+"""Seconds of silence where another speaker may take over inside a sentence that has no punctuation."""
+
+OWN_TIME, OWN_WORDS = 1.5, 4
+"""What a speaker must have said (seconds, words) to get a part of an unpunctuated sentence: less is often a slip of
+diarization."""
+
+ENDS = (".", "?", "!", "…", "。", "？", "！", "।", "؟", "۔")
+_CLOSERS = "\"'”’»)]}」』）"
 _TITLES = {"mr.", "mrs.", "ms.", "dr.", "st.", "prof.", "sr.", "jr.", "vs.", "e.g.", "i.e.", "no."}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Word:
-    """``text`` keeps the leading space that Whisper writes; times in seconds."""
+    """``text`` begins with a space where one stands before it; times in seconds."""
 
     text: str
     start: float
     end: float
-    probability: float
-    source: str
+    probability: float = 0.0
+    source: str = "whisper"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Sentence:
     """Words said in one go, by one speaker (None: no diarization, or nobody's turn)."""
 
     words: tuple[Word, ...]
-    speaker: str | None
+    speaker: str | None = None
 
     @property
     def start(self) -> float:
@@ -44,55 +54,132 @@ class Sentence:
         return "".join(w.text for w in self.words).strip()
 
 
-def read_words(segments: list[dict[str, Any]]) -> list[Word]:
-    """The words of a result in order; a segment without words (a model without alignment) is one word."""
-    found = []
+def unspaced(char: str) -> bool:
+    """A letter of a script that puts no spaces between words: Chinese, Japanese, Thai, Lao, Burmese, Khmer.
+
+    Korean has spaces, though its letters are as wide as Chinese ones.
+    """
+    code = ord(char)
+    if 0x0E00 <= code <= 0x0EFF or 0x1000 <= code <= 0x109F or 0x1780 <= code <= 0x17FF:
+        return True
+    if 0x1100 <= code <= 0x11FF or 0x3130 <= code <= 0x318F or 0xA960 <= code <= 0xA97F or 0xAC00 <= code <= 0xD7FF:
+        return False
+    return unicodedata.east_asian_width(char) in "WF"
+
+
+def clean(text: str) -> str:
+    """One line: control characters and line ends become spaces, runs of spaces one.
+
+    Marks that steer right-to-left text or join letters (category Cf) belong to the words and stay.
+    """
+    return " ".join("".join(" " if unicodedata.category(c) in ("Cc", "Cs", "Zl", "Zp") else c for c in text).split())
+
+
+def visible(text: str) -> bool:
+    """Something can be seen of it."""
+    return any(not c.isspace() and unicodedata.category(c) not in ("Cf", "Mn", "Me") for c in text)
+
+
+def read_words(segments: list[dict[str, Any]], duration: float) -> list[Word]:
+    """The words of a result, in order, inside ``0…duration`` seconds."""
+    found: list[Word] = []
     for segment in segments:
-        entries = segment["words"] or [
-            {"word": segment["text"], "start": segment["start"], "end": segment["end"], "probability": 0.0}
-        ]
-        for entry in entries:
-            # Line breaks and control characters could end a cue or a line of the result.
-            text = "".join(c if c.isprintable() else " " for c in entry["word"])
-            if text.strip():
-                start = max(entry["start"], found[-1].start if found else 0.0)
-                found.append(
-                    Word(text, start, max(entry["end"], start), entry["probability"], entry.get("source", "whisper"))
-                )
+        entries = segment["words"] or spread(segment["text"], segment["start"], segment["end"])
+        for k, entry in enumerate(entries):
+            text = clean(entry["word"])
+            if not visible(text):
+                continue
+            if entry["word"][:1].isspace() or (k == 0 and found and not unspaced(text[0])):
+                text = " " + text
+            start = min(max(entry["start"], found[-1].start if found else 0.0), duration)
+            end = min(max(entry["end"], start), duration)
+            source = entry.get("source", "whisper")
+            found.append(Word(text=text, start=start, end=end, probability=entry["probability"], source=source))
     return found
 
 
+def spread(text: str, start: float, end: float) -> list[dict[str, Any]]:
+    """Words of a segment that has no word times: each gets a share of the time by its length."""
+    parts = clean(text).split(" ")
+    total = sum(map(len, parts)) or 1
+    edges = [start + (end - start) * n / total for n in accumulate(map(len, parts), initial=0)]
+    return [
+        {"word": f" {part}", "start": round(a, 3), "end": round(b, 3), "probability": 0.0}
+        for part, a, b in zip(parts, edges[:-1], edges[1:], strict=True)
+    ]
+
+
 def sentences(words: list[Word], turns: list[dict[str, Any]] | None) -> list[Sentence]:
-    """Cut at punctuation, long pauses and, inside a sentence, nowhere: a vote a word mislabels single words.
+    """Cut at punctuation and long pauses. A speaker has whole sentences: a vote a word mislabels single words.
 
     Args:
-        turns: of diarization, sorted; None without it.
+        turns: of diarization; None without it.
     """
     groups: list[list[Word]] = []
     for word in words:
-        if not groups or _ends(groups[-1][-1].text) or word.start - groups[-1][-1].end > PAUSE:
+        if not groups or word.start - groups[-1][-1].end > PAUSE or _ends(groups[-1][-1].text, word.text):
             groups.append([])
         groups[-1].append(word)
-    return [Sentence(tuple(group), speaker_of(group, turns)) for group in groups]
-
-
-def speaker_of(words: list[Word], turns: list[dict[str, Any]] | None) -> str | None:
-    """Whose turns cover most of the words' time; the nearest turn where none covers any."""
     if not turns:
-        return None
-    votes: dict[str, float] = {}
-    for word in words:
-        for turn in turns:
-            common = min(word.end, turn["end"]) - max(word.start, turn["start"])
-            if common > 0:
-                votes[turn["speaker"]] = votes.get(turn["speaker"], 0.0) + common
-    if votes:
-        return max(sorted(votes), key=lambda name: votes[name])
-    middle = (words[0].start + words[-1].end) / 2
-    nearest = min(turns, key=lambda t: max(t["start"] - middle, middle - t["end"]))
-    return str(nearest["speaker"])
+        return [Sentence(words=tuple(group)) for group in groups]
+    floor = Floor(turns)
+    return [
+        Sentence(words=tuple(part), speaker=who) for group in groups for part, who in _takeovers(group, floor)
+    ]
 
 
-def _ends(text: str) -> bool:
-    bare = text.strip()
-    return bare.rstrip(_CLOSERS).endswith(ENDS) and bare.lower() not in _TITLES
+class Floor:
+    """Who has the floor when: turns with an index, since a long recording has thousands."""
+
+    def __init__(self, turns: list[dict[str, Any]]) -> None:
+        self.turns = sorted(turns, key=lambda t: (t["start"], t["end"]))
+        self.starts = [t["start"] for t in self.turns]
+        # Turns may overlap: the end of the last one that has ended so far, for a search that misses none.
+        self.ends = list(accumulate((t["end"] for t in self.turns), max))
+
+    def speaker(self, words: list[Word]) -> str:
+        """Whose turns cover most of the words' time; the nearest turn where none covers any."""
+        votes: dict[str, float] = {}
+        for word in words:
+            for turn in self.turns[bisect_right(self.ends, word.start) : bisect_left(self.starts, word.end)]:
+                common = min(word.end, turn["end"]) - max(word.start, turn["start"])
+                if common > 0:
+                    votes[turn["speaker"]] = votes.get(turn["speaker"], 0.0) + common
+        if votes:
+            return max(sorted(votes), key=lambda name: votes[name])
+        middle = (words[0].start + words[-1].end) / 2
+        return str(min(self.turns, key=lambda t: max(t["start"] - middle, middle - t["end"]))["speaker"])
+
+
+def _takeovers(group: list[Word], floor: Floor) -> list[tuple[list[Word], str]]:
+    """One sentence, or several where another speaker clearly takes over at a pause and Whisper wrote no full stop."""
+    chunks: list[list[Word]] = [[group[0]]]
+    for before, word in zip(group[:-1], group[1:], strict=True):
+        if word.start - before.end >= BREATH:
+            chunks.append([])
+        chunks[-1].append(word)
+    parts: list[tuple[list[Word], str]] = []
+    for chunk in chunks:
+        who = floor.speaker(chunk)
+        if parts and parts[-1][1] == who:
+            parts[-1][0].extend(chunk)
+        else:
+            parts.append((list(chunk), who))
+    if all(len(p) >= OWN_WORDS and p[-1].end - p[0].start >= OWN_TIME for p, _ in parts):
+        return parts
+    return [(group, floor.speaker(group))]
+
+
+def with_text(word: Word, text: str, start: float, end: float) -> Word:
+    """A part of a word."""
+    return replace(word, text=text, start=start, end=end)
+
+
+def _ends(text: str, following: str) -> bool:
+    bare = text.strip().rstrip(_CLOSERS)
+    if not bare.endswith(ENDS) or bare.lower() in _TITLES:
+        return False
+    if len(bare) == 2 and bare[0].isupper() and bare[1] == ".":  # the initial of a name
+        return False
+    # "Well... maybe": a pause for thought, not an end.
+    return not (bare.endswith(("...", "…")) and following.strip()[:1].islower())

@@ -1,0 +1,36 @@
+# make help lists what there is; everything also works without make.
+PYTHON ?= python3
+
+.DEFAULT_GOAL := help
+.PHONY: help test test-unit test-heavy lint types lock example bench-job clean
+
+help: ## this list
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+test: ## all tests but the heaviest builds
+	$(PYTHON) build.py test
+
+test-unit: ## no engine, no network, under 10 s
+	$(PYTHON) build.py test tests/unit
+
+test-heavy: ## the builds that take many minutes
+	$(PYTHON) build.py test -m heavy
+
+lint: ## ruff
+	.venv/bin/python -m ruff check .
+
+types: ## mypy --strict
+	.venv/bin/python -m mypy
+
+lock: ## write the hash-locked requirements anew
+	PATH="$(CURDIR)/.venv/bin:$$PATH" requirements/lock.sh
+	.venv/bin/python stages/lock.py slim
+
+example: ## make examples/dialogue.mp4 anew (needs espeak-ng)
+	.bake/native/slim-*/bin/python examples/make.py
+
+bench-job: ## wall time, error rates and overheads of a native job (add ARGS=--whisperx)
+	.venv/bin/python bench/job.py $(ARGS)
+
+clean: ## remove environments and caches; jobs and models stay
+	rm -rf .venv .venv.lock .bake/native .mypy_cache .ruff_cache .pytest_cache .hypothesis

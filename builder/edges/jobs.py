@@ -1,0 +1,337 @@
+"""Job folders: prepared whole or not at all, found, listed, removed."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+import secrets
+import shutil
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from builder.core import job as spec
+from builder.core.environment import stage_environment
+from builder.core.job import Job, JobInput, Request
+from builder.core.progress import Progress, Report
+from builder.core.types import Config, Workflow
+from builder.edges import files, shell
+from builder.errors import BakeError, InputError, MissingError, UsageError, did_you_mean
+
+NEW = ".new-"
+"""A folder that is still being made; prepare removes those of dead processes."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Summary:
+    """One line of ``jobs list``."""
+
+    id: str
+    state: str
+    """prepared, running, failed, interrupted or done."""
+    created: str
+    workflow: str
+    inputs: tuple[str, ...]
+    folder: Path
+
+
+def folder(config: Config, job: Job) -> Path:
+    """Where a job lives."""
+    return config.jobs / job.id
+
+
+def prepare(
+    config: Config, inputs: Sequence[Path], request: Request, *, python: Path, report: Report, resume: bool = False
+) -> Job:
+    """Make a job of recordings.
+
+    Args:
+        python: of the native environment; it looks into the media files and cuts clips.
+        resume: return an unfinished job of the same recordings and settings instead of making a second one.
+
+    Raises:
+        InputError: a recording is not there, empty, not media, without sound.
+        MissingError: the disk is full, or the folder can't be written.
+    """
+    sources = [_source(path) for path in inputs]
+    found = [_probe(python, config, path) for path in sources]
+    workflow = request.workflow or (Workflow.SUBTITLE if any(f["video"] for f in found) else Workflow.TRANSCRIBE)
+    try:
+        config.jobs.mkdir(parents=True, exist_ok=True)
+        _sweep(config.jobs)
+        return _make(config, sources, request, workflow, python=python, report=report, resume=resume)
+    except OSError as error:
+        raise _disk_error(error, config.jobs) from error
+
+
+def _make(
+    config: Config, sources: Sequence[Path], request: Request, workflow: Workflow, *, python: Path, report: Report,
+    resume: bool,
+) -> Job:  # fmt: skip
+    taken: set[str] = set()
+    described = [
+        JobInput(
+            id=f"{number:02}", name=path.name, path=f"input/{number:02}{spec.input_suffix(path.name)}",
+            sha256=_hash(path, report), size=path.stat().st_size, output=spec.output_stem(path.name, taken),
+            clip=request.clip,
+        )
+        for number, path in enumerate(sources, 1)
+    ]  # fmt: skip
+    note = {
+        purpose.value: {"id": model.id, "digest": spec.model_digest(pin), "revision": pin.revision}
+        for purpose, (model, pin) in request.models.items()
+    }
+    stages = spec.plan_stages(config.stages, request, workflow=workflow, models_note=note)
+    key = spec.request_key(described, stages, workflow.value)
+    if resume:
+        for known in listing(config):
+            if known.state != "done" and (job := read(known.folder)).key == key:
+                return job
+    created = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+    job_id = spec.job_id(created, sources[0].name, secrets.token_hex(2))
+    place = config.jobs / f"{NEW}{os.getpid()}-{job_id}"
+    try:
+        for part in ("input", "work", "output", "logs"):
+            (place / part).mkdir(parents=True)
+        kept = []
+        for path, entry in zip(sources, described, strict=True):
+            target = place / entry.path
+            if entry.clip is not None:
+                cut = _cut(python, config, path, target, entry.clip)
+                entry = replace(entry, clip=spec.Clip(**cut))
+            else:
+                _link_or_copy(path, target, report)
+            kept.append(replace(entry, size=target.stat().st_size))
+        job = Job(
+            id=job_id, created=created, workflow=workflow.value, variant=request.variant, preset=request.preset,
+            key=key, inputs=tuple(kept), stages=stages,
+        )  # fmt: skip
+        files.write_atomic(place / "job.yaml", spec.to_yaml(job))
+        place.replace(config.jobs / job_id)
+    except BaseException:
+        shutil.rmtree(place, ignore_errors=True)
+        raise
+    return job
+
+
+def _source(path: Path) -> Path:
+    """The recording behind a path, checked as far as the file system can tell."""
+    try:
+        real = path.expanduser().resolve(strict=True)
+    except (OSError, RuntimeError) as error:
+        raise InputError("no such file", where=str(path), hint="check the path") from error
+    if real.is_dir():
+        raise InputError("this is a folder", where=str(path), hint="name the recordings in it")
+    if not real.is_file():
+        raise InputError("this is no regular file", where=str(path))
+    if real.stat().st_size == 0:
+        raise InputError("the file is empty (zero bytes)", where=str(path))
+    if not os.access(real, os.R_OK):
+        raise InputError("the file can't be read", where=str(path), hint="check its permissions")
+    return real
+
+
+def _tool(python: Path, config: Config, arguments: Sequence[str], path: Path) -> Any:
+    """Run stages/demux/clip.py in the native environment, offline, and read its answer."""
+    env = stage_environment(
+        models=str(config.home / "models"), scratch=os.environ.get("TMPDIR", "/tmp"), threads=1, inherit=os.environ
+    )
+    done = shell.run([str(python), str(config.root / "stages/demux/clip.py"), *arguments], env=env, timeout=3600)
+    if done.code == 2:
+        raise InputError(done.err.strip().splitlines()[-1] if done.err.strip() else "it can't be used", where=str(path))
+    if done.code != 0:
+        raise BakeError("the recording could not be looked into", where=str(path), detail=done.err.splitlines()[-5:])
+    return json.loads(done.out)
+
+
+def _probe(python: Path, config: Config, path: Path) -> Any:
+    return _tool(python, config, ["--probe", str(path)], path)
+
+
+def _cut(python: Path, config: Config, path: Path, target: Path, clip: spec.Clip) -> Any:
+    arguments = [str(path), str(target), "--start", str(clip.start)]
+    return _tool(python, config, arguments + (["--end", str(clip.end)] if clip.end is not None else []), path)
+
+
+def _hash(path: Path, report: Report) -> str:
+    """sha256 of a recording; a gigabyte a second, so a bar only for large ones."""
+    import hashlib
+
+    size, done, digest = path.stat().st_size, 0, hashlib.sha256()
+    with path.open("rb") as source:
+        while chunk := source.read(files.CHUNK):
+            digest.update(chunk)
+            done += len(chunk)
+            if size > 1 << 30:
+                report(Progress(what=f"reading {path.name}", done=done, total=size, unit="bytes", finished=done == size))
+    return digest.hexdigest()
+
+
+def _link_or_copy(source: Path, target: Path, report: Report) -> None:
+    """A hard link takes no space and no time; a copy where the file system has none to give."""
+    try:
+        os.link(source, target)
+        return
+    except OSError:
+        pass
+    size = source.stat().st_size
+    free = shutil.disk_usage(target.parent).free
+    if free < size + (16 << 20):
+        raise MissingError(
+            f"the disk has {free / 1e6:.0f} MB free, the recording has {size / 1e6:.0f} MB", where=str(target.parent),
+            hint="free some space, or set BAKE_JOBS to a folder on another disk",
+        )  # fmt: skip
+    done = 0
+    with source.open("rb") as inside, target.open("wb") as outside:
+        while chunk := inside.read(files.CHUNK):
+            outside.write(chunk)
+            done += len(chunk)
+            if size > 256 << 20:
+                report(Progress(what=f"copying {source.name}", done=done, total=size, unit="bytes", finished=done == size))
+
+
+def _sweep(jobs: Path) -> None:
+    """Remove what a killed prepare left."""
+    for place in jobs.glob(f"{NEW}*"):
+        pid = place.name.removeprefix(NEW).split("-", 1)[0]
+        if pid.isdigit() and not _alive(int(pid)):
+            shutil.rmtree(place, ignore_errors=True)
+
+
+def _alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        return True
+    return True
+
+
+def _disk_error(error: OSError, place: Path) -> BakeError:
+    if error.errno in (28, 122):
+        return MissingError("the disk is full", where=str(place), hint="free some space, then run again")
+    if error.errno in (1, 13, 30):
+        return MissingError(
+            f"the folder can't be written ({error.strerror})", where=str(place),
+            hint="set BAKE_JOBS to a folder that can",
+        )  # fmt: skip
+    if isinstance(error, FileNotFoundError) and error.filename and place not in Path(error.filename).parents:
+        return InputError("the recording disappeared", where=str(error.filename))
+    return BakeError(f"{error.strerror}: {error.filename}", where=str(place))
+
+
+def read(place: Path) -> Job:
+    """The job in a folder.
+
+    Raises:
+        UsageError: there is none.
+        ConfigError: its file is broken.
+    """
+    path = place / "job.yaml"
+    try:
+        return spec.from_yaml(path.read_text(encoding="utf-8"), str(path))
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError("no job here", where=str(place), hint="jobs list shows all") from error
+
+
+def find(config: Config, name: str) -> Job:
+    """A job by id, by the beginning of its id when only one has it, or by its folder.
+
+    Raises:
+        UsageError: none, or several.
+    """
+    ids = [p.parent.name for p in sorted(config.jobs.glob("*/job.yaml"))]
+    if name in ids:
+        return read(config.jobs / name)
+    if (Path(name) / "job.yaml").is_file() and Path(name).resolve().parent == config.jobs.resolve():
+        return read(Path(name).resolve())
+    fitting = [i for i in ids if name and i.startswith(name)]
+    if len(fitting) == 1:
+        return read(config.jobs / fitting[0])
+    if fitting:
+        raise UsageError(f'several jobs begin with "{name}"', expected=", ".join(fitting[:5]), hint="write more of the id")
+    raise UsageError(f'no job "{name}"', hint=did_you_mean(name, ids) or "jobs list shows all")
+
+
+def is_id(name: str) -> bool:
+    """Whether a word looks like a job's id (or the beginning of one) rather than a file."""
+    return re.fullmatch(r"\d{8}(-[a-z0-9-]*)?", name) is not None
+
+
+def listing(config: Config) -> tuple[Summary, ...]:
+    """All jobs, newest first."""
+    found = []
+    for path in sorted(config.jobs.glob("*/job.yaml"), reverse=True):
+        with contextlib.suppress(BakeError):
+            job = read(path.parent)
+            found.append(
+                Summary(
+                    id=job.id, state=state(path.parent), created=job.created, workflow=job.workflow,
+                    inputs=tuple(i.name for i in job.inputs), folder=path.parent,
+                )
+            )  # fmt: skip
+    return tuple(found)
+
+
+def state(place: Path) -> str:
+    """What the lock and the last words of the orchestrator say."""
+    try:
+        with held(place):
+            pass
+    except TimeoutError:
+        return "running"
+    last = "prepared"
+    for event in events(place):
+        if event.get("stage") is None:
+            last = {"begin": "interrupted", "end": "done", "fail": "failed", "stop": "interrupted"}.get(
+                str(event.get("event")), last
+            )
+    return last
+
+
+@contextlib.contextmanager
+def held(place: Path) -> Iterator[None]:
+    """Hold a job, so that nobody else runs or removes it.
+
+    Raises:
+        TimeoutError: somebody does.
+    """
+    with files.locked(place / ".lock", timeout=0):
+        yield
+
+
+def events(place: Path) -> Iterator[Mapping[str, Any]]:
+    """The lines of events.jsonl that are whole."""
+    try:
+        lines = (place / "events.jsonl").read_bytes().splitlines()
+    except OSError:
+        return
+    for line in lines:
+        with contextlib.suppress(ValueError):
+            event = json.loads(line)
+            if isinstance(event, dict):
+                yield event
+
+
+def remove(config: Config, name: str, *, dry_run: bool) -> tuple[Path, int]:
+    """Delete a job; its folder and the bytes it took.
+
+    Raises:
+        UsageError: no such job, or it is running.
+    """
+    place = folder(config, find(config, name))
+    size = sum(p.lstat().st_size for p in place.rglob("*") if p.is_file() and p.lstat().st_nlink == 1)
+    try:
+        with held(place):
+            if not dry_run:
+                gone = place.with_name(f"{NEW}{os.getpid()}-{place.name}")  # swept if we are killed half way
+                place.replace(gone)
+                shutil.rmtree(gone)
+    except TimeoutError as error:
+        raise UsageError(f"job {place.name} is running", hint="wait for it, or stop it first") from error
+    return place, size

@@ -1,0 +1,10 @@
+#!/bin/sh
+# Write the hash-locked requirements (make lock).
+set -eu
+cd "$(dirname "$0")/.."
+lock() {
+    uv pip compile --quiet --universal --python-version 3.10 --generate-hashes --no-header --no-annotate \
+        --no-emit-index-url --no-emit-find-links "$@"
+}
+lock pyproject.toml --output-file requirements/builder.txt
+lock pyproject.toml --group dev --constraints requirements/builder.txt --output-file requirements/dev.txt
