@@ -24,7 +24,7 @@ def main():
             from builder import launcher  # the slow path; no third-party import in it
 
             launcher.make(ROOT)
-        os.execv(python, [python, os.path.join(ROOT, "build.py")] + sys.argv[1:])
+        os.execv(python, [python, os.path.join(ROOT, "build.py"), *sys.argv[1:]])
     if sys.argv[1:2] == ["test"]:
         from builder import launcher
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 import sys
 import traceback
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Optional
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -49,27 +50,25 @@ class Globals:
 GLOBALS = Globals()
 
 Json = Annotated[bool, typer.Option("--json", help="The result as JSON on standard output.")]
-ModeOption = Annotated[Optional[str], typer.Option("--mode", help="native, docker-cpu or docker-gpu.")]
-VariantOption = Annotated[Optional[str], typer.Option("--variant", help="slim (no PyTorch) or full.")]
+ModeOption = Annotated[str | None, typer.Option("--mode", help="native, docker-cpu or docker-gpu.")]
+VariantOption = Annotated[str | None, typer.Option("--variant", help="slim (no PyTorch) or full.")]
 PresetOption = Annotated[
-    Optional[str], typer.Option("--preset", help="starter, fast, balanced, high, premium or tiny-en.")
+    str | None, typer.Option("--preset", help="starter, fast, balanced, high, premium or tiny-en.")
 ]
-ModelsOption = Annotated[Optional[str], typer.Option("--models", help="Model ids in place of the preset's: a,b")]
+ModelsOption = Annotated[str | None, typer.Option("--models", help="Model ids in place of the preset's: a,b")]
 NoDiarization = Annotated[bool, typer.Option("--no-diarization", help="Leave out who speaks when.")]
 WorkflowOption = Annotated[
-    Optional[str], typer.Option("--workflow", help="transcribe or subtitle. Default: subtitle for video.")
+    str | None, typer.Option("--workflow", help="transcribe or subtitle. Default: subtitle for video.")
 ]
-LanguageOption = Annotated[Optional[str], typer.Option("--language", help="ISO 639-1 code. Default: detected.")]
-StartOption = Annotated[Optional[str], typer.Option("--start", help="Clip from here: seconds or [h:]m:s.")]
-EndOption = Annotated[Optional[str], typer.Option("--end", help="Clip up to here: seconds or [h:]m:s.")]
+LanguageOption = Annotated[str | None, typer.Option("--language", help="ISO 639-1 code. Default: detected.")]
+StartOption = Annotated[str | None, typer.Option("--start", help="Clip from here: seconds or [h:]m:s.")]
+EndOption = Annotated[str | None, typer.Option("--end", help="Clip up to here: seconds or [h:]m:s.")]
 SpeakersOption = Annotated[
-    Optional[int], typer.Option("--speakers", min=1, max=30, help="How many voices. Default: a best guess.")
+    int | None, typer.Option("--speakers", min=1, max=30, help="How many voices. Default: a best guess.")
 ]
-DeviceOption = Annotated[Optional[str], typer.Option("--device", help="cpu or cuda. Default: what is here.")]
-ThreadsOption = Annotated[Optional[int], typer.Option("--threads", min=1, max=512, help="Default: one a core.")]
-BatchOption = Annotated[
-    Optional[int], typer.Option("--batch-size", min=0, max=128, help="0: one window after the other.")
-]
+DeviceOption = Annotated[str | None, typer.Option("--device", help="cpu or cuda. Default: what is here.")]
+ThreadsOption = Annotated[int | None, typer.Option("--threads", min=1, max=512, help="Default: one a core.")]
+BatchOption = Annotated[int | None, typer.Option("--batch-size", min=0, max=128, help="0: one window after the other.")]
 
 
 def _show_version(wanted: bool) -> None:
@@ -85,9 +84,7 @@ def root(
     variant: VariantOption = None,
     preset: PresetOption = None,
     json: Json = False,
-    home: Annotated[
-        Optional[Path], typer.Option("--home", help="State folder. Default: .bake beside bake.yaml.")
-    ] = None,
+    home: Annotated[Path | None, typer.Option("--home", help="State folder. Default: .bake beside bake.yaml.")] = None,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Only results and errors.")] = False,
     version: Annotated[
         bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Print the version.")
@@ -99,7 +96,7 @@ def root(
         build(mode=mode, variant=variant, preset=preset, json=json)
 
 
-def _session(**overrides: object) -> Session:
+def _session(**overrides: object) -> AbstractContextManager[Session]:
     from builder import workflows
 
     return workflows.open_session(
@@ -216,7 +213,7 @@ def prepare(
 
 @app.command()
 def preflight(
-    job: Annotated[Optional[str], typer.Argument(help="A job's id. Default: the newest job.")] = None,
+    job: Annotated[str | None, typer.Argument(help="A job's id. Default: the newest job.")] = None,
     refresh: Annotated[bool, typer.Option("--refresh", help="Check again, whatever the cache says.")] = False,
     json: Json = False,
 ) -> None:
@@ -291,10 +288,10 @@ def models_list(json: Json = False) -> None:
 
 @models_app.command("fetch")
 def models_fetch(
-    ids: Annotated[Optional[list[str]], typer.Argument(metavar="[MODEL]...", help="Default: the preset's.")] = None,
+    ids: Annotated[list[str] | None, typer.Argument(metavar="[MODEL]...", help="Default: the preset's.")] = None,
     preset: PresetOption = None,
     source: Annotated[
-        Optional[list[Path]], typer.Option("--from", help="A folder that may hold the files (a stick).")
+        list[Path] | None, typer.Option("--from", help="A folder that may hold the files (a stick).")
     ] = None,
     json: Json = False,
 ) -> None:
@@ -311,7 +308,7 @@ def models_fetch(
 
 @models_app.command("verify")
 def models_verify(
-    ids: Annotated[Optional[list[str]], typer.Argument(metavar="[MODEL]...", help="Default: all present.")] = None,
+    ids: Annotated[list[str] | None, typer.Argument(metavar="[MODEL]...", help="Default: all present.")] = None,
     deep: Annotated[bool, typer.Option("--deep", help="Read every byte again.")] = False,
     json: Json = False,
 ) -> None:

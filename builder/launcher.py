@@ -106,7 +106,9 @@ def _install(home: Path, requirements: Path) -> None:
             full = any("No space left" in line for line in lines)
             _stop(
                 "the disk is full" if full else "the requirements could not be installed",
-                "free 300 MB, then run this again" if full else "check `pip config list` and the network, then run this again",
+                "free 300 MB, then run this again"
+                if full
+                else "check `pip config list` and the network, then run this again",
             )
 
 

@@ -5,74 +5,36 @@ Recording and choices go in on the left, effects happen in ``edges``, a :class:`
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from builder import ui
-from builder.core import catalog, choice
-from builder.core import job as spec
-from builder.core.progress import Report
-from builder.core.types import Config, Mode, Model, Pin, Purpose, Workflow
-from builder.edges import native, project
-from builder.edges.store import Store
-from builder.errors import BakeError, InputError, IntegrityError, UsageError, did_you_mean
+from builder.core import catalog
+from builder.core.types import Mode
+from builder.edges import native
+from builder.errors import InputError, IntegrityError, UsageError
+from builder.session import (
+    Result,
+    Session,
+    Wishes,
+    chosen_models,
+    existing_job,
+    fetch_missing,
+    hardware_of,
+    model_named,
+    native_python,
+    open_session,
+    pinned,
+    request_of,
+    store_of,
+)
 
 if TYPE_CHECKING:
-    from builder.core.job import Job, Request
-    from builder.core.recommend import Hardware, Recommendation
     from builder.edges.preflight import Checks
 
-
-@dataclass(frozen=True, kw_only=True)
-class Result:
-    """What a command found or did: ``data`` for scripts, ``text`` for people, and what failed."""
-
-    data: Any
-    text: str = ""
-    failure: BakeError | None = None
-
-
-@dataclass(frozen=True, kw_only=True)
-class Session:
-    """One command's configuration, environment and progress display."""
-
-    config: Config
-    env: Mapping[str, str]
-    report: Report
-    live: ui.Live
-
-
-@dataclass(frozen=True, kw_only=True)
-class Wishes:
-    """What the command line asks of a job, as it was typed."""
-
-    models: str | None = None
-    start: str | None = None
-    end: str | None = None
-    speakers: int | None = None
-    diarization: bool = True
-    device: str | None = None
-    threads: int | None = None
-    batch_size: int | None = None
-
-
-@contextlib.contextmanager
-def open_session(
-    *, home: Path | None, quiet: bool, env: Mapping[str, str], start: Path, overrides: Mapping[str, object]
-) -> Iterator[Session]:
-    """Read the project's files and show progress until the block ends."""
-    config = project.load(
-        project.find_root(start),
-        env=env,
-        home=home,
-        overrides={name: value for name, value in overrides.items() if value is not None},
-    )
-    with ui.Live(quiet=quiet) as live:
-        yield Session(config=config, env=env, report=live.report, live=live)
-
+__all__ = ["Result", "Session", "Wishes", "open_session"]
 
 # What a machine needs
 
@@ -84,10 +46,10 @@ def build(session: Session, *, models: str | None, diarization: bool) -> Result:
     config = session.config
     if config.defaults.mode is not Mode.NATIVE:
         raise UsageError(f"images for {config.defaults.mode.value} can't be built yet", hint="--mode native")
-    chosen = _chosen(session, models=models, diarization=diarization)
-    fetched = _fetch(session, list(chosen.values()))
-    python = _python(session)
-    found, advice = _hardware(session)
+    chosen = chosen_models(session, models=models, diarization=diarization)
+    fetched = fetch_missing(session, list(chosen.values()))
+    python = native_python(session)
+    found, advice = hardware_of(session)
     no_engine = engine.why_not(session.env)
     why = no_engine or "this version builds none yet"
     session.live.close()
@@ -116,16 +78,16 @@ def build(session: Session, *, models: str | None, diarization: bool) -> Result:
 
 def bytes_missing(session: Session) -> int:
     """Bytes that the preset's models still lack."""
-    store = _store(session)
-    return sum(f.size for model, pin in _chosen(session).values() for f in store.missing(model, pin))
+    store = store_of(session)
+    return sum(f.size for model, pin in chosen_models(session).values() for f in store.missing(model, pin))
 
 
 def bootstrap(session: Session, *, fetch: bool, force: bool) -> Result:
     """Environment, hardware, models."""
-    python = _python(session, force=force)
-    found, advice = _hardware(session, refresh=force)
-    chosen = _chosen(session)
-    fetched = _fetch(session, list(chosen.values())) if fetch else ()
+    python = native_python(session, force=force)
+    found, advice = hardware_of(session, refresh=force)
+    chosen = chosen_models(session)
+    fetched = fetch_missing(session, list(chosen.values())) if fetch else ()
     lacking = bytes_missing(session)
     session.live.close()
     text = (
@@ -144,15 +106,21 @@ def bootstrap(session: Session, *, fetch: bool, force: bool) -> Result:
 
 def hardware(session: Session, *, refresh: bool) -> Result:
     """What this machine has, and what that recommends."""
-    found, advice = _hardware(session, refresh=refresh)
-    gpus = [(f"GPU {k}", f"{g.name}, {ui.size(g.memory)}, driver {g.driver}, CUDA {g.cuda}") for k, g in enumerate(found.gpus)]
+    found, advice = hardware_of(session, refresh=refresh)
+    gpus = [
+        (f"GPU {k}", f"{g.name}, {ui.size(g.memory)}, driver {g.driver}, CUDA {g.cuda}")
+        for k, g in enumerate(found.gpus)
+    ]
     rows = [
         ("system", f"{found.system} {found.machine}"),
         ("processor", f"{found.cpu}, {found.cores} cores, {found.threads} threads"),
         ("memory", ui.size(found.memory)),
         *(gpus or [("GPU", "Apple MPS" if found.mps else "none")]),
         ("preset", f"{advice.preset}: {advice.reason}"),
-        ("settings", f"{advice.device}, {advice.compute_type}, batch size {advice.batch_size}, {advice.threads} threads"),
+        (
+            "settings",
+            f"{advice.device}, {advice.compute_type}, batch size {advice.batch_size}, {advice.threads} threads",
+        ),
     ]
     return Result(
         data={"hardware": asdict(found), "recommended": asdict(advice)}, text=ui.table(("WHAT", "FOUND"), rows)
@@ -163,9 +131,11 @@ def doctor(session: Session) -> Result:
     """Everything a job or a build needs, and what to do about what is missing."""
     from builder.edges import engine, health
 
-    checks = health.look(session.config, session.env)
-    checks += ((("container engine", why is None, why or "reachable", "needed for images only")
-                for why in (engine.why_not(session.env),)))  # fmt: skip
+    why = engine.why_not(session.env)
+    checks = (
+        *health.look(session.config, session.env),
+        ("container engine", why is None, why or "reachable", "needed for images only"),
+    )
     rows = [("ok" if ok else "--", name, note, "" if ok else hint) for name, ok, note, hint in checks]
     return Result(
         data={"checks": [{"name": n, "ok": ok, "note": note, "hint": hint} for n, ok, note, hint in checks]},
@@ -178,8 +148,8 @@ def doctor(session: Session) -> Result:
 
 def models_list(session: Session) -> Result:
     """Every model of the catalogue."""
-    config, store = session.config, _store(session)
-    data = []
+    config, store = session.config, store_of(session)
+    data: list[dict[str, Any]] = []
     for model in config.models.values():
         pin = config.pins.get(model.id)
         presets = [p.id for p in config.presets.values() if any(model.id in ids for ids in p.models.values())]
@@ -197,13 +167,15 @@ def models_list(session: Session) -> Result:
          "yes" if d["pinned"] else "no", "yes" if d["present"] else "no", ", ".join(d["presets"]))
         for d in data
     ]  # fmt: skip
-    return Result(data=data, text=ui.table(("MODEL", "PURPOSE", "SIZE", "LICENCE", "PINNED", "PRESENT", "PRESETS"), rows))
+    return Result(
+        data=data, text=ui.table(("MODEL", "PURPOSE", "SIZE", "LICENCE", "PINNED", "PRESENT", "PRESETS"), rows)
+    )
 
 
 def models_fetch(session: Session, ids: Sequence[str], *, folders: Sequence[Path]) -> Result:
     """Fetch models, the preset's by default."""
-    wanted = _named(session, ids) if ids else list(_chosen(session).values())
-    fetched = _fetch(session, wanted, folders)
+    wanted = pinned(session, ids) if ids else list(chosen_models(session).values())
+    fetched = fetch_missing(session, wanted, folders)
     session.live.close()
     there = [m.id for m, _ in wanted if m.id not in {f.model for f in fetched}]
     lines = [f"{f.model}: {ui.size(f.size)} from {f.source} in {ui.clock(f.seconds)}" for f in fetched]
@@ -213,11 +185,11 @@ def models_fetch(session: Session, ids: Sequence[str], *, folders: Sequence[Path
 
 def models_verify(session: Session, ids: Sequence[str], *, deep: bool) -> Result:
     """Compare the store with the lock."""
-    store = _store(session)
+    store = store_of(session)
     known = [(m, session.config.pins[m.id]) for m in session.config.models.values() if m.id in session.config.pins]
-    wanted = _named(session, ids) if ids else [(m, p) for m, p in known if len(store.missing(m, p)) < len(p.files)]
+    wanted = pinned(session, ids) if ids else [(m, p) for m, p in known if len(store.missing(m, p)) < len(p.files)]
     rows: list[tuple[str, str]] = []
-    data = []
+    data: list[dict[str, Any]] = []
     broken = 0
     for model, pin in wanted:
         problems = store.verify(model, pin, deep=deep)
@@ -231,7 +203,9 @@ def models_verify(session: Session, ids: Sequence[str], *, deep: bool) -> Result
                 ],
             }
         )  # fmt: skip
-        note = "; ".join(f"{p.path.name}: {p.what}" + (f", moved to {p.moved_to}" if p.moved_to else "") for p in problems)
+        note = "; ".join(
+            f"{p.path.name}: {p.what}" + (f", moved to {p.moved_to}" if p.moved_to else "") for p in problems
+        )
         rows.append((model.id, note or "as models.lock says"))
     failure = None
     if broken:
@@ -247,14 +221,20 @@ def models_lock(session: Session, ids: Sequence[str]) -> Result:
     config = session.config
     pins = dict(config.pins)
     lines = []
-    for model in (_model(config, name) for name in ids):
+    for model in (model_named(config, name) for name in ids):
         found = hub.resolve(model, session.env)
         before = pins.get(model.id)
         pins[model.id] = found
-        change = "unchanged" if before and before.files == found.files else f"{before.revision if before else 'new'} → {found.revision}"
+        change = (
+            "unchanged"
+            if before and before.files == found.files
+            else f"{before.revision if before else 'new'} → {found.revision}"
+        )
         lines.append(f"{model.id}: {change}, {ui.size(found.size)}, {len(found.files)} files")
     files.write_atomic(config.root / "models.lock", catalog.dump_lock(pins))
-    return Result(data={name: {"revision": pins[name].revision, "size": pins[name].size} for name in ids}, text="\n".join(lines))
+    return Result(
+        data={name: {"revision": pins[name].revision, "size": pins[name].size} for name in ids}, text="\n".join(lines)
+    )
 
 
 # Jobs
@@ -264,10 +244,8 @@ def prepare(session: Session, inputs: Sequence[Path], wishes: Wishes) -> Result:
     """Make a job without running it."""
     from builder.edges import jobs
 
-    python = _python(session)
-    job = jobs.prepare(
-        session.config, inputs, _request(session, wishes), python=python, report=session.report
-    )
+    python = native_python(session)
+    job = jobs.prepare(session.config, inputs, request_of(session, wishes), python=python, report=session.report)
     folder = jobs.folder(session.config, job)
     session.live.close()
     return Result(
@@ -306,24 +284,24 @@ def run(session: Session, inputs: Sequence[str], wishes: Wishes) -> Result:
     config = session.config
     if config.defaults.mode is not Mode.NATIVE:
         raise UsageError(f"jobs can't run in {config.defaults.mode.value} yet", hint="--mode native")
-    job = _existing(config, inputs)
+    job = existing_job(config, inputs)
     if job is None:
         for name in inputs:  # before anything is installed or fetched
             if not Path(name).expanduser().exists():
-                raise InputError("no such file", where=name, hint="check the path")
-        request = _request(session, wishes)
-        python = _python(session)
-        _hardware(session)
-        _fetch(session, list(request.models.values()))
+                raise InputError("no such file, and no such job", where=name, hint="check the path; jobs list shows the jobs")
+        request = request_of(session, wishes)
+        python = native_python(session)
+        hardware_of(session)
+        fetch_missing(session, list(request.models.values()))
         job = jobs.prepare(
             config, [Path(i) for i in inputs], request, python=python, report=session.report, resume=True
         )
     else:
-        python = _python(session)
-        _fetch(session, _named(session, sorted({u.id for s in job.stages for u in s.models.values()})))
+        python = native_python(session)
+        fetch_missing(session, pinned(session, sorted({u.id for s in job.stages for u in s.models.values()})))
     checks: Checks = preflight.check(config, job, python=python)
     checks.raise_failure()
-    found, _ = _hardware(session)
+    found, _ = hardware_of(session)
     outcome = runner.run(
         config,
         job,
@@ -337,7 +315,9 @@ def run(session: Session, inputs: Sequence[str], wishes: Wishes) -> Result:
     kept = [s.name for s in outcome.stages if s.kept]
     if kept:
         ui.say(f"kept from before: {', '.join(kept)}")
-    ui.say(f"job {job.id} done in {ui.clock(outcome.seconds)}; media were read in the native environment (no images here)")
+    ui.say(
+        f"job {job.id} done in {ui.clock(outcome.seconds)}; media were read in the native environment (no images here)"
+    )
     data = {
         "job": job.id,
         "output": str(outcome.folder),
@@ -355,8 +335,13 @@ def jobs_list(session: Session) -> Result:
 
     found = jobs.listing(session.config)
     rows = [(j.id, j.state, j.workflow, ", ".join(repr(n)[1:-1] for n in j.inputs)) for j in found]
-    data = [{"id": j.id, "state": j.state, "created": j.created, "workflow": j.workflow, "inputs": list(j.inputs)} for j in found]
-    return Result(data=data, text=ui.table(("JOB", "STATE", "WORKFLOW", "RECORDINGS"), rows) if rows else "no jobs here")
+    data = [
+        {"id": j.id, "state": j.state, "created": j.created, "workflow": j.workflow, "inputs": list(j.inputs)}
+        for j in found
+    ]
+    return Result(
+        data=data, text=ui.table(("JOB", "STATE", "WORKFLOW", "RECORDINGS"), rows) if rows else "no jobs here"
+    )
 
 
 def jobs_show(session: Session, name: str) -> Result:
@@ -398,114 +383,3 @@ def jobs_remove(session: Session, names: Sequence[str], *, dry_run: bool) -> Res
         data=[{"job": place.name, "bytes": size, "removed": not dry_run} for place, size in gone],
         text="\n".join(f"{place.name}: {word} {ui.size(size)}" for place, size in gone),
     )
-
-
-# Parts that several commands share
-
-
-def _store(session: Session) -> Store:
-    return Store(session.config.home / "models")
-
-
-def _model(config: Config, name: str) -> Model:
-    if name not in config.models:
-        raise UsageError(f'no model "{name}"', hint=did_you_mean(name, config.models) or "models list shows all")
-    return config.models[name]
-
-
-def _named(session: Session, ids: Sequence[str]) -> list[tuple[Model, Pin]]:
-    models = [_model(session.config, name) for name in ids]
-    pins = choice.require_pins(session.config, models)
-    return [(m, pins[m.id]) for m in models]
-
-
-def _chosen(
-    session: Session, *, models: str | None = None, diarization: bool = True
-) -> dict[Purpose, tuple[Model, Pin]]:
-    """The pinned model for each purpose of the planned stages."""
-    config = session.config
-    speakers = diarization and config.defaults.diarization
-    chosen = choice.choose(
-        config,
-        preset=config.defaults.preset,
-        variant=config.defaults.variant,
-        stages=[name for name in config.stages if speakers or name != "diarize"],
-        models=[m.strip() for m in models.split(",") if m.strip()] if models else (),
-        diarization=speakers,
-        language=config.defaults.language,
-    )
-    pins = choice.require_pins(config, chosen.values())
-    return {purpose: (model, pins[model.id]) for purpose, model in chosen.items()}
-
-
-def _fetch(session: Session, wanted: Sequence[tuple[Model, Pin]], folders: Sequence[Path] = ()) -> tuple[Any, ...]:
-    """Bring models into the store; none that is there already, and then without a network."""
-    store = _store(session)
-    missing = [(model, pin) for model, pin in wanted if store.missing(model, pin)]
-    if not missing:
-        return ()
-    from builder.edges import hub
-
-    places = [*folders, *(Path(p) for p in session.config.defaults.sources)]
-    return tuple(hub.fetch(store, missing, folders=places, env=session.env, report=session.report))
-
-
-def _python(session: Session, *, force: bool = False) -> Path:
-    """The native environment's python, made when it is missing."""
-    stages = tuple(session.config.stages.values())
-    if not force and (there := native.ready(session.config, stages)):
-        return there
-    return native.ensure(session.config, stages, env=session.env, report=session.report, force=force)
-
-
-def _hardware(session: Session, *, refresh: bool = False) -> tuple[Hardware, Recommendation]:
-    from builder.core.recommend import recommend
-    from builder.edges import probe
-
-    found = probe.hardware(session.config.home / "cache" / "hardware.json", refresh=refresh)
-    return found, recommend(found)
-
-
-def _request(session: Session, wishes: Wishes) -> Request:
-    """What the command line and the configuration ask of a job, with the settings that suit this machine."""
-    config = session.config
-    start, end = spec.parse_time(wishes.start, "--start"), spec.parse_time(wishes.end, "--end")
-    if end is not None and end <= (start or 0.0):
-        raise UsageError("the clip ends before it starts", where="--end", expected=f"more than {start or 0:g} s")
-    diarization = wishes.diarization and config.defaults.diarization
-    if wishes.speakers is not None and not diarization:
-        raise UsageError("--speakers needs diarization", hint="leave out --no-diarization")
-    if wishes.device not in (None, "cpu", "cuda"):
-        raise UsageError(f'"{wishes.device}" is no device', where="--device", expected="cpu or cuda")
-    found, advice = _hardware(session)
-    device = wishes.device or advice.device
-    if device == "cuda" and not found.gpus:
-        raise UsageError("there is no NVIDIA GPU here", where="--device", hint="--device cpu")
-    threads = wishes.threads or advice.threads
-    asr = {
-        "language": config.defaults.language,
-        "device": device,
-        "compute_type": advice.compute_type if device == advice.device else "int8",
-        "threads": threads,
-        "batch_size": advice.batch_size if wishes.batch_size is None else wishes.batch_size,
-    }
-    return spec.Request(
-        workflow=config.defaults.workflow,
-        variant=config.defaults.variant.value,
-        preset=config.defaults.preset,
-        models=_chosen(session, models=wishes.models, diarization=diarization),
-        settings={"asr": asr, "diarize": {"speakers": wishes.speakers, "threads": threads}},
-        clip=None if start is None and end is None else spec.Clip(start=start or 0.0, end=end),
-        diarization=diarization,
-    )
-
-
-def _existing(config: Config, words: Sequence[str]) -> Job | None:
-    """The job that ``run``'s words name, or None when they are recordings. A file wins over an id."""
-    from builder.edges import jobs
-
-    if len(words) != 1 or Path(words[0]).expanduser().is_file():
-        return None
-    if jobs.is_id(words[0]) or (Path(words[0]) / "job.yaml").is_file():
-        return jobs.find(config, words[0])
-    return None

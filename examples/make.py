@@ -89,7 +89,9 @@ def speak(text: str, voice: tuple[str, int, int]) -> Any:
     return sound[loud[0] : loud[-1] + 1]
 
 
-def say(lines: list[tuple[int, str]], voices: list[tuple[str, int, int]], chance: random.Random) -> tuple[Any, list[Turn]]:
+def say(
+    lines: list[tuple[int, str]], voices: list[tuple[str, int, int]], chance: random.Random
+) -> tuple[Any, list[Turn]]:
     """The dialogue's sound and turns, with pauses of 0.35–0.8 s between turns."""
     parts = [np.zeros(RATE // 2, dtype=np.float32)]
     at, turns = 0.5, []
@@ -174,7 +176,9 @@ def dialogue(count: int, chance: random.Random) -> tuple[Any, list[Turn]]:
         order[k] = chance.choice([s for s in range(count) if s != order[k - 1]])
     lines = []
     for who in order:
-        lines.append((who, " ".join(texts.pop() for _ in range(min(chance.randint(1, 2), max(len(texts), 1))) if texts)))
+        lines.append(
+            (who, " ".join(texts.pop() for _ in range(min(chance.randint(1, 2), max(len(texts), 1))) if texts))
+        )
     return say([(w, t) for w, t in lines if t], voices, chance)
 
 

@@ -15,7 +15,7 @@ import sys
 import time
 import traceback
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
@@ -208,7 +208,7 @@ def open_job(root: Path, stage: str) -> StageJob:
     except OSError as error:
         raise InputFault(f"no job in this folder: {error.strerror}") from error
     loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-    spec = yaml.load(text, Loader=loader)  # noqa: S506 — both are safe loaders
+    spec = yaml.load(text, Loader=loader)
     entry = next((s for s in spec["stages"] if s["name"] == stage), None)
     if entry is None:
         raise InputFault(f"stage {stage} is not part of job {spec['id']}")
@@ -271,10 +271,8 @@ def _die_with(parent: int) -> None:
 
 def _failed(job: StageJob | None, message: str, code: int) -> int:
     if job is not None:
-        try:
+        with suppress(OSError):  # a full disk: the log and the exit code still say it
             job.event("failed", message=message)
-        except OSError:
-            pass  # a full disk: the log and the exit code still say it
     print(message, file=sys.stderr)
     return code
 

@@ -12,7 +12,16 @@ import yaml
 from pydantic import Field
 
 from builder.core.types import (
-    Convert, FilePin, HubSource, Model, Pin, Purpose, UrlSource, Variant, WheelMember, WheelSource,
+    Convert,
+    FilePin,
+    HubSource,
+    Model,
+    Pin,
+    Purpose,
+    UrlSource,
+    Variant,
+    WheelMember,
+    WheelSource,
 )  # fmt: skip
 from builder.core.yamldoc import Document, Strict
 from builder.errors import did_you_mean
@@ -108,7 +117,7 @@ def parse_models(text: str, name: str = "models.yaml") -> dict[str, Model]:
 def _model(document: Document, id_: str, entry: ModelShape) -> Model:
     at = ("models", id_)
     if not ID.fullmatch(id_):
-        raise document.error(f'"{id_}" can\'t be a model\'s id', at, expected="lower-case letters, digits, . and -")
+        raise document.error(f"\"{id_}\" can't be a model's id", at, expected="lower-case letters, digits, . and -")
     purpose = one_of(document, (*at, "purpose"), entry.purpose, Purpose)
     variants = tuple(one_of(document, (*at, "variants", k), v, Variant) for k, v in enumerate(entry.variants))
     sources: list[HubSource | WheelSource | UrlSource] = []
@@ -224,6 +233,8 @@ def dump_lock(pins: Mapping[str, Pin]) -> str:
         rows = [f"      - {{path: {_quoted(f.path)}, size: {f.size}, sha256: {_quoted(f.sha256)}}}" for f in pinned]
         return [f"    {title}:", *rows] if rows else []
 
+    if not pins:
+        return LOCK_HEADER + "models: {}\n"
     lines = [LOCK_HEADER + "models:"]
     for id_, pin in sorted(pins.items()):
         lines += [f"  {_quoted(id_)}:", f"    revision: {_quoted(pin.revision)}"]
@@ -236,8 +247,10 @@ def dump_lock(pins: Mapping[str, Pin]) -> str:
 
 
 def _quoted(text: str) -> str:
-    """A YAML scalar that reads back as this text, quoted where it must be."""
-    return str(yaml.safe_dump(text, default_style=None, width=10_000)).removesuffix("\n...\n").removesuffix("\n")
+    """A YAML scalar that reads back as this text: plain where nothing in it could mean something, else in quotes."""
+    if re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._/-]*", text) and yaml.safe_load(text) == text:
+        return text
+    return str(yaml.safe_dump(text, default_style='"', allow_unicode=True, width=10_000)).strip("\n")
 
 
 def model_digest(pin: Pin) -> str:

@@ -29,7 +29,9 @@ def choose(
         UsageError: an unknown id, two models for one purpose, or one that no planned stage would load.
     """
     if preset not in config.presets:
-        raise UsageError(f'no preset "{preset}"', expected=", ".join(config.presets), hint=did_you_mean(preset, config.presets))
+        raise UsageError(
+            f'no preset "{preset}"', expected=", ".join(config.presets), hint=did_you_mean(preset, config.presets)
+        )
     used = {purpose for name in stages for purpose in config.stages[name].uses}
     if not diarization:
         used -= {Purpose.EMBEDDING, Purpose.DIARIZATION}
@@ -48,10 +50,14 @@ def choose(
                 f'no model "{id_}"', hint=did_you_mean(id_, config.models) or "models list shows all", where="--models"
             )
         if model.purpose in asked:
-            raise UsageError(f'"{asked[model.purpose]}" and "{id_}" are both for {model.purpose.value}', where="--models")
+            raise UsageError(
+                f'"{asked[model.purpose]}" and "{id_}" are both for {model.purpose.value}', where="--models"
+            )
         if variant not in model.variants:
             able = " or ".join(v.value for v in model.variants)
-            raise UsageError(f'the {variant.value} variant can\'t load "{id_}"', where="--models", hint=f"--variant {able}")
+            raise UsageError(
+                f'the {variant.value} variant can\'t load "{id_}"', where="--models", hint=f"--variant {able}"
+            )
         if model.purpose not in used:
             raise UsageError(
                 f'no stage of this plan would load "{id_}" (it is for {model.purpose.value})', where="--models",

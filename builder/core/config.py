@@ -14,7 +14,17 @@ from typing import Any
 from builder.core import catalog
 from builder.core.catalog import one_of, unsafe
 from builder.core.types import (
-    BaseSpec, Config, Defaults, ImageSpec, Mode, NetworkSpec, Preset, Purpose, StageSpec, Variant, Workflow,
+    BaseSpec,
+    Config,
+    Defaults,
+    ImageSpec,
+    Mode,
+    NetworkSpec,
+    Preset,
+    Purpose,
+    StageSpec,
+    Variant,
+    Workflow,
 )  # fmt: skip
 from builder.core.yamldoc import Document, Strict
 from builder.errors import UsageError, did_you_mean
@@ -133,7 +143,7 @@ def parse(
     presets = {}
     for id_, shape in bake.presets.items():
         if not catalog.ID.fullmatch(id_):
-            raise document.error(f'"{id_}" can\'t be a preset\'s name', ("presets", id_))
+            raise document.error(f"\"{id_}\" can't be a preset's name", ("presets", id_))
         chosen: dict[Purpose, tuple[str, ...]] = {}
         for purpose, value in shape.models.items():
             at = ("presets", id_, "models", purpose)
@@ -141,9 +151,7 @@ def parse(
             ids = (value,) if isinstance(value, str) else tuple(value)
             for model in ids:
                 if model not in models:
-                    raise document.error(
-                        f'no model "{model}" in models.yaml', at, hint=did_you_mean(model, models)
-                    )
+                    raise document.error(f'no model "{model}" in models.yaml', at, hint=did_you_mean(model, models))
                 if models[model].purpose is not kind:
                     raise document.error(f'"{model}" is for {models[model].purpose.value}, not for {purpose}', at)
             chosen[kind] = ids
@@ -230,7 +238,16 @@ def _defaults(
 
 def _from_text(variable: str, name: str, text: str) -> Any:
     if name == "diarization":
-        known = {"1": True, "true": True, "yes": True, "on": True, "0": False, "false": False, "no": False, "off": False}
+        known = {
+            "1": True,
+            "true": True,
+            "yes": True,
+            "on": True,
+            "0": False,
+            "false": False,
+            "no": False,
+            "off": False,
+        }
         if text.lower() not in known:
             raise UsageError(f"{variable} is {text!r}", where="environment", expected="true or false")
         return known[text.lower()]
@@ -250,7 +267,9 @@ def _stage(name: str, text: str) -> tuple[Document, StageShape]:
     shape = document.read(StageShape)
     folder = PurePosixPath(name).parent.name
     if shape.name != folder:
-        raise document.error(f'the stage is called "{shape.name}"', ("name",), expected=f'its folder\'s name, "{folder}"')
+        raise document.error(
+            f'the stage is called "{shape.name}"', ("name",), expected=f'its folder\'s name, "{folder}"'
+        )
     for variant, path in shape.requirements.items():
         if why := unsafe(path):
             raise document.error(f'unsafe path "{path}": {why}', ("requirements", variant))
@@ -311,7 +330,9 @@ def _sorted(needs: Mapping[str, list[str]], documents: Mapping[str, Document], k
         sorter.prepare()
     except CycleError as error:
         circle = error.args[1]
-        raise documents[circle[0]].error(f"a circle: {' → '.join(circle)}", (key,), hint="take one of them out") from None
+        raise documents[circle[0]].error(
+            f"a circle: {' → '.join(circle)}", (key,), hint="take one of them out"
+        ) from None
     order: list[str] = []
     while sorter.is_active():
         ready = sorted(sorter.get_ready())

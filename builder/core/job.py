@@ -104,8 +104,14 @@ def parse_time(text: str | None, flag: str) -> float | None:
     if text is None:
         return None
     match = re.fullmatch(r"(?:(?:(\d+):)?(\d+):)?(\d+(?:\.\d+)?)", text.strip())
-    if match is None or (match[2] is not None and float(match[3]) >= 60) or (match[1] is not None and int(match[2]) >= 60):
-        raise UsageError(f'"{text}" is no time', where=flag, expected="seconds or [hours:]minutes:seconds, such as 1:30")
+    if (
+        match is None
+        or (match[2] is not None and float(match[3]) >= 60)
+        or (match[1] is not None and int(match[2]) >= 60)
+    ):
+        raise UsageError(
+            f'"{text}" is no time', where=flag, expected="seconds or [hours:]minutes:seconds, such as 1:30"
+        )
     return int(match[1] or 0) * 3600 + int(match[2] or 0) * 60 + float(match[3])
 
 
@@ -171,7 +177,9 @@ def job_id(created: str, first: str, salt: str) -> str:
 def output_stem(name: str, taken: set[str]) -> str:
     """A safe file stem from a recording's name, not in ``taken`` (case-folded), which it joins."""
     stem = PurePath(name).stem or name
-    stem = "".join(c if c.isprintable() and c not in '/\\' else "_" for c in stem).strip(". ").lstrip("-") or "recording"
+    stem = (
+        "".join(c if c.isprintable() and c not in "/\\" else "_" for c in stem).strip(". ").lstrip("-") or "recording"
+    )
     while len(stem.encode()) > NAME_BYTES:
         stem = stem[:-1]
     unique, number = stem, 2
@@ -215,7 +223,7 @@ def from_yaml(text: str, where: str) -> Job:
         ConfigError: it is not what prepare wrote.
     """
     try:
-        data = yaml.load(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))  # noqa: S506
+        data = yaml.load(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
         return Job(
             **{k: data[k] for k in ("id", "created", "workflow", "variant", "preset", "key")},
             inputs=tuple(
@@ -230,7 +238,9 @@ def from_yaml(text: str, where: str) -> Job:
             ),
         )  # fmt: skip
     except (yaml.YAMLError, KeyError, TypeError, AttributeError) as error:
-        raise ConfigError(f"this is not a job's file: {error}", where=where, hint="prepare the recording again") from error
+        raise ConfigError(
+            f"this is not a job's file: {error}", where=where, hint="prepare the recording again"
+        ) from error
 
 
 def unfinished(stage: JobStage, manifest: Any, *, code: str, digests: Mapping[str, str | None]) -> str | None:

@@ -55,16 +55,29 @@ def recommend(hardware: Hardware) -> Recommendation:
     best = max(hardware.gpus, key=lambda g: g.memory, default=None)
     threads = max(1, min(hardware.cores, 16))
     if best is not None and best.memory >= 10 * GB:
-        return _choice("premium", "cuda", "float16", 16, threads, f"{best.name} with {best.memory / GB:.0f} GB holds large-v3")
+        return _choice(
+            "premium", "cuda", "float16", 16, threads, f"{best.name} with {best.memory / GB:.0f} GB holds large-v3"
+        )
     if best is not None and best.memory >= 6 * GB:
-        return _choice("high", "cuda", "int8_float16", 8, threads, f"{best.name} with {best.memory / GB:.0f} GB holds medium")
+        return _choice(
+            "high", "cuda", "int8_float16", 8, threads, f"{best.name} with {best.memory / GB:.0f} GB holds medium"
+        )
     if best is not None and best.memory >= 2 * GB:
-        return _choice("balanced", "cuda", "int8_float16", 4, threads, f"{best.name} with {best.memory / GB:.0f} GB holds small")
+        return _choice(
+            "balanced", "cuda", "int8_float16", 4, threads, f"{best.name} with {best.memory / GB:.0f} GB holds small"
+        )
     note = "; CTranslate2 does not use Apple's GPU" if hardware.mps else ""
     if hardware.cores >= 8 and hardware.memory >= 8 * GB:
         return _choice("balanced", "cpu", "int8", 0, threads, f"{hardware.cores} cores keep up with small{note}")
     if hardware.memory >= 1.5 * GB:
-        return _choice("starter", "cpu", "int8", 0, threads, f"{hardware.cores} cores without a GPU: base is quicker than real time{note}")
+        return _choice(
+            "starter",
+            "cpu",
+            "int8",
+            0,
+            threads,
+            f"{hardware.cores} cores without a GPU: base is quicker than real time{note}",
+        )
     return _choice("fast", "cpu", "int8", 0, threads, f"{hardware.memory / GB:.1f} GB of memory: tiny fits{note}")
 
 

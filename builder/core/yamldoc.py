@@ -30,7 +30,7 @@ class Document:
             for event in yaml.parse(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader)):
                 if isinstance(event, yaml.AliasEvent):
                     raise ConfigError(
-                        "aliases are not read here", where=f"{name}:{event.start_mark.line + 1}",
+                        "aliases are not read here", where=f"{name}:{getattr(event.start_mark, 'line', 0) + 1}",
                         hint=f"write the value out in place of *{event.anchor}",
                     )  # fmt: skip
             node = loader.get_single_node()
@@ -57,9 +57,12 @@ class Document:
                         hint=f'put it in quotes: "{key_node.value}"',
                     )  # fmt: skip
                 if key in found:
-                    raise ConfigError(f'"{key}" stands here twice', where=f"{self.name}:{line}", hint="keep one of them")
+                    raise ConfigError(
+                        f'"{key}" stands here twice', where=f"{self.name}:{line}", hint="keep one of them"
+                    )
                 found[key] = self._read(loader, value_node, (*path, key))
-                self._lines[(*path, key)] = line
+                place = (*path, key)
+                self._lines[place] = line
             return found
         if isinstance(node, yaml.SequenceNode):
             return [self._read(loader, item, (*path, k)) for k, item in enumerate(node.value)]

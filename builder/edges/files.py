@@ -27,8 +27,8 @@ def write_atomic(path: Path, data: bytes | str, *, mode: int = 0o644) -> None:
             out.write(raw)
             out.flush()
             os.fsync(out.fileno())
-        os.chmod(name, mode)
-        os.replace(name, path)
+        Path(name).chmod(mode)
+        Path(name).replace(path)
     except BaseException:
         Path(name).unlink(missing_ok=True)
         raise

@@ -32,7 +32,12 @@ def look(config: Config, env: Mapping[str, str]) -> tuple[Finding, ...]:
         ("state folder", os.access(place, os.W_OK), str(config.home), "--home DIR, or BAKE_HOME"),
         ("disk", free > 2_000_000_000, f"{free / 1e9:.1f} GB free", "2 GB for environment and models"),
         ("native environment", python is not None, "ready" if python else "not made yet", "build.py bootstrap"),
-        ("models", not lacking, ", ".join(lacking) + " missing" if lacking else f"preset {preset.id} is there", "models fetch"),
+        (
+            "models",
+            not lacking,
+            ", ".join(lacking) + " missing" if lacking else f"preset {preset.id} is there",
+            "models fetch",
+        ),
         ("pins", not unpinned, ", ".join(unpinned) + " unpinned" if unpinned else "all pinned", "models lock"),
         ("token", True, "HF_TOKEN is set" if env.get("HF_TOKEN") else "none; only gated models need one", ""),
     )

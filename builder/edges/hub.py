@@ -67,7 +67,9 @@ def fetch(
             source = _fetch_one(store, model, pin, folders, env, report, down)
         except OSError as error:
             if error.errno in (28, 122):  # no space, over quota
-                raise MissingError("the disk is full", where=str(store.root), hint="free some space, then again") from error
+                raise MissingError(
+                    "the disk is full", where=str(store.root), hint="free some space, then again"
+                ) from error
             raise
         report(Progress(what=model.id, done=pin.size, total=pin.size, unit="bytes", finished=True))
         done.append(Fetched(model=model.id, source=source, size=pin.size, seconds=time.monotonic() - began))
@@ -75,7 +77,13 @@ def fetch(
 
 
 def _fetch_one(
-    store: Store, model: Model, pin: Pin, folders: Sequence[Path], env: Mapping[str, str], report: Report, down: set[str]
+    store: Store,
+    model: Model,
+    pin: Pin,
+    folders: Sequence[Path],
+    env: Mapping[str, str],
+    report: Report,
+    down: set[str],
 ) -> str:
     """Try the sources in turn; the name of the one that had it."""
     reasons: list[str] = []
@@ -146,8 +154,8 @@ def _from_hub(
         raise SourceError("HF_HUB_OFFLINE is set")
     _reachable(endpoint, down)
     # Heavy (0.4 s), so only once the hub has answered.
-    from huggingface_hub import hf_hub_download
     from huggingface_hub import errors as hub_errors
+    from huggingface_hub import hf_hub_download
 
     before = 0
     for wanted in _missing(store, model, pin):
@@ -304,7 +312,9 @@ def resolve(model: Model, env: Mapping[str, str]) -> Pin:
         SourceError: the hub can't be reached or refuses; or the model has no repository.
     """
     if model.repo is None:
-        raise SourceError(f"model {model.id} has no hub repository to ask", hint="write its pin into models.lock by hand")
+        raise SourceError(
+            f"model {model.id} has no hub repository to ask", hint="write its pin into models.lock by hand"
+        )
     endpoint = env.get("HF_ENDPOINT", ENDPOINT).rstrip("/")
     _reachable(endpoint, set())
     from huggingface_hub import HfApi, hf_hub_download
@@ -328,5 +338,3 @@ def resolve(model: Model, env: Mapping[str, str]) -> Pin:
         files=tuple(sorted(pinned, key=lambda f: f.path)),
         records=(f"{model.repo} on {endpoint}",),
     )
-
-

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from builder.core import job as spec
+from builder.core.catalog import model_digest
 from builder.core.environment import stage_environment
 from builder.core.job import Job, JobInput, Request
 from builder.core.progress import Progress, Report
@@ -82,7 +83,7 @@ def _make(
         for number, path in enumerate(sources, 1)
     ]  # fmt: skip
     note = {
-        purpose.value: {"id": model.id, "digest": spec.model_digest(pin), "revision": pin.revision}
+        purpose.value: {"id": model.id, "digest": model_digest(pin), "revision": pin.revision}
         for purpose, (model, pin) in request.models.items()
     }
     stages = spec.plan_stages(config.stages, request, workflow=workflow, models_note=note)
@@ -167,7 +168,9 @@ def _hash(path: Path, report: Report) -> str:
             digest.update(chunk)
             done += len(chunk)
             if size > 1 << 30:
-                report(Progress(what=f"reading {path.name}", done=done, total=size, unit="bytes", finished=done == size))
+                report(
+                    Progress(what=f"reading {path.name}", done=done, total=size, unit="bytes", finished=done == size)
+                )
     return digest.hexdigest()
 
 
@@ -191,7 +194,9 @@ def _link_or_copy(source: Path, target: Path, report: Report) -> None:
             outside.write(chunk)
             done += len(chunk)
             if size > 256 << 20:
-                report(Progress(what=f"copying {source.name}", done=done, total=size, unit="bytes", finished=done == size))
+                report(
+                    Progress(what=f"copying {source.name}", done=done, total=size, unit="bytes", finished=done == size)
+                )
 
 
 def _sweep(jobs: Path) -> None:
@@ -254,7 +259,9 @@ def find(config: Config, name: str) -> Job:
     if len(fitting) == 1:
         return read(config.jobs / fitting[0])
     if fitting:
-        raise UsageError(f'several jobs begin with "{name}"', expected=", ".join(fitting[:5]), hint="write more of the id")
+        raise UsageError(
+            f'several jobs begin with "{name}"', expected=", ".join(fitting[:5]), hint="write more of the id"
+        )
     raise UsageError(f'no job "{name}"', hint=did_you_mean(name, ids) or "jobs list shows all")
 
 

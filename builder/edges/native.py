@@ -81,7 +81,9 @@ def _place(config: Config, stages: Sequence[StageSpec]) -> Path:
 
 def _run(argv: Sequence[str], env: Mapping[str, str], place: Path) -> None:
     # The venv this program runs in must not leak into the one that is made.
-    clean = {k: v for k, v in env.items() if k not in ("PYTHONHOME", "PYTHONPATH", "VIRTUAL_ENV", "PIP_TARGET", "PIP_USER")}
+    clean = {
+        k: v for k, v in env.items() if k not in ("PYTHONHOME", "PYTHONPATH", "VIRTUAL_ENV", "PIP_TARGET", "PIP_USER")
+    }
     done = shell.run(argv, env=clean)
     if done.code == 0:
         return
@@ -89,9 +91,13 @@ def _run(argv: Sequence[str], env: Mapping[str, str], place: Path) -> None:
     shutil.rmtree(place, ignore_errors=True)
     tail = [line for line in text.splitlines() if line.strip()][-6:]
     if "No space left" in text or "Disk quota" in text:
-        raise MissingError("the disk is full", where=str(place.parent), hint="free 600 MB, or use --home DIR", detail=tail)
+        raise MissingError(
+            "the disk is full", where=str(place.parent), hint="free 600 MB, or use --home DIR", detail=tail
+        )
     if "Permission denied" in text or "Read-only file system" in text:
-        raise MissingError("the state folder can't be written", where=str(place.parent), hint="use --home DIR", detail=tail)
+        raise MissingError(
+            "the state folder can't be written", where=str(place.parent), hint="use --home DIR", detail=tail
+        )
     raise SourceError(
         "the stages' packages could not be installed", detail=tail,
         hint="check that pip can reach its index (pip config list), then run this again",

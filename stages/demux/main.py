@@ -54,7 +54,9 @@ def demux(job: StageJob, recording: Recording) -> None:
             for chunk in sound(job, recording, container, index):
                 samples += len(chunk) // 2
                 if samples > LONGEST * RATE:
-                    raise InputFault(f"{recording.name}: longer than {LONGEST // 3600} hours; cut it with --start/--end")
+                    raise InputFault(
+                        f"{recording.name}: longer than {LONGEST // 3600} hours; cut it with --start/--end"
+                    )
                 wav.writeframes(chunk)
                 job.progress(recording, samples / RATE, max(expected, samples / RATE))
             if not samples:
@@ -115,7 +117,9 @@ def sound(job: StageJob, recording: Recording, container: Any, index: int) -> It
     if position and whole - position / RATE > max(2.0, 0.02 * whole) and stream.duration is not None:
         promised = float(stream.duration * stream.time_base)
         if promised - position / RATE > max(2.0, 0.02 * promised):
-            job.note(recording, f"the file is cut short: {position / RATE:.1f} s of {promised:.1f} s of sound are there")
+            job.note(
+                recording, f"the file is cut short: {position / RATE:.1f} s of {promised:.1f} s of sound are there"
+            )
 
 
 def silence(samples: int) -> Iterator[bytes]:

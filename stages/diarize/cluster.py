@@ -40,7 +40,8 @@ def cluster(vectors: Any, *, speakers: int | None, step: float) -> Any:
     if wanted == 1:
         return np.zeros(count, dtype=np.int64)
     # All d-vectors lie in one corner of the space, and the room and the microphone add their own share: what
-    # tells people apart is what differs from the recording's mean.
+    # tells people apart is what differs from the recording's mean. (Measured: no change on mixes of synthetic or
+    # of real voices, half the error on the one real telephone call.)
     mean = sample.mean(axis=0)
     sample = units(sample - mean)
     labels = cut(fastcluster.linkage_vector(sample, method="ward"), wanted)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import sys
 import wave
 from pathlib import Path
@@ -87,7 +88,7 @@ def pieces(speech: list[list[float]]) -> list[tuple[float, float]]:
     for start, end in speech:
         parts = max(1, -int(-(end - start) // PIECE))
         edges = [start + (end - start) * k / parts for k in range(parts)] + [end]
-        found += list(zip(edges[:-1], edges[1:], strict=True))
+        found += list(itertools.pairwise(edges))
     return found
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import struct
 import sys
 from collections.abc import Callable, Iterator
@@ -34,8 +35,8 @@ HEADER = (
 """FFmpeg's text encoders take their style from an ASS header; without a style line the text is invisible."""
 
 LANGUAGES = dict(
-    pair.split(":")
-    for pair in (
+    re.findall(
+        r"(\w+):(\w+)",
         "af:afr am:amh ar:ara as:asm az:aze ba:bak be:bel bg:bul bn:ben bo:bod br:bre bs:bos ca:cat cs:ces "
         "cy:cym da:dan de:deu el:ell en:eng es:spa et:est eu:eus fa:fas fi:fin fo:fao fr:fra gl:glg gu:guj "
         "ha:hau haw:haw he:heb hi:hin hr:hrv ht:hat hu:hun hy:hye id:ind is:isl it:ita ja:jpn jv:jav jw:jav "
@@ -43,8 +44,8 @@ LANGUAGES = dict(
         "ml:mal mn:mon mr:mar ms:msa mt:mlt my:mya ne:nep nl:nld nn:nno no:nor oc:oci pa:pan pl:pol ps:pus "
         "pt:por ro:ron ru:rus sa:san sd:snd si:sin sk:slk sl:slv sn:sna so:som sq:sqi sr:srp su:sun sv:swe "
         "sw:swa ta:tam te:tel tg:tgk th:tha tk:tuk tl:tgl tr:tur tt:tat uk:ukr ur:urd uz:uzb vi:vie yi:yid "
-        "yo:yor yue:zho zh:zho"
-    ).split()
+        "yo:yor yue:zho zh:zho",
+    )
 )
 """Whisper's language codes to ISO 639-2/T, as containers want them (the Matroska muxer turns them into /B)."""
 
@@ -97,23 +98,25 @@ def write(job: StageJob, recording: Recording, inside: Any, made: dict[str, Any]
     # bitexact: no date, no random ids: the same job gives the same file.
     options = {"fflags": "+bitexact"} | ({"movflags": "+faststart"} if suffix == ".mp4" else {})
     try:
-        with job.writing(f"{recording.output}{suffix}", output=True) as path:
-            with av.open(f"file:{path}", "w", options=options, format=FORMATS[suffix]) as outside:
-                outside.metadata.update({k: v for k, v in inside.metadata.items() if k not in OWN})
-                outside.set_chapters(inside.chapters())
-                copies, left = copy_streams(outside, inside, suffix)
-                track = add_track(outside, inside, made["language"], mp4=suffix == ".mp4")
-                try:
-                    outside.start_encoding()
-                except (av.FFmpegError, ValueError) as error:
-                    if suffix == ".mp4":
-                        raise _Refused from error
-                    raise
-                for stream in left:
-                    if stream.type == "data" and inside.chapters():
-                        continue  # MP4 keeps chapter titles in one; they are written anew
-                    job.note(recording, f"a {stream.type} stream does not fit into {suffix} and was left out")
-                interleave(job, recording, inside, outside, copies, track, made["cues"])
+        with (
+            job.writing(f"{recording.output}{suffix}", output=True) as path,
+            av.open(f"file:{path}", "w", options=options, format=FORMATS[suffix]) as outside,
+        ):
+            outside.metadata.update({k: v for k, v in inside.metadata.items() if k.lower() not in OWN})
+            outside.set_chapters(inside.chapters())
+            copies, left = copy_streams(outside, inside, suffix)
+            track = add_track(outside, inside, made["language"], mp4=suffix == ".mp4")
+            try:
+                outside.start_encoding()
+            except (av.FFmpegError, ValueError) as error:
+                if suffix == ".mp4":
+                    raise _Refused from error
+                raise
+            for stream in left:
+                if stream.type == "data" and inside.chapters():
+                    continue  # MP4 keeps chapter titles in one; they are written anew
+                job.note(recording, f"a {stream.type} stream does not fit into {suffix} and was left out")
+            interleave(job, recording, inside, outside, copies, track, made["cues"])
     except _Refused:
         return False
     return True

@@ -246,7 +246,5 @@ def timed(blocks: list[_Block], rules: Rules, duration: float) -> list[Cue]:
                 end = following if following - start <= longest else following - GAP
         else:
             end = min(end, max(total, start + slot))
-        found.append(
-            Cue(start=start / 1000, end=end / 1000, lines=lines, speaker=block.speaker, changed=block.changed)
-        )
+        found.append(Cue(start=start / 1000, end=end / 1000, lines=lines, speaker=block.speaker, changed=block.changed))
     return found

@@ -104,9 +104,7 @@ def whole(
         "duration": result["duration"],
         "speech": bool(sentences),
         "notes": [] if sentences else ["no speech found"],
-        "speakers": None
-        if diarization is None
-        else {"count": diarization["speakers"], "guess": diarization["guess"]},
+        "speakers": None if diarization is None else {"count": diarization["speakers"], "guess": diarization["guess"]},
         "models": models,
         "segments": [
             {
@@ -116,7 +114,13 @@ def whole(
                 "speaker": s.speaker,
                 "text": s.text,
                 "words": [
-                    {"word": w.text, "start": round(w.start, 3), "end": round(w.end, 3), "probability": w.probability, "source": w.source}
+                    {
+                        "word": w.text,
+                        "start": round(w.start, 3),
+                        "end": round(w.end, 3),
+                        "probability": w.probability,
+                        "source": w.source,
+                    }
                     for w in s.words
                 ],
             }

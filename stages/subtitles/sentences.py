@@ -5,7 +5,7 @@ from __future__ import annotations
 import unicodedata
 from bisect import bisect_left, bisect_right
 from dataclasses import dataclass, replace
-from itertools import accumulate
+from itertools import accumulate, pairwise
 from typing import Any
 
 PAUSE = 1.2
@@ -123,9 +123,7 @@ def sentences(words: list[Word], turns: list[dict[str, Any]] | None) -> list[Sen
     if not turns:
         return [Sentence(words=tuple(group)) for group in groups]
     floor = Floor(turns)
-    return [
-        Sentence(words=tuple(part), speaker=who) for group in groups for part, who in _takeovers(group, floor)
-    ]
+    return [Sentence(words=tuple(part), speaker=who) for group in groups for part, who in _takeovers(group, floor)]
 
 
 class Floor:
@@ -154,7 +152,7 @@ class Floor:
 def _takeovers(group: list[Word], floor: Floor) -> list[tuple[list[Word], str]]:
     """One sentence, or several where another speaker clearly takes over at a pause and Whisper wrote no full stop."""
     chunks: list[list[Word]] = [[group[0]]]
-    for before, word in zip(group[:-1], group[1:], strict=True):
+    for before, word in pairwise(group):
         if word.start - before.end >= BREATH:
             chunks.append([])
         chunks[-1].append(word)

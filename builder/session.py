@@ -1,0 +1,180 @@
+"""One command's session: its configuration and display, and the steps that several commands share."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from builder import ui
+from builder.core import choice
+from builder.core import job as spec
+from builder.core.progress import Report
+from builder.core.types import Config, Model, Pin, Purpose
+from builder.edges import native, project
+from builder.edges.store import Store
+from builder.errors import BakeError, UsageError, did_you_mean
+
+if TYPE_CHECKING:
+    from builder.core.job import Job, Request
+    from builder.core.recommend import Hardware, Recommendation
+
+
+@dataclass(frozen=True, kw_only=True)
+class Result:
+    """What a command found or did: ``data`` for scripts, ``text`` for people, and what failed."""
+
+    data: Any
+    text: str = ""
+    failure: BakeError | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Session:
+    """One command's configuration, environment and progress display."""
+
+    config: Config
+    env: Mapping[str, str]
+    report: Report
+    live: ui.Live
+
+
+@dataclass(frozen=True, kw_only=True)
+class Wishes:
+    """What the command line asks of a job, as it was typed."""
+
+    models: str | None = None
+    start: str | None = None
+    end: str | None = None
+    speakers: int | None = None
+    diarization: bool = True
+    device: str | None = None
+    threads: int | None = None
+    batch_size: int | None = None
+
+
+@contextlib.contextmanager
+def open_session(
+    *, home: Path | None, quiet: bool, env: Mapping[str, str], start: Path, overrides: Mapping[str, object]
+) -> Iterator[Session]:
+    """Read the project's files and show progress until the block ends."""
+    config = project.load(
+        project.find_root(start),
+        env=env,
+        home=home,
+        overrides={name: value for name, value in overrides.items() if value is not None},
+    )
+    with ui.Live(quiet=quiet) as live:
+        yield Session(config=config, env=env, report=live.report, live=live)
+
+
+def store_of(session: Session) -> Store:
+    return Store(session.config.home / "models")
+
+
+def model_named(config: Config, name: str) -> Model:
+    if name not in config.models:
+        raise UsageError(f'no model "{name}"', hint=did_you_mean(name, config.models) or "models list shows all")
+    return config.models[name]
+
+
+def pinned(session: Session, ids: Sequence[str]) -> list[tuple[Model, Pin]]:
+    models = [model_named(session.config, name) for name in ids]
+    pins = choice.require_pins(session.config, models)
+    return [(m, pins[m.id]) for m in models]
+
+
+def chosen_models(
+    session: Session, *, models: str | None = None, diarization: bool = True
+) -> dict[Purpose, tuple[Model, Pin]]:
+    """The pinned model for each purpose of the planned stages."""
+    config = session.config
+    speakers = diarization and config.defaults.diarization
+    chosen = choice.choose(
+        config,
+        preset=config.defaults.preset,
+        variant=config.defaults.variant,
+        stages=[name for name in config.stages if speakers or name != "diarize"],
+        models=[m.strip() for m in models.split(",") if m.strip()] if models else (),
+        diarization=speakers,
+        language=config.defaults.language,
+    )
+    pins = choice.require_pins(config, chosen.values())
+    return {purpose: (model, pins[model.id]) for purpose, model in chosen.items()}
+
+
+def fetch_missing(
+    session: Session, wanted: Sequence[tuple[Model, Pin]], folders: Sequence[Path] = ()
+) -> tuple[Any, ...]:
+    """Bring models into the store; none that is there already, and then without a network."""
+    store = store_of(session)
+    missing = [(model, pin) for model, pin in wanted if store.missing(model, pin)]
+    if not missing:
+        return ()
+    from builder.edges import hub
+
+    places = [*folders, *(Path(p) for p in session.config.defaults.sources)]
+    return tuple(hub.fetch(store, missing, folders=places, env=session.env, report=session.report))
+
+
+def native_python(session: Session, *, force: bool = False) -> Path:
+    """The native environment's python, made when it is missing."""
+    stages = tuple(session.config.stages.values())
+    if not force and (there := native.ready(session.config, stages)):
+        return there
+    return native.ensure(session.config, stages, env=session.env, report=session.report, force=force)
+
+
+def hardware_of(session: Session, *, refresh: bool = False) -> tuple[Hardware, Recommendation]:
+    from builder.core.recommend import recommend
+    from builder.edges import probe
+
+    found = probe.hardware(session.config.home / "cache" / "hardware.json", refresh=refresh)
+    return found, recommend(found)
+
+
+def request_of(session: Session, wishes: Wishes) -> Request:
+    """What the command line and the configuration ask of a job, with the settings that suit this machine."""
+    config = session.config
+    start, end = spec.parse_time(wishes.start, "--start"), spec.parse_time(wishes.end, "--end")
+    if end is not None and end <= (start or 0.0):
+        raise UsageError("the clip ends before it starts", where="--end", expected=f"more than {start or 0:g} s")
+    diarization = wishes.diarization and config.defaults.diarization
+    if wishes.speakers is not None and not diarization:
+        raise UsageError("--speakers needs diarization", hint="leave out --no-diarization")
+    if wishes.device not in (None, "cpu", "cuda"):
+        raise UsageError(f'"{wishes.device}" is no device', where="--device", expected="cpu or cuda")
+    found, advice = hardware_of(session)
+    device = wishes.device or advice.device
+    if device == "cuda" and not found.gpus:
+        raise UsageError("there is no NVIDIA GPU here", where="--device", hint="--device cpu")
+    threads = wishes.threads or advice.threads
+    asr = {
+        "language": config.defaults.language,
+        "device": device,
+        "compute_type": advice.compute_type if device == advice.device else "int8",
+        "threads": threads,
+        "batch_size": advice.batch_size if wishes.batch_size is None else wishes.batch_size,
+    }
+    return spec.Request(
+        workflow=config.defaults.workflow,
+        variant=config.defaults.variant.value,
+        preset=config.defaults.preset,
+        models=chosen_models(session, models=wishes.models, diarization=diarization),
+        settings={"asr": asr, "diarize": {"speakers": wishes.speakers, "threads": threads}},
+        clip=None if start is None and end is None else spec.Clip(start=start or 0.0, end=end),
+        diarization=diarization,
+    )
+
+
+def existing_job(config: Config, words: Sequence[str]) -> Job | None:
+    """The job that ``run``'s words name, or None when they are recordings. A file wins over an id."""
+    from builder.edges import jobs
+
+    if len(words) != 1 or Path(words[0]).expanduser().is_file():
+        return None
+    if jobs.is_id(words[0]) or (Path(words[0]) / "job.yaml").is_file():
+        return jobs.find(config, words[0])
+    return None

@@ -1,0 +1,175 @@
+"""Diarization's arithmetic: mel features, clusters, turns. The real model and real voices are in tests/e2e."""
+
+from __future__ import annotations
+
+import importlib.util
+import itertools
+import os
+import sys
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+STAGE = Path(__file__).resolve().parents[2] / "stages/diarize"
+sys.path.insert(0, str(STAGE))
+
+if not os.environ.get("CI"):  # where CI is set a missing library is a failure, not a skip
+    pytest.importorskip("fastcluster")
+
+import cluster  # noqa: E402
+import features  # noqa: E402
+
+
+def load_stage() -> ModuleType:
+    """stages/diarize/main.py under a name of its own: every stage has a main."""
+    spec = importlib.util.spec_from_file_location("diarize_main", STAGE / "main.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+stage = load_stage()
+
+
+def voices(labels: list[int], *, spread: float = 0.25, seed: int = 3) -> Any:
+    """Made-up embeddings [n, 64]: a direction a speaker, and noise of length ``spread``."""
+    chance = np.random.default_rng(seed)
+    centres = cluster.units(chance.standard_normal((max(labels) + 1, 64)))
+    noise = chance.standard_normal((len(labels), 64)) * spread / 8
+    return cluster.units(centres[labels] + noise).astype(np.float32)
+
+
+def same_partition(a: Any, b: Any) -> bool:
+    """Two labellings agree up to the names of the labels."""
+    pairs = set(zip(map(int, a), map(int, b), strict=True))
+    return len(pairs) == len({x for x, _ in pairs}) == len({y for _, y in pairs})
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 4])
+def test_speakers_are_found_and_counted(count: int) -> None:
+    """Well separated voices: the number is found, and nobody is mixed up."""
+    truth = [k // 12 % count for k in range(120)]
+    found = cluster.cluster(voices(truth), speakers=None, step=0.4)
+    assert same_partition(found, truth)
+
+
+def test_the_count_that_is_given_is_kept() -> None:
+    truth = [k // 12 % 3 for k in range(120)]
+    vectors = voices(truth, spread=0.6)
+    for wanted in (1, 2, 3, 5):
+        assert len(np.unique(cluster.cluster(vectors, speakers=wanted, step=0.4))) == wanted
+
+
+def test_more_speakers_than_embeddings_is_no_error() -> None:
+    """--speakers 8 on one short word gives one speaker."""
+    assert list(cluster.cluster(voices([0]), speakers=8, step=0.4)) == [0]
+    assert len(cluster.cluster(voices([0, 1]), speakers=8, step=0.4)) == 2
+    assert len(cluster.cluster(np.zeros((0, 64), dtype=np.float32), speakers=None, step=0.4)) == 0
+
+
+def test_equal_embeddings_are_one_speaker() -> None:
+    """A tone for minutes has no spread at all; no division by zero."""
+    assert set(cluster.cluster(np.tile(voices([0]), (40, 1)), speakers=None, step=0.4)) == {0}
+
+
+def test_long_recordings_are_sampled() -> None:
+    """Ten hours are 90,000 embeddings; clustering all of them would take 65 GB."""
+    truth = [k // 40 % 3 for k in range(20_000)]
+    found = cluster.cluster(voices(truth), speakers=None, step=0.4)
+    assert same_partition(found, truth)
+
+
+def test_same_input_same_labels() -> None:
+    vectors = voices([k // 5 % 4 for k in range(200)], spread=1.0)
+    first, second = (cluster.cluster(vectors, speakers=None, step=0.4) for _ in range(2))
+    assert np.array_equal(first, second)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(1, 12), st.integers(1, 40), st.integers(0, 5))
+def test_a_tree_is_cut_into_as_many_parts(wanted: int, count: int, seed: int) -> None:
+    """Labels are 0…k-1 in order of appearance."""
+    import fastcluster
+
+    wanted = min(wanted, count)
+    points = np.random.default_rng(seed).standard_normal((count, 3))
+    tree = fastcluster.linkage_vector(points, method="ward") if count > 1 else np.zeros((0, 4))
+    labels = cluster.cut(tree, wanted)
+    assert list(dict.fromkeys(map(int, labels))) == list(range(wanted))
+
+
+def test_mel_filters_are_slaneys() -> None:
+    """The d-vector was trained on these: equal area, linear below 1 kHz, peaks rising to 8 kHz."""
+    bank = features._bank()
+    assert bank.shape == (40, 201)
+    peaks = bank.argmax(axis=1)
+    assert (np.diff(peaks) > 0).all()
+    hertz = np.fft.rfftfreq(features.WINDOW, 1 / features.RATE)
+    # The mel scale puts 1000 Hz at 15 and 8000 Hz at 45.245: filter 20 of 40 peaks near 21 * 45.245 / 41 mel.
+    centre = 1000 * np.exp((21 * 45.245 / 41 - 15) * np.log(6.4) / 27)
+    assert hertz[peaks[20]] == pytest.approx(centre, abs=40)
+
+
+def test_a_tone_lands_in_its_band_at_its_level() -> None:
+    time = np.arange(features.RATE, dtype=np.float32) / features.RATE
+    tone = features.level(np.sin(2 * np.pi * 440 * time).astype(np.float32))
+    assert 20 * np.log10(np.sqrt(np.mean(tone**2))) == pytest.approx(features.LEVEL, abs=0.01)
+    power = features.mels(tone)
+    assert power.shape == (101, 40)
+    assert power.dtype == np.float32
+    bank = features._bank()
+    assert int(power[50].argmax()) == int(bank[:, round(440 / (features.RATE / features.WINDOW))].argmax())
+
+
+def test_silence_is_not_amplified() -> None:
+    assert not features.level(np.zeros(100, np.float32)).any()
+    assert len(features.level(np.zeros(0, np.float32))) == 0
+
+
+@st.composite
+def labelled(draw: st.DrawFn) -> tuple[list[tuple[float, float]], list[tuple[int, float]], list[int], float]:
+    """Regions, embeddings in them with labels, and a duration."""
+    edges = sorted(draw(st.lists(st.integers(0, 6000), min_size=2, max_size=12, unique=True)))
+    regions = [(edges[k] / 100, edges[k + 1] / 100) for k in range(0, len(edges) - 1, 2)]
+    spans, labels = [], []
+    for index, (start, end) in enumerate(regions):
+        count = draw(st.integers(1, 5))
+        for k in range(count):
+            spans.append((index, start + (end - start) * (k + 0.5) / count))
+            labels.append(draw(st.integers(0, 3)))
+    return regions, spans, labels, edges[-1] / 100 + draw(st.floats(0, 2))
+
+
+@settings(max_examples=200, deadline=None)
+@given(labelled())
+def test_turns_cover_speech_and_never_overlap(data: Any) -> None:
+    """All speech is somebody's, nobody's turn leaves the recording, numbers go by first appearance."""
+    regions, spans, labels, duration = data
+    turns = stage.turns(spans, labels, regions, duration)
+    for t in turns:
+        assert 0 <= t["start"] < t["end"] <= duration + 0.001
+    for a, b in itertools.pairwise(turns):
+        assert a["end"] <= b["start"] + 0.0015
+        assert a["speaker"] != b["speaker"] or b["start"] - a["end"] > 0.015
+    for start, end in regions:
+        covered = sum(max(0.0, min(end, t["end"]) - max(start, t["start"])) for t in turns)
+        assert covered == pytest.approx(end - start, abs=0.01)
+    assert list(dict.fromkeys(t["speaker"] for t in turns)) == [f"S{k + 1}" for k in range(len(set(labels)))]
+
+
+def test_hours_without_a_pause_are_worked_on_in_pieces() -> None:
+    """Memory is bounded by the piece, and turns that meet at a seam become one again."""
+    parts = stage.pieces([(1.0, 2.0), (10.0, 7210.0)])
+    assert parts[0] == (1.0, 2.0)
+    assert max(b - a for a, b in parts) <= stage.PIECE + 1e-9
+    assert all(a[1] == b[0] for a, b in itertools.pairwise(parts[1:]))
+    spans = [(k, (a + b) / 2) for k, (a, b) in enumerate(parts)]
+    turns = stage.turns(spans, [0] * len(parts), parts, 8000.0)
+    assert [(t["start"], t["end"]) for t in turns] == [(0.88, 2.12), (9.88, 7210.12)]

@@ -1,0 +1,183 @@
+"""What users write is read strictly: every mistake is named with file, line and the close match, and exit code 2."""
+
+from __future__ import annotations
+
+import contextlib
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from builder.core import catalog, config
+from builder.core.types import Config, FilePin, Mode, Pin, Variant
+from builder.edges import project
+from builder.errors import BakeError, ConfigError, UsageError
+
+ROOT = Path(__file__).resolve().parents[2]
+
+MODELS = """\
+models:
+  base: {purpose: asr, title: t, licence: MIT, hub: Systran/faster-whisper-base}
+  vad: {purpose: vad, title: t, licence: MIT, target: onnx/vad, wheels: {w==1: "%s"}, files: {v.onnx: ["w==1:a/v.onnx"]}}
+""" % ("0" * 64)
+BAKE = """\
+defaults:
+  preset: p
+presets:
+  p: {summary: s, models: {asr: base}}
+"""
+STAGE = "name: one\nsummary: s\n"
+
+
+def parse(
+    bake: str = BAKE,
+    models: str = MODELS,
+    env: dict[str, str] | None = None,
+    flags: dict[str, object] | None = None,
+    **more: str,
+) -> Config:
+    """A config of small files; keys of ``more`` have __ for / and a . before yaml."""
+    files = {"bake.yaml": bake, "models.yaml": models}
+    files |= {name.replace("__", "/").replace("_yaml", ".yaml"): text for name, text in more.items()}
+    return config.parse(files, root=Path("/p"), env=env or {}, overrides=flags)
+
+
+def refused(bake: str = BAKE, models: str = MODELS, **more: str) -> ConfigError:
+    with pytest.raises(ConfigError) as caught:
+        parse(bake, models, **more)
+    assert caught.value.exit_code == 2
+    return caught.value
+
+
+def test_the_projects_own_files_are_right() -> None:
+    """Every preset can be read, and the default one is pinned."""
+    found = project.load(ROOT, env={})
+    assert list(found.presets) == ["starter", "fast", "balanced", "high", "premium", "tiny-en"]
+    assert {"base", "tiny.en", "silero-vad", "d-vector"} <= set(found.pins)
+    assert next(iter(found.stages)) == "demux"
+    order = list(found.stages)
+    assert all(order.index(n) < order.index(s.name) for s in found.stages.values() for n in s.needs)
+
+
+def test_an_unknown_key_names_its_line_and_the_close_match() -> None:
+    """A misspelt key is never silently nothing."""
+    error = refused("defaults:\n  preset: p\n  variannt: slim\npresets:\n  p: {summary: s, models: {asr: base}}\n")
+    assert (error.where, error.hint) == ("bake.yaml:3", 'did you mean "variant"?')
+
+
+@pytest.mark.parametrize(
+    ("bake", "line", "word"),
+    [
+        ("defaults: {diarization: perhaps}\n" + "presets: {}\n", 1, "diarization"),
+        ("presets:\n  p:\n    summary: s\n    models: {asr: bse}\n", 4, "bse"),
+        ("presets:\n  p:\n    summary: s\n    models: {ars: base}\n", 4, "ars"),
+        ("presets:\n  p:\n    summary: s\n    models: {vad: base}\n", 4, "base"),
+        ("defaults:\n  preset: p\n  preset: q\n", 3, "twice"),
+        ("defaults: [1, 2]\n", 1, "defaults"),
+        ("- 1\n", 1, "mapping"),
+        ("a: &x 1\nb: *x\n", 2, "alias"),
+        ("a: [1\n", 2, "YAML"),
+        ("1: 2\n", 1, "text"),
+        ("base: {kind: debain}\n" + BAKE, 1, "debain"),
+    ],
+)
+def test_mistakes_in_bake_yaml_are_refused_with_their_line(bake: str, line: int, word: str) -> None:
+    """File and line of what is wrong, and the word that is wrong."""
+    error = refused(bake)
+    assert error.where == f"bake.yaml:{line}"
+    assert word in error.what
+
+
+@pytest.mark.parametrize("path", ["../x", "/etc/passwd", "a/../b", "a//b", "~/x", "a\\b", "a/./b", "", "a\nb"])
+def test_paths_that_lead_out_are_refused(path: str) -> None:
+    """Neither a lock nor a catalogue can make the store write elsewhere."""
+    pin = Pin(revision="r", files=(FilePin(path=path, size=1, sha256="0" * 64),))
+    with pytest.raises(ConfigError, match="unsafe path"):
+        catalog.parse_lock(catalog.dump_lock({"base": pin}))
+    assert catalog.unsafe(path)
+
+
+def test_circles_are_refused() -> None:
+    """Stages that wait for each other, images that stand on each other."""
+    a, b = "name: a\nsummary: s\nneeds: [b]\n", "name: b\nsummary: s\nneeds: [a]\n"
+    assert "circle" in refused(stages__a__stage_yaml=a, stages__b__stage_yaml=b).what
+    assert "circle" in refused(images__a_yaml="name: a\nparent: b\n", images__b_yaml="name: b\nparent: a\n").what
+
+
+def test_names_must_fit_their_files() -> None:
+    """A stage is called as its folder: what a job names is what is run."""
+    error = refused(stages__two__stage_yaml=STAGE)
+    assert error.where == "stages/two/stage.yaml:1"
+    assert 'no stage "onn"' in refused(stages__one__stage_yaml=STAGE, images__x_yaml="name: x\nstage: onn\n").what
+
+
+def test_precedence_is_default_file_environment_flag() -> None:
+    """Each wins over the one before."""
+    assert parse().defaults.variant is Variant.SLIM
+    with_file = BAKE.replace("preset: p", "preset: p\n  mode: docker-cpu")
+    assert parse(with_file).defaults.mode is Mode.DOCKER_CPU
+    assert parse(with_file, env={"BAKE_MODE": "docker-gpu"}).defaults.mode is Mode.DOCKER_GPU
+    assert parse(with_file, env={"BAKE_MODE": "docker-gpu"}, flags={"mode": "native"}).defaults.mode is Mode.NATIVE
+    assert parse(env={"BAKE_DIARIZATION": "no"}).defaults.diarization is False
+    assert parse(env={"BAKE_HOME": "/h"}).home == Path("/h")
+
+
+@pytest.mark.parametrize(
+    ("env", "where", "hint"),
+    [
+        ({"BAKE_PRESETT": "p"}, "environment", 'did you mean "BAKE_PRESET"?'),
+        ({"BAKE_PRESET": "pp"}, "BAKE_PRESET", 'did you mean "p"?'),
+        ({"BAKE_VARIANT": "slimm"}, "BAKE_VARIANT", 'did you mean "slim"?'),
+        ({"BAKE_DIARIZATION": "perhaps"}, "environment", None),
+        ({"BAKE_LANGUAGE": "english"}, "BAKE_LANGUAGE", None),
+        ({"BAKE_REGISTRY": "--help"}, "BAKE_REGISTRY", None),
+        ({"BAKE_REGISTRY": "a:b:c"}, "BAKE_REGISTRY", None),
+    ],
+)
+def test_variables_are_checked_like_files(env: dict[str, str], where: str, hint: str | None) -> None:
+    """A misspelt variable is an error, not a default."""
+    with pytest.raises(UsageError) as caught:
+        parse(env=env)
+    assert (caught.value.where, caught.value.hint) == (where, hint)
+
+
+def test_wheel_members_must_belong_to_a_pinned_wheel() -> None:
+    """Bytes of an unpinned wheel never enter the tree."""
+    bad = MODELS.replace('"w==1:a/v.onnx"', '"v==1:a/v.onnx"')
+    assert 'no wheel "v==1"' in refused(models=bad).what
+    assert "pinned wheel" in refused(models=MODELS.replace("0" * 64, "0" * 63)).what
+
+
+NAMES = st.text(st.characters(codec="utf-8", exclude_categories=("Cs",)), min_size=1, max_size=20)
+HEX = st.text("0123456789abcdef", min_size=64, max_size=64)
+PINS = st.builds(
+    lambda revision, files, records: Pin(
+        revision=revision,
+        files=tuple(FilePin(path=p, size=s, sha256=h) for p, (s, h) in sorted(files.items())),
+        records=tuple(records),
+    ),
+    revision=st.text("0123456789abcdef", min_size=40, max_size=40),
+    files=st.dictionaries(
+        NAMES.filter(lambda p: catalog.unsafe(p) is None),
+        st.tuples(st.integers(0, 1 << 40), HEX),
+        min_size=1,
+        max_size=3,
+    ),
+    records=st.lists(NAMES, max_size=2),
+)
+
+
+@given(st.dictionaries(st.from_regex(r"[a-z0-9][a-z0-9.-]{0,9}", fullmatch=True), PINS, max_size=3))
+def test_a_lock_reads_back_as_it_was_written(pins: dict[str, Pin]) -> None:
+    """Whatever the names, digests (also all-digit ones, or 1e9) and sizes: YAML changes none of them."""
+    text = catalog.dump_lock(pins)
+    assert catalog.parse_lock(text) == dict(sorted(pins.items()))
+    assert catalog.dump_lock(catalog.parse_lock(text)) == text
+
+
+@given(st.text(max_size=200))
+def test_any_text_is_read_or_refused(text: str) -> None:
+    """Never another exception than our own."""
+    with contextlib.suppress(BakeError):
+        config.parse({"bake.yaml": text}, root=Path("/p"), env={})

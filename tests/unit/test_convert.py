@@ -1,0 +1,152 @@
+"""A pickle may name any function of Python: the reader admits tensors, and the conversion is the same bytes always."""
+
+from __future__ import annotations
+
+import io
+import pickle
+import struct
+from collections import OrderedDict
+from typing import Any
+
+import numpy as np
+import pytest
+
+from builder.edges import convert
+from builder.errors import IntegrityError
+
+
+class _Torch:
+    """Pickles as the class or function of PyTorch that it names."""
+
+    def __init__(self, module: str, name: str) -> None:
+        self.module, self.name = module, name
+
+
+class _Writer(pickle._Pickler):  # type: ignore[name-defined] # the Python pickler, whose save can be extended
+    def save(self, value: Any, save_persistent_id: bool = True) -> Any:
+        if isinstance(value, _Torch):
+            self.write(f"c{value.module}\n{value.name}\n".encode())
+            return None
+        return super().save(value, save_persistent_id)
+
+    def persistent_id(self, value: Any) -> Any:
+        return value[1] if isinstance(value, tuple) and value[:1] == ("PID",) else None
+
+
+class _Call:
+    def __init__(self, function: _Torch, arguments: tuple[Any, ...]) -> None:
+        self.function, self.arguments = function, arguments
+
+
+def legacy(arrays: dict[str, Any], *, evil: str | None = None) -> bytes:
+    """A checkpoint in PyTorch's format of before 1.6, written without PyTorch."""
+    out = io.BytesIO()
+    for value in (convert.MAGIC, 1001, {"little_endian": True}):
+        out.write(pickle.dumps(value, protocol=2))
+    body = io.BytesIO()
+    writer = _Writer(body, protocol=2)
+    rebuild, storage = _Torch("torch._utils", "_rebuild_tensor_v2"), _Torch("torch", "FloatStorage")
+    body.write(b"\x80\x02")
+    body.write(b"ccollections\nOrderedDict\n)R(")
+    for number, (name, array) in enumerate(arrays.items()):
+        writer.save(name)
+        writer.save(rebuild)
+        body.write(b"(")
+        body.write(b"(")
+        writer.save("storage")
+        writer.save(storage)
+        writer.save(str(number))
+        writer.save("cpu")
+        writer.save(array.size)
+        writer.save(None)
+        body.write(b"tQ")
+        writer.save(0)
+        writer.save(array.shape)
+        writer.save(tuple(s // array.itemsize for s in array.strides))
+        writer.save(False)
+        writer.save(OrderedDict())
+        body.write(b"tR")
+    body.write(b"u.")
+    out.write(evil.encode() if evil else body.getvalue())
+    out.write(pickle.dumps([str(k) for k in range(len(arrays))], protocol=2))
+    for array in arrays.values():
+        out.write(struct.pack("<q", array.size) + array.astype("<f4").tobytes())
+    return out.getvalue()
+
+
+def state(hidden: int = 8, mels: int = 4) -> dict[str, Any]:
+    random = np.random.default_rng(0)
+    shapes = {}
+    for k in range(3):
+        shapes |= {
+            f"lstm.weight_ih_l{k}": (4 * hidden, mels if k == 0 else hidden),
+            f"lstm.weight_hh_l{k}": (4 * hidden, hidden),
+            f"lstm.bias_ih_l{k}": (4 * hidden,),
+            f"lstm.bias_hh_l{k}": (4 * hidden,),
+        }
+    shapes |= {"linear.weight": (hidden, hidden), "linear.bias": (hidden,)}
+    return {name: random.standard_normal(shape).astype(np.float32) * 0.5 for name, shape in shapes.items()}
+
+
+def reference(weights: dict[str, Any], mels: Any) -> Any:
+    """The encoder in NumPy, in PyTorch's gate order i, f, g, o: what ONNX must agree with."""
+
+    def sigmoid(x: Any) -> Any:
+        return 1 / (1 + np.exp(-x))
+
+    x = mels.astype(np.float64)
+    for k in range(3):
+        h = c = np.zeros((len(x), weights["linear.weight"].shape[1]))
+        steps = []
+        for t in range(x.shape[1]):
+            z = (
+                x[:, t] @ weights[f"lstm.weight_ih_l{k}"].T + weights[f"lstm.bias_ih_l{k}"]
+                + h @ weights[f"lstm.weight_hh_l{k}"].T + weights[f"lstm.bias_hh_l{k}"]
+            )  # fmt: skip
+            i, f, g, o = np.split(z, 4, axis=1)
+            c = sigmoid(f) * c + sigmoid(i) * np.tanh(g)
+            h = sigmoid(o) * np.tanh(c)
+            steps.append(h)
+        x = np.stack(steps, axis=1)
+    raw = np.maximum(h @ weights["linear.weight"].T + weights["linear.bias"], 0)
+    return raw / np.linalg.norm(raw, axis=1, keepdims=True)
+
+
+def test_tensors_of_a_legacy_checkpoint_are_read_bit_for_bit() -> None:
+    """Shapes and bytes as they were written."""
+    arrays = {"a": np.arange(6, dtype=np.float32).reshape(2, 3), "b": np.array([1.5], dtype=np.float32)}
+    found = convert.read_legacy_checkpoint(io.BytesIO(legacy(arrays)))
+    assert list(found) == ["a", "b"]
+    assert all(np.array_equal(found[n], arrays[n]) and found[n].shape == arrays[n].shape for n in arrays)
+
+
+@pytest.mark.parametrize("name", ["os\nsystem", "builtins\neval", "torch\nload", "posix\nsystem", "collections\nCounter"])
+def test_a_pickle_that_would_run_something_is_refused(name: str) -> None:
+    """Only OrderedDict, two storages and the function that makes a tensor are known."""
+    with pytest.raises(IntegrityError, match="asks for"):
+        convert.read_legacy_checkpoint(io.BytesIO(legacy({}, evil=f"c{name}\n(S'true'\ntR.")))
+
+
+def test_cut_files_and_other_files_are_refused() -> None:
+    """Never half a tensor."""
+    whole = legacy({"a": np.arange(600, dtype=np.float32)})
+    for part in (whole[: len(whole) - 4], whole[:200], whole[:3], b"", b"PK\x03\x04zip", pickle.dumps(7)):
+        with pytest.raises(IntegrityError):
+            convert.read_legacy_checkpoint(io.BytesIO(part))
+
+
+def test_the_converted_encoder_computes_the_same() -> None:
+    """Gate order and biases: against a plain NumPy LSTM, through ONNX's own reference evaluator."""
+    from onnx import load_from_string
+    from onnx.reference import ReferenceEvaluator
+
+    weights = state()
+    mels = np.random.default_rng(1).random((2, 160, 4), dtype=np.float32)
+    made = load_from_string(convert.encoder_bytes(weights))
+    (found,) = ReferenceEvaluator(made).run(None, {"mels": mels})
+    assert np.allclose(found, reference(weights, mels), atol=1e-5)
+
+
+def test_the_conversion_is_the_same_bytes_every_time() -> None:
+    """Its result is pinned."""
+    assert convert.encoder_bytes(state()) == convert.encoder_bytes(state())

@@ -1,0 +1,272 @@
+"""Subtitles: every word once and readable, whatever was said; one speaker a sentence; no markup from a recording."""
+
+from __future__ import annotations
+
+import html
+import itertools
+import re
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+STAGE = Path(__file__).resolve().parents[2] / "stages/subtitles"
+sys.path.insert(0, str(STAGE))
+
+import cues as cue  # noqa: E402
+import formats  # noqa: E402
+from sentences import Sentence, Word, clean, read_words, sentences, unspaced  # noqa: E402
+
+RULES = cue.Rules()
+
+
+def segment(text: str, start: float, end: float) -> dict[str, Any]:
+    """A segment whose words (each with its space) share the time evenly."""
+    parts = re.findall(r"\s*\S+", text)
+    step = (end - start) / len(parts)
+    words = [
+        {"word": p, "start": start + k * step, "end": start + (k + 1) * step, "probability": 0.9}
+        for k, p in enumerate(parts)
+    ]
+    return {"id": 0, "start": start, "end": end, "text": text, "words": words}
+
+
+def turn(start: float, end: float, speaker: str) -> dict[str, Any]:
+    return {"start": start, "end": end, "speaker": speaker}
+
+
+def show(
+    segments: list[dict[str, Any]],
+    turns: list[dict[str, Any]] | None = None,
+    *,
+    duration: float = 60.0,
+    rules: cue.Rules = RULES,
+) -> list[cue.Cue]:
+    return cue.cues(sentences(read_words(segments, duration), turns), rules, duration=duration, label=True)
+
+
+def parse(text: str, *, separator: str) -> list[tuple[float, float, str]]:
+    """A small reader of SRT and WebVTT cues: a time line, then text up to an empty line."""
+    found = []
+    for block in re.split(r"\n\n+", text.strip("\n")):
+        lines = block.split("\n")
+        at = next((k for k, line in enumerate(lines) if " --> " in line), None)
+        if at is None:
+            continue
+        times = []
+        for stamp in lines[at].split(" --> "):
+            matched = re.fullmatch(rf"(\d\d+):([0-5]\d):([0-5]\d)\{separator}(\d\d\d)", stamp)
+            assert matched, lines[at]
+            h, m, s, ms = map(int, matched.groups())
+            times.append(((h * 60 + m) * 60_000 + s * 1000 + ms) / 1000)
+        found.append((times[0], times[1], "\n".join(lines[at + 1 :])))
+    return found
+
+
+# What Whisper may write, and what it should not.
+SPACED = st.text(st.characters(codec="utf-8", exclude_categories=("Cs", "Cn", "Co")), min_size=1, max_size=14).filter(
+    lambda t: t.strip()
+)
+PLAIN = st.sampled_from(["the", "and", "because", "river,", "house.", "Really?", "no;", "42", "counter-intuitive"])
+HOSTILE = st.sampled_from(["-->", "<b>", "{\\an8}", "a\n\n7\n00:00:01,000", "&amp;", "<v X>", "\\N", "\u2028x", "\r\n"])
+CJK = st.sampled_from(
+    [
+        "今日は天気がいいですね。",
+        "我",
+        "们",
+        "ความ",
+        "한국어",
+        "これはとても長い文章なので何度も改行しなければなりませんよ、本当に",
+    ]
+)
+RTL = st.sampled_from(["שלום", "\u200fمرحبا\u200e", "می\u200cخواهم", "؟"])
+
+
+@st.composite
+def results(draw: st.DrawFn) -> tuple[list[dict[str, Any]], list[dict[str, Any]] | None, float]:
+    """Segments, turns and a duration; times may stand still, and words may pass the end of the recording."""
+    at = draw(st.floats(0, 5))
+    segments = []
+    for k in range(draw(st.integers(0, 5))):
+        words = []
+        for text in draw(st.lists(st.one_of(PLAIN, SPACED, HOSTILE, CJK, RTL), min_size=0, max_size=16)):
+            length = draw(st.sampled_from([0.0, 0.02, 0.2, 0.3, 0.5, 3.0, 12.0]))
+            words.append({"word": " " + text, "start": at, "end": at + length, "probability": 0.5})
+            at += length + draw(st.sampled_from([0.0, 0.0, 0.0, 0.1, 0.4, 2.0]))
+        text = "".join(w["word"] for w in words)
+        start = words[0]["start"] if words else at
+        wordless = draw(st.booleans()) and draw(st.booleans())
+        segments.append({"id": k, "start": start, "end": at, "text": text, "words": [] if wordless else words})
+    duration = max(1.0, at * draw(st.sampled_from([1.0, 1.1, 0.9])))
+    turns = None
+    if draw(st.booleans()):
+        edges = sorted(draw(st.lists(st.floats(0, duration), max_size=8, unique=True)))
+        turns = [turn(a, b, draw(st.sampled_from(["S1", "S2", "S3"]))) for a, b in itertools.pairwise(edges)]
+    return segments, turns, duration
+
+
+def letters(text: str) -> str:
+    """Text without any spaces."""
+    return "".join(text.split())
+
+
+@settings(max_examples=200, deadline=None)
+@given(results(), st.sampled_from([RULES, cue.Rules(line_chars=16, lines=1), cue.Rules(lines=3, min_duration=0.2)]))
+def test_every_word_once_readable_in_time(data: tuple[Any, Any, float], rules: cue.Rules) -> None:
+    """Protects the heart of the stage: nothing lost, nothing twice, nothing on top of another, nothing too wide."""
+    segments, turns, duration = data
+    said = sentences(read_words(segments, duration), turns)
+    shown = cue.cues(said, rules, duration=duration, label=True)
+    assert letters("".join("".join(c.lines) for c in shown)) == letters("".join(s.text for s in said))
+    at = 0.0
+    for c in shown:
+        assert at <= c.start < c.end <= duration + 1e-9
+        assert c.end - c.start <= rules.max_duration + 1e-9
+        assert 1 <= len(c.lines) <= rules.lines
+        at = c.end
+        label = len(f"{cue.title(c.speaker)}: ") if c.changed else 0
+        for k, line in enumerate(c.lines):
+            single = " " not in line.strip() and not any(map(unspaced, line[1:]))
+            assert single or cue.width(line) + (label if k == 0 else 0) <= rules.line_chars or c.lines == (line,)
+    for before, after in itertools.pairwise(shown):
+        gap = after.start - before.end
+        assert gap == pytest.approx(0) or gap >= cue.GAP / 1000 - 1e-9
+
+
+@settings(max_examples=150, deadline=None)
+@given(results())
+def test_files_read_back(data: tuple[Any, Any, float]) -> None:
+    """SRT and WebVTT hold as many cues as there are, at their times, whatever was said."""
+    segments, turns, duration = data
+    shown = cue.cues(sentences(read_words(segments, duration), turns), RULES, duration=duration, label=True)
+    wanted = [(c.start, c.end) for c in shown]
+    srt = parse(formats.srt(shown, prefix=True), separator=",")
+    assert [(a, b) for a, b, _ in srt] == wanted
+    vtt_text = formats.vtt(shown)
+    assert vtt_text.startswith("WEBVTT\n")
+    vtt = parse(vtt_text.removeprefix("WEBVTT\n"), separator=".")
+    assert [(a, b) for a, b, _ in vtt] == wanted
+    for c, (_, _, text) in zip(shown, vtt, strict=True):
+        assert html.unescape(re.sub(r"</?v[^>]*>", "", text)) == "\n".join(c.lines)
+    events = [line for line in formats.ass(shown, ["S1", "S2", "S3"]).splitlines() if line.startswith("Dialogue:")]
+    assert len(events) == len(shown)
+    for event in events:
+        text = event.split(",", 9)[9]
+        assert "{" not in text
+        assert not re.search(r"\\(?!N)", text)
+
+
+def test_one_speaker_a_sentence_and_a_label_where_it_changes() -> None:
+    """The first word of an answer often falls into the other's turn; a sentence is split between two people never."""
+    segments = [segment(" How are you? I am fine.", 0.0, 4.0)]
+    turns = [turn(0.0, 2.4, "S1"), turn(2.4, 4.0, "S2")]
+    said = sentences(read_words(segments, 10.0), turns)
+    assert [(s.text, s.speaker) for s in said] == [("How are you?", "S1"), ("I am fine.", "S2")]
+    text = formats.srt(cue.cues(said, RULES, duration=10.0, label=True), prefix=True)
+    assert "Speaker 1: How are you?\n" in text
+    assert "Speaker 2: I am fine.\n" in text
+    assert formats.txt(said) == "Speaker 1: How are you?\n\nSpeaker 2: I am fine.\n"
+
+
+def test_speakers_part_without_punctuation_only_when_clear() -> None:
+    """Small models leave out full stops: a pause and a real share of the words split there, a slip does not."""
+    segments = [segment(" one two three four five six", 0.0, 3.0), segment(" a b c d e f", 3.5, 6.5)]
+    clear = sentences(read_words(segments, 10.0), [turn(0, 3.2, "S1"), turn(3.2, 7, "S2")])
+    assert [s.speaker for s in clear] == ["S1", "S2"]
+    slip = sentences(read_words(segments, 10.0), [turn(0, 0.4, "S2"), turn(0.4, 7, "S1")])
+    assert [s.speaker for s in slip] == ["S1"]
+
+
+def test_titles_initials_and_ellipses_do_not_end_sentences() -> None:
+    said = sentences(read_words([segment(" Dr. J. Smith said... well, nothing. Then he left.", 0, 5)], 9.0), None)
+    assert [s.text for s in said] == ["Dr. J. Smith said... well, nothing.", "Then he left."]
+
+
+def test_short_sentences_of_one_speaker_share_a_cue() -> None:
+    """A cue of 0.4 s can't be read; two people never share one."""
+    segments = [segment(" Yes.", 1.0, 1.4), segment(" I was there.", 1.5, 2.3)]
+    assert [c.lines for c in show(segments)] == [("Yes. I was there.",)]
+    apart = show(segments, [turn(0.9, 1.45, "S1"), turn(1.45, 3, "S2")])
+    assert [c.speaker for c in apart] == ["S1", "S2"]
+
+
+def test_cues_last_into_the_silence_for_reading() -> None:
+    """17 columns a second: 34 columns want 2 s, though they were said in one."""
+    shown = show([segment(" Twelve twelve twelve twelve twelves", 5.0, 6.0)])
+    assert shown[0].start == 5.0
+    assert shown[0].end == pytest.approx(5.0 + len(shown[0].lines[0]) / 17, abs=0.01)
+
+
+def test_lines_break_at_punctuation_and_evenly() -> None:
+    shown = show([segment(" When the rain had stopped, the children ran out to the river.", 0, 5)])
+    assert shown[0].lines == ("When the rain had stopped,", "the children ran out to the river.")
+
+
+def test_japanese_breaks_between_letters_by_width() -> None:
+    """A wide letter takes two columns; no line begins with a full stop; no spaces appear."""
+    text = "これはとても長い文章なので何度も改行しなければなりません、そして句点は行の頭に来てはいけません。"
+    shown = show([{"id": 0, "start": 0.0, "end": 9.0, "text": text, "words": []}])
+    lines = [line for c in shown for line in c.lines]
+    assert "".join(lines) == text
+    assert all(cue.width(line) <= 42 for line in lines)
+    assert not any(line[0] in "、。" for line in lines)
+    assert len(lines) >= 3
+
+
+def test_chinese_sentences_join_without_spaces() -> None:
+    words = [
+        {"word": w, "start": k * 0.5, "end": k * 0.5 + 0.4, "probability": 1.0} for k, w in enumerate("你好。谢谢。")
+    ]
+    said = sentences(read_words([{"id": 0, "start": 0, "end": 3, "text": "", "words": words}], 5.0), None)
+    assert formats.txt(said) == "你好。谢谢。\n"
+
+
+def test_marks_of_right_to_left_text_stay() -> None:
+    """The joiner of Persian and the direction marks are part of the words, not control characters to drop."""
+    assert clean("\u200fمی\u200cخواهم\u200e") == "\u200fمی\u200cخواهم\u200e"
+    assert cue.width("می\u200cخواهم") == 7
+    assert clean("a\r\n\u2028\x00b") == "a b"
+
+
+@pytest.mark.parametrize("said", ["<i>x</i>", "a --> b", "{\\an8}x", "</v><v Speaker 9>", "{\\pos(1,1)}"])
+def test_speech_is_never_markup(said: str) -> None:
+    shown = show([segment(f" {said}", 0, 2)])
+    srt = formats.srt(shown, prefix=True).split("\n", 2)[2]
+    assert not re.search(r"[<>]|\{\\", srt)
+    vtt = parse(formats.vtt(shown).removeprefix("WEBVTT\n"), separator=".")[0][2]
+    assert not re.search(r"[<>]", vtt)
+
+
+def test_silence_gives_empty_valid_files() -> None:
+    """No speech is a result, not a failure."""
+    assert formats.srt([], prefix=True) == ""
+    assert formats.vtt([]) == "WEBVTT\n"
+    assert formats.txt([]) == ""
+    assert formats.rttm("x", []) == ""
+    result = {"language": None, "language_probability": 0.0, "duration": 3.0}
+    whole = formats.whole(result, [], {"speakers": 0, "guess": False, "turns": []}, {})
+    assert whole["speech"] is False
+    assert whole["notes"] == ["no speech found"]
+
+
+def test_an_hour_without_a_full_stop_stays_quick() -> None:
+    """Splitting is linear: a model that writes no punctuation must not stall a long recording."""
+    count = 9000
+    words = tuple(Word(text=f" word{k % 97}", start=k * 0.4, end=k * 0.4 + 0.35) for k in range(count))
+    shown = cue.cues([Sentence(words=words)], RULES, duration=count * 0.4, label=True)
+    assert sum(len(" ".join(c.lines).split()) for c in shown) == count
+
+
+def test_hours_are_written_with_more_digits_when_needed() -> None:
+    assert formats.stamp(3661.5, ",") == "01:01:01,500"
+    assert formats.stamp(360_000, ".") == "100:00:00.000"
+
+
+def test_settings_that_make_no_sense_are_refused() -> None:
+    with pytest.raises(ValueError, match="line_chars"):
+        cue.Rules(line_chars=0)
+    with pytest.raises(ValueError, match="min_duration"):
+        cue.Rules(min_duration=9)
