@@ -9,10 +9,15 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
+from hypothesis import settings
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "stages"))  # contract.py, as every stage finds it
 sys.path.insert(0, str(ROOT / "bench"))
+
+# The unit tests stay under ten seconds together; a slow machine is no failure of a property.
+settings.register_profile("project", max_examples=40, deadline=None)
+settings.load_profile("project")
 
 
 @pytest.fixture(autouse=True)

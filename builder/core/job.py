@@ -103,7 +103,7 @@ def parse_time(text: str | None, flag: str) -> float | None:
     """
     if text is None:
         return None
-    match = re.fullmatch(r"(?:(?:(\d+):)?(\d+):)?(\d+(?:\.\d+)?)", text.strip())
+    match = re.fullmatch(r"(?:(?:([0-9]+):)?([0-9]+):)?([0-9]+(?:\.[0-9]+)?)", text.strip())
     if (
         match is None
         or (match[2] is not None and float(match[3]) >= 60)
@@ -213,7 +213,9 @@ def to_yaml(job: Job) -> str:
         "inputs": [asdict(i) for i in job.inputs],
         "stages": [stage_data(s) for s in job.stages],
     }  # fmt: skip
-    return str(yaml.safe_dump(data, sort_keys=False, allow_unicode=True, width=120))
+    # PyYAML writes some control characters as they are, and reads them back as spaces: then everything is escaped.
+    readable = all(i.name.isprintable() for i in job.inputs)
+    return str(yaml.safe_dump(data, sort_keys=False, allow_unicode=readable, width=120))
 
 
 def from_yaml(text: str, where: str) -> Job:

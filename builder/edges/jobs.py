@@ -76,7 +76,7 @@ def _make(
     taken: set[str] = set()
     described = [
         JobInput(
-            id=f"{number:02}", name=path.name, path=f"input/{number:02}{spec.input_suffix(path.name)}",
+            id=f"{number:02}", name=_readable(path.name), path=f"input/{number:02}{spec.input_suffix(path.name)}",
             sha256=_hash(path, report), size=path.stat().st_size, output=spec.output_stem(path.name, taken),
             clip=request.clip,
         )
@@ -117,6 +117,11 @@ def _make(
         shutil.rmtree(place, ignore_errors=True)
         raise
     return job
+
+
+def _readable(name: str) -> str:
+    """A file's name as text; bytes that are no UTF-8 become question marks."""
+    return name.encode("utf-8", "replace").decode()
 
 
 def _source(path: Path) -> Path:

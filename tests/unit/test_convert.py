@@ -120,7 +120,9 @@ def test_tensors_of_a_legacy_checkpoint_are_read_bit_for_bit() -> None:
     assert all(np.array_equal(found[n], arrays[n]) and found[n].shape == arrays[n].shape for n in arrays)
 
 
-@pytest.mark.parametrize("name", ["os\nsystem", "builtins\neval", "torch\nload", "posix\nsystem", "collections\nCounter"])
+@pytest.mark.parametrize(
+    "name", ["os\nsystem", "builtins\neval", "torch\nload", "posix\nsystem", "collections\nCounter"]
+)
 def test_a_pickle_that_would_run_something_is_refused(name: str) -> None:
     """Only OrderedDict, two storages and the function that makes a tensor are known."""
     with pytest.raises(IntegrityError, match="asks for"):

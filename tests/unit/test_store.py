@@ -55,7 +55,7 @@ def test_a_model_lands_in_the_hub_cache_layout(tmp_path: Path, stick: Path) -> N
     assert (repository / "refs/main").read_text() == "a" * 40
     link = repository / "snapshots" / ("a" * 40) / "model.bin"
     assert link.read_bytes() == WEIGHTS
-    assert not Path(os.readlink(link)).is_absolute()
+    assert not link.readlink().is_absolute()
     assert (repository / "blobs" / hashlib.sha256(WEIGHTS).hexdigest()).is_file()
     assert place.verify(MODEL, PIN, deep=True) == ()
 

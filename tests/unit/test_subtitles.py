@@ -113,7 +113,7 @@ def letters(text: str) -> str:
     return "".join(text.split())
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=120, deadline=None)
 @given(results(), st.sampled_from([RULES, cue.Rules(line_chars=16, lines=1), cue.Rules(lines=3, min_duration=0.2)]))
 def test_every_word_once_readable_in_time(data: tuple[Any, Any, float], rules: cue.Rules) -> None:
     """Protects the heart of the stage: nothing lost, nothing twice, nothing on top of another, nothing too wide."""
@@ -136,7 +136,7 @@ def test_every_word_once_readable_in_time(data: tuple[Any, Any, float], rules: c
         assert gap == pytest.approx(0) or gap >= cue.GAP / 1000 - 1e-9
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(results())
 def test_files_read_back(data: tuple[Any, Any, float]) -> None:
     """SRT and WebVTT hold as many cues as there are, at their times, whatever was said."""

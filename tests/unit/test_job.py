@@ -1,0 +1,154 @@
+"""A job's plan, names and times; and when results are still good."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from builder.core import choice, job
+from builder.core.job import Clip, Job, JobInput, JobStage, ModelUse, Request
+from builder.core.types import Variant, Workflow
+from builder.edges import project
+from builder.errors import ConfigError, UsageError
+
+CONFIG = project.load(Path(__file__).resolve().parents[2], env={})
+
+
+def request(diarization: bool = True, **settings: dict[str, object]) -> Request:
+    chosen = choice.choose(
+        CONFIG, preset="starter", variant=Variant.SLIM, stages=list(CONFIG.stages), diarization=diarization
+    )
+    return Request(
+        workflow=None, variant="slim", preset="starter", settings=settings, diarization=diarization,
+        models={p: (m, CONFIG.pins[m.id]) for p, m in chosen.items()},
+    )  # fmt: skip
+
+
+def plan(asked: Request, workflow: Workflow = Workflow.SUBTITLE) -> dict[str, JobStage]:
+    return {s.name: s for s in job.plan_stages(CONFIG.stages, asked, workflow=workflow, models_note={})}
+
+
+def test_a_workflow_has_its_stages_and_no_other() -> None:
+    """transcribe ends without mux; without diarization nobody waits for it."""
+    assert list(plan(request())) == ["demux", "vad", "asr", "diarize", "align", "subtitles", "mux"]
+    assert "mux" not in plan(request(), Workflow.TRANSCRIBE)
+    without = plan(request(diarization=False))
+    assert "diarize" not in without
+    assert without["subtitles"].needs == ("align",)
+
+
+def test_a_stage_gets_its_own_models_and_settings() -> None:
+    """Flags change a default and nothing else."""
+    stages = plan(request(asr={"language": "en"}))
+    assert stages["asr"].settings["language"] == "en"
+    assert stages["asr"].settings["beam_size"] == 5
+    assert {p: u.id for p, u in stages["asr"].models.items()} == {"asr": "base"}
+    assert not stages["mux"].models
+    assert stages["asr"].models["asr"].path.startswith("hub/models--Systran--faster-whisper-base/snapshots/")
+
+
+def entry(name: str = "a.mp4", clip: Clip | None = None) -> JobInput:
+    return JobInput(id="01", name=name, path="input/01.mp4", sha256="0" * 64, size=1, output="a", clip=clip)
+
+
+def test_the_key_follows_what_decides_the_result() -> None:
+    """Same request, same key; another setting, clip or recording is another job."""
+    stages = job.plan_stages(CONFIG.stages, request(), workflow=Workflow.SUBTITLE, models_note={})
+    other = job.plan_stages(CONFIG.stages, request(asr={"language": "de"}), workflow=Workflow.SUBTITLE, models_note={})
+    keys = {
+        job.request_key([entry()], stages, "subtitle"),
+        job.request_key([entry()], other, "subtitle"),
+        job.request_key([entry(clip=Clip(start=1.0))], stages, "subtitle"),
+        job.request_key([entry("b.mp4")], stages, "subtitle"),
+    }
+    assert len(keys) == 4
+    assert job.request_key([entry()], stages, "subtitle") in keys
+
+
+NAMES = st.text(st.characters(exclude_categories=("Cs",), exclude_characters="/\0"), min_size=1, max_size=120)
+
+
+@given(st.lists(NAMES, min_size=1, max_size=6))
+def test_output_names_are_safe_and_unique_whatever_the_recordings_are_called(names: list[str]) -> None:
+    """Also where the file system folds case; never hidden, never an option, never over its limit."""
+    taken: set[str] = set()
+    stems = [job.output_stem(name, taken) for name in names]
+    assert len({s.casefold() for s in stems}) == len(names)
+    for stem in stems:
+        assert stem
+        assert not stem.startswith(("-", "."))
+        assert not set(stem) & set("/\\\0\n\r")
+        assert len(stem.encode()) <= job.NAME_BYTES + 4
+
+
+@given(NAMES)
+def test_a_job_reads_back_as_it_was_written(name: str) -> None:
+    """Names with quotes, colons, line breaks, any script."""
+    made = Job(
+        id="x", created="2026-01-01T00:00:00Z", workflow="subtitle", variant="slim", preset="p", key="k",
+        inputs=(entry(name, Clip(start=0.5, end=None)),),
+        stages=(JobStage(name="asr", needs=("vad",), settings={"language": None, "x": 1.5},
+                         models={"asr": ModelUse(id="base", path="p", digest="d", revision="r")}),),
+    )  # fmt: skip
+    assert job.from_yaml(job.to_yaml(made), "job.yaml") == made
+
+
+def test_a_broken_job_file_is_named() -> None:
+    """Exit code 2, not a traceback."""
+    for text in ("", "[]", "a: [", "id: 1\n"):
+        with pytest.raises(ConfigError):
+            job.from_yaml(text, "jobs/x/job.yaml")
+
+
+@given(st.integers(0, 99), st.integers(0, 59), st.integers(0, 59), st.integers(0, 999))
+def test_times_read_as_they_are_written(hours: int, minutes: int, seconds: int, millis: int) -> None:
+    """h:m:s.mmm and the same in seconds are one time."""
+    text = f"{hours}:{minutes:02}:{seconds:02}.{millis:03}"
+    total = hours * 3600 + minutes * 60 + seconds + millis / 1000
+    assert job.parse_time(text, "--start") == pytest.approx(total)
+    assert job.parse_time(f"{total:.3f}", "--start") == pytest.approx(total)
+
+
+@pytest.mark.parametrize("text", ["", "a", "1:60", "1:99:00", "-3", "1:2:3:4", "1,5", "١"])
+def test_what_is_no_time_is_refused(text: str) -> None:
+    """With the flag it stands behind."""
+    with pytest.raises(UsageError) as caught:
+        job.parse_time(text, "--end")
+    assert caught.value.where == "--end"
+
+
+def test_ids_sort_by_time_and_hold_no_odd_characters() -> None:
+    """A folder name that every shell takes."""
+    assert job.job_id("2026-11-23T20:03:12Z", "Größe & 'x'\n.mp4", "4f2a") == "20261123-200312-groe-x-4f2a"
+    assert job.job_id("2026-11-23T20:03:12Z", "日本.mp4", "4f2a") == "20261123-200312-job-4f2a"
+
+
+STAGE = JobStage(
+    name="s", needs=(), settings={"a": 1}, models={"asr": ModelUse(id="i", path="p", digest="d", revision="r")}
+)
+GOOD = {
+    "schema": 1, "code": "c", "settings": {"a": 1}, "models": {"asr": "d"}, "inputs": {"i": "1"}, "outputs": {"o": "2"},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("change", "digests", "why"),
+    [
+        ({}, {"i": "1", "o": "2"}, None),
+        ({}, {"i": "1", "o": None}, "o is gone"),
+        ({}, {"i": "9", "o": "2"}, "i changed"),
+        ({"code": "x"}, {"i": "1", "o": "2"}, "its code changed"),
+        ({"settings": {"a": 2}}, {"i": "1", "o": "2"}, "its settings changed"),
+        ({"models": {}}, {"i": "1", "o": "2"}, "its models changed"),
+        ({"schema": 0}, {"i": "1", "o": "2"}, "not run yet"),
+    ],
+)
+def test_results_are_kept_only_when_everything_matches(
+    change: dict[str, object], digests: dict[str, str | None], why: str | None
+) -> None:
+    """What made them, and their bytes."""
+    assert job.unfinished(STAGE, {**GOOD, **change}, code="c", digests=digests) == why
+    assert job.unfinished(STAGE, None, code="c", digests={}) == "not run yet"

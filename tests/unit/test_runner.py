@@ -1,0 +1,310 @@
+"""Jobs run, fail, are killed and go on: with real processes, the stages are small scripts that keep the contract."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from builder.core.job import Job, JobInput, JobStage, to_yaml
+from builder.core.progress import Progress
+from builder.core.types import Config, Defaults
+from builder.edges import jobs, preflight, runner
+from builder.errors import BakeError, InputError, IntegrityError, Interrupted, MissingError, StageError, UsageError
+
+ROOT = Path(__file__).resolve().parents[2]
+
+STAGE = """\
+import sys, time, os
+from pathlib import Path
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+import contract
+
+def work(job):
+    for recording in job.inputs:
+        text = job.recording(recording).read_text()
+        for need in {needs}:
+            text += job.work(need, "01.txt").read_text()
+        job.progress(recording, 1.0, 2.0)
+        {body}
+        job.write("01.txt", text + "{name};", output="{name}" == "last")
+        job.write("01.txt", text + "{name};")
+
+contract.main("{name}", work)
+"""
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Config:
+    """A project of three stages, first → middle → last, and none of the real ones."""
+    root = tmp_path / "p"
+    (root / "stages").mkdir(parents=True)
+    shutil.copy(ROOT / "stages/contract.py", root / "stages")
+    for name, needs in (("first", []), ("middle", ["first"]), ("last", ["middle"])):
+        write_stage(root, name, needs)
+    return Config(
+        root=root,
+        home=root / ".bake",
+        jobs=root / "jobs",
+        defaults=Defaults(),
+        presets={},
+        models={},
+        pins={},
+        stages={},
+        images={},
+    )
+
+
+def write_stage(root: Path, name: str, needs: list[str], body: str = "pass") -> None:
+    folder = root / "stages" / name
+    folder.mkdir(exist_ok=True)
+    (folder / "main.py").write_text(STAGE.format(name=name, needs=needs, body=body))
+
+
+NEEDS = {"first": [], "middle": ["first"], "last": ["middle"]}
+
+
+def make(config: Config, **bodies: str) -> Job:
+    for name, body in bodies.items():
+        write_stage(config.root, name, NEEDS[name], body)
+    job = Job(
+        id="20260101-000000-x-0000", created="2026-01-01T00:00:00Z", workflow="subtitle", variant="slim", preset="p",
+        key="k", inputs=(JobInput(id="01", name="talk.mp4", path="input/01.txt", sha256="", size=5, output="talk"),),
+        stages=tuple(JobStage(name=n, needs=tuple(needs)) for n, needs in NEEDS.items()),
+    )  # fmt: skip
+    place = jobs.folder(config, job)
+    for part in ("input", "work", "output", "logs"):
+        (place / part).mkdir(parents=True, exist_ok=True)
+    (place / "input/01.txt").write_text("input")
+    (place / "job.yaml").write_text(to_yaml(job))
+    return job
+
+
+def go(config: Config, job: Job, seen: list[Progress] | None = None) -> runner.Outcome:
+    start = runner.native_start(config, job, Path(sys.executable), os.environ)
+    return runner.run(config, job, start=start, report=(seen if seen is not None else []).append)
+
+
+def test_stages_run_in_order_and_name_their_files(project: Config) -> None:
+    """The result is there, the notes and events too, and nothing is left over."""
+    job = make(project)
+    seen: list[Progress] = []
+    outcome = go(project, job, seen)
+    assert [p.name for p in outcome.files] == ["01.txt"]
+    assert outcome.files[0].read_text() == "inputinputinputfirst;middle;last;"
+    assert [s.kept for s in outcome.stages] == [False, False, False]
+    assert jobs.state(outcome.folder.parent) == "done"
+    assert not (outcome.folder.parent / "work/.scratch").exists()
+    assert not list(outcome.folder.parent.rglob("*.tmp*"))
+
+
+def test_a_second_run_keeps_everything_and_says_so(project: Config) -> None:
+    """No stage is skipped without a word."""
+    job = make(project)
+    go(project, job)
+    seen: list[Progress] = []
+    outcome = go(project, job, seen)
+    assert [s.kept for s in outcome.stages] == [True, True, True]
+    assert sum("kept" in p.note for p in seen) == 3
+
+
+def test_only_what_changed_runs_again(project: Config) -> None:
+    """A broken result of the middle stage: it and what reads other bytes from it."""
+    job = make(project)
+    before = go(project, job).files[0].read_bytes()
+    (jobs.folder(project, job) / "work/middle/01.txt").write_text("spoilt")
+    outcome = go(project, job)
+    assert [s.kept for s in outcome.stages] == [True, False, True]  # last read the same bytes as before
+    assert outcome.files[0].read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("body", "error", "words"),
+    [
+        ("raise contract.InputFault('talk.mp4: no audio stream')", InputError, "talk.mp4: no audio stream"),
+        ("raise contract.ModelFault('model base is broken')", IntegrityError, "model base is broken"),
+        ("raise ValueError('odd')", StageError, "stage middle failed: ValueError: odd"),
+        ("os.kill(os.getpid(), 9)", StageError, "signal 9 .*memory"),
+        ("os._exit(0)", StageError, "said it was done, but not run yet"),
+        ("raise OSError(28, 'No space left on device')", StageError, "the disk is full"),
+    ],
+)
+def test_a_failed_stage_is_named_and_the_job_can_be_resumed(
+    project: Config, body: str, error: type[BakeError], words: str
+) -> None:
+    """Each way to fail has its own message; after the cause is gone, the rest runs."""
+    job = make(project, middle=body)
+    with pytest.raises(error, match=words):
+        go(project, job)
+    assert jobs.state(jobs.folder(project, job)) == "failed"
+    write_stage(project.root, "middle", ["first"])
+    outcome = go(project, job)
+    assert [s.kept for s in outcome.stages] == [True, False, False]
+
+
+def test_the_log_and_its_last_lines_come_with_a_failure(project: Config) -> None:
+    """Of this run, not of the one before."""
+    job = make(project, middle="print('old'); raise ValueError('one')")
+    with pytest.raises(StageError):
+        go(project, job)
+    write_stage(project.root, "middle", ["first"], "print('fresh'); raise ValueError('two')")
+    with pytest.raises(StageError) as caught:
+        go(project, job)
+    assert caught.value.exit_code == 7
+    assert caught.value.detail[-1] == "ValueError: two"
+    assert not any("one" in line for line in caught.value.detail)
+    assert Path(str(caught.value.where)).name == "middle.log"
+
+
+def test_a_stage_never_sees_a_token_or_a_proxy(project: Config, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Offline by construction: its environment is a list of its own."""
+    monkeypatch.setenv("HF_TOKEN", "canary")
+    monkeypatch.setenv("HTTPS_PROXY", "canary")
+    job = make(project, first="text = ' '.join(f'{k}={v}' for k, v in sorted(os.environ.items()))")
+    text = go(project, job).files[0].read_text()
+    assert "canary" not in text
+    assert "HF_HUB_OFFLINE=1" in text
+
+
+def test_two_runs_of_one_job_at_once(project: Config) -> None:
+    """The second is refused at once, and the first isn't disturbed."""
+    job = make(project, middle="time.sleep(0.6)")
+    first = threading.Thread(target=lambda: go(project, job))
+    first.start()
+    time.sleep(0.3)
+    with pytest.raises(UsageError, match="already running"):
+        go(project, job)
+    assert jobs.state(jobs.folder(project, job)) == "running"
+    with pytest.raises(UsageError, match="is running"):
+        jobs.remove(project, job.id, dry_run=False)
+    first.join()
+    assert jobs.state(jobs.folder(project, job)) == "done"
+
+
+DRIVER = """\
+import os, sys, signal
+from pathlib import Path
+sys.path.insert(0, {root!r})
+from builder.core.types import Config, Defaults
+from builder.edges import jobs, runner
+from builder.errors import Interrupted
+root = Path({project!r})
+config = Config(root=root, home=root / ".bake", jobs=root / "jobs", defaults=Defaults(), presets={{}}, models={{}},
+                pins={{}}, stages={{}}, images={{}})
+job = jobs.read(next((root / "jobs").iterdir()))
+try:
+    runner.run(config, job, start=runner.native_start(config, job, Path(sys.executable), os.environ),
+               report=lambda p: None)
+except Interrupted:
+    sys.exit(130)
+"""
+
+
+@pytest.mark.parametrize("wait", [0.25, 0.5])
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
+def test_a_killed_run_goes_on_and_ends_with_the_same_bytes(project: Config, how: signal.Signals, wait: float) -> None:
+    """kill -9 and Ctrl-C of the orchestrator at several moments; no stage outlives it."""
+    slow = "time.sleep(0.1)"
+    job = make(project, first=slow, middle=slow, last=slow)
+    place = jobs.folder(project, job)
+    script = DRIVER.format(root=str(ROOT), project=str(project.root))
+    process = subprocess.Popen([sys.executable, "-c", script])
+    time.sleep(wait)
+    process.send_signal(how)
+    code = process.wait(10)
+    assert code in (-9, 0) if how == signal.SIGKILL else code in (130, -2, 1, 0)
+    time.sleep(0.05)
+    assert jobs.state(place) in ("prepared", "interrupted", "done")
+    outcome = go(project, job)
+    assert outcome.files[0].read_text() == "inputinputinputfirst;middle;last;"
+    assert not list(place.rglob("*.tmp*"))
+
+
+def test_events_that_are_cut_or_nonsense_are_left_out(project: Config) -> None:
+    """Somebody truncates the file, or a killed writer left half a line."""
+    job = make(project, middle="open(job.root / 'events.jsonl', 'w').write('{\"half'); time.sleep(0.1)")
+    go(project, job)
+    assert jobs.state(jobs.folder(project, job)) == "done"
+    list(jobs.events(jobs.folder(project, job)))
+
+
+def test_interrupt_stops_the_stage_within_ten_seconds(project: Config) -> None:
+    """Also one that ignores SIGTERM."""
+    job = make(project, middle="import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN); time.sleep(60)")
+
+    def interrupt(step: Progress) -> None:
+        if step.what == "middle":
+            raise KeyboardInterrupt
+
+    began = time.monotonic()
+    start = runner.native_start(project, job, Path(sys.executable), os.environ)
+    with pytest.raises(Interrupted) as caught:
+        runner.run(project, job, start=start, report=interrupt)
+    assert time.monotonic() - began < 10
+    assert caught.value.exit_code == 130
+    assert jobs.state(jobs.folder(project, job)) == "interrupted"
+
+
+def test_finding_and_removing_jobs(project: Config) -> None:
+    """By id, by its beginning; a dry run removes nothing."""
+    job = make(project)
+    assert jobs.find(project, "20260101").id == job.id
+    assert jobs.find(project, str(jobs.folder(project, job))).id == job.id
+    with pytest.raises(UsageError, match="no job"):
+        jobs.find(project, "20260102")
+    assert [j.state for j in jobs.listing(project)] == ["prepared"]
+    place, size = jobs.remove(project, job.id, dry_run=True)
+    assert size > 0
+    assert place.exists()
+    jobs.remove(project, job.id, dry_run=False)
+    assert list(project.jobs.iterdir()) == []
+
+
+def test_a_cached_preflight_looks_again_when_something_changes(project: Config) -> None:
+    """Cached for 24 hours, by what it looked at; never for the room on the disk."""
+    job = make(project)
+    python = Path(sys.executable)
+    assert not preflight.check(project, job, python=python, now=1000.0).cached
+    assert preflight.check(project, job, python=python, now=1000.0 + 86_000).cached
+    assert not preflight.check(project, job, python=python, now=1000.0 + 87_000).cached
+    assert not preflight.check(project, job, python=python, refresh=True).cached
+    recording = jobs.folder(project, job) / "input/01.txt"
+    recording.write_text("longer than before")
+    found = preflight.check(project, job, python=python, now=1000.0)
+    assert not found.cached
+    with pytest.raises(InputError, match="bytes"):
+        found.raise_failure()
+    with pytest.raises(MissingError, match="environment"):
+        preflight.check(project, job, python=None).raise_failure()
+
+
+def test_a_job_whose_model_left_the_lock_says_so(project: Config) -> None:
+    """Not a stack trace in the middle of the night."""
+    from builder.core.job import ModelUse
+
+    job = make(project)
+    use = ModelUse(id="gone", path="x", digest="d", revision="r")
+    job = replace(job, stages=(replace(job.stages[0], models={"asr": use}), *job.stages[1:]))
+    with pytest.raises(MissingError, match="gone is no longer"):
+        preflight.check(project, job, python=Path(sys.executable)).raise_failure()
+
+
+def test_code_digests_agree_between_builder_and_stages(project: Config) -> None:
+    """They share a contract, not code: both must compute the same."""
+    sys.path.insert(0, str(project.root / "stages"))
+    done = subprocess.run(
+        [sys.executable, "-c", "import contract; print(contract.code_digest('first'))"],
+        cwd=project.root / "stages", capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    with contextlib.suppress(ValueError):
+        sys.path.remove(str(project.root / "stages"))
+    assert done.stdout.strip() == runner.code_digest(project.root / "stages", "first")

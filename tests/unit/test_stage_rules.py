@@ -1,0 +1,105 @@
+"""The pure parts of vad, asr and align: times never overlap, words keep their order, windows fit the model."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from conftest import stage_module
+from hypothesis import given
+from hypothesis import strategies as st
+
+vad, asr, rules = stage_module("vad"), stage_module("asr"), stage_module("align", "rules")
+
+
+def regions(chances: list[float], **more: float) -> list[list[float]]:
+    options = {"threshold": 0.5, "min_speech": 0.1, "min_silence": 0.25, "pad": 0.06, **more}
+    found: list[list[float]] = vad.regions(chances, duration=len(chances) * 0.032, **options)
+    return found
+
+
+def test_speech_begins_and_ends_with_hysteresis() -> None:
+    """A dip above the lower threshold, or a short one, doesn't end it; a click is no speech."""
+    quiet, speech = [0.0] * 20, [0.9] * 20
+    assert len(regions(quiet + speech + [0.4] * 20 + speech + quiet)) == 1
+    assert len(regions(quiet + speech + [0.1] * 5 + speech + quiet)) == 1
+    assert len(regions(quiet + speech + quiet + speech + quiet)) == 2
+    assert regions([*quiet, 0.9, *quiet]) == []
+    assert regions(quiet) == []
+
+
+@given(st.lists(st.floats(0, 1), max_size=400), st.floats(0, 0.5), st.floats(0, 0.5))
+def test_regions_are_sorted_inside_the_sound_and_apart(chances: list[float], pad: float, silence: float) -> None:
+    """Whatever the model says."""
+    found = regions(chances, pad=pad, min_silence=silence)
+    edges = [edge for region in found for edge in region]
+    assert edges == sorted(edges)
+    assert all(a < b for a, b in found)
+    assert not edges or (edges[0] >= 0 and edges[-1] <= len(chances) * 0.032 + 1e-3)
+
+
+SPEECH = st.lists(st.tuples(st.floats(0.01, 70), st.floats(0.05, 20)), max_size=30)
+
+
+@given(SPEECH)
+def test_windows_cover_all_speech_and_fit_the_model(steps: list[tuple[float, float]]) -> None:
+    """Nothing that was said is left out, nothing is heard twice, no window is over 30 s."""
+    speech, at = [], 0.0
+    for length, gap in steps:
+        speech.append([at + gap, at + gap + length])
+        at += gap + length
+    spans = asr.windows(speech, at + 1.0)
+    assert all(0 <= a < b <= at + 1.0 and b - a <= 30.0 for a, b in spans)
+    assert all(first[1] <= second[0] + 2e-3 for first, second in zip(spans, spans[1:], strict=False))
+    for start, end in speech:
+        heard = sum(max(0.0, min(end, b) - max(start, a)) for a, b in spans)
+        assert heard == pytest.approx(end - start, abs=0.01 * len(spans))
+    pieces = list(asr.pieces(spans))
+    assert [s for piece in pieces for s in piece] == spans
+
+
+def test_long_silence_is_never_shown_to_the_model() -> None:
+    """Whisper invents text for it."""
+    spans = asr.windows([[0.0, 2.0], [60.0, 62.0]], 62.0)
+    assert len(spans) == 2
+    assert spans[0][1] < 3.0
+
+
+@pytest.mark.parametrize(
+    ("word", "tidied", "known"),
+    [(" Hello,", "hello", True), (" don’t", "don't", True), (" 20", "20", False), (" C3PO.", "c3po", False),
+     (" “Yes!”", "yes", True), (" naïve", "naïve", False), (" -", "", False)],
+)  # fmt: skip
+def test_words_as_the_dictionary_spells_them(word: str, tidied: str, known: bool) -> None:
+    """A digit's pronunciation isn't its spelling."""
+    assert rules.tidy(word) == tidied
+    assert rules.spellable(word) is known
+
+
+def words(*times: tuple[float, float]) -> list[dict[str, Any]]:
+    return [{"word": " w", "start": a, "end": b, "source": "whisper", "probability": 1.0} for a, b in times]
+
+
+def test_a_believable_time_is_taken_and_a_far_one_is_not() -> None:
+    """A word that would move by more than 0.35 s keeps Whisper's time."""
+    said = words((1.0, 1.4), (1.4, 1.9), (2.0, 2.5))
+    rules.adopt(said, {0: (1.05, 1.35), 2: (2.5, 2.9)}, 10.0)
+    assert [w["source"] for w in said] == ["acoustic", "whisper", "whisper"]
+    assert (said[0]["start"], said[0]["end"]) == (1.05, 1.35)
+    assert (said[2]["start"], said[2]["end"]) == (2.0, 2.5)
+
+
+TIMES = st.lists(st.tuples(st.floats(0, 9), st.floats(0, 1)), min_size=1, max_size=12)
+
+
+@given(TIMES, st.dictionaries(st.integers(0, 11), st.tuples(st.floats(0, 10), st.floats(0, 1)), max_size=12))
+def test_words_keep_their_order_and_never_overlap(
+    said: list[tuple[float, float]], moved: dict[int, tuple[float, float]]
+) -> None:
+    """Whatever the aligner says, and however odd Whisper's own times are."""
+    entries = words(*((a, a + length) for a, length in said))
+    rules.adopt(entries, {k: (a, a + n) for k, (a, n) in moved.items() if k < len(entries)}, 10.0)
+    edges = [edge for w in entries for edge in (w["start"], w["end"])]
+    assert edges == sorted(edges)
+    assert edges[0] >= 0
+    assert edges[-1] <= 10.0
