@@ -1,46 +1,77 @@
 #!/usr/bin/env python3
 """The launcher: makes .venv beside itself on first use, then hands over to builder.cli.
 
-Standard library only, and old syntax, so that an old Python can say what is wrong with it.
+Standard library only, old syntax and ASCII, so that an old Python can say what is wrong with it.
+Once .venv is there this reads two small files and hands over: it is on the way of every command.
 """
 
 import os
 import sys
 
-ROOT = os.path.dirname(os.path.abspath(__file__))
+ROOT = os.path.dirname(os.path.realpath(__file__))
 VENV = os.path.join(ROOT, ".venv")
+PYTHON = os.path.join(VENV, "bin", "python")
 STAMP = os.path.join(VENV, "ready")
 REQUIREMENTS = os.path.join(ROOT, "requirements", "builder.txt")
 
 
 def main():
-    if sys.version_info < (3, 10):
-        stop("Python %d.%d is too old" % sys.version_info[:2], "python3.11 build.py (any of 3.10 to 3.13)")
     if sys.platform == "win32":
-        stop("Windows is not supported as it is", "wsl --install, then run this inside WSL2")
-    if os.path.realpath(sys.prefix) != os.path.realpath(VENV):
-        python = os.path.join(VENV, "bin", "python")
-        if not up_to_date():
-            from builder import launcher  # the slow path; no third-party import in it
+        stop("Windows is not supported as it is", "wsl --install    (then run this inside WSL2)")
+    if sys.version_info < (3, 10):
+        stop("Python %d.%d is too old: 3.10 or newer is needed" % sys.version_info[:2], newer_python())
+    if ROOT not in sys.path:  # PYTHONSAFEPATH
+        sys.path.insert(0, ROOT)
+    inside = os.path.realpath(sys.prefix) == os.path.realpath(VENV)
+    if not up_to_date():
+        if inside:  # it can't remake the environment that it runs in
+            run([sys._base_executable, os.path.join(ROOT, "build.py")] + sys.argv[1:])  # noqa: RUF005
+        from builder import launcher
 
-            launcher.make(ROOT)
-        os.execv(python, [python, os.path.join(ROOT, "build.py"), *sys.argv[1:]])
+        launcher.make(ROOT, fingerprint)
+    if not inside:
+        run([PYTHON, os.path.join(ROOT, "build.py")] + sys.argv[1:])  # noqa: RUF005
     if sys.argv[1:2] == ["test"]:
         from builder import launcher
 
-        sys.exit(launcher.test(ROOT, sys.argv[2:]))
-    from builder.cli import main as run
+        launcher.test(ROOT, sys.argv[2:])
+    from builder.cli import main as cli
 
-    sys.exit(run())
+    sys.exit(cli())
+
+
+def fingerprint():
+    """What .venv is made of: an interpreter, a kind of machine, the locked requirements. Bytes."""
+    made_with = "%s %s\n" % (os.path.realpath(PYTHON), os.uname()[4])
+    with open(REQUIREMENTS, "rb") as wanted:
+        return os.fsencode(made_with) + wanted.read()
 
 
 def up_to_date():
-    """The stamp was written for these requirements, and its Python is still there."""
+    """The stamp, written last, says what .venv would be made of now; and its interpreter is still there."""
     try:
-        with open(STAMP) as stamp, open(REQUIREMENTS) as wanted:
-            return stamp.read() == wanted.read() and os.path.exists(os.path.join(VENV, "bin", "python"))
-    except OSError:
+        with open(STAMP, "rb") as stamp:
+            return stamp.read() == fingerprint() and os.path.exists(PYTHON)
+    except (IOError, OSError):  # noqa: UP024
         return False
+
+
+def run(command):
+    """Go on as another program, without what could bring other packages into the environment."""
+    for name in ("PYTHONPATH", "PYTHONHOME"):
+        os.environ.pop(name, None)
+    os.execv(command[0], command)
+
+
+def newer_python():
+    """The line to type on a machine whose python3 is old."""
+    for name in ("python3.13", "python3.12", "python3.11", "python3.10"):
+        for folder in os.environ.get("PATH", "").split(os.pathsep):
+            # Shims of version managers are scripts, and may lead nowhere: only a program counts.
+            path = os.path.join(folder, name)
+            if os.access(path, os.X_OK) and open(path, "rb").read(4) in (b"\x7fELF", b"\xcf\xfa\xed\xfe"):
+                return "%s build.py" % name
+    return "apt-get install python3.11    (or your system's package, then: python3.11 build.py)"
 
 
 def stop(what, following):

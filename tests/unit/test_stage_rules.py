@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any
 
 import pytest
-from conftest import stage_module
 from hypothesis import given
 from hypothesis import strategies as st
+
+from tests.conftest import stage_module
 
 vad, asr, rules = stage_module("vad"), stage_module("asr"), stage_module("align", "rules")
 
@@ -50,7 +52,7 @@ def test_windows_cover_all_speech_and_fit_the_model(steps: list[tuple[float, flo
         at += gap + length
     spans = asr.windows(speech, at + 1.0)
     assert all(0 <= a < b <= at + 1.0 and b - a <= 30.0 for a, b in spans)
-    assert all(first[1] <= second[0] + 2e-3 for first, second in zip(spans, spans[1:], strict=False))
+    assert all(first[1] <= second[0] + 2e-3 for first, second in pairwise(spans))
     for start, end in speech:
         heard = sum(max(0.0, min(end, b) - max(start, a)) for a, b in spans)
         assert heard == pytest.approx(end - start, abs=0.01 * len(spans))

@@ -1,0 +1,174 @@
+"""A pip for a Python that comes without one: the locked wheel, fetched with this machine's own pip settings.
+
+Standard library only, used by the launcher before there is an environment. The settings are read as pip reads them
+(files of the machine, of the user, PIP_CONFIG_FILE, then PIP_* variables), as far as fetching one file needs them.
+"""
+
+from __future__ import annotations
+
+import base64
+import configparser
+import contextlib
+import hashlib
+import html.parser
+import netrc
+import os
+import re
+import ssl
+import sys
+import urllib.parse
+import urllib.request
+from collections.abc import Mapping
+from pathlib import Path
+
+NAMES = ("index-url", "extra-index-url", "find-links", "cert", "proxy", "trusted-host", "no-index")
+"""The settings that matter here."""
+
+
+class Unavailable(Exception):
+    """No pip can be had; the text says why."""
+
+
+def settings(env: Mapping[str, str]) -> dict[str, str]:
+    """pip's settings on this machine, the later source winning; keys as in pip.conf, with dashes."""
+    found: dict[str, str] = {}
+    for path in _files(env):
+        parser = configparser.RawConfigParser()
+        with contextlib.suppress(OSError, configparser.Error, UnicodeDecodeError):
+            parser.read_string(path.read_text(encoding="utf-8"))
+            for section in ("global", "install"):
+                if parser.has_section(section):
+                    found.update({k.replace("_", "-"): v for k, v in parser.items(section) if v})
+    for name in NAMES:
+        if value := env.get("PIP_" + name.upper().replace("-", "_")):
+            found[name] = value
+    return {name: found[name] for name in NAMES if name in found}
+
+
+def _files(env: Mapping[str, str]) -> list[Path]:
+    """pip.conf's places, in the order pip reads them (``pip config debug`` shows them)."""
+    own = env.get("PIP_CONFIG_FILE")
+    if own == os.devnull:
+        return []
+    home = Path(env.get("HOME") or Path.home())
+    mac = "Library/Application Support/pip/pip.conf"
+    files = [Path(folder) / "pip/pip.conf" for folder in env.get("XDG_CONFIG_DIRS", "/etc/xdg").split(os.pathsep)]
+    files += [Path("/etc/pip.conf"), home / ".pip/pip.conf"]
+    files += [Path(env.get("XDG_CONFIG_HOME") or home / ".config") / "pip/pip.conf"]
+    if sys.platform == "darwin":
+        files += [Path("/") / mac, home / mac]
+    return [*files, Path(own)] if own else files
+
+
+def certificates(env: Mapping[str, str]) -> str | None:
+    """The CA bundle that pip should trust: the one it is given, else the system's, else None (pip's own).
+
+    A pip before 24.2 trusts only its own list, which lacks the private authority of a site.
+    """
+    given = settings(env).get("cert") or env.get("REQUESTS_CA_BUNDLE") or env.get("CURL_CA_BUNDLE")
+    return given or ssl.get_default_verify_paths().cafile  # the latter honours SSL_CERT_FILE
+
+
+def locked(requirements: str) -> tuple[str, frozenset[str]]:
+    """pip's version and the sha256 sums that a hash-locked requirements file allows for it.
+
+    >>> locked("pip==26.3 \\\\\\n    --hash=sha256:ab \\\\\\n    --hash=sha256:cd\\nnext==1")
+    ('26.3', frozenset({'ab', 'cd'}))
+    """
+    match = re.search(r"^pip==(\S+)((?:[^\n]*\\\n)*[^\n]*)", requirements, re.MULTILINE)
+    if match is None:
+        raise Unavailable("requirements/builder.txt has no pip in it")
+    return match[1], frozenset(re.findall(r"sha256:([0-9a-f]+)", match[2]))
+
+
+def fetch(requirements: str, folder: Path, env: Mapping[str, str]) -> Path:
+    """Put the locked pip wheel into ``folder``, whole and checked.
+
+    Raises:
+        Unavailable: no place that pip's settings name has it, or it has other bytes.
+    """
+    version, digests = locked(requirements)
+    name = f"pip-{version}-py3-none-any.whl"
+    known = settings(env)
+    troubles = []
+    for place in _places(known):
+        try:
+            data = _from(place, name, known, env)
+        except (OSError, ValueError) as error:  # URLError is an OSError
+            troubles.append(f"{_without_password(place)}: {error}")
+            continue
+        if hashlib.sha256(data).hexdigest() not in digests:
+            raise Unavailable(f"{name} of {_without_password(place)} is not the one that is locked here")
+        wheel = folder / name
+        wheel.write_bytes(data)
+        return wheel
+    raise Unavailable("; ".join(troubles) or "pip's settings name no place to fetch from")
+
+
+def _places(known: Mapping[str, str]) -> list[str]:
+    """Folders of wheels, then package indexes."""
+    folders = [place for place in known.get("find-links", "").split() if "://" not in place]
+    if known.get("no-index", "").lower() in ("1", "true", "yes", "on"):
+        return folders
+    # pip's own default. It is put together here because no host is written out in this repository.
+    default = "https://" + ".".join(("pypi", "org")) + "/simple"
+    return [*folders, known.get("index-url", default), *known.get("extra-index-url", "").split()]
+
+
+def _from(place: str, name: str, known: Mapping[str, str], env: Mapping[str, str]) -> bytes:
+    """The wheel's bytes from a folder, or from an index that speaks PEP 503."""
+    if "://" not in place:
+        return (Path(place).expanduser() / name).read_bytes()
+    page = f"{place.rstrip('/')}/pip/"
+    if page.startswith("file:"):
+        page += "index.html"
+    listing, base = _get(page, known, env, timeout=15)
+    links = _Links()
+    links.feed(listing.decode("utf-8", "replace"))
+    link = next((a for a in links.found if urllib.parse.urlsplit(a).path.endswith(f"/{name}")), None)
+    link = link or next((a for a in links.found if urllib.parse.urlsplit(a).path == name), None)
+    if link is None:
+        raise ValueError(f"has no {name}")
+    return _get(urllib.parse.urljoin(base, link), known, env, timeout=60)[0]
+
+
+def _get(url: str, known: Mapping[str, str], env: Mapping[str, str], *, timeout: float) -> tuple[bytes, str]:
+    """The body, and the address it came from after redirects. ``timeout`` in seconds for each wait."""
+    parts = urllib.parse.urlsplit(url)
+    user, password = parts.username, parts.password
+    if user is None:
+        with contextlib.suppress(OSError, netrc.NetrcParseError):
+            user, _, password = netrc.netrc(env.get("NETRC")).authenticators(parts.hostname or "") or (None, None, None)
+    clean = urllib.parse.urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
+    request = urllib.request.Request(clean, headers={"Accept": "text/html, */*;q=0.1"})
+    if user is not None:
+        pair = f"{urllib.parse.unquote(user)}:{urllib.parse.unquote(password or '')}"
+        # Not sent on to another host after a redirect.
+        request.add_unredirected_header("Authorization", "Basic " + base64.b64encode(pair.encode()).decode())
+    context = ssl.create_default_context(cafile=certificates(env))
+    if {parts.hostname, parts.netloc.rpartition("@")[2]} & set(known.get("trusted-host", "").split()):
+        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE  # as pip does; the hash is still checked
+    handlers: list[urllib.request.BaseHandler] = [urllib.request.HTTPSHandler(context=context)]
+    if proxy := known.get("proxy"):
+        address = proxy if "://" in proxy else f"http://{proxy}"
+        handlers.append(urllib.request.ProxyHandler({"http": address, "https": address}))
+    with urllib.request.build_opener(*handlers).open(request, timeout=timeout) as answer:
+        final = urllib.parse.urlsplit(answer.geturl())
+        if final.hostname == parts.hostname:  # the next address is relative to this one: keep the name and password
+            final = final._replace(netloc=parts.netloc)
+        return answer.read(), urllib.parse.urlunsplit(final)
+
+
+def _without_password(place: str) -> str:
+    return re.sub(r"://[^/@]*@", "://", place)
+
+
+class _Links(html.parser.HTMLParser):
+    """The addresses that a page of the simple index links to."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.found: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.found += [value for key, value in attrs if tag == "a" and key == "href" and value]

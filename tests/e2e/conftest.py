@@ -1,0 +1,78 @@
+"""End-to-end tests run the command as a user does, with the project's own environment and models in .bake."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import wave
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@dataclass(frozen=True)
+class Ran:
+    """What a command printed and returned."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def data(self) -> Any:
+        return json.loads(self.out)
+
+
+Bake = Callable[..., Ran]
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Everything here runs real recordings."""
+    for item in items:
+        if "e2e" in Path(item.fspath).parts:
+            item.add_marker(pytest.mark.e2e)
+
+
+@pytest.fixture(scope="session")
+def ready() -> None:
+    """Environment and the small models, set up once by the command itself."""
+    done = subprocess.run(
+        [sys.executable, str(ROOT / "build.py"), "bootstrap", "--preset", "tiny-en", "--cache-models"],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.fixture
+def bake(ready: None, tmp_path: Path) -> Bake:
+    """Run ``build.py`` with jobs in a folder of the test's own."""
+
+    def run(
+        *arguments: str | Path, env: Mapping[str, str] | None = None, prefix: tuple[str, ...] = (), cwd: Path = tmp_path
+    ) -> Ran:
+        done = subprocess.run(
+            [*prefix, sys.executable, str(ROOT / "build.py"), *map(str, arguments)],
+            env={**os.environ, "BAKE_JOBS": str(tmp_path / "jobs"), **(env or {})},
+            cwd=cwd, capture_output=True, text=True, check=False, timeout=300,
+        )  # fmt: skip
+        assert "Traceback" not in done.stderr, done.stderr
+        return Ran(done.returncode, done.stdout, done.stderr)
+
+    return run
+
+
+def write_wav(path: Path, seconds: float) -> Path:
+    """Digital silence, 16 kHz mono."""
+    with wave.open(str(path), "wb") as wav:
+        wav.setnchannels(1)
+        wav.setsampwidth(2)
+        wav.setframerate(16_000)
+        wav.writeframes(b"\0\0" * round(16_000 * seconds))
+    return path

@@ -1,0 +1,309 @@
+"""A recording becomes subtitles with speakers; bad input becomes a clear error; a killed job goes on."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from metrics import diarization_error, read_rttm, word_errors
+
+from tests.e2e.conftest import ROOT, Bake, write_wav
+
+EXAMPLE = ROOT / "examples/dialogue.mp4"
+TINY = ("--preset", "tiny-en")
+AS_ROOT = os.geteuid() == 0
+
+
+def output(bake: Bake, *arguments: str | Path) -> Path:
+    ran = bake("run", *arguments, "--json")
+    assert ran.code == 0, ran.err
+    return Path(ran.data["output"])
+
+
+def digests(folder: Path) -> dict[str, bytes]:
+    return {p.name: p.read_bytes() for p in folder.iterdir()}
+
+
+def test_the_example_becomes_subtitles_with_speakers(bake: Bake) -> None:
+    """The default preset, from the video to every format; far below the promised error rates' double."""
+    ran = bake("run", EXAMPLE)
+    assert ran.code == 0, ran.err
+    files = [Path(line) for line in ran.out.splitlines()]
+    assert {p.suffix for p in files} == {".ass", ".json", ".mp4", ".rttm", ".srt", ".txt", ".vtt"}
+    by = {p.suffix: p for p in files}
+    truth = re.sub(r"^Speaker \d: ", "", (ROOT / "examples/dialogue.txt").read_text(), flags=re.M)
+    heard = re.sub(r"^Speaker \d+: ", "", by[".txt"].read_text(), flags=re.M)
+    errors, words = word_errors(truth, heard)
+    assert errors / words <= 0.15
+    assert diarization_error(read_rttm(ROOT / "examples/dialogue.rttm"), read_rttm(by[".rttm"])) <= 0.15
+    assert "Speaker 2: " in by[".srt"].read_text()
+    assert "<v Speaker 2>" in by[".vtt"].read_text()
+
+
+def test_a_second_job_needs_no_network_and_gives_the_same_bytes(bake: Bake) -> None:
+    """In a network namespace of its own with nothing but loopback."""
+    first = digests(output(bake, EXAMPLE, *TINY))
+    prefix = ("unshare", "--net") if AS_ROOT else ("unshare", "--net", "--map-root-user")
+    ran = bake("run", EXAMPLE, *TINY, "--json", prefix=prefix)
+    assert ran.code == 0, ran.err
+    assert digests(Path(ran.data["output"])) == first
+
+
+def test_sound_alone_is_transcribed_without_mux(bake: Bake, tmp_path: Path) -> None:
+    """And silence is an empty but valid result that says so."""
+    silence = write_wav(tmp_path / "silence.wav", 5)
+    ran = bake("run", silence, *TINY, "--json")
+    assert ran.code == 0, ran.err
+    assert any("no speech found" in note for note in ran.data["notes"])
+    folder = Path(ran.data["output"])
+    assert not list(folder.glob("*.mkv"))
+    assert json.loads((folder / "silence.json").read_text())["segments"] == []
+    assert (folder / "silence.vtt").read_text().startswith("WEBVTT")
+    assert (folder / "silence.srt").read_text() == ""
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["two words.mp4", "it's \"quoted\".mp4", "line\nbreak.mp4", "-leading.mp4", "Übergröße 日本語.mp4", "no suffix", "a;b&c|d$(e).mp4",
+     "concat:x.mp4", "%s{}.mp4"],
+)  # fmt: skip
+def test_any_name_works(bake: Bake, tmp_path: Path, name: str) -> None:
+    """Spaces, quotes, line breaks, dashes, other scripts, what a shell or FFmpeg would take for a command."""
+    shutil.copy(EXAMPLE, tmp_path / name)
+    ran = bake("prepare", "--json", *TINY, "--", name)
+    assert ran.code == 0, ran.err
+    job = Path(ran.data["folder"])
+    assert (job / "input").is_dir()
+    entry = next((job / "input").iterdir())
+    assert entry.stat().st_ino == (tmp_path / name).stat().st_ino  # a hard link takes no space
+    assert not entry.is_symlink()
+
+
+def test_an_odd_name_goes_all_the_way(bake: Bake, tmp_path: Path) -> None:
+    """The files in output are called like the recording."""
+    name = "-it's\n日本 $(x).mp4"
+    shutil.copy(EXAMPLE, tmp_path / name)
+    ran = bake("run", "--json", *TINY, "--", name)
+    assert ran.code == 0, ran.err
+    assert {Path(f).stem for f in ran.data["files"]} == {"it's_日本 $(x)"}
+
+
+def test_bad_recordings_are_named_with_the_reason(bake: Bake, tmp_path: Path) -> None:
+    """Exit code 2, one line, and no job is left behind."""
+    (tmp_path / "text.mp4").write_text("this is no video, however it is called\n" * 50)
+    (tmp_path / "empty.wav").write_bytes(b"")
+    (tmp_path / "folder").mkdir()
+    subprocess.run([native_python(), "-c", SILENT_VIDEO, str(tmp_path / "mute.mp4")], check=True, cwd=tmp_path)
+    for name, words in (
+        ("text.mp4", "not a media file"), ("empty.wav", "zero bytes"), ("folder", "folder"),
+        ("mute.mp4", "no audio stream"), ("gone.mp4", "no such file"),
+    ):  # fmt: skip
+        ran = bake("run", tmp_path / name, *TINY)
+        assert ran.code == 2, (name, ran.err)
+        assert words in ran.err, (name, ran.err)
+        assert name in ran.err
+    assert not list((tmp_path / "jobs").glob("*"))
+
+
+SILENT_VIDEO = """
+import sys, av, numpy
+with av.open(sys.argv[1], "w") as out:
+    stream = out.add_stream("libx264", rate=10); stream.width = stream.height = 64; stream.pix_fmt = "yuv420p"
+    for k in range(10):
+        out.mux(stream.encode(av.VideoFrame.from_ndarray(numpy.zeros((64, 64, 3), numpy.uint8), format="rgb24")))
+    out.mux(stream.encode(None))
+"""
+
+
+def native_python() -> Path:
+    return next((ROOT / ".bake/native").glob("slim-*/bin/python"))
+
+
+def test_a_truncated_file_gives_what_is_there_or_an_error(bake: Bake, tmp_path: Path) -> None:
+    """Never a crash, never a result that doesn't say it is short."""
+    data = EXAMPLE.read_bytes()
+    (tmp_path / "cut.mp4").write_bytes(data[: len(data) // 2])
+    ran = bake("run", tmp_path / "cut.mp4", *TINY, "--json")
+    assert (ran.code == 0 and any("cut short" in n or "ends early" in n for n in ran.data["notes"])) or ran.code == 2
+    (tmp_path / "head.mp4").write_bytes(data[:300])
+    assert bake("run", tmp_path / "head.mp4", *TINY).code == 2
+
+
+def test_an_unknown_language_and_a_wrong_one(bake: Bake) -> None:
+    """Before anything is decoded."""
+    assert bake("run", EXAMPLE, "--language", "klingon").code == 2
+    ran = bake("run", EXAMPLE, *TINY, "--language", "de")
+    assert ran.code == 2
+    assert "does not know" in ran.err
+
+
+def test_a_clip_is_cut_and_shorter(bake: Bake) -> None:
+    """--start and --end."""
+    ran = bake("run", EXAMPLE, *TINY, "--start", "0:10", "--end", "18", "--json")
+    assert ran.code == 0, ran.err
+    found = json.loads(next(Path(ran.data["output"]).glob("*.json")).read_text())
+    assert 6 < found["duration"] < 19
+
+
+def test_several_recordings_in_one_job_load_each_model_once(bake: Bake, tmp_path: Path) -> None:
+    """Two results, one run of each stage; equal names don't meet."""
+    other = tmp_path / "sub" / "dialogue.mp4"
+    other.parent.mkdir()
+    shutil.copy(EXAMPLE, other)
+    ran = bake("run", EXAMPLE, other, *TINY, "--json")
+    assert ran.code == 0, ran.err
+    stems = {Path(f).stem for f in ran.data["files"]}
+    assert stems == {"dialogue", "dialogue-2"}
+    folder = Path(ran.data["output"])
+    assert (folder / "dialogue.srt").read_bytes() == (folder / "dialogue-2.srt").read_bytes()
+    assert len(ran.data["stages"]) == 7
+
+
+def test_the_video_holds_the_subtitles_and_the_untouched_streams(bake: Bake, tmp_path: Path) -> None:
+    """MP4 stays MP4, everything else becomes MKV; packets of picture and sound are byte for byte the same."""
+    shutil.copy(EXAMPLE, tmp_path / "other.mkv")  # any container, whatever its name says
+    for source, suffix in ((EXAMPLE, ".mp4"), (tmp_path / "other.mkv", ".mkv")):
+        made = output(bake, source, *TINY) / f"{source.stem}{suffix}"
+        done = subprocess.run(
+            [native_python(), "-c", STREAMS, source, made], capture_output=True, text=True, check=True
+        )
+        before, after = json.loads(done.stdout)
+        assert before == after[: len(before)]
+        assert after[-1][0] == "subtitle"
+
+
+STREAMS = """
+import av, hashlib, json, sys
+def look(path):
+    with av.open(path) as media:
+        found = [[s.type, hashlib.sha256()] for s in media.streams]
+        for packet in media.demux():
+            if packet.dts is not None:
+                found[packet.stream.index][1].update(bytes(packet))
+        return [[kind, digest.hexdigest()] for kind, digest in found]
+print(json.dumps([look(path) for path in sys.argv[1:]]))
+"""
+
+
+@pytest.mark.parametrize("seconds", [0.6, 1.4, 2.6])
+def test_a_job_killed_at_any_point_ends_with_the_same_bytes(bake: Bake, tmp_path: Path, seconds: float) -> None:
+    """kill -9 of the whole command; `run` of the same recording goes on with the first unfinished stage."""
+    right = digests(output(bake, EXAMPLE, *TINY))
+    env = {**os.environ, "BAKE_JOBS": str(tmp_path / "killed")}
+    command = [sys.executable, str(ROOT / "build.py"), "run", str(EXAMPLE), *TINY]
+    process = subprocess.Popen(command, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    time.sleep(seconds)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    before = {p.parent.name for p in (tmp_path / "killed").glob("[0-9]*/job.yaml")}
+    ran = bake("run", EXAMPLE, *TINY, "--json", env={"BAKE_JOBS": str(tmp_path / "killed")})
+    assert ran.code == 0, ran.err
+    assert digests(Path(ran.data["output"])) == right
+    if before:
+        assert ran.data["job"] in before  # resumed, not begun again
+    assert not list((tmp_path / "killed").rglob("*.tmp*"))
+
+
+def test_ctrl_c_leaves_a_resumable_job(bake: Bake, tmp_path: Path) -> None:
+    """Exit code 130, and the line to type."""
+    env = {**os.environ, "BAKE_JOBS": str(tmp_path / "jobs")}
+    command = [sys.executable, str(ROOT / "build.py"), "run", str(EXAMPLE), *TINY]
+    process = subprocess.Popen(command, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    time.sleep(1.8)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=12)
+    assert process.returncode == 130, err
+    assert "goes on where it stopped" in err
+    assert bake("jobs", "list", "--json").data[0]["state"] == "interrupted"
+
+
+def test_a_tampered_model_is_quarantined_and_never_loaded(bake: Bake, tmp_path: Path) -> None:
+    """One byte of the weights: exit code 5, the file is named and moved; fetching mends it."""
+    home = tmp_path / "home"
+    shutil.copytree(ROOT / ".bake/models", home / "models", symlinks=True)
+    (home / "native").symlink_to(ROOT / ".bake/native")
+    blob = next(home.glob("models/hub/models--Systran--faster-whisper-tiny.en/snapshots/*/model.bin")).resolve()
+    with blob.open("r+b") as file:
+        file.seek(1_000_000)
+        byte = file.read(1)
+        file.seek(1_000_000)
+        file.write(bytes([byte[0] ^ 1]))
+    ran = bake("--home", home, "run", EXAMPLE, *TINY)
+    assert ran.code == 5, ran.err
+    assert "model.bin" in ran.err
+    assert ".quarantine" in ran.err
+    assert bake("--home", home, "run", EXAMPLE, *TINY).code == 0
+
+
+@pytest.mark.skipif(not AS_ROOT, reason="mounts need root; CI runs as root")
+def test_a_full_disk_is_said_and_nothing_is_lost(bake: Bake, tmp_path: Path) -> None:
+    """A real small file system, not a permission trick: exit code 3, and no job half made."""
+    small = tmp_path / "small"
+    small.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=200k", "tmpfs", str(small)], check=True)
+    try:
+        ran = bake("run", EXAMPLE, *TINY, env={"BAKE_JOBS": str(small / "jobs")})
+        assert ran.code == 3, ran.err
+        assert "disk" in ran.err
+        assert not list((small / "jobs").glob("[0-9]*"))
+    finally:
+        subprocess.run(["umount", str(small)], check=True)
+
+
+@pytest.mark.skipif(not AS_ROOT, reason="mounts need root; CI runs as root")
+def test_a_disk_that_fills_in_a_stage_is_said_and_the_job_goes_on_later(bake: Bake, tmp_path: Path) -> None:
+    """The preflight sees room that somebody else then takes."""
+    small = tmp_path / "small"
+    small.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=12m", "tmpfs", str(small)], check=True)
+    try:
+        env = {"BAKE_JOBS": str(small / "jobs")}
+        ran = bake("prepare", EXAMPLE, *TINY, "--json", env=env)
+        assert ran.code == 0, ran.err
+        (small / "ballast").write_bytes(b"x" * 11_300_000)
+        ran = bake("run", ran.data["job"], "--json", env=env)
+        assert ran.code in (3, 7), ran.err
+        assert "disk" in ran.err
+        (small / "ballast").unlink()
+        assert bake("run", EXAMPLE, *TINY, env=env).code == 0
+    finally:
+        subprocess.run(["umount", str(small)], check=True)
+
+
+@pytest.mark.skipif(not AS_ROOT, reason="mounts need root; CI runs as root")
+def test_a_read_only_jobs_folder_is_said(bake: Bake, tmp_path: Path) -> None:
+    """A real read-only mount."""
+    place = tmp_path / "ro"
+    place.mkdir()
+    subprocess.run(["mount", "--bind", str(place), str(place)], check=True)
+    try:
+        subprocess.run(["mount", "-o", "remount,ro,bind", str(place)], check=True)
+        ran = bake("run", EXAMPLE, *TINY, env={"BAKE_JOBS": str(place / "jobs")})
+        assert ran.code == 3, ran.err
+        assert "can't be written" in ran.err
+    finally:
+        subprocess.run(["umount", str(place)], check=True)
+
+
+def test_the_recording_may_disappear_after_prepare(bake: Bake, tmp_path: Path) -> None:
+    """The job has its own."""
+    shutil.copy(EXAMPLE, tmp_path / "talk.mp4")
+    job = bake("prepare", tmp_path / "talk.mp4", *TINY, "--json").data["job"]
+    (tmp_path / "talk.mp4").unlink()
+    assert bake("run", job).code == 0
+
+
+def test_every_report_has_json_and_errors_too(bake: Bake) -> None:
+    """For scripts: standard output is one JSON document."""
+    for command in (["models", "list"], ["jobs", "list"], ["hardware"], ["doctor"], ["models", "verify"]):
+        assert bake(*command, "--json").data is not None
+    ran = bake("run", "gone.mp4", "--json")
+    assert ran.data["error"]["exit_code"] == ran.code == 2
