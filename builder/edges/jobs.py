@@ -188,7 +188,7 @@ def _link_or_copy(source: Path, target: Path, report: Report) -> None:
         pass
     size = source.stat().st_size
     free = shutil.disk_usage(target.parent).free
-    if free < size + (16 << 20):
+    if free < size + (1 << 20):
         raise MissingError(
             f"the disk has {free / 1e6:.0f} MB free, the recording has {size / 1e6:.0f} MB", where=str(target.parent),
             hint="free some space, or set BAKE_JOBS to a folder on another disk",

@@ -19,10 +19,13 @@ from builder.core.job import Job, JobStage
 from builder.core.progress import Progress, Report
 from builder.core.types import Config
 from builder.edges import files, jobs, shell
-from builder.errors import InputError, IntegrityError, Interrupted, StageError, UsageError
+from builder.errors import InputError, IntegrityError, Interrupted, MissingError, StageError, UsageError
 
 POLL = 0.02
 """Seconds between two looks at the running stages."""
+
+FULL = 64 << 10
+"""Bytes free at which a disk counts as full."""
 
 TAIL = 10
 """Lines of a log that an error shows."""
@@ -206,8 +209,11 @@ def _fail(state: _Run, name: str, code: int, length: int, what: str | None = Non
     if what is None and code < 0:
         killed = " (killed: perhaps too little memory)" if code == -9 else ""
         what = f"stage {name} was ended by signal {-code}{killed}"
-    if "No space left on device" in last:
-        what, again = f"stage {name}: the disk is full", f"free some space, then {again}"
+    # On a full disk not even the log can be written.
+    if "No space left on device" in last or shutil.disk_usage(state.place).free < FULL:
+        raise MissingError(
+            f"stage {name}: the disk is full", where=str(state.place), hint=f"free some space, then {again}"
+        )
     raise StageError(what or f"stage {name} failed: {last}", where=str(log), detail=lines[-TAIL:], hint=again)
 
 

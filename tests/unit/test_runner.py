@@ -135,7 +135,7 @@ def test_only_what_changed_runs_again(project: Config) -> None:
         ("raise ValueError('odd')", StageError, "stage middle failed: ValueError: odd"),
         ("os.kill(os.getpid(), 9)", StageError, "signal 9 .*memory"),
         ("os._exit(0)", StageError, "said it was done, but not run yet"),
-        ("raise OSError(28, 'No space left on device')", StageError, "the disk is full"),
+        ("raise OSError(28, 'No space left on device')", MissingError, "the disk is full"),
     ],
 )
 def test_a_failed_stage_is_named_and_the_job_can_be_resumed(

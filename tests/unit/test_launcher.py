@@ -1,0 +1,291 @@
+"""The launcher: what it can be run by, when it hands over at once, where it finds a pip.
+
+The set-up itself, for real, is in tests/e2e/test_bare_machine.py.
+"""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import importlib.util
+import os
+import re
+import subprocess
+import sys
+import threading
+from base64 import b64encode
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from builder import launcher, pipwheel
+
+ROOT = Path(__file__).resolve().parents[2]
+LOCKS = [*sorted(ROOT.glob("requirements/*.txt")), *sorted(ROOT.glob("stages/*/requirements-*.txt"))]
+WHEEL = b"not really a wheel"
+LOCK = f"first==1 \\\n    --hash=sha256:00\npip==26.3 \\\n    --hash=sha256:{hashlib.sha256(WHEEL).hexdigest()} \\\n"
+LOCK += "    --hash=sha256:11\nlast==2 \\\n    --hash=sha256:22\n"
+
+
+@pytest.fixture
+def build(tmp_path: Path) -> ModuleType:
+    """build.py as a module, looking at a project in ``tmp_path`` whose .venv is there and stamped."""
+    spec = importlib.util.spec_from_file_location("build_under_test", ROOT / "build.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    module.PYTHON = str(tmp_path / ".venv/bin/python")
+    module.STAMP = str(tmp_path / ".venv/ready")
+    module.REQUIREMENTS = str(tmp_path / "builder.txt")
+    (tmp_path / "builder.txt").write_text("a==1 --hash=sha256:00\n")
+    (tmp_path / ".venv/bin").mkdir(parents=True)
+    (tmp_path / "python3.12").write_text("an interpreter")
+    (tmp_path / ".venv/bin/python").symlink_to(tmp_path / "python3.12")
+    (tmp_path / ".venv/ready").write_bytes(module.fingerprint())
+    return module
+
+
+def test_an_old_python_can_read_the_launcher() -> None:
+    """A Python that is too old says so, with a line to type, in place of a SyntaxError."""
+    text = (ROOT / "build.py").read_text()
+    assert text.isascii()
+    ast.parse(text, feature_version=(3, 4))
+
+
+def test_an_old_python_stops_with_3_and_one_line(build: ModuleType, monkeypatch: pytest.MonkeyPatch, capsys) -> None:  # type: ignore[no-untyped-def]
+    monkeypatch.setattr(sys, "version_info", (3, 8, 1))
+    with pytest.raises(SystemExit) as stopped:
+        build.main()
+    assert stopped.value.code == 3
+    assert re.search(r"error: Python 3\.8 is too old.*\n  next: \S", capsys.readouterr().err)
+
+
+def test_windows_is_told_of_wsl(build: ModuleType, monkeypatch: pytest.MonkeyPatch, capsys) -> None:  # type: ignore[no-untyped-def]
+    monkeypatch.setattr(sys, "platform", "win32")
+    with pytest.raises(SystemExit) as stopped:
+        build.main()
+    assert stopped.value.code == 3
+    assert "WSL2" in capsys.readouterr().err
+
+
+def test_a_newer_python_is_named_when_it_is_here(
+    build: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Shims are scripts that may lead nowhere: only a program is named."""
+    for name, text in {"python3.13": "#!/bin/sh\n", "python3.11": "\x7fELF"}.items():
+        (tmp_path / name).write_text(text)
+        (tmp_path / name).chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert build.newer_python() == "python3.11 build.py"
+    monkeypatch.setenv("PATH", str(tmp_path / "nothing"))
+    assert build.newer_python().startswith("apt-get install python3.")
+
+
+def test_a_finished_environment_is_used_as_it_is(build: ModuleType) -> None:
+    assert build.up_to_date()
+
+
+@pytest.mark.parametrize(
+    "change", ["requirements", "cut short", "interpreter gone", "interpreter replaced", "no stamp"]
+)
+def test_an_environment_that_is_not_right_is_made_again(build: ModuleType, tmp_path: Path, change: str) -> None:
+    """New requirements, a system's new Python, a set-up that was killed: each is noticed by the next command."""
+    if change == "requirements":
+        (tmp_path / "builder.txt").write_text("a==2 --hash=sha256:00\n")
+    elif change == "cut short":
+        (tmp_path / ".venv/ready").write_bytes(build.fingerprint()[:-5])
+    elif change == "interpreter gone":
+        (tmp_path / "python3.12").unlink()
+    elif change == "interpreter replaced":
+        (tmp_path / "python3.13").write_text("another")
+        (tmp_path / ".venv/bin/python").unlink()
+        (tmp_path / ".venv/bin/python").symlink_to(tmp_path / "python3.13")
+    else:
+        (tmp_path / ".venv/ready").unlink()
+    assert not build.up_to_date()
+
+
+def test_the_lock_goes_with_the_last_process_that_has_it(tmp_path: Path) -> None:
+    """A pip that outlives a killed launcher still writes into .venv: nobody may start anew beside it."""
+    with launcher._locked(tmp_path) as lock:
+        child = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE, pass_fds=[lock])
+    import fcntl
+
+    with (tmp_path / ".venv.lock").open() as other:
+        with pytest.raises(OSError, match="unavailable"):
+            fcntl.flock(other, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        child.communicate(b"\n")
+        fcntl.flock(other, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+def test_a_folder_that_cannot_be_written_is_an_error_with_a_way_out(tmp_path: Path, capsys) -> None:  # type: ignore[no-untyped-def]
+    with pytest.raises(SystemExit) as stopped, launcher._locked(tmp_path / "absent"):
+        pass
+    assert stopped.value.code == 3
+    assert "  next: " in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("printed", "said"),
+    [
+        ("ERROR: [Errno 28] No space left on device", "the disk is full"),
+        ("WARNING: Retrying (Retry(total=4…", "can't be reached"),
+        ("[SSL: CERTIFICATE_VERIFY_FAILED] certificate verify failed", "PIP_CERT"),
+        ("THESE PACKAGES DO NOT MATCH THE HASHES", "the locked requirements"),
+    ],
+)
+def test_what_pip_says_becomes_one_line_to_type(printed: str, said: str, capsys) -> None:  # type: ignore[no-untyped-def]
+    with pytest.raises(SystemExit) as stopped:
+        launcher._failed("the locked requirements could not be installed", [printed], "python3 -m pip config list")
+    shown = capsys.readouterr().err
+    assert stopped.value.code == 3
+    assert printed in shown
+    assert said in shown
+    assert shown.count("  next: ") == 1
+
+
+# The settings of pip, and the wheel that is fetched with them.
+
+
+def test_pip_settings_are_read_in_pips_own_order(tmp_path: Path) -> None:
+    (tmp_path / ".config/pip").mkdir(parents=True)
+    (tmp_path / ".config/pip/pip.conf").write_text(
+        "[global]\nindex-url = http://user\ncert = /user.pem\n[install]\ntrusted_host = a b\n"
+    )
+    (tmp_path / "own.conf").write_text("[global]\nindex_url = http://file\n")
+    home = {"HOME": str(tmp_path), "XDG_CONFIG_DIRS": str(tmp_path)}
+    assert pipwheel.settings(home)["index-url"] == "http://user"
+    own = {**home, "PIP_CONFIG_FILE": str(tmp_path / "own.conf")}
+    found = pipwheel.settings(own)
+    assert (found["index-url"], found["cert"], found["trusted-host"]) == ("http://file", "/user.pem", "a b")
+    assert pipwheel.settings({**own, "PIP_INDEX_URL": "http://env"})["index-url"] == "http://env"
+    assert pipwheel.settings({**home, "PIP_CONFIG_FILE": os.devnull}) == {}
+
+
+def test_a_broken_pip_conf_is_passed_over(tmp_path: Path) -> None:
+    (tmp_path / "own.conf").write_text("no section\n")
+    assert (
+        "cert"
+        not in pipwheel.settings(
+            {"HOME": str(tmp_path), "XDG_CONFIG_DIRS": str(tmp_path), "PIP_CONFIG_FILE": str(tmp_path / "own.conf")}
+        )
+        or Path("/etc/pip.conf").exists()
+    )
+
+
+def test_the_bundle_that_pip_is_given_wins_over_the_systems() -> None:
+    nothing = {"PIP_CONFIG_FILE": os.devnull}
+    assert pipwheel.certificates({**nothing, "PIP_CERT": "/a.pem", "REQUESTS_CA_BUNDLE": "/b.pem"}) == "/a.pem"
+    assert pipwheel.certificates({**nothing, "REQUESTS_CA_BUNDLE": "/b.pem"}) == "/b.pem"
+    assert pipwheel.certificates(nothing) != ""
+
+
+def test_the_lock_file_says_which_pip() -> None:
+    version, digests = pipwheel.locked((ROOT / "requirements/builder.txt").read_text())
+    assert re.fullmatch(r"\d+(\.\d+)+", version)
+    assert all(re.fullmatch("[0-9a-f]{64}", d) for d in digests)
+    assert pipwheel.locked(LOCK) == ("26.3", {hashlib.sha256(WHEEL).hexdigest(), "11"})
+    with pytest.raises(pipwheel.Unavailable):
+        pipwheel.locked("pipx==1\n")
+
+
+class Index(BaseHTTPRequestHandler):
+    """A private package index: wants a name and a password, redirects once, links relatively."""
+
+    wheel = WHEEL
+
+    def do_GET(self) -> None:
+        if self.headers.get("Authorization") != "Basic " + b64encode(b"me:p@ss").decode():
+            self.answer(401, b"")
+        elif self.path == "/simple/pip/":
+            self.answer(301, b"", location="/real/pip/")
+        elif self.path == "/real/pip/":
+            self.answer(
+                200, b'<a href="x/pip-1-py3-none-any.whl">1</a><a href="../f/pip-26.3-py3-none-any.whl#h">2</a>'
+            )
+        elif self.path == "/real/f/pip-26.3-py3-none-any.whl":
+            self.answer(200, self.wheel)
+        else:
+            self.answer(404, b"")
+
+    def answer(self, code: int, body: bytes, location: str | None = None) -> None:
+        self.send_response(code)
+        if location:
+            self.send_header("Location", location)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@pytest.fixture
+def index() -> Iterator[str]:
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Index)
+    threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
+    yield f"127.0.0.1:{server.server_port}"
+    server.shutdown()
+    server.server_close()
+
+
+def test_pip_is_fetched_from_a_private_index(tmp_path: Path, index: str) -> None:
+    """Name and password in the address, a redirect, relative links: what company indexes have."""
+    env = {"PIP_CONFIG_FILE": os.devnull, "PIP_INDEX_URL": f"http://me:p%40ss@{index}/simple", "no_proxy": "*"}
+    assert pipwheel.fetch(LOCK, tmp_path, env).read_bytes() == WHEEL
+
+
+def test_the_name_and_password_may_stand_in_netrc(tmp_path: Path, index: str) -> None:
+    (tmp_path / "netrc").write_text("machine 127.0.0.1 login me password p@ss\n")
+    (tmp_path / "netrc").chmod(0o600)
+    env = {"PIP_CONFIG_FILE": os.devnull, "PIP_INDEX_URL": f"http://{index}/simple", "NETRC": str(tmp_path / "netrc")}
+    assert pipwheel.fetch(LOCK, tmp_path, env).read_bytes() == WHEEL
+
+
+def test_another_pip_than_the_locked_one_is_never_run(
+    tmp_path: Path, index: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Index, "wheel", b"something else")
+    env = {"PIP_CONFIG_FILE": os.devnull, "PIP_INDEX_URL": f"http://me:p%40ss@{index}/simple"}
+    with pytest.raises(pipwheel.Unavailable, match="not the one that is locked") as caught:
+        pipwheel.fetch(LOCK, tmp_path, env)
+    assert "p%40ss" not in str(caught.value)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_of_wheels_serves_a_machine_without_an_index(tmp_path: Path) -> None:
+    (tmp_path / "wheels").mkdir()
+    (tmp_path / "wheels/pip-26.3-py3-none-any.whl").write_bytes(WHEEL)
+    env = {"PIP_CONFIG_FILE": os.devnull, "PIP_NO_INDEX": "1", "PIP_FIND_LINKS": str(tmp_path / "wheels")}
+    assert pipwheel.fetch(LOCK, tmp_path, env).read_bytes() == WHEEL
+
+
+def test_an_index_that_does_not_answer_is_named_without_its_password(tmp_path: Path) -> None:
+    env = {"PIP_CONFIG_FILE": os.devnull, "PIP_INDEX_URL": "http://me:secret@127.0.0.1:9/simple"}
+    with pytest.raises(pipwheel.Unavailable, match=r"http://127\.0\.0\.1:9/simple: .*refused") as caught:
+        pipwheel.fetch(LOCK, tmp_path, env)
+    assert "secret" not in str(caught.value)
+
+
+# The locks.
+
+
+@pytest.mark.parametrize("path", LOCKS, ids=lambda p: str(p.relative_to(ROOT)))
+def test_requirements_are_pinned_by_hash_and_name_no_host(path: Path) -> None:
+    """What is installed is decided by this repository; from where, by the machine."""
+    entries = path.read_text().replace("\\\n", " ").splitlines()
+    wanted = [line for line in entries if line.strip() and not line.startswith("#")]
+    assert wanted
+    for line in wanted:
+        assert re.match(r"[a-z0-9_.-]+(\[[a-z,]+\])?==\S+ .*--hash=sha256:[0-9a-f]{64}", line, re.IGNORECASE), line
+    assert "://" not in path.read_text()
+
+
+def test_tests_run_with_the_versions_that_users_get() -> None:
+    builder, dev = ((ROOT / f"requirements/{n}.txt").read_text().splitlines() for n in ("builder", "dev"))
+    pins = {line.split(";")[0].rstrip(" \\") for line in builder if "==" in line and not line.startswith(" ")}
+    assert pins <= {line.split(";")[0].rstrip(" \\") for line in dev}
