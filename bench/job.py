@@ -1,0 +1,245 @@
+"""make bench-job: what a native job costs, and how right it is.
+
+Wall times are medians of alternating runs (A B A B …) in one go, so that a machine whose speed drifts drifts for both.
+Results are printed, and kept in bench/results.md with ``--save``.
+
+    .venv/bin/python bench/job.py [--runs 5] [--whisperx] [--save]
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import re
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from metrics import diarization_error, read_rttm, word_errors
+
+ROOT = Path(__file__).resolve().parents[1]
+WORK = ROOT / "bench" / ".work"
+EXAMPLE = ROOT / "examples" / "dialogue.mp4"
+BUILD = [sys.executable, str(ROOT / "build.py")]
+
+PLAIN = """
+import sys
+from faster_whisper import WhisperModel
+model = WhisperModel(sys.argv[1], device="cpu", compute_type="int8", cpu_threads=2, local_files_only=True)
+segments, _ = model.transcribe(sys.argv[2], beam_size=5, word_timestamps=True, vad_filter=True)
+print("".join(s.text for s in segments))
+"""
+
+WHISPERX = "whisperx==3.8.6"
+
+
+def timed(command: Sequence[str | Path], **more: object) -> float:
+    """Seconds of wall time of a whole process; fails when it fails."""
+    env = {**os.environ, **more.pop("env", {})}  # type: ignore[dict-item]
+    began = time.perf_counter()
+    done = subprocess.run([str(c) for c in command], env=env, capture_output=True, text=True, check=False)
+    seconds = time.perf_counter() - began
+    if done.returncode:
+        raise SystemExit(f"{command[0]} … ended with {done.returncode}:\n{done.stderr[-2000:]}")
+    return seconds
+
+
+def alternating(runs: int, *contestants: Callable[[], float]) -> list[list[float]]:
+    """One warm-up each, then A B A B …; the seconds of every run."""
+    for each in contestants:
+        each()
+    found: list[list[float]] = [[] for _ in contestants]
+    for _ in range(runs):
+        for each, seconds in zip(contestants, found, strict=True):
+            seconds.append(each())
+    return found
+
+
+def ratio(ours: list[float], theirs: list[float]) -> str:
+    """Median of the ratios, pair by pair."""
+    return f"{statistics.median(a / b for a, b in zip(ours, theirs, strict=True)):.2f} ×"
+
+
+def spread(seconds: list[float]) -> str:
+    """Median, and the range in brackets."""
+    return f"{statistics.median(seconds):.2f} s ({min(seconds):.2f}–{max(seconds):.2f})"
+
+
+class Bench:
+    """Jobs in a folder of their own, so that the user's stay untouched."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.jobs = folder / "jobs"
+        self.env = {"BAKE_JOBS": str(self.jobs)}
+        self.overheads: list[float] = []
+
+    def bake(self, *arguments: str | Path) -> dict[str, object]:
+        """A command's JSON."""
+        done = subprocess.run(
+            [*BUILD, *map(str, arguments), "--json"], env={**os.environ, **self.env},
+            capture_output=True, text=True, check=False,
+        )  # fmt: skip
+        if done.returncode:
+            raise SystemExit(f"build.py {' '.join(map(str, arguments))}:\n{done.stderr[-2000:]}")
+        found: dict[str, object] = json.loads(done.stdout)
+        return found
+
+    def job(self, *more: str) -> float:
+        """Seconds of a whole new job; what isn't inside a stage's own work goes to ``overheads``.
+
+        Stages that ran side by side count once: their work is the union of their times.
+        """
+        shutil.rmtree(self.jobs, ignore_errors=True)
+        began = time.perf_counter()
+        found = self.bake("run", EXAMPLE, *more)
+        seconds = time.perf_counter() - began
+        self.overheads.append(seconds - self.working(str(found["job"])))
+        return seconds
+
+    def working(self, job: str) -> float:
+        """Seconds in which at least one stage was at its own work, by the stages' events."""
+        spans: list[tuple[float, float]] = []
+        started: dict[str, float] = {}
+        for line in (self.jobs / job / "events.jsonl").read_text().splitlines():
+            event = json.loads(line)
+            if event.get("stage") and event["event"] == "start":
+                started[event["stage"]] = event["t"]
+            elif event.get("stage") and event["event"] == "done":
+                spans.append((started[event["stage"]], event["t"]))
+        total, at = 0.0, 0.0
+        for start, end in sorted(spans):
+            total += max(0.0, end - max(start, at))
+            at = max(at, end)
+        return total
+
+    def dialogues(self, python: Path, seed: int) -> tuple[list[float], list[float], int]:
+        """Error rates over ten dialogues: count found, count given, and how often the count was right."""
+        place = self.folder / "dialogues"
+        subprocess.run(
+            [str(python), str(ROOT / "examples/make.py"), "--many", str(place), "--seed", str(seed)], check=True
+        )
+        found, given, right = [], [], 0
+        for sound in sorted(place.glob("*.wav")):
+            truth = read_rttm(sound.with_suffix(".rttm"))
+            count = len({t.speaker for t in truth})
+            for rates, flags in ((found, ()), (given, ("--speakers", str(count)))):
+                output = Path(str(self.bake("run", sound, "--preset", "tiny-en", *flags)["output"]))
+                heard = read_rttm(output / f"{sound.stem}.rttm")
+                rates.append(diarization_error(truth, heard))
+                right += not flags and len({t.speaker for t in heard}) == count
+        return found, given, right
+
+
+def peer(name: str, requirement: str) -> Path:
+    """The bin folder of a peer's own venv, made once in bench/.work with everything it requires."""
+    place = WORK / name
+    if not (place / "ready").exists():
+        print(f"installing {requirement} into bench/.work/{name}, once…", file=sys.stderr)
+        shutil.rmtree(place, ignore_errors=True)
+        subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(place)], check=True)
+        python = str(place / "bin" / "python")
+        subprocess.run([sys.executable, "-m", "pip", "--python", python, "install", "-q", requirement], check=True)
+        (place / "ready").write_text(requirement)
+    return place / "bin"
+
+
+def whisperx(model: Path) -> list[str | Path]:
+    """The whisperX command line (7.6 GB, installed in about 7 minutes), with the features that both have."""
+    # No alignment (its weights are not to be had everywhere), no diarization (gated): text and segment times only.
+    return [peer("whisperx", WHISPERX) / "whisperx", "--model", model, "--device", "cpu", "--compute_type", "int8", "--threads", "2",
+            "--batch_size", "4", "--no_align", "--vad_method", "pyannote", "--language", "en",
+            "--output_dir", WORK / "out", EXAMPLE]  # fmt: skip
+
+
+def measure(runs: int, with_whisperx: bool) -> list[tuple[str, str, str]]:
+    """Rows of the table: what, figure, aim."""
+    rows: list[tuple[str, str, str]] = []
+    with tempfile.TemporaryDirectory(prefix="bench-") as folder:
+        bench = Bench(Path(folder))
+        bench.job()
+        python = next((ROOT / ".bake/native").glob("slim-*/bin/python"))
+        model = next((ROOT / ".bake/models/hub").glob("models--Systran--faster-whisper-base/snapshots/*"))
+        output = Path(str(bench.bake("run", EXAMPLE)["output"]))
+        said = re.sub(r"^Speaker \d+: ", "", (ROOT / "examples/dialogue.txt").read_text(), flags=re.M)
+        heard = re.sub(r"^Speaker \d+: ", "", (output / "dialogue.txt").read_text(), flags=re.M)
+        errors, count = word_errors(said, heard)
+        rows.append(("word error rate, example, starter", f"{errors / count:.1%}", "≤ 15 %"))
+        der = diarization_error(read_rttm(ROOT / "examples/dialogue.rttm"), read_rttm(output / "dialogue.rttm"))
+        rows.append(("diarization error, example, count found", f"{der:.1%}", "≤ 15 %"))
+        found, given, right = bench.dialogues(python, seed=1)
+        each = " ".join(f"{r:.0%}" for r in found)
+        rows.append(
+            (
+                "ten dialogues, count found, median",
+                f"{statistics.median(found):.1%} ({right} of 10 right: {each})",
+                "≤ 15 %",
+            )
+        )
+        rows.append(("ten dialogues, count given, median", f"{statistics.median(given):.1%}", "≤ 5 %"))
+
+        bench.overheads.clear()
+        plain_env = {"HF_HUB_OFFLINE": "1"}
+        plain_python = peer("faster-whisper", "faster-whisper==1.2.1") / "python"
+        ours, plain = alternating(runs, bench.job, lambda: timed([plain_python, "-c", PLAIN, model, EXAMPLE], env=plain_env))
+        rows.append(("second job, all seven stages", spread(ours), ""))
+        rows.append(("plain faster-whisper, transcription alone", spread(plain), ""))
+        rows.append(("job / plain faster-whisper", ratio(ours, plain), ""))
+        rows.append(("orchestration: outside the stages' own work", spread(bench.overheads), "≤ 1.0 s"))
+
+        prepares = [timed([*BUILD, "prepare", EXAMPLE], env=bench.env) for _ in range(runs + 1)][1:]
+        rows.append(("prepare", spread(prepares), "≤ 1 s"))
+        checks = [timed([*BUILD, "preflight"], env=bench.env) for _ in range(runs + 1)][1:]
+        rows.append(("preflight, cached", spread(checks), "≤ 0.3 s"))
+        helps, bare = alternating(
+            2 * runs, lambda: timed([*BUILD, "--help"]), lambda: timed([sys.executable, "-c", ""])
+        )
+        extra = statistics.median(a - b for a, b in zip(helps, bare, strict=True))
+        rows.append(("--help, beyond a bare interpreter", f"{extra:.3f} s", "≤ 0.15 s"))
+
+        if with_whisperx:
+            command = whisperx(model)
+            env = {"HF_HUB_OFFLINE": "1"}
+            same = ("--no-diarization", "--workflow", "transcribe", "--language", "en")
+            ours, theirs = alternating(max(3, runs // 2), lambda: bench.job(*same), lambda: timed(command, env=env))
+            rows.append(("job with what both have", spread(ours), ""))
+            rows.append((f"{WHISPERX} command line, no alignment, no diarization", spread(theirs), ""))
+            rows.append(("job / whisperX", ratio(ours, theirs), "≤ 0.4 ×"))
+    return rows
+
+
+def machine() -> str:
+    """What the figures were measured on."""
+    info = Path("/proc/cpuinfo")
+    names = re.findall(r"model name\s*: (.*)", info.read_text()) if info.exists() else []
+    return f"{names[0] if names else platform.machine()}, {os.cpu_count()} threads, Python {platform.python_version()}"
+
+
+def run() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--runs", type=int, default=5)
+    parser.add_argument("--whisperx", action="store_true", help="compare with the whisperX command line (7.6 GB)")
+    parser.add_argument("--save", action="store_true", help="keep the table in bench/results.md")
+    asked = parser.parse_args()
+    WORK.mkdir(exist_ok=True)
+    rows = measure(asked.runs, asked.whisperx)
+    lines = ["| bench-job | figure | aim |", "|---|---|---|", *(f"| {a} | {b} | {c} |" for a, b, c in rows)]
+    text = f"## bench-job\n\n{time.strftime('%Y-%m-%d')}, {machine()}\n\n" + "\n".join(lines) + "\n"
+    print(text)
+    if asked.save:
+        results = ROOT / "bench" / "results.md"
+        before = results.read_text() if results.exists() else "# Results\n\nThe latest of each benchmark.\n"
+        rest = re.sub(r"\n## bench-job\n.*?(?=\n## |\Z)", "", before, flags=re.S)
+        results.write_text(f"{rest.rstrip()}\n\n{text}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(run())
