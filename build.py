@@ -52,7 +52,7 @@ def up_to_date():
     try:
         with open(STAMP, "rb") as stamp:
             return stamp.read() == fingerprint() and os.path.exists(PYTHON)
-    except (IOError, OSError):  # noqa: UP024
+    except OSError:
         return False
 
 
@@ -67,11 +67,17 @@ def newer_python():
     """The line to type on a machine whose python3 is old."""
     for name in ("python3.13", "python3.12", "python3.11", "python3.10"):
         for folder in os.environ.get("PATH", "").split(os.pathsep):
-            # Shims of version managers are scripts, and may lead nowhere: only a program counts.
-            path = os.path.join(folder, name)
-            if os.access(path, os.X_OK) and open(path, "rb").read(4) in (b"\x7fELF", b"\xcf\xfa\xed\xfe"):
+            if is_program(os.path.join(folder, name)):
                 return "%s build.py" % name
     return "apt-get install python3.11    (or your system's package, then: python3.11 build.py)"
+
+
+def is_program(path):
+    """Shims of version managers are scripts, and may lead nowhere: they don't count."""
+    if not os.access(path, os.X_OK):
+        return False
+    with open(path, "rb") as start:
+        return start.read(2) != b"#!"
 
 
 def stop(what, following):

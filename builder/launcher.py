@@ -44,11 +44,15 @@ def make(root: str, fingerprint: Callable[[], bytes]) -> None:
         began = time.monotonic()
         _say("setting up .venv (once, about 20 s)…")
         shutil.rmtree(venv, ignore_errors=True)  # what has no valid stamp was cut short, or is of another time
-        code, lines = _run([sys.executable, "-m", "venv", "--without-pip", str(venv)], lock)
-        if code:
-            _failed("this Python can't make environments", lines, "apt-get install python3-venv python3-pip", venv)
-        _install(home, home / "requirements" / "builder.txt", lock)
-        _stamp(venv / "ready", fingerprint())
+        try:
+            code, lines = _run([sys.executable, "-m", "venv", "--without-pip", str(venv)], lock)
+            if code:
+                _failed("this Python can't make environments", lines, "apt-get install python3-venv python3-pip")
+            _install(home, home / "requirements" / "builder.txt", lock)
+            _stamp(venv / "ready", fingerprint())
+        except BaseException:
+            shutil.rmtree(venv, ignore_errors=True)
+            raise
         _say(f".venv is ready ({time.monotonic() - began:.0f} s)")
 
 
@@ -88,7 +92,9 @@ def _locked(home: Path) -> Iterator[int]:
             fcntl.flock(handle, fcntl.LOCK_EX)
         yield handle
     except OSError as error:
-        _stop(f"{error.strerror}: {error.filename}", "python3 build.py    (again, with a writable folder and 300 MB free)")
+        _stop(
+            f"{error.strerror}: {error.filename}", "python3 build.py    (again, with a writable folder and 300 MB free)"
+        )
     except KeyboardInterrupt:
         _say("interrupted; the next run starts the set-up anew")
         raise SystemExit(130) from None
@@ -118,7 +124,11 @@ def _install(home: Path, requirements: Path, lock: int) -> None:
     options = ["--quiet", "--disable-pip-version-check", "--no-input", "--require-hashes", "--only-binary", ":all:"]
     code, lines = _run([*pip, "install", *options, "--requirement", str(requirements)], lock, scratch)
     if code:
-        _failed("the locked requirements could not be installed", lines, None, venv)
+        _failed(
+            "the locked requirements could not be installed",
+            lines,
+            "python3 -m pip config list    (are these the settings for this network?)",
+        )
     shutil.rmtree(scratch, ignore_errors=True)
 
 
@@ -139,7 +149,6 @@ def _pip(python: Path, requirements: Path, scratch: Path, lock: int) -> list[str
     try:
         return [str(python), f"{pipwheel.fetch(requirements.read_text(), scratch, os.environ)}/pip"]
     except pipwheel.Unavailable as error:
-        shutil.rmtree(python.parents[1], ignore_errors=True)
         _stop(f"there is no pip on this machine, and none could be fetched: {error}", "apt-get install python3-pip")
 
 
@@ -166,21 +175,20 @@ def _run(command: Sequence[str], lock: int, scratch: Path | None = None) -> tupl
     return done.returncode, [line for line in done.stdout.decode("utf-8", "replace").splitlines() if line.strip()]
 
 
-def _failed(what: str, lines: Sequence[str], following: str | None, venv: Path) -> NoReturn:
-    """Show the end of what a program printed and one line to type; leave nothing half-made behind."""
-    shutil.rmtree(venv, ignore_errors=True)
+def _failed(what: str, lines: Sequence[str], following: str) -> NoReturn:
+    """Show the end of what a program printed, and one line to type."""
     for line in lines[-TAIL:]:
         _say(f"  | {line}")
     text = "\n".join(lines)
     if "No space left" in text or "Disk quota" in text:
-        _stop(f"the disk of {venv.parent} is full", "python3 build.py    (again, with 300 MB free)")
+        _stop("the disk is full", "python3 build.py    (again, with 300 MB free)")
     if "CERTIFICATE_VERIFY_FAILED" in text:
         _stop("the package index has a certificate this machine doesn't trust", "PIP_CERT=CA-BUNDLE python3 build.py")
     if re.search(r"Retrying|Max retries|NewConnectionError|Connection", text):
         _stop("the package index can't be reached", "PIP_INDEX_URL=ADDRESS python3 build.py    (or PIP_PROXY=…)")
     if "No matching distribution" in text and sys.version_info >= (3, 14):
         _stop(f"{what} for Python {sys.version_info[0]}.{sys.version_info[1]}", "python3.13 build.py")
-    _stop(what, following or "python3 -m pip config list    (are these the settings for this network?)")
+    _stop(what, following)
 
 
 def _debian_packages() -> None:
@@ -203,8 +211,7 @@ def _debian_packages() -> None:
 
 
 def _say(line: str) -> None:
-    """One line on standard error, whatever its encoding can't show."""
-    sys.stderr.write(f"{line}\n".encode(sys.stderr.encoding or "ascii", "replace").decode(sys.stderr.encoding or "ascii"))
+    sys.stderr.write(f"{line}\n")
     sys.stderr.flush()
 
 

@@ -19,7 +19,9 @@ import sys
 import urllib.parse
 import urllib.request
 from collections.abc import Mapping
+from http.client import HTTPMessage
 from pathlib import Path
+from typing import IO
 
 NAMES = ("index-url", "extra-index-url", "find-links", "cert", "proxy", "trusted-host", "no-index")
 """The settings that matter here."""
@@ -143,12 +145,11 @@ def _get(url: str, known: Mapping[str, str], env: Mapping[str, str], *, timeout:
     request = urllib.request.Request(clean, headers={"Accept": "text/html, */*;q=0.1"})
     if user is not None:
         pair = f"{urllib.parse.unquote(user)}:{urllib.parse.unquote(password or '')}"
-        # Not sent on to another host after a redirect.
-        request.add_unredirected_header("Authorization", "Basic " + base64.b64encode(pair.encode()).decode())
+        request.add_header("Authorization", "Basic " + base64.b64encode(pair.encode()).decode())
     context = ssl.create_default_context(cafile=certificates(env))
     if {parts.hostname, parts.netloc.rpartition("@")[2]} & set(known.get("trusted-host", "").split()):
         context.check_hostname, context.verify_mode = False, ssl.CERT_NONE  # as pip does; the hash is still checked
-    handlers: list[urllib.request.BaseHandler] = [urllib.request.HTTPSHandler(context=context)]
+    handlers: list[urllib.request.BaseHandler] = [urllib.request.HTTPSHandler(context=context), _Redirects()]
     if proxy := known.get("proxy"):
         address = proxy if "://" in proxy else f"http://{proxy}"
         handlers.append(urllib.request.ProxyHandler({"http": address, "https": address}))
@@ -161,6 +162,18 @@ def _get(url: str, known: Mapping[str, str], env: Mapping[str, str], *, timeout:
 
 def _without_password(place: str) -> str:
     return re.sub(r"://[^/@]*@", "://", place)
+
+
+class _Redirects(urllib.request.HTTPRedirectHandler):
+    """Name and password go along to another page of the same host, and to no other host."""
+
+    def redirect_request(
+        self, req: urllib.request.Request, fp: IO[bytes], code: int, msg: str, headers: HTTPMessage, newurl: str
+    ) -> urllib.request.Request | None:
+        following = super().redirect_request(req, fp, code, msg, headers, newurl)
+        if following is not None and (following.type, following.host) != (req.type, req.host):
+            following.remove_header("Authorization")
+        return following
 
 
 class _Links(html.parser.HTMLParser):

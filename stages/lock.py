@@ -46,5 +46,5 @@ def run(argv: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    for each in sys.argv[1:] or ["slim"]:
-        lock(each.lstrip("-"), upgrade="--upgrade" in sys.argv)
+    for each in [a for a in sys.argv[1:] if not a.startswith("-")] or ["slim"]:
+        lock(each, upgrade="--upgrade" in sys.argv)

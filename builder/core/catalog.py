@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+import unicodedata
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
@@ -22,6 +23,7 @@ from builder.core.types import (
     Variant,
     WheelMember,
     WheelSource,
+    snapshot_path,
 )  # fmt: skip
 from builder.core.yamldoc import Document, Strict
 from builder.errors import did_you_mean
@@ -31,7 +33,17 @@ ID = re.compile(r"[a-z0-9][a-z0-9.-]{0,63}")
 
 REPO = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 WHEEL = re.compile(r"[A-Za-z0-9][\w.-]*==[\w.+!-]+")
+_CODES = (
+    "af am ar as az ba be bg bn bo br bs ca cs cy da de el en es et eu fa fi fo fr gl gu ha haw he hi hr "
+    "ht hu hy id is it ja jw ka kk km kn ko la lb ln lo lt lv mg mi mk ml mn mr ms mt my ne nl nn no oc "
+    "pa pl ps pt ro ru sa sd si sk sl sn so sq sr su sv sw ta te tg th tk tl tr tt uk ur uz vi yi yo yue "
+    "zh"
+)
+LANGUAGES = frozenset(_CODES.split())
+"""What Whisper's large-v3 knows (yue is new with it); OpenAI's and faster-whisper's tokenizer agree."""
+
 SHA256 = re.compile(r"[0-9a-f]{64}")
+COMMIT = re.compile(r"[0-9a-f]{40}")
 REVISION = re.compile(r"[0-9a-f]{40}|[A-Za-z0-9][\w.-]{0,63}")
 
 
@@ -98,8 +110,11 @@ def unsafe(path: str) -> str | None:
         return "not a relative path with forward slashes"
     if any(part in ("", ".", "..") for part in path.split("/")):
         return 'it has an empty, "." or ".." part'
-    if any(ord(c) < 32 or ord(c) == 127 for c in path):
+    # Controls, half surrogates, line separators, and the marks that turn the reading direction.
+    if any(unicodedata.category(c) in ("Cc", "Cf", "Cs", "Zl", "Zp") for c in path):
         return "it holds a control character"
+    if len(path.encode()) > 200:
+        return "it is longer than 200 bytes"
     return None
 
 
@@ -120,6 +135,13 @@ def _model(document: Document, id_: str, entry: ModelShape) -> Model:
         raise document.error(f"\"{id_}\" can't be a model's id", at, expected="lower-case letters, digits, . and -")
     purpose = one_of(document, (*at, "purpose"), entry.purpose, Purpose)
     variants = tuple(one_of(document, (*at, "variants", k), v, Variant) for k, v in enumerate(entry.variants))
+    if not variants:
+        raise document.error("a model that no variant can load", (*at, "variants"), expected="slim, full")
+    for k, code in enumerate(entry.languages):
+        if code not in LANGUAGES:
+            raise document.error(
+                f'"{code}" is no language code', (*at, "languages", k), expected="ISO 639-1, as Whisper knows them"
+            )
     sources: list[HubSource | WheelSource | UrlSource] = []
     if entry.hub is not None:
         if not REPO.fullmatch(entry.hub):
@@ -143,6 +165,8 @@ def _model(document: Document, id_: str, entry: ModelShape) -> Model:
         for path in (entry.convert.source, entry.convert.result):
             if why := unsafe(path):
                 raise document.error(f'unsafe path "{path}": {why}', (*at, "convert"))
+        if not entry.target:
+            raise document.error("a converted model needs a target folder", at, hint="add target: onnx/…")
         convert = Convert(how=entry.convert.how, source=entry.convert.source, result=entry.convert.result)
     return Model(
         id=id_, purpose=purpose, title=entry.title, licence=entry.licence, commercial=entry.commercial,
@@ -152,14 +176,19 @@ def _model(document: Document, id_: str, entry: ModelShape) -> Model:
 
 
 def _wheels(document: Document, at: tuple[str, ...], entry: ModelShape) -> WheelSource:
+    if not entry.files:
+        raise document.error("wheels without files", (*at, "wheels"), hint="files says which of their members are used")
     for wheel, digest in entry.wheels.items():
         if not WHEEL.fullmatch(wheel) or not SHA256.fullmatch(digest):
             raise document.error(
                 f'"{wheel}" is no pinned wheel', (*at, "wheels", wheel), expected="name==version: <64 hex digits>"
             )
     files = {}
+    used: set[str] = set()
     for path, parts in entry.files.items():
         members = []
+        if not parts:
+            raise document.error(f'"{path}" has no members', (*at, "files", path), expected="[name==version:path]")
         for part in parts:
             wheel, _, member = part.partition(":")
             if wheel not in entry.wheels:
@@ -168,8 +197,12 @@ def _wheels(document: Document, at: tuple[str, ...], entry: ModelShape) -> Wheel
                 )
             if why := unsafe(member):
                 raise document.error(f'unsafe path "{member}": {why}', (*at, "files", path))
+            used.add(wheel)
             members.append(WheelMember(wheel=wheel, member=member))
         files[path] = tuple(members)
+    for wheel in entry.wheels:
+        if wheel not in used:
+            raise document.error(f'no file comes from "{wheel}"', (*at, "wheels", wheel), hint="leave it out")
     return WheelSource(wheels=MappingProxyType(dict(entry.wheels)), files=MappingProxyType(files))
 
 
@@ -188,6 +221,7 @@ def parse_lock(text: str, name: str = "models.lock", *, known: Mapping[str, Mode
     document = Document(name, text)
     shape = document.read(LockShape)
     pins = {}
+    places: dict[str, tuple[str, FilePin]] = {}
     for id_, entry in shape.models.items():
         at = ("models", id_)
         if known is not None and id_ not in known:
@@ -206,6 +240,13 @@ def parse_lock(text: str, name: str = "models.lock", *, known: Mapping[str, Mode
                 seen.add(file.path)
         if not entry.files:
             raise document.error("a pin without files", at)
+        for name_, digest in entry.layers.items():
+            if not re.fullmatch(r"sha256:[0-9a-f]{64}", digest):
+                raise document.error(
+                    f'"{digest}" is no digest', (*at, "layers", name_), expected="sha256:<64 hex digits>"
+                )
+        if known is not None:
+            _fits(document, at, known[id_], entry)
         pins[id_] = Pin(
             revision=entry.revision,
             files=tuple(sorted((_pin(f) for f in entry.files), key=lambda f: f.path)),
@@ -213,7 +254,35 @@ def parse_lock(text: str, name: str = "models.lock", *, known: Mapping[str, Mode
             records=tuple(entry.records),
             layers=MappingProxyType(dict(entry.layers)),
         )
+        if known is not None:
+            # Models that share a folder, such as torchaudio's checkpoints, must not overwrite each other.
+            folder = snapshot_path(known[id_], pins[id_])
+            for pinned in pins[id_].files:
+                other, there = places.setdefault(f"{folder}/{pinned.path}", (id_, pinned))
+                if there.sha256 != pinned.sha256:
+                    raise document.error(
+                        f'"{id_}" and "{other}" both put {folder}/{pinned.path}, with different bytes', at
+                    )
     return pins
+
+
+def _fits(document: Document, at: tuple[str, ...], model: Model, entry: PinShape) -> None:
+    """Refuse a pin that this model of the catalogue can't be fetched by."""
+    if model.repo and not model.target and not COMMIT.fullmatch(entry.revision):
+        raise document.error(
+            f'"{entry.revision}" is no commit of {model.repo}',
+            (*at, "revision"),
+            expected="40 hex digits, not a branch",
+        )
+    if model.convert is None and entry.source_files:
+        raise document.error(f'"{model.id}" is not converted: it has no source files', (*at, "source_files"))
+    if model.convert is not None:
+        for key, files, path in (
+            ("files", entry.files, model.convert.result),
+            ("source_files", entry.source_files, model.convert.source),
+        ):
+            if [f.path for f in files] != [path]:
+                raise document.error(f'"{model.id}" needs exactly one pin here', (*at, key), expected=path)
 
 
 def _pin(file: FileShape) -> FilePin:

@@ -32,6 +32,9 @@ def choose(
         raise UsageError(
             f'no preset "{preset}"', expected=", ".join(config.presets), hint=did_you_mean(preset, config.presets)
         )
+    for name in stages:
+        if name not in config.stages:
+            raise UsageError(f'no stage "{name}"', hint=did_you_mean(name, config.stages))
     used = {purpose for name in stages for purpose in config.stages[name].uses}
     if not diarization:
         used -= {Purpose.EMBEDDING, Purpose.DIARIZATION}
@@ -39,11 +42,12 @@ def choose(
     for purpose, ids in config.presets[preset].models.items():
         fitting = [config.models[i] for i in ids if variant in config.models[i].variants]
         if purpose is Purpose.ALIGNMENT:
+            # One for each language, in the preset's order: the first where the language is to be detected.
             fitting = [m for m in fitting if language is None or language in m.languages]
         if purpose in used and fitting:
             chosen[purpose] = fitting[0]
     asked: dict[Purpose, str] = {}
-    for id_ in models:
+    for id_ in dict.fromkeys(models):
         model = config.models.get(id_)
         if model is None:
             raise UsageError(
@@ -63,8 +67,20 @@ def choose(
                 f'no stage of this plan would load "{id_}" (it is for {model.purpose.value})', where="--models",
                 hint="leave it out",
             )  # fmt: skip
+        if model.purpose is Purpose.ALIGNMENT and language is not None and language not in model.languages:
+            raise UsageError(f'"{id_}" aligns {", ".join(model.languages)}, not {language}', where="--models")
         asked[model.purpose] = id_
         chosen[model.purpose] = model
+    if Purpose.DIARIZATION in asked and Purpose.EMBEDDING in asked:
+        raise UsageError(
+            f'"{asked[Purpose.DIARIZATION]}" brings its own embedding: nothing would load "{asked[Purpose.EMBEDDING]}"',
+            where="--models",
+            hint="leave one of them out",
+        )
+    if Purpose.DIARIZATION in chosen:
+        # A pipeline brings its own embedding: nothing would load the preset's.
+        chosen.pop(Purpose.EMBEDDING, None)
+        used.discard(Purpose.EMBEDDING)
     if language is not None and (asr := chosen.get(Purpose.ASR)) and asr.languages and language not in asr.languages:
         raise UsageError(
             f'model "{asr.id}" does not know the language "{language}"', expected=", ".join(asr.languages),
@@ -83,15 +99,20 @@ def require_pins(config: Config, models: Iterable[Model]) -> dict[str, Pin]:
         MissingError: models.lock does not say which bytes one of them is.
     """
     wanted = list(models)
-    unpinned = [m.id for m in wanted if m.id not in config.pins]
+    unpinned = [m for m in wanted if m.id not in config.pins]
     if unpinned:
         pinned = ", ".join(p for p, spec in config.presets.items() if _all_pinned(config.pins, spec.models))
+        names = " ".join(m.id for m in unpinned)
+        way = (
+            f"where the hub can be reached: models lock {names}"
+            if all(m.repo for m in unpinned)
+            else "add size and sha256 to models.lock, as two independent public records say"
+        )
         raise MissingError(
-            f"not pinned, so not used: {', '.join(unpinned)}",
+            f"not pinned, so not used: {', '.join(m.id for m in unpinned)}",
             where="models.lock",
             expected="revision, size and sha256 of every file",
-            hint=f"where the hub can be reached: models lock {' '.join(unpinned)}"
-            + (f"; ready presets: {pinned}" if pinned else ""),
+            hint=way + (f"; ready presets: {pinned}" if pinned else ""),
         )
     return {m.id: config.pins[m.id] for m in wanted}
 

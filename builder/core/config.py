@@ -5,6 +5,7 @@ Precedence: default < bake.yaml < environment (``BAKE_*``) < flag.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path, PurePosixPath
@@ -12,7 +13,7 @@ from types import MappingProxyType
 from typing import Any
 
 from builder.core import catalog
-from builder.core.catalog import one_of, unsafe
+from builder.core.catalog import LANGUAGES, one_of, unsafe
 from builder.core.types import (
     BaseSpec,
     Config,
@@ -103,6 +104,16 @@ class ImageShape(Strict):
     requirements: dict[str, str] = {}
 
 
+KINDS = ("auto", "registry", "debian")
+"""What ``base.kind`` may be."""
+
+LOCKS = ("slim", "slim-gpu", "full", "full-gpu")
+"""What requirements are locked for: a variant, and where it differs, the variant on a GPU."""
+
+_PART = r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*"
+NAME = re.compile(rf"(?:[a-zA-Z0-9.-]+:\d+/)?{_PART}(?:/{_PART})*")
+TAGGED = re.compile(rf"{NAME.pattern}:[A-Za-z0-9_][A-Za-z0-9_.-]{{0,127}}")
+
 ENVIRONMENT = {
     "BAKE_MODE": "mode", "BAKE_VARIANT": "variant", "BAKE_PRESET": "preset", "BAKE_WORKFLOW": "workflow",
     "BAKE_LANGUAGE": "language", "BAKE_DIARIZATION": "diarization", "BAKE_REGISTRY": "registry",
@@ -143,7 +154,9 @@ def parse(
     presets = {}
     for id_, shape in bake.presets.items():
         if not catalog.ID.fullmatch(id_):
-            raise document.error(f"\"{id_}\" can't be a preset's name", ("presets", id_))
+            raise document.error(
+                f"\"{id_}\" can't be a preset's name", ("presets", id_), expected="lower-case letters, digits, . and -"
+            )
         chosen: dict[Purpose, tuple[str, ...]] = {}
         for purpose, value in shape.models.items():
             at = ("presets", id_, "models", purpose)
@@ -156,12 +169,7 @@ def parse(
                     raise document.error(f'"{model}" is for {models[model].purpose.value}, not for {purpose}', at)
             chosen[kind] = ids
         presets[id_] = Preset(id=id_, summary=shape.summary, models=MappingProxyType(chosen))
-    defaults = _defaults(document, bake.defaults, presets, env, overrides or {})
-    if bake.base.kind not in ("auto", "registry", "debian"):
-        raise document.error(
-            f'"{bake.base.kind}" is no base', ("base", "kind"), expected="auto, registry, debian",
-            hint=did_you_mean(bake.base.kind, ["auto", "registry", "debian"]),
-        )  # fmt: skip
+    defaults = _defaults(document, bake.defaults, presets, root, env, overrides or {})
     state = home or (Path(env["BAKE_HOME"]) if env.get("BAKE_HOME") else root / ".bake")
     return Config(
         root=root,
@@ -173,8 +181,8 @@ def parse(
         pins=MappingProxyType(pins),
         stages=MappingProxyType(stages),
         images=MappingProxyType(images),
-        base=BaseSpec(**bake.base.model_dump()),
-        network=NetworkSpec(**bake.network.model_dump()),
+        base=_base(document, bake.base),
+        network=_network(document, bake.network),
     )
 
 
@@ -182,6 +190,7 @@ def _defaults(
     document: Document,
     shape: DefaultsShape,
     presets: Mapping[str, Preset],
+    root: Path,
     env: Mapping[str, str],
     overrides: Mapping[str, object],
 ) -> Defaults:
@@ -192,9 +201,13 @@ def _defaults(
             continue
         name = ENVIRONMENT.get(variable)
         if name is None:
+            # Compared without the prefix that all share: it would make anything look close.
+            known = [v.removeprefix("BAKE_") for v in (*ENVIRONMENT, *sorted(PLACES))]
+            close = did_you_mean(variable.removeprefix("BAKE_"), known)
             raise UsageError(
-                f"unknown variable {variable}", where="environment", expected=", ".join([*ENVIRONMENT, "BAKE_HOME"]),
-                hint=did_you_mean(variable, [*ENVIRONMENT, *PLACES]) or f"unset {variable}",
+                f"unknown variable {variable}", where="environment",
+                expected=", ".join([*ENVIRONMENT, "BAKE_HOME", "BAKE_JOBS"]),
+                hint=close.replace('"', '"BAKE_', 1) if close else f"unset {variable}",
             )  # fmt: skip
         values[name], origin[name] = _from_text(variable, name, env[variable]), variable
     for name, value in overrides.items():
@@ -215,10 +228,11 @@ def _defaults(
             hint=did_you_mean(str(values["preset"]), presets),
         )  # fmt: skip
     language = values["language"]
-    if language is not None and not (2 <= len(language) <= 3 and language.isascii() and language.isalpha()):
+    if language is not None and language.lower() not in LANGUAGES:
         raise UsageError(
-            f'"{language}" is no language code', where=origin["language"], expected="ISO 639-1, such as en, de, yue"
-        )
+            f'"{language}" is no language that Whisper knows', where=origin["language"],
+            expected="its code, such as en, de, zh; or none, to have it detected",
+        )  # fmt: skip
     if not _is_reference(str(values["registry"])):
         raise UsageError(
             f'"{values["registry"]}" can\'t stand before an image\'s name', where=origin["registry"],
@@ -232,8 +246,15 @@ def _defaults(
         language=None if language is None else language.lower(),
         diarization=values["diarization"],
         registry=values["registry"],
-        sources=tuple(values["sources"]),
+        sources=tuple(_beside(root, source, origin["sources"]) for source in values["sources"]),
     )
+
+
+def _beside(root: Path, folder: str, origin: str) -> str:
+    """A folder of weights as an absolute path: of bake.yaml relative to it, of the environment as it was given."""
+    if not folder or "\0" in folder:
+        raise UsageError(f"{folder!r} is no folder", where=origin)
+    return str(root / folder) if origin.startswith("bake.yaml") else folder
 
 
 def _from_text(variable: str, name: str, text: str) -> Any:
@@ -256,10 +277,61 @@ def _from_text(variable: str, name: str, text: str) -> Any:
 
 def _is_reference(text: str) -> bool:
     """Docker's grammar of a name without tag: what could be an option or a tag is none."""
-    import re
+    return NAME.fullmatch(text) is not None and len(text) <= 200
 
-    part = r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*"
-    return re.fullmatch(rf"(?:[a-zA-Z0-9.-]+:\d+/)?{part}(?:/{part})*", text) is not None and len(text) <= 200
+
+def _base(document: Document, shape: BaseShape) -> BaseSpec:
+    """``base``, checked: its values end up in commands and Dockerfiles."""
+    if shape.kind not in KINDS:
+        raise document.error(
+            f'"{shape.kind}" is no base', ("base", "kind"), expected=", ".join(KINDS),
+            hint=did_you_mean(shape.kind, KINDS),
+        )  # fmt: skip
+    if shape.kind == "registry" and not shape.reference:
+        raise document.error("which image?", ("base", "kind"), hint="add reference: python:3.11-slim-bookworm")
+    if shape.reference and not TAGGED.fullmatch(shape.reference):
+        raise document.error(
+            f'"{shape.reference}" is no image with a tag', ("base", "reference"), expected="name:tag, not latest"
+        )
+    if shape.reference.endswith(":latest"):
+        raise document.error("latest is another image tomorrow", ("base", "reference"), expected="a tag that stays")
+    if shape.digest and not re.fullmatch(r"sha256:[0-9a-f]{64}", shape.digest):
+        raise document.error(f'"{shape.digest}" is no digest', ("base", "digest"), expected="sha256:<64 hex digits>")
+    if not re.fullmatch(r"[a-z]{2,20}", shape.suite):
+        raise document.error(f'"{shape.suite}" is no Debian suite', ("base", "suite"), expected="bookworm, trixie")
+    return BaseSpec(**shape.model_dump())
+
+
+def _network(document: Document, shape: NetworkShape) -> NetworkSpec:
+    """``network``, checked. An address is shown without what it may hold of a password."""
+    for key in ("proxy", "index_url", "torch_index_url"):
+        value = getattr(shape, key)
+        if value is not None and not re.fullmatch(r"https?://[^\s]+", value):
+            raise document.error(f"network.{key} is no address", ("network", key), expected="https://… or http://…")
+    for key in ("ca_bundle", "pip_conf"):
+        value = getattr(shape, key)
+        if value is not None and (not value or any(ord(c) < 32 for c in value)):
+            raise document.error(f"network.{key} is no path", ("network", key))
+    return NetworkSpec(**shape.model_dump())
+
+
+def _requirements(document: Document, found: Mapping[str, str]) -> Mapping[str, str]:
+    for variant, path in found.items():
+        if variant not in LOCKS:
+            raise document.error(
+                f'"{variant}" is no variant', ("requirements", variant), expected=", ".join(LOCKS),
+                hint=did_you_mean(variant, LOCKS),
+            )  # fmt: skip
+        if why := unsafe(path):
+            raise document.error(f'unsafe path "{path}": {why}', ("requirements", variant))
+    return MappingProxyType(dict(found))
+
+
+def _once(document: Document, key: str, words: list[str]) -> tuple[str, ...]:
+    for k, word in enumerate(words):
+        if word in words[:k]:
+            raise document.error(f'"{word}" stands here twice', (key, k), hint="keep one of them")
+    return tuple(words)
 
 
 def _stage(name: str, text: str) -> tuple[Document, StageShape]:
@@ -270,9 +342,10 @@ def _stage(name: str, text: str) -> tuple[Document, StageShape]:
         raise document.error(
             f'the stage is called "{shape.name}"', ("name",), expected=f'its folder\'s name, "{folder}"'
         )
-    for variant, path in shape.requirements.items():
-        if why := unsafe(path):
-            raise document.error(f'unsafe path "{path}": {why}', ("requirements", variant))
+    if not catalog.ID.fullmatch(shape.name):
+        raise document.error(f"\"{shape.name}\" can't be a stage's name", ("name",))
+    if not 0 < shape.memory_mb <= 1_000_000:
+        raise document.error(f"{shape.memory_mb} MB can't be right", ("memory_mb",), expected="1 to 1000000")
     return document, shape
 
 
@@ -287,9 +360,9 @@ def _ordered(found: list[tuple[Document, StageShape]]) -> dict[str, StageSpec]:
     for name in _sorted({n: s.needs for n, (_, s) in shapes.items()}, {n: d for n, (d, _) in shapes.items()}, "needs"):
         document, shape = shapes[name]
         specs[name] = StageSpec(
-            name=name, summary=shape.summary, needs=tuple(shape.needs),
+            name=name, summary=shape.summary, needs=_once(document, "needs", shape.needs),
             uses=tuple(one_of(document, ("uses", k), u, Purpose) for k, u in enumerate(shape.uses)),
-            gpu=shape.gpu, media=shape.media, requirements=MappingProxyType(dict(shape.requirements)),
+            gpu=shape.gpu, media=shape.media, requirements=_requirements(document, shape.requirements),
             settings=MappingProxyType(dict(shape.settings)), memory_mb=shape.memory_mb,
         )  # fmt: skip
     return specs
@@ -304,9 +377,9 @@ def _images(found: Iterable[tuple[str, str]], stages: Mapping[str, StageSpec]) -
             raise document.error(f'the image is called "{shape.name}"', ("name",), expected="its file's name")
         if shape.stage is not None and shape.stage not in stages:
             raise document.error(f'no stage "{shape.stage}"', ("stage",), hint=did_you_mean(shape.stage, stages))
-        for variant, path in shape.requirements.items():
-            if why := unsafe(path):
-                raise document.error(f'unsafe path "{path}": {why}', ("requirements", variant))
+        for k, package in enumerate(shape.debian_packages):
+            if not re.fullmatch(r"[a-z0-9][a-z0-9+.-]+", package):
+                raise document.error(f'"{package}" is no Debian package', ("debian_packages", k))
         shapes[shape.name] = (document, shape)
     for document, shape in shapes.values():
         if shape.parent is not None and shape.parent not in shapes:
@@ -318,7 +391,8 @@ def _images(found: Iterable[tuple[str, str]], stages: Mapping[str, StageSpec]) -
         specs[name] = ImageSpec(
             name=name, parent=shape.parent, stage=shape.stage,
             modes=tuple(one_of(document, ("modes", k), m, Mode) for k, m in enumerate(shape.modes)),
-            debian_packages=tuple(shape.debian_packages), requirements=MappingProxyType(dict(shape.requirements)),
+            debian_packages=_once(document, "debian_packages", shape.debian_packages),
+            requirements=_requirements(document, shape.requirements),
         )  # fmt: skip
     return specs
 

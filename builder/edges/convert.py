@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import pickle
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
@@ -105,12 +106,16 @@ def read_legacy_checkpoint(source: BinaryIO) -> Any:
             if len(data) != count * size or count != promised:
                 raise IntegrityError("the checkpoint is cut short")
             arrays[str(key)] = np.frombuffer(data, dtype=dtype)
-    except (pickle.UnpicklingError, EOFError, ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
+    except IntegrityError:
+        raise
+    except Exception as error:  # a hostile pickle can raise nearly anything; none of it is a bug of ours
         raise IntegrityError(f"not a PyTorch checkpoint of the legacy format: {error}") from error
 
     def dense(tensor: _Tensor) -> Any:
         flat = arrays[tensor.storage.key]
         count = int(np.prod(tensor.shape, dtype=np.int64))
+        if tensor.offset < 0 or tensor.offset + count > len(flat):
+            raise IntegrityError("a tensor of the checkpoint reaches out of its storage")
         return flat[tensor.offset : tensor.offset + count].reshape(tensor.shape)
 
     return _replace(tree, dense)
@@ -144,8 +149,15 @@ def dvector_to_onnx(source: Path, result: Path) -> None:
     (resemblyzer/voice_encoder.py, Apache-2.0). PyTorch keeps LSTM gates in the order i, f, g, o; ONNX wants i, o, f, c.
     """
     with source.open("rb") as file:
-        state = read_legacy_checkpoint(io.BytesIO(file.read()))["model_state"]
-    result.write_bytes(encoder_bytes(state))
+        tree = read_legacy_checkpoint(io.BytesIO(file.read()))
+    try:
+        data = encoder_bytes(tree["model_state"])
+    except (KeyError, TypeError, AttributeError, ValueError, IndexError) as error:
+        raise IntegrityError(f"not the checkpoint of Resemblyzer's speaker encoder: {error!r}") from error
+    with result.open("wb") as out:
+        out.write(data)
+        out.flush()
+        os.fsync(out.fileno())
 
 
 def encoder_bytes(state: Mapping[str, Any]) -> bytes:

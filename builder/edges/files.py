@@ -6,7 +6,7 @@ import hashlib
 import json
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -53,6 +53,27 @@ def sha256(path: Path) -> str:
     with path.open("rb") as source:
         while chunk := source.read(CHUNK):
             digest.update(chunk)
+    return digest.hexdigest()
+
+
+def chunks(path: Path) -> Iterator[bytes]:
+    """A file's bytes, ``CHUNK`` at a time."""
+    with path.open("rb") as source:
+        while chunk := source.read(CHUNK):
+            yield chunk
+
+
+def copy_hashed(source: Iterable[bytes], target: Path, tell: Callable[[int], None] = lambda _: None) -> str:
+    """Write chunks to ``target``, flushed to disk; their hex sha256. ``tell`` hears the bytes written so far."""
+    digest, done = hashlib.sha256(), 0
+    with target.open("wb") as out:
+        for chunk in source:
+            digest.update(chunk)
+            out.write(chunk)
+            done += len(chunk)
+            tell(done)
+        out.flush()
+        os.fsync(out.fileno())
     return digest.hexdigest()
 
 

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
+import os
+import platform
+import re
 import shutil
 import sys
 import threading
@@ -13,17 +17,26 @@ from pathlib import Path
 from builder.core.progress import Progress, Report
 from builder.core.types import Config, StageSpec
 from builder.edges import files, shell
-from builder.errors import MissingError, SourceError
+from builder.errors import BakeError, IntegrityError, MissingError, SourceError
 
 STAMP = "ready"
-"""File in the environment's folder, written last: what has none was cut short."""
+"""File in the environment's folder, written last: what has none was cut short. Its time is that of the last use."""
+
+UNUSED = 24 * 3600.0
+"""Seconds after its last use when an environment of other locks is removed: longer than any job."""
+
+WHAT = "native environment"
 
 
 def ready(config: Config, stages: Sequence[StageSpec]) -> Path | None:
     """The environment's python, or None when it has to be made. Looks at two files."""
     place = _place(config, stages)
     python = place / "bin" / "python"
-    return python if (place / STAMP).is_file() and python.exists() else None
+    if not ((place / STAMP).is_file() and python.exists()):
+        return None
+    with contextlib.suppress(OSError):  # a read-only state folder
+        os.utime(place / STAMP)  # in use: not to be swept
+    return python
 
 
 def ensure(
@@ -33,31 +46,50 @@ def ensure(
 
     Raises:
         SourceError: the package index can't be reached or doesn't have a package.
+        IntegrityError: a package is not the one that is locked.
         MissingError: the disk is full, or this Python can't make one.
     """
     place = _place(config, stages)
-    with files.locked(place.with_suffix(".lock")):
-        if not force and (found := ready(config, stages)):
-            return found
-        shutil.rmtree(place, ignore_errors=True)
-        began = time.monotonic()
-        locks = _locks(config, stages)
-        with _Pulse(report, "native environment"):
+    try:
+        with files.locked(place.parent / "lock"):
+            if not force and (found := ready(config, stages)):
+                return found
+            _sweep(place)
+            return _make(place, _locks(config, stages), env, report)
+    except OSError as error:
+        raise MissingError(
+            f"the native environment can't be made: {error.strerror}", where=str(error.filename), hint="use --home DIR"
+        ) from error
+
+
+def _make(place: Path, locks: Sequence[Path], env: Mapping[str, str], report: Report) -> Path:
+    """Build beside ``place``, then move there: a pip whose parent was killed may still write into its own folder."""
+    began = time.monotonic()
+    part = place.with_name(f"{place.name}.{os.getpid()}.part")
+    python = place / "bin" / "python"
+    try:
+        with _Pulse(report, WHAT):
             # pip of our own environment installs into the new one: it needs none, nor ensurepip.
-            _run([sys.executable, "-m", "venv", "--without-pip", str(place)], env, place)
+            _run([sys.executable, "-m", "venv", "--without-pip", str(part)], env, part)
             _run(
-                [sys.executable, "-m", "pip", "--python", str(place / "bin" / "python"), "install", "--quiet",
-                 "--disable-pip-version-check", "--no-input", "--no-deps", "--require-hashes", "--only-binary", ":all:",
-                 *(word for lock in locks for word in ("--requirement", str(lock)))],
-                env, place,
+                [sys.executable, "-m", "pip", "--python", str(part / "bin" / "python"), "install", "--quiet",
+                 "--disable-pip-version-check", "--no-input", "--no-compile", "--no-deps", "--require-hashes",
+                 "--only-binary", ":all:", *(word for lock in locks for word in ("--requirement", str(lock)))],
+                env, part,
             )  # fmt: skip
-            # Imports are a third quicker with bytecode, and pip leaves none when the caller turned it off.
+            shutil.rmtree(place, ignore_errors=True)
+            part.replace(place)
+            # After the move, so that tracebacks name the real files. Imports take 0.24 s with bytecode, 0.35 without.
             site = next((place / "lib").glob("python*/site-packages"))
-            shell.run([str(place / "bin" / "python"), "-m", "compileall", "-q", "-j", "0", str(site)], env=env)
-        (place / STAMP).write_text("\n".join(str(lock.relative_to(config.root)) for lock in locks) + "\n")
-        report(Progress(what="native environment", note=f"ready in {time.monotonic() - began:.0f} s", finished=True))
-        _sweep(place)
-        return place / "bin" / "python"
+            compileall = [str(python), "-m", "compileall", "-q", str(site)]
+            # -j 0 (all cores) needs /dev/shm. Packages may carry files that don't compile: no reason to fail.
+            if "Traceback" in shell.run([*compileall, "-j", "0"], env=_without_ours(env)).err:
+                shell.run(compileall, env=_without_ours(env))
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+    files.write_atomic(place / STAMP, "".join(f"{lock.name} of {lock.parent.name}\n" for lock in locks))
+    report(Progress(what=WHAT, note=f"ready in {time.monotonic() - began:.0f} s", finished=True))
+    return python
 
 
 def _locks(config: Config, stages: Sequence[StageSpec]) -> list[Path]:
@@ -79,36 +111,74 @@ def _place(config: Config, stages: Sequence[StageSpec]) -> Path:
     return config.home / "native" / f"{config.defaults.variant.value}-{digest.hexdigest()[:12]}"
 
 
-def _run(argv: Sequence[str], env: Mapping[str, str], place: Path) -> None:
-    # The venv this program runs in must not leak into the one that is made.
-    clean = {
-        k: v for k, v in env.items() if k not in ("PYTHONHOME", "PYTHONPATH", "VIRTUAL_ENV", "PIP_TARGET", "PIP_USER")
-    }
-    done = shell.run(argv, env=clean)
-    if done.code == 0:
-        return
-    text = done.err + done.out
-    shutil.rmtree(place, ignore_errors=True)
+def _without_ours(env: Mapping[str, str]) -> dict[str, str]:
+    """``env`` without what would lead pip or Python away from the new environment."""
+    leads_away = {"PYTHONHOME", "PYTHONPATH", "VIRTUAL_ENV", "PIP_TARGET", "PIP_PREFIX"}
+    return {k: v for k, v in env.items() if k not in leads_away} | {"PIP_USER": "0", "PIP_REQUIRE_VIRTUALENV": "0"}
+
+
+def _run(argv: Sequence[str], env: Mapping[str, str], part: Path) -> None:
+    """Run one step; its failure as the error a user can act on."""
+    # Temporary files go inside, so that a killed set-up leaves nothing in /tmp.
+    scratch = part.with_name("tmp")
+    shutil.rmtree(scratch, ignore_errors=True)
+    scratch.mkdir(parents=True)
+    try:
+        done = shell.run(argv, env={**_without_ours(env), "TMPDIR": str(scratch)})
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+    if done.code != 0:
+        raise failure(done.err + done.out, part.parent)
+
+
+def failure(text: str, folder: Path) -> BakeError:
+    """What pip printed, as the error it means. ``folder`` is where environments live."""
     tail = [line for line in text.splitlines() if line.strip()][-6:]
+    where = str(folder)
     if "No space left" in text or "Disk quota" in text:
-        raise MissingError(
-            "the disk is full", where=str(place.parent), hint="free 600 MB, or use --home DIR", detail=tail
-        )
+        return MissingError("the disk is full", where=where, hint="free 600 MB, or use --home DIR", detail=tail)
     if "Permission denied" in text or "Read-only file system" in text:
-        raise MissingError(
-            "the state folder can't be written", where=str(place.parent), hint="use --home DIR", detail=tail
-        )
-    raise SourceError(
+        return MissingError("the state folder can't be written", where=where, hint="use --home DIR", detail=tail)
+    if "DO NOT MATCH THE HASHES" in text:
+        return IntegrityError(
+            "a package from the index is not the one that is locked", detail=tail,
+            hint="ask who runs the index; nothing of it was installed",
+        )  # fmt: skip
+    if "CERTIFICATE_VERIFY_FAILED" in text:
+        return SourceError(
+            "the package index has a certificate this machine doesn't trust", detail=tail,
+            hint="name the CA bundle: PIP_CERT=FILE, or cert = FILE in pip.conf",
+        )  # fmt: skip
+    if re.search(r"Retrying|Max retries|NewConnectionError|Connection", text):
+        return SourceError(
+            "the package index can't be reached", detail=tail,
+            hint="check the network and pip's settings (python3 -m pip config list), then run this again",
+        )  # fmt: skip
+    if "No matching distribution" in text:
+        kind = f"Python {sys.version_info[0]}.{sys.version_info[1]} on {sys.platform} {platform.machine()}"
+        return SourceError(
+            f"pip found no wheel for {kind}", detail=tail,
+            hint="python3 -m pip config list shows where it looks; there are wheels for Python 3.10 to 3.13",
+        )  # fmt: skip
+    return SourceError(
         "the stages' packages could not be installed", detail=tail,
-        hint="check that pip can reach its index (pip config list), then run this again",
+        hint="run this again; python3 -m pip config list shows where pip looks",
     )  # fmt: skip
 
 
-def _sweep(kept: Path) -> None:
-    """Remove environments of other locks of this variant; a job that runs in one keeps its files open."""
-    for other in kept.parent.glob(f"{kept.name.split('-')[0]}-*"):
-        if other != kept and other.is_dir():
-            shutil.rmtree(other, ignore_errors=True)
+def _sweep(place: Path) -> None:
+    """Remove what is left of killed set-ups, and environments of other locks that no job has used for a while.
+
+    Called with the lock held, so nobody else is making one.
+    """
+    for other in place.parent.glob("*"):
+        if not other.is_dir() or other == place:
+            continue
+        same_variant = other.name.split("-")[0] == place.name.split("-")[0]
+        with contextlib.suppress(FileNotFoundError):
+            finished = (other / STAMP).exists()
+            if not finished or (same_variant and time.time() - (other / STAMP).stat().st_mtime > UNUSED):
+                shutil.rmtree(other, ignore_errors=True)
 
 
 class _Pulse:

