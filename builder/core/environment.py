@@ -28,6 +28,7 @@ def stage_environment(*, models: str, scratch: str, threads: int, inherit: Mappi
         "TORCH_HOME": f"{models}/torch",
         "NLTK_DATA": f"{models}/nltk_data",
         "PYANNOTE_METRICS_ENABLED": "false",
+        "ORT_DISABLE_TELEMETRY": "1",
         "MPLCONFIGDIR": scratch,
         "XDG_CACHE_HOME": scratch,
         "HOME": scratch,

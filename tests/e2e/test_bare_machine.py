@@ -74,7 +74,7 @@ class Debian:
         settings = [f"{k}={v}" for k, v in os.environ.items() if k.upper().startswith(SETTINGS)]
         mounts = 'mount -t proc proc "$0/proc" && mount --rbind /dev "$0/dev" && exec chroot "$0" "$@"'
         namespaces = ["--mount", *([] if network else ["--net"])]
-        clean = ["/usr/bin/env", "-i", "PATH=/usr/bin:/bin", "HOME=/root", "LANG=C.UTF-8", *settings]
+        clean = ["/usr/bin/env", "-i", "PATH=/usr/bin:/bin", "HOME=/srv/home", "LANG=C.UTF-8", *settings]
         return run(["unshare", *namespaces, "sh", "-c", mounts, str(self.root), *clean, *command])
 
 
@@ -100,8 +100,9 @@ def debian(tmp_path_factory: pytest.TempPathFactory, pytestconfig: pytest.Config
             shutil.copy(Path("/") / name, root / name)
     own = Path.home() / ".config/pip/pip.conf"
     if own.exists():
-        (root / "root/.config/pip").mkdir(parents=True)
-        shutil.copy(own, root / "root/.config/pip")
+        (root / "srv/home/.config/pip").mkdir(parents=True)
+        shutil.copy(own, root / "srv/home/.config/pip")
+    (root / "srv/home").mkdir(parents=True, exist_ok=True)
     copy_of_the_checkout(root / "srv/bake")
     return Debian(root)
 
