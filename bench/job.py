@@ -154,9 +154,9 @@ def peer(name: str, requirement: str) -> Path:
 def whisperx(model: Path) -> list[str | Path]:
     """The whisperX command line (7.6 GB, installed in about 7 minutes), with the features that both have."""
     # No alignment (its weights are not to be had everywhere), no diarization (gated): text and segment times only.
-    return [peer("whisperx", WHISPERX) / "whisperx", "--model", model, "--device", "cpu", "--compute_type", "int8", "--threads", "2",
-            "--batch_size", "4", "--no_align", "--vad_method", "pyannote", "--language", "en",
-            "--output_dir", WORK / "out", EXAMPLE]  # fmt: skip
+    options = "--device cpu --compute_type int8 --threads 2 --batch_size 4 --no_align --vad_method pyannote --language en"
+    program = peer("whisperx", WHISPERX) / "whisperx"
+    return [program, "--model", model, *options.split(), "--output_dir", WORK / "out", EXAMPLE]
 
 
 def measure(runs: int, with_whisperx: bool) -> list[tuple[str, str, str]]:
