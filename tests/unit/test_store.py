@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
+import sys
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from builder.core.catalog import model_digest
 from builder.core.types import FilePin, HubSource, Model, Pin, Purpose, WheelMember, WheelSource
-from builder.edges import hub, store
+from builder.edges import files, hub, shell, store
 from builder.edges.store import Store
 from builder.errors import IntegrityError, MissingError, SourceError
 
@@ -18,12 +22,12 @@ WEIGHTS = b"weights" * 1000
 CONFIG = b"{}"
 
 
-def pin_of(**files: bytes) -> Pin:
+def pin_of(**data: bytes) -> Pin:
     return Pin(
         revision="a" * 40,
         files=tuple(
             FilePin(path=n.replace("_", "."), size=len(d), sha256=hashlib.sha256(d).hexdigest())
-            for n, d in sorted(files.items())
+            for n, d in sorted(data.items())
         ),
     )
 
@@ -159,3 +163,143 @@ def test_the_digest_of_a_model_depends_on_its_files_alone() -> None:
     turned = Pin(revision="other", files=tuple(reversed(PIN.files)))
     assert model_digest(turned) == model_digest(PIN)
     assert model_digest(pin_of(config_json=CONFIG)) != model_digest(PIN)
+
+
+NAMES = st.text(st.sampled_from("ab./\\~\0 -é") | st.characters(), max_size=12)
+
+
+@given(repo=NAMES, target=NAMES, revision=NAMES, path=NAMES)
+def test_no_name_in_the_lock_leads_out_of_the_store(repo: str, target: str, revision: str, path: str) -> None:
+    """Refused, or inside: whatever models.yaml and models.lock say."""
+    root = Path("/store/models")
+    model = Model(id="m", purpose=Purpose.ASR, title="t", licence="MIT", target=target, sources=(HubSource(repo=repo),))
+    wanted = FilePin(path=path, size=0, sha256="0")
+    pin = Pin(revision=revision, files=(wanted,))
+    with contextlib.suppress(IntegrityError):
+        found = Store(root).place(model, pin, wanted)
+        assert ".." not in found.parts
+        assert found.is_relative_to(Store(root).folder(model, pin))
+        assert found.is_relative_to(root)
+        assert found != root
+
+
+def test_the_tree_is_readable_for_everyone_whatever_the_umask(tmp_path: Path, stick: Path) -> None:
+    """Containers run as another user."""
+    before = os.umask(0o077)
+    try:
+        fetch(Store(tmp_path / "models"), stick)
+    finally:
+        os.umask(before)
+    for path in (tmp_path / "models/hub").rglob("*"):
+        assert path.stat().st_mode & 0o044 == 0o044, path
+        assert not path.is_dir() or path.stat().st_mode & 0o011 == 0o011, path
+
+
+def test_a_blob_without_its_link_is_not_fetched_again(tmp_path: Path, stick: Path) -> None:
+    """A process killed between the two; also a new revision that shares files with the last."""
+    place = Store(tmp_path / "models")
+    fetch(place, stick)
+    (place.folder(MODEL, PIN) / "model.bin").unlink()
+    fetch(place, tmp_path / "models/hub/models--org--name/refs")  # a folder without weights
+    newer = Pin(revision="b" * 40, files=PIN.files)
+    fetch(place, tmp_path / "models/hub/models--org--name/refs", pin=newer)
+    assert place.verify(MODEL, newer, deep=True) == place.verify(MODEL, PIN, deep=True) == ()
+    assert (tmp_path / "models/hub/models--org--name/refs/main").read_text() == "b" * 40
+
+
+def test_a_link_to_foreign_bytes_loses_the_link_only(tmp_path: Path, stick: Path) -> None:
+    """A file outside of the store is the user's: it is never moved."""
+    place = Store(tmp_path / "models")
+    fetch(place, stick)
+    own = tmp_path / "own.bin"
+    own.write_bytes(b"x" * len(WEIGHTS))
+    link = place.folder(MODEL, PIN) / "model.bin"
+    link.unlink()
+    link.symlink_to(own)
+    (problem,) = place.verify(MODEL, PIN, deep=True)
+    assert problem.moved_to is None
+    assert own.exists()
+    assert not link.is_symlink()
+
+
+def test_files_of_a_model_may_lie_in_several_folders(tmp_path: Path, stick: Path) -> None:
+    """One folder has the weights, another the configuration; a wrong one is told with its reason."""
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / "config.json").write_bytes(b"[]")
+    (stick / "some/where/blob-2").rename(tmp_path / "config.json")
+    with pytest.raises(SourceError) as caught:
+        fetch(Store(tmp_path / "models"), stick, other)
+    assert "its config.json has the right size and other bytes" in caught.value.detail[-1]
+    (other / "config.json").write_bytes(CONFIG)
+    assert fetch(Store(tmp_path / "models"), other)[0].size == len(CONFIG)
+
+
+def test_what_a_dead_process_left_long_ago_is_dropped(tmp_path: Path) -> None:
+    """A day later nobody goes on with it; what is held, and what is young, stays."""
+    place = Store(tmp_path)
+    for name in ("old.part", "held.part", "young.part", "wheels-old/x.whl"):
+        (place.incoming / name).parent.mkdir(parents=True, exist_ok=True)
+        (place.incoming / name).write_bytes(b"1")
+    for name in ("old.part", "held.part", "wheels-old"):
+        os.utime(place.incoming / name, (1, 1))
+    with files.locked(place.incoming / "held.lock"):
+        place.tidy()
+    assert {p.name for p in place.incoming.iterdir() if p.suffix != ".lock"} == {"held.part", "young.part"}
+
+
+def test_a_full_disk_is_said_before_the_first_byte(tmp_path: Path, stick: Path) -> None:
+    """And nothing was begun."""
+    huge = Pin(revision="a" * 40, files=(FilePin(path="model.bin", size=1 << 60, sha256="0" * 64),))
+    with pytest.raises(MissingError, match="MB free"):
+        fetch(Store(tmp_path / "models"), stick, pin=huge)
+    assert list((tmp_path / "models").iterdir()) == []
+
+
+@pytest.mark.parametrize("data", ["[1]", "{", '{"a": 1}', "null"])
+def test_a_spoilt_cache_of_digests_is_only_a_cache(tmp_path: Path, stick: Path, data: str) -> None:
+    """It is written anew."""
+    place = Store(tmp_path / "models")
+    fetch(place, stick)
+    (tmp_path / "models/.checked.json").write_text(data)
+    assert place.verify(MODEL, PIN, deep=False) == ()
+
+
+KILLED = """
+import os, sys
+from pathlib import Path
+sys.path[:0] = [{root!r}, {tests!r}]
+from test_store import MODEL, PIN, fetch
+from builder.edges.store import Store
+left = int(sys.argv[1])
+def count(event, args):
+    global left
+    if event in ("open", "os.rename", "os.symlink", "os.chmod", "os.mkdir"):
+        left -= 1
+        if left < 0:
+            os.kill(os.getpid(), 9)
+sys.addaudithook(count)
+fetch(Store(Path(sys.argv[2])), Path(sys.argv[3]))
+"""
+
+
+def test_kill_9_anywhere_leaves_no_half_file_and_the_next_fetch_ends_right(tmp_path: Path, stick: Path) -> None:
+    """Killed before every sixth thing it does to the disk: what the tree names is whole, and the rest comes after."""
+    script = KILLED.format(root=str(Path(__file__).parents[2]), tests=str(Path(__file__).parent))
+    ended, lacked = False, set()
+    for step in (27, 33, 39, 45, 51, 57, 400):
+        root = tmp_path / f"models-{step}"
+        done = shell.run([sys.executable, "-c", script, str(step), str(root), str(stick)])
+        ended = done.code == 0
+        place = Store(root)
+        lacked.add(len(place.missing(MODEL, PIN)))
+        for wanted in PIN.files:
+            path = place.place(MODEL, PIN, wanted)
+            assert not path.is_file() or hashlib.sha256(path.read_bytes()).hexdigest() == wanted.sha256
+        if (root / "hub/models--org--name/refs/main").exists():
+            assert place.missing(MODEL, PIN) == ()
+        assert not [p for p in (root / "hub").rglob("*") if p.name.startswith(".")]
+        fetch(place, stick)
+        assert place.verify(MODEL, PIN, deep=True) == ()
+    assert ended, done.err
+    assert len(lacked) > 1, "no step killed it between two files"

@@ -1,0 +1,211 @@
+"""stages/contract.py as every stage uses it: a toy stage is run as a program of its own."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from pathlib import Path
+from typing import Any
+
+import contract
+import pytest
+import yaml
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+class Toy:
+    """A stage named ``toy`` and a job that has it."""
+
+    def __init__(self, folder: Path, name: str = "talk.mp4", **entry: Any) -> None:
+        self.stages, self.job = folder / "stages", folder / "job"
+        (self.stages / "toy").mkdir(parents=True)
+        shutil.copy(ROOT / "stages/contract.py", self.stages)
+        (self.job / "input").mkdir(parents=True)
+        (self.job / "input/01.mp4").write_bytes(b"film")
+        spec = {
+            "schema": 1, "id": "test",
+            "inputs": [{"id": "01", "name": name, "path": "input/01.mp4", "output": "talk"}],
+            "stages": [{"name": "toy", "needs": [], "settings": {"a": 1}, "models": {}, **entry}],
+        }  # fmt: skip
+        (self.job / "job.yaml").write_text(yaml.safe_dump(spec))
+
+    def write(self, body: str) -> list[str]:
+        """``body`` is the stage's work; returns the command."""
+        main = self.stages / "toy/main.py"
+        main.write_text(
+            "import sys, time\nfrom pathlib import Path\n"
+            "sys.path.insert(0, str(Path(__file__).resolve().parents[1]))\n"
+            "import contract\nfrom contract import *\n"
+            f"def work(job):\n{textwrap.indent(textwrap.dedent(body), '    ')}\n"
+            "contract.main('toy', work)\n"
+        )
+        return [sys.executable, str(main), "--job", str(self.job)]
+
+    def run(self, body: str, **env: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(self.write(body), capture_output=True, text=True, env=env, check=False)
+
+    def events(self) -> list[dict[str, Any]]:
+        return [json.loads(line) for line in (self.job / "events.jsonl").read_text().splitlines()]
+
+    @property
+    def work(self) -> Path:
+        return self.job / "work/toy"
+
+
+@pytest.fixture
+def toy(tmp_path: Path) -> Toy:
+    return Toy(tmp_path)
+
+
+def test_a_manifest_names_what_was_read_and_made(toy: Toy) -> None:
+    """The runner decides by it whether a stage has to run again."""
+    (toy.job / "work/demux").mkdir(parents=True)
+    (toy.job / "work/demux/01.json").write_text('{"duration": 2}')
+    done = toy.run(
+        """
+        with job.timed("imports"):
+            pass
+        read = job.load("demux", job.inputs[0])
+        job.note(job.inputs[0], "no speech found")
+        job.save(job.inputs[0], {"b": read["duration"], "a": "é"})
+        """
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    manifest = json.loads((toy.work / "manifest.json").read_text())
+
+    def digest(path: str) -> str:
+        return "sha256:" + hashlib.sha256((toy.job / path).read_bytes()).hexdigest()
+
+    assert manifest["inputs"] == {"work/demux/01.json": digest("work/demux/01.json")}
+    assert manifest["outputs"] == {"work/toy/01.json": digest("work/toy/01.json")}
+    assert manifest["notes"] == ["talk.mp4: no speech found"]
+    assert manifest["settings"] == {"a": 1}
+    assert set(manifest["timings"]) == {"imports", "total"}
+    assert (toy.work / "01.json").read_text() == '{\n "a": "é",\n "b": 2\n}\n'
+    assert [e["event"] for e in toy.events()] == ["start", "note", "done"]
+
+
+@pytest.mark.parametrize(
+    ("body", "code", "last"),
+    [
+        ('raise InputFault("talk.mp4: no audio stream")', 2, "talk.mp4: no audio stream"),
+        ('raise InputFault("two\\nlines.mp4: no audio stream")', 2, "two lines.mp4: no audio stream"),
+        ('raise ModelFault("model base is broken")', 5, "model base is broken"),
+        ('job.model("asr")', 5, "the job names no model for asr"),
+        ('open("/nowhere/here")', 1, "No such file or directory: here"),
+        ('raise OSError(28, "No space left on device")', 1, "No space left on device"),
+        ('raise KeyError("x")', 1, "KeyError: 'x'"),
+        ('raise ValueError("one\\ntwo")', 1, "ValueError: one two"),
+        ("raise MemoryError", 1, "not enough memory"),
+    ],
+)
+def test_a_failure_ends_with_one_sentence(toy: Toy, body: str, code: int, last: str) -> None:
+    """Exit 2: the recording; 5: a model; 1: anything else, with the traceback before it. No manifest, no leftovers."""
+    done = toy.run(f"with job.writing('01.json') as path:\n    path.write_text('half')\n    {body}")
+    assert done.returncode == code
+    assert done.stderr.splitlines()[-1] == last
+    assert ("Traceback" in done.stderr) is (code == 1)
+    assert list(toy.work.iterdir()) == []
+    assert toy.events()[-1]["event"] == "failed"
+    assert toy.events()[-1]["message"] == last
+
+
+def test_a_missing_model_is_named(tmp_path: Path) -> None:
+    """By its id and its place in the tree of weights."""
+    use = {"asr": {"id": "base", "path": "hub/models--x/snapshots/1", "digest": "sha256:0"}}
+    toy = Toy(tmp_path, models=use)
+    done = toy.run('job.model("asr")', BAKE_MODELS=str(tmp_path))
+    assert done.returncode == 5
+    assert done.stderr.strip() == "model base is not in the tree of weights: hub/models--x/snapshots/1"
+
+
+def test_a_killed_run_leaves_nothing_for_the_next(toy: Toy) -> None:
+    """Stale results and temporary files of the stage go before it starts; what others made stays."""
+    (toy.job / "output").mkdir()
+    toy.work.mkdir(parents=True)
+    (toy.work / "99.json").write_text("stale")
+    (toy.job / "output/.toy-123.tmp.mkv").write_text("half")
+    (toy.job / "output/talk.srt").write_text("kept")
+    assert toy.run("pass").returncode == 0
+    assert [p.name for p in toy.work.iterdir()] == ["manifest.json"]
+    assert [p.name for p in (toy.job / "output").iterdir()] == ["talk.srt"]
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_stopped_by_a_signal(toy: Toy, number: signal.Signals) -> None:
+    """128 + its number, at once, without a traceback or a half-written file."""
+    command = toy.write("with job.writing('film.mkv', output=True) as p:\n    p.write_text('half')\n    time.sleep(30)")
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    until = time.monotonic() + 10
+    while not list(toy.job.glob("output/.toy-*")) and time.monotonic() < until:
+        time.sleep(0.01)
+    process.send_signal(number)
+    _, said = process.communicate(timeout=5)
+    assert process.returncode == 128 + number
+    assert said == ""
+    assert list((toy.job / "output").iterdir()) == []
+
+
+@pytest.mark.parametrize("text", ["schema: 1\nid: [", "", "schema: 1\nid: x\n", "- a\n"])
+def test_a_damaged_job_is_said_to_be(toy: Toy, text: str) -> None:
+    """One sentence, no traceback."""
+    (toy.job / "job.yaml").write_text(text)
+    done = toy.run("pass")
+    assert done.returncode == 2
+    assert done.stderr.startswith("job.yaml is damaged: ")
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_another_schema_is_refused(toy: Toy) -> None:
+    """An image of an older release never guesses at a newer job."""
+    (toy.job / "job.yaml").write_text("schema: 2\nid: x\n")
+    assert toy.run("pass").stderr == "job.yaml has schema 2; these stages read schema 1\n"
+
+
+def test_progress_is_at_most_ten_a_second(toy: Toy) -> None:
+    """However often a stage reports; the end is always told."""
+    assert toy.run("for k in range(5001):\n    job.progress(job.inputs[0], k / 100, 50.0)").returncode == 0
+    told = [e for e in toy.events() if e["event"] == "progress"]
+    spent = toy.events()[-1]["seconds"]
+    assert 1 <= len(told) <= 2 + spent * 10
+    assert (told[-1]["done"], told[-1]["total"], told[-1]["unit"]) == (50.0, 50.0, "s")
+
+
+def test_code_digest_follows_the_code(toy: Toy) -> None:
+    """Results of older code are made again."""
+    toy.run("pass")
+    first = json.loads((toy.work / "manifest.json").read_text())["code"]
+    toy.run("x = 1")
+    second = json.loads((toy.work / "manifest.json").read_text())["code"]
+    toy.run("pass")
+    assert json.loads((toy.work / "manifest.json").read_text())["code"] == first != second
+
+
+def test_every_stage_shares_versions_with_the_others() -> None:
+    """All locks go into one native environment: no package may have two versions under one condition."""
+    locks = sorted((ROOT / "stages").glob("*/requirements-slim.txt"))
+    assert [p.parent.name for p in locks] == ["align", "asr", "demux", "diarize", "mux", "subtitles", "vad"]
+    seen: dict[tuple[str, str], str] = {}
+    for lock in locks:
+        text = lock.read_text()
+        assert "://" not in text
+        for line in text.splitlines():
+            if "==" in line and not line.startswith((" ", "#")):
+                requirement, _, marker = line.rstrip(" \\").partition(" ; ")
+                name, version = requirement.split("==")
+                assert seen.setdefault((name, marker), version) == version, lock
+        assert text.count("--hash=sha256:") > 1
+
+
+def test_a_digest_names_its_algorithm(tmp_path: Path) -> None:
+    """As job.yaml and the store write it."""
+    path = tmp_path / "x"
+    path.write_bytes(b"film")
+    assert contract.sha256(path) == "sha256:" + hashlib.sha256(b"film").hexdigest()
