@@ -154,7 +154,9 @@ def peer(name: str, requirement: str) -> Path:
 def whisperx(model: Path) -> list[str | Path]:
     """The whisperX command line (7.6 GB, installed in about 7 minutes), with the features that both have."""
     # No alignment (its weights are not to be had everywhere), no diarization (gated): text and segment times only.
-    options = "--device cpu --compute_type int8 --threads 2 --batch_size 4 --no_align --vad_method pyannote --language en"
+    options = (
+        "--device cpu --compute_type int8 --threads 2 --batch_size 4 --no_align --vad_method pyannote --language en"
+    )
     program = peer("whisperx", WHISPERX) / "whisperx"
     return [program, "--model", model, *options.split(), "--output_dir", WORK / "out", EXAMPLE]
 
@@ -188,7 +190,9 @@ def measure(runs: int, with_whisperx: bool) -> list[tuple[str, str, str]]:
         bench.overheads.clear()
         plain_env = {"HF_HUB_OFFLINE": "1"}
         plain_python = peer("faster-whisper", "faster-whisper==1.2.1") / "python"
-        ours, plain = alternating(runs, bench.job, lambda: timed([plain_python, "-c", PLAIN, model, EXAMPLE], env=plain_env))
+        ours, plain = alternating(
+            runs, bench.job, lambda: timed([plain_python, "-c", PLAIN, model, EXAMPLE], env=plain_env)
+        )
         rows.append(("second job, all seven stages", spread(ours), ""))
         rows.append(("plain faster-whisper, transcription alone", spread(plain), ""))
         rows.append(("job / plain faster-whisper", ratio(ours, plain), ""))

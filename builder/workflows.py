@@ -288,7 +288,9 @@ def run(session: Session, inputs: Sequence[str], wishes: Wishes) -> Result:
     if job is None:
         for name in inputs:  # before anything is installed or fetched
             if not Path(name).expanduser().exists():
-                raise InputError("no such file, and no such job", where=name, hint="check the path; jobs list shows the jobs")
+                raise InputError(
+                    "no such file, and no such job", where=name, hint="check the path; jobs list shows the jobs"
+                )
         request = request_of(session, wishes)
         python = native_python(session)
         hardware_of(session)

@@ -30,6 +30,10 @@ RATE = 16_000
 """Samples a second of the sound that stages exchange (mono, signed 16 bit little-endian)."""
 
 
+_unfinished: set[Path] = set()
+"""Temporary files that are being written; SIGTERM takes them along."""
+
+
 class InputFault(Exception):
     """The recording is at fault; exit code 2. The text is what the user reads."""
 
@@ -92,7 +96,7 @@ class StageJob:
         use = self.uses.get(purpose)
         if use is None:
             raise ModelFault(f"the job names no model for {purpose}")
-        folder = Path(os.environ.get("BAKE_MODELS", "/models")) / use["path"]
+        folder = Path(os.environ.get("BAKE_MODELS", "/models"), use["path"])
         if not folder.is_dir():
             raise ModelFault(f"model {use['id']} is not in the tree of weights: {use['path']}")
         return folder
@@ -107,6 +111,7 @@ class StageJob:
         final.parent.mkdir(parents=True, exist_ok=True)
         # The suffix stays at the end: muxers choose their format by it. Short, for long output names.
         temporary = final.parent / f".{self.stage}-{os.getpid()}.tmp{final.suffix}"
+        _unfinished.add(temporary)
         try:
             yield temporary
             with temporary.open("rb+") as made:
@@ -116,6 +121,8 @@ class StageJob:
         except BaseException:
             temporary.unlink(missing_ok=True)
             raise
+        finally:
+            _unfinished.discard(temporary)
 
     def write(self, name: str, text: str, *, output: bool = False) -> None:
         """A whole text file, UTF-8, line ends as given."""
@@ -208,8 +215,13 @@ def open_job(root: Path, stage: str) -> StageJob:
     except OSError as error:
         raise InputFault(f"no job in this folder: {error.strerror}") from error
     loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-    spec = yaml.load(text, Loader=loader)
-    entry = next((s for s in spec["stages"] if s["name"] == stage), None)
+    try:
+        spec = yaml.load(text, Loader=loader)
+        if spec["schema"] != 1:
+            raise InputFault(f"job.yaml has schema {spec['schema']}; these stages read schema 1")
+        entry = next((s for s in spec["stages"] if s["name"] == stage), None)
+    except (yaml.YAMLError, KeyError, TypeError) as error:
+        raise InputFault(f"job.yaml is damaged: {_line(error)}") from error
     if entry is None:
         raise InputFault(f"stage {stage} is not part of job {spec['id']}")
     return StageJob(
@@ -230,6 +242,7 @@ def main(stage: str, work: Callable[[StageJob], None]) -> None:
     parser.add_argument("--job", type=Path, required=True, help="the job's folder")
     root = parser.parse_args().job.resolve()
     signal.signal(signal.SIGTERM, _terminated)
+    signal.signal(signal.SIGINT, _terminated)  # Ctrl-C reaches the stages as well; a traceback tells nobody anything
     if parent := os.environ.get("BAKE_PARENT"):
         _die_with(int(parent))
     job: StageJob | None = None
@@ -238,6 +251,8 @@ def main(stage: str, work: Callable[[StageJob], None]) -> None:
         folder = root / "work" / stage
         shutil.rmtree(folder, ignore_errors=True)  # results without a manifest are nobody's
         folder.mkdir(parents=True)
+        for left in (root / "output").glob(f".{stage}-*.tmp*"):  # of a run that was killed
+            left.unlink()
         job.event("start")
         began = time.perf_counter()
         work(job)
@@ -270,6 +285,7 @@ def _die_with(parent: int) -> None:
 
 
 def _failed(job: StageJob | None, message: str, code: int) -> int:
+    message = " ".join(message.splitlines())  # a file's name may have line ends; the last line is the reason
     if job is not None:
         with suppress(OSError):  # a full disk: the log and the exit code still say it
             job.event("failed", message=message)
@@ -279,10 +295,19 @@ def _failed(job: StageJob | None, message: str, code: int) -> int:
 
 def _sentence(error: Exception) -> str:
     if isinstance(error, OSError) and error.strerror:
-        name = Path(error.filename).name if isinstance(error.filename, (str, bytes)) else ""
+        name = Path(os.fsdecode(error.filename)).name if isinstance(error.filename, (str, bytes)) else ""
         return f"{error.strerror}: {name}" if name else error.strerror
-    return f"{type(error).__name__}: {error}"
+    if isinstance(error, MemoryError):
+        return "not enough memory"
+    return f"{type(error).__name__}: {_line(error)}"
+
+
+def _line(error: Exception) -> str:
+    """An error's text on one line."""
+    return " ".join(str(error).split())
 
 
 def _terminated(signum: int, frame: FrameType | None) -> None:
+    for path in list(_unfinished):
+        path.unlink(missing_ok=True)
     os._exit(128 + signum)

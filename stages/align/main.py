@@ -35,8 +35,13 @@ def work(job: StageJob) -> None:
                 word["source"] = "whisper"
         if result["language"] == "en" and result["segments"]:
             if decoder is None:
-                with job.timed("imports"):
-                    from pocketsphinx import Decoder
+                try:
+                    with job.timed("imports"):
+                        from pocketsphinx import Decoder
+                except ImportError:  # no wheel for 64-bit ARM with Python 3.10 and 3.12
+                    job.note(recording, "word times are Whisper's own: pocketsphinx is not installed here")
+                    job.save(recording, result)
+                    continue
                 with job.timed("load"):
                     decoder = Decoder(lm=None, **DECODER)
             with job.timed("work"):
@@ -75,9 +80,11 @@ def force(
     try:
         decoder.set_align_text(" ".join(texts))
         decoder.start_utt()
-        # full_utt: normalisation over the whole segment; without it word starts moved by 0.1 s.
-        decoder.process_raw(pcm, full_utt=True)
-        decoder.end_utt()
+        try:
+            # full_utt: normalisation over the whole segment; without it word starts moved by 0.1 s.
+            decoder.process_raw(pcm, full_utt=True)
+        finally:
+            decoder.end_utt()  # also after an error: a decoder that is left in an utterance takes no other
         found = [(s.word, s.start_frame, s.end_frame) for s in decoder.seg() or ()]
     except RuntimeError:
         return None

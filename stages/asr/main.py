@@ -28,6 +28,15 @@ text for them."""
 PIECE = 600.0
 """Seconds of sound whose features are computed at once: memory doesn't grow with the recording."""
 
+HEARD = 30.0
+"""Seconds of speech that a language is told from at once: what Whisper hears at a time."""
+
+LISTEN = 4
+"""Times that is tried while it leaves a doubt."""
+
+SURE = 0.5
+"""Probability from which on a language is no guess: faster-whisper's own threshold."""
+
 SEED = 20_000
 """Where the temperature fallback samples: the same job gives the same text."""
 
@@ -49,6 +58,9 @@ def work(job: StageJob) -> None:
         if model is None:
             with job.timed("load"):
                 folder = job.model("asr")
+                # Without it faster-whisper would ask the hub.
+                if not (folder / "tokenizer.json").is_file():
+                    raise ModelFault(f"model {job.uses['asr']['id']}: no tokenizer.json in its folder")
                 try:
                     model = WhisperModel(
                         str(folder),
@@ -77,13 +89,15 @@ def transcribe(
             else f"model {job.uses['asr']['id']} knows English only, not {language!r}"
         )
     chance = 1.0
+    if language is None:
+        language, chance = spoken_language(model, path, speech)
+        if chance < SURE:
+            job.note(recording, f"the language is a guess: {language} ({chance:.0%}); --language names it")
     segments: list[dict[str, Any]] = []
     for piece in pieces(windows(speech, duration)):
         offset = piece[0][0]
         sound = read(path, offset, piece[-1][1])
-        found, info = recognise(job, model, sound, [(a - offset, b - offset) for a, b in piece], language)
-        if language is None:
-            language, chance = info.language, info.language_probability
+        found = recognise(job, model, sound, [(a - offset, b - offset) for a, b in piece], language)
         for segment in found:
             if not segment.text.strip():
                 continue
@@ -94,9 +108,7 @@ def transcribe(
     return result(language, chance, duration, segments)
 
 
-def recognise(
-    job: StageJob, model: Any, sound: Any, spans: list[tuple[float, float]], language: str | None
-) -> tuple[Iterator[Any], Any]:
+def recognise(job: StageJob, model: Any, sound: Any, spans: list[tuple[float, float]], language: str) -> Iterator[Any]:
     """faster-whisper over ``spans`` (seconds) of float32 ``sound``: one after the other, or in batches."""
     options: dict[str, Any] = {
         "language": language,
@@ -108,16 +120,58 @@ def recognise(
         from faster_whisper import BatchedInferencePipeline
 
         chunks = [{"start": a, "end": b} for a, b in spans]
-        return BatchedInferencePipeline(model).transcribe(  # type: ignore[no-any-return]
+        found, _ = BatchedInferencePipeline(model).transcribe(
             sound, batch_size=job.settings["batch_size"], clip_timestamps=chunks, vad_filter=False, **options
         )
-    return model.transcribe(  # type: ignore[no-any-return]
+        return found  # type: ignore[no-any-return]
+    found, _ = model.transcribe(
         sound,
         clip_timestamps=[edge for span in spans for edge in span],
         # Text of one window in the prompt of the next repeats itself without end once it goes wrong.
         condition_on_previous_text=False,
         **options,
     )
+    return found  # type: ignore[no-any-return]
+
+
+def spoken_language(model: Any, path: Path, speech: list[list[float]]) -> tuple[str, float]:
+    """The language of a recording and its probability, from speech alone.
+
+    Half a minute of speech is heard, and more of it while that leaves a doubt; probabilities are averaged. Silence
+    and music at the start, which faster-whisper's own detection hears, say nothing about the language.
+    """
+    if not model.model.is_multilingual:
+        return "en", 1.0
+    import numpy as np
+
+    total: dict[str, float] = {}
+    for count, spans in enumerate(samples(speech), 1):
+        sound = np.concatenate([read(path, a, b) for a, b in spans])
+        _, _, chances = model.detect_language(audio=sound)
+        for language, chance in chances:
+            total[language] = total.get(language, 0.0) + float(chance)
+        best = max(total, key=lambda name: (total[name], name))
+        if total[best] / count >= SURE:
+            break
+    return best, total[best] / count
+
+
+def samples(speech: list[list[float]]) -> Iterator[list[tuple[float, float]]]:
+    """Up to ``LISTEN`` times half a minute of speech (seconds), from the start on."""
+    group: list[tuple[float, float]] = []
+    room, groups = HEARD, 0
+    for start, end in speech:
+        while end - start > 0:
+            taken = min(end - start, room)
+            group.append((start, start + taken))
+            start, room = start + taken, room - taken
+            if room <= 0.001:
+                yield group
+                group, room, groups = [], HEARD, groups + 1
+                if groups == LISTEN:
+                    return
+    if group:
+        yield group
 
 
 def windows(speech: list[list[float]], duration: float) -> list[tuple[float, float]]:

@@ -10,18 +10,26 @@ recording that can't be used ends with exit code 2 and the reason on standard er
 from __future__ import annotations
 
 import argparse
+import errno
 import json
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import av
-from main import has_video
+from main import has_video, open_media
+
+BACK = (0.0, 10.0, 60.0)
+"""Seconds before the start to look for a key frame: some containers seek past it. The last resort is the beginning."""
+
+LOSSY = {"avi", "flac"}
+"""Containers that are wrong after a plain copy: AVI counts MP3 by bytes, FLAC's header keeps the whole length."""
 
 
-def probe(source: str) -> dict[str, Any]:
+def probe(source: Path) -> dict[str, Any]:
     """Whether it moves, and how long it is in seconds (None: not known)."""
-    with av.open(source) as container:
+    with open_media(source) as container:
         if not container.streams.audio:
             raise ValueError("no audio stream")
         return {
@@ -30,49 +38,112 @@ def probe(source: str) -> dict[str, Any]:
         }
 
 
-def clip(source: str, target: str, start: float, end: float | None) -> dict[str, float]:
+def clip(source: Path, target: str, start: float, end: float | None) -> dict[str, float]:
     """Copy the packets between two times (seconds) into ``target``; returns the times really taken."""
-    with av.open(source) as inside, av.open(target, "w", options={"fflags": "+bitexact"}) as outside:
+    with open_media(source) as inside:
         if not inside.streams.audio:
             raise ValueError("no audio stream")
-        pairs = {
-            s.index: outside.add_stream_from_template(s)
-            for s in inside.streams
-            if s.type in ("audio", "video") and s.codec_context is not None
-        }
         origin = (inside.start_time or 0) / 1e6
-        inside.seek(int((origin + start) * 1e6), backward=True)
-        first: float | None = None
-        last = 0.0
-        done: set[int] = set()
-        for packet in inside.demux([s for s in inside.streams if s.index in pairs]):
-            if packet.dts is None or packet.pts is None:
-                continue
-            base = packet.time_base
-            at = float(packet.pts * base) - origin
-            if first is None:
-                # Where there is a picture it decides; its key frame comes first after a seek.
-                if packet.stream.type != "video" and any(
-                    s.type == "video" and s.index in pairs for s in inside.streams
-                ):
-                    continue
-                first = at
-            if end is not None and at >= end:
-                done.add(packet.stream.index)
-                if done >= set(pairs):
+        # A cover is a picture that stands still: no part of a cut.
+        wanted = [
+            s for s in inside.streams
+            if s.codec_context is not None
+            and (s.type == "audio" or (s.type == "video" and not s.disposition & av.stream.Disposition.attached_pic))
+        ]  # fmt: skip
+        if not any(s.type == "audio" for s in wanted):
+            raise ValueError("its sound is in a format that can't be decoded")
+        found = None
+        # Where there is a picture it decides where a cut can begin; it may end before the sound does.
+        for leader in sorted(wanted, key=lambda s: s.type != "video"):
+            found = beginning(inside, leader, origin, start)
+            if found is not None and (end is None or found[1] < end):
+                break
+        else:
+            raise ValueError(f"nothing to cut: there is no sound between {start:g} s and {end or 'its end'}")
+        # Its own container, by the suffix; Matroska where that can't be written or would lose the times.
+        last: float | None = None
+        for form in ("matroska",) if inside.format.name in LOSSY else (None, "matroska"):
+            try:
+                with av.open(target, "w", format=form, options={"fflags": "+bitexact"}) as outside:
+                    last = copy(inside, outside, wanted, origin, found, end)
+                break
+            except (av.FFmpegError, ValueError) as error:
+                if form or getattr(error, "errno", None) == errno.ENOSPC:
+                    raise OSError(getattr(error, "errno", None), f"the cut can't be written: {error}") from error
+        assert last is not None
+    return {"start": round(max(found[1], 0.0), 3), "end": round(last, 3)}
+
+
+def beginning(inside: Any, leader: Any, origin: float, start: float) -> tuple[float, float] | None:
+    """Where to seek to, and the time of the last key frame at or before ``start``; else of the first after it.
+
+    None when ``leader`` ends before ``start``.
+    """
+    after: tuple[float, float] | None = None
+    for back in (*BACK, start):
+        place = max(start - back, 0.0)
+        at: float | None = None
+        reached = False
+        for packet, time in timed(inside, [leader], origin, place):
+            reached = reached or time + float((packet.duration or 0) * packet.time_base) > start
+            if packet.is_keyframe and time <= start + 0.001:
+                at = time
+            elif time > start:
+                if packet.is_keyframe and after is None:
+                    after = (place, time)
+                if at is not None or after is not None:
                     break
+        if at is not None and reached:
+            return place, at
+        if place == 0.0 or not reached:
+            break
+    return after
+
+
+def copy(
+    inside: Any, outside: Any, wanted: list[Any], origin: float, begin: tuple[float, float], end: float | None
+) -> float:
+    """Packets of ``wanted`` from ``begin`` (where to seek to, first time to keep) up to ``end``; the last time."""
+    pairs = {s.index: outside.add_stream_from_template(s) for s in wanted}
+    place, first = begin
+    last = first
+    started: set[int] = set()
+    done: set[int] = set()
+    for packet, time in timed(inside, wanted, origin, place):
+        index = packet.stream.index
+        if end is not None and time >= end:
+            done.add(index)
+            if done >= set(pairs):
+                break
+            continue
+        length = float((packet.duration or 0) * packet.time_base)
+        if index not in started:
+            # A picture begins with a key frame; sound with the packet that is heard at that moment.
+            early = time < first - 0.001 if packet.stream.type == "video" else time + length <= first
+            if early or not packet.is_keyframe:
                 continue
-            if packet.stream.type == "audio" and at < first - 0.05:
-                continue
-            shift = round((origin + first) / float(base))
-            packet.pts -= shift
-            packet.dts -= shift
-            packet.stream = pairs[packet.stream.index]
-            outside.mux(packet)
-            last = max(last, at + float((packet.duration or 0) * base))
-    if first is None:
-        raise ValueError(f"nothing to cut: it ends before {start:g} s")
-    return {"start": round(max(first, 0.0), 3), "end": round(last, 3)}
+            started.add(index)
+        shift = round((origin + first) / float(packet.time_base))
+        packet.pts = (packet.dts if packet.pts is None else packet.pts) - shift
+        packet.dts = None if packet.dts is None else packet.dts - shift
+        packet.stream = pairs[index]
+        outside.mux(packet)
+        last = max(last, time + length)
+    return last
+
+
+def timed(inside: Any, streams: list[Any], origin: float, place: float) -> Iterator[tuple[Any, float]]:
+    """Packets from about ``place`` seconds on, each with its time; what is broken is left out."""
+    inside.seek(int((origin + place) * 1e6), backward=True)
+    packets = inside.demux(streams)
+    while True:
+        try:
+            packet = next(packets)
+        except (StopIteration, av.FFmpegError):
+            return
+        stamp = packet.pts if packet.pts is not None else packet.dts  # AVI has no pts
+        if stamp is not None and packet.size:
+            yield packet, float(stamp * packet.time_base) - origin
 
 
 def run() -> int:
@@ -83,21 +154,27 @@ def run() -> int:
     parser.add_argument("--start", type=float, default=0.0)
     parser.add_argument("--end", type=float)
     asked = parser.parse_args()
-    if asked.source.stat().st_size == 0:
-        print("the file is empty (zero bytes)", file=sys.stderr)
-        return 2
     try:
-        # "file:" keeps a name such as "concat:a" or "http:b" a name.
-        source = f"file:{asked.source.resolve()}"
+        if asked.source.stat().st_size == 0:
+            raise ValueError("the file is empty (zero bytes)")
+        source = asked.source.resolve()
         found = probe(source) if asked.probe else clip(source, f"file:{asked.target.resolve()}", asked.start, asked.end)
     except av.FFmpegError as error:
-        print(f"not a media file that can be read ({error.strerror})", file=sys.stderr)
-        return 2
+        return refuse(asked.target, f"not a media file that can be read ({error.strerror})", 2)
     except ValueError as error:
-        print(error, file=sys.stderr)
-        return 2
+        return refuse(asked.target, str(error), 2)
+    except OSError as error:  # a full disk, a source that went away
+        return refuse(asked.target, error.strerror or str(error), 1)
     print(json.dumps(found))
     return 0
+
+
+def refuse(target: Path | None, reason: str, code: int) -> int:
+    """Leave nothing half-written, and say why."""
+    if target is not None:
+        target.unlink(missing_ok=True)
+    print(reason, file=sys.stderr)
+    return code
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import sys
 import wave
 from collections.abc import Iterator
@@ -18,6 +19,24 @@ LONGEST = 36 * 3600
 
 GAP = 0.1
 """Seconds. A jump in the timestamps below this is rounding, above it a hole that silence must fill."""
+
+BACK = 1.0
+"""Seconds. A clock that goes back by more has started anew; by less, the sound overlaps."""
+
+BEYOND = 10.0
+"""Seconds. A clock that goes on this far behind the end that the file names has jumped."""
+
+STUBBORN = 20
+"""Read errors in a row that end a file."""
+
+PLAYLISTS = {"hls", "dash", "concat", "imf", "sdp", "rtsp", "vobsub", "image2"}
+"""Formats that name other files. A recording is one file, whoever made it."""
+
+OPTIONS = {
+    "protocol_whitelist": "file",  # no network, whatever the file names
+    "analyzeduration": "30000000",  # µs: broadcasts whose sound begins late; read only while a stream is unknown
+    "probesize": "20000000",  # bytes, likewise
+}
 
 
 def work(job: StageJob) -> None:
@@ -36,7 +55,7 @@ def demux(job: StageJob, recording: Recording) -> None:
     if path.stat().st_size == 0:
         raise InputFault(f"{recording.name}: the file is empty (zero bytes)")
     try:
-        container = av.open(f"file:{path}")  # "file:" keeps any name a name
+        container = open_media(path)
     except (av.FFmpegError, ValueError) as error:
         raise InputFault(f"{recording.name}: not a media file that can be read ({_reason(error)})") from error
     with container:
@@ -45,6 +64,8 @@ def demux(job: StageJob, recording: Recording) -> None:
         index = job.settings.get("stream") or 0
         if index >= len(container.streams.audio):
             raise InputFault(f"{recording.name}: audio stream {index} asked for, {len(container.streams.audio)} there")
+        if container.streams.audio[index].codec_context is None:
+            raise InputFault(f"{recording.name}: its sound is in a format that can't be decoded")
         with job.writing(f"{recording.id}.wav") as temporary, wave.open(str(temporary), "wb") as wav:
             wav.setnchannels(1)
             wav.setsampwidth(2)
@@ -57,69 +78,138 @@ def demux(job: StageJob, recording: Recording) -> None:
                     raise InputFault(
                         f"{recording.name}: longer than {LONGEST // 3600} hours; cut it with --start/--end"
                     )
-                wav.writeframes(chunk)
+                wav.writeframesraw(chunk)  # the header is put right once, at the end
                 job.progress(recording, samples / RATE, max(expected, samples / RATE))
             if not samples:
                 raise InputFault(f"{recording.name}: the audio stream holds no sound that can be decoded")
         job.save(recording, describe(container, samples / RATE))
 
 
-def sound(job: StageJob, recording: Recording, container: Any, index: int) -> Iterator[bytes]:
-    """16 kHz mono s16 chunks of one audio stream.
+def open_media(path: Path) -> Any:
+    """An open container.
 
-    The first sample stands for the container's start: a stream that begins later is padded with silence, and a hole
-    between packets is filled, so that a time in the sound is a time in the video.
+    Raises:
+        av.FFmpegError: it can't be read, or isn't media.
+        ValueError: it is a list of other files.
     """
     import av
 
+    # "file:" keeps a name such as "concat:a" a name; old tags are in any encoding.
+    container = av.open(f"file:{path}", options=OPTIONS, metadata_errors="replace")
+    if container.format.name in PLAYLISTS:
+        container.close()
+        raise ValueError("a list of other files")
+    return container
+
+
+def sound(job: StageJob, recording: Recording, container: Any, index: int) -> Iterator[bytes]:
+    """16 kHz mono s16 chunks of one audio stream.
+
+    The first sample stands for the container's start, and a time in the sound is a time in the video: a stream that
+    begins later is padded with silence, a hole between packets is filled, what overlaps is cut.
+    """
     stream = container.streams.audio[index]
-    stream.thread_type = "AUTO"
     origin = (container.start_time or 0) / 1e6
-    layout = "mono"
-    resampler = av.AudioResampler(format="s16", layout=layout, rate=RATE)
-    position = 0  # samples written
+    whole = (container.duration or 0) / 1e6
+    position = 0  # samples given out
+    shift = 0  # samples that timestamps are moved by, since they jumped
+    drop = 0  # samples still to leave out
+    jumps: list[float] = []
+    for frame, pieces in resampled(believed(decoded(job, recording, container, stream))):
+        if frame is not None and frame.time is not None:
+            lag = round((frame.time - origin) * RATE) + shift - position
+            if lag > GAP * RATE and (not whole or (position + lag) / RATE < whole + BEYOND):
+                yield from silence(min(lag, LONGEST * RATE))
+                position += lag
+            elif lag > GAP * RATE or (position and lag < -BACK * RATE):
+                jumps.append(position / RATE)
+                shift -= lag
+            elif lag < -GAP * RATE:
+                drop = -lag
+        for piece in pieces:
+            skipped = min(drop, piece.samples)
+            drop -= skipped
+            position += piece.samples - skipped
+            yield bytes(piece.planes[0])[skipped * 2 : piece.samples * 2]
+    if jumps:
+        job.note(recording, f"its clock jumps at {jumps[0]:.1f} s: later times count from the sound that is there")
+    promised = length(stream) or 0.0
+    if position and promised - position / RATE > max(2.0, 0.02 * promised):
+        job.note(recording, f"the file is cut short: {position / RATE:.1f} s of {promised:.1f} s of sound are there")
+
+
+def decoded(job: StageJob, recording: Recording, container: Any, stream: Any) -> Iterator[Any]:
+    """Frames of ``stream``; what is broken is left out with a note."""
+    import av
+
     broken = 0
-    demuxer = container.demux(stream)
-    while True:
+    failures = 0
+    packets = container.demux(stream)
+    while failures < STUBBORN:
         try:
-            packet = next(demuxer)
+            packet = next(packets)
         except StopIteration:
             break
         except av.FFmpegError as error:
-            job.note(recording, f"the file ends early: read up to {position / RATE:.1f} s ({_reason(error)})")
-            break
+            if error.errno == errno.ENOMEM:
+                raise
+            failures += 1
+            if failures == STUBBORN:
+                job.note(recording, f"the rest of the file can't be read ({_reason(error)})")
+            packets = container.demux(stream)
+            continue
+        failures = 0
         try:
-            frames = packet.decode()
+            yield from packet.decode()
         except av.FFmpegError:
             broken += 1
-            continue
-        for frame in frames:
-            if frame.time is not None:
-                lag = round((frame.time - origin) * RATE) - position
-                if lag > GAP * RATE:
-                    yield from silence(min(lag, LONGEST * RATE))
-                    position += lag
-            try:
-                pieces = resampler.resample(frame)
-            except ValueError:  # the format changed in mid-stream
-                resampler = av.AudioResampler(format="s16", layout=layout, rate=RATE)
-                pieces = resampler.resample(frame)
-            for piece in pieces:
-                data = bytes(piece.planes[0])[: piece.samples * 2]
-                position += piece.samples
-                yield data
-    if position:
-        for piece in resampler.resample(None):
-            yield bytes(piece.planes[0])[: piece.samples * 2]
     if broken:
-        job.note(recording, f"{broken} broken packets were left out")
-    whole = (container.duration or 0) / 1e6
-    if position and whole - position / RATE > max(2.0, 0.02 * whole) and stream.duration is not None:
-        promised = float(stream.duration * stream.time_base)
-        if promised - position / RATE > max(2.0, 0.02 * promised):
-            job.note(
-                recording, f"the file is cut short: {position / RATE:.1f} s of {promised:.1f} s of sound are there"
-            )
+        job.note(recording, f"{broken} broken packet{'s were' if broken > 1 else ' was'} left out")
+
+
+def believed(frames: Iterator[Any]) -> Iterator[Any]:
+    """Frames, without their time where the next one doesn't follow on it: a damaged timestamp must not move the sound."""
+    before: Any = None
+    for frame in frames:
+        if before is not None:
+            if before.time is not None and frame.time is not None:
+                end = before.time + before.samples / before.sample_rate
+                if abs(frame.time - end) > GAP:
+                    before.pts = None
+            yield before
+        before = frame
+    if before is not None:
+        yield before
+
+
+def resampled(frames: Iterator[Any]) -> Iterator[tuple[Any, list[Any]]]:
+    """Each frame with the 16 kHz mono frames that became ready with it; at the end (None, what was left)."""
+    import av
+
+    resampler: Any = None
+    kind: Any = None
+    for frame in frames:
+        now = (frame.format.name, frame.layout.name, frame.layout.nb_channels, frame.sample_rate)
+        left: list[Any] = []
+        if now != kind:  # at the start; also in mid-stream, where broadcasts and joined files change
+            left = resampler.resample(None) if resampler else []
+            resampler = av.AudioResampler(format="s16", layout="mono", rate=RATE)
+            kind = now
+        yield frame, left + resampler.resample(frame)
+    if resampler:
+        yield None, resampler.resample(None)
+
+
+def length(stream: Any) -> float | None:
+    """Seconds of sound the file says it has, as far as it says so for this stream."""
+    if stream.duration is not None:
+        return float(stream.duration * stream.time_base)
+    said = stream.metadata.get("DURATION", "")  # Matroska: 00:00:31.200000000
+    parts = said.split(":")
+    try:
+        return int(parts[0]) * 3600 + int(parts[1]) * 60 + float(parts[2])
+    except (ValueError, IndexError):
+        return None
 
 
 def silence(samples: int) -> Iterator[bytes]:
