@@ -34,5 +34,4 @@ def stage_environment(*, models: str, scratch: str, threads: int, inherit: Mappi
         "HOME": scratch,
         "OMP_NUM_THREADS": str(threads),
         "PYTHONUNBUFFERED": "1",
-        "PYTHONDONTWRITEBYTECODE": "1",
     }
