@@ -100,6 +100,7 @@ class ImageShape(Strict):
     parent: str | None = None
     stage: str | None = None
     modes: list[str] = []
+    packages: list[str] = []
     debian_packages: list[str] = []
     requirements: dict[str, str] = {}
 
@@ -380,6 +381,9 @@ def _images(found: Iterable[tuple[str, str]], stages: Mapping[str, StageSpec]) -
         for k, package in enumerate(shape.debian_packages):
             if not re.fullmatch(r"[a-z0-9][a-z0-9+.-]+", package):
                 raise document.error(f'"{package}" is no Debian package', ("debian_packages", k))
+        for k, package in enumerate(shape.packages):
+            if not re.fullmatch(r"[a-z0-9][a-z0-9-]*", package):
+                raise document.error(f'"{package}" is no package', ("packages", k), expected="lower case, with dashes")
         shapes[shape.name] = (document, shape)
     for document, shape in shapes.values():
         if shape.parent is not None and shape.parent not in shapes:
@@ -391,6 +395,7 @@ def _images(found: Iterable[tuple[str, str]], stages: Mapping[str, StageSpec]) -
         specs[name] = ImageSpec(
             name=name, parent=shape.parent, stage=shape.stage,
             modes=tuple(one_of(document, ("modes", k), m, Mode) for k, m in enumerate(shape.modes)),
+            packages=_once(document, "packages", shape.packages),
             debian_packages=_once(document, "debian_packages", shape.debian_packages),
             requirements=_requirements(document, shape.requirements),
         )  # fmt: skip

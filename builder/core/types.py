@@ -208,7 +208,10 @@ class ImageSpec:
     parent: str | None = None
     stage: str | None = None
     modes: tuple[Mode, ...] = ()
+    packages: tuple[str, ...] = ()
+    """Packages of its children's locks that it already holds for all of them."""
     debian_packages: tuple[str, ...] = ()
+    """For a ``debian`` base: what the root file system has beside Python."""
     requirements: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
     """Variant (``slim``, ``full``, ``slim-gpu``…) -> hash-locked requirements file."""
 

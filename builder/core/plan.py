@@ -1,0 +1,235 @@
+"""What is built: configuration in, images with their layers and models out. Pure."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from types import MappingProxyType
+
+from builder.core import requirements
+from builder.core.requirements import Requirement
+from builder.core.types import BaseSpec, Config, ImageSpec, Mode, Model, Pin, Purpose, Variant
+from builder.errors import ConfigError, UsageError
+
+CUDA = "nvidia-"
+"""How the names of NVIDIA's libraries on the package index begin: gigabytes that seldom change."""
+
+HEAVY = ("torch", "triton")
+"""What else is large and steady enough for a layer apart from what changes more often."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Library:
+    """Packages that are installed together and become one layer, shared by every image that names it."""
+
+    name: str
+    packages: tuple[Requirement, ...]
+
+    @property
+    def file(self) -> str:
+        """Its requirements file in the rendered folder."""
+        return f"requirements/{self.name}.txt"
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlannedImage:
+    """One image: what it stands on, what it adds."""
+
+    name: str
+    tag: str
+    """``<registry>/<name>:<variant>-<cpu|gpu>``."""
+    parent: str | None
+    stage: str | None
+    gpu: bool
+    libraries: tuple[str, ...]
+    """Names of its own libraries, lowest layer first."""
+    models: tuple[str, ...]
+    """Ids of the models that its stage loads."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """All that a mode and a variant need, in the order it is built."""
+
+    mode: Mode
+    variant: Variant
+    base: BaseSpec
+    registry: str
+    debian_packages: tuple[str, ...]
+    images: tuple[PlannedImage, ...]
+    libraries: Mapping[str, Library]
+    models: Mapping[Purpose, tuple[Model, Pin]]
+
+    def image(self, name: str) -> PlannedImage:
+        """The image of that name; ``KeyError`` when the plan has none."""
+        return {i.name: i for i in self.images}[name]
+
+
+def plan(
+    config: Config,
+    *,
+    locks: Mapping[str, str],
+    base: BaseSpec,
+    models: Mapping[Purpose, tuple[Model, Pin]],
+    images: Sequence[str] = (),
+) -> Plan:
+    """Which images a mode and a variant consist of.
+
+    Args:
+        locks: text of every requirements file that an image or a stage names, by path.
+        base: what they stand on, with its kind decided (``registry`` or ``debian``).
+        models: what the preset chooses.
+        images: only these, with what they stand on; empty for all of the mode.
+
+    Raises:
+        UsageError: an unknown image, or one that the mode doesn't have.
+        ConfigError: an image lacks requirements, or two locks disagree.
+    """
+    mode, variant = config.defaults.mode, config.defaults.variant
+    wanted = _wanted(config, mode, images)
+    needs = {name: _needs(config, config.images[name], variant, mode, locks) for name in wanted}
+    held: dict[str, set[Requirement]] = {}
+    own: dict[str, set[Requirement]] = {}
+    for name in wanted:
+        spec = config.images[name]
+        below = held[spec.parent] if spec.parent else set()
+        mine = needs[name] if spec.stage or spec.requirements else set()
+        mine = mine | _hoisted(config, spec, needs, wanted)
+        own[name] = mine - below
+        if twice := sorted({p.name for p in own[name]} & {p.name for p in below}):
+            raise _disagree(twice[0], f"images/{name}.yaml")
+        held[name] = below | own[name]
+    libraries, uses = _libraries(config, wanted, own)
+    used = {p: m for p, m in models.items() if any(p in _purposes(config, config.images[n]) for n in wanted)}
+    return Plan(
+        mode=mode,
+        variant=variant,
+        base=base,
+        registry=config.defaults.registry,
+        debian_packages=tuple(sorted({p for n in wanted for p in config.images[n].debian_packages})),
+        images=tuple(_image(config, config.images[n], uses[n], used) for n in wanted),
+        libraries=MappingProxyType({library.name: library for library in libraries}),
+        models=MappingProxyType(used),
+    )
+
+
+def _wanted(config: Config, mode: Mode, names: Sequence[str]) -> tuple[str, ...]:
+    """Names in the order of building: parents first."""
+    there = [n for n, spec in config.images.items() if mode in spec.modes]
+    for name in names:
+        if name not in config.images:
+            raise UsageError(f'no image "{name}"', expected=", ".join(config.images))
+        if name not in there:
+            raise UsageError(f"{mode.value} has no image {name}", expected=", ".join(there))
+    chosen = set(names or there)
+    for name in reversed(list(config.images)):
+        parent = config.images[name].parent
+        if name in chosen and parent:
+            if parent not in there:
+                raise ConfigError(f"{parent} is not built for {mode.value}", where=f"images/{name}.yaml")
+            chosen.add(parent)
+    return tuple(n for n in config.images if n in chosen)
+
+
+def _on_gpu(config: Config, spec: ImageSpec, mode: Mode) -> bool:
+    return mode is Mode.DOCKER_GPU and spec.stage is not None and config.stages[spec.stage].gpu
+
+
+def _purposes(config: Config, spec: ImageSpec) -> tuple[Purpose, ...]:
+    return config.stages[spec.stage].uses if spec.stage else ()
+
+
+def _needs(
+    config: Config, spec: ImageSpec, variant: Variant, mode: Mode, locks: Mapping[str, str]
+) -> set[Requirement]:
+    """Every pin that an image's own files name."""
+    files = dict(spec.requirements)
+    if spec.stage:
+        files |= config.stages[spec.stage].requirements
+        if variant.value not in files:
+            raise ConfigError(
+                f"the {variant.value} variant has no requirements for {spec.stage}",
+                where=f"stages/{spec.stage}/stage.yaml", hint="--variant slim",
+            )  # fmt: skip
+    keys = [variant.value] + ([f"{variant.value}-gpu"] if _on_gpu(config, spec, mode) else [])
+    found: set[Requirement] = set()
+    for key in keys:
+        if key in files:
+            if files[key] not in locks:
+                raise ConfigError("no such requirements file", where=files[key], hint="make lock")
+            found |= set(requirements.parse(files[key], locks[files[key]]))
+    return found
+
+
+def _hoisted(
+    config: Config, spec: ImageSpec, needs: Mapping[str, set[Requirement]], wanted: Iterable[str]
+) -> set[Requirement]:
+    """The pins of ``packages``, found in the locks of those that stand on this image."""
+
+    def stands_on(name: str) -> bool:
+        parent = config.images[name].parent
+        return parent is not None and (parent == spec.name or stands_on(parent))
+
+    found: set[Requirement] = set()
+    for package in spec.packages:
+        kinds = {frozenset(p for p in needs[n] if p.name == package) for n in wanted if stands_on(n)} - {frozenset()}
+        if len(kinds) > 1:
+            raise _disagree(package, f"images/{spec.name}.yaml")
+        found = found.union(*kinds)
+    return found
+
+
+def _disagree(package: str, where: str) -> ConfigError:
+    return ConfigError(
+        f"{package} is pinned in two versions among the stages that stand on each other", where=where,
+        hint="make lock resolves all stages together",
+    )  # fmt: skip
+
+
+def _libraries(
+    config: Config, wanted: Sequence[str], own: Mapping[str, set[Requirement]]
+) -> tuple[list[Library], dict[str, tuple[str, ...]]]:
+    """Packages by who needs them: what siblings share is one layer, and stands below what they don't."""
+    users: dict[tuple[str | None, Requirement], set[str]] = {}
+    for name in wanted:
+        for pin in own[name]:
+            users.setdefault((config.images[name].parent, pin), set()).add(name)
+    groups: dict[tuple[frozenset[str], str], set[Requirement]] = {}
+    for (_, pin), names in users.items():
+        kind = "cuda" if pin.name.startswith(CUDA) else "torch" if pin.name in HEAVY else ""
+        groups.setdefault((frozenset(names), kind), set()).add(pin)
+    libraries = []
+    uses: dict[str, list[tuple[int, bool, str]]] = {name: [] for name in wanted}
+    for (names, kind), pins in groups.items():
+        label = "-".join([*sorted(names), *([kind] if kind else [])])
+        libraries.append(Library(name=label, packages=tuple(sorted(pins))))
+        for name in names:
+            uses[name].append((-len(names), not kind, label))
+    libraries.sort(key=lambda library: library.name)
+    return libraries, {name: tuple(label for *_, label in sorted(found)) for name, found in uses.items()}
+
+
+def _image(
+    config: Config, spec: ImageSpec, libraries: tuple[str, ...], models: Mapping[Purpose, tuple[Model, Pin]]
+) -> PlannedImage:
+    gpu = _on_gpu(config, spec, config.defaults.mode)
+    kind = "gpu" if gpu else "cpu"
+    loaded = [models[p][0] for p in _purposes(config, spec) if p in models]
+    return PlannedImage(
+        name=spec.name,
+        tag=f"{config.defaults.registry}/{spec.name}:{config.defaults.variant.value}-{kind}",
+        parent=spec.parent,
+        stage=spec.stage,
+        gpu=gpu,
+        libraries=libraries,
+        models=tuple(m.id for m in loaded),
+    )
+
+
+def fingerprint(texts: Mapping[str, str]) -> str:
+    """Hex sha256 over named texts: what an image is made from."""
+    digest = hashlib.sha256()
+    for name in sorted(texts):
+        digest.update(name.encode() + b"\0" + texts[name].encode() + b"\0")
+    return digest.hexdigest()

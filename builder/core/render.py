@@ -1,0 +1,167 @@
+"""A plan as files: the Dockerfile, docker-bake.json and what they need. Pure, byte for byte.
+
+Every string that a person can configure goes through a filter that quotes it or refuses it.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from typing import Any
+
+import jinja2
+
+from builder.core import requirements
+from builder.core.environment import stage_environment
+from builder.core.plan import Plan, PlannedImage, fingerprint
+from builder.errors import ConfigError
+
+ENTRY = ("/opt/bake/lib/bin/dumb-init", "--", "python3")
+"""An init that passes on signals, then the stage."""
+
+LIBRARIES = "/opt/bake/lib"
+CUDA_PATHS = ":".join(f"{LIBRARIES}/nvidia/{name}/lib" for name in ("cublas", "cudnn", "cuda_runtime", "cuda_nvrtc"))
+"""Where CTranslate2 and ONNX Runtime find what they open by name."""
+
+LABEL = "io.whisperbake."
+"""What stands before the names of our own labels."""
+
+EPOCH = "1577836800"
+"""Default of SOURCE_DATE_EPOCH: 2020-01-01, the time of every file in a layer."""
+
+
+def name_(text: str) -> str:
+    """A name that is safe anywhere in a Dockerfile: letters, digits, ``._-``; anything else is refused."""
+    if not re.fullmatch(r"[a-z0-9][a-z0-9._-]*", text):
+        raise ConfigError(f"{text!r} can't stand in a Dockerfile", expected="lower-case letters, digits, . _ -")
+    return text
+
+
+def reference(text: str) -> str:
+    """An image reference; anything that could be more than that is refused."""
+    if not re.fullmatch(r"[a-zA-Z0-9][a-zA-Z0-9._:/-]*(@sha256:[0-9a-f]{64})?", text):
+        raise ConfigError(f"{text!r} is no image reference", expected="host[:port]/path:tag")
+    return text
+
+
+def quoted(text: str) -> str:
+    """A value in double quotes, with what a Dockerfile would expand made plain."""
+    if any(ord(c) < 32 or ord(c) == 127 for c in text):
+        raise ConfigError(f"{text!r} has control characters", expected="one line of text")
+    return '"' + text.replace("\\", "\\\\").replace('"', '\\"').replace("$", "\\$") + '"'
+
+
+def exec_(words: list[str]) -> str:
+    """The exec form: a JSON array, so that no shell sees it."""
+    return json.dumps(words, ensure_ascii=False)
+
+
+def plain(text: str) -> str:
+    """Text for docker-bake.json, where ``${…}`` and ``%{…}`` are templates."""
+    return text.replace("${", "$${").replace("%{", "%%{")
+
+
+def render(plan: Plan, templates: Mapping[str, str], files: Mapping[str, str], *, version: str) -> dict[str, str]:
+    """Every text file of the rendered folder, by path.
+
+    Args:
+        templates: text of ``templates/*.j2``, by name.
+        files: what build stages copy: ``tools/…`` and ``stages/…``, by path in the rendered folder.
+        version: of this project, for labels.
+    """
+    environment = jinja2.Environment(
+        loader=jinja2.DictLoader(dict(templates)), undefined=jinja2.StrictUndefined, trim_blocks=True,
+        lstrip_blocks=True, keep_trailing_newline=True, autoescape=False,
+    )  # fmt: skip
+    environment.filters |= {"name": name_, "reference": reference, "quoted": quoted, "exec": exec_}
+    chosen = [i.stage for i in plan.images if i.stage]
+    made = {
+        path: text
+        for path, text in sorted(files.items())
+        if not path.startswith("stages/") or path == "stages/contract.py" or path.split("/")[1] in chosen
+    }
+    for library in plan.libraries.values():
+        made[library.file] = requirements.dump(library.packages)
+    made["Dockerfile"] = environment.get_template("Dockerfile.j2").render(
+        plan=plan,
+        libraries=plan.libraries,
+        entries={i.name: [*ENTRY, f"/opt/bake/stages/{i.stage}/main.py"] for i in plan.images if i.stage},
+        environments={i.name: _environment(plan, i) for i in plan.images},
+    )
+    made["docker-bake.json"] = json.dumps(_bake(plan, templates, made, version), indent=2, ensure_ascii=False) + "\n"
+    return made
+
+
+def _environment(plan: Plan, image: PlannedImage) -> dict[str, str]:
+    """Variables that an image adds to its parent's."""
+    if image.parent is None:
+        fixed = stage_environment(models="/models", scratch="/tmp", threads=1, inherit={})
+        del fixed["OMP_NUM_THREADS"]  # the job says how many
+        return {**fixed, "PYTHONPATH": LIBRARIES, "PYTHONDONTWRITEBYTECODE": "1", "LANG": "C.UTF-8"}
+    if image.gpu:
+        return {
+            "LD_LIBRARY_PATH": CUDA_PATHS,
+            "NVIDIA_VISIBLE_DEVICES": "all",
+            "NVIDIA_DRIVER_CAPABILITIES": "compute,utility",
+        }
+    return {}
+
+
+def inputs(plan: Plan, templates: Mapping[str, str], made: Mapping[str, str], image: PlannedImage) -> str:
+    """Hex sha256 of all that an image is made from, its parents' share with it.
+
+    From what it consists of, not from the Dockerfile: two modes that have the same image agree on it.
+    """
+    texts = {name: text for name, text in templates.items() if name.startswith("blocks/")}
+    texts |= {"base": repr(plan.base), "packages": " ".join(plan.debian_packages)}
+    current: PlannedImage | None = image
+    while current is not None:
+        texts[f"environment {current.name}"] = repr(sorted(_environment(plan, current).items()))
+        texts[f"libraries {current.name}"] = "".join(made[plan.libraries[n].file] for n in current.libraries)
+        if current.stage:
+            prefix = (f"stages/{current.stage}/", "stages/contract.py")
+            texts |= {path: text for path, text in made.items() if path.startswith(prefix)}
+        current = plan.image(current.parent) if current.parent else None
+    texts |= {path: text for path, text in made.items() if path.startswith("tools/")}
+    return fingerprint(texts)
+
+
+def _bake(
+    plan: Plan, templates: Mapping[str, str], made: Mapping[str, str], version: str
+) -> dict[str, Any]:
+    """docker-bake.json: variables, one target an image, one group of all."""
+    variables = {
+        "SOURCE_DATE_EPOCH": EPOCH, "REVISION": "", "BASE_DIGEST": plan.base.digest,
+        "BAKE_CA": "/dev/null", "BAKE_SITE": "/dev/null",
+    }  # fmt: skip
+    targets = {}
+    for image in plan.images:
+        licences = sorted({m.licence for m, _ in plan.models.values() if m.id in image.models})
+        labels = {
+            "org.opencontainers.image.title": image.name,
+            "org.opencontainers.image.version": plain(version),
+            "org.opencontainers.image.revision": "${REVISION}",
+            "org.opencontainers.image.licenses": " AND ".join(["Apache-2.0", *map(plain, licences)]),
+            "org.opencontainers.image.source": "",
+            "org.opencontainers.image.base.name": plain(plan.base.reference or f"debian:{plan.base.suite}"),
+            "org.opencontainers.image.base.digest": "${BASE_DIGEST}",
+            f"{LABEL}mode": "docker-gpu" if image.gpu else "docker-cpu",
+            f"{LABEL}variant": plan.variant.value,
+            f"{LABEL}models": ",".join(image.models),
+            f"{LABEL}inputs": inputs(plan, templates, made, image),
+        }
+        targets[image.name] = {
+            "context": ".",
+            "dockerfile": "Dockerfile",
+            "target": image.name,
+            "tags": [image.tag],
+            "labels": labels,
+            "args": {"SOURCE_DATE_EPOCH": "${SOURCE_DATE_EPOCH}"},
+            "secret": ["id=ca,src=${BAKE_CA}", "id=site,src=${BAKE_SITE}"],
+        }
+    return {
+        "variable": {name: {"default": value} for name, value in variables.items()},
+        "group": {"default": {"targets": [i.name for i in plan.images]}},
+        "target": targets,
+    }
