@@ -82,6 +82,7 @@ class Live:
 
     def __init__(self, *, quiet: bool = False) -> None:
         self._quiet = quiet
+        self.plain = False
         self._bars: Bars | None = None
         self._tasks: dict[str, Any] = {}
         self._last: dict[str, float] = {}
@@ -106,7 +107,7 @@ class Live:
         """Take one step forward into account."""
         if self._quiet:
             return
-        if sys.stderr.isatty():
+        if sys.stderr.isatty() and not self.plain:
             self._bar(step)
         else:
             self._line(step)

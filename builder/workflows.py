@@ -39,41 +39,42 @@ __all__ = ["Result", "Session", "Wishes", "open_session"]
 # What a machine needs
 
 
-def build(session: Session, *, models: str | None, diarization: bool) -> Result:
+def build(
+    session: Session, *, models: str | None, diarization: bool, names: Sequence[str], cache: bool, refresh: bool
+) -> Result:
     """Set up what the mode needs, and say what is there."""
+    from builder import imaging
     from builder.edges import engine
 
-    config = session.config
-    if config.defaults.mode is not Mode.NATIVE:
-        raise UsageError(f"images for {config.defaults.mode.value} can't be built yet", hint="--mode native")
+    if session.config.defaults.mode is not Mode.NATIVE:
+        return imaging.build(session, models=models, names=names, cache=cache, refresh=refresh)
     chosen = chosen_models(session, models=models, diarization=diarization)
     fetched = fetch_missing(session, list(chosen.values()))
     python = native_python(session)
     found, advice = hardware_of(session)
-    no_engine = engine.why_not(session.env)
-    why = no_engine or "this version builds none yet"
+    why = engine.why_not(session.env)
+    made = None if why else imaging.build(session, models=models, names=names, cache=cache, refresh=refresh)
     session.live.close()
     data = {
-        "mode": config.defaults.mode.value,
-        "preset": config.defaults.preset,
-        "images": [],
-        "images_note": f"no images are built: {why}",
+        "mode": session.config.defaults.mode.value,
+        "preset": session.config.defaults.preset,
+        "images": made.data["images"] if made else [],
+        "images_note": f"no images are built: {why}" if why else "media files are parsed in these containers",
         "environment": str(python.parent.parent),
         "models": [{"id": m.id, "purpose": p.value, "size": pin.size} for p, (m, pin) in chosen.items()],
         "fetched": [f.model for f in fetched],
         "ready": True,
     }
     rows = [(p.value, m.id, ui.size(pin.size), m.licence) for p, (m, pin) in chosen.items()]
-    text = "\n".join(
-        [
-            ui.table(("PURPOSE", "MODEL", "SIZE", "LICENCE"), rows),
-            "",
-            f"machine: {found.cores} cores, {ui.size(found.memory)}; recommended preset: {advice.preset} ({advice.reason})",
-            f"native: no images are built: {why}",
-            "ready to run jobs: python3 build.py run RECORDING",
-        ]
-    )
-    return Result(data=data, text=text)
+    lines = [
+        ui.table(("PURPOSE", "MODEL", "SIZE", "LICENCE"), rows),
+        "",
+        *([made.text, ""] if made else []),
+        f"machine: {found.cores} cores, {ui.size(found.memory)}; recommended preset: {advice.preset} ({advice.reason})",
+        *([f"native: no images are built: {why}"] if why else []),
+        "ready to run jobs: python3 build.py run RECORDING",
+    ]
+    return Result(data=data, text="\n".join(lines))
 
 
 def bytes_missing(session: Session) -> int:

@@ -140,9 +140,7 @@ def _purposes(config: Config, spec: ImageSpec) -> tuple[Purpose, ...]:
     return config.stages[spec.stage].uses if spec.stage else ()
 
 
-def _needs(
-    config: Config, spec: ImageSpec, variant: Variant, mode: Mode, locks: Mapping[str, str]
-) -> set[Requirement]:
+def _needs(config: Config, spec: ImageSpec, variant: Variant, mode: Mode, locks: Mapping[str, str]) -> set[Requirement]:
     """Every pin that an image's own files name."""
     files = dict(spec.requirements)
     if spec.stage:
@@ -201,11 +199,11 @@ def _libraries(
         groups.setdefault((frozenset(names), kind), set()).add(pin)
     libraries = []
     uses: dict[str, list[tuple[int, bool, str]]] = {name: [] for name in wanted}
-    for (names, kind), pins in groups.items():
-        label = "-".join([*sorted(names), *([kind] if kind else [])])
+    for (together, kind), pins in groups.items():
+        label = "-".join([*sorted(together), *([kind] if kind else [])])
         libraries.append(Library(name=label, packages=tuple(sorted(pins))))
-        for name in names:
-            uses[name].append((-len(names), not kind, label))
+        for name in together:
+            uses[name].append((-len(together), not kind, label))
     libraries.sort(key=lambda library: library.name)
     return libraries, {name: tuple(label for *_, label in sorted(found)) for name, found in uses.items()}
 

@@ -127,9 +127,7 @@ def inputs(plan: Plan, templates: Mapping[str, str], made: Mapping[str, str], im
     return fingerprint(texts)
 
 
-def _bake(
-    plan: Plan, templates: Mapping[str, str], made: Mapping[str, str], version: str
-) -> dict[str, Any]:
+def _bake(plan: Plan, templates: Mapping[str, str], made: Mapping[str, str], version: str) -> dict[str, Any]:
     """docker-bake.json: variables, one target an image, one group of all."""
     variables = {
         "SOURCE_DATE_EPOCH": EPOCH, "REVISION": "", "BASE_DIGEST": plan.base.digest,

@@ -36,9 +36,7 @@ def parse(name: str, text: str) -> tuple[Requirement, ...]:
     rest = text if text.endswith("\n") else text + "\n"
     for match in PIN.finditer(rest):
         found.append(
-            Requirement(
-                name=re.sub(r"[-_.]+", "-", match["name"]).lower(), version=match["version"], text=match[0]
-            )
+            Requirement(name=re.sub(r"[-_.]+", "-", match["name"]).lower(), version=match["version"], text=match[0])
         )
     left = [line for line in PIN.sub("", rest).splitlines() if line.strip() and not line.lstrip().startswith("#")]
     if left:

@@ -38,7 +38,13 @@ DEFAULT_MIRROR = "https://" + ".".join(("deb", "debian", "org")) + "/debian"
 
 
 def rootfs(
-    spec: BaseSpec, packages: Sequence[str], cache: Path, *, env: Mapping[str, str], report: Report, refresh: bool = False
+    spec: BaseSpec,
+    packages: Sequence[str],
+    cache: Path,
+    *,
+    env: Mapping[str, str],
+    report: Report,
+    refresh: bool = False,
 ) -> Path:
     """The root file system as a tar file, made once for a suite and a list of packages.
 
@@ -57,7 +63,8 @@ def rootfs(
             return place
         if shutil.which("mmdebstrap") is None:
             raise MissingError(
-                "a base from Debian's packages needs mmdebstrap", hint="apt-get install mmdebstrap, or base.kind: registry"
+                "a base from Debian's packages needs mmdebstrap",
+                hint="apt-get install mmdebstrap, or base.kind: registry",
             )
         report(Progress(what="base", note=f"fetching Debian {spec.suite}'s packages"))
         place.parent.mkdir(parents=True, exist_ok=True)
@@ -92,7 +99,9 @@ def sources(suite: str, folder: Path) -> list[str]:
     lists = [folder / "sources.list", *sorted(folder.glob("sources.list.d/*.list"))]
     for path in lists:
         if path.is_file():
-            lines = re.findall(r"^deb\s+(?:\[[^\]]*\]\s+)?(\S+)\s+(\S+)\s", path.read_text(errors="replace"), re.MULTILINE)
+            lines = re.findall(
+                r"^deb\s+(?:\[[^\]]*\]\s+)?(\S+)\s+(\S+)\s", path.read_text(errors="replace"), re.MULTILINE
+            )
             found += [f"deb {uri} {name} main" for uri, name in lines]
     ours = [line for line in dict.fromkeys(found) if re.fullmatch(rf"{suite}(-updates|-security)?", line.split()[2])]
     return ours if any(line.split()[2] == suite for line in ours) else [f"deb {DEFAULT_MIRROR} {suite} main"]

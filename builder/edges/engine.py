@@ -1,18 +1,65 @@
-"""The container engine, as far as it is there."""
+"""The container engine: what it is, what it has (docker-py), and building (python-on-whales)."""
 
 from __future__ import annotations
 
+import re
 import shutil
 import socket
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
+
+from builder.edges import shell
+from builder.errors import MissingError
+
+OLDEST = (23, 0)
+"""The first engine whose own BuildKit frontend knows ``COPY --link`` and needs no frontend from a registry."""
+
+OLDEST_BUILDX = (0, 10)
+
+DEFAULT = "unix:///var/run/docker.sock"
+
+ASK = 10.0
+"""Seconds an engine or a registry may take to answer a question."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Engine:
+    """An engine that answers."""
+
+    host: str
+    version: str
+    store: str
+    """``containerd`` or the name of the graph driver, such as ``overlay2``."""
+    root: str
+    """Where it keeps its data, on its own machine."""
+    client: Any
+    """docker-py's client."""
+
+    @property
+    def free(self) -> int | None:
+        """Bytes free where it keeps its data; None when that is another machine."""
+        if not self.host.startswith("unix:") or not Path(self.root).is_dir():
+            return None
+        return shutil.disk_usage(self.root).free
+
+
+def address(env: Mapping[str, str]) -> str:
+    """Where the engine listens: DOCKER_HOST, else the client's context, else the default socket."""
+    if env.get("DOCKER_HOST"):
+        return env["DOCKER_HOST"]
+    if shutil.which("docker"):
+        done = shell.run(["docker", "context", "inspect", "--format", "{{.Endpoints.docker.Host}}"], timeout=ASK)
+        if done.code == 0 and done.out.strip():
+            return done.out.strip()
+    return DEFAULT
 
 
 def why_not(env: Mapping[str, str]) -> str | None:
     """Why no engine can be used, in a few words; None when one listens."""
-    address = env.get("DOCKER_HOST") or "unix:///var/run/docker.sock"
-    parts = urlsplit(address)
+    parts = urlsplit(address(env))
     if parts.scheme != "unix":
         return None  # a remote engine: found out when it is used
     if not Path(parts.path).exists():
@@ -27,3 +74,87 @@ def why_not(env: Mapping[str, str]) -> str | None:
         except OSError as error:
             return f"nothing answers at {parts.path} ({error.strerror})"
     return None
+
+
+def connect(env: Mapping[str, str]) -> Engine:
+    """The engine, asked what it is.
+
+    Raises:
+        MissingError: there is none, no permission, too old, or no buildx.
+    """
+    if why := why_not(env):
+        hint = "add yourself to the docker group, or use sudo" if "permission" in why else "install docker, or start it"
+        raise MissingError(why, hint=f"{hint}; --mode native runs without one")
+    import docker
+    from docker.errors import DockerException
+
+    host = address(env)
+    try:
+        client = docker.DockerClient(base_url=host, timeout=int(ASK), use_ssh_client=True)
+        info = client.info()
+        version = str(client.version()["Version"])
+    except (DockerException, OSError, KeyError) as error:
+        raise MissingError(f"the engine doesn't answer: {error}", where=host, hint="docker info") from error
+    if _number(version) < OLDEST:
+        raise MissingError(
+            f"the engine is {version}", where=host, expected=f"{OLDEST[0]}.{OLDEST[1]} or later",
+            hint="update it; --mode native runs without one",
+        )  # fmt: skip
+    _require_buildx(env)
+    drivers = dict(info.get("DriverStatus") or ())
+    store = "containerd" if "containerd" in str(drivers.get("driver-type", "")) else str(info.get("Driver", ""))
+    client.api.timeout = 600  # loading and removing take their time
+    return Engine(host=host, version=version, store=store, root=str(info.get("DockerRootDir", "")), client=client)
+
+
+def _require_buildx(env: Mapping[str, str]) -> None:
+    done = shell.run(["docker", "buildx", "version"], env=env, timeout=ASK)
+    match = re.search(r"\bv?(\d+\.\d+)\.\d+", done.out)
+    if done.code != 0 or match is None:
+        raise MissingError(
+            "the docker client has no buildx", hint="apt-get install docker-buildx (docker-buildx-plugin)"
+        )
+    if _number(match[1]) < OLDEST_BUILDX:
+        raise MissingError(f"buildx is {match[1]}", expected="0.10 or later", hint="update docker-buildx")
+
+
+def _number(version: str) -> tuple[int, ...]:
+    return tuple(int(n) for n in re.findall(r"\d+", version)[:2])
+
+
+def bake(
+    host: str, folder: Path, targets: Sequence[str], *, variables: Mapping[str, str], cache: bool
+) -> Iterator[str]:
+    """Run ``docker buildx bake`` in a rendered folder; its plain progress, line by line.
+
+    Raises:
+        RuntimeError: it failed; the lines say why.
+    """
+    import psutil
+    from python_on_whales import DockerClient
+    from python_on_whales.exceptions import DockerException
+
+    client = DockerClient(host=host)
+    # Contexts are relative to where bake is typed, not to the file. Provenance has the time of the build in it.
+    choices = {"*.context": str(folder), "*.attest": "type=provenance,disabled=true"}
+    children = psutil.Process().children
+    before = {child.pid for child in children()}
+    try:
+        yield from client.buildx.bake(
+            list(targets), files=[folder / "docker-bake.json"], progress="plain", stream_logs=True, cache=cache,
+            load=True, set=choices, variables={**variables, "BUILDX_BAKE_ENTITLEMENTS_FS": "0"},
+        )  # fmt: skip
+    except DockerException as error:
+        raise RuntimeError(f"buildx ended with {error.return_code}") from error
+    finally:
+        for child in children():  # on Ctrl-C: a client that goes ends its build
+            if child.pid not in before:
+                child.terminate()
+
+
+def registry_digest(reference: str, env: Mapping[str, str]) -> str | None:
+    """``sha256:…`` of a reference in its registry, or None when it can't be reached within ten seconds."""
+    argv = ["docker", "buildx", "imagetools", "inspect", "--format", "{{.Manifest.Digest}}", reference]
+    done = shell.run(argv, env=env, timeout=ASK)
+    found = done.out.strip()
+    return found if done.code == 0 and re.fullmatch(r"sha256:[0-9a-f]{64}", found) else None

@@ -28,6 +28,8 @@ SECRETS = Path("/run/secrets")
 EPOCH = 1_577_836_800
 """2020-01-01: the time of every file. Not SOURCE_DATE_EPOCH, which changes with each commit; files don't."""
 
+ATTEMPTS = 3
+
 USER = "bake:x:1000:0:whisperbake:/tmp:/usr/sbin/nologin"
 NOBODY = "nobody:x:65534:65534:nobody:/nonexistent:/usr/sbin/nologin"
 
@@ -62,14 +64,36 @@ def libraries(requirements: str) -> None:
         site(),
     )  # fmt: skip
     before = size(target)
+    packages = installed(target)
     prune.prune(target)
     for path in sorted(target.rglob("*.so*")):
         # numpy's and scipy's bundled libraries don't load after it; patchelf has left them in another order.
         if not path.is_symlink() and not any(part.endswith(".libs") for part in path.parts) and not cuda(path):
             elf.strip(path)
     compiled(target)
-    print(f"{requirements}: {before / 1e6:.1f} MB installed, {size(target) / 1e6:.1f} MB kept", flush=True)
+    for name, paths in packages.items():  # the builder's estimates come from these lines
+        print(f"size {name} {sum(kept(path) for path in paths)}", flush=True)
+    print(f"{before / 1e6:.1f} MB installed, {size(target) / 1e6:.1f} MB kept", flush=True)
     settle()
+
+
+def installed(target: Path) -> dict[str, list[Path]]:
+    """``name version`` -> the files that came with it."""
+    found = {}
+    for record in sorted(target.glob("*.dist-info/RECORD")):
+        name, _, version = record.parent.name.removesuffix(".dist-info").partition("-")
+        paths = [line.rsplit(",", 2)[0].strip('"') for line in record.read_text().splitlines()]
+        found[f"{name.replace('_', '-').lower()} {version}"] = [target / path for path in paths]
+    return found
+
+
+def kept(path: Path) -> int:
+    """Bytes of a file that is still there, with its bytecode."""
+    total = path.lstat().st_size if path.exists() else 0
+    if path.suffix == ".py":
+        made = path.parent / "__pycache__" / f"{path.stem}.{sys.implementation.cache_tag}.pyc"
+        total += made.lstat().st_size if made.exists() else 0
+    return total
 
 
 def base() -> None:
@@ -168,9 +192,12 @@ def cuda(path: Path) -> bool:
 
 
 def run(argv: list[str], env: dict[str, str]) -> None:
-    done = subprocess.run(argv, env=env, check=False)
-    if done.returncode:
-        sys.exit(done.returncode)
+    """Run what goes to the network: three times, since a build of many images asks an index for much at once."""
+    for _ in range(ATTEMPTS):
+        done = subprocess.run(argv, env=env, check=False)
+        if done.returncode == 0:
+            return
+    sys.exit(done.returncode)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,429 @@
+"""Images: what they stand on, the rendered folder, building it, and what an engine has of them."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from builder import __version__
+from builder.core import plan as planning
+from builder.core import render as rendering
+from builder.core.buildlog import BuildLog
+from builder.core.plan import Plan, PlannedImage
+from builder.core.progress import Progress, Report
+from builder.core.types import BaseSpec, Config, Mode, Model, Pin, Purpose, Variant
+from builder.edges import base as bases
+from builder.edges import engine as engines
+from builder.edges import files, network, shell
+from builder.edges.engine import Engine
+from builder.errors import BuildError, ConfigError, Interrupted, MissingError, SourceError
+
+ROOTFS = "rootfs.tar"
+OFFICIAL = frozenset({"Dockerfile", "docker-bake.json", ROOTFS})
+
+KEPT_LOGS = 5
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rendered:
+    """A plan with every text file it renders to."""
+
+    plan: Plan
+    files: Mapping[str, str]
+    fingerprints: Mapping[str, str]
+    """Image -> what it is made from, as its label ``io.whisperbake.inputs`` says."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Built:
+    """What became of one image; seconds of wall time since the build began, 0 when it was there."""
+
+    name: str
+    tag: str
+    state: str
+    """``built``, ``cached`` (every layer was there) or ``up to date`` (nothing was done)."""
+    seconds: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Here:
+    """An image that an engine has. Bytes are those of unpacked layers; shared ones another image of ours has too."""
+
+    name: str
+    tag: str
+    id: str
+    mode: str
+    variant: str
+    size_bytes: int
+    own_bytes: int
+    shared_bytes: int
+    models: tuple[str, ...]
+    up_to_date: bool
+
+
+def decide_base(config: Config, env: Mapping[str, str], report: Report, engine: Engine | None = None) -> BaseSpec:
+    """What images stand on, with its kind decided and the digest that a registry gives.
+
+    Args:
+        engine: where the reference may be already.
+
+    Raises:
+        SourceError: the registry can't be reached, and nothing else is allowed.
+    """
+    spec = config.base
+    if spec.kind == "debian":
+        return replace(spec, digest="", reference="")
+    if spec.digest:
+        return replace(spec, kind="registry")
+    if spec.reference and engine is not None:
+        with suppress(Exception):
+            found = engine.client.images.get(spec.reference)
+            names = [d.partition("@")[2] for d in found.attrs.get("RepoDigests") or ()]
+            report(Progress(what="base", note=f"{spec.reference}, which the engine has", finished=True))
+            return replace(spec, kind="registry", digest=names[0] if names and engine.store == "containerd" else "")
+    digest = engines.registry_digest(spec.reference, env) if spec.reference and engine is not None else None
+    if digest:
+        report(Progress(what="base", note=f"{spec.reference}@{digest[:19]}…; pin it: base.digest", finished=True))
+        return replace(spec, kind="registry", digest=digest)
+    if spec.kind == "registry":
+        if engine is None:
+            return spec
+        raise SourceError(
+            f"no registry gives {spec.reference} within {engines.ASK:.0f} s", where="bake.yaml: base",
+            hint="docker pull it, or base.kind: debian",
+        )  # fmt: skip
+    if engine is not None:
+        report(
+            Progress(
+                what="base", note=f"Debian {spec.suite}'s packages: no registry gives {spec.reference}", finished=True
+            )
+        )
+    return replace(spec, kind="debian", digest="", reference="")
+
+
+def rendered(
+    config: Config,
+    base: BaseSpec,
+    models: Mapping[Purpose, tuple[Model, Pin]],
+    names: Sequence[str] = (),
+) -> Rendered:
+    """Plan and render, from the project's files."""
+    paths = {p for s in config.stages.values() for p in s.requirements.values()}
+    paths |= {p for s in config.images.values() for p in s.requirements.values()}
+    locks = {path: text for path in sorted(paths) if (text := _text(config.root / path)) is not None}
+    plan = planning.plan(config, locks=locks, base=base, models=models, images=names)
+    folder = config.root / "templates"
+    templates = {p.relative_to(folder).as_posix(): p.read_text() for p in sorted(folder.rglob("*.j2"))}
+    if "Dockerfile.j2" not in templates:
+        raise ConfigError("no template", where=str(folder / "Dockerfile.j2"))
+    made = rendering.render(plan, templates, _context(config.root), version=__version__)
+    prints = {image.name: rendering.inputs(plan, templates, made, image) for image in plan.images}
+    return Rendered(plan=plan, files=made, fingerprints=prints)
+
+
+def _text(path: Path) -> str | None:
+    try:
+        return path.read_text(encoding="utf-8")
+    except OSError:
+        return None
+
+
+def _context(root: Path) -> dict[str, str]:
+    """What build stages copy: the tools and the stages' code."""
+    found = {f"tools/{p.name}": p for p in (root / "images/tools").glob("*.py")}
+    found |= {
+        "tools/requirements.txt": root / "images/tools/requirements.txt",
+        "tools/pipwheel.py": root / "builder/pipwheel.py",
+        "stages/contract.py": root / "stages/contract.py",
+    }
+    found |= {p.relative_to(root).as_posix(): p for p in (root / "stages").glob("*/*.py")}
+    return {name: path.read_text(encoding="utf-8") for name, path in sorted(found.items())}
+
+
+def folder_of(config: Config) -> Path:
+    """Where a mode and a variant are rendered to unless --out says otherwise."""
+    return config.home / "images" / f"{config.defaults.mode.value}-{config.defaults.variant.value}"
+
+
+def require_space(config: Config, plan: Plan, engine: Engine) -> None:
+    """Refuse to begin what can't end: packages as installed and as kept, and the images' own copy.
+
+    Raises:
+        MissingError: the engine's disk has too little free.
+    """
+    known = sizes(config)
+    names = [f"{p.name}=={p.version}" for library in plan.libraries.values() for p in library.packages]
+    need = 3 * sum(known.get(name, 0) for name in names) + 500_000_000
+    if engine.free is not None and engine.free < need and not all(_labels(engine, i.tag) for i in plan.images):
+        raise MissingError(
+            f"the engine has {engine.free / 1e9:.1f} GB free; this build needs about {need / 1e9:.1f} GB",
+            where=engine.root, hint="docker buildx prune, or free some space",
+        )  # fmt: skip
+
+
+def root_of(
+    config: Config, plan: Plan, env: Mapping[str, str], report: Report, *, refresh: bool = False
+) -> Path | None:
+    """The root file system of a debian base, made when it is missing."""
+    if plan.base.kind != "debian":
+        return None
+    cache = config.home / "cache" / "base"
+    return bases.rootfs(plan.base, plan.debian_packages, cache, env=env, report=report, refresh=refresh)
+
+
+def write(folder: Path, made: Mapping[str, str], root: Path | None) -> None:
+    """Bring a folder to what was rendered; what doesn't belong there and is ours goes.
+
+    Raises:
+        ConfigError: the folder has something else in it.
+    """
+    if folder.is_dir() and any(folder.iterdir()) and not (folder / "docker-bake.json").is_file():
+        raise ConfigError(
+            "this folder is not empty, and not one of ours", where=str(folder), hint="name another: --out DIR"
+        )
+    for path in _there(folder) - set(made) - {ROOTFS}:
+        (folder / path).unlink()
+    for name, text in made.items():
+        if _text(folder / name) != text:
+            files.write_atomic(folder / name, text)
+    target = folder / ROOTFS
+    if root is None:
+        target.unlink(missing_ok=True)
+    elif not target.is_file() or not target.samefile(root):
+        beside = folder / f".{ROOTFS}"
+        beside.unlink(missing_ok=True)
+        try:
+            beside.hardlink_to(root)
+        except OSError:  # another disk
+            shutil.copyfile(root, beside)
+        beside.replace(target)
+
+
+def differences(folder: Path, made: Mapping[str, str]) -> list[str]:
+    """Paths that are missing, other, or too many in a rendered folder."""
+    texts = {name: _text(folder / name) for name in made}
+    found = [f"{n}: {'missing' if t is None else 'other'}" for n, t in texts.items() if t != made[n]]
+    return sorted(found + [f"{name}: not rendered any more" for name in _there(folder) - set(made) - {ROOTFS}])
+
+
+def _there(folder: Path) -> set[str]:
+    """The files of a rendered folder that are of our kinds."""
+    places = ("tools", "stages", "requirements")
+    found = {p.relative_to(folder).as_posix() for d in places for p in (folder / d).rglob("*") if p.is_file()}
+    return found | {name for name in OFFICIAL if (folder / name).is_file()}
+
+
+def build(
+    config: Config,
+    made: Rendered,
+    folder: Path,
+    engine: Engine,
+    *,
+    env: Mapping[str, str],
+    report: Report,
+    cache: bool = True,
+    base_digest: str = "",
+) -> tuple[Built, ...]:
+    """Build what is not up to date.
+
+    Args:
+        cache: whether BuildKit may take what it built before.
+        base_digest: of what images stand on, for their label.
+
+    Raises:
+        BuildError: a step failed; with its last lines and the log.
+        MissingError: too little disk.
+        Interrupted: Ctrl-C; BuildKit keeps what is finished.
+    """
+    images = made.plan.images
+    labels = {image.tag: _labels(engine, image.tag) for image in images}
+    old = [
+        i for i in images
+        if not cache
+        or labels[i.tag].get(f"{rendering.LABEL}inputs") != made.fingerprints[i.name]
+        or labels[i.tag].get("org.opencontainers.image.base.digest", "") != base_digest
+    ]  # fmt: skip
+    if not old:
+        return tuple(Built(name=i.name, tag=i.tag, state="up to date", seconds=0.0) for i in images)
+    site = network.find(config.network, env)
+    for note in site.notes:
+        report(Progress(what="network", note=note, finished=True))
+    log = _log(config.home / "logs")
+    seen = BuildLog(tags={image.tag: image.name for image in images})
+    began, finished = time.monotonic(), dict[str, float]()
+    variables = {"BASE_DIGEST": base_digest, **_commit(config.root, env)}
+    before = {tag: _id(engine, tag) for tag in labels}
+    with network.secrets(site) as secrets, log.open("w", encoding="utf-8") as out:
+        try:
+            for line in engines.bake(
+                engine.host, folder, [i.name for i in old], variables={**variables, **secrets}, cache=cache
+            ):
+                out.write(line if line.endswith("\n") else f"{line}\n")
+                for part in line.splitlines():
+                    if now := seen.feed(part):
+                        report(Progress(what=now[0], note=now[1] or "built", finished=not now[1]))
+                        if not now[1]:
+                            finished[now[0]] = time.monotonic() - began
+        except RuntimeError as error:
+            raise _failure(seen, str(error), log) from None
+        except KeyboardInterrupt:
+            raise Interrupted("the build was stopped", hint="the same command goes on with what is finished") from None
+    _remember_sizes(config, seen.sizes)
+    _drop_replaced(engine, before)
+    return tuple(
+        Built(
+            name=i.name, tag=i.tag, seconds=round(finished.get(i.name, 0.0), 1),
+            state="up to date" if i not in old else "built" if seen.built(_stages(i)) else "cached",
+        )
+        for i in images
+    )  # fmt: skip
+
+
+def _stages(image: PlannedImage) -> list[str]:
+    """The build stages that are an image's own."""
+    own = [image.name, f"code-{image.name}", *(f"libraries-{name}" for name in image.libraries)]
+    return own if image.parent else [*own, "root", "tools", "made-base"]
+
+
+def _failure(seen: BuildLog, what: str, log: Path) -> BuildError | MissingError | SourceError:
+    step = seen.failed
+    lines = step.lines if step else log.read_text(errors="replace").splitlines()[-12:]
+    text = "\n".join([*lines, log.read_text(errors="replace")[-4000:]])
+    if "No space left" in text or "no space left" in text:
+        return MissingError("the engine's disk is full", where=str(log), hint="docker buildx prune", detail=lines)
+    if any(word in text for word in ("Temporary failure in name resolution", "CERTIFICATE_VERIFY", "Connection refused",
+                                     "pipwheel.Unavailable", "Failed to fetch", "UnknownIssuer")):  # fmt: skip
+        return SourceError(
+            "a build step can't reach the package index", where=str(log), detail=lines,
+            hint="bake.yaml: network has the CA bundle, proxy and index for builds; doctor shows what was found",
+        )  # fmt: skip
+    where = f"{step.image}, step {step.stage} {step.count}" if step else "buildx"
+    return BuildError(f"{where} failed" if step else what, where=str(log), detail=lines, hint=f"less {log}")
+
+
+def _log(folder: Path) -> Path:
+    """A new log; the oldest go."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for old in sorted(folder.glob("build-*.log"))[: -KEPT_LOGS + 1 or None]:
+        old.unlink(missing_ok=True)
+    return folder / time.strftime("build-%Y%m%d-%H%M%S.log")
+
+
+def _commit(root: Path, env: Mapping[str, str]) -> dict[str, str]:
+    """REVISION and SOURCE_DATE_EPOCH of the commit; nothing where there is no git."""
+    chosen = {"SOURCE_DATE_EPOCH": env["SOURCE_DATE_EPOCH"]} if env.get("SOURCE_DATE_EPOCH", "").isdigit() else {}
+    if not (root / ".git").exists() or shutil.which("git") is None:
+        return chosen
+    done = shell.run(["git", "-C", str(root), "log", "-1", "--format=%H %ct"], timeout=5)
+    if done.code != 0:
+        return chosen
+    revision, when = done.out.split()
+    return {"REVISION": revision, "SOURCE_DATE_EPOCH": when} | chosen
+
+
+def _labels(engine: Engine, tag: str) -> dict[str, str]:
+    from docker.errors import ImageNotFound
+
+    try:
+        return dict(engine.client.images.get(tag).labels)
+    except ImageNotFound:
+        return {}
+
+
+def _id(engine: Engine, tag: str) -> str | None:
+    from docker.errors import ImageNotFound
+
+    try:
+        return str(engine.client.images.get(tag).id)
+    except ImageNotFound:
+        return None
+
+
+def _drop_replaced(engine: Engine, before: Mapping[str, str | None]) -> None:
+    """Images that lost their tag to this build and have no other: they would dangle."""
+    from docker.errors import APIError, ImageNotFound
+
+    for tag, old in before.items():
+        if old and old != _id(engine, tag):
+            with suppress(ImageNotFound, APIError):  # a container still uses it
+                if not engine.client.images.get(old).tags:
+                    engine.client.images.remove(old)
+
+
+def _remember_sizes(config: Config, sizes: Mapping[str, int]) -> None:
+    path = config.home / "cache" / "sizes.json"
+    if sizes:
+        files.write_json(path, {**(files.read_json(path) or {}), **sizes})
+
+
+def sizes(config: Config) -> dict[str, int]:
+    """Unpacked bytes of ``package==version`` as far as known: measured here, or by those who locked it."""
+    shipped = files.read_json(config.root / "images" / "sizes.json") or {}
+    return {**shipped, **(files.read_json(config.home / "cache" / "sizes.json") or {})}
+
+
+def listing(config: Config, engine: Engine, models: Mapping[Purpose, tuple[Model, Pin]]) -> tuple[Here, ...]:
+    """Our images on an engine, by name."""
+    found: dict[str, Any] = {}
+    for image in engine.client.images.list(filters={"label": f"{rendering.LABEL}inputs"}):
+        for tag in image.tags:
+            if tag.startswith(f"{config.defaults.registry}/"):
+                found[tag] = image
+    layers = {tag: _layers(image) for tag, image in found.items()}
+    users = Counter(layer for tag in layers for layer in dict(layers[tag]))
+    plans: dict[tuple[str, str], Mapping[str, str]] = {}
+    here = []
+    for tag, image in sorted(found.items()):
+        labels = image.labels
+        mode, variant = labels.get(f"{rendering.LABEL}mode", ""), labels.get(f"{rendering.LABEL}variant", "")
+        name = labels.get("org.opencontainers.image.title", "")
+        if (mode, variant) not in plans:
+            plans[mode, variant] = _expected(config, mode, variant, image, models)
+        own = sum(size for layer, size in layers[tag] if users[layer] == 1)
+        total = sum(size for _, size in layers[tag])
+        carried = labels.get(f"{rendering.LABEL}models", "")
+        here.append(
+            Here(
+                name=name, tag=tag, id=image.id, mode=mode, variant=variant, size_bytes=total, own_bytes=own,
+                shared_bytes=total - own, models=tuple(carried.split(",")) if carried else (),
+                up_to_date=plans[mode, variant].get(name) == labels.get(f"{rendering.LABEL}inputs"),
+            )
+        )  # fmt: skip
+    return tuple(here)
+
+
+def unique_bytes(config: Config, engine: Engine, tags: Sequence[str]) -> int:
+    """Unpacked bytes of all layers of some images, each counted once."""
+    return sum({layer: size for tag in tags for layer, size in _layers(engine.client.images.get(tag))}.values())
+
+
+def _expected(
+    config: Config, mode: str, variant: str, image: Any, models: Mapping[Purpose, tuple[Model, Pin]]
+) -> Mapping[str, str]:
+    """What each image of a mode would be made from today, on the base that ``image`` stands on."""
+    try:
+        defaults = replace(config.defaults, mode=Mode(mode), variant=Variant(variant))
+        digest = image.labels.get("org.opencontainers.image.base.digest", "")
+        name = image.labels.get("org.opencontainers.image.base.name", "")
+        if name.startswith("debian:"):
+            base = replace(config.base, kind="debian", reference="", digest="")
+        else:
+            base = replace(config.base, kind="registry", digest=digest)
+        return rendered(replace(config, defaults=defaults), base, models).fingerprints
+    except (ValueError, ConfigError):
+        return {}
+
+
+def _layers(image: Any) -> list[tuple[str, int]]:
+    """(diff id, unpacked bytes) of every layer, lowest first. An engine tells sizes by history entry."""
+    ids = image.attrs["RootFS"]["Layers"]
+    steps = [h["Size"] for h in reversed(image.history()) if h["Size"]]
+    if len(steps) != len(ids):  # a layer without a byte: the sum is right, its parts are not known
+        return [*((layer, 0) for layer in ids[:-1]), (ids[-1], sum(steps))] if ids else []
+    return list(zip(ids, steps, strict=True))

@@ -1,0 +1,129 @@
+"""The network of the site, as build steps need it: CA bundle, proxy, package index, found on this machine.
+
+They reach a build as BuildKit secrets, from files in a private folder: in no argument, layer, history, label or log.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import netrc
+import os
+import re
+import tempfile
+import urllib.parse
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from builder import pipwheel
+from builder.core.types import NetworkSpec
+from builder.errors import ConfigError, MissingError
+
+LARGEST = 500 * 1024
+"""Bytes a BuildKit secret may have (MaxSecretSize in its session/secrets)."""
+
+PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "ALL_PROXY")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Site:
+    """What was found: variables for pip and uv, the CA bundle's text, and what had to be left out."""
+
+    variables: Mapping[str, str]
+    authorities: str
+    notes: tuple[str, ...]
+
+
+def find(spec: NetworkSpec, env: Mapping[str, str]) -> Site:
+    """Look at pip's settings, the environment and bake.yaml; the last wins.
+
+    Raises:
+        ConfigError: bake.yaml names a file that isn't there.
+        MissingError: the CA bundle is too large for a secret.
+    """
+    for name in ("ca_bundle", "pip_conf"):
+        path = getattr(spec, name)
+        if path and not Path(path).expanduser().is_file():
+            raise ConfigError(f"no such file: {path}", where=f"bake.yaml: network.{name}")
+    if spec.pip_conf:
+        env = {**env, "PIP_CONFIG_FILE": str(Path(spec.pip_conf).expanduser())}
+    known = pipwheel.settings(env)
+    notes = []
+    indexes = [spec.index_url or known.get("index-url", ""), *known.get("extra-index-url", "").split()]
+    if known.get("find-links") or any(_local(i) for i in indexes):
+        notes.append("folders of packages on this machine are out of a build's reach; its indexes are asked")
+    main, *more = [_signed(i, env) if i and not _local(i) else "" for i in indexes]
+    more = [m for m in [*more, _signed(spec.torch_index_url, env) if spec.torch_index_url else ""] if m]
+    # Every package is pinned by hash: it doesn't matter which index has it.
+    found = {"PIP_DEFAULT_TIMEOUT": "60", "UV_HTTP_TIMEOUT": "120", "UV_HTTP_CONNECT_TIMEOUT": "30",
+             "UV_INDEX_STRATEGY": "unsafe-best-match"}  # fmt: skip
+    if main:
+        found |= {"PIP_INDEX_URL": main, "UV_DEFAULT_INDEX": main}
+    if more:
+        found |= {"PIP_EXTRA_INDEX_URL": " ".join(more), "UV_INDEX": " ".join(more)}
+    if trusted := known.get("trusted-host"):
+        found |= {"PIP_TRUSTED_HOST": trusted, "UV_INSECURE_HOST": trusted}
+    for name in PROXIES:
+        if value := env.get(name) or env.get(name.lower()):
+            found |= {name: value, name.lower(): value}
+    if proxy := spec.proxy or known.get("proxy"):
+        address = proxy if "://" in proxy else f"http://{proxy}"
+        found |= {"PIP_PROXY": address}
+        found |= dict.fromkeys(("HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy"), address)
+    return Site(variables=found, authorities=_authorities(spec, env), notes=tuple(notes))
+
+
+@contextlib.contextmanager
+def secrets(site: Site) -> Iterator[dict[str, str]]:
+    """Files for docker-bake.json's variables, in a folder that only this user can read and that goes afterwards."""
+    with tempfile.TemporaryDirectory(prefix="whisperbake-", dir=_memory()) as folder:
+        paths = {"BAKE_SITE": Path(folder) / "site", "BAKE_CA": Path(folder) / "ca.crt"}
+        texts = {
+            "BAKE_SITE": "".join(f"{name}={value}\n" for name, value in sorted(site.variables.items())),
+            "BAKE_CA": site.authorities,
+        }
+        for name, path in paths.items():
+            path.touch(mode=0o600)
+            path.write_text(texts[name])
+        yield {name: str(path) for name, path in paths.items()}
+
+
+def _memory() -> str | None:
+    """A folder in memory where there is one: nothing is written to a disk."""
+    return "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
+
+
+def _local(address: str) -> bool:
+    return bool(address) and not re.match(r"https?://", address)
+
+
+def _signed(address: str, env: Mapping[str, str]) -> str:
+    """The address with the name and password that netrc has for its host."""
+    parts = urllib.parse.urlsplit(address)
+    if parts.username is not None or not parts.hostname:
+        return address
+    with contextlib.suppress(OSError, netrc.NetrcParseError):
+        if entry := netrc.netrc(env.get("NETRC")).authenticators(parts.hostname):
+            user, _, password = entry
+            signs = ":".join(urllib.parse.quote(part or "", safe="") for part in (user, password))
+            return urllib.parse.urlunsplit(parts._replace(netloc=f"{signs}@{parts.netloc}"))
+    return address
+
+
+def _authorities(spec: NetworkSpec, env: Mapping[str, str]) -> str:
+    path = spec.ca_bundle or env.get("SSL_CERT_FILE") or pipwheel.certificates(env)
+    if not path:
+        return ""
+    try:
+        text = Path(path).expanduser().read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return ""
+    pattern = r"-----BEGIN (?:TRUSTED )?CERTIFICATE-----.*?-----END (?:TRUSTED )?CERTIFICATE-----"
+    blocks = dict.fromkeys(re.findall(pattern, text, re.DOTALL))
+    made = "".join(f"{block}\n" for block in blocks)
+    if len(made) > LARGEST:
+        raise MissingError(
+            f"the CA bundle has {len(made) / 1e3:.0f} kB; a build secret may have 500", where=path,
+            hint="name a smaller one in bake.yaml: network.ca_bundle",
+        )  # fmt: skip
+    return made

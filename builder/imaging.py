@@ -1,0 +1,184 @@
+"""The commands about images: plan, render, build, list. One short function each, as in ``workflows.py``."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from builder import ui
+from builder.core.types import Config, Mode, Model, Pin, Purpose, Variant
+from builder.errors import BakeError
+from builder.session import Result, Session, chosen_models
+
+if TYPE_CHECKING:
+    from builder.edges.engine import Engine
+    from builder.edges.images import Built, Rendered
+
+
+def rendered(
+    session: Session, *, models: str | None = None, engine: Engine | None = None, names: Sequence[str] = ()
+) -> Rendered:
+    """The plan of the session's mode and variant, with its files."""
+    from builder.edges import images
+
+    base = images.decide_base(session.config, session.env, session.report, engine)
+    return images.rendered(session.config, base, chosen_models(session, models=models), names)
+
+
+def plan(session: Session, *, models: str | None) -> Result:
+    """What would be built: images, their layers, models, estimated sizes. Touches no engine."""
+    from builder.edges import images
+
+    made = rendered(session, models=models).plan
+    known = images.sizes(session.config)
+    libraries = {
+        library.name: [known.get(f"{p.name}=={p.version}") for p in library.packages]
+        for library in made.libraries.values()
+    }
+    below: dict[str | None, tuple[int, bool]] = {None: (known.get("base==root", 0), "base==root" in known)}
+    data: list[dict[str, Any]] = []
+    rows = []
+    for image in made.images:
+        found = [size for name in image.libraries for size in libraries[name]]
+        total, whole = below[image.parent]
+        below[image.name] = (total + sum(s or 0 for s in found), whole and None not in found)
+        estimate, certain = below[image.name]
+        data.append(
+            {
+                "name": image.name, "tag": image.tag, "parent": image.parent, "stage": image.stage, "gpu": image.gpu,
+                "layers": [
+                    {"name": n, "packages": [f"{p.name}=={p.version}" for p in made.libraries[n].packages],
+                     "estimated_bytes": sum(s or 0 for s in libraries[n])}
+                    for n in image.libraries
+                ],
+                "models": list(image.models), "estimated_bytes": estimate, "estimate_complete": certain,
+            }
+        )  # fmt: skip
+        rows.append(
+            (image.tag, image.parent or made.base.kind, ("" if certain else "≥ ") + ui.size(estimate),
+             ", ".join(image.libraries), ", ".join(image.models))
+        )  # fmt: skip
+    weights = sum(pin.size for _, pin in made.models.values())
+    unique = below[None][0] + sum(s or 0 for found in libraries.values() for s in found)
+    base = made.base.reference if made.base.kind == "registry" else f"Debian {made.base.suite}'s packages"
+    text = ui.table(("IMAGE", "ON", "SIZE", "LAYERS", "MODELS"), rows) + (
+        f"\n\nbase: {base}\nall images together: {ui.size(unique)} of layers; models: {ui.size(weights)}, mounted at run time"
+    )
+    summary = {
+        "mode": made.mode.value, "variant": made.variant.value, "base": asdict(made.base), "images": data,
+        "models": [{"id": m.id, "purpose": p.value, "bytes": pin.size} for p, (m, pin) in made.models.items()],
+        "estimated_unique_bytes": unique, "model_bytes": weights,
+    }  # fmt: skip
+    return Result(data=summary, text=text)
+
+
+def render(session: Session, *, out: Path | None, check: bool, models: str | None) -> Result:
+    """Write the Dockerfile, docker-bake.json and what they need; or compare."""
+    from builder.edges import images
+
+    made = rendered(session, models=models)
+    folder = out or images.folder_of(session.config)
+    if check:
+        other = images.differences(folder, made.files)
+        failure = None
+        if other:
+            failure = Different(
+                f"{len(other)} files differ from what is rendered", where=str(folder), detail=other[:20],
+                hint=f"build.py render --out {folder}",
+            )  # fmt: skip
+        return Result(
+            data={"folder": str(folder), "differences": other}, text="" if other else "as rendered", failure=failure
+        )
+    root = images.root_of(session.config, made.plan, session.env, session.report)
+    images.write(folder, made.files, root)
+    session.live.close()
+    names = sorted([*made.files, *(["rootfs.tar"] if root else [])])
+    return Result(
+        data={"folder": str(folder), "files": names},
+        text=f"{folder}: {len(names)} files\nnext: cd {folder} && docker buildx bake    (README.md, Images)",
+    )
+
+
+class Different(BakeError):
+    """``render --check`` found other files: exit 1, as a linter does."""
+
+    exit_code = 1
+
+
+def ensure(
+    session: Session, *, models: str | None = None, names: Sequence[str] = (), cache: bool = True, refresh: bool = False
+) -> tuple[Engine, Rendered, tuple[Built, ...]]:
+    """Build the images of the session's mode that are missing or not up to date."""
+    from builder.edges import engine as engines
+    from builder.edges import images
+    from builder.edges.base import digest
+
+    engine = engines.connect(session.env)
+    made = rendered(session, models=models, engine=engine, names=names)
+    images.require_space(session.config, made.plan, engine)
+    root = images.root_of(session.config, made.plan, session.env, session.report, refresh=refresh)
+    folder = images.folder_of(session.config)
+    from builder.edges import files
+
+    with files.locked(folder.with_suffix(".lock")):
+        images.write(folder, made.files, root)
+        built = images.build(
+            session.config, made, folder, engine, env=session.env, report=session.report, cache=cache,
+            base_digest=digest(root) if root else made.plan.base.digest,
+        )  # fmt: skip
+    return engine, made, built
+
+
+def build(session: Session, *, models: str | None, names: Sequence[str], cache: bool, refresh: bool) -> Result:
+    """Build images, and a table of what there is now."""
+    from builder.edges import images
+
+    engine, made, built = ensure(session, models=models, names=names, cache=cache, refresh=refresh)
+    here = {h.tag: h for h in images.listing(session.config, engine, made.plan.models)}
+    unique = images.unique_bytes(session.config, engine, [b.tag for b in built])
+    session.live.close()
+    rows, data = [], []
+    for b in built:
+        h = here[b.tag]
+        rows.append(
+            (b.tag, ui.size(h.size_bytes), ui.size(h.shared_bytes), ui.size(h.own_bytes), ui.clock(b.seconds), b.state)
+        )
+        data.append({**asdict(h), "state": b.state, "seconds": b.seconds})
+    text = ui.table(("IMAGE", "SIZE", "SHARED", "OWN", "TIME", "STATE"), rows)
+    return Result(
+        data={"mode": made.plan.mode.value, "variant": made.plan.variant.value, "base": asdict(made.plan.base),
+              "images": data, "unique_bytes": unique},
+        text=f"{text}\n\nall together: {ui.size(unique)} unpacked, each layer counted once",
+    )  # fmt: skip
+
+
+def listing(session: Session) -> Result:
+    """The images here."""
+    from builder.edges import engine as engines
+    from builder.edges import images
+
+    engine = engines.connect(session.env)
+    found = images.listing(session.config, engine, wanted_models(session.config, session))
+    rows = [
+        (h.tag, h.id.removeprefix("sha256:")[:12], ui.size(h.size_bytes), ui.size(h.shared_bytes), ui.size(h.own_bytes),
+         ", ".join(h.models), "yes" if h.up_to_date else "no")
+        for h in found
+    ]  # fmt: skip
+    head = ("IMAGE", "ID", "SIZE", "SHARED", "OWN", "MODELS", "UP TO DATE")
+    return Result(data=[asdict(h) for h in found], text=ui.table(head, rows) if rows else "no images here")
+
+
+def wanted_models(config: Config, session: Session) -> dict[Purpose, tuple[Model, Pin]]:
+    """The preset's models for the variant, or none where it can't be said."""
+    try:
+        return chosen_models(replace(session, config=config))
+    except BakeError:
+        return {}
+
+
+def of_mode(session: Session, mode: Mode, variant: Variant | None = None) -> Session:
+    """The same session for another mode."""
+    defaults = replace(session.config.defaults, mode=mode, variant=variant or session.config.defaults.variant)
+    return replace(session, config=replace(session.config, defaults=defaults))
