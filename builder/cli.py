@@ -306,6 +306,8 @@ def run(
     threads: ThreadsOption = None,
     batch_size: BatchOption = None,
     mode: ModeOption = None,
+    variant: VariantOption = None,
+    no_build: Annotated[bool, typer.Option("--no-build", help="Images that are missing are an error.")] = False,
     json: Json = False,
 ) -> None:
     """Transcribe recordings, or resume a job. Sets up what is missing first.
@@ -314,7 +316,7 @@ def run(
     """
     from builder import workflows
 
-    with _session(mode=mode, preset=preset, workflow=workflow, language=language) as session:
+    with _session(mode=mode, variant=variant, preset=preset, workflow=workflow, language=language) as session:
         result = workflows.run(
             session,
             inputs,
@@ -322,6 +324,7 @@ def run(
                 models=models, start=start, end=end, speakers=speakers, diarization=not no_diarization,
                 device=device, threads=threads, batch_size=batch_size,
             ),
+            build=not no_build,
         )  # fmt: skip
     _emit(json, result)
 

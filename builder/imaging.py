@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from builder import ui
-from builder.core.types import Config, Mode, Model, Pin, Purpose, Variant
+from builder.core.types import Model, Pin, Purpose, Variant
 from builder.errors import BakeError
 from builder.session import Result, Session, chosen_models
 
 if TYPE_CHECKING:
     from builder.edges.engine import Engine
-    from builder.edges.images import Built, Rendered
+    from builder.edges.images import Built, Here, Rendered
 
 
 def rendered(
@@ -136,12 +136,12 @@ def build(session: Session, *, models: str | None, names: Sequence[str], cache: 
     from builder.edges import images
 
     engine, made, built = ensure(session, models=models, names=names, cache=cache, refresh=refresh)
-    here = {h.tag: h for h in images.listing(session.config, engine, made.plan.models)}
+    found = {h.tag: h for h in here(session, engine)}
     unique = images.unique_bytes(session.config, engine, [b.tag for b in built])
     session.live.close()
     rows, data = [], []
     for b in built:
-        h = here[b.tag]
+        h = found[b.tag]
         rows.append(
             (b.tag, ui.size(h.size_bytes), ui.size(h.shared_bytes), ui.size(h.own_bytes), ui.clock(b.seconds), b.state)
         )
@@ -157,10 +157,9 @@ def build(session: Session, *, models: str | None, names: Sequence[str], cache: 
 def listing(session: Session) -> Result:
     """The images here."""
     from builder.edges import engine as engines
-    from builder.edges import images
 
     engine = engines.connect(session.env)
-    found = images.listing(session.config, engine, wanted_models(session.config, session))
+    found = here(session, engine)
     rows = [
         (h.tag, h.id.removeprefix("sha256:")[:12], ui.size(h.size_bytes), ui.size(h.shared_bytes), ui.size(h.own_bytes),
          ", ".join(h.models), "yes" if h.up_to_date else "no")
@@ -170,15 +169,15 @@ def listing(session: Session) -> Result:
     return Result(data=[asdict(h) for h in found], text=ui.table(head, rows) if rows else "no images here")
 
 
-def wanted_models(config: Config, session: Session) -> dict[Purpose, tuple[Model, Pin]]:
-    """The preset's models for the variant, or none where it can't be said."""
-    try:
-        return chosen_models(replace(session, config=config))
-    except BakeError:
-        return {}
+def here(session: Session, engine: Engine) -> tuple[Here, ...]:
+    """Our images on an engine; compared with what today's files would make of them, each for its own variant."""
+    from builder.edges import images
 
+    def models(variant: Variant) -> dict[Purpose, tuple[Model, Pin]]:
+        defaults = replace(session.config.defaults, variant=variant)
+        try:
+            return chosen_models(replace(session, config=replace(session.config, defaults=defaults)))
+        except BakeError:  # a preset that this variant can't load
+            return {}
 
-def of_mode(session: Session, mode: Mode, variant: Variant | None = None) -> Session:
-    """The same session for another mode."""
-    defaults = replace(session.config.defaults, mode=mode, variant=variant or session.config.defaults.variant)
-    return replace(session, config=replace(session.config, defaults=defaults))
+    return images.listing(session.config, engine, models)

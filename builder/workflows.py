@@ -43,7 +43,7 @@ def build(
     session: Session, *, models: str | None, diarization: bool, names: Sequence[str], cache: bool, refresh: bool
 ) -> Result:
     """Set up what the mode needs, and say what is there."""
-    from builder import imaging
+    from builder import imaging, places
     from builder.edges import engine
 
     if session.config.defaults.mode is not Mode.NATIVE:
@@ -53,7 +53,11 @@ def build(
     python = native_python(session)
     found, advice = hardware_of(session)
     why = engine.why_not(session.env)
-    made = None if why else imaging.build(session, models=models, names=names, cache=cache, refresh=refresh)
+    made = None
+    if why is None:
+        made = imaging.build(session, models=models, names=names, cache=cache, refresh=refresh)
+        media = {s.name for s in session.config.stages.values() if s.media}
+        places.record(session, [(i["name"], i["tag"], i["id"]) for i in made.data["images"] if i["name"] in media])
     session.live.close()
     data = {
         "mode": session.config.defaults.mode.value,
@@ -243,10 +247,11 @@ def models_lock(session: Session, ids: Sequence[str]) -> Result:
 
 def prepare(session: Session, inputs: Sequence[Path], wishes: Wishes) -> Result:
     """Make a job without running it."""
+    from builder import places
     from builder.edges import jobs
 
-    python = native_python(session)
-    job = jobs.prepare(session.config, inputs, request_of(session, wishes), python=python, report=session.report)
+    place = places.choose(session)
+    job = jobs.prepare(session.config, inputs, request_of(session, wishes), media=place.media, report=session.report)
     folder = jobs.folder(session.config, job)
     session.live.close()
     return Result(
@@ -278,49 +283,42 @@ def preflight(session: Session, name: str | None, *, refresh: bool) -> Result:
     )
 
 
-def run(session: Session, inputs: Sequence[str], wishes: Wishes) -> Result:
+def run(session: Session, inputs: Sequence[str], wishes: Wishes, *, build: bool = True) -> Result:
     """Transcribe recordings or resume a job: set up, prepare, check, run."""
+    from builder import places
     from builder.edges import jobs, preflight, runner
 
     config = session.config
-    if config.defaults.mode is not Mode.NATIVE:
-        raise UsageError(f"jobs can't run in {config.defaults.mode.value} yet", hint="--mode native")
     job = existing_job(config, inputs)
     if job is None:
-        for name in inputs:  # before anything is installed or fetched
+        for name in inputs:  # before anything is installed, built or fetched
             if not Path(name).expanduser().exists():
                 raise InputError(
                     "no such file, and no such job", where=name, hint="check the path; jobs list shows the jobs"
                 )
         request = request_of(session, wishes)
-        python = native_python(session)
+        place = places.choose(session, build=build)
         hardware_of(session)
         fetch_missing(session, list(request.models.values()))
         job = jobs.prepare(
-            config, [Path(i) for i in inputs], request, python=python, report=session.report, resume=True
+            config, [Path(i) for i in inputs], request, media=place.media, report=session.report, resume=True
         )
     else:
-        python = native_python(session)
+        place = places.choose(session, build=build)
         fetch_missing(session, pinned(session, sorted({u.id for s in job.stages for u in s.models.values()})))
-    checks: Checks = preflight.check(config, job, python=python)
+    images = sorted(place.images.values()) if place.python is None else ()
+    checks: Checks = preflight.check(config, job, python=place.python, images=images)
     checks.raise_failure()
     found, _ = hardware_of(session)
-    outcome = runner.run(
-        config,
-        job,
-        start=runner.native_start(config, job, python, session.env),
-        report=session.report,
-        parallel=2 if found.threads > 1 else 1,
-    )
+    parallel = 2 if found.threads > 1 else 1
+    outcome = runner.run(config, job, start=place.start(job), report=session.report, parallel=parallel)
     session.live.close()
     for note in outcome.notes:
         ui.say(f"note: {note}")
     kept = [s.name for s in outcome.stages if s.kept]
     if kept:
         ui.say(f"kept from before: {', '.join(kept)}")
-    ui.say(
-        f"job {job.id} done in {ui.clock(outcome.seconds)}; media were read in the native environment (no images here)"
-    )
+    ui.say(f"job {job.id} done in {ui.clock(outcome.seconds)}; {place.note}")
     data = {
         "job": job.id,
         "output": str(outcome.folder),

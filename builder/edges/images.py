@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -368,8 +368,15 @@ def sizes(config: Config) -> dict[str, int]:
     return {**shipped, **(files.read_json(config.home / "cache" / "sizes.json") or {})}
 
 
-def listing(config: Config, engine: Engine, models: Mapping[Purpose, tuple[Model, Pin]]) -> tuple[Here, ...]:
-    """Our images on an engine, by name."""
+Models = Mapping[Purpose, tuple[Model, Pin]]
+
+
+def listing(config: Config, engine: Engine, models: Callable[[Variant], Models]) -> tuple[Here, ...]:
+    """Our images on an engine, by name.
+
+    Args:
+        models: what a variant carries today.
+    """
     found: dict[str, Any] = {}
     for image in engine.client.images.list(filters={"label": f"{rendering.LABEL}inputs"}):
         for tag in image.tags:
@@ -404,7 +411,7 @@ def unique_bytes(config: Config, engine: Engine, tags: Sequence[str]) -> int:
 
 
 def _expected(
-    config: Config, mode: str, variant: str, image: Any, models: Mapping[Purpose, tuple[Model, Pin]]
+    config: Config, mode: str, variant: str, image: Any, models: Callable[[Variant], Models]
 ) -> Mapping[str, str]:
     """What each image of a mode would be made from today, on the base that ``image`` stands on."""
     try:
@@ -415,7 +422,7 @@ def _expected(
             base = replace(config.base, kind="debian", reference="", digest="")
         else:
             base = replace(config.base, kind="registry", digest=digest)
-        return rendered(replace(config, defaults=defaults), base, models).fingerprints
+        return rendered(replace(config, defaults=defaults), base, models(Variant(variant))).fingerprints
     except (ValueError, ConfigError):
         return {}
 

@@ -9,14 +9,13 @@ import re
 import secrets
 import shutil
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from builder.core import job as spec
 from builder.core.catalog import model_digest
-from builder.core.environment import stage_environment
 from builder.core.job import Job, JobInput, Request
 from builder.core.progress import Progress, Report
 from builder.core.types import Config, Workflow
@@ -40,18 +39,22 @@ class Summary:
     folder: Path
 
 
+Media = Callable[[Sequence[str], Path, "Path | None"], shell.Done]
+"""Runs stages/demux/clip.py: its options, the recording, and where a cut goes."""
+
+
 def folder(config: Config, job: Job) -> Path:
     """Where a job lives."""
     return config.jobs / job.id
 
 
 def prepare(
-    config: Config, inputs: Sequence[Path], request: Request, *, python: Path, report: Report, resume: bool = False
+    config: Config, inputs: Sequence[Path], request: Request, *, media: Media, report: Report, resume: bool = False
 ) -> Job:
     """Make a job of recordings.
 
     Args:
-        python: of the native environment; it looks into the media files and cuts clips.
+        media: looks into the media files and cuts clips.
         resume: return an unfinished job of the same recordings and settings instead of making a second one.
 
     Raises:
@@ -59,18 +62,18 @@ def prepare(
         MissingError: the disk is full, or the folder can't be written.
     """
     sources = [_source(path) for path in inputs]
-    found = [_probe(python, config, path) for path in sources]
+    found = [_tool(media, ["--probe"], path) for path in sources]
     workflow = request.workflow or (Workflow.SUBTITLE if any(f["video"] for f in found) else Workflow.TRANSCRIBE)
     try:
         config.jobs.mkdir(parents=True, exist_ok=True)
         _sweep(config.jobs)
-        return _make(config, sources, request, workflow, python=python, report=report, resume=resume)
+        return _make(config, sources, request, workflow, media=media, report=report, resume=resume)
     except OSError as error:
         raise _disk_error(error, config.jobs) from error
 
 
 def _make(
-    config: Config, sources: Sequence[Path], request: Request, workflow: Workflow, *, python: Path, report: Report,
+    config: Config, sources: Sequence[Path], request: Request, workflow: Workflow, *, media: Media, report: Report,
     resume: bool,
 ) -> Job:  # fmt: skip
     taken: set[str] = set()
@@ -102,7 +105,7 @@ def _make(
         for path, entry in zip(sources, described, strict=True):
             target = place / entry.path
             if entry.clip is not None:
-                cut = _cut(python, config, path, target, entry.clip)
+                cut = _cut(media, path, target, entry.clip)
                 entry = replace(entry, clip=spec.Clip(**cut))
             else:
                 _link_or_copy(path, target, report)
@@ -141,12 +144,9 @@ def _source(path: Path) -> Path:
     return real
 
 
-def _tool(python: Path, config: Config, arguments: Sequence[str], path: Path) -> Any:
-    """Run stages/demux/clip.py in the native environment, offline, and read its answer."""
-    env = stage_environment(
-        models=str(config.home / "models"), scratch=os.environ.get("TMPDIR", "/tmp"), threads=1, inherit=os.environ
-    )
-    done = shell.run([str(python), str(config.root / "stages/demux/clip.py"), *arguments], env=env, timeout=3600)
+def _tool(media: Media, options: Sequence[str], path: Path, target: Path | None = None) -> Any:
+    """Run stages/demux/clip.py and read its answer."""
+    done = media(options, path, target)
     if done.code == 2:
         raise InputError(done.err.strip().splitlines()[-1] if done.err.strip() else "it can't be used", where=str(path))
     if done.code != 0:
@@ -154,13 +154,9 @@ def _tool(python: Path, config: Config, arguments: Sequence[str], path: Path) ->
     return json.loads(done.out)
 
 
-def _probe(python: Path, config: Config, path: Path) -> Any:
-    return _tool(python, config, ["--probe", str(path)], path)
-
-
-def _cut(python: Path, config: Config, path: Path, target: Path, clip: spec.Clip) -> Any:
-    arguments = [str(path), str(target), "--start", str(clip.start)]
-    return _tool(python, config, arguments + (["--end", str(clip.end)] if clip.end is not None else []), path)
+def _cut(media: Media, path: Path, target: Path, clip: spec.Clip) -> Any:
+    options = ["--start", str(clip.start)] + (["--end", str(clip.end)] if clip.end is not None else [])
+    return _tool(media, options, path, target)
 
 
 def _hash(path: Path, report: Report) -> str:

@@ -11,9 +11,10 @@ import shutil
 import sys
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
+from builder.core.environment import stage_environment
 from builder.core.progress import Progress, Report
 from builder.core.types import Config, StageSpec
 from builder.edges import files, shell
@@ -60,6 +61,21 @@ def ensure(
         raise MissingError(
             f"the native environment can't be made: {error.strerror}", where=str(error.filename), hint="use --home DIR"
         ) from error
+
+
+def media(
+    config: Config, python: Path, env: Mapping[str, str]
+) -> Callable[[Sequence[str], Path, Path | None], shell.Done]:
+    """clip.py in the native environment, offline."""
+    variables = stage_environment(
+        models=str(config.home / "models"), scratch=env.get("TMPDIR", "/tmp"), threads=1, inherit=env
+    )
+
+    def look(options: Sequence[str], source: Path, target: Path | None) -> shell.Done:
+        words = [*options, str(source), *([str(target)] if target else [])]
+        return shell.run([str(python), str(config.root / "stages/demux/clip.py"), *words], env=variables, timeout=3600)
+
+    return look
 
 
 def _make(place: Path, locks: Sequence[Path], env: Mapping[str, str], report: Report) -> Path:

@@ -7,7 +7,7 @@ import hashlib
 import json
 import shutil
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -46,18 +46,22 @@ class Checks:
                 raise check.failure
 
 
-def check(config: Config, job: Job, *, python: Path | None, refresh: bool = False, now: float | None = None) -> Checks:
+def check(
+    config: Config, job: Job, *, python: Path | None, images: Sequence[str] = (), refresh: bool = False,
+    now: float | None = None,
+) -> Checks:  # fmt: skip
     """Look at what ``job`` needs.
 
     Args:
         python: of the native environment, or None when it isn't there.
+        images: ids of the images that all stages run in, in place of a native environment.
         refresh: look, whatever the cache says.
         now: seconds since the epoch, for tests.
     """
     at = time.time() if now is None else now
     place = config.jobs / job.id
     cache = config.home / "cache" / "preflight.json"
-    key = _key(config, job, python)
+    key = _key(config, job, python, images)
     known = files.read_json(cache)
     entry = known.get(job.id) if isinstance(known, dict) else None
     # Room is never cached: other programs use disk and memory too.
@@ -65,14 +69,14 @@ def check(config: Config, job: Job, *, python: Path | None, refresh: bool = Fals
     if not refresh and entry and entry.get("key") == key and 0 <= at - entry.get("at", -FRESH) < FRESH:
         return Checks(checks=(*(Check(name=n, note=t) for n, t in entry["notes"]), *room), cached=True)
     found = (
-        _look("environment", lambda: _environment(python)),
+        _look("environment", lambda: _environment(python, images)),
         *(_look(f"model {use}", lambda u=use: _model(config, u)) for use in _uses(job)),  # type: ignore[misc]
         *(_look(f"recording {i.name}", lambda p=place / i.path, n=i.size: _recording(p, n)) for i in job.inputs),  # type: ignore[misc]
     )
     if not any(c.failure for c in found):
         fresh = known if isinstance(known, dict) else {}
         fresh = {k: v for k, v in fresh.items() if isinstance(v, dict) and at - v.get("at", 0) < FRESH}
-        fresh[job.id] = {"at": at, "key": _key(config, job, python), "notes": [[c.name, c.note] for c in found]}
+        fresh[job.id] = {"at": at, "key": _key(config, job, python, images), "notes": [[c.name, c.note] for c in found]}
         with contextlib.suppress(OSError):
             files.write_json(cache, fresh)
     return Checks(checks=(*found, *room), cached=False)
@@ -90,7 +94,7 @@ def _uses(job: Job) -> dict[str, str]:
     return {use.id: use.path for stage in job.stages for use in stage.models.values()}
 
 
-def _key(config: Config, job: Job, python: Path | None) -> str:
+def _key(config: Config, job: Job, python: Path | None, images: Sequence[str]) -> str:
     """A hash over the identity of everything that is looked at."""
     store = config.home / "models"
     watched = [config.root / "models.lock", *(config.jobs / job.id / i.path for i in job.inputs)]
@@ -106,10 +110,12 @@ def _key(config: Config, job: Job, python: Path | None) -> str:
             identities.append([str(path), found.st_size, found.st_mtime_ns, found.st_ino])
         except OSError:
             identities.append([str(path), None])
-    return hashlib.sha256(json.dumps([job.key, str(python), identities]).encode()).hexdigest()
+    return hashlib.sha256(json.dumps([job.key, str(python), list(images), identities]).encode()).hexdigest()
 
 
-def _environment(python: Path | None) -> str:
+def _environment(python: Path | None, images: Sequence[str]) -> str:
+    if images:
+        return f"{len(images)} images"
     if python is None:
         raise MissingError("the native environment is not there", hint="build.py bootstrap")
     return "ready"

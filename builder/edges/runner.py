@@ -206,9 +206,11 @@ def _fail(state: _Run, name: str, code: int, length: int, what: str | None = Non
         raise InputError(last, hint="check the recording")
     if what is None and code == 5:
         raise IntegrityError(last, hint=f"models verify --deep, then {again}")
-    if what is None and code < 0:
-        killed = " (killed: perhaps too little memory)" if code == -9 else ""
-        what = f"stage {name} was ended by signal {-code}{killed}"
+    if what is None and code == 125:  # docker's own
+        raise MissingError(f"the container of stage {name} could not be started", where=str(log), detail=lines[-TAIL:])
+    if what is None and (code < 0 or code == 137):
+        killed = " (killed: perhaps too little memory)" if code in (-9, 137) else ""
+        what = f"stage {name} was ended by signal {-code if code < 0 else 9}{killed}"
     # On a full disk not even the log can be written.
     if "No space left on device" in last or shutil.disk_usage(state.place).free < FULL:
         raise MissingError(
