@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,6 +13,7 @@ from builder.errors import BakeError
 from builder.session import Result, Session, chosen_models
 
 if TYPE_CHECKING:
+    from builder.core.plan import Library
     from builder.edges.engine import Engine
     from builder.edges.images import Built, Here, Rendered
 
@@ -33,10 +34,7 @@ def plan(session: Session, *, models: str | None) -> Result:
 
     made = rendered(session, models=models).plan
     known = images.sizes(session.config)
-    libraries = {
-        library.name: [known.get(f"{p.name}=={p.version}") for p in library.packages]
-        for library in made.libraries.values()
-    }
+    libraries = {library.name: _estimates(library, known) for library in made.libraries.values()}
     below: dict[str | None, tuple[int, bool]] = {None: (known.get("base==root", 0), "base==root" in known)}
     data: list[dict[str, Any]] = []
     rows = []
@@ -72,6 +70,14 @@ def plan(session: Session, *, models: str | None) -> Result:
         "estimated_unique_bytes": unique, "model_bytes": weights,
     }  # fmt: skip
     return Result(data=summary, text=text)
+
+
+def _estimates(library: Library, known: Mapping[str, int]) -> list[int | None]:
+    """Unpacked bytes of each package; a lock names several versions of one where machines differ."""
+    found: dict[str, int | None] = {}
+    for pin in library.packages:
+        found[pin.name] = known.get(f"{pin.name}=={pin.version}") or found.get(pin.name)
+    return list(found.values())
 
 
 def render(session: Session, *, out: Path | None, check: bool, models: str | None) -> Result:

@@ -30,7 +30,6 @@ ONE_BY_ONE = (
     "numpy/f2py", "numpy/distutils",
     "faster_whisper/assets/*.onnx",  # the vad stage has a model of its own
     "nvidia/*/lib/*.alt.so*",
-    "nvidia/cudnn/lib/libcudnn_adv.so*",  # recurrent networks: no model here has one that runs on it
     "share", "man",
 )  # fmt: skip
 """Patterns relative to the folder of packages."""

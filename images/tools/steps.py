@@ -33,6 +33,9 @@ ATTEMPTS = 3
 USER = "bake:x:1000:0:whisperbake:/tmp:/usr/sbin/nologin"
 NOBODY = "nobody:x:65534:65534:nobody:/nonexistent:/usr/sbin/nologin"
 
+SYSTEM = ("bin", "etc", "lib", "lib64", "opt", "sbin", "usr", "var")
+"""Folders of the root file system, without what the kernel and the build put there."""
+
 STDLIB_DROPPED = ("test", "idlelib", "tkinter", "turtledemo", "ensurepip", "lib2to3", "pydoc_data", "config-*")
 """Of the standard library: what needs a screen, tests, or makes Python programs."""
 
@@ -115,6 +118,8 @@ def base() -> None:
             py_compile.compile(
                 str(path), str(made), str(path), invalidation_mode=py_compile.PycInvalidationMode.UNCHECKED_HASH, quiet=1
             )  # fmt: skip
+    system = sum(size(path) for path in Path("/").iterdir() if path.name in SYSTEM and not path.is_symlink())
+    print(f"size base root {system + size(OUT)}", flush=True)
     settle()
 
 

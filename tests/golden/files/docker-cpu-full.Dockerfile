@@ -1,0 +1,159 @@
+# Rendered by whisperbake for docker-cpu, full. All of it: docker buildx bake
+# One of them: docker build --target vad .
+# A site's own CA bundle and pip settings (PIP_INDEX_URL=…, a line each): BAKE_CA=FILE BAKE_SITE=FILE docker buildx bake
+
+FROM registry.example:5000/python:3.11-slim@sha256:abababababababababababababababababababababababababababababababab AS root
+
+FROM root AS tools
+COPY tools /tools
+RUN --mount=type=secret,id=ca --mount=type=secret,id=site \
+    ["python3", "/tools/steps.py", "tools"]
+
+FROM tools AS made-base
+RUN ["python3", "/tools/steps.py", "base"]
+
+FROM tools AS libraries-align-asr
+COPY requirements/align-asr.txt /requirements.txt
+ARG TARGETARCH
+RUN --mount=type=secret,id=ca --mount=type=secret,id=site --mount=type=cache,id=whisperbake-uv-${TARGETARCH},target=/cache \
+    ["python3", "/tools/steps.py", "libraries", "/requirements.txt"]
+
+FROM tools AS libraries-align-asr-diarize-torch
+COPY requirements/align-asr-diarize-torch.txt /requirements.txt
+ARG TARGETARCH
+RUN --mount=type=secret,id=ca --mount=type=secret,id=site --mount=type=cache,id=whisperbake-uv-${TARGETARCH},target=/cache \
+    ["python3", "/tools/steps.py", "libraries", "/requirements.txt"]
+
+FROM tools AS libraries-asr
+COPY requirements/asr.txt /requirements.txt
+ARG TARGETARCH
+RUN --mount=type=secret,id=ca --mount=type=secret,id=site --mount=type=cache,id=whisperbake-uv-${TARGETARCH},target=/cache \
+    ["python3", "/tools/steps.py", "libraries", "/requirements.txt"]
+
+FROM tools AS libraries-base
+COPY requirements/base.txt /requirements.txt
+ARG TARGETARCH
+RUN --mount=type=secret,id=ca --mount=type=secret,id=site --mount=type=cache,id=whisperbake-uv-${TARGETARCH},target=/cache \
+    ["python3", "/tools/steps.py", "libraries", "/requirements.txt"]
+
+FROM tools AS libraries-base-ml
+COPY requirements/base-ml.txt /requirements.txt
+ARG TARGETARCH
+RUN --mount=type=secret,id=ca --mount=type=secret,id=site --mount=type=cache,id=whisperbake-uv-${TARGETARCH},target=/cache \
+    ["python3", "/tools/steps.py", "libraries", "/requirements.txt"]
+
+FROM tools AS libraries-demux-mux
+COPY requirements/demux-mux.txt /requirements.txt
+ARG TARGETARCH
+RUN --mount=type=secret,id=ca --mount=type=secret,id=site --mount=type=cache,id=whisperbake-uv-${TARGETARCH},target=/cache \
+    ["python3", "/tools/steps.py", "libraries", "/requirements.txt"]
+
+FROM tools AS libraries-diarize
+COPY requirements/diarize.txt /requirements.txt
+ARG TARGETARCH
+RUN --mount=type=secret,id=ca --mount=type=secret,id=site --mount=type=cache,id=whisperbake-uv-${TARGETARCH},target=/cache \
+    ["python3", "/tools/steps.py", "libraries", "/requirements.txt"]
+
+FROM tools AS libraries-vad
+COPY requirements/vad.txt /requirements.txt
+ARG TARGETARCH
+RUN --mount=type=secret,id=ca --mount=type=secret,id=site --mount=type=cache,id=whisperbake-uv-${TARGETARCH},target=/cache \
+    ["python3", "/tools/steps.py", "libraries", "/requirements.txt"]
+
+FROM tools AS code-demux
+COPY stages/contract.py /src/contract.py
+COPY stages/demux /src/demux
+RUN ["python3", "/tools/steps.py", "code", "demux"]
+
+FROM tools AS code-mux
+COPY stages/contract.py /src/contract.py
+COPY stages/mux /src/mux
+RUN ["python3", "/tools/steps.py", "code", "mux"]
+
+FROM tools AS code-subtitles
+COPY stages/contract.py /src/contract.py
+COPY stages/subtitles /src/subtitles
+RUN ["python3", "/tools/steps.py", "code", "subtitles"]
+
+FROM tools AS code-align
+COPY stages/contract.py /src/contract.py
+COPY stages/align /src/align
+RUN ["python3", "/tools/steps.py", "code", "align"]
+
+FROM tools AS code-asr
+COPY stages/contract.py /src/contract.py
+COPY stages/asr /src/asr
+RUN ["python3", "/tools/steps.py", "code", "asr"]
+
+FROM tools AS code-diarize
+COPY stages/contract.py /src/contract.py
+COPY stages/diarize /src/diarize
+RUN ["python3", "/tools/steps.py", "code", "diarize"]
+
+FROM tools AS code-vad
+COPY stages/contract.py /src/contract.py
+COPY stages/vad /src/vad
+RUN ["python3", "/tools/steps.py", "code", "vad"]
+
+FROM root AS base
+COPY --link --from=made-base /out/ /
+COPY --link --from=libraries-base /out/ /
+ENV BAKE_MODELS="/models"
+ENV HF_HOME="/models"
+ENV HF_HUB_CACHE="/models/hub"
+ENV HF_HUB_OFFLINE="1"
+ENV HF_HUB_DISABLE_TELEMETRY="1"
+ENV TORCH_HOME="/models/torch"
+ENV NLTK_DATA="/models/nltk_data"
+ENV PYANNOTE_METRICS_ENABLED="false"
+ENV ORT_DISABLE_TELEMETRY="1"
+ENV MPLCONFIGDIR="/tmp"
+ENV XDG_CACHE_HOME="/tmp"
+ENV HOME="/tmp"
+ENV PYTHONUNBUFFERED="1"
+ENV PYTHONPATH="/opt/bake/lib"
+ENV PYTHONDONTWRITEBYTECODE="1"
+ENV LANG="C.UTF-8"
+USER 1000:0
+
+FROM base AS base-ml
+COPY --link --from=libraries-base-ml /out/ /
+
+FROM base AS demux
+COPY --link --from=libraries-demux-mux /out/ /
+COPY --link --from=code-demux /out/ /
+ENTRYPOINT ["/opt/bake/lib/bin/dumb-init", "--", "python3", "/opt/bake/stages/demux/main.py"]
+
+FROM base AS mux
+COPY --link --from=libraries-demux-mux /out/ /
+COPY --link --from=code-mux /out/ /
+ENTRYPOINT ["/opt/bake/lib/bin/dumb-init", "--", "python3", "/opt/bake/stages/mux/main.py"]
+
+FROM base AS subtitles
+COPY --link --from=code-subtitles /out/ /
+ENTRYPOINT ["/opt/bake/lib/bin/dumb-init", "--", "python3", "/opt/bake/stages/subtitles/main.py"]
+
+FROM base-ml AS align
+COPY --link --from=libraries-align-asr-diarize-torch /out/ /
+COPY --link --from=libraries-align-asr /out/ /
+COPY --link --from=code-align /out/ /
+ENTRYPOINT ["/opt/bake/lib/bin/dumb-init", "--", "python3", "/opt/bake/stages/align/main.py"]
+
+FROM base-ml AS asr
+COPY --link --from=libraries-align-asr-diarize-torch /out/ /
+COPY --link --from=libraries-align-asr /out/ /
+COPY --link --from=libraries-asr /out/ /
+COPY --link --from=code-asr /out/ /
+ENTRYPOINT ["/opt/bake/lib/bin/dumb-init", "--", "python3", "/opt/bake/stages/asr/main.py"]
+
+FROM base-ml AS diarize
+COPY --link --from=libraries-align-asr-diarize-torch /out/ /
+COPY --link --from=libraries-diarize /out/ /
+COPY --link --from=code-diarize /out/ /
+ENTRYPOINT ["/opt/bake/lib/bin/dumb-init", "--", "python3", "/opt/bake/stages/diarize/main.py"]
+
+FROM base-ml AS vad
+COPY --link --from=libraries-vad /out/ /
+COPY --link --from=code-vad /out/ /
+ENTRYPOINT ["/opt/bake/lib/bin/dumb-init", "--", "python3", "/opt/bake/stages/vad/main.py"]
+
