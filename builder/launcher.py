@@ -68,6 +68,7 @@ def test(root: str, arguments: Sequence[str]) -> NoReturn:
             _stamp(stamp, requirements.read_bytes())
     if os.environ.get("CI", "").lower() in ("1", "true"):
         _debian_packages()
+        _engine()
     marks = [] if any(a.startswith("-m") for a in arguments) else ["-m", "not heavy"]
     os.chdir(home)  # without a path, pytest takes pyproject.toml's testpaths
     os.execv(sys.executable, [sys.executable, "-m", "pytest", *marks, *arguments])
@@ -191,15 +192,77 @@ def _failed(what: str, lines: Sequence[str], following: str) -> NoReturn:
     _stop(what, following)
 
 
+ENGINE = {
+    "dockerd": "docker.io",
+    "docker": "docker-cli",
+    "containerd": "containerd",
+    "runc": "runc",
+    "iptables": "iptables",
+}
+"""Programs of the engine that tests start for themselves, and Debian's packages."""
+
+NEXT = """\
+Types: deb
+URIs: {uri}
+Suites: trixie
+Components: main
+Signed-By: /usr/share/keyrings/debian-archive-keyring.gpg
+"""
+
+PINS = """\
+Package: *
+Pin: release n=trixie
+Pin-Priority: 100
+
+Package: docker.io docker-cli docker-buildx docker-compose containerd
+Pin: release n=trixie
+Pin-Priority: 990
+"""
+
+
+def _engine() -> None:
+    """CI on a bare machine: install an engine for the engine tests. Debian 12's is too old: 13's runs on it."""
+    plugins = [
+        Path(folder) / "docker-buildx" for folder in ("/usr/libexec/docker/cli-plugins", "/usr/lib/docker/cli-plugins")
+    ]
+    missing = [package for program, package in ENGINE.items() if shutil.which(program) is None]
+    if not missing and any(p.exists() for p in plugins):
+        return
+    release = Path("/etc/os-release")
+    names = dict(re.findall(r'^(\w+)="?([^"\n]*)"?$', release.read_text() if release.exists() else "", re.MULTILINE))
+    if names.get("ID") != "debian" or os.geteuid() != 0:
+        _stop(
+            "the engine tests need a Docker Engine", "install docker 23 or later with buildx, or run as root on Debian"
+        )
+    if names.get("VERSION_CODENAME") == "bookworm":
+        texts = [
+            p.read_text()
+            for p in [Path("/etc/apt/sources.list"), *Path("/etc/apt/sources.list.d").glob("*")]
+            if p.is_file()
+        ]
+        found = re.search(r"^(?:URIs:\s*|deb\s+(?:\[[^\]]*\]\s+)?)(\S+)", "\n".join(texts), re.MULTILINE)
+        if found is None:
+            _stop("apt on this machine has no source", "write /etc/apt/sources.list")
+        Path("/etc/apt/sources.list.d/whisperbake-engine.sources").write_text(NEXT.format(uri=found[1]))
+        Path("/etc/apt/preferences.d/whisperbake-engine").write_text(PINS)
+    _apt([*dict.fromkeys(ENGINE.values()), "docker-buildx", "docker-compose"])
+
+
 def _debian_packages() -> None:
     """CI on a bare machine: install the programs that tests use, those that are missing."""
     missing = [package for program, package in DEBIAN.items() if shutil.which(program) is None]
     if not missing or shutil.which("apt-get") is None:
         return
-    wanted = f"apt-get install --no-install-recommends {' '.join(missing)}"
+    _apt(missing)
+
+
+def _apt(packages: Sequence[str]) -> None:
+    """Install Debian packages, or stop and say what to type."""
+    names = " ".join(packages)
+    wanted = f"apt-get install --no-install-recommends {names}"
     if os.geteuid() != 0:
-        _stop(f"the tests need {', '.join(missing)}", f"sudo {wanted}")
-    _say(f"installing {', '.join(missing)}…")
+        _stop(f"the tests need {names}", f"sudo {wanted}")
+    _say(f"installing {names}…")
     env = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
     # An update that fails for one of several sources is no reason to stop: the install shows whether it matters.
     subprocess.run(["apt-get", "update", "-qq"], env=env, capture_output=True, check=False)
@@ -207,7 +270,7 @@ def _debian_packages() -> None:
     if done.returncode:
         for line in done.stderr.splitlines()[-TAIL:]:
             _say(f"  | {line}")
-        _stop(f"{', '.join(missing)} could not be installed", wanted)
+        _stop(f"{names} could not be installed", wanted)
 
 
 def _say(line: str) -> None:

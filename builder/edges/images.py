@@ -22,7 +22,15 @@ from builder.edges import base as bases
 from builder.edges import engine as engines
 from builder.edges import files, network, shell
 from builder.edges.engine import Engine
-from builder.errors import BuildError, ConfigError, Interrupted, MissingError, SourceError
+from builder.errors import (
+    BakeError,
+    BuildError,
+    ConfigError,
+    IntegrityError,
+    Interrupted,
+    MissingError,
+    SourceError,
+)
 
 ROOTFS = "rootfs.tar"
 OFFICIAL = frozenset({"Dockerfile", "docker-bake.json", ROOTFS})
@@ -291,12 +299,17 @@ def _stages(image: PlannedImage) -> list[str]:
     return own if image.parent else [*own, "root", "tools", "made-base"]
 
 
-def _failure(seen: BuildLog, what: str, log: Path) -> BuildError | MissingError | SourceError:
+def _failure(seen: BuildLog, what: str, log: Path) -> BakeError:
     step = seen.failed
     lines = step.lines if step else log.read_text(errors="replace").splitlines()[-12:]
     text = "\n".join([*lines, log.read_text(errors="replace")[-4000:]])
     if "No space left" in text or "no space left" in text:
         return MissingError("the engine's disk is full", where=str(log), hint="docker buildx prune", detail=lines)
+    if "ash mismatch" in text or "DO NOT MATCH THE HASHES" in text:
+        return IntegrityError(
+            "a package from the index is not the one that is locked", where=str(log), detail=lines,
+            hint="ask who runs the index; nothing of it is in an image",
+        )  # fmt: skip
     if any(word in text for word in ("Temporary failure in name resolution", "CERTIFICATE_VERIFY", "Connection refused",
                                      "pipwheel.Unavailable", "Failed to fetch", "UnknownIssuer")):  # fmt: skip
         return SourceError(
