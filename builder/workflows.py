@@ -63,6 +63,7 @@ def build(
         "mode": session.config.defaults.mode.value,
         "preset": session.config.defaults.preset,
         "images": made.data["images"] if made else [],
+        "unique_bytes": made.data["unique_bytes"] if made else 0,
         "images_note": f"no images are built: {why}" if why else "media files are parsed in these containers",
         "environment": str(python.parent.parent),
         "models": [{"id": m.id, "purpose": p.value, "size": pin.size} for p, (m, pin) in chosen.items()],

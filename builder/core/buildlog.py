@@ -51,7 +51,8 @@ class BuildLog:
         state = STATE.match(line)
         now = waiting[1] if waiting and not (state and state[1] == waiting[0] and state[2] == "CACHED") else None
         if match := STEP.match(line):
-            first = match["target"] or match["stage"]
+            # buildx leaves the target's name out where there is only one.
+            first = match["target"] or next(iter(self.tags.values()), match["stage"])
             step = Step(image=first, stage=match["stage"], count=match["count"], what=match["what"])
             if self.steps.setdefault(match[1], step) is step:
                 # Said with the next line: what was built before says so there, and nobody wants to read it.

@@ -88,19 +88,21 @@ def plan(
     """
     mode, variant = config.defaults.mode, config.defaults.variant
     wanted = _wanted(config, mode, images)
-    needs = {name: _needs(config, config.images[name], variant, mode, locks) for name in wanted}
+    # What a layer holds depends on all of the mode's images, so that building some gives the same ones.
+    every = _wanted(config, mode, ())
+    needs = {name: _needs(config, config.images[name], variant, mode, locks) for name in every}
     held: dict[str, set[Requirement]] = {}
     own: dict[str, set[Requirement]] = {}
-    for name in wanted:
+    for name in every:
         spec = config.images[name]
         below = held[spec.parent] if spec.parent else set()
         mine = needs[name] if spec.stage or spec.requirements else set()
-        mine = mine | _hoisted(config, spec, needs, wanted)
+        mine = mine | _hoisted(config, spec, needs, every)
         own[name] = mine - below
         if twice := sorted({p.name for p in own[name]} & {p.name for p in below}):
             raise _disagree(twice[0], f"images/{name}.yaml")
         held[name] = below | own[name]
-    libraries, uses = _libraries(config, wanted, own)
+    libraries, uses = _libraries(config, every, own)
     used = {p: m for p, m in models.items() if any(p in _purposes(config, config.images[n]) for n in wanted)}
     return Plan(
         mode=mode,
@@ -109,7 +111,7 @@ def plan(
         registry=config.defaults.registry,
         debian_packages=tuple(sorted({p for n in wanted for p in config.images[n].debian_packages})),
         images=tuple(_image(config, config.images[n], uses[n], used) for n in wanted),
-        libraries=MappingProxyType({library.name: library for library in libraries}),
+        libraries=MappingProxyType({lib.name: lib for lib in libraries if any(lib.name in uses[n] for n in wanted)}),
         models=MappingProxyType(used),
     )
 
@@ -161,7 +163,7 @@ def _needs(config: Config, spec: ImageSpec, variant: Variant, mode: Mode, locks:
 
 
 def _hoisted(
-    config: Config, spec: ImageSpec, needs: Mapping[str, set[Requirement]], wanted: Iterable[str]
+    config: Config, spec: ImageSpec, needs: Mapping[str, set[Requirement]], every: Iterable[str]
 ) -> set[Requirement]:
     """The pins of ``packages``, found in the locks of those that stand on this image."""
 
@@ -171,7 +173,7 @@ def _hoisted(
 
     found: set[Requirement] = set()
     for package in spec.packages:
-        kinds = {frozenset(p for p in needs[n] if p.name == package) for n in wanted if stands_on(n)} - {frozenset()}
+        kinds = {frozenset(p for p in needs[n] if p.name == package) for n in every if stands_on(n)} - {frozenset()}
         if len(kinds) > 1:
             raise _disagree(package, f"images/{spec.name}.yaml")
         found = found.union(*kinds)
@@ -186,11 +188,11 @@ def _disagree(package: str, where: str) -> ConfigError:
 
 
 def _libraries(
-    config: Config, wanted: Sequence[str], own: Mapping[str, set[Requirement]]
+    config: Config, every: Sequence[str], own: Mapping[str, set[Requirement]]
 ) -> tuple[list[Library], dict[str, tuple[str, ...]]]:
     """Packages by who needs them: what siblings share is one layer, and stands below what they don't."""
     users: dict[tuple[str | None, Requirement], set[str]] = {}
-    for name in wanted:
+    for name in every:
         for pin in own[name]:
             users.setdefault((config.images[name].parent, pin), set()).add(name)
     groups: dict[tuple[frozenset[str], str], set[Requirement]] = {}
@@ -198,7 +200,7 @@ def _libraries(
         kind = "cuda" if pin.name.startswith(CUDA) else "torch" if pin.name in HEAVY else ""
         groups.setdefault((frozenset(names), kind), set()).add(pin)
     libraries = []
-    uses: dict[str, list[tuple[int, bool, str]]] = {name: [] for name in wanted}
+    uses: dict[str, list[tuple[int, bool, str]]] = {name: [] for name in every}
     for (together, kind), pins in groups.items():
         label = "-".join([*sorted(together), *([kind] if kind else [])])
         libraries.append(Library(name=label, packages=tuple(sorted(pins))))

@@ -62,13 +62,13 @@ def why_not(env: Mapping[str, str]) -> str | None:
     parts = urlsplit(address(env))
     if parts.scheme != "unix":
         return None  # a remote engine: found out when it is used
-    if not Path(parts.path).exists():
-        client = "" if shutil.which("docker") else " and no docker client"
-        return f"no container engine on this machine{client} (no socket at {parts.path})"
     with socket.socket(socket.AF_UNIX) as probe:
         probe.settimeout(1.0)
         try:
             probe.connect(parts.path)
+        except FileNotFoundError:
+            client = "" if shutil.which("docker") else " and no docker client"
+            return f"no container engine on this machine{client} (no socket at {parts.path})"
         except PermissionError:
             return f"no permission on {parts.path}"
         except OSError as error:

@@ -263,7 +263,7 @@ def build(
     for note in site.notes:
         report(Progress(what="network", note=note, finished=True))
     log = _log(config.home / "logs")
-    seen = BuildLog(tags={image.tag: image.name for image in images})
+    seen = BuildLog(tags={image.tag: image.name for image in old})
     began, finished = time.monotonic(), dict[str, float]()
     variables = {"BASE_DIGEST": base_digest, **_commit(config.root, env)}
     before = {tag: _id(engine, tag) for tag in labels}

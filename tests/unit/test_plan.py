@@ -63,6 +63,9 @@ def test_cuda_is_a_layer_of_its_own_and_only_where_a_gpu_helps() -> None:
 
 def test_some_images_come_with_what_they_stand_on() -> None:
     assert [i.name for i in planned(images=("vad",)).images] == ["base", "base-ml", "vad"]
+    assert names(planned(images=("base",)), "base") == names(planned(), "base"), (
+        "not another base for building it alone"
+    )
     with pytest.raises(UsageError, match="no image"):
         planned(images=("asrr",))
     with pytest.raises(UsageError, match="native has no image asr"):

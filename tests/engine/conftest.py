@@ -1,0 +1,156 @@
+"""Engine tests: on private engines of both stores with CI=true, else on a reachable engine under a prefix of its own."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import docker
+import pytest
+
+from builder.edges import engine as engines
+from tests.engine import private_engine
+
+ROOT = Path(__file__).resolve().parents[2]
+STARTED = time.time()
+
+HOW = "CI=true python3 build.py test tests/engine starts engines of its own (root, dockerd)"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Everything here needs an engine."""
+    for item in items:
+        if "engine" in Path(item.fspath).parts:
+            item.add_marker(pytest.mark.engine)
+
+
+@dataclass(frozen=True)
+class Ran:
+    """What a command printed and returned."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def data(self) -> Any:
+        return json.loads(self.out)
+
+
+@dataclass(frozen=True)
+class Engine:
+    """An engine that a test may fill."""
+
+    host: str
+    store: str
+    prefix: str
+    home: Path
+    """The state folder of the tests: models and native environment are the project's own."""
+
+    def bake(self, *arguments: str | Path, env: Mapping[str, str] | None = None, root: Path = ROOT) -> Ran:
+        """Run ``build.py`` against this engine."""
+        done = subprocess.run(
+            [sys.executable, str(ROOT / "build.py"), *map(str, arguments)], env=self.env | dict(env or {}), cwd=root,
+            capture_output=True, text=True, check=False, timeout=1800,
+        )  # fmt: skip
+        assert "Traceback" not in done.stderr, done.stderr
+        return Ran(done.returncode, done.stdout, done.stderr)
+
+    @property
+    def env(self) -> dict[str, str]:
+        return {
+            **os.environ, "DOCKER_HOST": self.host, "BAKE_REGISTRY": self.prefix, "BAKE_HOME": str(self.home),
+            "BAKE_JOBS": str(self.home / "jobs"), "BAKE_PRESET": "tiny-en",
+        }  # fmt: skip
+
+    @property
+    def client(self) -> Any:
+        return docker.DockerClient(base_url=self.host, timeout=600)
+
+    def docker(self, *arguments: str | Path) -> Ran:
+        done = subprocess.run(
+            ["docker", "--host", self.host, *map(str, arguments)], capture_output=True, text=True, check=False
+        )
+        return Ran(done.returncode, done.stdout, done.stderr)
+
+    def layers(self) -> dict[str, list[str]]:
+        """Diff ids of every image under the prefix, by its name."""
+        found = {}
+        for image in self.client.images.list(filters={"label": "io.whisperbake.inputs"}):
+            for tag in image.tags:
+                if tag.startswith(f"{self.prefix}/"):
+                    found[tag.partition("/")[2]] = image.attrs["RootFS"]["Layers"]
+        return found
+
+
+@pytest.fixture(scope="session")
+def state(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A state folder with the project's models and native environment, so that nothing is fetched twice."""
+    ready = subprocess.run(
+        [sys.executable, str(ROOT / "build.py"), "bootstrap", "--preset", "tiny-en", "--cache-models"],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert ready.returncode == 0, ready.stderr
+    home = tmp_path_factory.mktemp("state")
+    for name in ("models", "native"):
+        (home / name).symlink_to(ROOT / ".bake" / name)
+    return home
+
+
+@pytest.fixture(scope="session", params=private_engine.STORES)
+def engine(request: pytest.FixtureRequest, state: Path) -> Iterator[Engine]:
+    """An engine of one store; empty, where it is a private one."""
+    store = request.param
+    home = state.parent / f"{state.name}-{store}"
+    home.mkdir()
+    for name in ("models", "native"):
+        (home / name).symlink_to((state / name).resolve())
+    if os.environ.get("CI", "").lower() in ("1", "true") or os.environ.get("TEST_ENGINE") == "private":
+        why = private_engine.why_not()
+        assert why is None, f"no private engine here: {why}"
+        with private_engine.engine(store) as host:
+            yield Engine(host, store, "wb-test", home)
+        return
+    if why := engines.why_not(os.environ):
+        pytest.skip(f"{why}; {HOW}")
+    found = engines.connect(os.environ)
+    if found.store != store:
+        pytest.skip(f"the engine here has the {found.store} store; {HOW}")
+    own = Engine(found.host, store, f"wb-test-{os.getpid()}", home)
+    try:
+        yield own
+    finally:
+        for image in own.client.images.list(filters={"label": "io.whisperbake.inputs"}):
+            for tag in image.tags:
+                if tag.startswith(f"{own.prefix}/"):
+                    own.client.images.remove(tag, force=True)
+
+
+@pytest.fixture(scope="session")
+def built(engine: Engine) -> Any:
+    """All docker-cpu images, built from an empty engine; the command's own summary."""
+    done = engine.bake("build", "--mode", "docker-cpu", "--progress", "plain", "--json")
+    assert done.code == 0, done.err
+    return done.data
+
+
+def copy_project(folder: Path) -> Path:
+    """The checkout's own files, to change something in."""
+    target = folder / "project"
+    names = ("bake.yaml", "models.yaml", "models.lock", "images", "stages", "templates", "builder", "examples")
+    target.mkdir()
+    for name in names:
+        source = ROOT / name
+        if source.is_dir():
+            shutil.copytree(source, target / name, ignore=shutil.ignore_patterns("__pycache__"))
+        else:
+            shutil.copy(source, target / name)
+    return target

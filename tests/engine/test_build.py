@@ -1,0 +1,167 @@
+"""From an empty engine to images: what is built, how large, how often, and what a failure leaves."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from builder.core.types import NetworkSpec
+from builder.edges import network
+from tests.engine.conftest import ROOT, Engine, copy_project
+
+MB = 1_000_000
+NAMES = {"base", "base-ml", "demux", "mux", "subtitles", "vad", "asr", "align", "diarize"}
+
+
+def test_every_image_of_the_mode_is_there(engine: Engine, built: Any) -> None:
+    """Named, tagged, labelled, each layer counted once, and smaller than promised."""
+    images = {i["name"]: i for i in built["images"]}
+    assert images.keys() == NAMES
+    assert "up to date" not in {i["state"] for i in images.values()}
+    assert images["base"]["size_bytes"] <= 120 * MB
+    assert images["asr"]["size_bytes"] <= 290 * MB
+    assert built["unique_bytes"] <= 450 * MB
+    for image in images.values():
+        assert image["own_bytes"] + image["shared_bytes"] == image["size_bytes"]
+    assert images["asr"]["models"] == ["tiny.en"]
+    labels = engine.client.images.get(images["asr"]["tag"]).labels
+    assert re.fullmatch(r"[0-9a-f]{40}", labels["org.opencontainers.image.revision"])
+    assert labels["org.opencontainers.image.base.digest"].startswith("sha256:")
+    assert labels["org.opencontainers.image.licenses"] == "Apache-2.0 AND MIT"
+
+
+def test_a_second_build_does_nothing(engine: Engine, built: Any) -> None:
+    done = engine.bake("build", "--mode", "docker-cpu", "--json")
+    assert done.code == 0, done.err
+    assert {i["state"] for i in done.data["images"]} == {"up to date"}
+    assert {i["up_to_date"] for i in done.data["images"]} == {True}
+
+
+def test_native_has_the_small_set_and_takes_what_is_there(engine: Engine, built: Any) -> None:
+    """The same images as docker-cpu's; together at most 220 MB."""
+    done = engine.bake("build", "--mode", "native", "--json")
+    assert done.code == 0, done.err
+    images = done.data["images"]
+    assert {i["name"]: i["state"] for i in images} == dict.fromkeys(("base", "demux", "mux"), "up to date")
+    listed = engine.bake("images", "--json").data
+    assert {i["name"] for i in listed} == NAMES
+    assert done.data["unique_bytes"] <= 220 * MB
+
+
+def test_no_image_dangles_and_no_package_manager_is_left(engine: Engine, built: Any) -> None:
+    assert engine.docker("images", "--filter", "dangling=true", "--quiet").out == ""
+    tag = f"{engine.prefix}/asr:slim-cpu"
+    code = "import os, shutil; print([n for n in 'sh apt dpkg pip uv perl'.split() if shutil.which(n)], os.path.exists('/cache'))"
+    done = engine.docker("run", "--rm", "--network", "none", "--entrypoint", "python3", tag, "-c", code)
+    assert done.out.strip() == "[] False", done.err
+
+
+def test_a_changed_line_of_a_stage_changes_one_layer_of_one_image(engine: Engine, built: Any, tmp_path: Path) -> None:
+    """A comment in the code of asr must not unpack numpy again."""
+    before = engine.layers()
+    project = copy_project(tmp_path)
+    main = project / "stages/asr/main.py"
+    main.write_text(main.read_text() + "\n# changed\n")
+    (project / "home").mkdir()
+    (project / "home/models").symlink_to((engine.home / "models").resolve())
+    env = {"BAKE_HOME": str(project / "home")}
+    done = engine.bake("build", "--mode", "docker-cpu", "--json", root=project, env=env)
+    assert done.code == 0, done.err
+    after = engine.layers()
+    differing = {name for name in before if before[name] != after[name]}
+    assert differing == {"asr:slim-cpu"}
+    assert before["asr:slim-cpu"][:-1] == after["asr:slim-cpu"][:-1]
+    again = engine.bake("build", "--mode", "docker-cpu", "--json")
+    assert {i["name"]: i["state"] for i in again.data["images"]}["asr"] in ("built", "cached")
+
+
+def test_plain_buildx_bake_builds_the_same_images(engine: Engine, built: Any, tmp_path: Path) -> None:
+    """The rendered folder needs nothing of this project; a site's network comes as two files."""
+    done = engine.bake("render", "--mode", "docker-cpu", "--out", tmp_path / "out", "--json")
+    assert done.code == 0, done.err
+    assert engine.bake("render", "--mode", "docker-cpu", "--out", tmp_path / "out", "--check").code == 0
+    before = engine.layers()
+    assert before.keys() == {f"{name}:slim-cpu" for name in NAMES}
+    for tag in list(before):
+        engine.docker("rmi", "--force", f"{engine.prefix}/{tag}")
+    with network.secrets(network.find(NetworkSpec(), os.environ)) as secrets:
+        baked = subprocess.run(
+            ["docker", "buildx", "bake", "--progress", "plain"], cwd=tmp_path / "out",
+            env={"PATH": os.environ["PATH"], "HOME": str(tmp_path), "DOCKER_HOST": engine.host, **secrets},
+            capture_output=True, text=True, check=False,
+        )  # fmt: skip
+    assert baked.returncode == 0, baked.stderr[-3000:]
+    assert engine.layers() == before
+    (tmp_path / "out/Dockerfile").write_text("FROM scratch\n")
+    checked = engine.bake("render", "--mode", "docker-cpu", "--out", tmp_path / "out", "--check", "--json")
+    assert checked.code == 1
+    assert engine.bake("build", "--mode", "docker-cpu").code == 0  # what other tests stand on
+
+
+def test_a_package_of_other_bytes_is_refused(engine: Engine, tmp_path: Path) -> None:
+    """Exit 5; the step's last lines and the log are named; the images that were there stay."""
+    project = copy_project(tmp_path)
+    lock = project / "stages/subtitles/requirements-slim.txt"
+    for path in project.glob("stages/*/requirements-slim.txt"):
+        path.write_text(re.sub(r"(pyyaml==.*\n)((?:    --hash=sha256:)([0-9a-f]{64})( \\)?\n)+",
+                               rf"\1    --hash=sha256:{'0' * 64}\n", path.read_text()))  # fmt: skip
+    assert "0" * 64 in lock.read_text()
+    before = engine.layers()
+    env = {"BAKE_HOME": str(project / "home")}
+    failed = engine.bake("build", "base", "--mode", "docker-cpu", "--json", root=project, env=env)
+    assert failed.code == 5, failed.err
+    assert "not the one that is locked" in failed.err
+    assert engine.layers() == before
+
+
+def test_ctrl_c_stops_the_build_and_leaves_nothing_dangling(engine: Engine, built: Any) -> None:
+    """Exit 130 within seconds; no secret is left behind; the next build goes on."""
+    before = engine.layers()
+    secrets = set(Path("/dev/shm").glob("whisperbake-*"))
+    process = subprocess.Popen(
+        [sys.executable, str(ROOT / "build.py"), "build", "--mode", "docker-cpu", "--no-cache"], env=engine.env, cwd=ROOT,
+        stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, start_new_session=True,
+    )  # fmt: skip
+    assert process.stderr is not None
+    for line in process.stderr:
+        if "tools" in line:
+            break
+    os.killpg(process.pid, signal.SIGINT)
+    began = time.monotonic()
+    process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert time.monotonic() - began < 15
+    assert set(Path("/dev/shm").glob("whisperbake-*")) <= secrets
+    assert engine.docker("images", "--filter", "dangling=true", "--quiet").out == ""
+    assert engine.layers() == before
+
+
+def test_no_engine_is_said_in_one_line(engine: Engine, tmp_path: Path) -> None:
+    done = engine.bake("build", "--mode", "docker-cpu", "--json", env={"DOCKER_HOST": f"unix://{tmp_path}/none.sock"})
+    assert done.code == 3
+    assert json.loads(done.out)["error"]["what"].startswith("no container engine on this machine")
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs another user")
+def test_no_permission_on_the_socket_is_said(engine: Engine, tmp_path: Path) -> None:
+    """Asked as another user, the socket closed to others as engines make it."""
+    path = Path(engine.host.removeprefix("unix://"))
+    code = (
+        "import sys, os; sys.path.insert(0, sys.argv[1]); from builder.edges import engine\n"
+        "os.setgid(65534); os.setuid(65534)\n"
+        "print(engine.why_not({'DOCKER_HOST': sys.argv[2]}))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(ROOT), engine.host], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.startswith(("no permission", "no container engine")), done.stdout
+    assert path.exists()
