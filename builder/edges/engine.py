@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 import socket
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -154,7 +156,10 @@ def bake(
 
 def registry_digest(reference: str, env: Mapping[str, str]) -> str | None:
     """``sha256:…`` of a reference in its registry, or None when it can't be reached within ten seconds."""
-    argv = ["docker", "buildx", "imagetools", "inspect", "--format", "{{.Manifest.Digest}}", reference]
+    argv = ["docker", "buildx", "imagetools", "inspect", "--format", "{{json .Manifest}}", reference]
     done = shell.run(argv, env=env, timeout=ASK)
-    found = done.out.strip()
-    return found if done.code == 0 and re.fullmatch(r"sha256:[0-9a-f]{64}", found) else None
+    with suppress(ValueError, KeyError, TypeError):
+        found = str(json.loads(done.out)["digest"])
+        if done.code == 0 and re.fullmatch(r"sha256:[0-9a-f]{64}", found):
+            return found
+    return None

@@ -44,9 +44,9 @@ def engine(store: str, root: Path | None = None) -> Iterator[str]:
         root: where its data stay; None: a folder that is removed afterwards.
     """
     # Short: a socket's path has at most 107 bytes.
-    with tempfile.TemporaryDirectory(prefix="wb-") as short, contextlib.ExitStack() as stack:
-        run = Path(short)
-        data = root or Path(stack.enter_context(_data_folder()))
+    with contextlib.ExitStack() as stack:
+        run = Path(stack.enter_context(_folder("wb-")))
+        data = root or Path(stack.enter_context(_folder("wb-data-")))
         data.mkdir(parents=True, exist_ok=True)
         bridge = stack.enter_context(_bridge())
         containerd = [
@@ -70,8 +70,8 @@ def engine(store: str, root: Path | None = None) -> Iterator[str]:
 
 
 @contextlib.contextmanager
-def _data_folder() -> Iterator[str]:
-    folder = tempfile.mkdtemp(prefix="wb-data-")
+def _folder(prefix: str) -> Iterator[str]:
+    folder = tempfile.mkdtemp(prefix=prefix)
     try:
         yield folder
     finally:

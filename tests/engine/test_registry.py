@@ -1,0 +1,103 @@
+"""A base from a registry: a real one, in a container of Debian's docker-registry."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from builder.core.types import BaseSpec
+from builder.edges import base
+from tests.engine.conftest import Engine, copy_project
+
+PYTHON = ["base-files", "ca-certificates", "libgcc-s1", "libpython3-stdlib", "libstdc++6", "python3-minimal"]
+CONFIG = """\
+version: 0.1
+storage: {{filesystem: {{rootdirectory: /tmp/registry}}}}
+http: {{addr: "127.0.0.1:{port}"}}
+"""
+"""Without the password that Debian's own configuration asks for."""
+
+TAG = "python:3.11-slim-bookworm"
+
+
+@pytest.fixture(scope="session")
+def registry(engine: Engine, state: Path) -> Iterator[str]:
+    """host:port of a registry that has a Python image."""
+    from testcontainers.core.config import testcontainers_config
+    from testcontainers.core.container import DockerContainer
+    from testcontainers.core.wait_strategies import LogMessageWaitStrategy
+
+    testcontainers_config.ryuk_disabled = True  # its image would have to be pulled
+    spec = BaseSpec(kind="debian")
+    cache = state / "registry"
+    server = base.rootfs(
+        spec, ["base-files", "docker-registry", "ca-certificates"], cache, env=os.environ, report=lambda _: None
+    )
+    python = base.rootfs(spec, PYTHON, cache, env=os.environ, report=lambda _: None)
+    assert engine.docker("import", server, "wb-test-registry:1").code == 0
+    os.environ["DOCKER_HOST"], before = engine.host, os.environ.get("DOCKER_HOST")
+    try:
+        port = 5000 + hash(engine.store) % 900
+        settings = state / "registry.yml"
+        settings.write_text(CONFIG.format(port=port))
+        container = DockerContainer("wb-test-registry:1").with_command(
+            ["/usr/bin/docker-registry", "serve", "/etc/registry.yml"]
+        )
+        container = container.with_volume_mapping(str(settings), "/etc/registry.yml", "ro")
+        ready = LogMessageWaitStrategy("listening on").with_startup_timeout(30)
+        with container.with_kwargs(network_mode="host").waiting_for(ready):
+            address = f"127.0.0.1:{port}"
+            assert engine.docker("import", python, f"{address}/{TAG}").code == 0
+            pushed = engine.docker("push", f"{address}/{TAG}")
+            assert pushed.code == 0, pushed.err
+            engine.docker("rmi", f"{address}/{TAG}")
+            yield address
+    finally:
+        engine.docker("rmi", "--force", "wb-test-registry:1")
+        os.environ.pop("DOCKER_HOST") if before is None else os.environ.update(DOCKER_HOST=before)
+
+
+def project_on(folder: Path, reference: str, kind: str = "auto") -> Path:
+    project = copy_project(folder)
+    bake = project / "bake.yaml"
+    bake.write_text(
+        re.sub(r"  kind: .*\n  reference: .*\n", f"  kind: {kind}\n  reference: {reference}\n", bake.read_text())
+    )
+    assert reference in bake.read_text()
+    return project
+
+
+def test_auto_takes_the_registry_that_answers_and_pins_what_it_gave(
+    engine: Engine, registry: str, tmp_path: Path
+) -> None:
+    """The digest is in the label, in the Dockerfile, and said so that it can be pinned."""
+    project = project_on(tmp_path, f"{registry}/{TAG}")
+    env = {"BAKE_HOME": str(project / "home"), "BAKE_REGISTRY": f"{engine.prefix}-registry"}
+    done = engine.bake("build", "subtitles", "--mode", "docker-cpu", "--json", root=project, env=env)
+    assert done.code == 0, done.err
+    digest = done.data["base"]["digest"]
+    assert re.fullmatch(r"sha256:[0-9a-f]{64}", digest)
+    assert f"{registry}/{TAG}" in done.err
+    labels = engine.client.images.get(f"{engine.prefix}-registry/subtitles:slim-cpu").labels
+    assert labels["org.opencontainers.image.base.digest"] == digest
+    assert labels["org.opencontainers.image.base.name"] == f"{registry}/{TAG}"
+    rendered = project / "home/images/docker-cpu-slim/Dockerfile"
+    assert f"FROM {registry}/{TAG}@{digest} AS root" in rendered.read_text()
+    shown = engine.docker("run", "--rm", "--network", "none", f"{engine.prefix}-registry/subtitles:slim-cpu", "--help")
+    assert shown.code == 0, shown.err
+    for image in engine.client.images.list(filters={"label": "io.whisperbake.inputs"}):
+        for tag in image.tags:
+            if tag.startswith(f"{engine.prefix}-registry/"):
+                engine.client.images.remove(tag, force=True)
+
+
+def test_a_registry_that_is_not_there_is_given_up_and_said(engine: Engine, tmp_path: Path) -> None:
+    """``kind: registry`` doesn't quietly become something else: exit 4."""
+    project = project_on(tmp_path, "127.0.0.1:9/python:3.11-slim-bookworm", "registry")
+    done = engine.bake("build", "base", "--mode", "docker-cpu", root=project, env={"BAKE_HOME": str(project / "home")})
+    assert done.code == 4
+    assert "no registry gives 127.0.0.1:9/python" in done.err
