@@ -24,7 +24,7 @@ types: ## mypy --strict
 
 lock: ## write the hash-locked requirements anew
 	PATH="$(CURDIR)/.venv/bin:$$PATH" requirements/lock.sh
-	.venv/bin/python stages/lock.py slim
+	.venv/bin/python stages/lock.py
 
 example: ## make examples/dialogue.mp4 anew (needs espeak-ng)
 	.bake/native/slim-*/bin/python examples/make.py
