@@ -151,11 +151,15 @@ def request_of(session: Session, wishes: Wishes) -> Request:
     if device == "cuda" and not found.gpus:
         raise UsageError("there is no NVIDIA GPU here", where="--device", hint="--device cpu")
     threads = wishes.threads or advice.threads
+
+    def place(stage: str) -> dict[str, Any]:
+        helps = config.defaults.variant in config.stages[stage].gpu
+        return {"device": device if helps else "cpu", "threads": threads}
+
     asr = {
+        **place("asr"),
         "language": config.defaults.language,
-        "device": device,
         "compute_type": advice.compute_type if device == advice.device else "int8",
-        "threads": threads,
         "batch_size": advice.batch_size if wishes.batch_size is None else wishes.batch_size,
     }
     return spec.Request(
@@ -163,7 +167,7 @@ def request_of(session: Session, wishes: Wishes) -> Request:
         variant=config.defaults.variant.value,
         preset=config.defaults.preset,
         models=chosen_models(session, models=wishes.models, diarization=diarization),
-        settings={"asr": asr, "diarize": {"speakers": wishes.speakers, "threads": threads}},
+        settings={"asr": asr, "align": place("align"), "diarize": {**place("diarize"), "speakers": wishes.speakers}},
         clip=None if start is None and end is None else spec.Clip(start=start or 0.0, end=end),
         diarization=diarization,
     )

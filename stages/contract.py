@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import argparse
 import hashlib
+import importlib.machinery
+import importlib.util
 import json
 import os
 import shutil
@@ -14,6 +16,7 @@ import signal
 import sys
 import time
 import traceback
+import types
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -29,6 +32,8 @@ PROGRESS_EVERY = 0.1
 RATE = 16_000
 """Samples a second of the sound that stages exchange (mono, signed 16 bit little-endian)."""
 
+VARIANTS = ("slim", "full")
+"""Backends of a stage: without PyTorch and with it."""
 
 _unfinished: set[Path] = set()
 """Temporary files that are being written; SIGTERM takes them along."""
@@ -58,6 +63,8 @@ class StageJob:
 
     root: Path
     stage: str
+    variant: str
+    """``slim`` or ``full``: which backend does the work."""
     settings: dict[str, Any]
     uses: dict[str, dict[str, Any]]
     inputs: tuple[Recording, ...]
@@ -181,6 +188,19 @@ class StageJob:
         }
 
 
+def stand_in(*names: str, **attributes: Any) -> None:
+    """Empty modules for what a library imports on the way but never needs here; only where they are absent.
+
+    Args:
+        attributes: what is imported from them. With any, a module that is there is left out too.
+    """
+    for name in names:
+        if attributes or importlib.util.find_spec(name) is None:
+            sys.modules[name] = types.ModuleType(name)
+            # Some libraries look for others by their specification.
+            vars(sys.modules[name]).update(attributes, __spec__=importlib.machinery.ModuleSpec(name, None))
+
+
 def dump(value: Any) -> str:
     """Stable JSON: sorted keys, non-ASCII as it is."""
     return json.dumps(value, indent=1, sort_keys=True, ensure_ascii=False) + "\n"
@@ -219,6 +239,8 @@ def open_job(root: Path, stage: str) -> StageJob:
         spec = yaml.load(text, Loader=loader)
         if spec["schema"] != 1:
             raise InputFault(f"job.yaml has schema {spec['schema']}; these stages read schema 1")
+        if spec["variant"] not in VARIANTS:
+            raise InputFault(f"job.yaml names the variant {spec['variant']!r}; there are {' and '.join(VARIANTS)}")
         entry = next((s for s in spec["stages"] if s["name"] == stage), None)
     except (yaml.YAMLError, KeyError, TypeError) as error:
         raise InputFault(f"job.yaml is damaged: {_line(error)}") from error
@@ -227,6 +249,7 @@ def open_job(root: Path, stage: str) -> StageJob:
     return StageJob(
         root=root,
         stage=stage,
+        variant=spec["variant"],
         settings=dict(entry["settings"]),
         uses=dict(entry["models"]),
         inputs=tuple(

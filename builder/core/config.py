@@ -86,7 +86,7 @@ class StageShape(Strict):
     summary: str
     needs: list[str] = []
     uses: list[str] = []
-    gpu: bool = False
+    gpu: list[str] = []
     media: bool = False
     requirements: dict[str, str] = {}
     settings: dict[str, str | int | float | bool | None] = {}
@@ -363,7 +363,8 @@ def _ordered(found: list[tuple[Document, StageShape]]) -> dict[str, StageSpec]:
         specs[name] = StageSpec(
             name=name, summary=shape.summary, needs=_once(document, "needs", shape.needs),
             uses=tuple(one_of(document, ("uses", k), u, Purpose) for k, u in enumerate(shape.uses)),
-            gpu=shape.gpu, media=shape.media, requirements=_requirements(document, shape.requirements),
+            gpu=tuple(one_of(document, ("gpu", k), v, Variant) for k, v in enumerate(shape.gpu)),
+            media=shape.media, requirements=_requirements(document, shape.requirements),
             settings=MappingProxyType(dict(shape.settings)), memory_mb=shape.memory_mb,
         )  # fmt: skip
     return specs

@@ -51,6 +51,8 @@ class ModelUse:
     path: str
     digest: str
     revision: str
+    languages: tuple[str, ...] = ()
+    """Languages it is for; empty for all."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -135,7 +137,11 @@ def plan_stages(
             settings["models"] = dict(models_note)
         uses = {
             purpose.value: ModelUse(
-                id=model.id, path=snapshot_path(model, pin), digest=model_digest(pin), revision=pin.revision
+                id=model.id,
+                path=snapshot_path(model, pin),
+                digest=model_digest(pin),
+                revision=pin.revision,
+                languages=tuple(model.languages),
             )
             for purpose, (model, pin) in request.models.items()
             if purpose in spec.uses
@@ -218,6 +224,10 @@ def to_yaml(job: Job) -> str:
     return str(yaml.safe_dump(data, sort_keys=False, allow_unicode=readable, width=120))
 
 
+def _use(languages: Sequence[str] = (), **rest: str) -> ModelUse:
+    return ModelUse(languages=tuple(languages), **rest)
+
+
 def from_yaml(text: str, where: str) -> Job:
     """Read job.yaml.
 
@@ -234,7 +244,7 @@ def from_yaml(text: str, where: str) -> Job:
             stages=tuple(
                 JobStage(
                     name=s["name"], needs=tuple(s["needs"]), settings=MappingProxyType(s["settings"]),
-                    models=MappingProxyType({p: ModelUse(**u) for p, u in s["models"].items()}),
+                    models=MappingProxyType({p: _use(**u) for p, u in s["models"].items()}),
                 )
                 for s in data["stages"]
             ),

@@ -135,7 +135,9 @@ def _wanted(config: Config, mode: Mode, names: Sequence[str]) -> tuple[str, ...]
 
 
 def _on_gpu(config: Config, spec: ImageSpec, mode: Mode) -> bool:
-    return mode is Mode.DOCKER_GPU and spec.stage is not None and config.stages[spec.stage].gpu
+    if mode is not Mode.DOCKER_GPU or spec.stage is None:
+        return False
+    return config.defaults.variant in config.stages[spec.stage].gpu
 
 
 def _purposes(config: Config, spec: ImageSpec) -> tuple[Purpose, ...]:

@@ -179,8 +179,8 @@ class StageSpec:
     """Stages whose results it reads. The graph has no cycles."""
     uses: tuple[Purpose, ...] = ()
     """Purposes of the models it loads."""
-    gpu: bool = False
-    """It gains from a GPU."""
+    gpu: tuple[Variant, ...] = ()
+    """Variants that gain from a GPU."""
     media: bool = False
     """It parses media files, which are untrusted input."""
     requirements: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))

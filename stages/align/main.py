@@ -1,98 +1,49 @@
-"""align: exact word times. Forced alignment with pocketsphinx for English, Whisper's own times for the rest."""
+"""align: exact word times. WhisperX's alignment where there is a model for the language (full), pocketsphinx's for
+English, Whisper's own times for the rest."""
 
 from __future__ import annotations
 
+import importlib
 import sys
-import wave
 from pathlib import Path
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import contract
-from contract import RATE, Recording, StageJob
-from rules import adopt, spellable, tidy
-
-TRIES = ((0.15, 0.3), (0.3, 0.5))
-"""Seconds of sound before and after a segment that the aligner gets to hear; the second pair is for segments
-that the first could not align. Measured on LibriVox clips and synthetic speech: with both, 86–92 % of words come
-within 0.1 s of the truth, against 67 % of Whisper base's own times."""
-
-FRAME = 0.01
-"""Seconds a frame of pocketsphinx."""
-
-# With the default beams most segments fail; a best-path pass and phones would undo the wide ones.
-DECODER = {"samprate": RATE, "beam": 1e-80, "wbeam": 1e-60, "pbeam": 1e-80, "bestpath": False, "loglevel": "FATAL"}
+from contract import StageJob
 
 
 def work(job: StageJob) -> None:
     heard = {r.id: job.load("asr", r) for r in job.inputs}
-    decoder: Any = None
+    loaded: dict[str, Any] = {}
     for recording in job.inputs:
         result = heard[recording.id]
         for segment in result["segments"]:
             for word in segment["words"]:
                 word["source"] = "whisper"
-        if result["language"] == "en" and result["segments"]:
-            if decoder is None:
-                try:
-                    with job.timed("imports"):
-                        from pocketsphinx import Decoder
-                except ImportError:  # no wheel for 64-bit ARM with Python 3.10 and 3.12
+        if result["segments"]:
+            name = backend(job, result["language"])
+            if name is None:
+                job.note(recording, f"word times are Whisper's own: no acoustic alignment for {result['language']!r}")
+            else:
+                module = importlib.import_module(name)
+                if name not in loaded:
+                    loaded[name] = module.load(job, result["language"])
+                if loaded[name] is None:
                     job.note(recording, "word times are Whisper's own: pocketsphinx is not installed here")
-                    job.save(recording, result)
-                    continue
-                with job.timed("load"):
-                    decoder = Decoder(lm=None, **DECODER)
-            with job.timed("work"):
-                refine(job, recording, decoder, result)
-        elif result["segments"]:
-            job.note(recording, f"word times are Whisper's own: no acoustic alignment for {result['language']!r}")
+                else:
+                    with job.timed("work"):
+                        module.refine(job, recording, loaded[name], result)
         job.save(recording, result)
 
 
-def refine(job: StageJob, recording: Recording, decoder: Any, result: dict[str, Any]) -> None:
-    """Give the words of ``result`` exact times where the rule of :func:`rules.adopt` trusts them."""
-    with wave.open(str(job.work("demux", f"{recording.id}.wav")), "rb") as wav:
-        for segment in result["segments"]:
-            words = segment["words"]
-            known = [k for k, w in enumerate(words) if spellable(w["word"]) and decoder.lookup_word(tidy(w["word"]))]
-            if known:
-                for before, after in TRIES:
-                    times = force(decoder, wav, [tidy(words[k]["word"]) for k in known], segment, before, after)
-                    if times is not None:
-                        adopt(words, dict(zip(known, times, strict=True)), result["duration"])
-                        break
-            if words:
-                segment["start"], segment["end"] = words[0]["start"], words[-1]["end"]
-            job.progress(recording, segment["end"], result["duration"])
-    job.progress(recording, result["duration"], result["duration"])
-
-
-def force(
-    decoder: Any, wav: wave.Wave_read, texts: list[str], segment: dict[str, Any], before: float, after: float
-) -> list[tuple[float, float]] | None:
-    """Start and end in seconds of every one of ``texts``, or None when the aligner doesn't find them all, in order."""
-    start = max(segment["start"] - before, 0.0)
-    first = round(start * RATE)
-    wav.setpos(min(first, wav.getnframes()))
-    pcm = wav.readframes(round((segment["end"] + after) * RATE) - first)
-    try:
-        decoder.set_align_text(" ".join(texts))
-        decoder.start_utt()
-        try:
-            # full_utt: normalisation over the whole segment; without it word starts moved by 0.1 s.
-            decoder.process_raw(pcm, full_utt=True)
-        finally:
-            decoder.end_utt()  # also after an error: a decoder that is left in an utterance takes no other
-        found = [(s.word, s.start_frame, s.end_frame) for s in decoder.seg() or ()]
-    except RuntimeError:
-        return None
-    # "hello(2)" is the dictionary's second pronunciation; "<sil>" and "[NOISE]" are not words.
-    spoken = [(w.split("(")[0], a, b) for w, a, b in found if w[0] not in "<[+("]
-    if [w for w, _, _ in spoken] != texts:
-        return None
-    return [(start + a * FRAME, start + (b + 1) * FRAME) for _, a, b in spoken]
+def backend(job: StageJob, language: str) -> str | None:
+    """The module that aligns a language, or None."""
+    use = job.uses.get("alignment")
+    if job.variant == "full" and use is not None and language in use["languages"]:
+        return "full"
+    return "slim" if language == "en" else None
 
 
 if __name__ == "__main__":

@@ -25,17 +25,24 @@ def spellable(word: str) -> bool:
     return _WORD.fullmatch(tidy(word)) is not None
 
 
-def adopt(words: list[dict[str, Any]], times: Mapping[int, tuple[float, float]], duration: float) -> None:
+def adopt(
+    words: list[dict[str, Any]],
+    times: Mapping[int, tuple[float, float]],
+    duration: float,
+    *,
+    farthest: float = FARTHEST,
+) -> None:
     """Move the words whose aligned time is believable, and keep all of them in order without overlap.
 
     Args:
         words: of one segment, in order; changed in place (``start``, ``end`` in seconds, ``source``).
         times: by position in ``words``: the aligned start and end in seconds.
         duration: of the recording, in seconds; no time goes beyond it.
+        farthest: seconds that an edge may move.
     """
     for k, (start, end) in times.items():
         word = words[k]
-        if abs(start - word["start"]) <= FARTHEST and abs(end - word["end"]) <= FARTHEST:
+        if abs(start - word["start"]) <= farthest and abs(end - word["end"]) <= farthest:
             word["start"], word["end"] = round(start, 3), round(end, 3)
             word["source"] = "acoustic"
     floor = 0.0

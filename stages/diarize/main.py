@@ -1,7 +1,8 @@
-"""diarize: who speaks when. A d-vector on ONNX Runtime every 0.4 s of speech, then clustering; no PyTorch."""
+"""diarize: who speaks when. A speaker embedding every 0.4 s of speech, then clustering; or a whole pipeline (full)."""
 
 from __future__ import annotations
 
+import importlib
 import itertools
 import sys
 import wave
@@ -11,7 +12,7 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import contract
-from contract import RATE, ModelFault, Recording, StageJob
+from contract import RATE, Recording, StageJob
 
 SPAN = 1.6
 """Seconds an embedding hears: 160 frames, what the d-vector was trained on."""
@@ -31,26 +32,20 @@ PIECE = 60.0
 
 def work(job: StageJob) -> None:
     heard = {r.id: job.load("vad", r) for r in job.inputs}
-    session: Any = None
+    whole = "diarization" in job.uses  # a pipeline that does all of it
+    backend = importlib.import_module("pipeline" if whole else job.variant)
+    model: Any = None
     for recording in job.inputs:
         speech, duration = heard[recording.id]["speech"], heard[recording.id]["duration"]
         if not speech:
             job.note(recording, "no speech found: no speakers")
             job.save(recording, {"speakers": 0, "guess": False, "turns": []})
             continue
-        if session is None:
-            with job.timed("imports"):
-                import cluster
-                import onnxruntime
-            with job.timed("load"):
-                session = load(job, onnxruntime)
+        if model is None:
+            model = backend.load(job)
         with job.timed("work"):
-            asked = job.settings["speakers"]
-            parts = pieces(speech)
-            spans, vectors = embed(job, recording, session, parts, duration)
-            labels = cluster.cluster(vectors, speakers=asked, step=HOP)
-            found = turns(spans, [int(label) for label in labels], parts, duration)
-            count = len({turn["speaker"] for turn in found})
+            found = (backend.diarize if whole else own)(job, recording, model, speech, duration)
+            asked, count = job.settings["speakers"], len({turn["speaker"] for turn in found})
             if asked is None and count > 1:
                 job.note(recording, f"{count} speakers: a best guess; --speakers N is more exact")
             elif asked is not None and count < asked:
@@ -58,28 +53,16 @@ def work(job: StageJob) -> None:
             job.save(recording, {"speakers": count, "guess": asked is None, "turns": found})
 
 
-def load(job: StageJob, onnxruntime: Any) -> Any:
-    """The d-vector's session: ``mels`` float32 [n, 160, 40] to ``embedding`` [n, 256].
+def own(
+    job: StageJob, recording: Recording, encoder: Any, speech: list[list[float]], duration: float
+) -> list[dict[str, Any]]:
+    """Turns by embeddings and clustering."""
+    import cluster
 
-    Raises:
-        ModelFault: there is no such model in the folder.
-    """
-    folder = job.model("embedding")
-    files = sorted(folder.glob("*.onnx"))
-    if not files:
-        raise ModelFault(f"model {job.uses['embedding']['id']}: no .onnx file in its folder")
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = job.settings["threads"]
-    options.inter_op_num_threads = 1
-    options.log_severity_level = 3
-    try:
-        session = onnxruntime.InferenceSession(str(files[0]), options, providers=["CPUExecutionProvider"])
-    except Exception as error:  # onnxruntime's exceptions share no base class
-        raise ModelFault(f"model {job.uses['embedding']['id']} can't be loaded: {error}") from error
-    inputs = [i.name for i in session.get_inputs()]
-    if inputs != ["mels"]:
-        raise ModelFault(f"model {job.uses['embedding']['id']}: takes {', '.join(inputs)}, not mels (a d-vector does)")
-    return session
+    parts = pieces(speech)
+    spans, vectors = embed(job, recording, encoder, parts, duration)
+    labels = cluster.cluster(vectors, speakers=job.settings["speakers"], step=HOP)
+    return turns(spans, [int(label) for label in labels], parts, duration)
 
 
 def pieces(speech: list[list[float]]) -> list[tuple[float, float]]:
@@ -93,17 +76,16 @@ def pieces(speech: list[list[float]]) -> list[tuple[float, float]]:
 
 
 def embed(
-    job: StageJob, recording: Recording, session: Any, speech: list[tuple[float, float]], duration: float
+    job: StageJob, recording: Recording, encoder: Any, speech: list[tuple[float, float]], duration: float
 ) -> tuple[list[tuple[int, float]], Any]:
     """Embeddings over all speech.
 
     Returns:
-        for each embedding its region's index and its centre in seconds, and the vectors [n, 256], each averaged with
+        for each embedding its region's index and its centre in seconds, and the vectors [n, d], each averaged with
         its neighbours in the region and of unit length.
     """
     import numpy as np
     from cluster import units
-    from features import level, mels
 
     spans: list[tuple[int, float]] = []
     blocks: list[Any] = []
@@ -111,7 +93,7 @@ def embed(
 
     def flush() -> None:
         if waiting:
-            blocks.append(session.run(["embedding"], {"mels": np.stack(waiting)})[0])
+            blocks.append(encoder.embed(np.stack(waiting)))
             waiting.clear()
 
     frames = round(SPAN * 100)
@@ -119,10 +101,10 @@ def embed(
         for index, (start, end) in enumerate(speech):
             wav.setpos(min(round(start * RATE), wav.getnframes()))
             data = wav.readframes(round((end - start) * RATE))
-            sound = level(np.frombuffer(data, dtype="<i2").astype(np.float32) / 32768.0)
+            sound = np.frombuffer(data, dtype="<i2").astype(np.float32) / 32768.0
             if len(sound) < SPAN * RATE:  # a short word: heard again until the window is full
                 sound = np.resize(sound, round(SPAN * RATE)) if len(sound) else np.zeros(round(SPAN * RATE), np.float32)
-            energy = mels(sound)
+            energy = encoder.features(sound)
             last = max(0, len(energy) - frames)
             for first in [*range(0, last, round(HOP * 100)), last] if last else [0]:
                 window = energy[first : first + frames]

@@ -67,7 +67,9 @@ def make_job(folder: Path, *recordings: Path, **changed: dict[str, Any]) -> Path
         }
         for name, settings in SETTINGS.items()
     ]  # fmt: skip
-    (folder / "job.yaml").write_text(yaml.safe_dump({"schema": 1, "id": "test", "inputs": inputs, "stages": stages}))
+    (folder / "job.yaml").write_text(
+        yaml.safe_dump({"schema": 1, "id": "test", "variant": "slim", "inputs": inputs, "stages": stages})
+    )
     return folder
 
 

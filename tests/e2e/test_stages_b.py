@@ -67,6 +67,7 @@ def make_job(folder: Path, recording: Path, stages: list[str], **changed: dict[s
     spec = {
         "schema": 1,
         "id": "test",
+        "variant": "slim",
         "inputs": [{"id": "01", "name": recording.name, "path": f"input/{target.name}", "output": "talk"}],
         "stages": [
             {"name": s, "needs": [], "settings": SETTINGS[s] | changed.get(s, {}), "models": MODELS.get(s, {})}

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from tests.conftest import stage_module
 
-asr = stage_module("asr")
+asr, windows = stage_module("asr"), stage_module("asr", "windows")
 REGIONS = st.lists(st.tuples(st.floats(0.01, 90), st.floats(0.05, 50)), max_size=12)
 
 
@@ -24,15 +24,15 @@ def test_half_a_minute_of_speech_at_a_time(steps: list[tuple[float, float]]) -> 
     for length, gap in steps:
         speech.append([at + gap, at + gap + length])
         at += gap + length
-    groups = list(asr.samples(speech))
-    assert len(groups) <= asr.LISTEN
+    groups = list(windows.samples(speech))
+    assert len(groups) <= windows.LISTEN
     spans = [span for group in groups for span in group]
     edges = [edge for span in spans for edge in span]
     assert edges == sorted(edges)
     assert all(any(s - 1e-6 <= a and b <= e + 1e-6 for s, e in speech) for a, b in spans)
-    assert all(sum(b - a for a, b in group) <= asr.HEARD + 1e-6 for group in groups)
+    assert all(sum(b - a for a, b in group) <= windows.HEARD + 1e-6 for group in groups)
     assert sum(b - a for a, b in spans) == pytest.approx(
-        min(sum(e - s for s, e in speech), asr.LISTEN * asr.HEARD), abs=0.01
+        min(sum(e - s for s, e in speech), windows.LISTEN * windows.HEARD), abs=0.01
     )
 
 

@@ -30,7 +30,7 @@ class Toy:
         (self.job / "input").mkdir(parents=True)
         (self.job / "input/01.mp4").write_bytes(b"film")
         spec = {
-            "schema": 1, "id": "test",
+            "schema": 1, "id": "test", "variant": "slim",
             "inputs": [{"id": "01", "name": name, "path": "input/01.mp4", "output": "talk"}],
             "stages": [{"name": "toy", "needs": [], "settings": {"a": 1}, "models": {}, **entry}],
         }  # fmt: skip

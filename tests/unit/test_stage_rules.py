@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from tests.conftest import stage_module
 
-vad, asr, rules = stage_module("vad"), stage_module("asr"), stage_module("align", "rules")
+vad, asr, rules = stage_module("vad"), stage_module("asr", "windows"), stage_module("align", "rules")
 
 
 def regions(chances: list[float], **more: float) -> list[list[float]]:

@@ -1,0 +1,113 @@
+"""The full backend: WhisperX's batched inference, with PyTorch. Word times are Whisper's own until align has them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+from contract import StageJob, stand_in
+
+BATCH = 8
+"""Windows heard at once where the settings name no number: WhisperX's own default."""
+
+ENDS = ".?!…。？！"
+"""What ends a sentence: a window has many, and WhisperX gives it in one piece."""
+
+
+def load(job: StageJob, folder: Path) -> Any:
+    """WhisperX's model on the weights in ``folder``; imports and loading are timed.
+
+    Raises:
+        RuntimeError, ValueError, OSError: what CTranslate2 says of broken weights.
+    """
+    with job.timed("imports"):
+        os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+        # pyannote.audio and a dozen packages with it take 10 s to import; the vad stage has the regions already.
+        stand_in("av", "onnxruntime")  # nothing is decoded here, and the vad stage has heard it
+        stand_in("whisperx.vads", Vad=type("Vad", (), {}), Silero=None, Pyannote=None)
+        import torch
+        from whisperx.asr import WhisperModel
+
+    class Timed(WhisperModel):  # type: ignore[misc,unused-ignore]
+        """Keeps the words' times of what it has heard, in order: WhisperX leaves them to its alignment."""
+
+        lengths: Sequence[float] = ()
+        """Seconds of each window."""
+        words: list[list[dict[str, Any]]]
+        encoded: Any = None
+
+        def encode(self, features: Any) -> Any:
+            self.encoded = super().encode(features)
+            return self.encoded
+
+        def generate_segment_batched(
+            self, features: Any, tokenizer: Any, options: Any, encoder_output: Any = None
+        ) -> Any:
+            made = super().generate_segment_batched(features, tokenizer, options, encoder_output)
+            first = len(self.words)
+            lengths = self.lengths[first : first + len(made["text"])]
+            found = [
+                [{"tokens": tokenizer.encode(text), "start": 0.0, "end": seconds, "seek": 0}]
+                for text, seconds in zip(made["text"], lengths, strict=True)
+            ]
+            frames = [int(seconds * self.frames_per_second) for seconds in lengths]
+            marks = options.prepend_punctuations, options.append_punctuations
+            self.add_word_timestamps(found, tokenizer, self.encoded, frames, *marks, 0.0)
+            self.words += [one[0]["words"] for one in found]
+            return made
+
+    with job.timed("load"):
+        torch.set_num_threads(job.settings["threads"])
+        return Timed(
+            str(folder),
+            device=job.settings["device"],
+            compute_type=job.settings["compute_type"],
+            cpu_threads=job.settings["threads"],
+            local_files_only=True,
+        )
+
+
+def recognise(job: StageJob, model: Any, sound: Any, spans: list[tuple[float, float]], language: str) -> Iterator[Any]:
+    """WhisperX over ``spans`` (seconds) of float32 ``sound``: a segment is a sentence, with words."""
+    import whisperx.asr
+
+    class Regions(whisperx.asr.Vad):  # type: ignore[misc,name-defined,unused-ignore]
+        """The windows, in the place of speech detection."""
+
+        def __call__(self, heard: Any) -> Any:
+            return [{"start": a, "end": b, "segments": [(a, b)]} for a, b in spans]
+
+        @staticmethod
+        def preprocess_audio(audio: Any) -> Any:
+            return audio
+
+        @staticmethod
+        def merge_chunks(segments: Any, *_: Any, **__: Any) -> Any:
+            return segments
+
+    pipeline = whisperx.asr.load_model(
+        "", job.settings["device"], model=model, vad_model=Regions(), language=language,
+        compute_type=job.settings["compute_type"],
+        asr_options={"beam_size": job.settings["beam_size"], "initial_prompt": job.settings["initial_prompt"]},
+    )  # fmt: skip
+    model.words, model.lengths = [], [b - a for a, b in spans]
+    # A list, since WhisperX reports nothing before it has heard all.
+    pipeline.transcribe(sound, batch_size=job.settings["batch_size"] or BATCH, language=language)
+    for (start, end), words in zip(spans, model.words, strict=True):
+        yield from sentences(words, start, end)
+
+
+def sentences(words: list[dict[str, Any]], start: float, end: float) -> Iterator[SimpleNamespace]:
+    """A window's words (seconds from ``start`` on) as segments that end where a sentence does."""
+    group: list[SimpleNamespace] = []
+    for k, word in enumerate(words):
+        a, b = min(start + word["start"], end), min(start + word["end"], end)
+        group.append(SimpleNamespace(word=word["word"], start=a, end=b, probability=word["probability"]))
+        if k + 1 == len(words) or word["word"].rstrip("\"'”’)]»").endswith(tuple(ENDS)):
+            yield SimpleNamespace(
+                start=group[0].start, end=group[-1].end, text="".join(w.word for w in group), words=group
+            )
+            group = []

@@ -1,0 +1,61 @@
+"""The slim backend: faster-whisper on CTranslate2, no PyTorch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from contract import StageJob, stand_in
+
+SEED = 20_000
+"""Where the temperature fallback samples: the same job gives the same text."""
+
+
+def load(job: StageJob, folder: Path) -> Any:
+    """faster-whisper's model on the weights in ``folder``; imports and loading are timed.
+
+    Raises:
+        RuntimeError, ValueError, OSError: what CTranslate2 says of broken weights.
+    """
+    with job.timed("imports"):
+        # PyAV, the hub client and ONNX Runtime are 150 MB of an image, and a folder and ready samples need none.
+        stand_in("av", "huggingface_hub", "onnxruntime")
+        from faster_whisper import WhisperModel
+    with job.timed("load"):
+        return WhisperModel(
+            str(folder),
+            device=job.settings["device"],
+            compute_type=job.settings["compute_type"],
+            cpu_threads=job.settings["threads"],
+            local_files_only=True,
+        )
+
+
+def recognise(job: StageJob, model: Any, sound: Any, spans: list[tuple[float, float]], language: str) -> Iterator[Any]:
+    """faster-whisper over ``spans`` (seconds) of float32 ``sound``: one after the other, or in batches."""
+    import ctranslate2
+
+    ctranslate2.set_random_seed(SEED)
+    options: dict[str, Any] = {
+        "language": language,
+        "beam_size": job.settings["beam_size"],
+        "word_timestamps": True,
+        "initial_prompt": job.settings["initial_prompt"],
+    }
+    if job.settings["batch_size"]:
+        from faster_whisper import BatchedInferencePipeline
+
+        chunks = [{"start": a, "end": b} for a, b in spans]
+        found, _ = BatchedInferencePipeline(model).transcribe(
+            sound, batch_size=job.settings["batch_size"], clip_timestamps=chunks, vad_filter=False, **options
+        )
+        return found  # type: ignore[no-any-return]
+    found, _ = model.transcribe(
+        sound,
+        clip_timestamps=[edge for span in spans for edge in span],
+        # Text of one window in the prompt of the next repeats itself without end once it goes wrong.
+        condition_on_previous_text=False,
+        **options,
+    )
+    return found  # type: ignore[no-any-return]

@@ -1,0 +1,93 @@
+"""What of the sound a model hears at once."""
+
+from __future__ import annotations
+
+import wave
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from contract import RATE
+
+WINDOW = 29.0
+"""Seconds. Whisper hears 30 s at a time; a second is left for padding."""
+
+PAD = 0.2
+"""Seconds of sound around speech that the model gets to hear."""
+
+BRIDGE = 2.0
+"""Seconds. Silences up to this stay inside a window; longer ones are never shown to the model, which invents
+text for them."""
+
+PIECE = 600.0
+"""Seconds of sound whose features are computed at once: memory doesn't grow with the recording."""
+
+HEARD = 30.0
+"""Seconds of speech that a language is told from at once: what Whisper hears at a time."""
+
+LISTEN = 4
+"""Times that is tried while it leaves a doubt."""
+
+
+def windows(speech: list[list[float]], duration: float) -> list[tuple[float, float]]:
+    """Group speech regions into windows of at most ``WINDOW`` seconds that don't overlap.
+
+    Regions less than ``BRIDGE`` apart go together. A region that is longer is cut into equal parts.
+    """
+    out: list[list[float]] = []
+    for start, end in speech:
+        parts = max(1, -int(-(end - start) // WINDOW))
+        step = (end - start) / parts
+        for k in range(parts):
+            a, b = start + k * step, start + (k + 1) * step
+            if out and k == 0 and a - out[-1][1] < BRIDGE and b - out[-1][0] <= WINDOW:
+                out[-1][1] = b
+            else:
+                out.append([a, b])
+    padded: list[tuple[float, float]] = []
+    for k, (a, b) in enumerate(out):
+        before = out[k - 1][1] if k else 0.0
+        after = out[k + 1][0] if k + 1 < len(out) else duration
+        # Half of the gap at the most, so that neighbours never overlap.
+        padded.append((round(a - min(PAD, (a - before) / 2), 3), round(b + min(PAD, (after - b) / 2), 3)))
+    return padded
+
+
+def samples(speech: list[list[float]]) -> Iterator[list[tuple[float, float]]]:
+    """Up to ``LISTEN`` times half a minute of speech (seconds), from the start on."""
+    group: list[tuple[float, float]] = []
+    room, groups = HEARD, 0
+    for start, end in speech:
+        while end - start > 0:
+            taken = min(end - start, room)
+            group.append((start, start + taken))
+            start, room = start + taken, room - taken
+            if room <= 0.001:
+                yield group
+                group, room, groups = [], HEARD, groups + 1
+                if groups == LISTEN:
+                    return
+    if group:
+        yield group
+
+
+def pieces(spans: list[tuple[float, float]]) -> Iterator[list[tuple[float, float]]]:
+    """Consecutive windows, together at most ``PIECE`` seconds long."""
+    group: list[tuple[float, float]] = []
+    for span in spans:
+        if group and span[1] - group[0][0] > PIECE:
+            yield group
+            group = []
+        group.append(span)
+    if group:
+        yield group
+
+
+def read(path: Path, start: float, end: float) -> Any:
+    """Float32 samples of a part of a WAV file (seconds)."""
+    import numpy as np
+
+    with wave.open(str(path), "rb") as wav:
+        wav.setpos(min(round(start * RATE), wav.getnframes()))
+        data = wav.readframes(round((end - start) * RATE))
+    return np.frombuffer(data, dtype="<i2").astype(np.float32) / 32768.0

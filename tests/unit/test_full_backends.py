@@ -1,0 +1,106 @@
+"""The pure parts of the full variant's backends: which one works, sentences, times of words, turns."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.conftest import stage_module
+
+align, aligner = stage_module("align"), stage_module("align", "full")
+asr, pipeline = stage_module("asr", "full"), stage_module("diarize", "pipeline")
+
+ENGLISH = {"alignment": {"id": "wav2vec2-en", "languages": ["en"]}}
+
+
+@pytest.mark.parametrize(
+    ("variant", "uses", "language", "backend"),
+    [
+        ("slim", {}, "en", "slim"),
+        ("slim", {}, "de", None),
+        ("full", ENGLISH, "en", "full"),
+        ("full", ENGLISH, "de", None),
+        ("full", {}, "en", "slim"),
+        ("slim", ENGLISH, "en", "slim"),
+    ],
+)
+def test_alignment_by_variant_and_language(
+    variant: str, uses: dict[str, Any], language: str, backend: str | None
+) -> None:
+    """A model of another language is never used: its times would be nonsense."""
+    assert align.backend(SimpleNamespace(variant=variant, uses=uses), language) == backend
+
+
+WORDS = st.lists(
+    st.tuples(
+        st.text("abc.?! ’", min_size=1, max_size=6), st.floats(0, 40, allow_nan=False), st.floats(0, 3, allow_nan=False)
+    ),
+    max_size=30,
+)
+
+
+@given(WORDS)
+def test_sentences_keep_every_word_inside_the_window(words: list[tuple[str, float, float]]) -> None:
+    """All words, in order, none beyond the window's end."""
+    given = [{"word": text, "start": at, "end": at + long, "probability": 0.5} for text, at, long in words]
+    made = list(asr.sentences(given, 10.0, 39.0))
+    assert [w.word for s in made for w in s.words] == [w["word"] for w in given]
+    assert all(s.words for s in made)
+    assert all(10.0 <= w.start <= w.end <= 39.0 for s in made for w in s.words)
+    assert all("".join(w.word for w in s.words) == s.text for s in made)
+
+
+def test_a_sentence_ends_at_its_mark() -> None:
+    """Also where a quotation mark follows it; not at a comma."""
+    words = [{"word": w, "start": k, "end": k + 1, "probability": 1} for k, w in enumerate([" So,", " “Yes!”", " No"])]
+    assert [s.text for s in asr.sentences(words, 0.0, 9.0)] == [" So, “Yes!”", " No"]
+
+
+class Characters:
+    """Gives every letter a tenth of a second, as WhisperX's align does with ``return_char_alignments``."""
+
+    def __init__(self, known: str = "abcdefghijklmnopqrstuvwxyz") -> None:
+        self.known = known
+
+    def align(self, segments: Any, *_: Any, **__: Any) -> Any:
+        text = segments[0]["text"]
+        chars = [
+            {"char": c, "start": k / 10, "end": (k + 1) / 10} if c in self.known else {"char": c}
+            for k, c in enumerate(text)
+        ]
+        return {"segments": [{"chars": chars}]}
+
+
+def test_words_get_the_times_of_their_letters() -> None:
+    """A word without a letter that the model knows keeps the time it had."""
+    words = [{"word": w} for w in (" ab", " 12", " c.")]
+    tool = aligner.Aligner(Characters(), None, {}, "cpu")
+    found = aligner.times(tool, np.zeros(16_000, np.float32), words, 5.0)
+    assert found == {0: (5.1, pytest.approx(5.3)), 2: (pytest.approx(5.7), pytest.approx(5.8))}
+
+
+def test_an_alignment_of_other_length_is_not_believed() -> None:
+    """WhisperX gives fewer characters when it could not align."""
+
+    class Fewer(Characters):
+        def align(self, *_: Any, **__: Any) -> Any:
+            return {"segments": [{"chars": None}]}
+
+    assert (
+        aligner.times(aligner.Aligner(Fewer(), None, {}, "cpu"), np.zeros(16, np.float32), [{"word": "a"}], 0.0) == {}
+    )
+
+
+@given(st.lists(st.tuples(st.floats(0, 60), st.floats(0, 70), st.sampled_from("AB")), max_size=20))
+def test_turns_are_in_order_and_apart(tracks: list[tuple[float, float, str]]) -> None:
+    """Whatever the pipeline says; speakers are named as they appear."""
+    turns = pipeline.described(tracks, 60.0)
+    assert all(0 <= t["start"] <= t["end"] <= 60.0 for t in turns)
+    assert all(a["end"] <= b["start"] for a, b in pairwise(turns))
+    assert [t["speaker"] for t in turns][:1] in ([], ["S1"])
