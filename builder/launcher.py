@@ -235,15 +235,10 @@ def _engine() -> None:
             "the engine tests need a Docker Engine", "install docker 23 or later with buildx, or run as root on Debian"
         )
     if names.get("VERSION_CODENAME") == "bookworm":
-        texts = [
-            p.read_text()
-            for p in [Path("/etc/apt/sources.list"), *Path("/etc/apt/sources.list.d").glob("*")]
-            if p.is_file()
-        ]
-        found = re.search(r"^(?:URIs:\s*|deb\s+(?:\[[^\]]*\]\s+)?)(\S+)", "\n".join(texts), re.MULTILINE)
-        if found is None:
-            _stop("apt on this machine has no source", "write /etc/apt/sources.list")
-        Path("/etc/apt/sources.list.d/whisperbake-engine.sources").write_text(NEXT.format(uri=found[1]))
+        from builder.edges import base  # the environment is there by now
+
+        uri = base.sources("bookworm", Path("/etc/apt"))[0].split()[1]
+        Path("/etc/apt/sources.list.d/whisperbake-engine.sources").write_text(NEXT.format(uri=uri))
         Path("/etc/apt/preferences.d/whisperbake-engine").write_text(PINS)
     _apt([*dict.fromkeys(ENGINE.values()), "docker-buildx", "docker-compose"])
 

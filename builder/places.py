@@ -70,17 +70,17 @@ def _native(session: Session) -> Place:
 
 def _containers(session: Session, *, build: bool) -> Place:
     """Every stage in a container of its own."""
-    from builder import imaging
     from builder.edges import containers, jobs
     from builder.edges import engine as engines
+    from builder.workflows import images
 
     config = session.config
     if build:
-        engine, made, _ = imaging.ensure(session)
+        engine, made, _ = images.ensure(session)
     else:
         engine = engines.connect(session.env)
-        made = imaging.rendered(session, engine=engine)
-    here = {h.tag: h for h in imaging.here(session, engine)}
+        made = images.rendered(session, engine=engine)
+    here = {h.tag: h for h in images.here(session, engine)}
     tags = {i.stage: i.tag for i in made.plan.images if i.stage}
     lacking = [tag for tag in tags.values() if tag not in here or not here[tag].up_to_date]
     if lacking:

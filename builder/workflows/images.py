@@ -1,4 +1,4 @@
-"""The commands about images: plan, render, build, list. One short function each, as in ``workflows.py``."""
+"""The commands about images: plan, render, build, list."""
 
 from __future__ import annotations
 

@@ -1,0 +1,105 @@
+"""Commands about images."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from builder.cli.options import (
+    Json,
+    ModelsOption,
+    ModeOption,
+    NoDiarization,
+    PresetOption,
+    VariantOption,
+    emit,
+    opened,
+)
+from builder.errors import UsageError
+
+app = typer.Typer(rich_markup_mode=None)
+
+
+@app.command()
+def build(
+    names: Annotated[list[str] | None, typer.Argument(metavar="[IMAGE]...", help="Default: all of the mode.")] = None,
+    mode: ModeOption = None,
+    variant: VariantOption = None,
+    preset: PresetOption = None,
+    models: ModelsOption = None,
+    no_diarization: NoDiarization = False,
+    no_cache: Annotated[bool, typer.Option("--no-cache", help="Build every step anew.")] = False,
+    refresh: Annotated[bool, typer.Option("--refresh", help="Make a Debian base of today's packages.")] = False,
+    progress: Annotated[str, typer.Option("--progress", help="auto, or plain: a line a step, for CI.")] = "auto",
+    json: Json = False,
+) -> None:
+    """Set up what a mode needs, build its images, and say what is there.
+
+    Example: python3 build.py build --mode docker-cpu --preset starter
+    """
+    from builder.workflows import machine
+
+    if progress not in ("auto", "plain"):
+        raise UsageError(f'"{progress}" is no way to show progress', where="--progress", expected="auto or plain")
+    with opened(mode=mode, variant=variant, preset=preset) as session:
+        session.live.plain = progress == "plain"
+        result = machine.build(
+            session, models=models, diarization=not no_diarization, names=names or [], cache=not no_cache,
+            refresh=refresh,
+        )  # fmt: skip
+    emit(json, result)
+
+
+@app.command()
+def plan(
+    mode: ModeOption = None,
+    variant: VariantOption = None,
+    preset: PresetOption = None,
+    models: ModelsOption = None,
+    json: Json = False,
+) -> None:
+    """What a build would make: images, layers, models, estimated sizes. Touches no engine.
+
+    Example: python3 build.py plan --mode docker-gpu --variant full
+    """
+    from builder.workflows import images as work
+
+    with opened(mode=mode, variant=variant, preset=preset) as session:
+        result = work.plan(session, models=models)
+    emit(json, result)
+
+
+@app.command()
+def render(
+    out: Annotated[Path | None, typer.Option("--out", help="The folder. Default: in the state folder.")] = None,
+    check: Annotated[bool, typer.Option("--check", help="Only compare; exit 1 on a difference.")] = False,
+    mode: ModeOption = None,
+    variant: VariantOption = None,
+    preset: PresetOption = None,
+    models: ModelsOption = None,
+    json: Json = False,
+) -> None:
+    """Write the Dockerfile, docker-bake.json and what they need, for plain docker buildx bake.
+
+    Example: python3 build.py render --mode docker-cpu --out rendered
+    """
+    from builder.workflows import images as work
+
+    with opened(mode=mode, variant=variant, preset=preset) as session:
+        result = work.render(session, out=out, check=check, models=models)
+    emit(json, result)
+
+
+@app.command()
+def images(json: Json = False) -> None:
+    """The images here: sizes unpacked, what others share, whether they are up to date.
+
+    Example: python3 build.py images --json
+    """
+    from builder.workflows import images as work
+
+    with opened() as session:
+        result = work.listing(session)
+    emit(json, result)

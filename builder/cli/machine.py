@@ -1,0 +1,72 @@
+"""Commands about this machine."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+import typer
+
+from builder.cli.options import (
+    Json,
+    PresetOption,
+    emit,
+    opened,
+)
+from builder.errors import UsageError
+
+app = typer.Typer(rich_markup_mode=None)
+
+
+@app.command()
+def bootstrap(
+    preset: PresetOption = None,
+    cache_models: Annotated[bool, typer.Option("--cache-models", help="Fetch the models without asking.")] = False,
+    skip_cache: Annotated[bool, typer.Option("--skip-cache", help="Leave the models for later.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Make the environment anew.")] = False,
+    json: Json = False,
+) -> None:
+    """Set up this machine: environment, hardware, models.
+
+    Example: python3 build.py bootstrap --cache-models
+    """
+    from builder.workflows import machine
+
+    if cache_models and skip_cache:
+        raise UsageError("--cache-models and --skip-cache exclude each other", hint="give one of them")
+    with opened(preset=preset) as session:
+        fetch = not skip_cache
+        if fetch and not cache_models and sys.stdin.isatty() and sys.stderr.isatty():
+            need = machine.bytes_missing(session)
+            fetch = not need or typer.confirm(f"Fetch models ({need / 1e6:.0f} MB)?", default=True, err=True)
+        result = machine.bootstrap(session, fetch=fetch, force=force)
+    emit(json, result)
+
+
+@app.command()
+def hardware(
+    refresh: Annotated[bool, typer.Option("--refresh", help="Look again, whatever the cache says.")] = False,
+    json: Json = False,
+) -> None:
+    """What this machine has, and what that recommends. Cached for an hour.
+
+    Example: python3 build.py hardware --refresh --json
+    """
+    from builder.workflows import machine
+
+    with opened() as session:
+        result = machine.hardware(session, refresh=refresh)
+    emit(json, result)
+
+
+@app.command()
+def doctor(json: Json = False) -> None:
+    """Look at everything a job or a build needs, and say what to do about what is missing.
+
+    Example: python3 build.py doctor
+    """
+    from builder.workflows import machine
+
+    with opened() as session:
+        result = machine.doctor(session)
+    emit(json, result)

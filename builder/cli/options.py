@@ -1,0 +1,65 @@
+"""What the commands share: their options, a session, and how a result is printed."""
+
+from __future__ import annotations
+
+import os
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from builder.session import Result, Session
+
+
+@dataclass
+class Globals:
+    """What stands before the sub-command."""
+
+    home: Path | None = None
+    quiet: bool = False
+    debug: bool = False
+
+
+GLOBALS = Globals()
+
+Json = Annotated[bool, typer.Option("--json", help="The result as JSON on standard output.")]
+ModeOption = Annotated[str | None, typer.Option("--mode", help="native, docker-cpu or docker-gpu.")]
+VariantOption = Annotated[str | None, typer.Option("--variant", help="slim (no PyTorch) or full.")]
+PresetOption = Annotated[
+    str | None, typer.Option("--preset", help="starter, fast, balanced, high, premium or tiny-en.")
+]
+ModelsOption = Annotated[str | None, typer.Option("--models", help="Model ids in place of the preset's: a,b")]
+NoDiarization = Annotated[bool, typer.Option("--no-diarization", help="Leave out who speaks when.")]
+WorkflowOption = Annotated[
+    str | None, typer.Option("--workflow", help="transcribe or subtitle. Default: subtitle for video.")
+]
+LanguageOption = Annotated[str | None, typer.Option("--language", help="ISO 639-1 code. Default: detected.")]
+StartOption = Annotated[str | None, typer.Option("--start", help="Clip from here: seconds or [h:]m:s.")]
+EndOption = Annotated[str | None, typer.Option("--end", help="Clip up to here: seconds or [h:]m:s.")]
+SpeakersOption = Annotated[
+    int | None, typer.Option("--speakers", min=1, max=30, help="How many voices. Default: a best guess.")
+]
+DeviceOption = Annotated[str | None, typer.Option("--device", help="cpu or cuda. Default: what is here.")]
+ThreadsOption = Annotated[int | None, typer.Option("--threads", min=1, max=512, help="Default: one a core.")]
+BatchOption = Annotated[int | None, typer.Option("--batch-size", min=0, max=128, help="0: one window after the other.")]
+
+
+def opened(**overrides: object) -> AbstractContextManager[Session]:
+    from builder.session import open_session
+
+    return open_session(home=GLOBALS.home, quiet=GLOBALS.quiet, env=os.environ, start=Path.cwd(), overrides=overrides)
+
+
+def emit(as_json: bool, result: Result) -> None:
+    """The result: JSON for scripts, else lines for people. Both on standard output."""
+    if as_json:
+        import json
+
+        print(json.dumps(result.data, indent=2, ensure_ascii=False))
+    elif result.text:
+        print(result.text)
+    if result.failure is not None:
+        raise result.failure

@@ -1,0 +1,129 @@
+"""What a machine needs: set up, look, say what is missing."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+
+from builder import ui
+from builder.core.types import Mode
+from builder.session import (
+    Result,
+    Session,
+    chosen_models,
+    fetch_missing,
+    hardware_of,
+    native_python,
+    store_of,
+)
+
+
+def build(
+    session: Session, *, models: str | None, diarization: bool, names: Sequence[str], cache: bool, refresh: bool
+) -> Result:
+    """Set up what the mode needs, and say what is there."""
+    from builder import places
+    from builder.edges import engine
+    from builder.workflows import images
+
+    if session.config.defaults.mode is not Mode.NATIVE:
+        return images.build(session, models=models, names=names, cache=cache, refresh=refresh)
+    chosen = chosen_models(session, models=models, diarization=diarization)
+    fetched = fetch_missing(session, list(chosen.values()))
+    python = native_python(session)
+    found, advice = hardware_of(session)
+    why = engine.why_not(session.env)
+    made = None
+    if why is None:
+        made = images.build(session, models=models, names=names, cache=cache, refresh=refresh)
+        media = {s.name for s in session.config.stages.values() if s.media}
+        places.record(session, [(i["name"], i["tag"], i["id"]) for i in made.data["images"] if i["name"] in media])
+    session.live.close()
+    data = {
+        "mode": session.config.defaults.mode.value,
+        "preset": session.config.defaults.preset,
+        "images": made.data["images"] if made else [],
+        "unique_bytes": made.data["unique_bytes"] if made else 0,
+        "images_note": f"no images are built: {why}" if why else "media files are parsed in these containers",
+        "environment": str(python.parent.parent),
+        "models": [{"id": m.id, "purpose": p.value, "size": pin.size} for p, (m, pin) in chosen.items()],
+        "fetched": [f.model for f in fetched],
+        "ready": True,
+    }
+    rows = [(p.value, m.id, ui.size(pin.size), m.licence) for p, (m, pin) in chosen.items()]
+    lines = [
+        ui.table(("PURPOSE", "MODEL", "SIZE", "LICENCE"), rows),
+        "",
+        *([made.text, ""] if made else []),
+        f"machine: {found.cores} cores, {ui.size(found.memory)}; recommended preset: {advice.preset} ({advice.reason})",
+        *([f"native: no images are built: {why}"] if why else []),
+        "ready to run jobs: python3 build.py run RECORDING",
+    ]
+    return Result(data=data, text="\n".join(lines))
+
+
+def bytes_missing(session: Session) -> int:
+    """Bytes that the preset's models still lack."""
+    store = store_of(session)
+    return sum(f.size for model, pin in chosen_models(session).values() for f in store.missing(model, pin))
+
+
+def bootstrap(session: Session, *, fetch: bool, force: bool) -> Result:
+    """Environment, hardware, models."""
+    python = native_python(session, force=force)
+    found, advice = hardware_of(session, refresh=force)
+    chosen = chosen_models(session)
+    fetched = fetch_missing(session, list(chosen.values())) if fetch else ()
+    lacking = bytes_missing(session)
+    session.live.close()
+    text = (
+        f"environment: ready\nmachine: {found.cores} cores, {ui.size(found.memory)}; recommended: {advice.preset}\n"
+        + (f"models: {ui.size(lacking)} left to fetch: models fetch" if lacking else "models: all there")
+    )
+    data = {
+        "environment": str(python.parent.parent),
+        "hardware": asdict(found),
+        "recommended": asdict(advice),
+        "fetched": [asdict(f) for f in fetched],
+        "missing_bytes": lacking,
+    }
+    return Result(data=data, text=text)
+
+
+def hardware(session: Session, *, refresh: bool) -> Result:
+    """What this machine has, and what that recommends."""
+    found, advice = hardware_of(session, refresh=refresh)
+    gpus = [
+        (f"GPU {k}", f"{g.name}, {ui.size(g.memory)}, driver {g.driver}, CUDA {g.cuda}")
+        for k, g in enumerate(found.gpus)
+    ]
+    rows = [
+        ("system", f"{found.system} {found.machine}"),
+        ("processor", f"{found.cpu}, {found.cores} cores, {found.threads} threads"),
+        ("memory", ui.size(found.memory)),
+        *(gpus or [("GPU", "Apple MPS" if found.mps else "none")]),
+        ("preset", f"{advice.preset}: {advice.reason}"),
+        (
+            "settings",
+            f"{advice.device}, {advice.compute_type}, batch size {advice.batch_size}, {advice.threads} threads",
+        ),
+    ]
+    return Result(
+        data={"hardware": asdict(found), "recommended": asdict(advice)}, text=ui.table(("WHAT", "FOUND"), rows)
+    )
+
+
+def doctor(session: Session) -> Result:
+    """Everything a job or a build needs, and what to do about what is missing."""
+    from builder.edges import engine, health
+
+    why = engine.why_not(session.env)
+    checks = (
+        *health.look(session.config, session.env),
+        ("container engine", why is None, why or "reachable", "needed for images only"),
+    )
+    rows = [("ok" if ok else "--", name, note, "" if ok else hint) for name, ok, note, hint in checks]
+    return Result(
+        data={"checks": [{"name": n, "ok": ok, "note": note, "hint": hint} for n, ok, note, hint in checks]},
+        text=ui.table(("", "CHECK", "FOUND", "NEXT"), rows),
+    )
