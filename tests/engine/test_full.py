@@ -83,7 +83,9 @@ def test_whole_models_are_loaded_and_used_offline(
     }
     (place / "job.yaml").write_text(yaml.safe_dump(spec))
     shutil.rmtree(place / "work" / stage)
-    done = engine.docker(*offline, "--volume", f"{place}:/job", "--volume", f"{models}:/models:ro", tag, "--job", "/job")
+    done = engine.docker(
+        *offline, "--volume", f"{place}:/job", "--volume", f"{models}:/models:ro", tag, "--job", "/job"
+    )
     assert done.code == 0, done.err
     found = json.loads((place / "work" / stage / "01.json").read_text())
     if stage == "align":
