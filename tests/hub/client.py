@@ -12,7 +12,7 @@ from builder.edges import hub, web
 from builder.edges.store import Store
 from tests.hub.server import REVISION, Content, Hub
 
-QUICK = web.Limits(patience=0.4, pause=0.01, longest_wait=2.0, chunk=64 << 10)
+QUICK = web.Limits(patience=1.0, pause=0.01, longest_wait=2.0, chunk=64 << 10, least=1000)
 """Small chunks, so that small files come in parallel ranges; nobody is waited for long."""
 
 MODEL = Model(id="m", purpose=Purpose.ASR, title="t", licence="MIT", sources=(HubSource(repo="org/name"),))

@@ -96,6 +96,8 @@ class Hub:
     def __post_init__(self) -> None:
         self.lock = threading.Lock()
         self.closing = threading.Event()
+        self.met: set[str] = set()
+        """Kinds of faults that a request has met."""
         self.links: dict[str, tuple[str, str]] = {}
         self.connections: set[socket.socket] = set()
 
@@ -122,6 +124,7 @@ class Hub:
             for fault in self.faults.get(path, []):
                 if fault.host == host and fault.times:
                     fault.times -= fault.times > 0
+                    self.met.add(fault.kind)
                     return fault
         return None
 
