@@ -346,7 +346,7 @@ def folder(place: Path) -> dict[str, dict[str, Content]]:
 
 
 @contextlib.contextmanager
-def in_a_process(place: Path, *, rate: float, latency: float) -> Iterator[tuple[str, Any]]:
+def in_a_process(place: Path, *, rate: float, latency: float) -> Iterator[str]:
     """Serve a folder from a process of its own; its address."""
     import subprocess
 
@@ -354,7 +354,7 @@ def in_a_process(place: Path, *, rate: float, latency: float) -> Iterator[tuple[
     process = subprocess.Popen(argv, cwd=Path(__file__).parents[2], stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None
     try:
-        yield process.stdout.readline().strip(), process
+        yield process.stdout.readline().strip()
     finally:
         process.terminate()
         process.wait()
