@@ -4,7 +4,7 @@ The hub (tests/hub) runs in a process of its own: 20 ms before every answer, 30 
 host. Ours hashes and flushes every byte; the peer does neither. Each run is a process of its own with an empty store;
 the clock runs inside it, around the call. Runs alternate (A B A B …); medians.
 
-    .venv/bin/python bench/fetch.py [--runs 3] [--mb 512] [--files 1,4,16] [--save]
+    PYTHONPATH=. .venv/bin/python bench/fetch.py [--runs 3] [--mb 512] [--files 1,4,16] [--save]
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import re
 import shutil
 import subprocess
 import sys
@@ -20,12 +19,8 @@ import tempfile
 import time
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT))
-
-from job import alternating, machine, ratio, spread  # noqa: E402
-
-from tests.hub.server import REVISION, folder, in_a_process  # noqa: E402
+from bench.harness import ROOT, WORK, Row, alternating, publish, ratio, spread
+from tests.hub.server import REVISION, folder, in_a_process
 
 RATE, LATENCY = 30e6, 0.02
 
@@ -87,9 +82,9 @@ def make(place: Path, counts: list[int], size: int) -> None:
         (repo / "tokenizer.json").write_text("[]" * 400)
 
 
-def measure(runs: int, size: int, counts: list[int]) -> list[tuple[str, str, str]]:
-    rows: list[tuple[str, str, str]] = []
-    with tempfile.TemporaryDirectory(prefix="bench-", dir=ROOT / "bench" / ".work") as name:
+def measure(runs: int, size: int, counts: list[int]) -> list[Row]:
+    rows: list[Row] = []
+    with tempfile.TemporaryDirectory(prefix="bench-", dir=WORK) as name:
         served, target = Path(name) / "served", Path(name) / "target"
         make(served, counts, size)
         repos = folder(served)
@@ -119,18 +114,9 @@ def run() -> int:
     parser.add_argument("--files", default="1,4,16")
     parser.add_argument("--save", action="store_true", help="keep the table in bench/results.md")
     asked = parser.parse_args()
-    (ROOT / "bench" / ".work").mkdir(exist_ok=True)
+    WORK.mkdir(exist_ok=True)
     rows = measure(asked.runs, asked.mb * 1_000_000, [int(n) for n in asked.files.split(",")])
-    lines = ["| bench-fetch | figure | aim |", "|---|---|---|", *(f"| {a} | {b} | {c} |" for a, b, c in rows)]
-    versions = f"huggingface_hub {huggingface_hub.__version__}"
-    head = f"## bench-fetch\n\n{time.strftime('%Y-%m-%d')}, {machine()}, {versions}\n\n"
-    text = head + "\n".join(lines) + "\n"
-    print(text)
-    if asked.save:
-        results = ROOT / "bench" / "results.md"
-        before = results.read_text() if results.exists() else "# Results\n\nThe latest of each benchmark.\n"
-        rest = re.sub(r"\n## bench-fetch\n.*?(?=\n## |\Z)", "", before, flags=re.S)
-        results.write_text(f"{rest.rstrip()}\n\n{text}")
+    publish("bench-fetch", rows, save=asked.save, note=f"huggingface_hub {huggingface_hub.__version__}")
     return 0
 
 
