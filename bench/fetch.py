@@ -16,7 +16,6 @@ import shutil
 import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
 
 from bench.harness import ROOT, WORK, Row, alternating, publish, ratio, spread
