@@ -9,7 +9,8 @@ from typing import Any
 
 from builder import ui
 from builder.core import catalog
-from builder.errors import IntegrityError
+from builder.core.types import Model, Pin
+from builder.errors import IntegrityError, UsageError
 from builder.session import Result, Session, chosen_models, fetch_missing, model_named, pinned, store_of
 
 
@@ -39,15 +40,46 @@ def listing(session: Session) -> Result:
     )
 
 
-def fetch(session: Session, ids: Sequence[str], *, folders: Sequence[Path]) -> Result:
-    """Fetch models, the preset's by default."""
-    wanted = pinned(session, ids) if ids else list(chosen_models(session).values())
+def fetch(
+    session: Session,
+    ids: Sequence[str],
+    *,
+    folders: Sequence[Path],
+    languages: str | None = None,
+    everything: bool = False,
+    preset: str | None = None,
+) -> Result:
+    """Fetch models: those named, all that are pinned, or the preset's (for each of the languages)."""
+    asked = {"model names": bool(ids), "--all": everything, "--languages": bool(languages)}
+    if ids or everything:
+        given = [name for name, there in {**asked, "--preset": bool(preset)}.items() if there]
+        if len(given) > 1:
+            raise UsageError(f"{' and '.join(given)} say different things", hint="give one of them")
+    wanted = _asked_for(session, ids, languages, everything)
     fetched = fetch_missing(session, wanted, folders)
     session.live.close()
     there = [m.id for m, _ in wanted if m.id not in {f.model for f in fetched}]
     lines = [f"{f.model}: {ui.size(f.size)} from {f.source} in {ui.clock(f.seconds)}" for f in fetched]
     lines += [f"{name}: there already" for name in there]
     return Result(data={"fetched": [asdict(f) for f in fetched], "present": there}, text="\n".join(lines))
+
+
+def _asked_for(
+    session: Session, ids: Sequence[str], languages: str | None, everything: bool
+) -> list[tuple[Model, Pin]]:
+    config = session.config
+    if everything:
+        return [(m, config.pins[m.id]) for m in config.models.values() if m.id in config.pins]
+    if ids:
+        return pinned(session, list(dict.fromkeys(ids)))
+    if languages is None:
+        return list(chosen_models(session).values())
+    found: dict[str, tuple[Model, Pin]] = {}
+    for code in (c.strip() for c in languages.split(",") if c.strip()):
+        if code not in catalog.LANGUAGES:
+            raise UsageError(f'"{code}" is no language code', where="--languages", expected="ISO 639-1: en,de")
+        found |= {m.id: (m, p) for m, p in chosen_models(session, language=code).values()}
+    return list(found.values())
 
 
 def verify(session: Session, ids: Sequence[str], *, deep: bool) -> Result:
