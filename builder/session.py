@@ -39,6 +39,7 @@ class Session:
     env: Mapping[str, str]
     report: Report
     live: ui.Live
+    quiet: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,7 +68,7 @@ def open_session(
         overrides={name: value for name, value in overrides.items() if value is not None},
     )
     with ui.Live(quiet=quiet) as live:
-        yield Session(config=config, env=env, report=live.report, live=live)
+        yield Session(config=config, env=env, report=live.report, live=live, quiet=quiet)
 
 
 def store_of(session: Session) -> Store:

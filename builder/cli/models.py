@@ -78,3 +78,20 @@ def lock(
     with opened() as session:
         result = models.lock(session, ids)
     emit(json, result)
+
+
+@app.command("serve")
+def serve(
+    bind: Annotated[str, typer.Option("--bind", metavar="HOST:PORT", help="Where to listen.")] = "127.0.0.1:8377",
+    gated: Annotated[bool, typer.Option("--gated", help="Gated models too, beyond this machine.")] = False,
+    json: Json = False,
+) -> None:
+    """Give the store out, read-only, in the hub's protocol: other machines set HF_ENDPOINT to this one.
+
+    Example: python3 build.py models serve --bind 0.0.0.0:8377
+    """
+    from builder.workflows import models
+
+    with opened() as session:
+        result = models.serve(session, bind=bind, gated=gated)
+    emit(json, result)

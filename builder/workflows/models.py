@@ -9,7 +9,7 @@ from typing import Any
 
 from builder import ui
 from builder.core import catalog
-from builder.errors import IntegrityError
+from builder.errors import IntegrityError, UsageError
 from builder.session import Result, Session, chosen_models, fetch_missing, model_named, pinned, store_of
 
 
@@ -102,3 +102,66 @@ def lock(session: Session, ids: Sequence[str]) -> Result:
     return Result(
         data={name: {"revision": pins[name].revision, "size": pins[name].size} for name in ids}, text="\n".join(lines)
     )
+
+
+def serve(session: Session, *, bind: str, gated: bool) -> Result:
+    """Give the store out to hub clients until Ctrl-C."""
+    import signal
+
+    from builder.edges import serve as server
+
+    host, port = _address(bind)
+    wide = not server.loopback(host)
+    config = session.config
+    known = [(m, config.pins[m.id]) for m in config.models.values() if m.id in config.pins]
+    given = [(m, p) for m, p in known if gated or not wide or not m.gated]
+    withheld = frozenset(str(m.repo) for m, p in known if (m, p) not in given and server.in_hub(m, p))
+    if not session.quiet:
+        ui.say("looking at the store: what was not read before is read once")
+    shelf = server.Shelf(store_of(session), given)
+    shelf.look()
+    listening = server.listen(host, port)
+    shown = f"[{host}]" if ":" in host else host
+    address = f"http://{shown}:{listening.getsockname()[1]}"
+    size = sum(s.pin.size for s in shelf.models.values())
+    ui.say(f"serving {len(shelf.models)} models, {ui.size(size)}, at {address}  (Ctrl-C ends it)")
+    if wide:
+        ui.say(f"  warning: everyone who reaches {shown} can read the weights; there is no password and no TLS")
+    if withheld:
+        ui.say(f"  left out, gated: {', '.join(sorted(withheld))}; --gated, where all have accepted their licences")
+    ui.say(f"  elsewhere: HF_ENDPOINT={address} python3 build.py models fetch")
+    count = server.Count()
+
+    def log(line: str) -> None:
+        if not session.quiet:
+            ui.say(line)
+
+    def end(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    server.more_files()
+    before = signal.signal(signal.SIGTERM, end)
+    try:
+        server.run(server.application(shelf, withheld=withheld, log=log, count=count), listening)
+    except KeyboardInterrupt:  # the way a server is meant to end
+        pass
+    finally:
+        signal.signal(signal.SIGTERM, before)
+        listening.close()
+    return Result(
+        data={"address": address, "models": sorted(shelf.models), "requests": count.requests, "bytes": count.bytes},
+        text=f"served {ui.size(count.bytes)} in {count.requests} answers",
+    )
+
+
+def _address(bind: str) -> tuple[str, int]:
+    """Host and port of ``host:port``, ``[v6]:port`` or a port alone (then loopback)."""
+    from urllib.parse import urlsplit
+
+    try:
+        parts = urlsplit(f"//127.0.0.1:{bind}" if bind.isdigit() else f"//{bind}")
+        if parts.port is not None and parts.hostname and parts.netloc == parts.netloc.strip() and not parts.path:
+            return parts.hostname, parts.port
+    except ValueError:
+        pass
+    raise UsageError(f'"{bind}" is no address', where="--bind", expected="host:port, such as 127.0.0.1:8377")
