@@ -175,7 +175,9 @@ class _Answers:
 
     async def repositories(self, request: Request) -> Response:
         await run_in_threadpool(self.shelf.look)
-        known = [s for s in self.shelf.models.values() if in_hub(s.model, s.pin)]
+        known = sorted(
+            (s for s in self.shelf.models.values() if in_hub(s.model, s.pin)), key=lambda s: str(s.model.repo)
+        )
         return JSONResponse([hubapi.model_info(s.model, s.pin, sizes=False) for s in known])
 
     async def info(self, request: Request) -> Response:
