@@ -8,27 +8,25 @@ import hashlib
 import json
 import os
 import random
-import re
 import signal
 import socket
 import sys
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import httpx
 import psutil
 import pytest
-from huggingface_hub import HfApi, hf_hub_download, snapshot_download
+from huggingface_hub import hf_hub_download, snapshot_download
 from huggingface_hub.errors import EntryNotFoundError, GatedRepoError, RepositoryNotFoundError, RevisionNotFoundError
 
 from builder.edges import shell
 from tests import small_project
+from tests.serving import TOKEN, Serving, serving
 from tests.small_project import REVISION, Small
 
-TOKEN = "hf_CanaryOfServe0123456789"
 WEIGHTS = random.Random(7).randbytes(6_000_000)
 MODELS = {
     "served": Small(
@@ -44,40 +42,6 @@ MODELS = {
     "spoilt": Small(entry="hub: org/spoilt", files={"w": b"as the lock says"}),
 }
 MODEL_BIN = "/org/served/resolve/main/model.bin"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Serving:
-    root: Path
-    address: str
-    process: shell.Process
-    log: Path
-
-    def get(self, path: str, **headers: str) -> httpx.Response:
-        return httpx.get(self.address + path, headers=headers, timeout=30, trust_env=False)
-
-    def hub(self) -> HfApi:
-        return HfApi(endpoint=self.address, token=False)
-
-
-@contextlib.contextmanager
-def serving(root: Path, *options: str, before: str = "pass") -> Iterator[Serving]:
-    """The real command in a process of its own; ``before`` is Python that runs first."""
-    log = root / f"serve-{time.monotonic_ns()}.log"
-    code = f"import sys; {before}; from builder.cli import main; sys.exit(main(sys.argv[1:]))"
-    argv = [sys.executable, "-c", code, "models", "serve", "--bind", "127.0.0.1:0", *options]
-    env = {**os.environ, "PYTHONPATH": str(small_project.ROOT), "HF_TOKEN": TOKEN}
-    process = shell.start(argv, cwd=root, env=env, log=log)
-    try:
-        for _ in range(600):
-            if found := re.search(r"at (http://\S+)", log.read_text()):
-                break
-            assert process.poll() is None, log.read_text()
-            time.sleep(0.05)
-        assert found
-        yield Serving(root=root, address=found[1], process=process, log=log)
-    finally:
-        shell.stop(process)
 
 
 @pytest.fixture(scope="module")
