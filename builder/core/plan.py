@@ -155,11 +155,16 @@ def _needs(config: Config, spec: ImageSpec, variant: Variant, mode: Mode, locks:
                 where=f"stages/{spec.stage}/stage.yaml", hint="--variant slim",
             )  # fmt: skip
     keys = [variant.value] + ([f"{variant.value}-gpu"] if _on_gpu(config, spec, mode) else [])
+    if config.network.torch_index_url and mode is not Mode.DOCKER_GPU and f"{variant.value}-cpu" in files:
+        keys = [f"{variant.value}-cpu"]  # PyTorch's CPU builds, which another index has under other hashes
     found: set[Requirement] = set()
     for key in keys:
         if key in files:
             if files[key] not in locks:
-                raise ConfigError("no such requirements file", where=files[key], hint="make lock")
+                raise ConfigError(
+                    "no such requirements file", where=files[key],
+                    hint=f"stages/lock.py {key} --torch-index URL" if key.endswith("-cpu") else "make lock",
+                )  # fmt: skip
             found |= set(requirements.parse(files[key], locks[files[key]]))
     return found
 
