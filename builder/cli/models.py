@@ -34,6 +34,9 @@ def fetch(
     source: Annotated[
         list[Path] | None, typer.Option("--from", help="A folder that may hold the files (a stick).")
     ] = None,
+    skip_gated: Annotated[
+        bool, typer.Option("--skip-gated", help="Leave out gated models that this token doesn't open.")
+    ] = False,
     json: Json = False,
 ) -> None:
     """Fetch models into the store, each file checked against the lock.
@@ -43,7 +46,7 @@ def fetch(
     from builder.workflows import models
 
     with opened(preset=preset) as session:
-        result = models.fetch(session, ids or [], folders=source or [])
+        result = models.fetch(session, ids or [], folders=source or [], skip_gated=skip_gated)
     emit(json, result)
 
 

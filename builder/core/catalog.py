@@ -64,6 +64,7 @@ class ModelShape(Strict):
     commercial: bool = True
     gated: bool = False
     page: str | None = None
+    alternative: str | None = None
     languages: list[str] = []
     variants: list[str] = ["slim", "full"]
     target: str = ""
@@ -126,7 +127,15 @@ def parse_models(text: str, name: str = "models.yaml") -> dict[str, Model]:
     """
     document = Document(name, text)
     shape = document.read(CatalogShape)
-    return {id_: _model(document, id_, entry) for id_, entry in shape.models.items()}
+    models = {id_: _model(document, id_, entry) for id_, entry in shape.models.items()}
+    for id_, model in models.items():
+        other = model.alternative
+        if other is not None and (other not in models or models[other].gated or not model.gated):
+            raise document.error(
+                f'"{other}" is no alternative to "{id_}"', ("models", id_, "alternative"),
+                expected="an ungated model, for a gated one", hint=did_you_mean(other, models),
+            )  # fmt: skip
+    return models
 
 
 def _model(document: Document, id_: str, entry: ModelShape) -> Model:
@@ -170,8 +179,8 @@ def _model(document: Document, id_: str, entry: ModelShape) -> Model:
         convert = Convert(how=entry.convert.how, source=entry.convert.source, result=entry.convert.result)
     return Model(
         id=id_, purpose=purpose, title=entry.title, licence=entry.licence, commercial=entry.commercial,
-        gated=entry.gated, page=entry.page, languages=tuple(entry.languages), variants=variants, target=entry.target,
-        sources=tuple(sources), convert=convert,
+        gated=entry.gated, page=entry.page, alternative=entry.alternative, languages=tuple(entry.languages),
+        variants=variants, target=entry.target, sources=tuple(sources), convert=convert,
     )  # fmt: skip
 
 

@@ -111,6 +111,8 @@ class Model:
     """True when the hub wants a token and an accepted licence."""
     page: str | None = None
     """Where a person reads about it, and accepts its licence."""
+    alternative: str | None = None
+    """For a gated model: the id of an ungated one for the same job."""
     languages: tuple[str, ...] = ()
     """ISO 639-1 codes; empty means any."""
     variants: tuple[Variant, ...] = (Variant.SLIM, Variant.FULL)

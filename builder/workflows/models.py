@@ -39,15 +39,19 @@ def listing(session: Session) -> Result:
     )
 
 
-def fetch(session: Session, ids: Sequence[str], *, folders: Sequence[Path]) -> Result:
+def fetch(session: Session, ids: Sequence[str], *, folders: Sequence[Path], skip_gated: bool = False) -> Result:
     """Fetch models, the preset's by default."""
     wanted = pinned(session, ids) if ids else list(chosen_models(session).values())
-    fetched = fetch_missing(session, wanted, folders)
+    fetched = fetch_missing(session, wanted, folders, skip_gated=skip_gated)
     session.live.close()
-    there = [m.id for m, _ in wanted if m.id not in {f.model for f in fetched}]
+    store = store_of(session)
+    skipped = [m.id for m, p in wanted if store.missing(m, p)]
+    there = [m.id for m, _ in wanted if m.id not in {f.model for f in fetched} and m.id not in skipped]
     lines = [f"{f.model}: {ui.size(f.size)} from {f.source} in {ui.clock(f.seconds)}" for f in fetched]
     lines += [f"{name}: there already" for name in there]
-    return Result(data={"fetched": [asdict(f) for f in fetched], "present": there}, text="\n".join(lines))
+    lines += [f"{name}: skipped, gated" for name in skipped]
+    data = {"fetched": [asdict(f) for f in fetched], "present": there, "skipped": skipped}
+    return Result(data=data, text="\n".join(lines))
 
 
 def verify(session: Session, ids: Sequence[str], *, deep: bool) -> Result:
