@@ -69,6 +69,7 @@ class ModelShape(Strict):
     variants: list[str] = ["slim", "full"]
     target: str = ""
     hub: str | None = None
+    include: list[str] = []
     wheels: dict[str, str] = {}
     files: dict[str, list[str]] = {}
     url: str | None = None
@@ -96,6 +97,7 @@ class PinShape(Strict):
     files: list[FileShape]
     source_files: list[FileShape] = []
     records: list[str] = []
+    licence: str = ""
     layers: dict[str, str] = {}
 
 
@@ -167,6 +169,8 @@ def _model(document: Document, id_: str, entry: ModelShape) -> Model:
             raise document.error(f'unsafe path "{path}": {why}', (*at, key))
     if not entry.target and not entry.hub:
         raise document.error("a model without a hub repository needs a target folder", at, hint="add target: onnx/…")
+    if entry.include and not entry.hub:
+        raise document.error("include chooses files of a hub repository, and there is none", (*at, "include"))
     if not sources:
         raise document.error("a model needs a source", at, expected="hub, url, or wheels and files")
     convert = None
@@ -180,7 +184,7 @@ def _model(document: Document, id_: str, entry: ModelShape) -> Model:
     return Model(
         id=id_, purpose=purpose, title=entry.title, licence=entry.licence, commercial=entry.commercial,
         gated=entry.gated, page=entry.page, alternative=entry.alternative, languages=tuple(entry.languages),
-        variants=variants, target=entry.target, sources=tuple(sources), convert=convert,
+        variants=variants, target=entry.target, sources=tuple(sources), convert=convert, include=tuple(entry.include),
     )  # fmt: skip
 
 
@@ -261,6 +265,7 @@ def parse_lock(text: str, name: str = "models.lock", *, known: Mapping[str, Mode
             files=tuple(sorted((_pin(f) for f in entry.files), key=lambda f: f.path)),
             source_files=tuple(sorted((_pin(f) for f in entry.source_files), key=lambda f: f.path)),
             records=tuple(entry.records),
+            licence=entry.licence,
             layers=MappingProxyType(dict(entry.layers)),
         )
         if known is not None:
@@ -319,6 +324,8 @@ def dump_lock(pins: Mapping[str, Pin]) -> str:
         lines += files("files", pin.files) + files("source_files", pin.source_files)
         if pin.records:
             lines += ["    records:", *(f"      - {_quoted(r)}" for r in pin.records)]
+        if pin.licence:
+            lines.append(f"    licence: {_quoted(pin.licence)}")
         if pin.layers:
             lines += ["    layers:", *(f"      {_quoted(k)}: {_quoted(v)}" for k, v in sorted(pin.layers.items()))]
     return "\n".join(lines) + "\n"

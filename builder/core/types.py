@@ -123,6 +123,8 @@ class Model:
     sources: tuple[HubSource | WheelSource | UrlSource, ...] = ()
     """In the order they are tried."""
     convert: Convert | None = None
+    include: tuple[str, ...] = ()
+    """Patterns of the repository's files that are pinned; empty means all but hidden ones and read-mes."""
 
     @property
     def repo(self) -> str | None:
@@ -151,6 +153,8 @@ class Pin:
     """For converted models: the files that are fetched and then dropped."""
     records: tuple[str, ...] = ()
     """The independent public records that agree on it."""
+    licence: str = ""
+    """What the repository itself says of its licence, in the hub's short names, when it was asked."""
     layers: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
     """Digest (``sha256:…``) of each weight layer, by layer name."""
 
