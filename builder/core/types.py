@@ -36,13 +36,18 @@ class Workflow(str, Enum):
 
 
 class Purpose(str, Enum):
-    """What a stage uses a model for."""
+    """What a stage uses a model for. A purpose that no stage uses is refused for building."""
 
     ASR = "asr"
     VAD = "vad"
     EMBEDDING = "embedding"
     ALIGNMENT = "alignment"
     DIARIZATION = "diarization"
+    SEPARATION = "separation"
+    """Voices from music."""
+    TRANSLATION = "translation"
+    TEXT = "text"
+    """What splits and tags text."""
     OTHER = "other"
 
 
