@@ -89,9 +89,9 @@ def pinned(session: Session, ids: Sequence[str]) -> list[tuple[Model, Pin]]:
 
 
 def chosen_models(
-    session: Session, *, models: str | None = None, diarization: bool = True
+    session: Session, *, models: str | None = None, diarization: bool = True, language: str | None = None
 ) -> dict[Purpose, tuple[Model, Pin]]:
-    """The pinned model for each purpose of the planned stages."""
+    """The pinned model for each purpose of the planned stages; ``language`` in place of the configuration's."""
     config = session.config
     speakers = diarization and config.defaults.diarization
     chosen = choice.choose(
@@ -101,7 +101,7 @@ def chosen_models(
         stages=[name for name in config.stages if speakers or name != "diarize"],
         models=[m.strip() for m in models.split(",") if m.strip()] if models else (),
         diarization=speakers,
-        language=config.defaults.language,
+        language=language or config.defaults.language,
     )
     pins = choice.require_pins(config, chosen.values())
     return {purpose: (model, pins[model.id]) for purpose, model in chosen.items()}

@@ -86,7 +86,8 @@ class Live:
         self._bars: Bars | None = None
         self._tasks: dict[str, Any] = {}
         self._last: dict[str, float] = {}
-        self._began: dict[str, float] = {}
+        self._began: dict[str, tuple[float, float]] = {}
+        """What -> when it was first told of, and how much of it was done by then: rates leave out what was there."""
 
     def __enter__(self) -> Live:
         return self
@@ -113,12 +114,14 @@ class Live:
             self._line(step)
 
     def _line(self, step: Progress) -> None:
+        if step.part and not step.note:
+            return
         now = time.monotonic()
         first = step.what not in self._began
-        began = self._began.setdefault(step.what, now)
+        began, before = self._began.setdefault(step.what, (now, step.done))
         if first or step.finished or step.note or now - self._last[step.what] >= PLAIN_EVERY:
             self._last[step.what] = now
-            text = f"{step.what}: {step.note}" if step.note else f"{step.what}: {_amount(step, now - began)}"
+            text = f"{step.what}: {step.note}" if step.note else f"{step.what}: {_amount(step, now - began, before)}"
             say(text.rstrip(": "))
         if step.finished:
             del self._began[step.what]
@@ -139,25 +142,31 @@ class Live:
             )
             self._bars.start()
         now = time.monotonic()
-        began = self._began.setdefault(step.what, now)
+        if step.part and step.finished and step.what not in self._tasks:
+            return  # too small to have had a bar
+        began, before = self._began.setdefault(step.what, (now, step.done))
         if step.what not in self._tasks:
             self._tasks[step.what] = self._bars.add_task(step.what, total=step.total, amount="")
         task = self._tasks[step.what]
-        amount = step.note or _amount(step, now - began)
+        amount = step.note or _amount(step, now - began, before)
         self._bars.update(task, total=step.total, completed=step.done, amount=amount)
         if step.finished:
             total = step.total or step.done or 1.0
-            self._bars.update(task, total=total, completed=total, amount=amount)
+            self._bars.update(task, total=total, completed=total, amount=amount, visible=not step.part)
             del self._tasks[step.what], self._began[step.what]
 
 
-def _amount(step: Progress, seconds: float) -> str:
-    """``12.5 of 31.2 s, 8.1 ×``, ``70.1 of 145.2 MB, 31.0 MB/s, 2.4 s left``: what a bar says in words."""
+def _amount(step: Progress, seconds: float, before: float = 0.0) -> str:
+    """``12.5 of 31.2 s, 8.1 ×``, ``70.1 of 145.2 MB, 31.0 MB/s, 2.4 s left``: what a bar says in words.
+
+    Args:
+        seconds: since it was first told of; ``before``: what was done by then.
+    """
     if step.unit == "bytes":
         done = size(step.done) + (f" of {size(step.total)}" if step.total else "")
-        if step.finished or seconds < 0.5 or not step.done:
+        if step.finished or seconds < 0.5 or step.done <= before:
             return done
-        rate = step.done / seconds
+        rate = (step.done - before) / seconds
         left = f", {clock((step.total - step.done) / rate)} left" if step.total else ""
         return f"{done}, {size(rate)}/s{left}"
     if step.unit == "s":

@@ -10,6 +10,7 @@ import typer
 from builder.cli.options import (
     Json,
     PresetOption,
+    VariantOption,
     emit,
     opened,
 )
@@ -34,6 +35,12 @@ def listing(json: Json = False) -> None:
 def fetch(
     ids: Annotated[list[str] | None, typer.Argument(metavar="[MODEL]...", help="Default: the preset's.")] = None,
     preset: PresetOption = None,
+    models: Annotated[str | None, typer.Option("--models", help="The same as MODEL...: a,b")] = None,
+    languages: Annotated[
+        str | None, typer.Option("--languages", help="The preset's models for these too: en,de (ISO 639-1).")
+    ] = None,
+    everything: Annotated[bool, typer.Option("--all", help="Every model that models.lock pins.")] = False,
+    variant: VariantOption = None,
     source: Annotated[
         list[Path] | None, typer.Option("--from", help="A folder that may hold the files (a stick).")
     ] = None,
@@ -42,14 +49,21 @@ def fetch(
     ] = False,
     json: Json = False,
 ) -> None:
-    """Fetch models into the store, each file checked against the lock.
+    """Fetch models into the store, each file checked against the lock. Goes on where an earlier run stopped.
 
-    Example: python3 build.py models fetch base d-vector --from /media/stick
+    \b
+    Examples:
+      python3 build.py models fetch --preset premium --variant full --languages en,de
+      python3 build.py models fetch base d-vector --from /media/stick
     """
-    from builder.workflows import models
+    from builder.workflows import models as commands
 
-    with opened(preset=preset) as session:
-        result = models.fetch(session, ids or [], folders=source or [], skip_gated=skip_gated)
+    named = [*(ids or []), *(m.strip() for m in (models or "").split(",") if m.strip())]
+    with opened(preset=preset, variant=variant) as session:
+        result = commands.fetch(
+            session, named, languages=languages, everything=everything, preset=preset, folders=source or [],
+            skip_gated=skip_gated,
+        )  # fmt: skip
     emit(json, result)
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from builder import ui
-from builder.core import lockdiff
+from builder.core import catalog, lockdiff
 from builder.core.progress import Progress
 from builder.core.types import Model, Pin
 from builder.edges.store import Store
@@ -52,9 +52,23 @@ def _loads(session: Session, stage: str, model: Model) -> bool:
     return model.purpose in session.config.stages[stage].uses and bool(model.variants)
 
 
-def fetch(session: Session, ids: Sequence[str], *, folders: Sequence[Path], skip_gated: bool = False) -> Result:
-    """Fetch models, the preset's by default."""
-    wanted = pinned(session, ids) if ids else list(chosen_models(session).values())
+def fetch(
+    session: Session,
+    ids: Sequence[str],
+    *,
+    folders: Sequence[Path],
+    languages: str | None = None,
+    everything: bool = False,
+    preset: str | None = None,
+    skip_gated: bool = False,
+) -> Result:
+    """Fetch models: those named, all that are pinned, or the preset's (for each of the languages)."""
+    asked = {"model names": bool(ids), "--all": everything, "--languages": bool(languages)}
+    if ids or everything:
+        given = [name for name, there in {**asked, "--preset": bool(preset)}.items() if there]
+        if len(given) > 1:
+            raise UsageError(f"{' and '.join(given)} say different things", hint="give one of them")
+    wanted = _asked_for(session, ids, languages, everything)
     fetched = fetch_missing(session, wanted, folders, skip_gated=skip_gated)
     session.live.close()
     store = store_of(session)
@@ -65,6 +79,24 @@ def fetch(session: Session, ids: Sequence[str], *, folders: Sequence[Path], skip
     lines += [f"{name}: skipped, gated" for name in skipped]
     data = {"fetched": [asdict(f) for f in fetched], "present": there, "skipped": skipped}
     return Result(data=data, text="\n".join(lines))
+
+
+def _asked_for(
+    session: Session, ids: Sequence[str], languages: str | None, everything: bool
+) -> list[tuple[Model, Pin]]:
+    config = session.config
+    if everything:
+        return [(m, config.pins[m.id]) for m in config.models.values() if m.id in config.pins]
+    if ids:
+        return pinned(session, list(dict.fromkeys(ids)))
+    if languages is None:
+        return list(chosen_models(session).values())
+    found: dict[str, tuple[Model, Pin]] = {}
+    for code in (c.strip() for c in languages.split(",") if c.strip()):
+        if code not in catalog.LANGUAGES:
+            raise UsageError(f'"{code}" is no language code', where="--languages", expected="ISO 639-1: en,de")
+        found |= {m.id: (m, p) for m, p in chosen_models(session, language=code).values()}
+    return list(found.values())
 
 
 def verify(session: Session, ids: Sequence[str], *, deep: bool) -> Result:

@@ -94,3 +94,19 @@ def test_a_plain_transformers_loads_by_name(python: Path, tmp_path: Path) -> Non
     _install(python, "transformers")
     with serving(small_project.make(tmp_path / "project", {"tiny-aligner": small})) as server:
         assert run(python, TRANSFORMERS, server, tmp_path / "cache").split() == ["31", "31"]
+
+
+def test_our_own_fetch_gets_what_was_converted_too(server: Serving, tmp_path: Path) -> None:
+    """Another machine needs no package index: Whisper by commit, ONNX files (the d-vector was converted here) by digest."""
+    env = {
+        "PATH": os.environ["PATH"], "HF_ENDPOINT": server.address, "HF_HOME": str(tmp_path), "NO_PROXY": "127.0.0.1",
+        "PIP_INDEX_URL": "http://127.0.0.1:1/simple", "PIP_CONFIG_FILE": os.devnull,
+    }  # fmt: skip
+    argv = [sys.executable, str(ROOT / "build.py"), "--home", str(tmp_path / "home"), "models"]
+    done = shell.run([*argv, "fetch", "--preset", "tiny-en", "--json"], env=env, cwd=ROOT, timeout=300)
+    assert done.code == 0, done.err
+    assert {f["source"] for f in json.loads(done.out)["fetched"]} == {
+        "hub Systran/faster-whisper-tiny.en",
+        "models serve",
+    }
+    assert shell.run([*argv, "verify", "--deep"], env=env, cwd=ROOT, timeout=120).code == 0

@@ -375,3 +375,18 @@ def _run(root: Path, *options: str) -> shell.Done:
     code = "import sys; from builder.cli import main; sys.exit(main(sys.argv[1:]))"
     env = {**os.environ, "PYTHONPATH": str(small_project.ROOT)}
     return shell.run([sys.executable, "-c", code, "models", "serve", *options], cwd=root, env=env, timeout=60)
+
+
+def test_our_own_fetch_takes_everything_from_another_machine(server: Serving, tmp_path: Path) -> None:
+    """HF_ENDPOINT is all that is set: a hub repository by commit, a torch checkpoint by its digest; each verified."""
+    own = small_project.make(tmp_path / "own", MODELS, fill=False)
+    code = "import sys; from builder.cli import main; sys.exit(main(sys.argv[1:]))"
+    env = {**os.environ, "PYTHONPATH": str(small_project.ROOT), "HF_ENDPOINT": server.address, "HF_HOME": str(tmp_path)}
+    argv = [sys.executable, "-c", code, "models"]
+    done = shell.run([*argv, "fetch", "served", "flat", "twin", "--json"], cwd=own, env=env, timeout=120)
+    assert done.code == 0, done.err
+    assert {f["model"]: f["source"] for f in json.loads(done.out)["fetched"]} == {
+        "served": "hub org/served", "flat": "models serve", "twin": "hub org/twin",
+    }  # fmt: skip
+    assert shell.run([*argv, "verify", "--deep"], cwd=own, env=env, timeout=120).code == 0
+    assert (own / ".bake/models/torch/hub/checkpoints/flat.pt").read_bytes() == MODELS["flat"].files["flat.pt"]
