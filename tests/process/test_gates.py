@@ -173,6 +173,23 @@ def test_a_gate_that_is_open_is_no_obstacle_nor_a_stick_that_has_it(root: Path, 
     assert done.code == 0, done.err
 
 
+def test_a_crash_report_holds_no_token(root: Path, hub: Hub) -> None:
+    """A bug of ours or of a library, with the token in its message: the report is written, the token is not in it."""
+    code = (
+        "import sys; from builder.edges import gates, hub\n"
+        "def broken(*a, env, **k): raise RuntimeError('header Bearer ' + env['HF_TOKEN'])\n"
+        "hub.fetch = broken\n"
+        "from builder.cli import main; sys.exit(main(sys.argv[1:]))"
+    )
+    env = {**os.environ, "PYTHONPATH": str(small_project.ROOT), "HF_ENDPOINT": hub.address, "HF_TOKEN": TOKEN,
+           "TMPDIR": str(root), "NO_PROXY": "127.0.0.1"}  # fmt: skip
+    done = shell.run([sys.executable, "-c", code, "models", "fetch", "open-one"], cwd=root, env=env, timeout=60)
+    assert done.code == 1
+    (report,) = root.glob("whisperbake-crash-*.log")
+    assert "RuntimeError: header Bearer ***" in report.read_text()
+    assert TOKEN not in report.read_text() + done.out + done.err
+
+
 def test_no_token_in_anything_that_is_kept(root: Path, hub: Hub) -> None:
     """The canary: after refusals, fetches and --json, no file of the project, the store or a crash report has it."""
     hub.refuses = {"one": NOT_IN_LIST}
