@@ -6,6 +6,7 @@ it ends, never wrapped, so that logs can be searched.
 
 from __future__ import annotations
 
+import re
 import sys
 import time
 from collections.abc import Iterable, Sequence
@@ -22,9 +23,18 @@ PLAIN_EVERY = 10.0
 """Seconds between two lines about the same thing when there is no terminal."""
 
 
+SECRET = re.compile(r"\bhf_[A-Za-z0-9]{6,}|(?<=://)[^/\s@]+(?=@)")
+"""Hub tokens, and what stands before the @ of an address."""
+
+
+def masked(text: str) -> str:
+    """Without secrets that an error of somebody else's brought along (a header, the index's address with a password)."""
+    return SECRET.sub("***", text)
+
+
 def say(line: str) -> None:
     """One line on standard error."""
-    print(line, file=sys.stderr, flush=True)
+    print(masked(line), file=sys.stderr, flush=True)
 
 
 def size(count: float) -> str:
@@ -67,11 +77,11 @@ def error_data(error: BakeError) -> dict[str, Any]:
     """The same for ``--json``."""
     return {
         "error": {
-            "what": error.what,
-            "where": error.where,
-            "expected": error.expected,
-            "hint": error.hint,
-            "detail": list(error.detail),
+            "what": masked(error.what),
+            "where": error.where and masked(error.where),
+            "expected": error.expected and masked(error.expected),
+            "hint": error.hint and masked(error.hint),
+            "detail": [masked(line) for line in error.detail],
             "exit_code": error.exit_code,
         }
     }

@@ -106,7 +106,7 @@ def _crashed(error: Exception) -> int:
 
     from builder import ui
 
-    text = "".join(traceback.format_exception(error))
+    text = ui.masked("".join(traceback.format_exception(error)))
     words = " ".join(sys.argv[1:2])  # not the whole line: file names are nobody's business
     handle, name = tempfile.mkstemp(prefix="whisperbake-crash-", suffix=".log")
     with os.fdopen(handle, "w", encoding="utf-8") as log:

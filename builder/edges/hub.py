@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import errno
 import functools
-import hashlib
 import re
 import threading
 import time
@@ -162,6 +161,8 @@ def _fetch_one(run: _Run, model: Model, pin: Pin, folders: Sequence[Path]) -> st
     tries: list[tuple[str, Callable[[], None]]] = []
     if model.repo and (cached := _hub_cache(run.env) / f"models--{model.repo.replace('/', '--')}").is_dir():
         tries.append(("hub cache", lambda: _locally(run, _from_cache, model, pin, cached)))
+    if run.env.get("HF_ENDPOINT") and (not model.repo or model.convert):
+        tries.append(("models serve", lambda: _from_peer(run, model, pin)))
     for source in model.sources:
         if isinstance(source, HubSource):
             tries.append((f"hub {source.repo}", lambda s=source: _from_hub(run, model, pin, s)))  # type: ignore[misc]
@@ -194,11 +195,12 @@ def _locally(run: _Run, source: Callable[..., None], *arguments: Any) -> None:
         source(run, *arguments)
 
 
-def _bring(run: _Run, model: Model, pin: Pin, get: Get, *, local: bool = True) -> None:
+def _bring(run: _Run, model: Model, pin: Pin, get: Get, *, local: bool = True, made: bool = False) -> None:
     """Let ``get`` bring every file that is missing, each under its lock, and admit it. One that fails stops no other.
 
     Args:
         local: one file after the other; else side by side, as many as the fetch may have.
+        made: the source has what a model is converted to, not what it is converted from.
     """
     lacking = run.store.missing(model, pin)
     arrived = dict.fromkeys(lacking, 0)
@@ -218,7 +220,7 @@ def _bring(run: _Run, model: Model, pin: Pin, get: Get, *, local: bool = True) -
                 transfer.forget(incoming)
                 digest = files.copy_hashed(files.chunks(same), incoming, functools.partial(tell, wanted))
                 run.store.admit(model, pin, wanted, incoming, digest=digest)
-            elif model.convert is not None:
+            elif model.convert is not None and not made:
                 digest = _converted(run, model, pin, get, incoming)
                 run.store.admit(model, pin, wanted, incoming, digest=digest)
             else:
@@ -289,6 +291,20 @@ def _from_hub(run: _Run, model: Model, pin: Pin, source: HubSource) -> None:
             raise _refusal(error, model, source.repo, endpoint, with_token="authorization" in headers) from error
 
     _bring(run, model, pin, get, local=False)
+
+
+def _from_peer(run: _Run, model: Model, pin: Pin) -> None:
+    """What no hub repository holds, from another machine's `models serve`: by digest, and without a token."""
+    endpoint = _endpoint(run.env)
+    run.traffic.reach(endpoint)
+
+    def get(wanted: FilePin, place: Path, tell: Callable[[int], None]) -> str:
+        try:
+            return _download(run, f"{endpoint}/whisperbake/sha256/{wanted.sha256}", {}, wanted, place, tell)
+        except web.Refused as error:
+            raise SourceError(f"{endpoint} has no {wanted.path}, or is another hub ({error.status})") from error
+
+    _bring(run, model, pin, get, local=False, made=True)
 
 
 def _download(
@@ -413,52 +429,3 @@ def _from_folder(run: _Run, model: Model, pin: Pin, folder: Path) -> None:
         raise SourceError(folders.near_miss(wanted, entries))
 
     _bring(run, model, pin, get)
-
-
-def resolve(model: Model, env: Mapping[str, str]) -> Pin:
-    """Ask the hub what a model is today: revision, sizes, sha256 (small files are fetched and hashed), licence.
-
-    Raises:
-        SourceError: the hub can't be reached or refuses; or the model has no repository.
-    """
-    if model.repo is None:
-        raise SourceError(
-            f"model {model.id} has no hub repository to ask", hint="write its pin into models.lock by hand"
-        )
-    endpoint = _endpoint(env)
-    web.reach(endpoint, set())
-    from huggingface_hub import HfApi, get_session, hf_hub_url
-    from huggingface_hub.errors import HTTPError  # type: ignore[attr-defined]
-
-    headers = _headers(env)
-    try:
-        info = HfApi(endpoint=endpoint, token=env.get("HF_TOKEN", "").strip() or None).model_info(
-            model.repo, files_metadata=True, timeout=web.PATIENCE
-        )
-        pinned = []
-        for entry in info.siblings or []:
-            if entry.rfilename.startswith(".") or entry.rfilename.lower().endswith(".md"):
-                continue
-            if entry.lfs is not None:
-                pinned.append(FilePin(path=entry.rfilename, size=entry.lfs.size, sha256=entry.lfs.sha256))
-            else:
-                url = hf_hub_url(model.repo, entry.rfilename, revision=info.sha, endpoint=endpoint)
-                answer = get_session().get(url, headers=headers, timeout=web.PATIENCE, follow_redirects=True)
-                if answer.status_code != 200:
-                    raise web.Refused(answer.status_code, answer.headers.get("X-Error-Code", ""))
-                data = answer.content
-                pinned.append(FilePin(path=entry.rfilename, size=len(data), sha256=hashlib.sha256(data).hexdigest()))
-    except HTTPError as error:
-        refusal = getattr(error, "response", None)
-        if refusal is None:
-            raise SourceError(f"{model.repo}: {web.short(error)}") from error
-        refused = web.Refused(refusal.status_code, refusal.headers.get("X-Error-Code", ""))
-        raise _refusal(refused, model, model.repo, endpoint, with_token="authorization" in headers) from error
-    except web.Refused as error:
-        raise _refusal(error, model, model.repo, endpoint, with_token="authorization" in headers) from error
-    licence = getattr(info.card_data, "license", None)
-    return Pin(
-        revision=str(info.sha),
-        files=tuple(sorted(pinned, key=lambda f: f.path)),
-        records=(f"{model.repo} on {endpoint}" + (f", licence {licence}" if licence else ""),),
-    )
