@@ -452,9 +452,9 @@ class Recording {
       for (const range of ranges) shown.add(range);
       CSS.highlights.set("hits", shown);
     }
-    const height = one(".map svg", this.root)?.viewBox.baseVal.height ?? 0;
+    const height = one(".map svg", this.root)?.viewBox.baseVal.height ?? 5;
     const ticks = new Set(this.hits.map((hit) => Math.round(this.starts[hit.first] / 100) / 10));
-    one(".map .hits", this.root)?.setAttribute("d", [...ticks].map((at) => `M${at} 0v${height}`).join(""));
+    one(".map .hits", this.root)?.setAttribute("d", [...ticks].map((at) => `M${at} ${height - 4}v4`).join(""));
   }
 
   step(by) {
