@@ -431,8 +431,8 @@ class Recording {
     this.mark(0, 0);
     if (this.hits.length) {
       // The first one from where the reader is, as editors do it.
-      const near = this.hits.findIndex((hit) => hit.first >= Math.max(this.cursor, 0));
-      this.hit = near - 1;
+      const near = this.hits.findIndex((hit) => hit.last >= (this.now < 0 ? this.cursor : this.now));
+      this.hit = Math.max(near, 0) - 1;
       this.step(1);
     } else this.count();
   }
