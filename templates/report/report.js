@@ -94,7 +94,7 @@ class Recording {
     for (const kind of ["seeked", "timeupdate", "loadedmetadata"]) media.addEventListener(kind, () => this.tick());
     media.addEventListener("click", () => this.toggle());
     media.addEventListener("error", () => this.trouble());
-    one(".full", root)?.addEventListener("click", () => media.requestFullscreen?.());
+    one(".full", root)?.addEventListener("click", () => (media.requestFullscreen ?? media.webkitEnterFullscreen)?.call(media));
     media.addEventListener("fullscreenchange", () => { media.controls = document.fullscreenElement === media; });
     one(".captions", root)?.addEventListener("click", () => this.captions());
     one(".follow", root)?.addEventListener("click", () => this.following(!this.follows, true));
