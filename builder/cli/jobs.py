@@ -152,7 +152,7 @@ def report(
         Path | None, typer.Option("--out", help="File or folder. Default: report.html in the job's folder.")
     ] = None,
     embed: Annotated[
-        float, typer.Option("--embed", min=0, metavar="MB", help="Recordings up to this size go into the page.")
+        int, typer.Option("--embed", min=0, max=300, metavar="MB", help="Recordings up to this size go into the page.")
     ] = 50,
     json: Json = False,
 ) -> None:

@@ -18,8 +18,8 @@ from typing import Any
 import jinja2
 from markupsafe import Markup
 
+from builder.core.history import StageRun
 from builder.core.job import Clip, Job
-from builder.core.timeline import StageRun
 from builder.core.types import Model
 from builder.errors import ConfigError
 

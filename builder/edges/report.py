@@ -11,9 +11,9 @@ from urllib.parse import quote
 
 from builder import __version__
 from builder.core import report as pages
+from builder.core.history import history
 from builder.core.job import Job, JobInput
 from builder.core.report import File, Page, Recording
-from builder.core.timeline import timeline
 from builder.core.types import Config
 from builder.edges import files, jobs, shell
 from builder.errors import BakeError, MissingError, UsageError
@@ -44,7 +44,7 @@ def gather(config: Config, job: Job, *, out: Path, limit: int) -> Page:
     messages = [str(e.get("message")) for e in events if e.get("event") == "fail" and e.get("stage") is None]
     return Page(
         job=job, state=state, recordings=recordings, models=config.models, version=__version__,
-        stages=timeline(job, events, manifests, sound=sound or None, running=state == "running"),
+        stages=history(job, events, manifests, sound=sound or None, running=state == "running"),
         failure=messages[-1] if state == "failed" and messages else None,
     )  # fmt: skip
 

@@ -9,7 +9,7 @@ from builder.errors import UsageError
 from builder.session import Result, Session
 
 
-def report(session: Session, name: str | None, *, out: Path | None, megabytes: float, show: bool) -> Result:
+def report(session: Session, name: str | None, *, out: Path | None, megabytes: int, show: bool) -> Result:
     """Write a job's page, and open it when asked to."""
     from builder.edges import jobs
     from builder.edges import report as pages
@@ -25,7 +25,7 @@ def report(session: Session, name: str | None, *, out: Path | None, megabytes: f
     place = jobs.folder(config, job) / "report.html" if out is None else out.expanduser()
     if place.is_dir():
         place = place / f"{job.id}.html"
-    page = pages.gather(config, job, out=place, limit=round(megabytes * 1_000_000))
+    page = pages.gather(config, job, out=place, limit=megabytes * 1_000_000)
     pages.write(place, render(page, pages.templates(config.root)))
     beside = [f.href for r in page.recordings for f in (r.media, *r.files) if f is not None and f.data is None]
     data = {

@@ -225,6 +225,7 @@ class Recording {
     if (spare && !this.spared) {
       this.spared = true;
       note.textContent = "This browser can't play the recording itself: you hear the sound that was transcribed.";
+      one(".player", this.root).classList.add("blind");
       media.src = spareFrom ? address(spareFrom, "audio/wav") : spare;
       return;
     }
@@ -273,6 +274,10 @@ class Recording {
       const k = this.index.get(event.target);
       if (k !== undefined && !event.target.title) event.target.title = this.tip(k);
     });
+    place.addEventListener("focusin", (event) => {
+      // A role for the word that has the keyboard; twenty thousand buttons would be noise.
+      if (this.index.has(event.target)) event.target.setAttribute("role", "button");
+    });
     place.addEventListener("keydown", (event) => this.key(event));
     one(".shade", this.root).addEventListener("click", (event) => {
       const on = place.classList.toggle("shaded");
@@ -308,7 +313,6 @@ class Recording {
 
   focus(k) {
     this.put(k);
-    this.words[k].setAttribute("role", "button");
     this.words[k].focus({ preventScroll: true });
     this.reveal(this.words[k]);
   }

@@ -264,6 +264,8 @@ def test_everything_is_reached_by_keyboard(made: Made, visit: Visit) -> None:
     page.locator(".words span").first.focus()
     page.keyboard.press("ArrowRight")
     assert page.evaluate("document.activeElement.textContent") == made.words[1]["word"].strip()
+    assert page.evaluate("document.activeElement.role") == "button"
+    assert page.locator(".words [role=button]").count() == 1
     page.keyboard.press("ArrowDown")
     second = next(s for s in made.whole["segments"] if s["speaker"] == "S2")["words"][0]
     assert page.evaluate("document.activeElement.textContent") == second["word"].strip()
@@ -363,6 +365,18 @@ def test_downloads_are_the_output_files(made: Made, visit: Visit) -> None:
     page.locator(".words span").first.click()
     page.get_by_role("button", name="Play", exact=True).click()
     until(page, "document.querySelector('.media').currentTime > 0.6")
+
+
+def test_subtitles_show_over_the_film(made: Made, visit: Visit) -> None:
+    """Those of the WebVTT file, at their times."""
+    page = visit.open(made.report())
+    page.get_by_role("button", name="Subtitles").click()
+    cues = "[...document.querySelector('.media').textTracks[0].cues]"
+    until(page, f"{cues}.length > 0")
+    vtt = (made.folder / "output/dialogue.vtt").read_text()
+    assert page.evaluate(f"{cues}.map((cue) => cue.text)") == [b.partition("\n")[2].strip() for b in vtt.split("\n\n")[1:]]
+    assert page.evaluate(f"{cues}[0].startTime") == made.words[0]["start"]
+    assert page.evaluate("document.querySelector('.media').textTracks[0].mode") == "showing"
 
 
 def test_speakers_can_be_hidden_and_named(made: Made, visit: Visit) -> None:
@@ -505,6 +519,7 @@ def test_a_film_that_browsers_dont_play_is_heard_all_the_same(made: Made, visit:
     expect(page.locator(".trouble")).to_contain_text("you hear the sound that was transcribed")
     page.get_by_role("button", name="Play", exact=True).click()
     until(page, "document.querySelector('.media').currentTime > 0.6")
+    expect(page.get_by_role("button", name="Full screen")).to_be_hidden()
 
 
 def test_a_job_that_has_not_run_has_a_page_too(made: Made, visit: Visit) -> None:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from builder.core import report
+from builder.core.history import history
 from builder.core.job import Clip, Job, JobInput, JobStage, ModelUse
 from builder.core.report import File, Page, Recording
-from builder.core.timeline import timeline
 from tests.golden.project import ROOT, read
 
 STUBS = {"report.css": "body { color: black }\n", "report.js": '"use strict";\n'}
@@ -78,7 +78,7 @@ def page(name: str = "talk & more.mp4", said: dict[str, Any] = SAID) -> Page:
     film = File(name="talk.mp4", type="video/mp4", size=7_000_000, href="output/talk.mp4")
     return Page(
         job=made, state="interrupted", models=read({}).models, version="1.2.3",
-        stages=timeline(made, EVENTS, MANIFESTS, sound=9.5, running=False),
+        stages=history(made, EVENTS, MANIFESTS, sound=9.5, running=False),
         recordings=(
             Recording(
                 id="01", name=name, size=123456, sha256="ab" * 32, clip=made.inputs[0].clip, video=True,

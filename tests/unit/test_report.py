@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from builder.core import job as spec
 from builder.core import report
-from builder.core.timeline import timeline
+from builder.core.history import history
 from builder.edges import report as pages
 from builder.errors import ConfigError, UsageError
 from tests.golden import report as example
@@ -147,7 +147,7 @@ def test_what_is_no_transcript_is_named(data: object) -> None:
 
 def test_the_timeline_leaves_out_the_night_between_two_runs() -> None:
     """The last run of each stage; the second run of the job begins where the first one ended."""
-    demux, asr, mux = timeline(example.job(), example.EVENTS, example.MANIFESTS, sound=10.0, running=False)
+    demux, asr, mux = history(example.job(), example.EVENTS, example.MANIFESTS, sound=10.0, running=False)
     assert (demux.state, demux.start, demux.seconds) == ("done", 0.0, 0.2)
     assert (asr.state, asr.start, asr.seconds, asr.rtf) == ("done", 0.2, 2.0, 0.2)
     assert asr.peak_bytes == 350_000_000
@@ -157,10 +157,10 @@ def test_the_timeline_leaves_out_the_night_between_two_runs() -> None:
 def test_the_timeline_takes_events_as_they_are() -> None:
     """A failure with its reason; a stage that was killed; lines that make no sense."""
     first = [*example.EVENTS[:5], {}, {"t": "x"}, {"t": 1, "stage": "ghost", "event": "done"}]
-    _, failed, _ = timeline(example.job(), first, {}, sound=None, running=False)
+    _, failed, _ = history(example.job(), first, {}, sound=None, running=False)
     assert (failed.state, failed.message, failed.rtf) == ("failed", "not enough memory", None)
     for running, state in ((True, "running"), (False, "interrupted")):
-        assert timeline(example.job(), example.EVENTS[:4], {}, sound=1, running=running)[1].state == state
+        assert history(example.job(), example.EVENTS[:4], {}, sound=1, running=running)[1].state == state
 
 
 @pytest.mark.parametrize(

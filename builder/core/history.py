@@ -43,7 +43,7 @@ class _Seen:
     message: str = ""
 
 
-def timeline(
+def history(
     job: Job, events: Iterable[Mapping[str, Any]], manifests: Mapping[str, Any], *, sound: float | None, running: bool
 ) -> tuple[StageRun, ...]:
     """The last run of each stage, in pipeline order.
@@ -54,7 +54,7 @@ def timeline(
         sound: seconds of all recordings together, when known.
         running: whether the job runs now.
     """
-    seen = _read(events)
+    seen, last = _read(events)
     starts = _shifts(seen.values())
     runs = []
     for stage in job.stages:
@@ -69,7 +69,8 @@ def timeline(
             peak_bytes=(manifest or {}).get("peak_bytes"),
         )
         if found is not None:
-            state = found.state or ("done" if manifest else "running" if running else "interrupted")
+            here = running and found.run == last
+            state = found.state or ("done" if manifest else "running" if here else "interrupted")
             seconds = found.last - found.start if found.seconds is None else found.seconds
             run = replace(
                 run, state=state, start=round(found.start - starts[found.run], 3), seconds=round(max(seconds, 0), 3),
@@ -81,7 +82,8 @@ def timeline(
     return tuple(runs)
 
 
-def _read(events: Iterable[Mapping[str, Any]]) -> dict[str, _Seen]:
+def _read(events: Iterable[Mapping[str, Any]]) -> tuple[dict[str, _Seen], int]:
+    """Stage -> what is said of its last run; and the number of the job's last run."""
     seen: dict[str, _Seen] = {}
     run = 0
     for event in events:
@@ -102,7 +104,7 @@ def _read(events: Iterable[Mapping[str, Any]]) -> dict[str, _Seen]:
                 found.message = str(event.get("message", ""))
                 if isinstance(event.get("seconds"), (int, float)):
                     found.seconds = float(event["seconds"])
-    return seen
+    return seen, run
 
 
 def _shifts(seen: Iterable[_Seen]) -> dict[int, float]:
