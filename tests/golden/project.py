@@ -99,3 +99,6 @@ if __name__ == "__main__":  # python -m tests.golden.project writes them anew
         for name, text in rendered(*arguments).items():
             if name in ("Dockerfile", "docker-bake.json"):
                 (FILES / f"{case}.{name}").write_text(text)
+    from tests.golden import report
+
+    (FILES / "report.html").write_text(report.rendered())

@@ -25,7 +25,7 @@ RANK = {
     "serve": 2, "gates": 2, "parcel": 2, "prune": 2, "lock": 3,
     "code": 2, "load": 2,
     "preflight": 3, "jobs": 3, "images": 3, "containers": 3, "health": 3,
-    "runner": 4, "baking": 4,
+    "runner": 4, "baking": 4, "report": 4,
 }  # fmt: skip
 """An edge imports only edges of a lower rank."""
 
