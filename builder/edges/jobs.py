@@ -292,15 +292,26 @@ def listing(config: Config) -> tuple[Summary, ...]:
 
 def state(place: Path) -> str:
     """What the lock and the last words of the orchestrator say."""
-    last = "prepared"
+    last, alone = "prepared", False
     for event in events(place):
         if event.get("stage") is None:
-            last = STATES.get(str(event.get("event")), last)
+            last, alone = STATES.get(str(event.get("event")), last), False
+        else:
+            alone = True
+    if alone and last != "queued":  # docker compose up, without us; or we run it and have said no more yet
+        last = "done" if _all_done(place) else "interrupted"
     try:
         with held(place):
             return "interrupted" if last == "queued" else last
     except TimeoutError:
         return "queued" if last == "queued" else "running"
+
+
+def _all_done(place: Path) -> bool:
+    """Whether every stage has left its manifest."""
+    with contextlib.suppress(BakeError):
+        return all((place / "work" / s.name / "manifest.json").is_file() for s in read(place).stages)
+    return False
 
 
 STATES = {"queue": "queued", "begin": "interrupted", "end": "done", "part": "part", "fail": "failed", "stop": "interrupted"}
