@@ -95,7 +95,7 @@ def main(argv: list[str] | None = None) -> int:
 def _failed(error: BakeError, *, as_json: bool) -> int:
     from builder import ui
 
-    if as_json:
+    if as_json and not error.in_result:
         import json
 
         print(json.dumps(ui.error_data(error), indent=2, ensure_ascii=False))

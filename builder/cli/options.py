@@ -64,6 +64,7 @@ def emit(as_json: bool, result: Result) -> None:
     elif result.text:
         print(result.text)
     if result.failure is not None:
+        result.failure.in_result = as_json
         raise result.failure
 
 
