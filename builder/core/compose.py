@@ -212,7 +212,7 @@ def run_command(
         entrypoint: instead of the image's own.
     """
     words = ["docker", "--host", host, "run", "--rm", "--name", name, "--pull", "never", "--network", "none", "--read-only",
-             "--tmpfs", TMPFS, "--cap-drop", "ALL", "--security-opt", "no-new-privileges:true",
+             "--tmpfs", TMPFS, "--cap-drop", "ALL", "--security-opt", "no-new-privileges",
              "--pids-limit", str(PIDS), "--user", user]  # fmt: skip
     for mount in given:
         words += ["--mount", _csv(mount)]
