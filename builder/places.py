@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 from builder.core import compose
 from builder.core.compose import Image, Machine
 from builder.core.job import Job
-from builder.core.render import LABEL
 from builder.core.types import Mode
 from builder.edges import files, native
 from builder.edges.preflight import Containers
@@ -20,7 +19,6 @@ from builder.errors import ConfigError, MissingError
 from builder.session import Session, chosen_models, hardware_of, native_python
 
 if TYPE_CHECKING:
-    from builder.edges.engine import Engine
     from builder.edges.jobs import Media
     from builder.edges.runner import Host
 
@@ -153,17 +151,10 @@ def _looked_up(session: Session, *, build: bool) -> _Found:
         )
     found = _Found(
         engine=engine.host, tags=tags, cpus=engine.cpus, memory=engine.memory,
-        images={stage: _image(engine, here[tag].id) for stage, tag in tags.items()},
+        images={s: Image(id=here[tag].id, models=tuple(sorted(here[tag].baked.values()))) for s, tag in tags.items()},
     )  # fmt: skip
     files.write_json(config.home / "cache" / STAGES, {"key": _key(session, engine.host), **asdict(found)})
     return found
-
-
-def _image(engine: Engine, id_: str) -> Image:
-    """An image with the models that it has inside; none when they are mounted."""
-    labels = engine.client.images.get(id_).labels
-    inside = labels.get(f"{LABEL}models", "") if labels.get(compose.WEIGHTS) == "baked" else ""
-    return Image(id=id_, models=tuple(inside.split(",")) if inside else ())
 
 
 def _recorded(session: Session) -> _Found | None:

@@ -2,10 +2,14 @@
 
 Each lock names just what the stage imports (installed with --no-deps), for Python 3.10 and later on every platform.
 All stages are resolved together first, so that a package has one version in all of them.
+
+``stages/lock.py full-cpu --torch-index URL`` writes the locks of PyTorch's CPU builds, without CUDA's libraries, where
+that index can be reached: what ``network.torch_index_url`` in bake.yaml builds docker-cpu's full images from.
 """
 
 from __future__ import annotations
 
+import argparse
 import re
 import subprocess  # a developer's script, no part of the builder
 import sys
@@ -21,28 +25,48 @@ COMPILE = (
 APART = ("tokenizers",)
 """What differs between the variants: Transformers 4 takes an older one."""
 
+CUDA = "nvidia-"
+
 HEADER = "# Written by stages/lock.py from {name}; installed with --no-deps --require-hashes.\n"
 
 
-def lock(variant: str, *, upgrade: bool) -> None:
+def lock(variant: str, *, upgrade: bool, torch_index: str = "") -> None:
     """Make ``requirements-<variant>.txt`` beside every ``requirements-<variant>.in``."""
-    wanted = sorted(HERE.glob(f"*/requirements-{variant}.in"))
+    source = variant.removesuffix("-cpu")
+    wanted = sorted(HERE.glob(f"*/requirements-{source}.in"))
+    targets = {path: path.with_name(f"requirements-{variant}.txt") for path in wanted}
+    extra = ["--index", torch_index, "--index-strategy", "unsafe-best-match"] if torch_index else []
     with tempfile.TemporaryDirectory() as folder:
         together = Path(folder) / "all.txt"
-        known = set() if upgrade else pins(p.with_suffix(".txt") for p in wanted)
-        if variant != "slim":
+        known = set() if upgrade else pins(targets.values())
+        if source != "slim":
             slim = pins(HERE.glob("*/requirements-slim.txt"))
             known |= {pin for pin in slim if pin.split("==")[0] not in APART}
         constraints = Path(folder) / "pins.txt"
         constraints.write_text("\n".join(sorted(known)))
-        keep = ["--constraints", str(constraints)]
-        run([*COMPILE, *keep, "--output-file", str(together), *map(str, wanted)])
-        for source in wanted:
-            target = source.with_suffix(".txt")
+        texts = {}
+        for path in wanted:
+            texts[path] = Path(folder) / f"{path.parent.name}.in"
+            lines = flat(path)
+            texts[path].write_text("\n".join(s for s in lines if not (variant != source and s.startswith(CUDA))))
+        keep = ["--constraints", str(constraints), *extra]
+        run([*COMPILE, *keep, "--output-file", str(together), *map(str, texts.values())])
+        for path in wanted:
             made = Path(folder) / "one.txt"
-            run([*COMPILE, "--constraints", str(together), "--output-file", str(made), str(source)])
-            target.write_text(HEADER.format(name=source.name) + made.read_text())
+            run([*COMPILE, "--constraints", str(together), *extra, "--output-file", str(made), str(texts[path])])
+            targets[path].write_text(HEADER.format(name=path.name) + made.read_text())
             made.unlink()
+
+
+def flat(path: Path) -> list[str]:
+    """The requirements of a file and of those it includes."""
+    found = []
+    for line in path.read_text().splitlines():
+        if line.startswith("-r "):
+            found += flat(path.parent / line[3:].strip())
+        elif line.strip() and not line.startswith("#"):
+            found.append(line)
+    return found
 
 
 def pins(locks: Iterable[Path]) -> set[str]:
@@ -56,5 +80,12 @@ def run(argv: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    for each in [a for a in sys.argv[1:] if not a.startswith("-")] or ["slim", "slim-gpu", "full"]:
-        lock(each, upgrade="--upgrade" in sys.argv)
+    reader = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    reader.add_argument("variants", nargs="*", default=["slim", "slim-gpu", "full"])
+    reader.add_argument("--upgrade", action="store_true", help="take newer versions than the locks have")
+    reader.add_argument("--torch-index", default="", metavar="URL", help="for full-cpu")
+    chosen = reader.parse_args()
+    if bool(chosen.torch_index) != ("full-cpu" in chosen.variants):
+        reader.error("--torch-index and full-cpu go together")
+    for each in chosen.variants:
+        lock(each, upgrade=chosen.upgrade, torch_index=chosen.torch_index)

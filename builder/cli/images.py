@@ -9,6 +9,7 @@ import typer
 
 from builder.cli.options import (
     Json,
+    LanguagesOption,
     ModelsOption,
     ModeOption,
     NoDiarization,
@@ -29,6 +30,7 @@ def build(
     variant: VariantOption = None,
     preset: PresetOption = None,
     models: ModelsOption = None,
+    languages: LanguagesOption = None,
     no_diarization: NoDiarization = False,
     no_cache: Annotated[bool, typer.Option("--no-cache", help="Build every step anew.")] = False,
     refresh: Annotated[bool, typer.Option("--refresh", help="Make a Debian base of today's packages.")] = False,
@@ -39,16 +41,15 @@ def build(
 
     Example: python3 build.py build --mode docker-cpu --preset starter
     """
+    from builder.workflows import images as work
     from builder.workflows import machine
 
     if progress not in ("auto", "plain"):
         raise UsageError(f'"{progress}" is no way to show progress', where="--progress", expected="auto or plain")
     with opened(mode=mode, variant=variant, preset=preset) as session:
         session.live.plain = progress == "plain"
-        result = machine.build(
-            session, models=models, diarization=not no_diarization, names=names or [], cache=not no_cache,
-            refresh=refresh,
-        )  # fmt: skip
+        choice = work.Choice(models=models, languages=languages, diarization=not no_diarization, names=names or ())
+        result = machine.build(session, choice, cache=not no_cache, refresh=refresh)
     emit(json, result)
 
 
@@ -58,6 +59,8 @@ def plan(
     variant: VariantOption = None,
     preset: PresetOption = None,
     models: ModelsOption = None,
+    languages: LanguagesOption = None,
+    no_diarization: NoDiarization = False,
     json: Json = False,
 ) -> None:
     """What a build would make: images, layers, models, estimated sizes. Touches no engine.
@@ -67,7 +70,8 @@ def plan(
     from builder.workflows import images as work
 
     with opened(mode=mode, variant=variant, preset=preset) as session:
-        result = work.plan(session, models=models)
+        choice = work.Choice(models=models, languages=languages, diarization=not no_diarization)
+        result = work.plan(session, choice)
     emit(json, result)
 
 
@@ -79,6 +83,8 @@ def render(
     variant: VariantOption = None,
     preset: PresetOption = None,
     models: ModelsOption = None,
+    languages: LanguagesOption = None,
+    no_diarization: NoDiarization = False,
     json: Json = False,
 ) -> None:
     """Write the Dockerfile, docker-bake.json and what they need, for plain docker buildx bake.
@@ -88,7 +94,8 @@ def render(
     from builder.workflows import images as work
 
     with opened(mode=mode, variant=variant, preset=preset) as session:
-        result = work.render(session, out=out, check=check, models=models)
+        choice = work.Choice(models=models, languages=languages, diarization=not no_diarization)
+        result = work.render(session, choice, out=out, check=check)
     emit(json, result)
 
 
@@ -102,4 +109,39 @@ def images(json: Json = False) -> None:
 
     with opened() as session:
         result = work.listing(session)
+    emit(json, result)
+
+
+@app.command()
+def prune(
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would go.")] = False, json: Json = False
+) -> None:
+    """Free what no image here needs: blobs of the layout, recipes, what killed builds left.
+
+    Example: python3 build.py prune --dry-run
+    """
+    from builder.workflows import layout
+
+    with opened() as session:
+        result = layout.prune(session, dry_run=dry_run)
+    emit(json, result)
+
+
+layout_app = typer.Typer(rich_markup_mode=None, no_args_is_help=True, help="The OCI layout that images are made from.")
+
+
+@layout_app.command("export")
+def export(
+    out: Annotated[Path, typer.Argument(help="A new folder, or one to go on with.")],
+    names: Annotated[list[str] | None, typer.Argument(metavar="[IMAGE]...", help="Default: all.")] = None,
+    json: Json = False,
+) -> None:
+    """Write a complete OCI layout of assembled images, with the bytes of their weights.
+
+    Example: python3 build.py layout export /media/stick/layout asr vad
+    """
+    from builder.workflows import layout
+
+    with opened() as session:
+        result = layout.export(session, out, names or [])
     emit(json, result)

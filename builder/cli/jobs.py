@@ -178,6 +178,29 @@ def show(job: Annotated[str, typer.Argument(help="A job's id.")], json: Json = F
     emit(json, result)
 
 
+@jobs_app.command("report")
+def report(
+    job: Annotated[str | None, typer.Argument(help="A job's id. Default: the newest job.")] = None,
+    show: Annotated[bool, typer.Option("--open", help="Show it in a browser.")] = False,
+    out: Annotated[
+        Path | None, typer.Option("--out", help="File or folder. Default: report.html in the job's folder.")
+    ] = None,
+    embed: Annotated[
+        int, typer.Option("--embed", min=0, max=300, metavar="MB", help="Recordings up to this size go into the page.")
+    ] = 50,
+    json: Json = False,
+) -> None:
+    """Write a job as one page: transcript, player, search, downloads, and how it was made. No network.
+
+    Example: python3 build.py jobs report 20261123 --open
+    """
+    from builder.workflows import report as pages
+
+    with opened() as session:
+        result = pages.report(session, job, out=out, megabytes=embed, show=show)
+    emit(json, result)
+
+
 @jobs_app.command("logs")
 def logs(
     job: Annotated[str, typer.Argument(help="A job's id.")],

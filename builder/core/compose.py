@@ -20,9 +20,6 @@ from builder.errors import ConfigError
 TEMPLATE = "job.yaml.j2"
 FILE = "compose.yaml"
 
-WEIGHTS = f"{LABEL}weights"
-"""Label of an image: ``baked`` where it has its models inside."""
-
 JOB, STAGE = f"{LABEL}job", f"{LABEL}stage"
 """Labels of a container."""
 
@@ -56,7 +53,7 @@ class Image:
     id: str
     """``sha256:…``, local: a name with a digest makes a graph-driver engine ask a registry."""
     models: tuple[str, ...] = ()
-    """Ids of the models that it has inside."""
+    """Digests of the models that it has inside."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -174,7 +171,7 @@ def services(
             threads=int(stage.settings.get("threads", 1)),
             memory=memory(job, stage, spec=specs.get(stage.name), sizes=sizes, machine=machine.memory),
             # One model that the image lacks, and the whole tree of weights stands in its place.
-            mounts=PARTS if {u.id for u in stage.models.values()} <= set(images[stage.name].models) else (*PARTS, "models"),
+            mounts=PARTS if {u.digest for u in stage.models.values()} <= set(images[stage.name].models) else (*PARTS, "models"),
             gpu=gpu if needs_gpu(stage) else None,
             labels={JOB: job.id, STAGE: stage.name},
         )

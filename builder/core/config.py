@@ -112,8 +112,8 @@ GPU_DRIVERS = ("nvidia", "cdi")
 KINDS = ("auto", "registry", "debian")
 """What ``base.kind`` may be."""
 
-LOCKS = ("slim", "slim-gpu", "full", "full-gpu")
-"""What requirements are locked for: a variant, and where it differs, the variant on a GPU."""
+LOCKS = ("slim", "slim-gpu", "full", "full-gpu", "full-cpu")
+"""What requirements are locked for: a variant; where it differs, the variant on a GPU, or of PyTorch's CPU index."""
 
 _PART = r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*"
 NAME = re.compile(rf"(?:[a-zA-Z0-9.-]+:\d+/)?{_PART}(?:/{_PART})*")

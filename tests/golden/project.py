@@ -7,7 +7,7 @@ from pathlib import Path
 
 from builder.core import compose, config, plan, render
 from builder.core.job import Job, JobInput, Request, plan_stages
-from builder.core.types import BaseSpec, Config, Mode, Purpose, Variant, Workflow
+from builder.core.types import BaseSpec, Config, Mode, Model, Pin, Variant, Workflow
 
 ROOT = Path(__file__).resolve().parents[2]
 FILES = Path(__file__).parent / "files"
@@ -83,11 +83,15 @@ def templates() -> dict[str, str]:
     return {p.relative_to(folder).as_posix(): p.read_text() for p in sorted(folder.rglob("*.j2"))}
 
 
+def models(settings: Config) -> list[tuple[Model, Pin]]:
+    """What the preset ``starter`` chooses."""
+    return [(settings.models[ids[0]], settings.pins[ids[0]]) for ids in settings.presets["starter"].models.values()]
+
+
 def rendered(mode: Mode, variant: Variant, base: BaseSpec) -> dict[str, str]:
     """Every rendered file of a case."""
     settings = read({"mode": mode.value, "variant": variant.value})
-    models = {p: (settings.models[i[0]], settings.pins[i[0]]) for p, i in settings.presets["starter"].models.items()}
-    made = plan.plan(settings, locks=LOCKS, base=base, models=models)
+    made = plan.plan(settings, locks=LOCKS, base=base, models=models(settings))
     return render.render(made, templates(), CONTEXT, version="1.2.3")
 
 
@@ -126,7 +130,7 @@ def project(case: str) -> str:
     settings, machine = read({}), PROJECTS[case]
     made = job("cpu" if case == "cpu" else "cuda")
     images = {s.name: compose.Image(id=f"sha256:{k:064x}") for k, s in enumerate(made.stages)}
-    inside = settings.presets["starter"].models[Purpose.VAD]
+    inside = tuple(use.digest for use in next(s for s in made.stages if s.name == "vad").models.values())
     images["vad"] = compose.Image(id=images["vad"].id, models=inside)
     services = compose.services(
         made, images, machine=machine, specs=settings.stages, sizes={i: p.size for i, p in settings.pins.items()}
@@ -140,5 +144,8 @@ if __name__ == "__main__":  # python -m tests.golden.project writes them anew
         for name, text in rendered(*arguments).items():
             if name in ("Dockerfile", "docker-bake.json"):
                 (FILES / f"{case}.{name}").write_text(text)
+    from tests.golden import report
+
+    (FILES / "report.html").write_text(report.rendered())
     for case in PROJECTS:
         (FILES / f"{case}.compose.yaml").write_text(project(case))

@@ -54,9 +54,14 @@ def test_every_service_has_the_same_few_rights() -> None:
 
 
 def test_a_gpu_is_reserved_for_the_stage_that_uses_one() -> None:
-    for case, device in (("gpu", {"driver": "nvidia", "device_ids": ["1"]}), ("cdi", {"driver": "cdi", "device_ids": ["nvidia.com/gpu=0"]})):
+    for case, device in (
+        ("gpu", {"driver": "nvidia", "device_ids": ["1"]}),
+        ("cdi", {"driver": "cdi", "device_ids": ["nvidia.com/gpu=0"]}),
+    ):
         services = yaml.safe_load(project(case))["services"]
-        with_gpu = {n: s["deploy"]["resources"]["reservations"]["devices"] for n, s in services.items() if "deploy" in s}
+        with_gpu = {
+            n: s["deploy"]["resources"]["reservations"]["devices"] for n, s in services.items() if "deploy" in s
+        }
         assert with_gpu == {"asr": [{**device, "capabilities": ["gpu"]}]}
         assert services["asr"]["user"] == "1000:100"
 

@@ -12,14 +12,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from builder.core import plan, render, requirements
-from builder.core.types import BaseSpec, Mode, Variant
+from builder.core.types import BaseSpec, Config, FilePin, HubSource, Mode, Model, Pin, Purpose, Variant
 from builder.errors import BakeError, ConfigError, UsageError
 from tests.golden import project as fixed
 
 
 def planned(mode: Mode = Mode.DOCKER_CPU, variant: Variant = Variant.SLIM, images: tuple[str, ...] = ()) -> plan.Plan:
     settings = fixed.read({"mode": mode.value, "variant": variant.value})
-    return plan.plan(settings, locks=fixed.LOCKS, base=fixed.DEBIAN, models={}, images=images)
+    return plan.plan(settings, locks=fixed.LOCKS, base=fixed.DEBIAN, models=(), images=images)
 
 
 def names(found: plan.Plan, image: str) -> list[str]:
@@ -77,7 +77,33 @@ def test_two_versions_in_one_chain_are_refused() -> None:
     locks = {**fixed.LOCKS, "stages/vad/requirements-slim.txt": fixed.pin("numpy", "2.0") + fixed.pin("pyyaml")}
     settings = fixed.read({"mode": "docker-cpu"})
     with pytest.raises(ConfigError, match="numpy is pinned in two versions"):
-        plan.plan(settings, locks=locks, base=fixed.DEBIAN, models={})
+        plan.plan(settings, locks=locks, base=fixed.DEBIAN, models=())
+
+
+def test_pytorch_of_the_cpu_index_has_locks_of_its_own() -> None:
+    """With the setting, docker-cpu's full images leave CUDA out; without these locks the command that makes them is named."""
+    path = "stages/asr/requirements-full-cpu.txt"
+    stage = fixed.texts()["stages/asr/stage.yaml"].replace("requirements: {", f"requirements: {{full-cpu: {path}, ")
+    bake = fixed.texts()["bake.yaml"] + "network: {torch_index_url: 'https://torch.example/cpu'}\n"
+    extra = {"stages/asr/stage.yaml": stage, "bake.yaml": bake}
+    locks = {
+        **fixed.LOCKS,
+        "stages/asr/requirements-full.txt": fixed.LOCKS["stages/asr/requirements-full.txt"]
+        + fixed.pin("nvidia-cudnn-cu12"),
+    }
+    settings = fixed.read({"mode": "docker-cpu", "variant": "full"}, extra)
+    with pytest.raises(ConfigError) as caught:
+        plan.plan(settings, locks=locks, base=fixed.DEBIAN, models=(), images=["asr"])
+    assert "full-cpu --torch-index" in str(caught.value.hint)
+    locks[path] = fixed.LOCKS["stages/asr/requirements-full.txt"].replace("torch==1.0", "torch==1.0+cpu")
+
+    def asr(config: Config) -> set[str]:
+        made = plan.plan(config, locks=locks, base=fixed.DEBIAN, models=(), images=["asr"])
+        return {f"{p.name}=={p.version}" for library in made.libraries.values() for p in library.packages}
+
+    assert "torch==1.0+cpu" in asr(settings)
+    assert "nvidia-cudnn-cu12==1.0" not in asr(settings)
+    assert "nvidia-cudnn-cu12==1.0" in asr(fixed.read({"mode": "docker-gpu", "variant": "full"}, extra))
 
 
 PINS = st.lists(
@@ -153,7 +179,8 @@ def attempt(field: str, payload: str) -> dict[str, str]:
     settings = fixed.read(overrides, extra)
     if field in ("reference", "digest"):
         base = BaseSpec(kind="registry", reference=settings.base.reference, digest=settings.base.digest)
-    made = plan.plan(settings, locks=locks, base=base, models={})
+    name, licence = (payload if field == kind else "x" for kind in ("model", "licence"))
+    made = plan.plan(settings, locks=locks, base=base, models=one_model(name, licence))
     if field == "version":
         version = payload
     found = render.render(made, fixed.templates(), fixed.CONTEXT, version=version)
@@ -162,9 +189,17 @@ def attempt(field: str, payload: str) -> dict[str, str]:
     return found
 
 
+def one_model(name: str, licence: str = "MIT") -> list[tuple[Model, Pin]]:
+    """A model of asr, as a catalogue could name it."""
+    model = Model(id=name, purpose=Purpose.ASR, title=name, licence=licence, sources=(HubSource(repo=f"org/{name}"),))
+    return [(model, Pin(revision="0" * 40, files=(FilePin(path="model.bin", size=1, sha256="0" * 64),)))]
+
+
 @functools.cache
 def plain_render() -> dict[str, str]:
-    return fixed.rendered(Mode.DOCKER_CPU, Variant.SLIM, fixed.REGISTRY)
+    settings = fixed.read({"mode": "docker-cpu"})
+    made = plan.plan(settings, locks=fixed.LOCKS, base=fixed.REGISTRY, models=one_model("x"))
+    return render.render(made, fixed.templates(), fixed.CONTEXT, version="1")
 
 
 def instructions(text: str) -> list[str]:
