@@ -122,7 +122,7 @@ def memory(job: Job, stage: JobStage, *, spec: StageSpec | None, sizes: Mapping[
     """
     longest = max((UNKNOWN if i.duration is None else i.duration for i in job.inputs), default=0.0)
     models = sum(sizes.get(use.id, 0) for use in stage.models.values())
-    wish = 2 * (spec.memory_mb if spec else 256) * MB + models * 3 // 2 + int(AUDIO * longest)
+    wish = 2 * (spec.memory(job.variant) if spec else 256 * MB) + models * 3 // 2 + int(AUDIO * longest)
     return max(64 * MB, min(wish, int(SHARE * machine)))
 
 

@@ -119,7 +119,8 @@ def disk_full(case: Case) -> Found:
         while True:
             out.write(b"\0" * 65536)
             out.flush()
-    done = case.engine.bake("run", case.place.name, "--mode", "docker-cpu", "--no-build", env=case.env) if before else ended(process)
+    words = ("run", case.place.name, "--mode", "docker-cpu", "--no-build")
+    done = case.engine.bake(*words, env=case.env) if before else ended(process)
     filler.unlink()
     return Found("before" if before else when, done, ("the disk is", "free some space"), survives=not before)
 
@@ -176,8 +177,9 @@ def table(pytestconfig: pytest.Config) -> Iterator[list[tuple[str, ...]]]:
     yield rows
     from builder import ui
 
-    reporter = pytestconfig.pluginmanager.getplugin("terminalreporter")
-    reporter.write_line("\n" + ui.table(("FAULT", "STORE", "WHEN", "THAT RUN", "IT SAID", "RUN AGAIN"), rows))
+    head = ("FAULT", "STORE", "WHEN", "THAT RUN", "IT SAID", "RUN AGAIN")
+    with pytestconfig.pluginmanager.getplugin("capturemanager").global_and_fixture_disabled():
+        print(f"\n{ui.table(head, rows)}")
 
 
 @pytest.fixture(scope="session")
