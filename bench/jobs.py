@@ -174,7 +174,8 @@ class Bench:
             "--model /model --device cpu --compute_type int8 --threads 2 --batch_size 4 --no_align --vad_method pyannote"
             " --language en --output_dir /tmp/out /in/recording.mp4"
         )
-        given = [compose.Mount(source=str(EXAMPLE), target="/in/recording.mp4"), compose.Mount(source=str(model), target="/model")]
+        sources = {EXAMPLE: "/in/recording.mp4", model: "/model"}
+        given = [compose.Mount(source=str(source), target=target) for source, target in sources.items()]
         words = compose.run_command(
             self.engine.host, tag, options.split(), name=f"bench-whisperx-{time.time_ns()}", given=given,
             user=compose.BESIDE_ROOT, variables={"HF_HUB_OFFLINE": "1", "HOME": "/tmp", "OMP_NUM_THREADS": "2"},
