@@ -34,6 +34,7 @@ app.add_typer(jobs.app)
 app.add_typer(machine.app)
 app.add_typer(models.app, name="models")
 app.add_typer(jobs.jobs_app, name="jobs")
+app.add_typer(images.layout_app, name="layout")
 
 
 def _show_version(wanted: bool) -> None:
@@ -105,7 +106,7 @@ def _crashed(error: Exception) -> int:
 
     from builder import ui
 
-    text = "".join(traceback.format_exception(error))
+    text = ui.masked("".join(traceback.format_exception(error)))
     words = " ".join(sys.argv[1:2])  # not the whole line: file names are nobody's business
     handle, name = tempfile.mkstemp(prefix="whisperbake-crash-", suffix=".log")
     with os.fdopen(handle, "w", encoding="utf-8") as log:
