@@ -592,9 +592,11 @@ def test_open_shows_it_in_a_browser_or_says_why_not(made: Made, tmp_path: Path) 
 
 
 def test_it_prints_as_a_text(made: Made, visit: Visit) -> None:
-    """Speakers and words, without player and buttons."""
-    page = visit.open(made.report())
+    """Speakers and words, dark on white whatever the screen shows, without player and buttons."""
+    page = visit.open(made.report(), scheme="dark")
     page.emulate_media(media="print")
     for gone in (".player", ".toolbar", ".files"):
         expect(page.locator(gone)).to_be_hidden()
     expect(page.locator(".turn").last).to_be_visible()
+    ink = page.evaluate("getComputedStyle(document.querySelector('.words')).color")
+    assert max(map(int, re.findall(r"\d+", ink))) < 60, ink
