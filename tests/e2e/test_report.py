@@ -211,6 +211,11 @@ def test_search_finds_counts_and_goes_round(made: Made, visit: Visit) -> None:
     expect(count).to_have_text("2 of 2")
     page.get_by_role("button", name="Previous match").click()
     expect(count).to_have_text("1 of 2")
+    field.fill("the")
+    expect(count).to_have_text(re.compile(r"^\d of [3-9]$"))
+    at, _, total = map(int, count.inner_text().replace("of", "0").split())
+    field.press("Shift+Enter")
+    expect(count).to_have_text(f"{(at - 2) % total + 1} of {total}")
     field.fill("fish mark")
     expect(count).to_have_text("1 of 1")
     assert highlighted(page) == ["fish mark"]

@@ -84,6 +84,14 @@ def test_any_text_stays_text(text: str) -> None:
     assert Tags(made(text, f"a{text}", text)).tags == PLAIN
 
 
+@pytest.mark.parametrize("text", HOSTILE)
+def test_a_data_block_ends_only_where_it_should(text: str) -> None:
+    """JSON reads back the same, and holds nothing that HTML or an old script would take for an end."""
+    made = str(report.block({text: [text]}))
+    assert not set(made) & set("<>&\u2028\u2029")
+    assert json.loads(made) == {text: [text]}
+
+
 def test_what_was_said_is_what_is_shown() -> None:
     """Escaped once, not twice; and the times stand beside it, a word each."""
     found = Tags(example.rendered())
