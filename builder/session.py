@@ -218,12 +218,20 @@ def request_of(session: Session, wishes: Wishes) -> Request:
     )
 
 
-def existing_job(config: Config, words: Sequence[str]) -> Job | None:
-    """The job that ``run``'s words name, or None when they are recordings. A file wins over an id."""
+def existing_jobs(config: Config, words: Sequence[str]) -> list[Job]:
+    """The jobs that ``run``'s words name; none when they are recordings. A file wins over an id.
+
+    Raises:
+        UsageError: some are jobs, some recordings.
+    """
     from builder.edges import jobs
 
-    if len(words) != 1 or Path(words[0]).expanduser().is_file():
-        return None
-    if jobs.is_id(words[0]) or (Path(words[0]) / "job.yaml").is_file():
-        return jobs.find(config, words[0])
-    return None
+    def is_job(word: str) -> bool:
+        path = Path(word).expanduser()
+        return not path.is_file() and (jobs.is_id(word) or (path / "job.yaml").is_file())
+
+    named = [word for word in words if is_job(word)]
+    if named and len(named) < len(words):
+        other = next(word for word in words if word not in named)
+        raise UsageError(f"{named[0]} is a job, {other} is none", hint="run jobs and recordings apart")
+    return [jobs.find(config, word) for word in named]
