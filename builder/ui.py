@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
@@ -52,15 +52,14 @@ def table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
     return "\n".join("  ".join(cell.ljust(w) for cell, w in zip(line, widths, strict=True)).rstrip() for line in lines)
 
 
-def show_error(error: BakeError) -> None:
-    """What failed, where, what was expected, what to type next."""
-    say(f"error: {error.where}: {error.what}" if error.where else f"error: {error.what}")
-    for line in error.detail:
-        say(f"  | {line}")
-    if error.expected:
-        say(f"  expected: {error.expected}")
-    if error.hint:
-        say(f"  next: {error.hint}")
+def show_error(error: BakeError, *, mask: Callable[[str], str] = str) -> None:
+    """What failed, where, what was expected, what to type next; ``mask`` takes secrets out of a line."""
+    lines = [f"error: {error.where}: {error.what}" if error.where else f"error: {error.what}"]
+    lines += [f"  | {line}" for line in error.detail]
+    lines += [f"  expected: {error.expected}"] if error.expected else []
+    lines += [f"  next: {error.hint}"] if error.hint else []
+    for line in lines:
+        say(mask(line))
 
 
 def error_data(error: BakeError) -> dict[str, Any]:

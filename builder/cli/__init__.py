@@ -94,8 +94,8 @@ def _failed(error: BakeError, *, as_json: bool) -> int:
     if as_json:
         import json
 
-        print(json.dumps(ui.error_data(error), indent=2, ensure_ascii=False))
-    ui.show_error(error)
+        print(_masked(json.dumps(ui.error_data(error), indent=2, ensure_ascii=False)))
+    ui.show_error(error, mask=_masked)
     return error.exit_code
 
 
@@ -105,11 +105,23 @@ def _crashed(error: Exception) -> int:
 
     from builder import ui
 
-    text = "".join(traceback.format_exception(error))
+    text = _masked("".join(traceback.format_exception(error)))
     words = " ".join(sys.argv[1:2])  # not the whole line: file names are nobody's business
     handle, name = tempfile.mkstemp(prefix="whisperbake-crash-", suffix=".log")
     with os.fdopen(handle, "w", encoding="utf-8") as log:
         log.write(f"whisperbake {__version__}, Python {sys.version}, {sys.platform}\ncommand: {words}\n\n{text}")
-    ui.say(f"error: this is a bug in whisperbake: {type(error).__name__}: {error}")
+    ui.say(_masked(f"error: this is a bug in whisperbake: {type(error).__name__}: {error}"))
     ui.say(f"  next: report it with the file {name}")
     return 1
+
+
+def _masked(text: str) -> str:
+    """A message without the secrets of this process: those of its environment, and the token of the hub client's file."""
+    from builder.core.mask import masked, secrets_of
+
+    secrets = secrets_of(os.environ)
+    if "huggingface_hub" in sys.modules:
+        import huggingface_hub
+
+        secrets += [token] if (token := huggingface_hub.get_token()) else []
+    return masked(text, secrets)

