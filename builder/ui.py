@@ -6,12 +6,14 @@ it ends, never wrapped, so that logs can be searched.
 
 from __future__ import annotations
 
+import os
 import sys
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
+from builder.core import mask
 from builder.core.progress import Progress
 from builder.errors import BakeError
 
@@ -22,9 +24,14 @@ PLAIN_EVERY = 10.0
 """Seconds between two lines about the same thing when there is no terminal."""
 
 
+def masked(text: str) -> str:
+    """Without secrets that an error of somebody else's brought along (a header, the index's address with a password)."""
+    return mask.masked(text, mask.secrets_of(os.environ))
+
+
 def say(line: str) -> None:
     """One line on standard error."""
-    print(line, file=sys.stderr, flush=True)
+    print(masked(line), file=sys.stderr, flush=True)
 
 
 def size(count: float) -> str:
@@ -52,25 +59,26 @@ def table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
     return "\n".join("  ".join(cell.ljust(w) for cell, w in zip(line, widths, strict=True)).rstrip() for line in lines)
 
 
-def show_error(error: BakeError, *, mask: Callable[[str], str] = str) -> None:
-    """What failed, where, what was expected, what to type next; ``mask`` takes secrets out of a line."""
-    lines = [f"error: {error.where}: {error.what}" if error.where else f"error: {error.what}"]
-    lines += [f"  | {line}" for line in error.detail]
-    lines += [f"  expected: {error.expected}"] if error.expected else []
-    lines += [f"  next: {error.hint}"] if error.hint else []
-    for line in lines:
-        say(mask(line))
+def show_error(error: BakeError) -> None:
+    """What failed, where, what was expected, what to type next."""
+    say(f"error: {error.where}: {error.what}" if error.where else f"error: {error.what}")
+    for line in error.detail:
+        say(f"  | {line}")
+    if error.expected:
+        say(f"  expected: {error.expected}")
+    if error.hint:
+        say(f"  next: {error.hint}")
 
 
 def error_data(error: BakeError) -> dict[str, Any]:
     """The same for ``--json``."""
     return {
         "error": {
-            "what": error.what,
-            "where": error.where,
-            "expected": error.expected,
-            "hint": error.hint,
-            "detail": list(error.detail),
+            "what": masked(error.what),
+            "where": error.where and masked(error.where),
+            "expected": error.expected and masked(error.expected),
+            "hint": error.hint and masked(error.hint),
+            "detail": [masked(line) for line in error.detail],
             "exit_code": error.exit_code,
         }
     }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 import traceback
 from pathlib import Path
@@ -34,6 +35,7 @@ app.add_typer(jobs.app)
 app.add_typer(machine.app)
 app.add_typer(models.app, name="models")
 app.add_typer(jobs.jobs_app, name="jobs")
+app.add_typer(images.layout_app, name="layout")
 
 
 def _show_version(wanted: bool) -> None:
@@ -64,6 +66,11 @@ def root(
 def main(argv: list[str] | None = None) -> int:
     """Run one command; the exit code is the error's own, and an unexpected exception a bug report."""
     arguments = sys.argv[1:] if argv is None else argv
+    # The hub client would ask the hub which programs there are, to tell it which one calls: we tell nobody.
+    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+    if argv is None:  # who ends us with SIGTERM or closes the terminal wants no less tidiness than Ctrl-C
+        for number in (signal.SIGTERM, signal.SIGHUP):
+            signal.signal(number, signal.default_int_handler)
     try:
         return app(args=arguments, prog_name="build.py", standalone_mode=False) or 0
     except BakeError as error:
@@ -91,11 +98,11 @@ def main(argv: list[str] | None = None) -> int:
 def _failed(error: BakeError, *, as_json: bool) -> int:
     from builder import ui
 
-    if as_json:
+    if as_json and not error.in_result:
         import json
 
-        print(_masked(json.dumps(ui.error_data(error), indent=2, ensure_ascii=False)))
-    ui.show_error(error, mask=_masked)
+        print(json.dumps(ui.error_data(error), indent=2, ensure_ascii=False))
+    ui.show_error(error)
     return error.exit_code
 
 
@@ -105,23 +112,11 @@ def _crashed(error: Exception) -> int:
 
     from builder import ui
 
-    text = _masked("".join(traceback.format_exception(error)))
+    text = ui.masked("".join(traceback.format_exception(error)))
     words = " ".join(sys.argv[1:2])  # not the whole line: file names are nobody's business
     handle, name = tempfile.mkstemp(prefix="whisperbake-crash-", suffix=".log")
     with os.fdopen(handle, "w", encoding="utf-8") as log:
         log.write(f"whisperbake {__version__}, Python {sys.version}, {sys.platform}\ncommand: {words}\n\n{text}")
-    ui.say(_masked(f"error: this is a bug in whisperbake: {type(error).__name__}: {error}"))
+    ui.say(f"error: this is a bug in whisperbake: {type(error).__name__}: {error}")
     ui.say(f"  next: report it with the file {name}")
     return 1
-
-
-def _masked(text: str) -> str:
-    """A message without the secrets of this process: those of its environment, and the token of the hub client's file."""
-    from builder.core.mask import masked, secrets_of
-
-    secrets = secrets_of(os.environ)
-    if "huggingface_hub" in sys.modules:
-        import huggingface_hub
-
-        secrets += [token] if (token := huggingface_hub.get_token()) else []
-    return masked(text, secrets)

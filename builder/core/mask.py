@@ -24,5 +24,5 @@ def masked(text: str, secrets: Iterable[str]) -> str:
     """The text without those secrets, without tokens of the hub, and without names and passwords in addresses."""
     for secret in secrets:
         text = text.replace(secret, "***")
-    text = re.sub(r"\bhf_[A-Za-z0-9]{16,}", "hf_***", text)
+    text = re.sub(r"\bhf_[A-Za-z0-9]{6,}", "***", text)
     return re.sub(r"(?<=://)[^/\s@'\"]+@", "***@", text)

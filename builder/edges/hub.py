@@ -7,15 +7,15 @@ from __future__ import annotations
 
 import errno
 import functools
-import hashlib
 import re
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from builder import __version__
 from builder.core.progress import Progress, Report
 from builder.core.types import FilePin, HubSource, Model, Pin, UrlSource, WheelSource
 from builder.edges import convert, files, folders, transfer, web, wheels
@@ -73,12 +73,14 @@ def fetch(
     env: Mapping[str, str],
     report: Report,
     limits: web.Limits | None = None,
+    down: Iterable[str] = (),
 ) -> tuple[Fetched, ...]:
     """Fetch what is missing of ``wanted``; what is there is left alone, and then no network is touched.
 
     Args:
         folders: local trees that may hold the files, tried last.
         limits: how sources are treated; by default as HF_HUB_DOWNLOAD_TIMEOUT says.
+        down: addresses that have just been found not to answer: they are not asked again.
 
     Raises:
         SourceError: no source has a model; each is named with its reason.
@@ -91,7 +93,9 @@ def fetch(
         m.id: sum(f.size for f in (p.source_files if m.convert else lacking)) for m, p, lacking in missing if lacking
     }
     tally = Tally(report, sizes)
-    run = _Run(store=store, env=env, tally=tally, traffic=web.Traffic(limits or _limits(env), note=tally.note))
+    traffic = web.Traffic(limits or _limits(env), note=tally.note)
+    traffic.down.update(down)
+    run = _Run(store=store, env=env, tally=tally, traffic=traffic)
     tasks = [functools.partial(_fetch_model, run, m, p, lacking, folders) for m, p, lacking in missing if lacking]
     try:
         if tasks:
@@ -162,6 +166,8 @@ def _fetch_one(run: _Run, model: Model, pin: Pin, folders: Sequence[Path]) -> st
     tries: list[tuple[str, Callable[[], None]]] = []
     if model.repo and (cached := _hub_cache(run.env) / f"models--{model.repo.replace('/', '--')}").is_dir():
         tries.append(("hub cache", lambda: _locally(run, _from_cache, model, pin, cached)))
+    if run.env.get("HF_ENDPOINT") and (not model.repo or model.convert):
+        tries.append(("models serve", lambda: _from_peer(run, model, pin)))
     for source in model.sources:
         if isinstance(source, HubSource):
             tries.append((f"hub {source.repo}", lambda s=source: _from_hub(run, model, pin, s)))  # type: ignore[misc]
@@ -194,11 +200,12 @@ def _locally(run: _Run, source: Callable[..., None], *arguments: Any) -> None:
         source(run, *arguments)
 
 
-def _bring(run: _Run, model: Model, pin: Pin, get: Get, *, local: bool = True) -> None:
+def _bring(run: _Run, model: Model, pin: Pin, get: Get, *, local: bool = True, made: bool = False) -> None:
     """Let ``get`` bring every file that is missing, each under its lock, and admit it. One that fails stops no other.
 
     Args:
         local: one file after the other; else side by side, as many as the fetch may have.
+        made: the source has what a model is converted to, not what it is converted from.
     """
     lacking = run.store.missing(model, pin)
     arrived = dict.fromkeys(lacking, 0)
@@ -218,7 +225,7 @@ def _bring(run: _Run, model: Model, pin: Pin, get: Get, *, local: bool = True) -
                 transfer.forget(incoming)
                 digest = files.copy_hashed(files.chunks(same), incoming, functools.partial(tell, wanted))
                 run.store.admit(model, pin, wanted, incoming, digest=digest)
-            elif model.convert is not None:
+            elif model.convert is not None and not made:
                 digest = _converted(run, model, pin, get, incoming)
                 run.store.admit(model, pin, wanted, incoming, digest=digest)
             else:
@@ -291,6 +298,20 @@ def _from_hub(run: _Run, model: Model, pin: Pin, source: HubSource) -> None:
     _bring(run, model, pin, get, local=False)
 
 
+def _from_peer(run: _Run, model: Model, pin: Pin) -> None:
+    """What no hub repository holds, from another machine's `models serve`: by digest, and without a token."""
+    endpoint = _endpoint(run.env)
+    run.traffic.reach(endpoint)
+
+    def get(wanted: FilePin, place: Path, tell: Callable[[int], None]) -> str:
+        try:
+            return _download(run, f"{endpoint}/whisperbake/sha256/{wanted.sha256}", {}, wanted, place, tell)
+        except web.Refused as error:
+            raise SourceError(f"{endpoint} has no {wanted.path}, or is another hub ({error.status})") from error
+
+    _bring(run, model, pin, get, local=False, made=True)
+
+
 def _download(
     run: _Run, url: str, headers: Mapping[str, str], wanted: FilePin, place: Path, tell: Callable[[int], None]
 ) -> str:
@@ -299,17 +320,18 @@ def _download(
 
 
 def _headers(env: Mapping[str, str]) -> dict[str, str]:
-    """What the hub is told: who asks, and the token of HF_TOKEN or of the hub client's own file.
+    """What the hub is told: which program asks, and the token of HF_TOKEN.
+
+    Not the client's own: it asks the hub for a list of programs to name in them, for 3 s where no hub answers.
 
     Raises:
         UsageError: HF_TOKEN can't be one. It is not shown.
     """
-    from huggingface_hub.utils import build_hf_headers  # type: ignore[attr-defined] # documented, but lazy
-
     token = env.get("HF_TOKEN", "").strip()
     if not re.fullmatch(r"[!-~]*", token):
         raise UsageError("HF_TOKEN holds spaces, or letters that no token has", hint="set it to the token alone, hf_…")
-    return dict(build_hf_headers(token=token or None))
+    named = {"user-agent": f"whisperbake/{__version__}"}
+    return {**named, "authorization": f"Bearer {token}"} if token else named
 
 
 def _hub_cache(env: Mapping[str, str]) -> Path:
@@ -418,52 +440,3 @@ def _from_folder(run: _Run, model: Model, pin: Pin, folder: Path) -> None:
         raise SourceError(folders.near_miss(wanted, entries))
 
     _bring(run, model, pin, get)
-
-
-def resolve(model: Model, env: Mapping[str, str]) -> Pin:
-    """Ask the hub what a model is today: revision, sizes, sha256 (small files are fetched and hashed), licence.
-
-    Raises:
-        SourceError: the hub can't be reached or refuses; or the model has no repository.
-    """
-    if model.repo is None:
-        raise SourceError(
-            f"model {model.id} has no hub repository to ask", hint="write its pin into models.lock by hand"
-        )
-    endpoint = _endpoint(env)
-    web.reach(endpoint, set())
-    from huggingface_hub import HfApi, get_session, hf_hub_url
-    from huggingface_hub.errors import HTTPError  # type: ignore[attr-defined]
-
-    headers = _headers(env)
-    try:
-        info = HfApi(endpoint=endpoint, token=env.get("HF_TOKEN", "").strip() or None).model_info(
-            model.repo, files_metadata=True, timeout=web.PATIENCE
-        )
-        pinned = []
-        for entry in info.siblings or []:
-            if entry.rfilename.startswith(".") or entry.rfilename.lower().endswith(".md"):
-                continue
-            if entry.lfs is not None:
-                pinned.append(FilePin(path=entry.rfilename, size=entry.lfs.size, sha256=entry.lfs.sha256))
-            else:
-                url = hf_hub_url(model.repo, entry.rfilename, revision=info.sha, endpoint=endpoint)
-                answer = get_session().get(url, headers=headers, timeout=web.PATIENCE, follow_redirects=True)
-                if answer.status_code != 200:
-                    raise web.Refused(answer.status_code, answer.headers.get("X-Error-Code", ""))
-                data = answer.content
-                pinned.append(FilePin(path=entry.rfilename, size=len(data), sha256=hashlib.sha256(data).hexdigest()))
-    except HTTPError as error:
-        refusal = getattr(error, "response", None)
-        if refusal is None:
-            raise SourceError(f"{model.repo}: {web.short(error)}") from error
-        refused = web.Refused(refusal.status_code, refusal.headers.get("X-Error-Code", ""))
-        raise _refusal(refused, model, model.repo, endpoint, with_token="authorization" in headers) from error
-    except web.Refused as error:
-        raise _refusal(error, model, model.repo, endpoint, with_token="authorization" in headers) from error
-    licence = getattr(info.card_data, "license", None)
-    return Pin(
-        revision=str(info.sha),
-        files=tuple(sorted(pinned, key=lambda f: f.path)),
-        records=(f"{model.repo} on {endpoint}" + (f", licence {licence}" if licence else ""),),
-    )

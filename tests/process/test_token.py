@@ -34,10 +34,9 @@ def searched(folder: Path) -> Iterator[tuple[str, bytes]]:
 
 FAULTS = {
     "fetched": [],
-    "busy": [Fault("busy", host="hub", times=-1)],
+    "busy": [Fault("busy", host="hub", retry_after="0")],
     "another file": [Fault("bytes", times=-1)],
-    "expired links": [Fault("expired", times=-1)],
-    "resets": [Fault("reset", after=1000, times=-1)],
+    "expired link, reset": [Fault("expired"), Fault("reset", after=1000)],
     "no content host": [Fault("gone", host="hub", times=-1)],
 }
 
@@ -51,11 +50,11 @@ def test_nobody_but_the_hub_ever_sees_the_token(tmp_path: Path, hub: Hub, case: 
     )
     (tmp_path / "tmp").mkdir()
     token = TOKEN + "\u00e9" if case == "broken token" else TOKEN
-    env = {"HF_TOKEN": token, "HF_DEBUG": "1", "HF_HUB_VERBOSITY": "debug", "TMPDIR": str(tmp_path / "tmp"),
+    env = {"HF_TOKEN": token, "HF_DEBUG": "1", "TMPDIR": str(tmp_path / "tmp"),
            "HOME": str(tmp_path), "HF_HUB_DOWNLOAD_TIMEOUT": "2"}  # fmt: skip
     process = command(project(tmp_path, FILES), hub, **env)
     out, err = process.communicate(timeout=120)
-    assert (process.returncode == 0) == (case == "fetched"), err
+    assert (process.returncode == 0) == (case in ("fetched", "busy", "expired link, reset")), err
     assert "Traceback" not in err
     places = [("output", out.encode()), ("progress", err.encode()), *searched(tmp_path)]
     for name, data in places:
@@ -68,14 +67,13 @@ def test_nobody_but_the_hub_ever_sees_the_token(tmp_path: Path, hub: Hub, case: 
 def test_a_crash_report_has_no_token(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Even of a bug whose own message quotes it: from the environment, or from the hub client's file."""
-    kept = "hf_kept1234567890abcdef"
-    (tmp_path / "token").write_text(kept)
-    monkeypatch.setenv("HF_TOKEN", TOKEN)
+    """Even of a bug whose own message quotes it: from the environment, or by its look."""
+    kept, mirror = "hf_kept1234567890abcdef", "mirrors-own-token"
+    monkeypatch.setenv("HF_TOKEN", mirror)
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
 
     def bug(*_: object, **__: object) -> None:
-        raise RuntimeError(f"Illegal header value b'Bearer {TOKEN}', {kept}, https://me:pw12345@mirror/x")
+        raise RuntimeError(f"Illegal header value b'Bearer {mirror}', {kept}, https://me:pw12345@mirror/x")
 
     monkeypatch.setattr("builder.workflows.models.fetch", bug)
     assert cli.main(["models", "fetch", "base"]) == 1
@@ -84,7 +82,7 @@ def test_a_crash_report_has_no_token(
     text = report.read_text()
     assert "Illegal header value" in text
     assert "Illegal header value" in said
-    for secret in (TOKEN, kept, "pw12345"):
+    for secret in (mirror, kept, "pw12345"):
         assert secret not in text + said
 
 
@@ -101,4 +99,4 @@ def test_what_is_masked() -> None:
     assert (
         masked(text, secrets_of(env)) == "*** at /home/me/token of https://***@host/x, https://host/@scope, mail a@b, 1"
     )
-    assert not re.search("abcdef", masked("hf_abcdefghijklmnopqrst", []))
+    assert not re.search("abcdef", masked("x hf_abcdefghij", []))
