@@ -8,12 +8,21 @@ from pathlib import Path
 from typing import Any
 
 from builder import ui
-from builder.core import catalog, lockdiff
+from builder.core import lockdiff
 from builder.core.progress import Progress
 from builder.core.types import Model, Pin
 from builder.edges.store import Store
 from builder.errors import IntegrityError, MissingError, SourceError, UsageError
-from builder.session import Result, Session, chosen_models, fetch_missing, model_named, pinned, store_of
+from builder.session import (
+    Result,
+    Session,
+    chosen_models,
+    fetch_missing,
+    image_models,
+    model_named,
+    pinned,
+    store_of,
+)  # fmt: skip
 
 
 def listing(session: Session) -> Result:
@@ -89,14 +98,7 @@ def _asked_for(
         return [(m, config.pins[m.id]) for m in config.models.values() if m.id in config.pins]
     if ids:
         return pinned(session, list(dict.fromkeys(ids)))
-    if languages is None:
-        return list(chosen_models(session).values())
-    found: dict[str, tuple[Model, Pin]] = {}
-    for code in (c.strip() for c in languages.split(",") if c.strip()):
-        if code not in catalog.LANGUAGES:
-            raise UsageError(f'"{code}" is no language code', where="--languages", expected="ISO 639-1: en,de")
-        found |= {m.id: (m, p) for m, p in chosen_models(session, language=code).values()}
-    return list(found.values())
+    return list(image_models(session, languages=languages)) if languages else list(chosen_models(session).values())
 
 
 def verify(session: Session, ids: Sequence[str], *, deep: bool) -> Result:
