@@ -20,7 +20,9 @@ from typing import NoReturn
 
 from builder import pipwheel
 
-DEBIAN = {"espeak-ng": "espeak-ng", "ip": "iproute2", "mmdebstrap": "mmdebstrap"}
+DEBIAN = {
+    "docker-registry": "docker-registry", "espeak-ng": "espeak-ng", "ip": "iproute2", "mmdebstrap": "mmdebstrap",
+}  # fmt: skip
 """Programs that tests use, and the packages that have them."""
 
 OLDEST_PIP = (22, 3)
