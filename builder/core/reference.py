@@ -6,7 +6,6 @@ import ipaddress
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from urllib.parse import urlsplit
 
 from builder.errors import UsageError
 
@@ -43,7 +42,7 @@ class Target:
     @property
     def loopback(self) -> bool:
         """Whether it is this machine: nobody is between, so that plain HTTP is safe."""
-        name = urlsplit(f"//{self.host}").hostname or ""
+        name = re.sub(r":\d+$", "", self.host).strip("[]")
         try:
             return ipaddress.ip_address(name).is_loopback
         except ValueError:
@@ -61,7 +60,8 @@ def target(text: str, *, where: str) -> Target:
     if "://" in text:
         raise UsageError(f'"{text}" has a scheme', where=where, expected=expected)
     if not (
-        re.fullmatch(r"(\[[0-9a-fA-F:]+\]|[a-zA-Z0-9.-]+)(:\d{1,5})?", host) and re.search(r"[.:]|^localhost$", host)
+        re.fullmatch(r"(\[[0-9a-fA-F:]+\]|[a-zA-Z0-9][a-zA-Z0-9.-]*)(:\d{1,5})?", host)
+        and re.search(r"[.:]|^localhost$", host)
     ):
         raise UsageError(f'"{text}" names no registry', where=where, expected=expected)
     if prefix and not re.fullmatch(rf"{COMPONENT}(/{COMPONENT})*", prefix):

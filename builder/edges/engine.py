@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import json
 import re
 import shutil
@@ -125,9 +126,14 @@ def _number(version: str) -> tuple[int, ...]:
 
 
 def bake(
-    host: str, folder: Path, targets: Sequence[str], *, variables: Mapping[str, str], cache: bool
-) -> Iterator[str]:
+    host: str, folder: Path, targets: Sequence[str], *, variables: Mapping[str, str], cache: bool, output: str = "",
+    more: Mapping[str, str] | None = None,
+) -> Iterator[str]:  # fmt: skip
     """Run ``docker buildx bake`` in a rendered folder; its plain progress, line by line.
+
+    Args:
+        output: a BuildKit exporter, such as ``type=cacheonly``; none: the images go into the engine.
+        more: what else bake's ``--set`` overrides.
 
     Raises:
         RuntimeError: it failed; the lines say why.
@@ -139,12 +145,15 @@ def bake(
     client = DockerClient(host=host)
     # Contexts are relative to where bake is typed, not to the file. Provenance has the time of the build in it.
     choices = {"*.context": str(folder), "*.attest": "type=provenance,disabled=true"}
+    choices |= more or {}
+    if output:
+        choices["*.output"] = output
     children = psutil.Process().children
     before = {child.pid for child in children()}
     try:
         yield from client.buildx.bake(
             list(targets), files=[folder / "docker-bake.json"], progress="plain", stream_logs=True, cache=cache,
-            load=True, set=choices, variables={**variables, "BUILDX_BAKE_ENTITLEMENTS_FS": "0"},
+            load=not output, set=choices, variables={**variables, "BUILDX_BAKE_ENTITLEMENTS_FS": "0"},
         )  # fmt: skip
     except DockerException as error:
         raise RuntimeError(f"buildx ended with {error.return_code}") from error
@@ -163,3 +172,19 @@ def registry_digest(reference: str, env: Mapping[str, str]) -> str | None:
         if done.code == 0 and re.fullmatch(r"sha256:[0-9a-f]{64}", found):
             return found
     return None
+
+
+def insecure(host: str, env: Mapping[str, str]) -> bool:
+    """Whether an engine here was told that a registry may do without TLS (its ``insecure-registries``)."""
+    if why_not(env):
+        return False
+    done = shell.run(
+        ["docker", "--host", address(env), "info", "--format", "{{json .RegistryConfig}}"], env=env, timeout=ASK
+    )
+    with suppress(ValueError, KeyError, TypeError, AttributeError):
+        found = json.loads(done.out)
+        if host in found["IndexConfigs"]:
+            return not found["IndexConfigs"][host]["Secure"]
+        number = ipaddress.ip_address(urlsplit(f"//{host}").hostname or "")
+        return any(number in ipaddress.ip_network(net) for net in found["InsecureRegistryCIDRs"])
+    return False

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import json
 import re
+import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
@@ -34,6 +35,9 @@ LARGEST = 64 << 20
 
 COMMIT = 600.0
 """Seconds for a request that ends an upload: a registry may copy all of the blob before it answers."""
+
+KEPT = 7 * 86400
+"""Seconds an upload is remembered; registries drop those that nobody went on with after about a week."""
 
 Open = Callable[[Descriptor], Iterator[bytes]]
 """Gives a blob's bytes; raises IntegrityError after the last one when they aren't those of its digest."""
@@ -65,6 +69,10 @@ class Registry:
         self._http = http
         self._journals = journals
         self._chunk = CHUNK
+        for path in journals.glob("*.json"):
+            with suppress(OSError):
+                if time.time() - path.stat().st_mtime > KEPT:
+                    path.unlink()
 
     # Questions
 
