@@ -21,6 +21,7 @@ from builder.errors import BakeError, UsageError, did_you_mean
 if TYPE_CHECKING:
     from builder.core.job import Job, Request
     from builder.core.recommend import Hardware, Recommendation
+    from builder.edges.layout import Layout
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,6 +74,12 @@ def open_session(
 
 def store_of(session: Session) -> Store:
     return Store(session.config.home / "models")
+
+
+def layout_of(session: Session) -> Layout:
+    from builder.edges.layout import Layout
+
+    return Layout(session.config.home / "layout", store_of(session).root)
 
 
 def model_named(config: Config, name: str) -> Model:

@@ -35,6 +35,7 @@ app.add_typer(jobs.app)
 app.add_typer(machine.app)
 app.add_typer(models.app, name="models")
 app.add_typer(jobs.jobs_app, name="jobs")
+app.add_typer(images.layout_app, name="layout")
 
 
 def _show_version(wanted: bool) -> None:

@@ -67,14 +67,18 @@ def verify(
 @app.command("lock")
 def lock(
     ids: Annotated[list[str], typer.Argument(metavar="MODEL...", help="Models to pin.")],
+    layers: Annotated[
+        bool, typer.Option("--layers", help="Only the digests of its image layers, from the files in the store.")
+    ] = False,
     json: Json = False,
 ) -> None:
     """Pin models: ask the hub for revision, sizes and sha256, and write models.lock.
 
-    Example: python3 build.py models lock small medium
+    Examples: python3 build.py models lock small medium
+              python3 build.py models lock --layers base
     """
     from builder.workflows import models
 
     with opened() as session:
-        result = models.lock(session, ids)
+        result = models.lock_layers(session, ids) if layers else models.lock(session, ids)
     emit(json, result)

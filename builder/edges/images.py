@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from builder import __version__
-from builder.core import assembly
+from builder.core import assembly, requirements
 from builder.core import plan as planning
 from builder.core import render as rendering
 from builder.core.catalog import model_digest
@@ -25,11 +25,14 @@ from builder.edges import files
 from builder.edges.engine import Engine
 from builder.errors import (
     ConfigError,
-    MissingError,
     SourceError,
 )
 
 ROOTFS = "rootfs.tar"
+LOCK = "requirements/builder.txt"
+CONVERTING = ("ml-dtypes", "numpy", "onnx", "protobuf", "typing-extensions")
+"""Of the builder's own locked packages, what builder/edges/convert.py imports: for the build stage that converts."""
+
 Models = Sequence[tuple[Model, Pin]]
 
 OFFICIAL = frozenset({"Dockerfile", "docker-bake.json", ROOTFS})
@@ -155,7 +158,14 @@ def _context(root: Path) -> dict[str, str]:
         "stages/contract.py": root / "stages/contract.py",
     }
     found |= {p.relative_to(root).as_posix(): p for p in (root / "stages").glob("*/*.py")}
-    return {name: path.read_text(encoding="utf-8") for name, path in sorted(found.items())}
+    found |= {
+        "weights/fetch.py": root / "images/weights/fetch.py",
+        "weights/builder/errors.py": root / "builder/errors.py",
+        "weights/builder/edges/convert.py": root / "builder/edges/convert.py",
+    }
+    texts = {name: path.read_text(encoding="utf-8") for name, path in sorted(found.items())}
+    locked = requirements.parse(LOCK, _text(root / LOCK) or "")
+    return {**texts, "weights/convert.txt": requirements.dump([p for p in locked if p.name in CONVERTING])}
 
 
 def folder_of(config: Config) -> Path:
@@ -164,19 +174,23 @@ def folder_of(config: Config) -> Path:
 
 
 def require_space(config: Config, plan: Plan, engine: Engine) -> None:
-    """Refuse to begin what can't end: packages as installed and as kept, and the images' own copy.
+    """Refuse to begin what can't end: packages as installed and as kept, the images' own copy, the layout's; weights as
+    they come and as they are unpacked.
 
     Raises:
-        MissingError: the engine's disk has too little free.
+        MissingError: a disk has too little free.
     """
+    lacking = [i for i in plan.images if not labels_of(engine, i.tag)]
+    if not lacking:
+        return
     known = sizes(config)
-    names = [f"{p.name}=={p.version}" for library in plan.libraries.values() for p in library.packages]
-    need = 3 * sum(known.get(name, 0) for name in names) + 500_000_000
-    if engine.free is not None and engine.free < need and not all(labels_of(engine, i.tag) for i in plan.images):
-        raise MissingError(
-            f"the engine has {engine.free / 1e9:.1f} GB free; this build needs about {need / 1e9:.1f} GB",
-            where=engine.root, hint="docker buildx prune, or free some space",
-        )  # fmt: skip
+    names = {f"{p.name}=={p.version}" for library in plan.libraries.values() for p in library.packages}
+    code = sum(known.get(name, 0) for name in names)
+    weights = {model.id: pin.size for image in lacking for model, pin in plan.carried(image)}
+    needs = {config.home: code}
+    if engine.free is not None:
+        needs[Path(engine.root)] = 3 * code + 2 * sum(weights.values()) + 500_000_000
+    files.require_room(needs, "docker buildx prune, build.py prune")
 
 
 def root_of(
@@ -226,7 +240,7 @@ def differences(folder: Path, made: Mapping[str, str]) -> list[str]:
 
 def _there(folder: Path) -> set[str]:
     """The files of a rendered folder that are of our kinds."""
-    places = ("tools", "stages", "requirements")
+    places = ("tools", "stages", "requirements", "weights")
     found = {p.relative_to(folder).as_posix() for d in places for p in (folder / d).rglob("*") if p.is_file()}
     return found | {name for name in OFFICIAL if (folder / name).is_file()}
 

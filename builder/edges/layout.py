@@ -3,6 +3,7 @@
     layout/blobs/sha256/<hex>      what BuildKit exports, and the configs and manifests of assembled images
     layout/recipes/<hex>.json      a weight layer by its digest: which files of the store its tar is made of
     layout/images.json             what is assembled: reference -> manifest, and the code image that it was made from
+    layout/parts.json              layers of code by what they are made from, where BuildKit exports them one by one
     layout/digests.json            digests of weight layers by what decides their bytes: the second look reads nothing
 
 Bytes of weights are never here: a weight layer is streamed out of the store. :meth:`Layout.open` gives the bytes of any
@@ -15,8 +16,9 @@ import hashlib
 import json
 import os
 import re
+import shutil
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -25,8 +27,9 @@ from builder.core import layers as weights
 from builder.core import oci
 from builder.core.layers import Member, WeightLayer
 from builder.core.oci import Descriptor, Layer, Written
+from builder.core.progress import Progress, Report
 from builder.edges import files
-from builder.errors import IntegrityError, MissingError
+from builder.errors import ConfigError, IntegrityError, MissingError
 
 DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 
@@ -155,6 +158,18 @@ class Layout:
             part.unlink(missing_ok=True)
             raise
         return Descriptor(media_type=media_type, digest=f"sha256:{seen.hexdigest()}", size=size)
+
+    # Layers of the code, where they are exported one by one (core/piecewise.py)
+
+    def parts(self) -> dict[str, Descriptor]:
+        """Layers by what they are made from; those whose blob is gone are left out."""
+        found = files.read_json(self.root / "parts.json")
+        entries = found if isinstance(found, dict) else {}
+        blobs = {key: Descriptor(media_type=oci.TAR, digest=d, size=size) for key, (d, size) in entries.items()}
+        return {key: blob for key, blob in blobs.items() if self.has(blob)}
+
+    def keep_parts(self, known: Mapping[str, Descriptor]) -> None:
+        files.write_json(self.root / "parts.json", {key: [b.digest, b.size] for key, b in known.items()})
 
     # Weights
 
@@ -291,3 +306,85 @@ class Layout:
             ref=ref, manifest=oci.describe(oci.MANIFEST, raw), config=config, layers=found.layers,
             written=Written(manifest=raw, config=settings, image=found),
         )  # fmt: skip
+
+    # Keeping it small, and giving it away
+
+    def needed(self, refs: Collection[str]) -> set[str]:
+        """Digests of all that these references are made of: their images, and the code images below them."""
+        found: set[str] = set()
+        for ref, value in self.images().items():
+            if ref not in refs:
+                continue
+            for digest in (str(value[name]) for name in ("manifest", "code") if name in value):
+                raw = files.read_json(self.path(digest))
+                if isinstance(raw, dict):
+                    found |= {digest, raw["config"]["digest"], *(b["digest"] for b in raw["layers"])}
+        return found
+
+    def unneeded(self, keep: Collection[str] | None) -> tuple[Unneeded, ...]:
+        """What could go.
+
+        Args:
+            keep: references whose blobs stay; None: all of them.
+        """
+        needed = self.needed(self.images() if keep is None else keep)
+        places = {"blob": self.root / "blobs/sha256", "recipe": self.root / "recipes"}
+        found = []
+        for what, folder in places.items():
+            for path in sorted(folder.glob("*")):
+                if f"sha256:{path.name.removesuffix('.json')}" not in needed:
+                    found.append(Unneeded(path=path, what=what, size=path.stat().st_size))
+        for folder in (self.incoming, self.root / "ingest"):
+            parts = (p for p in sorted(folder.rglob("*")) if p.is_file())
+            found += [Unneeded(path=p, what="left of a killed build", size=p.stat().st_size) for p in parts]
+        return tuple(found)
+
+    def forget(self, keep: Collection[str] | None) -> None:
+        """Drop the records of all other references."""
+        if keep is not None:
+            files.write_json(self._index, {ref: value for ref, value in self.images().items() if ref in keep})
+
+    def export(self, out: Path, images: Sequence[Stored], report: Report) -> int:
+        """Write a complete OCI layout; its bytes. What is there already and right is kept: it can be gone on with.
+
+        Raises:
+            MissingError: the disk has too little free.
+            ConfigError: the folder is something else.
+            IntegrityError: a blob is not what it should be.
+        """
+        if out.is_dir() and any(out.iterdir()) and not (out / "oci-layout").is_file():
+            raise ConfigError("this folder is not empty, and not an OCI layout", where=str(out))
+        blobs = tuple(dict.fromkeys(blob for image in images for blob in image.blobs))
+        other = Layout(out, self.store)
+        lacking = [b for b in blobs if not _same(other.path(b.digest), b)]
+        need = sum(b.size for b in lacking)
+        out.mkdir(parents=True, exist_ok=True)
+        files.require_room({out: need}, "layout export to another disk")
+        total, done = need, 0
+        for blob in lacking:
+
+            def stream(blob: Descriptor = blob) -> Iterator[bytes]:
+                nonlocal done
+                for chunk in self.open(blob):
+                    yield chunk
+                    done += len(chunk)
+                    report(Progress(what=str(out), done=done, total=total, unit="bytes"))
+
+            other.take(stream(), blob.media_type)
+        files.write_atomic(out / "oci-layout", oci.LAYOUT)
+        files.write_atomic(out / "index.json", oci.index([(image.manifest, image.ref) for image in images]))
+        shutil.rmtree(other.incoming, ignore_errors=True)
+        return sum(b.size for b in blobs)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Unneeded:
+    """A file of the layout that nothing needs."""
+
+    path: Path
+    what: str
+    size: int
+
+
+def _same(path: Path, blob: Descriptor) -> bool:
+    return path.is_file() and path.stat().st_size == blob.size and f"sha256:{files.sha256(path)}" == blob.digest

@@ -11,6 +11,7 @@ import json
 import re
 import tarfile
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -67,6 +68,18 @@ def look(engine: Engine, layout: Layout) -> Has:
     return Has(blobs=frozenset(blobs), chains=frozenset(chains), ids=frozenset(ids))
 
 
+def tagged(engine: Engine, layout: Layout) -> frozenset[str]:
+    """References of the layout that the engine has, as they were assembled."""
+    from docker.errors import ImageNotFound
+
+    found = set()
+    for ref in layout.images():
+        with suppress(BakeError, ImageNotFound):
+            if engine.client.api.inspect_image(ref)["Id"] == identity(engine, layout.image(ref)):
+                found.add(ref)
+    return frozenset(found)
+
+
 def identity(engine: Engine, image: Stored) -> str:
     """What an engine calls the image: its manifest's digest in a containerd store, else its config's."""
     return (image.manifest if engine.store == "containerd" else image.config).digest
@@ -83,6 +96,23 @@ def lacking(engine: Engine, has: Has, image: Stored, built: Collection[str]) -> 
     diffs = [layer.diff_id for layer in image.layers]
     there = next((k for k in range(len(diffs), 0, -1) if tuple(diffs[:k]) in has.chains), 0)
     return tuple(layer.blob for layer in image.layers[there:])
+
+
+UNPACKED = 3
+"""Bytes that one of a compressed layer becomes, at most as a rule."""
+
+
+def room(engine: Engine, has: Has, image: Stored, built: Collection[str]) -> int:
+    """Bytes that an engine needs for an image: what is sent is written once as it comes and once unpacked.
+
+    Layers above the lowest that it lacks are unpacked again.
+    """
+    if identity(engine, image) in has.ids:
+        return 0
+    missing = lacking(engine, has, image, built)
+    first = next((k for k, layer in enumerate(image.layers) if layer.blob in missing), len(image.layers))
+    above = sum(b.size * (1 if b.media_type == oci.TAR else UNPACKED) for b in (x.blob for x in image.layers[first:]))
+    return sum(b.size for b in missing) + above
 
 
 def load(

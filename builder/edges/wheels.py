@@ -9,7 +9,7 @@ import sys
 import time
 import zipfile
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from builder.core.types import WheelMember, WheelSource
@@ -100,7 +100,8 @@ def _download(wheel: str, digest: str, target: Path, env: Mapping[str, str], tel
         try:
             while process.poll() is None:
                 time.sleep(0.1)
-                tell(max((_size(p) for p in place.rglob("*.whl")), default=0))
+                with suppress(FileNotFoundError):  # pip removes a folder while it is looked into
+                    tell(max((_size(p) for p in place.rglob("*.whl")), default=0))
             found = next((place / "wheel").glob("*.whl"), None) if process.returncode == 0 else None
             if found is not None and files.sha256(found) == digest:
                 found.replace(target)

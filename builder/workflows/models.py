@@ -3,14 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from builder import ui
 from builder.core import catalog
 from builder.errors import IntegrityError
-from builder.session import Result, Session, chosen_models, fetch_missing, model_named, pinned, store_of
+from builder.session import (
+    Result,
+    Session,
+    chosen_models,
+    fetch_missing,
+    layout_of,
+    model_named,
+    pinned,
+    store_of,
+)
 
 
 def listing(session: Session) -> Result:
@@ -91,7 +101,8 @@ def lock(session: Session, ids: Sequence[str]) -> Result:
     for model in (model_named(config, name) for name in ids):
         found = hub.resolve(model, session.env)
         before = pins.get(model.id)
-        pins[model.id] = found
+        # The same files make the same layers.
+        pins[model.id] = replace(found, layers=before.layers) if before and before.files == found.files else found
         change = (
             "unchanged"
             if before and before.files == found.files
@@ -102,3 +113,24 @@ def lock(session: Session, ids: Sequence[str]) -> Result:
     return Result(
         data={name: {"revision": pins[name].revision, "size": pins[name].size} for name in ids}, text="\n".join(lines)
     )
+
+
+def lock_layers(session: Session, ids: Sequence[str]) -> Result:
+    """Write the digests of models' image layers into models.lock: a build then knows them without a read, and checks them."""
+    from builder.core import layers
+    from builder.edges import files
+
+    config, store, layout = session.config, store_of(session), layout_of(session)
+    pins = dict(config.pins)
+    lines = []
+    for model, pin in pinned(session, ids):
+        fresh = replace(pin, layers=MappingProxyType({}))
+        store.require(model, fresh)
+        with files.locked(layout.lock):
+            made = {layer.name.partition("/")[2]: layout.weights(layer) for layer in layers.layers(model, fresh)}
+        digests = {name: layer.blob.digest for name, layer in made.items()}
+        pins[model.id] = replace(pin, layers=MappingProxyType(digests))
+        change = "unchanged" if dict(pin.layers) == digests else "written"
+        lines.append(f"{model.id}: {change}, {ui.size(sum(m.blob.size for m in made.values()))} in {len(made)} layers")
+    files.write_atomic(config.root / "models.lock", catalog.dump_lock(pins))
+    return Result(data={id_: dict(pins[id_].layers) for id_ in ids}, text="\n".join(lines))

@@ -6,7 +6,7 @@ import functools
 from pathlib import Path
 
 from builder.core import config, plan, render
-from builder.core.types import BaseSpec, Config, Mode, Variant
+from builder.core.types import BaseSpec, Config, Mode, Model, Pin, Variant
 
 ROOT = Path(__file__).resolve().parents[2]
 FILES = Path(__file__).parent / "files"
@@ -82,12 +82,15 @@ def templates() -> dict[str, str]:
     return {p.relative_to(folder).as_posix(): p.read_text() for p in sorted(folder.rglob("*.j2"))}
 
 
+def models(settings: Config) -> list[tuple[Model, Pin]]:
+    """What the preset ``starter`` chooses."""
+    return [(settings.models[ids[0]], settings.pins[ids[0]]) for ids in settings.presets["starter"].models.values()]
+
+
 def rendered(mode: Mode, variant: Variant, base: BaseSpec) -> dict[str, str]:
     """Every rendered file of a case."""
     settings = read({"mode": mode.value, "variant": variant.value})
-    chosen = settings.presets["starter"].models.values()
-    models = [(settings.models[ids[0]], settings.pins[ids[0]]) for ids in chosen]
-    made = plan.plan(settings, locks=LOCKS, base=base, models=models)
+    made = plan.plan(settings, locks=LOCKS, base=base, models=models(settings))
     return render.render(made, templates(), CONTEXT, version="1.2.3")
 
 
