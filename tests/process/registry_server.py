@@ -196,7 +196,8 @@ def proxy(target: int, **settings: object) -> Iterator[Proxy]:
             self.send_header("Content-Length", answer.getheader("Content-Length", "0") if head else str(len(data)))
             self.end_headers()
             if not head:
-                self.wfile.write(data)
+                with contextlib.suppress(OSError):  # whoever asked was killed
+                    self.wfile.write(data)
 
         def forward(self, path: str, body: bytes, upload: str) -> tuple[http.client.HTTPResponse, bytes]:
             line = http.client.HTTPConnection("127.0.0.1", state.target, timeout=60)
