@@ -41,7 +41,7 @@ def pipeline(
     )  # fmt: skip
     return environment.get_template(f"ci/{kind}.yml.j2").render(
         images=[_image(plan, i) for i in plan.images], root=plan.base.kind == "debian", choice=choice, folder=folder,
-        registry=registry,
+        registry=registry, gated=any(model.gated for model, _ in plan.models),
     )  # fmt: skip
 
 

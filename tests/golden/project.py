@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 from pathlib import Path
 
-from builder.core import config, plan, render
+from builder.core import config, pipeline, plan, render
 from builder.core.types import BaseSpec, Config, Mode, Model, Pin, Variant
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -94,8 +95,28 @@ def rendered(mode: Mode, variant: Variant, base: BaseSpec) -> dict[str, str]:
     return render.render(made, templates(), CONTEXT, version="1.2.3")
 
 
+PIPELINES = {
+    "github": ("github", "docker-cpu-slim", None),
+    "github-own-registry": ("github", "docker-gpu-slim", "registry.example:5000/speech"),
+    "gitlab": ("gitlab", "docker-cpu-slim", None),
+    "gitlab-own-registry": ("gitlab", "docker-gpu-slim", "registry.example:5000/speech"),
+}
+
+
+def piped(service: str, case: str, registry: str | None, gated: bool = False) -> str:
+    """A pipeline for a case."""
+    mode, variant, base = CASES[case]
+    settings = read({"mode": mode.value, "variant": variant.value})
+    chosen = [(dataclasses.replace(model, gated=gated), pin) for model, pin in models(settings)]
+    made = plan.plan(settings, locks=LOCKS, base=base, models=chosen)
+    choice = f"--mode {mode.value} --variant {variant.value} --preset starter"
+    return pipeline.pipeline(service, made, templates(), choice=choice, folder="rendered", registry=registry)
+
+
 if __name__ == "__main__":  # python -m tests.golden.project writes them anew
     for case, arguments in CASES.items():
         for name, text in rendered(*arguments).items():
             if name in ("Dockerfile", "docker-bake.json"):
                 (FILES / f"{case}.{name}").write_text(text)
+    for name, words in PIPELINES.items():
+        (FILES / f"{name}.yml").write_text(piped(*words))
