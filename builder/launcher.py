@@ -22,6 +22,7 @@ from builder import pipwheel
 
 DEBIAN = {
     "docker-registry": "docker-registry", "espeak-ng": "espeak-ng", "ip": "iproute2", "mmdebstrap": "mmdebstrap",
+    "chromium": "chromium",
 }  # fmt: skip
 """Programs that tests use, and the packages that have them."""
 

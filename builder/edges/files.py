@@ -97,7 +97,7 @@ def locked(path: Path, *, timeout: float = -1) -> Iterator[None]:
         TimeoutError: another process holds it.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(path)
+    lock = FileLock(path, thread_local=False)  # a queue takes it in one thread and drops it in another
     try:
         lock.acquire(timeout=timeout)
     except Timeout as error:

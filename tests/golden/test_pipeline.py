@@ -11,13 +11,15 @@ import pytest
 import yaml
 
 from builder.errors import UsageError
-from tests.golden.project import CASES, FILES, PIPELINES, piped, rendered
+from tests.golden import project
+from tests.golden.pipelines import CASES, rendered
+from tests.golden.project import FILES
 
 
-@pytest.mark.parametrize("name", PIPELINES)
+@pytest.mark.parametrize("name", CASES)
 def test_the_pipeline_is_as_it_was(name: str) -> None:
     """A change of a template shows here, in the words that the service will read."""
-    assert piped(*PIPELINES[name]) == (FILES / f"{name}.yml").read_text()
+    assert rendered(*CASES[name]) == (FILES / f"{name}.yml").read_text()
 
 
 def scripts(pipeline: dict[str, Any], job: str) -> str:
@@ -30,8 +32,8 @@ def scripts(pipeline: dict[str, Any], job: str) -> str:
 
 def test_both_services_run_the_same_commands_for_every_image() -> None:
     """One job an image of the plan, after its parent's; the command that builds is the same word for word."""
-    both = [yaml.safe_load(piped(service, "docker-cpu-slim", None)) for service in ("github", "gitlab")]
-    targets = json.loads(rendered(*CASES["docker-cpu-slim"])["docker-bake.json"])["target"]
+    both = [yaml.safe_load(rendered(service, "docker-cpu-slim", None)) for service in ("github", "gitlab")]
+    targets = json.loads(project.rendered(*project.CASES["docker-cpu-slim"])["docker-bake.json"])["target"]
     jobs = [set(both[0]["jobs"]), {name for name in both[1] if name.startswith("image-") or name == "render"}]
     assert jobs[0] == jobs[1] == {"render", *(f"image-{name}" for name in targets)}
     for name in targets:
@@ -45,9 +47,9 @@ def test_both_services_run_the_same_commands_for_every_image() -> None:
 def test_secrets_are_variables_of_the_service(service: str) -> None:
     """A token or password is named, never written; a hub token only where a model is gated."""
     for registry in (None, "registry.example/x"):
-        text = piped(service, "docker-cpu-slim", registry, gated=True)
+        text = rendered(service, "docker-cpu-slim", registry, gated=True)
         assert "HF_TOKEN" in text
-        assert "HF_TOKEN" not in piped(service, "docker-cpu-slim", registry)
+        assert "HF_TOKEN" not in rendered(service, "docker-cpu-slim", registry)
         for line in text.splitlines():
             if "PASSWORD:" in line or "HF_TOKEN:" in line:
                 assert "${{ secrets." in line
@@ -59,11 +61,6 @@ def test_secrets_are_variables_of_the_service(service: str) -> None:
 
 def test_odd_words_never_reach_a_shell() -> None:
     """Services and folders that aren't are refused, with what was expected."""
-    from builder.core import pipeline, plan
-    from tests.golden.project import DEBIAN, LOCKS, models, read, templates
-
-    settings = read({"mode": "docker-cpu"})
-    made = plan.plan(settings, locks=LOCKS, base=DEBIAN, models=models(settings))
     for service, folder in (
         ("jenkins", "rendered"),
         ("github", "/tmp/x"),
@@ -72,13 +69,13 @@ def test_odd_words_never_reach_a_shell() -> None:
         ("github", "-x"),
     ):
         with pytest.raises(UsageError):
-            pipeline.pipeline(service, made, templates(), choice="", folder=folder, registry=None)
+            rendered(service, "docker-cpu-slim", None, folder=folder)
 
 
-@pytest.mark.parametrize("name", PIPELINES)
+@pytest.mark.parametrize("name", CASES)
 def test_the_services_own_schemas_accept_it(name: str) -> None:
     """GitHub's and GitLab's published JSON schemas, which come with check-jsonschema."""
-    kind = PIPELINES[name][0]
+    kind = CASES[name][0]
     schema = ["vendor.github-workflows"] if kind == "github" else ["vendor.gitlab-ci", "--data-transform", "gitlab-ci"]
     argv = [sys.executable, "-m", "check_jsonschema", "--builtin-schema", *schema]
     done = subprocess.run([*argv, str(FILES / f"{name}.yml")], capture_output=True, text=True, check=False)
@@ -88,7 +85,7 @@ def test_the_services_own_schemas_accept_it(name: str) -> None:
 @pytest.mark.parametrize("kind", ["github", "gitlab"])
 def test_the_schemas_would_refuse_a_pipeline_that_is_none(kind: str, tmp_path: Any) -> None:
     """The check above can fail."""
-    made = yaml.safe_load(piped(*PIPELINES[kind]))
+    made = yaml.safe_load(rendered(*CASES[kind]))
     job = made["jobs"]["image-asr"] if kind == "github" else made["image-asr"]
     job.pop("runs-on" if kind == "github" else "script")
     job["needs"] = 7
