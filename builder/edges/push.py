@@ -18,6 +18,9 @@ from builder.errors import BakeError, Interrupted
 WORKERS = 3
 """Blobs on their way at once; each has a chunk in memory."""
 
+QUESTIONS = 8
+"""Questions at once."""
+
 SHOWN = 1 << 20
 """Bytes from which a blob has a line or bar of its own."""
 
@@ -89,7 +92,7 @@ def decide(
     """
     has: dict[str, list[str]] = {}
     there = []
-    with ThreadPoolExecutor(WORKERS) as pool:
+    with ThreadPoolExecutor(QUESTIONS) as pool:
         found = pool.map(lambda i: registry.manifest(target.repository(i.name), i.tag), images)
         for image, digest in zip(images, found, strict=True):
             there.append(digest == image.manifest.digest)
@@ -147,7 +150,7 @@ def carry_out(
             key, source = f"{step.repository}@{blob.digest}", step.mount.get(blob.digest, "")
 
             def tell(count: int) -> None:
-                if not source:
+                if not source and count < blob.size:  # the end is told below
                     total.tell(key, what, blob, count)
 
             became = registry.send(step.repository, blob, open_, tell, source=source)
@@ -164,7 +167,8 @@ def carry_out(
         image = step.image
         registry.put_manifest(step.repository, image.tag, image.manifest, image.data)
         yield step, sent[0]
-    report(Progress(what="push", done=total.size, total=total.size, unit="bytes", finished=True))
+    if total.size:
+        report(Progress(what="push", done=total.size, total=total.size, unit="bytes", finished=True))
 
 
 @contextmanager
