@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import json
 import re
 import shutil
@@ -228,3 +229,19 @@ def registry_digest(reference: str, env: Mapping[str, str]) -> str | None:
         if done.code == 0 and re.fullmatch(r"sha256:[0-9a-f]{64}", found):
             return found
     return None
+
+
+def insecure(host: str, env: Mapping[str, str]) -> bool:
+    """Whether an engine here was told that a registry may do without TLS (its ``insecure-registries``)."""
+    if why_not(env):
+        return False
+    done = shell.run(
+        ["docker", "--host", address(env), "info", "--format", "{{json .RegistryConfig}}"], env=env, timeout=ASK
+    )
+    with suppress(ValueError, KeyError, TypeError, AttributeError):
+        found = json.loads(done.out)
+        if host in found["IndexConfigs"]:
+            return not found["IndexConfigs"][host]["Secure"]
+        number = ipaddress.ip_address(urlsplit(f"//{host}").hostname or "")
+        return any(number in ipaddress.ip_network(net) for net in found["InsecureRegistryCIDRs"])
+    return False

@@ -122,14 +122,24 @@ def rendered(
     locks = {path: text for path in sorted(paths) if (text := _text(config.root / path)) is not None}
     plan = planning.plan(config, locks=locks, base=base, models=models, images=names)
     every = planning.plan(config, locks=locks, base=base, models=models) if names else plan
-    folder = config.root / "templates"
-    templates = {p.relative_to(folder).as_posix(): p.read_text() for p in sorted(folder.rglob("*.j2"))}
-    if "Dockerfile.j2" not in templates:
-        raise ConfigError("no template", where=str(folder / "Dockerfile.j2"))
-    made = rendering.render(plan, templates, _context(config.root), version=__version__)
-    prints = {image.name: rendering.inputs(plan, templates, made, image) for image in plan.images}
+    texts = templates(config)
+    made = rendering.render(plan, texts, _context(config.root), version=__version__)
+    prints = {image.name: rendering.inputs(plan, texts, made, image) for image in plan.images}
     order = arrange(planning.stacks(every, shipped_sizes(config)))
     return Rendered(plan=plan, files=made, fingerprints=prints, order=order)
+
+
+def templates(config: Config) -> dict[str, str]:
+    """The project's templates by name.
+
+    Raises:
+        ConfigError: there are none.
+    """
+    folder = config.root / "templates"
+    found = {p.relative_to(folder).as_posix(): p.read_text() for p in sorted(folder.rglob("*.j2"))}
+    if "Dockerfile.j2" not in found:
+        raise ConfigError("no template", where=str(folder / "Dockerfile.j2"))
+    return found
 
 
 def _text(path: Path) -> str | None:
@@ -313,18 +323,20 @@ def unique_bytes(config: Config, engine: Engine, tags: Sequence[str]) -> int:
     return sum({layer: size for tag in tags for layer, size in _layers(engine.client.images.get(tag))}.values())
 
 
+def base_of(config: Config, labels: Mapping[str, str]) -> BaseSpec:
+    """What an image with these labels stands on."""
+    if labels.get("org.opencontainers.image.base.name", "").startswith("debian:"):
+        return replace(config.base, kind="debian", reference="", digest="")
+    return replace(config.base, kind="registry", digest=labels.get("org.opencontainers.image.base.digest", ""))
+
+
 def _expected(
     config: Config, mode: str, variant: str, image: Any, models: Callable[[Variant], Models]
 ) -> Mapping[str, str]:
     """What each image of a mode would be made from today, on the base that ``image`` stands on."""
     try:
         defaults = replace(config.defaults, mode=Mode(mode), variant=Variant(variant))
-        digest = image.labels.get("org.opencontainers.image.base.digest", "")
-        name = image.labels.get("org.opencontainers.image.base.name", "")
-        if name.startswith("debian:"):
-            base = replace(config.base, kind="debian", reference="", digest="")
-        else:
-            base = replace(config.base, kind="registry", digest=digest)
+        base = base_of(config, image.labels)
         return rendered(replace(config, defaults=defaults), base, models(Variant(variant))).fingerprints
     except (ValueError, ConfigError):
         return {}

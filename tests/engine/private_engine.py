@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import ipaddress
+import itertools
 import json
 import os
 import shutil
@@ -20,6 +21,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 STORES = ("containerd", "overlay2")
+
+COUNT = itertools.count()
+"""Engines of this process."""
 
 START = 60.0
 """Seconds an engine may take to answer."""
@@ -122,7 +126,7 @@ def _bridge() -> Iterator[str]:
 
     ``--bridge=none`` would delete the docker0 of another engine here, and ``--iptables=true`` would rewrite its rules.
     """
-    name = f"wb{os.getpid() % 100_000}"
+    name = f"wb{os.getpid() % 100_000}-{next(COUNT)}"
     with Path("/tmp/whisperbake-bridge.lock").open("w") as lock:  # two engines must not take the same subnet
         fcntl.flock(lock, fcntl.LOCK_EX)
         taken = subprocess.run(["ip", "-o", "-4", "addr"], capture_output=True, text=True, check=True).stdout
