@@ -282,7 +282,7 @@ def lock(session: Session, ids: Sequence[str], *, update: Sequence[str], force: 
         locking.write(config.root, config.home, pins, config.models)
     if dry_run:
         lines.append("models.lock is as it was (--dry-run)")
-    if not data and not lines:
+    if not data and not lines and not refused:
         lines.append("every model that has a repository is pinned  (--update MODEL asks again)")
     return Result(data=data, text="\n".join(lines), failure=failure)
 
