@@ -21,6 +21,7 @@ from builder.errors import BakeError, UsageError, did_you_mean
 if TYPE_CHECKING:
     from builder.core.job import Job, Request
     from builder.core.recommend import Hardware, Recommendation
+    from builder.edges.layout import Layout
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,6 +75,12 @@ def open_session(
 
 def store_of(session: Session) -> Store:
     return Store(session.config.home / "models")
+
+
+def layout_of(session: Session) -> Layout:
+    from builder.edges.layout import Layout
+
+    return Layout(session.config.home / "layout", store_of(session).root)
 
 
 def model_named(config: Config, name: str) -> Model:
@@ -211,12 +218,20 @@ def request_of(session: Session, wishes: Wishes) -> Request:
     )
 
 
-def existing_job(config: Config, words: Sequence[str]) -> Job | None:
-    """The job that ``run``'s words name, or None when they are recordings. A file wins over an id."""
+def existing_jobs(config: Config, words: Sequence[str]) -> list[Job]:
+    """The jobs that ``run``'s words name; none when they are recordings. A file wins over an id.
+
+    Raises:
+        UsageError: some are jobs, some recordings.
+    """
     from builder.edges import jobs
 
-    if len(words) != 1 or Path(words[0]).expanduser().is_file():
-        return None
-    if jobs.is_id(words[0]) or (Path(words[0]) / "job.yaml").is_file():
-        return jobs.find(config, words[0])
-    return None
+    def is_job(word: str) -> bool:
+        path = Path(word).expanduser()
+        return not path.is_file() and (jobs.is_id(word) or (path / "job.yaml").is_file())
+
+    named = [word for word in words if is_job(word)]
+    if named and len(named) < len(words):
+        other = next(word for word in words if word not in named)
+        raise UsageError(f"{named[0]} is a job, {other} is none", hint="run jobs and recordings apart")
+    return [jobs.find(config, word) for word in named]

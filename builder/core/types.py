@@ -263,6 +263,8 @@ class Defaults:
     language: str | None = None
     """None: detected per recording."""
     diarization: bool = True
+    gpu_driver: str = "nvidia"
+    """How containers get a GPU: ``nvidia`` (the container toolkit's runtime) or ``cdi`` (a device by its CDI name)."""
     registry: str = "whisperbake"
     """Image name prefix."""
     sources: tuple[str, ...] = ()

@@ -184,6 +184,7 @@ def _fetch_one(run: _Run, model: Model, pin: Pin, folders: Sequence[Path]) -> st
             reasons.append(f"{name}: {error.what}")
     if wrong is not None:
         wrong.detail = (*wrong.detail, *reasons)
+        wrong.hint = wrong.hint or advice
         raise wrong
     raise SourceError(f"no source had model {model.id}", detail=reasons, hint=advice)
 

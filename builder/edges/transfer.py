@@ -225,7 +225,7 @@ class _Transfer:
                     self._fill(chunks)
                     failures = 0
                 except web.Broken as error:
-                    failures = 1 if self.there > before else failures + 1
+                    failures = 1 if self.there - before >= self.traffic.limits.least else failures + 1
                     if failures >= self.traffic.limits.attempts:
                         kept = f"; {self.there} of {self.size} bytes are kept" if self.there else ""
                         raise SourceError(f"{error.what}, {failures} times in a row{kept}") from error

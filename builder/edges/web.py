@@ -32,7 +32,9 @@ class Limits:
 
     patience: float = PATIENCE
     attempts: int = 5
-    """Failures in a row, none of which brought a byte, until a file is given up."""
+    """Failures in a row, none of which brought ``least`` bytes, until a file is given up."""
+    least: int = 64 << 10
+    """Bytes that are worth another try: a server that sends one byte and falls silent would take for ever."""
     pause: float = 0.5
     """Seconds before the second try; doubled for each one after, with a jitter of a half either way."""
     longest_wait: float = 300.0

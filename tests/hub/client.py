@@ -12,7 +12,7 @@ from builder.edges import hub, web
 from builder.edges.store import Store
 from tests.hub.server import REVISION, Content, Hub
 
-QUICK = web.Limits(patience=0.4, pause=0.01, longest_wait=2.0, chunk=64 << 10)
+QUICK = web.Limits(patience=1.0, pause=0.01, longest_wait=2.0, chunk=64 << 10, least=1000)
 """Small chunks, so that small files come in parallel ranges; nobody is waited for long."""
 
 MODEL = Model(id="m", purpose=Purpose.ASR, title="t", licence="MIT", sources=(HubSource(repo="org/name"),))
@@ -21,7 +21,13 @@ MODEL = Model(id="m", purpose=Purpose.ASR, title="t", licence="MIT", sources=(Hu
 def contents(seed: int, **sizes: int) -> dict[str, Content]:
     """Files of chance bytes, ``model_bin=1000`` is ``model.bin`` of 1000 bytes."""
     chance = random.Random(seed)
-    return {name.replace("_", "."): Content(chance.randbytes(size)) for name, size in sizes.items()}
+    block = 1 << 26  # randbytes has an upper limit
+    return {
+        name.replace("_", "."): Content(
+            b"".join(chance.randbytes(min(block, size - at)) for at in range(0, size, block))
+        )
+        for name, size in sizes.items()
+    }
 
 
 def pin_of(files: Mapping[str, Content]) -> Pin:

@@ -96,6 +96,8 @@ class Hub:
     def __post_init__(self) -> None:
         self.lock = threading.Lock()
         self.closing = threading.Event()
+        self.met: set[str] = set()
+        """Kinds of faults that a request has met."""
         self.links: dict[str, tuple[str, str]] = {}
         self.connections: set[socket.socket] = set()
 
@@ -122,6 +124,7 @@ class Hub:
             for fault in self.faults.get(path, []):
                 if fault.host == host and fault.times:
                     fault.times -= fault.times > 0
+                    self.met.add(fault.kind)
                     return fault
         return None
 
@@ -343,7 +346,7 @@ def folder(place: Path) -> dict[str, dict[str, Content]]:
 
 
 @contextlib.contextmanager
-def in_a_process(place: Path, *, rate: float, latency: float) -> Iterator[tuple[str, Any]]:
+def in_a_process(place: Path, *, rate: float, latency: float) -> Iterator[str]:
     """Serve a folder from a process of its own; its address."""
     import subprocess
 
@@ -351,7 +354,7 @@ def in_a_process(place: Path, *, rate: float, latency: float) -> Iterator[tuple[
     process = subprocess.Popen(argv, cwd=Path(__file__).parents[2], stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None
     try:
-        yield process.stdout.readline().strip(), process
+        yield process.stdout.readline().strip()
     finally:
         process.terminate()
         process.wait()
