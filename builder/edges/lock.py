@@ -42,7 +42,9 @@ def resolve(model: Model, *, token: gates.Token | None, env: Mapping[str, str]) 
         raise SourceError("HF_HUB_OFFLINE is set", hint="unset it to ask the hub")
     from huggingface_hub import HfApi
     from huggingface_hub.errors import HTTPError  # type: ignore[attr-defined] # its client's, whichever that is
+    from huggingface_hub.utils import disable_progress_bars  # type: ignore[attr-defined] # documented, but lazy
 
+    disable_progress_bars()  # its bars would stand between our lines
     endpoint = (env.get("HF_ENDPOINT") or gates.ENDPOINT).rstrip("/")
     api = HfApi(endpoint=endpoint, token=token.value if token else False)
     page = model.page or f"{endpoint}/{model.repo}"

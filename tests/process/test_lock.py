@@ -130,6 +130,7 @@ def test_a_model_is_pinned_with_what_the_catalogue_includes(tmp_path: Path, hub:
     }
     assert "m: not pinned → cccccccccccc" in done.out
     assert "+ model.bin" in done.out
+    assert done.err == "lock m: asking the hub\n"
     # Only lines of this model came to the lock.
     after = (root / "models.lock").read_text().splitlines()
     assert [line for line in before.splitlines() if line not in after] == []
