@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 
 from builder import __version__
-from builder.cli import images, jobs, machine, models
+from builder.cli import images, jobs, machine, models, registry
 from builder.cli.options import GLOBALS, Json, ModeOption, PresetOption, VariantOption
 from builder.errors import BakeError, Interrupted, UsageError
 
@@ -31,6 +31,7 @@ app = typer.Typer(
     """,
 )
 app.add_typer(images.app)
+app.add_typer(registry.app)
 app.add_typer(jobs.app)
 app.add_typer(machine.app)
 app.add_typer(models.app, name="models")

@@ -24,6 +24,7 @@ RANK = {
     "hub": 2, "bundle": 2, "compose": 2, "native": 2, "base": 2, "network": 1,
     "serve": 2, "gates": 2, "parcel": 2, "prune": 2, "lock": 3,
     "code": 2, "load": 2,
+    "credentials": 1, "registry_http": 2, "registry": 3, "push": 4,
     "preflight": 3, "jobs": 3, "images": 3, "containers": 3, "health": 3,
     "runner": 4, "baking": 4, "report": 4,
 }  # fmt: skip
