@@ -17,7 +17,7 @@ from builder.core.layers import LARGEST
 from builder.core.oci import Descriptor
 from builder.core.plan import PlannedImage
 from builder.core.progress import Progress, Report
-from builder.core.types import Config, Model, Pin
+from builder.core.types import LABEL, Config, Model, Pin
 from builder.edges import code, files, load, network, shell
 from builder.edges import engine as engines
 from builder.edges.engine import Engine
@@ -77,7 +77,7 @@ class _Job:
     def labels(self, image: PlannedImage) -> dict[str, str]:
         """What an image's labels say when it is up to date."""
         return {
-            f"{rendering.LABEL}inputs": self.made.fingerprints[image.name],
+            f"{LABEL}inputs": self.made.fingerprints[image.name],
             BASE_DIGEST: self.base_digest,
             assembly.DIGESTS: assembly.digests(self.carried(image)),
             **assembly.labels(self.made.order[image.name], self.carried(image)),
