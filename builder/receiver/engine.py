@@ -28,9 +28,12 @@ class Engine:
     def __init__(self, host: str) -> None:
         self.host = host
         info, version = self.need("GET", "/info"), self.need("GET", "/version")
-        self.version = str(version["Version"])
-        self.platform = f"{version['Os']}/{version['Arch']}"
-        drivers = dict(info.get("DriverStatus") or ())
+        try:
+            self.version = str(version["Version"])
+            self.platform = f"{version['Os']}/{version['Arch']}"
+            drivers = dict(info.get("DriverStatus") or ())
+        except (KeyError, TypeError, AttributeError):
+            raise Stop(3, f"what answers at {host} is no container engine", "DOCKER_HOST, then run this again") from None
         contained = "containerd" in str(drivers.get("driver-type", ""))
         self.store = "containerd" if contained else str(info.get("Driver", ""))
         self.root = str(info.get("DockerRootDir", ""))
@@ -78,12 +81,18 @@ class Engine:
         status, data = self.ask(method, path, body)
         if status >= 400:
             raise refused(message(data) or f"status {status}")
-        return json.loads(data) if data.strip() else None
+        try:
+            return json.loads(data) if data.strip() else None
+        except ValueError as error:  # it died in the middle of its answer
+            raise self.gone(error) from None
 
     def image(self, name: str) -> Any:
         """What the engine says of an image, or None."""
         status, data = self.ask("GET", f"/images/{quote(name, safe='/:@')}/json")
-        return json.loads(data) if status == 200 else None
+        try:
+            return json.loads(data) if status == 200 else None
+        except ValueError as error:
+            raise self.gone(error) from None
 
     def images(self) -> list[Any]:
         """Every image, inspected."""

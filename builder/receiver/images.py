@@ -212,7 +212,7 @@ def name_all(engine: Engine, works: Sequence[Work], names: Sequence[str]) -> lis
     Returns the images as they are named, with the ids that this engine knows them by.
     """
     replaced, made = [], []
-    for work, name in zip(works, names):  # noqa: B905 (Python 3.9 has no strict)
+    for work, name in zip(works, names):
         before = engine.image(work.image["name"])
         engine.tag(name, work.image["name"])
         now = engine.image(work.image["name"])

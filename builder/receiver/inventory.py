@@ -131,7 +131,7 @@ def _check_files(data: Inventory) -> None:
     for entry in data["files"]:
         path = entry["path"]
         need(matches(PATH, path) and len(path.encode()) <= 240, f"{path!r} is no path inside a bundle")
-        need(not {".", ".."} & set(path.split("/")), f"{path!r} leads out of the bundle")
+        need(not {".", ".."} & set(path.split("/")), f"{path!r} is no path inside a bundle")
         need(path.casefold() not in paths, f"{path} stands twice")
         paths.add(path.casefold())
         need(number(entry["size"]) and matches(HEX, entry["sha256"]), f"{path}: no size or sha256")

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import ipaddress
+import itertools
 import json
 import os
 import shutil
@@ -20,6 +21,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 STORES = ("containerd", "overlay2")
+
+COUNT = itertools.count()
+"""One process may run several."""
 
 START = 60.0
 """Seconds an engine may take to answer."""
@@ -38,7 +42,7 @@ def why_not() -> str | None:
 @contextlib.contextmanager
 def namespace() -> Iterator[str]:
     """A network namespace with loopback only; its name."""
-    name = f"wb-{os.getpid()}"
+    name = f"wb-{os.getpid()}-{next(COUNT)}"
     subprocess.run(["ip", "netns", "add", name], check=True)
     try:
         subprocess.run(["ip", "-n", name, "link", "set", "lo", "up"], check=True)
@@ -105,7 +109,7 @@ def _bridge() -> Iterator[str]:
 
     ``--bridge=none`` would delete the docker0 of another engine here, and ``--iptables=true`` would rewrite its rules.
     """
-    name = f"wb{os.getpid() % 100_000}"
+    name = f"wb{os.getpid() % 100_000}-{next(COUNT)}"
     with Path("/tmp/whisperbake-bridge.lock").open("w") as lock:  # two engines must not take the same subnet
         fcntl.flock(lock, fcntl.LOCK_EX)
         taken = subprocess.run(["ip", "-o", "-4", "addr"], capture_output=True, text=True, check=True).stdout
