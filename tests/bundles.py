@@ -76,8 +76,9 @@ class Set:
 
 
 def noise(size: int, seed: int = 1) -> bytes:
-    """Bytes that don't compress; the same for the same seed."""
-    return random.Random(seed).randbytes(size)
+    """Bytes that don't compress (up to 16 MiB, then again); the same for the same seed."""
+    block = random.Random(seed).randbytes(min(size, 16 << 20))
+    return (block * (size // max(len(block), 1) + 1))[:size]
 
 
 def three(weights: int = 2_500_000, code: bytes = b"print(1)\n") -> Set:
