@@ -95,7 +95,10 @@ def _containers(session: Session, *, build: bool) -> Place:
         raise MissingError(f"no image for {stage}", hint="build.py images")
 
     def start(job: Job) -> Start:
-        return containers.start(engine.host, tags, jobs.folder(config, job), config.home / "models", fallback=never)
+        return containers.start(
+            engine.host, tags, jobs.folder(config, job), config.home / "models", fallback=never,
+            baked={stage: here[tag].baked.values() for stage, tag in tags.items()},
+        )  # fmt: skip
 
     return Place(
         start=start, media=containers.media(engine.host, tags["demux"]), python=None,

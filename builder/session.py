@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from builder import ui
 from builder.core import choice
 from builder.core import job as spec
+from builder.core.catalog import LANGUAGES
 from builder.core.progress import Report
 from builder.core.types import Config, Model, Pin, Purpose
 from builder.edges import native, project
@@ -103,6 +104,30 @@ def chosen_models(
     )
     pins = choice.require_pins(config, chosen.values())
     return {purpose: (model, pins[model.id]) for purpose, model in chosen.items()}
+
+
+def image_models(
+    session: Session, *, models: str | None = None, languages: str | None = None, diarization: bool = True
+) -> tuple[tuple[Model, Pin], ...]:
+    """The pinned models that images carry: one for each purpose, of alignment one for each language, in that order.
+
+    Raises:
+        UsageError: no language of that name.
+    """
+    asked = [code.strip() for code in (languages or "").split(",") if code.strip()]
+    for code in asked:
+        if code not in LANGUAGES:
+            raise UsageError(
+                f'"{code}" is no language', where="--languages", expected="ISO 639-1 codes: en,es",
+                hint=did_you_mean(code, LANGUAGES),
+            )  # fmt: skip
+    found: dict[str, tuple[Model, Pin]] = {}
+    every: Sequence[str | None] = asked or [session.config.defaults.language]
+    for language in every:
+        config = replace(session.config, defaults=replace(session.config.defaults, language=language))
+        chosen = chosen_models(replace(session, config=config), models=models, diarization=diarization)
+        found |= {model.id: (model, pin) for model, pin in chosen.values()}
+    return tuple(found.values())
 
 
 def fetch_missing(

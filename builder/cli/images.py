@@ -9,6 +9,7 @@ import typer
 
 from builder.cli.options import (
     Json,
+    LanguagesOption,
     ModelsOption,
     ModeOption,
     NoDiarization,
@@ -29,6 +30,7 @@ def build(
     variant: VariantOption = None,
     preset: PresetOption = None,
     models: ModelsOption = None,
+    languages: LanguagesOption = None,
     no_diarization: NoDiarization = False,
     no_cache: Annotated[bool, typer.Option("--no-cache", help="Build every step anew.")] = False,
     refresh: Annotated[bool, typer.Option("--refresh", help="Make a Debian base of today's packages.")] = False,
@@ -39,16 +41,15 @@ def build(
 
     Example: python3 build.py build --mode docker-cpu --preset starter
     """
+    from builder.workflows import images as work
     from builder.workflows import machine
 
     if progress not in ("auto", "plain"):
         raise UsageError(f'"{progress}" is no way to show progress', where="--progress", expected="auto or plain")
     with opened(mode=mode, variant=variant, preset=preset) as session:
         session.live.plain = progress == "plain"
-        result = machine.build(
-            session, models=models, diarization=not no_diarization, names=names or [], cache=not no_cache,
-            refresh=refresh,
-        )  # fmt: skip
+        choice = work.Choice(models=models, languages=languages, diarization=not no_diarization, names=names or ())
+        result = machine.build(session, choice, cache=not no_cache, refresh=refresh)
     emit(json, result)
 
 
@@ -58,6 +59,8 @@ def plan(
     variant: VariantOption = None,
     preset: PresetOption = None,
     models: ModelsOption = None,
+    languages: LanguagesOption = None,
+    no_diarization: NoDiarization = False,
     json: Json = False,
 ) -> None:
     """What a build would make: images, layers, models, estimated sizes. Touches no engine.
@@ -67,7 +70,8 @@ def plan(
     from builder.workflows import images as work
 
     with opened(mode=mode, variant=variant, preset=preset) as session:
-        result = work.plan(session, models=models)
+        choice = work.Choice(models=models, languages=languages, diarization=not no_diarization)
+        result = work.plan(session, choice)
     emit(json, result)
 
 
@@ -79,6 +83,8 @@ def render(
     variant: VariantOption = None,
     preset: PresetOption = None,
     models: ModelsOption = None,
+    languages: LanguagesOption = None,
+    no_diarization: NoDiarization = False,
     json: Json = False,
 ) -> None:
     """Write the Dockerfile, docker-bake.json and what they need, for plain docker buildx bake.
@@ -88,7 +94,8 @@ def render(
     from builder.workflows import images as work
 
     with opened(mode=mode, variant=variant, preset=preset) as session:
-        result = work.render(session, out=out, check=check, models=models)
+        choice = work.Choice(models=models, languages=languages, diarization=not no_diarization)
+        result = work.render(session, choice, out=out, check=check)
     emit(json, result)
 
 

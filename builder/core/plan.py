@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 
-from builder.core import requirements
+from builder.core import layers, order, requirements
 from builder.core.requirements import Requirement
 from builder.core.types import BaseSpec, Config, ImageSpec, Mode, Model, Pin, Purpose, Variant
 from builder.errors import ConfigError, UsageError
@@ -17,6 +17,13 @@ CUDA = "nvidia-"
 
 HEAVY = ("torch", "triton")
 """What else is large and steady enough for a layer apart from what changes more often."""
+
+UNKNOWN = 8_000_000
+UNKNOWN_HEAVY = 500_000_000
+"""Bytes that a package counts for whose size nobody has measured: any, and one of NVIDIA's or PyTorch's."""
+
+CODE = 200_000
+"""Bytes that a stage's own code counts for."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,11 +66,21 @@ class Plan:
     debian_packages: tuple[str, ...]
     images: tuple[PlannedImage, ...]
     libraries: Mapping[str, Library]
-    models: Mapping[Purpose, tuple[Model, Pin]]
+    models: tuple[tuple[Model, Pin], ...]
+    """What its images load, in the order they were chosen."""
 
     def image(self, name: str) -> PlannedImage:
         """The image of that name; ``KeyError`` when the plan has none."""
         return {i.name: i for i in self.images}[name]
+
+    def standing(self, image: PlannedImage) -> tuple[str, ...]:
+        """Names of all libraries of an image, its parents' first."""
+        below = self.standing(self.image(image.parent)) if image.parent else ()
+        return (*below, *image.libraries)
+
+    def carried(self, image: PlannedImage) -> tuple[tuple[Model, Pin], ...]:
+        """An image's models with their pins."""
+        return tuple((model, pin) for model, pin in self.models if model.id in image.models)
 
 
 def plan(
@@ -71,7 +88,7 @@ def plan(
     *,
     locks: Mapping[str, str],
     base: BaseSpec,
-    models: Mapping[Purpose, tuple[Model, Pin]],
+    models: Sequence[tuple[Model, Pin]],
     images: Sequence[str] = (),
 ) -> Plan:
     """Which images a mode and a variant consist of.
@@ -79,7 +96,7 @@ def plan(
     Args:
         locks: text of every requirements file that an image or a stage names, by path.
         base: what they stand on, with its kind decided (``registry`` or ``debian``).
-        models: what the preset chooses.
+        models: what was chosen, in that order; several for one purpose where they differ by language.
         images: only these, with what they stand on; empty for all of the mode.
 
     Raises:
@@ -103,7 +120,7 @@ def plan(
             raise _disagree(twice[0], f"images/{name}.yaml")
         held[name] = below | own[name]
     libraries, uses = _libraries(config, every, own)
-    used = {p: m for p, m in models.items() if any(p in _purposes(config, config.images[n]) for n in wanted)}
+    used = [(m, p) for m, p in models if any(m.purpose in _purposes(config, config.images[n]) for n in wanted)]
     return Plan(
         mode=mode,
         variant=variant,
@@ -112,7 +129,7 @@ def plan(
         debian_packages=tuple(sorted({p for n in wanted for p in config.images[n].debian_packages})),
         images=tuple(_image(config, config.images[n], uses[n], used) for n in wanted),
         libraries=MappingProxyType({lib.name: lib for lib in libraries if any(lib.name in uses[n] for n in wanted)}),
-        models=MappingProxyType(used),
+        models=tuple(used),
     )
 
 
@@ -218,11 +235,11 @@ def _libraries(
 
 
 def _image(
-    config: Config, spec: ImageSpec, libraries: tuple[str, ...], models: Mapping[Purpose, tuple[Model, Pin]]
+    config: Config, spec: ImageSpec, libraries: tuple[str, ...], models: Sequence[tuple[Model, Pin]]
 ) -> PlannedImage:
     gpu = _on_gpu(config, spec, config.defaults.mode)
     kind = "gpu" if gpu else "cpu"
-    loaded = [models[p][0] for p in _purposes(config, spec) if p in models]
+    loaded = [model for model, _ in models if model.purpose in _purposes(config, spec)]
     return PlannedImage(
         name=spec.name,
         tag=f"{config.defaults.registry}/{spec.name}:{config.defaults.variant.value}-{kind}",
@@ -232,6 +249,37 @@ def _image(
         libraries=libraries,
         models=tuple(m.id for m in loaded),
     )
+
+
+def stacks(plan: Plan, sizes: Mapping[str, int]) -> tuple[order.Stack, ...]:
+    """The images as what their order is planned from.
+
+    Args:
+        sizes: unpacked bytes of ``package==version`` and ``base==root``. They decide the order, so they have to be the
+            same everywhere: those that come with the project. Others are guessed.
+    """
+
+    def size(library: Library) -> int:
+        packages = {p.name: sizes.get(f"{p.name}=={p.version}", _guess(p.name)) for p in library.packages}
+        return sum(packages.values())
+
+    root = order.Block(name="base", kind="base", size=sizes.get("base==root", UNKNOWN))
+    made = []
+    for image in plan.images:
+        blocks = [root, *(order.Block(name=f"libraries {n}", kind="requirement", size=size(plan.libraries[n]))
+                          for n in plan.standing(image))]  # fmt: skip
+        if image.stage:
+            blocks.append(order.Block(name=f"code {image.name}", kind="code", size=CODE))
+        models = tuple(
+            order.Block(name=model.id, kind="model", size=sum(layer.size for layer in layers.layers(model, pin)))
+            for model, pin in plan.carried(image)
+        )
+        made.append(order.Stack(image=image.name, blocks=tuple(blocks), models=models))
+    return tuple(made)
+
+
+def _guess(package: str) -> int:
+    return UNKNOWN_HEAVY if package.startswith(CUDA) or package in HEAVY else UNKNOWN
 
 
 def fingerprint(texts: Mapping[str, str]) -> str:

@@ -12,7 +12,7 @@ from typing import Any
 
 import jinja2
 
-from builder.core import requirements
+from builder.core import assembly, requirements
 from builder.core.environment import stage_environment
 from builder.core.plan import Plan, PlannedImage, fingerprint
 from builder.errors import ConfigError
@@ -24,8 +24,7 @@ LIBRARIES = "/opt/bake/lib"
 CUDA_PATHS = ":".join(f"{LIBRARIES}/nvidia/{name}/lib" for name in ("cublas", "cudnn", "cuda_runtime", "cuda_nvrtc"))
 """Where CTranslate2 and ONNX Runtime find what they open by name."""
 
-LABEL = "io.whisperbake."
-"""What stands before the names of our own labels."""
+LABEL = assembly.LABEL
 
 EPOCH = "1577836800"
 """Default of SOURCE_DATE_EPOCH: 2020-01-01, the time of every file in a layer."""
@@ -135,7 +134,7 @@ def _bake(plan: Plan, templates: Mapping[str, str], made: Mapping[str, str], ver
     }  # fmt: skip
     targets = {}
     for image in plan.images:
-        licences = sorted({m.licence for m, _ in plan.models.values() if m.id in image.models})
+        licences = sorted({m.licence for m, _ in plan.carried(image)})
         labels = {
             "org.opencontainers.image.title": image.name,
             "org.opencontainers.image.version": plain(version),
@@ -147,6 +146,7 @@ def _bake(plan: Plan, templates: Mapping[str, str], made: Mapping[str, str], ver
             f"{LABEL}mode": "docker-gpu" if image.gpu else "docker-cpu",
             f"{LABEL}variant": plan.variant.value,
             f"{LABEL}models": ",".join(image.models),
+            assembly.DIGESTS: assembly.digests(plan.carried(image)),
             f"{LABEL}inputs": inputs(plan, templates, made, image),
         }
         targets[image.name] = {

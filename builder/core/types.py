@@ -231,7 +231,7 @@ class BaseSpec:
 
 @dataclass(frozen=True, kw_only=True)
 class NetworkSpec:
-    """Overrides for what is found by itself on this machine; see issue text in docs/network.md."""
+    """Overrides for what is found by itself on this machine; see docs/images.md."""
 
     ca_bundle: str | None = None
     proxy: str | None = None

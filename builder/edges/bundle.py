@@ -333,47 +333,6 @@ def repair(folder: Path, source: Path, report: Report) -> list[str]:
     return fixed
 
 
-def unpacked_bytes(chunks: Iterator[bytes]) -> tuple[int, str]:
-    """Size and ``sha256:…`` of what comes out of a zstd blob."""
-    import zstandard
-
-    size, digest = 0, hashlib.sha256()
-
-    class Count:
-        def write(self, data: bytes) -> int:
-            nonlocal size
-            size += len(data)
-            digest.update(data)
-            return len(data)
-
-    with zstandard.ZstdDecompressor().stream_writer(Count(), closefd=False) as out:  # type: ignore[arg-type]
-        for chunk in chunks:
-            out.write(chunk)
-    return size, f"sha256:{digest.hexdigest()}"
-
-
-def compress(chunks: Iterator[bytes], target: Path) -> tuple[int, str]:
-    """Write a tar as zstd; unpacked size, and ``sha256:…`` of the result. The same tar gives the same bytes."""
-    import zstandard
-
-    size = 0
-
-    def packed() -> Iterator[bytes]:
-        nonlocal size
-        pack = zstandard.ZstdCompressor(level=3).compressobj()
-        for chunk in chunks:
-            size += len(chunk)
-            if out := pack.compress(chunk):
-                yield out
-        yield pack.flush()
-
-    target.parent.mkdir(parents=True, exist_ok=True)
-    part = target.with_name(f".{target.name}.part")
-    found = files.copy_hashed(packed(), part)
-    part.replace(target)
-    return size, f"sha256:{found}"
-
-
 def summary(inventory: Mapping[str, Any]) -> dict[str, Any]:
     """Sizes of a bundle for people and scripts; bytes."""
     inside = {f["path"]: f["size"] for f in inventory["files"]}

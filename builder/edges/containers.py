@@ -8,7 +8,7 @@ import os
 import shutil
 import stat
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 
 from builder.core.job import JobStage
@@ -94,13 +94,15 @@ def start(
     models: Path,
     *,
     fallback: Callable[[JobStage, Path], shell.Process],
+    baked: Mapping[str, Collection[str]] | None = None,
 ) -> Callable[[JobStage, Path], shell.Process]:
     """A way to start stages in containers; those that have no image take the ``fallback``.
 
     Args:
         images: stage -> tag.
         place: the job's folder.
-        models: the tree of weights.
+        models: the tree of weights, mounted where an image doesn't carry what the job's stage loads.
+        baked: stage -> digests of the models that its image carries.
     """
     ready = False
 
@@ -118,7 +120,7 @@ def start(
         remove(host, name)  # of a run whose orchestrator was killed
         threads = str(int(stage.settings.get("threads", 1)))
         mounts = [(place, "/job", True)]
-        if stage.models:
+        if {use.digest for use in stage.models.values()} - set((baked or {}).get(stage.name, ())):
             mounts.append((models, "/models", False))
         words = command(
             host, tag, ["--job", "/job"], name=name, mounts=mounts, variables={"OMP_NUM_THREADS": threads},

@@ -125,9 +125,14 @@ def _number(version: str) -> tuple[int, ...]:
 
 
 def bake(
-    host: str, folder: Path, targets: Sequence[str], *, variables: Mapping[str, str], cache: bool
-) -> Iterator[str]:
+    host: str, folder: Path, targets: Sequence[str], *, variables: Mapping[str, str], cache: bool, output: str = "",
+    more: Mapping[str, str] | None = None,
+) -> Iterator[str]:  # fmt: skip
     """Run ``docker buildx bake`` in a rendered folder; its plain progress, line by line.
+
+    Args:
+        output: a BuildKit exporter, such as ``type=cacheonly``; none: the images go into the engine.
+        more: what else bake's ``--set`` overrides.
 
     Raises:
         RuntimeError: it failed; the lines say why.
@@ -139,12 +144,15 @@ def bake(
     client = DockerClient(host=host)
     # Contexts are relative to where bake is typed, not to the file. Provenance has the time of the build in it.
     choices = {"*.context": str(folder), "*.attest": "type=provenance,disabled=true"}
+    choices |= more or {}
+    if output:
+        choices["*.output"] = output
     children = psutil.Process().children
     before = {child.pid for child in children()}
     try:
         yield from client.buildx.bake(
             list(targets), files=[folder / "docker-bake.json"], progress="plain", stream_logs=True, cache=cache,
-            load=True, set=choices, variables={**variables, "BUILDX_BAKE_ENTITLEMENTS_FS": "0"},
+            load=not output, set=choices, variables={**variables, "BUILDX_BAKE_ENTITLEMENTS_FS": "0"},
         )  # fmt: skip
     except DockerException as error:
         raise RuntimeError(f"buildx ended with {error.return_code}") from error

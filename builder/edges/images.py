@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
@@ -12,30 +11,28 @@ from pathlib import Path
 from typing import Any
 
 from builder import __version__
+from builder.core import assembly
 from builder.core import plan as planning
 from builder.core import render as rendering
-from builder.core.buildlog import BuildLog
-from builder.core.plan import Plan, PlannedImage
+from builder.core.catalog import model_digest
+from builder.core.order import Block, arrange
+from builder.core.plan import Plan
 from builder.core.progress import Progress, Report
-from builder.core.types import BaseSpec, Config, Mode, Model, Pin, Purpose, Variant
+from builder.core.types import BaseSpec, Config, Mode, Model, Pin, Variant
 from builder.edges import base as bases
 from builder.edges import engine as engines
-from builder.edges import files, network, shell
+from builder.edges import files
 from builder.edges.engine import Engine
 from builder.errors import (
-    BakeError,
-    BuildError,
     ConfigError,
-    IntegrityError,
-    Interrupted,
     MissingError,
     SourceError,
 )
 
 ROOTFS = "rootfs.tar"
-OFFICIAL = frozenset({"Dockerfile", "docker-bake.json", ROOTFS})
+Models = Sequence[tuple[Model, Pin]]
 
-KEPT_LOGS = 5
+OFFICIAL = frozenset({"Dockerfile", "docker-bake.json", ROOTFS})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,18 +42,9 @@ class Rendered:
     plan: Plan
     files: Mapping[str, str]
     fingerprints: Mapping[str, str]
-    """Image -> what it is made from, as its label ``io.whisperbake.inputs`` says."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Built:
-    """What became of one image; seconds of wall time since the build began, 0 when it was there."""
-
-    name: str
-    tag: str
-    state: str
-    """``built``, ``cached`` (every layer was there) or ``up to date`` (nothing was done)."""
-    seconds: float
+    """Image -> what its code is made from, as its label ``io.whisperbake.inputs`` says."""
+    order: Mapping[str, tuple[Block, ...]]
+    """Image -> its blocks of layers, lowest first, as planned for all images of the mode together."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,7 +60,11 @@ class Here:
     own_bytes: int
     shared_bytes: int
     models: tuple[str, ...]
+    """What its stage loads."""
+    baked: Mapping[str, str]
+    """Of these, what it carries: id -> digest of the model."""
     up_to_date: bool
+    """Whether its code and the models it carries are those of today's files and models.lock."""
 
 
 def decide_base(config: Config, env: Mapping[str, str], report: Report, engine: Engine | None = None) -> BaseSpec:
@@ -118,7 +110,7 @@ def decide_base(config: Config, env: Mapping[str, str], report: Report, engine: 
 def rendered(
     config: Config,
     base: BaseSpec,
-    models: Mapping[Purpose, tuple[Model, Pin]],
+    models: Models,
     names: Sequence[str] = (),
 ) -> Rendered:
     """Plan and render, from the project's files."""
@@ -126,13 +118,15 @@ def rendered(
     paths |= {p for s in config.images.values() for p in s.requirements.values()}
     locks = {path: text for path in sorted(paths) if (text := _text(config.root / path)) is not None}
     plan = planning.plan(config, locks=locks, base=base, models=models, images=names)
+    every = planning.plan(config, locks=locks, base=base, models=models) if names else plan
     folder = config.root / "templates"
     templates = {p.relative_to(folder).as_posix(): p.read_text() for p in sorted(folder.rglob("*.j2"))}
     if "Dockerfile.j2" not in templates:
         raise ConfigError("no template", where=str(folder / "Dockerfile.j2"))
     made = rendering.render(plan, templates, _context(config.root), version=__version__)
     prints = {image.name: rendering.inputs(plan, templates, made, image) for image in plan.images}
-    return Rendered(plan=plan, files=made, fingerprints=prints)
+    order = arrange(planning.stacks(every, shipped_sizes(config)))
+    return Rendered(plan=plan, files=made, fingerprints=prints, order=order)
 
 
 def _text(path: Path) -> str | None:
@@ -168,7 +162,7 @@ def require_space(config: Config, plan: Plan, engine: Engine) -> None:
     known = sizes(config)
     names = [f"{p.name}=={p.version}" for library in plan.libraries.values() for p in library.packages]
     need = 3 * sum(known.get(name, 0) for name in names) + 500_000_000
-    if engine.free is not None and engine.free < need and not all(_labels(engine, i.tag) for i in plan.images):
+    if engine.free is not None and engine.free < need and not all(labels_of(engine, i.tag) for i in plan.images):
         raise MissingError(
             f"the engine has {engine.free / 1e9:.1f} GB free; this build needs about {need / 1e9:.1f} GB",
             where=engine.root, hint="docker buildx prune, or free some space",
@@ -227,120 +221,7 @@ def _there(folder: Path) -> set[str]:
     return found | {name for name in OFFICIAL if (folder / name).is_file()}
 
 
-def build(
-    config: Config,
-    made: Rendered,
-    folder: Path,
-    engine: Engine,
-    *,
-    env: Mapping[str, str],
-    report: Report,
-    cache: bool = True,
-    base_digest: str = "",
-) -> tuple[Built, ...]:
-    """Build what is not up to date.
-
-    Args:
-        cache: whether BuildKit may take what it built before.
-        base_digest: of what images stand on, for their label.
-
-    Raises:
-        BuildError: a step failed; with its last lines and the log.
-        MissingError: too little disk.
-        Interrupted: Ctrl-C; BuildKit keeps what is finished.
-    """
-    images = made.plan.images
-    labels = {image.tag: _labels(engine, image.tag) for image in images}
-    old = [
-        i for i in images
-        if not cache
-        or labels[i.tag].get(f"{rendering.LABEL}inputs") != made.fingerprints[i.name]
-        or labels[i.tag].get("org.opencontainers.image.base.digest", "") != base_digest
-    ]  # fmt: skip
-    if not old:
-        return tuple(Built(name=i.name, tag=i.tag, state="up to date", seconds=0.0) for i in images)
-    site = network.find(config.network, env)
-    for note in site.notes:
-        report(Progress(what="network", note=note, finished=True))
-    log = _log(config.home / "logs")
-    seen = BuildLog(tags={image.tag: image.name for image in old})
-    began, finished = time.monotonic(), dict[str, float]()
-    variables = {"BASE_DIGEST": base_digest, **_commit(config.root, env)}
-    before = {tag: _id(engine, tag) for tag in labels}
-    with network.secrets(site) as secrets, log.open("w", encoding="utf-8") as out:
-        try:
-            for line in engines.bake(
-                engine.host, folder, [i.name for i in old], variables={**variables, **secrets}, cache=cache
-            ):
-                out.write(line if line.endswith("\n") else f"{line}\n")
-                for part in line.splitlines():
-                    if now := seen.feed(part):
-                        report(Progress(what=now[0], note=now[1] or "built", finished=not now[1]))
-                        if not now[1]:
-                            finished[now[0]] = time.monotonic() - began
-        except RuntimeError as error:
-            raise _failure(seen, str(error), log) from None
-        except KeyboardInterrupt:
-            raise Interrupted("the build was stopped", hint="the same command goes on with what is finished") from None
-    _remember_sizes(config, seen.sizes)
-    _drop_replaced(engine, before)
-    return tuple(
-        Built(
-            name=i.name, tag=i.tag, seconds=round(finished.get(i.name, 0.0), 1),
-            state="up to date" if i not in old else "built" if seen.built(_stages(i)) else "cached",
-        )
-        for i in images
-    )  # fmt: skip
-
-
-def _stages(image: PlannedImage) -> list[str]:
-    """The build stages that are an image's own."""
-    own = [image.name, f"code-{image.name}", *(f"libraries-{name}" for name in image.libraries)]
-    return own if image.parent else [*own, "root", "tools", "made-base"]
-
-
-def _failure(seen: BuildLog, what: str, log: Path) -> BakeError:
-    step = seen.failed
-    lines = step.lines if step else log.read_text(errors="replace").splitlines()[-12:]
-    text = "\n".join([*lines, log.read_text(errors="replace")[-4000:]])
-    if "No space left" in text or "no space left" in text:
-        return MissingError("the engine's disk is full", where=str(log), hint="docker buildx prune", detail=lines)
-    if "ash mismatch" in text or "DO NOT MATCH THE HASHES" in text:
-        return IntegrityError(
-            "a package from the index is not the one that is locked", where=str(log), detail=lines,
-            hint="ask who runs the index; nothing of it is in an image",
-        )  # fmt: skip
-    if any(word in text for word in ("Temporary failure in name resolution", "CERTIFICATE_VERIFY", "Connection refused",
-                                     "pipwheel.Unavailable", "Failed to fetch", "UnknownIssuer")):  # fmt: skip
-        return SourceError(
-            "a build step can't reach the package index", where=str(log), detail=lines,
-            hint="bake.yaml: network has the CA bundle, proxy and index for builds; doctor shows what was found",
-        )  # fmt: skip
-    where = f"{step.image}, step {step.stage} {step.count}" if step else "buildx"
-    return BuildError(f"{where} failed" if step else what, where=str(log), detail=lines, hint=f"less {log}")
-
-
-def _log(folder: Path) -> Path:
-    """A new log; the oldest go."""
-    folder.mkdir(parents=True, exist_ok=True)
-    for old in sorted(folder.glob("build-*.log"))[: -KEPT_LOGS + 1 or None]:
-        old.unlink(missing_ok=True)
-    return folder / time.strftime("build-%Y%m%d-%H%M%S.log")
-
-
-def _commit(root: Path, env: Mapping[str, str]) -> dict[str, str]:
-    """REVISION and SOURCE_DATE_EPOCH of the commit; nothing where there is no git."""
-    chosen = {"SOURCE_DATE_EPOCH": env["SOURCE_DATE_EPOCH"]} if env.get("SOURCE_DATE_EPOCH", "").isdigit() else {}
-    if not (root / ".git").exists() or shutil.which("git") is None:
-        return chosen
-    done = shell.run(["git", "-C", str(root), "log", "-1", "--format=%H %ct"], timeout=5)
-    if done.code != 0:
-        return chosen
-    revision, when = done.out.split()
-    return {"REVISION": revision, "SOURCE_DATE_EPOCH": when} | chosen
-
-
-def _labels(engine: Engine, tag: str) -> dict[str, str]:
+def labels_of(engine: Engine, tag: str) -> dict[str, str]:
     from docker.errors import ImageNotFound
 
     try:
@@ -349,7 +230,7 @@ def _labels(engine: Engine, tag: str) -> dict[str, str]:
         return {}
 
 
-def _id(engine: Engine, tag: str) -> str | None:
+def id_of(engine: Engine, tag: str) -> str | None:
     from docker.errors import ImageNotFound
 
     try:
@@ -358,30 +239,14 @@ def _id(engine: Engine, tag: str) -> str | None:
         return None
 
 
-def _drop_replaced(engine: Engine, before: Mapping[str, str | None]) -> None:
-    """Images that lost their tag to this build and have no other: they would dangle."""
-    from docker.errors import APIError, ImageNotFound
-
-    for tag, old in before.items():
-        if old and old != _id(engine, tag):
-            with suppress(ImageNotFound, APIError):  # a container still uses it
-                if not engine.client.images.get(old).tags:
-                    engine.client.images.remove(old)
-
-
-def _remember_sizes(config: Config, sizes: Mapping[str, int]) -> None:
-    path = config.home / "cache" / "sizes.json"
-    if sizes:
-        files.write_json(path, {**(files.read_json(path) or {}), **sizes})
-
-
 def sizes(config: Config) -> dict[str, int]:
     """Unpacked bytes of ``package==version`` as far as known: measured here, or by those who locked it."""
-    shipped = files.read_json(config.root / "images" / "sizes.json") or {}
-    return {**shipped, **(files.read_json(config.home / "cache" / "sizes.json") or {})}
+    return {**shipped_sizes(config), **(files.read_json(config.home / "cache" / "sizes.json") or {})}
 
 
-Models = Mapping[Purpose, tuple[Model, Pin]]
+def shipped_sizes(config: Config) -> dict[str, int]:
+    """What those who locked the packages measured: the same on every machine, so the order of layers rests on it."""
+    return dict(files.read_json(config.root / "images" / "sizes.json") or {})
 
 
 def listing(config: Config, engine: Engine, models: Callable[[Variant], Models]) -> tuple[Here, ...]:
@@ -408,14 +273,25 @@ def listing(config: Config, engine: Engine, models: Callable[[Variant], Models])
         own = sum(size for layer, size in layers[tag] if users[layer] == 1)
         total = sum(size for _, size in layers[tag])
         carried = labels.get(f"{rendering.LABEL}models", "")
+        baked = _baked(labels)
+        locked = all(id_ in config.pins and model_digest(config.pins[id_]) == d for id_, d in baked.items())
         here.append(
             Here(
                 name=name, tag=tag, id=image.id, mode=mode, variant=variant, size_bytes=total, own_bytes=own,
                 shared_bytes=total - own, models=tuple(carried.split(",")) if carried else (),
-                up_to_date=plans[mode, variant].get(name) == labels.get(f"{rendering.LABEL}inputs"),
+                baked=baked,
+                up_to_date=locked and plans[mode, variant].get(name) == labels.get(f"{rendering.LABEL}inputs"),
             )
         )  # fmt: skip
     return tuple(here)
+
+
+def _baked(labels: Mapping[str, str]) -> dict[str, str]:
+    """Models that an image carries, by its labels: id -> digest."""
+    if assembly.BAKED not in labels:
+        return {}
+    pairs = (entry.partition("=") for entry in labels.get(assembly.DIGESTS, "").split())
+    return {id_: digest for id_, _, digest in pairs}
 
 
 def unique_bytes(config: Config, engine: Engine, tags: Sequence[str]) -> int:
@@ -443,7 +319,24 @@ def _expected(
 def _layers(image: Any) -> list[tuple[str, int]]:
     """(diff id, unpacked bytes) of every layer, lowest first. An engine tells sizes by history entry."""
     ids = image.attrs["RootFS"]["Layers"]
-    steps = [h["Size"] for h in reversed(image.history()) if h["Size"]]
+    steps = [h["Size"] for h in reversed(_history(image)) if h["Size"]]
     if len(steps) != len(ids):  # a layer without a byte: the sum is right, its parts are not known
         return [*((layer, 0) for layer in ids[:-1]), (ids[-1], sum(steps))] if ids else []
     return list(zip(ids, steps, strict=True))
+
+
+def _history(image: Any) -> list[dict[str, Any]]:
+    """An image's history with sizes.
+
+    A containerd store may have an image whose snapshots its collector took while a build came from the cache: making a
+    container unpacks them again.
+    """
+    from docker.errors import ImageNotFound, NotFound
+
+    try:
+        return list(image.history())
+    except ImageNotFound:
+        raise
+    except NotFound:
+        image.client.containers.create(image.id, ["true"], network_mode="none").remove()
+        return list(image.history())

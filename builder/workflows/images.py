@@ -3,36 +3,56 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from builder import ui
-from builder.core.types import Model, Pin, Purpose, Variant
+from builder.core.types import Model, Pin, Variant
 from builder.errors import BakeError
-from builder.session import Result, Session, chosen_models
+from builder.session import Result, Session, fetch_missing, image_models
 
 if TYPE_CHECKING:
     from builder.core.plan import Library
+    from builder.edges.baking import Built
     from builder.edges.engine import Engine
-    from builder.edges.images import Built, Here, Rendered
+    from builder.edges.images import Here, Rendered
 
 
-def rendered(
-    session: Session, *, models: str | None = None, engine: Engine | None = None, names: Sequence[str] = ()
-) -> Rendered:
+@dataclass(frozen=True, kw_only=True)
+class Choice:
+    """What the command line asks of images, as it was typed."""
+
+    models: str | None = None
+    languages: str | None = None
+    diarization: bool = True
+    names: Sequence[str] = ()
+    """Images; none: all of the mode."""
+
+
+ALL = Choice()
+
+
+def rendered(session: Session, choice: Choice = ALL, *, engine: Engine | None = None) -> Rendered:
     """The plan of the session's mode and variant, with its files."""
     from builder.edges import images
 
-    base = images.decide_base(session.config, session.env, session.report, engine)
-    return images.rendered(session.config, base, chosen_models(session, models=models), names)
+    config = session.config
+    base = images.decide_base(config, session.env, session.report, engine)
+    diarization = choice.diarization and config.defaults.diarization
+    models = image_models(session, models=choice.models, languages=choice.languages, diarization=diarization)
+    names = choice.names
+    if not diarization and not names:
+        names = [n for n, i in config.images.items() if config.defaults.mode in i.modes and i.stage != "diarize"]
+    return images.rendered(config, base, models, names)
 
 
-def plan(session: Session, *, models: str | None) -> Result:
-    """What would be built: images, their layers, models, estimated sizes. Touches no engine."""
+def plan(session: Session, choice: Choice) -> Result:
+    """What would be built: images, their layers in order, models, estimated sizes. Touches no engine."""
     from builder.edges import images
 
-    made = rendered(session, models=models).plan
+    planned = rendered(session, choice)
+    made = planned.plan
     known = images.sizes(session.config)
     libraries = {library.name: _estimates(library, known) for library in made.libraries.values()}
     below: dict[str | None, tuple[int, bool]] = {None: (known.get("base==root", 0), "base==root" in known)}
@@ -58,7 +78,7 @@ def plan(session: Session, *, models: str | None) -> Result:
             (image.tag, image.parent or made.base.kind, ("" if certain else "≥ ") + ui.size(estimate),
              ", ".join(image.libraries), ", ".join(image.models))
         )  # fmt: skip
-    weights = sum(pin.size for _, pin in made.models.values())
+    weights = sum(pin.size for _, pin in made.models)
     unique = below[None][0] + sum(s or 0 for found in libraries.values() for s in found)
     base = made.base.reference if made.base.kind == "registry" else f"Debian {made.base.suite}'s packages"
     text = ui.table(("IMAGE", "ON", "SIZE", "LAYERS", "MODELS"), rows) + (
@@ -66,7 +86,7 @@ def plan(session: Session, *, models: str | None) -> Result:
     )
     summary = {
         "mode": made.mode.value, "variant": made.variant.value, "base": asdict(made.base), "images": data,
-        "models": [{"id": m.id, "purpose": p.value, "bytes": pin.size} for p, (m, pin) in made.models.items()],
+        "models": [{"id": m.id, "purpose": m.purpose.value, "bytes": pin.size} for m, pin in made.models],
         "estimated_unique_bytes": unique, "model_bytes": weights,
     }  # fmt: skip
     return Result(data=summary, text=text)
@@ -80,11 +100,11 @@ def _estimates(library: Library, known: Mapping[str, int]) -> list[int | None]:
     return list(found.values())
 
 
-def render(session: Session, *, out: Path | None, check: bool, models: str | None) -> Result:
+def render(session: Session, choice: Choice, *, out: Path | None, check: bool) -> Result:
     """Write the Dockerfile, docker-bake.json and what they need; or compare."""
     from builder.edges import images
 
-    made = rendered(session, models=models)
+    made = rendered(session, choice)
     folder = out or images.folder_of(session.config)
     if check:
         other = images.differences(folder, made.files)
@@ -114,15 +134,16 @@ class Different(BakeError):
 
 
 def ensure(
-    session: Session, *, models: str | None = None, names: Sequence[str] = (), cache: bool = True, refresh: bool = False
+    session: Session, choice: Choice = ALL, *, cache: bool = True, refresh: bool = False
 ) -> tuple[Engine, Rendered, tuple[Built, ...]]:
-    """Build the images of the session's mode that are missing or not up to date."""
+    """Build the images of the session's mode that are missing or not up to date, with their weights."""
+    from builder.edges import baking, images
     from builder.edges import engine as engines
-    from builder.edges import images
     from builder.edges.base import digest
 
     engine = engines.connect(session.env)
-    made = rendered(session, models=models, engine=engine, names=names)
+    made = rendered(session, choice, engine=engine)
+    fetch_missing(session, made.plan.models)
     images.require_space(session.config, made.plan, engine)
     root = images.root_of(session.config, made.plan, session.env, session.report, refresh=refresh)
     folder = images.folder_of(session.config)
@@ -130,18 +151,18 @@ def ensure(
 
     with files.locked(folder.with_suffix(".lock")):
         images.write(folder, made.files, root)
-        built = images.build(
+        built = baking.build(
             session.config, made, folder, engine, env=session.env, report=session.report, cache=cache,
             base_digest=digest(root) if root else made.plan.base.digest,
         )  # fmt: skip
     return engine, made, built
 
 
-def build(session: Session, *, models: str | None, names: Sequence[str], cache: bool, refresh: bool) -> Result:
+def build(session: Session, choice: Choice, *, cache: bool, refresh: bool) -> Result:
     """Build images, and a table of what there is now."""
     from builder.edges import images
 
-    engine, made, built = ensure(session, models=models, names=names, cache=cache, refresh=refresh)
+    engine, made, built = ensure(session, choice, cache=cache, refresh=refresh)
     found = {h.tag: h for h in here(session, engine)}
     unique = images.unique_bytes(session.config, engine, [b.tag for b in built])
     session.live.close()
@@ -151,7 +172,7 @@ def build(session: Session, *, models: str | None, names: Sequence[str], cache: 
         rows.append(
             (b.tag, ui.size(h.size_bytes), ui.size(h.shared_bytes), ui.size(h.own_bytes), ui.clock(b.seconds), b.state)
         )
-        data.append({**asdict(h), "state": b.state, "seconds": b.seconds})
+        data.append({**asdict(h), "state": b.state, "seconds": b.seconds, "sent_bytes": b.sent})
     text = ui.table(("IMAGE", "SIZE", "SHARED", "OWN", "TIME", "STATE"), rows)
     return Result(
         data={"mode": made.plan.mode.value, "variant": made.plan.variant.value, "base": asdict(made.plan.base),
@@ -179,11 +200,11 @@ def here(session: Session, engine: Engine) -> tuple[Here, ...]:
     """Our images on an engine; compared with what today's files would make of them, each for its own variant."""
     from builder.edges import images
 
-    def models(variant: Variant) -> dict[Purpose, tuple[Model, Pin]]:
+    def models(variant: Variant) -> tuple[tuple[Model, Pin], ...]:
         defaults = replace(session.config.defaults, variant=variant)
         try:
-            return chosen_models(replace(session, config=replace(session.config, defaults=defaults)))
+            return image_models(replace(session, config=replace(session.config, defaults=defaults)))
         except BakeError:  # a preset that this variant can't load
-            return {}
+            return ()
 
     return images.listing(session.config, engine, models)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import asdict
 
 from builder import ui
@@ -16,26 +15,24 @@ from builder.session import (
     native_python,
     store_of,
 )
+from builder.workflows import images
 
 
-def build(
-    session: Session, *, models: str | None, diarization: bool, names: Sequence[str], cache: bool, refresh: bool
-) -> Result:
+def build(session: Session, choice: images.Choice, *, cache: bool, refresh: bool) -> Result:
     """Set up what the mode needs, and say what is there."""
     from builder import places
     from builder.edges import engine
-    from builder.workflows import images
 
     if session.config.defaults.mode is not Mode.NATIVE:
-        return images.build(session, models=models, names=names, cache=cache, refresh=refresh)
-    chosen = chosen_models(session, models=models, diarization=diarization)
+        return images.build(session, choice, cache=cache, refresh=refresh)
+    chosen = chosen_models(session, models=choice.models, diarization=choice.diarization)
     fetched = fetch_missing(session, list(chosen.values()))
     python = native_python(session)
     found, advice = hardware_of(session)
     why = engine.why_not(session.env)
     made = None
     if why is None:
-        made = images.build(session, models=models, names=names, cache=cache, refresh=refresh)
+        made = images.build(session, choice, cache=cache, refresh=refresh)
         media = {s.name for s in session.config.stages.values() if s.media}
         places.record(session, [(i["name"], i["tag"], i["id"]) for i in made.data["images"] if i["name"] in media])
     session.live.close()

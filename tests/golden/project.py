@@ -85,7 +85,8 @@ def templates() -> dict[str, str]:
 def rendered(mode: Mode, variant: Variant, base: BaseSpec) -> dict[str, str]:
     """Every rendered file of a case."""
     settings = read({"mode": mode.value, "variant": variant.value})
-    models = {p: (settings.models[i[0]], settings.pins[i[0]]) for p, i in settings.presets["starter"].models.items()}
+    chosen = settings.presets["starter"].models.values()
+    models = [(settings.models[ids[0]], settings.pins[ids[0]]) for ids in chosen]
     made = plan.plan(settings, locks=LOCKS, base=base, models=models)
     return render.render(made, templates(), CONTEXT, version="1.2.3")
 

@@ -19,7 +19,7 @@ from tests.golden import project as fixed
 
 def planned(mode: Mode = Mode.DOCKER_CPU, variant: Variant = Variant.SLIM, images: tuple[str, ...] = ()) -> plan.Plan:
     settings = fixed.read({"mode": mode.value, "variant": variant.value})
-    return plan.plan(settings, locks=fixed.LOCKS, base=fixed.DEBIAN, models={}, images=images)
+    return plan.plan(settings, locks=fixed.LOCKS, base=fixed.DEBIAN, models=(), images=images)
 
 
 def names(found: plan.Plan, image: str) -> list[str]:
@@ -77,7 +77,7 @@ def test_two_versions_in_one_chain_are_refused() -> None:
     locks = {**fixed.LOCKS, "stages/vad/requirements-slim.txt": fixed.pin("numpy", "2.0") + fixed.pin("pyyaml")}
     settings = fixed.read({"mode": "docker-cpu"})
     with pytest.raises(ConfigError, match="numpy is pinned in two versions"):
-        plan.plan(settings, locks=locks, base=fixed.DEBIAN, models={})
+        plan.plan(settings, locks=locks, base=fixed.DEBIAN, models=())
 
 
 def test_pytorch_of_the_cpu_index_has_locks_of_its_own() -> None:
@@ -179,7 +179,7 @@ def attempt(field: str, payload: str) -> dict[str, str]:
     settings = fixed.read(overrides, extra)
     if field in ("reference", "digest"):
         base = BaseSpec(kind="registry", reference=settings.base.reference, digest=settings.base.digest)
-    made = plan.plan(settings, locks=locks, base=base, models={})
+    made = plan.plan(settings, locks=locks, base=base, models=())
     if field == "version":
         version = payload
     found = render.render(made, fixed.templates(), fixed.CONTEXT, version=version)

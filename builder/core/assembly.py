@@ -1,0 +1,96 @@
+"""What an assembled image consists of: the layers of its code with those of its weights between, in the planned order. Pure."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from builder.core import layers as weights
+from builder.core import oci
+from builder.core.catalog import model_digest
+from builder.core.layers import WeightLayer
+from builder.core.oci import Layer
+from builder.core.order import Block
+from builder.core.types import Model, Pin
+from builder.errors import BuildError
+
+LABEL = "io.whisperbake."
+"""What stands before the names of our own labels."""
+BAKED = f"{LABEL}weights"
+"""Label of images that carry their weights: ``baked``."""
+DIGESTS = f"{LABEL}model-digests"
+"""Label: ``<id>=sha256:…`` of every model, separated by spaces."""
+ORDER = f"{LABEL}order"
+"""Label: a name for the order of layers, so that an image in another order is not up to date."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Slot:
+    """One place in an image: a layer of the code, by its number from below, or a weight layer."""
+
+    code: int = -1
+    weights: WeightLayer | None = None
+
+
+def labels(blocks: Sequence[Block], carried: Sequence[tuple[Model, Pin]]) -> dict[str, str]:
+    """What an assembled image says of its weights; nothing when it has none."""
+    if not carried:
+        return {}
+    names = "\n".join(block.name for block in blocks)
+    return {BAKED: "baked", ORDER: hashlib.sha256(names.encode()).hexdigest()[:16]}
+
+
+def digests(carried: Sequence[tuple[Model, Pin]]) -> str:
+    """The value of the label :data:`DIGESTS`."""
+    return " ".join(f"{model.id}={model_digest(pin)}" for model, pin in carried)
+
+
+def slots(
+    blocks: Sequence[Block], carried: Sequence[tuple[Model, Pin]], code_layers: int, where: str
+) -> tuple[Slot, ...]:
+    """The layers of an image, lowest first.
+
+    Every block but the base and the models is one layer of the code image; the base is what remains below.
+    Past :data:`weights.MOST` layers small ones are folded together.
+
+    Raises:
+        BuildError: the code image has fewer layers than the plan.
+    """
+    models = {model.id: weights.layers(model, pin) for model, pin in carried}
+    own = [b for b in blocks if b.kind != "model"]
+    base = code_layers - (len(own) - 1)
+    if base < 1:
+        raise BuildError(
+            f"{where} has {code_layers} layers, fewer than planned", expected=f"{len(own)} or more",
+            hint="build.py build --no-cache",
+        )  # fmt: skip
+    every = [layer for block in blocks if block.kind == "model" for layer in models[block.name]]
+    folded = {layer.name: layer for layer in weights.fold(every, max(weights.MOST - code_layers, 1))}
+    place = {part: layer for name, layer in folded.items() for part in name.split("+")}
+    made: list[Slot] = []
+    done: set[str] = set()
+    next_ = 0
+    for block in blocks:
+        if block.kind != "model":
+            count = base if block.kind == "base" else 1
+            made += [Slot(code=k) for k in range(next_, next_ + count)]
+            next_ += count
+            continue
+        for part in models[block.name]:
+            layer = place[part.name]
+            if layer.name not in done:
+                done.add(layer.name)
+                made.append(Slot(weights=layer))
+    return tuple(made)
+
+
+def joined(code: oci.Image, slots_: Sequence[Slot], baked: Mapping[str, Layer], more: Mapping[str, str]) -> oci.Written:
+    """Config and manifest.
+
+    Args:
+        baked: weight layers by name, with their digests.
+        more: labels beside those of the code.
+    """
+    made = [code.layers[s.code] if s.weights is None else baked[s.weights.name] for s in slots_]
+    return oci.write(oci.assemble(code, made, more))

@@ -1,0 +1,187 @@
+"""OCI images as data: read what a builder wrote, put weight layers between, write config, manifest and index. Pure.
+
+Follows the OCI image specification 1.1 (image-spec: manifest.md, config.md, layout.md).
+"""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from builder.errors import IntegrityError
+
+MANIFEST = "application/vnd.oci.image.manifest.v1+json"
+INDEX = "application/vnd.oci.image.index.v1+json"
+CONFIG = "application/vnd.oci.image.config.v1+json"
+TAR = "application/vnd.oci.image.layer.v1.tar"
+
+EMPTY = f"sha256:{hashlib.sha256(bytes(1024)).hexdigest()}"
+"""Diff id of a layer without files: a place that a Dockerfile kept free for a model."""
+
+LAYOUT = '{"imageLayoutVersion": "1.0.0"}'
+"""The file ``oci-layout``."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Descriptor:
+    """A blob by what it is."""
+
+    media_type: str
+    digest: str
+    """``sha256:…`` of the blob."""
+    size: int
+
+    @property
+    def json(self) -> dict[str, Any]:
+        return {"mediaType": self.media_type, "digest": self.digest, "size": self.size}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Layer:
+    """A layer of an image; ``diff_id`` is the digest of its tar, the blob's own when that isn't compressed."""
+
+    blob: Descriptor
+    diff_id: str
+    history: Mapping[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Image:
+    """A config without its layers, and the layers, lowest first."""
+
+    config: Mapping[str, Any]
+    layers: tuple[Layer, ...]
+    rest: tuple[tuple[int, Mapping[str, Any]], ...]
+    """History entries of no layer, each with the number of layers below it."""
+
+    @property
+    def labels(self) -> Mapping[str, str]:
+        return dict(self.config.get("config", {}).get("Labels") or {})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Written:
+    """An image as bytes, with what its manifest says."""
+
+    manifest: bytes
+    config: bytes
+    image: Image
+
+    @property
+    def descriptor(self) -> Descriptor:
+        return describe(MANIFEST, self.manifest)
+
+    @property
+    def config_descriptor(self) -> Descriptor:
+        return describe(CONFIG, self.config)
+
+
+def digest(data: bytes) -> str:
+    return f"sha256:{hashlib.sha256(data).hexdigest()}"
+
+
+def describe(media_type: str, data: bytes) -> Descriptor:
+    return Descriptor(media_type=media_type, digest=digest(data), size=len(data))
+
+
+def read(manifest: bytes, config: bytes, where: str) -> Image:
+    """What a builder wrote.
+
+    Raises:
+        IntegrityError: the two don't belong together, or are something else.
+    """
+    try:
+        made, settings = json.loads(manifest), json.loads(config)
+        blobs = [Descriptor(media_type=b["mediaType"], digest=b["digest"], size=int(b["size"])) for b in made["layers"]]
+        diffs = list(settings["rootfs"]["diff_ids"])
+        history = list(settings.get("history") or [{} for _ in diffs])
+        filled = [h for h in history if not h.get("empty_layer")]
+        if len(blobs) != len(diffs) or len(filled) != len(diffs):
+            raise ValueError(f"{len(blobs)} layers, {len(diffs)} diff ids, {len(filled)} entries of history")
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise IntegrityError(f"not an image: {error}", where=where) from None
+    layers = tuple(
+        Layer(blob=b, diff_id=d, history=h) for b, d, h in zip(blobs, diffs, filled, strict=True) if d != EMPTY
+    )
+    rest, below = [], 0
+    found = iter(diffs)
+    for entry in history:
+        if entry.get("empty_layer"):
+            rest.append((below, entry))
+        elif next(found) != EMPTY:
+            below += 1
+    return Image(config=settings, layers=layers, rest=tuple(rest))
+
+
+def weight_layer(digest_: str, size: int, name: str) -> Layer:
+    """A layer of weights: not compressed, so that the engine, a push and this tool name it alike."""
+    return Layer(
+        blob=Descriptor(media_type=TAR, digest=digest_, size=size), diff_id=digest_,
+        history={"created_by": f"whisperbake: weights of {name}", "comment": "whisperbake"},
+    )  # fmt: skip
+
+
+def assemble(code: Image, layers: Sequence[Layer], labels: Mapping[str, str]) -> Image:
+    """The image with these layers (its own among them, in their own order) and more labels.
+
+    Times of history entries become the image's own: when a layer was built says nothing and would change the digest.
+    """
+    config = copy.deepcopy(dict(code.config))
+    config.setdefault("config", {})
+    config["config"]["Labels"] = {**(config["config"].get("Labels") or {}), **labels}
+    own = [k for k, layer in enumerate(layers) if layer in code.layers]
+    if [layers[k] for k in own] != list(code.layers):
+        raise ValueError("the layers of the code have another order")
+    places = [*own, len(layers)]
+    rest = tuple((places[below], entry) for below, entry in code.rest)
+    return Image(config=config, layers=tuple(layers), rest=rest)
+
+
+def write(image: Image) -> Written:
+    """Config and manifest as bytes: sorted keys, no spaces; the same image, the same bytes."""
+    config = copy.deepcopy(dict(image.config))
+    config["rootfs"] = {"type": "layers", "diff_ids": [layer.diff_id for layer in image.layers]}
+    history: list[dict[str, Any]] = []
+    for k, layer in enumerate((*image.layers, None)):
+        history += [dict(h) for below, h in image.rest if below == k]
+        if layer is not None:
+            history.append(dict(layer.history))
+    when = config.get("created")
+    config["history"] = [{**h, "created": when} if when else h for h in history]
+    raw = _dump(config)
+    manifest = {
+        "schemaVersion": 2, "mediaType": MANIFEST, "config": describe(CONFIG, raw).json,
+        "layers": [layer.blob.json for layer in image.layers],
+    }  # fmt: skip
+    return Written(manifest=_dump(manifest), config=raw, image=image)
+
+
+def index(manifests: Sequence[tuple[Descriptor, str | None]]) -> bytes:
+    """index.json of a layout: manifests with the reference each is known by."""
+    rows = []
+    for found, name in manifests:
+        row = found.json
+        if name:
+            row["annotations"] = {"org.opencontainers.image.ref.name": name}
+        rows.append(row)
+    return _dump({"schemaVersion": 2, "mediaType": INDEX, "manifests": rows})
+
+
+def docker_manifest(image: Written) -> bytes:
+    """manifest.json of ``docker load``, without a tag: what graph drivers read."""
+    layers = [blob_path(layer.blob.digest) for layer in image.image.layers]
+    return _dump([{"Config": blob_path(image.config_descriptor.digest), "RepoTags": None, "Layers": layers}])
+
+
+def blob_path(digest_: str) -> str:
+    """Where a blob is in a layout."""
+    algorithm, _, name = digest_.partition(":")
+    return f"blobs/{algorithm}/{name}"
+
+
+def _dump(value: Any) -> bytes:
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()

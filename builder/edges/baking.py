@@ -1,0 +1,317 @@
+"""Building images: BuildKit builds their code into the layout, weights join it there, the engine gets what it lacks."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from builder.core import assembly
+from builder.core import render as rendering
+from builder.core.buildlog import BuildLog
+from builder.core.layers import LARGEST
+from builder.core.plan import PlannedImage
+from builder.core.progress import Progress, Report
+from builder.core.types import Config, Model, Pin
+from builder.edges import code, files, load, network, shell
+from builder.edges import engine as engines
+from builder.edges.engine import Engine
+from builder.edges.images import Rendered, id_of, labels_of
+from builder.edges.layout import Layout, Stored
+from builder.edges.store import Store
+from builder.errors import (
+    BakeError,
+    BuildError,
+    IntegrityError,
+    Interrupted,
+    MissingError,
+    SourceError,
+)
+
+KEPT_LOGS = 5
+
+BASE_DIGEST = "org.opencontainers.image.base.digest"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Built:
+    """What became of one image; seconds of wall time since the build began, 0 when it was there."""
+
+    name: str
+    tag: str
+    state: str
+    """``built``, ``cached`` (every layer was there), ``assembled`` (new weights only) or ``up to date``."""
+    seconds: float
+    sent: int = 0
+    """Bytes of layers that went to the engine."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Job:
+    """What one build works with."""
+
+    config: Config
+    made: Rendered
+    folder: Path
+    engine: Engine
+    layout: Layout
+    store: Store
+    env: Mapping[str, str]
+    report: Report
+    cache: bool
+    base_digest: str
+    exported: set[str] = field(default_factory=set)
+    """Digests of the blobs that this engine's BuildKit exported in this run."""
+
+    def carried(self, image: PlannedImage) -> tuple[tuple[Model, Pin], ...]:
+        return self.made.plan.carried(image)
+
+    def labels(self, image: PlannedImage) -> dict[str, str]:
+        """What an image's labels say when it is up to date."""
+        return {
+            f"{rendering.LABEL}inputs": self.made.fingerprints[image.name],
+            BASE_DIGEST: self.base_digest,
+            assembly.DIGESTS: assembly.digests(self.carried(image)),
+            **assembly.labels(self.made.order[image.name], self.carried(image)),
+        }
+
+
+def build(
+    config: Config,
+    made: Rendered,
+    folder: Path,
+    engine: Engine,
+    *,
+    env: Mapping[str, str],
+    report: Report,
+    cache: bool = True,
+    base_digest: str = "",
+) -> tuple[Built, ...]:
+    """Build what is not up to date. Its weights have to be in the store.
+
+    Args:
+        cache: whether BuildKit may take what it built before.
+        base_digest: of what images stand on, for their label.
+
+    Raises:
+        BuildError: a step failed; with its last lines and the log.
+        MissingError: too little disk, or a model is not in the store.
+        IntegrityError: a weight file or a blob is not what it should be; no tag was touched.
+        Interrupted: Ctrl-C; what is finished is kept.
+    """
+    store = Store(config.home / "models")
+    job = _Job(
+        config=config, made=made, folder=folder, engine=engine, layout=Layout(config.home / "layout", store.root),
+        store=store, env=env, report=report, cache=cache, base_digest=base_digest,
+    )  # fmt: skip
+    with files.locked(job.layout.lock):
+        return _build(job)
+
+
+def _build(job: _Job) -> tuple[Built, ...]:
+    images = job.made.plan.images
+    there = {image.tag: labels_of(job.engine, image.tag) for image in images}
+    old = [i for i in images if not job.cache or any(there[i.tag].get(k, "") != v for k, v in job.labels(i).items())]
+    if not old:
+        return tuple(Built(name=i.name, tag=i.tag, state="up to date", seconds=0.0) for i in images)
+    for model, pin in {m.id: (m, pin) for i in old for m, pin in job.carried(i)}.values():
+        job.store.require(model, pin)
+    began = time.monotonic()
+    before = {image.tag: id_of(job.engine, image.tag) for image in images}
+    fresh = [i for i in old if not job.cache or _code_of(job, i) is None]
+    states = _code(job, fresh) if fresh else {}
+    done = {}
+    for image in old:
+        stored = _assemble(job, image)
+        loaded = _load(job, stored)
+        seconds = round(time.monotonic() - began, 1)
+        done[image.name] = Built(
+            name=image.name, tag=image.tag, state=states.get(image.name, "assembled"), seconds=seconds, sent=loaded.sent
+        )
+        job.report(Progress(what=image.name, note=done[image.name].state, finished=True))
+    _drop_replaced(job.engine, before)
+    return tuple(done.get(i.name, Built(name=i.name, tag=i.tag, state="up to date", seconds=0.0)) for i in images)
+
+
+def _code_of(job: _Job, image: PlannedImage) -> str | None:
+    """Manifest of the code image in the layout, when it is the one that is wanted and whole."""
+    found = job.layout.images().get(image.tag, {})
+    wanted = {"inputs": job.made.fingerprints[image.name], "base": job.base_digest, "labels": _own_labels(job, image)}
+    if {name: found.get(name) for name in wanted} != wanted:
+        return None
+    return str(found["code"]) if code.whole(job.layout, found["code"]) else None
+
+
+def _own_labels(job: _Job, image: PlannedImage) -> str:
+    """The model digests, which stand in the code image's labels."""
+    return assembly.digests(job.carried(image))
+
+
+def _code(job: _Job, images: Sequence[PlannedImage]) -> dict[str, str]:
+    """Build the code of images and bring it into the layout; what became of each."""
+    site = network.find(job.config.network, job.env)
+    for note in site.notes:
+        job.report(Progress(what="network", note=note, finished=True))
+    log = _log(job.config.home / "logs")
+    seen = BuildLog(tags={image.tag: image.name for image in images})
+    with network.secrets(site) as secrets, log.open("w", encoding="utf-8") as out:
+        variables = {"BASE_DIGEST": job.base_digest, **_commit(job.config.root, job.env), **secrets}
+
+        def bake(names: Sequence[str], output: str, cache: bool, more: Mapping[str, str] | None = None) -> None:
+            for line in engines.bake(
+                job.engine.host, job.folder, names, variables=variables, cache=cache, output=output, more=more or {}
+            ):
+                out.write(line if line.endswith("\n") else f"{line}\n")
+                for part in line.splitlines():
+                    if (now := seen.feed(part)) and now[1]:
+                        job.report(Progress(what=now[0], note=now[1]))
+
+        with _failures(seen, log):
+            # All of them together into the cache; exports of several at the same moment collide on a shared layer.
+            if len(images) > 1 or not job.cache:
+                bake([i.name for i in images], "type=cacheonly", job.cache)
+            for image in images:
+                job.report(Progress(what=image.name, note="into the layout"))
+                if job.engine.store == "containerd":
+                    bake([image.name], code.output(job.layout), True)
+                    _record_code(job, image, code.exported(job.layout, image.tag))
+                else:
+                    temporary = f"{image.tag}.code"
+                    bake([image.name], "type=docker", True, {f"{image.name}.tags": temporary})
+                    _record_code(job, image, code.saved(job.engine, job.layout, temporary))
+                    job.engine.client.images.remove(temporary, force=True)
+    _remember_sizes(job.config, seen.sizes)
+    return {i.name: "built" if seen.built(_stages(i)) else "cached" for i in images}
+
+
+def _record_code(job: _Job, image: PlannedImage, manifest: str) -> None:
+    job.exported.update(layer.blob.digest for layer in code.image(job.layout, manifest).layers)
+    entry = job.layout.images().get(image.tag, {})
+    job.layout.record(
+        image.tag,
+        {**entry, "code": manifest, "inputs": job.made.fingerprints[image.name], "base": job.base_digest,
+         "labels": _own_labels(job, image)},
+    )  # fmt: skip
+
+
+def _assemble(job: _Job, image: PlannedImage) -> Stored:
+    """Config and manifest of an image with its weights; no byte of a weight file whose layer's digest is known is read."""
+    found = _code_of(job, image)
+    if found is None:
+        raise IntegrityError(
+            f"the code of {image.name} in the layout is damaged",
+            where=str(job.layout.root),
+            hint="the same command again",
+        )
+    read = code.image(job.layout, found)
+    blocks, carried = job.made.order[image.name], job.carried(image)
+    slots = assembly.slots(blocks, carried, len(read.layers), image.tag)
+    baked = {}
+    for slot in slots:
+        if layer := slot.weights:
+            if layer.size > LARGEST:
+                note = f"layer {layer.name} has {layer.size / 1e9:.1f} GB: some registries refuse more than 10"
+                job.report(Progress(what=image.name, note=note, finished=True))
+
+            def tell(done: int, name: str = layer.name, size: int = layer.size) -> None:
+                job.report(Progress(what=name, done=done, total=size, unit="bytes"))
+
+            baked[layer.name] = job.layout.weights(layer, tell)
+    written = assembly.joined(read, slots, baked, assembly.labels(blocks, carried))
+    job.layout.put(written.config)
+    manifest = job.layout.put(written.manifest)
+    job.layout.record(image.tag, {**job.layout.images()[image.tag], "manifest": manifest})
+    return job.layout.stored(image.tag, manifest)
+
+
+def _load(job: _Job, stored: Stored) -> load.Loaded:
+    def tell(done: int, total: int) -> None:
+        job.report(Progress(what=f"{stored.ref} to the engine", done=done, total=total, unit="bytes"))
+
+    has = load.look(job.engine, job.layout)
+    loaded = load.load(job.engine, job.layout, stored, has=has, built=job.exported, tell=tell)
+    if loaded.lacked:
+        job.report(
+            Progress(
+                what=stored.ref, note="the engine lacked layers that it was built with; it got them", finished=True
+            )
+        )
+    return loaded
+
+
+def _stages(image: PlannedImage) -> list[str]:
+    """The build stages that are an image's own."""
+    own = [image.name, f"code-{image.name}", *(f"libraries-{name}" for name in image.libraries)]
+    return own if image.parent else [*own, "root", "tools", "made-base"]
+
+
+def _failure(seen: BuildLog, what: str, log: Path) -> BakeError:
+    step = seen.failed
+    lines = step.lines if step else log.read_text(errors="replace").splitlines()[-12:]
+    text = "\n".join([*lines, log.read_text(errors="replace")[-4000:]])
+    if "No space left" in text or "no space left" in text:
+        return MissingError("the engine's disk is full", where=str(log), hint="docker buildx prune", detail=lines)
+    if "ash mismatch" in text or "DO NOT MATCH THE HASHES" in text:
+        return IntegrityError(
+            "a package from the index is not the one that is locked", where=str(log), detail=lines,
+            hint="ask who runs the index; nothing of it is in an image",
+        )  # fmt: skip
+    if any(word in text for word in ("Temporary failure in name resolution", "CERTIFICATE_VERIFY", "Connection refused",
+                                     "pipwheel.Unavailable", "Failed to fetch", "UnknownIssuer")):  # fmt: skip
+        return SourceError(
+            "a build step can't reach the package index", where=str(log), detail=lines,
+            hint="bake.yaml: network has the CA bundle, proxy and index for builds; doctor shows what was found",
+        )  # fmt: skip
+    where = f"{step.image}, step {step.stage} {step.count}" if step else "buildx"
+    return BuildError(f"{where} failed" if step else what, where=str(log), detail=lines, hint=f"less {log}")
+
+
+def _log(folder: Path) -> Path:
+    """A new log; the oldest go."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for old in sorted(folder.glob("build-*.log"))[: -KEPT_LOGS + 1 or None]:
+        old.unlink(missing_ok=True)
+    return folder / time.strftime("build-%Y%m%d-%H%M%S.log")
+
+
+def _commit(root: Path, env: Mapping[str, str]) -> dict[str, str]:
+    """REVISION and SOURCE_DATE_EPOCH of the commit; nothing where there is no git."""
+    chosen = {"SOURCE_DATE_EPOCH": env["SOURCE_DATE_EPOCH"]} if env.get("SOURCE_DATE_EPOCH", "").isdigit() else {}
+    if not (root / ".git").exists() or shutil.which("git") is None:
+        return chosen
+    done = shell.run(["git", "-C", str(root), "log", "-1", "--format=%H %ct"], timeout=5)
+    if done.code != 0:
+        return chosen
+    revision, when = done.out.split()
+    return {"REVISION": revision, "SOURCE_DATE_EPOCH": when} | chosen
+
+
+@contextmanager
+def _failures(seen: BuildLog, log: Path) -> Iterator[None]:
+    """What goes wrong inside BuildKit, as our errors."""
+    try:
+        yield
+    except RuntimeError as error:
+        raise _failure(seen, str(error), log) from None
+    except KeyboardInterrupt:
+        raise Interrupted("the build was stopped", hint="the same command goes on with what is finished") from None
+
+
+def _drop_replaced(engine: Engine, before: Mapping[str, str | None]) -> None:
+    """Images that lost their tag to this build and have no other: they would dangle."""
+    from docker.errors import APIError, ImageNotFound
+
+    for tag, old in before.items():
+        if old and old != id_of(engine, tag):
+            with suppress(ImageNotFound, APIError):  # a container still uses it
+                if not engine.client.images.get(old).tags:
+                    engine.client.images.remove(old)
+
+
+def _remember_sizes(config: Config, sizes: Mapping[str, int]) -> None:
+    path = config.home / "cache" / "sizes.json"
+    if sizes:
+        files.write_json(path, {**(files.read_json(path) or {}), **sizes})

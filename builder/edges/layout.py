@@ -1,0 +1,293 @@
+"""The layout: the OCI image layout on this disk that engine images, pushes and bundles are made from.
+
+    layout/blobs/sha256/<hex>      what BuildKit exports, and the configs and manifests of assembled images
+    layout/recipes/<hex>.json      a weight layer by its digest: which files of the store its tar is made of
+    layout/images.json             what is assembled: reference -> manifest, and the code image that it was made from
+    layout/digests.json            digests of weight layers by what decides their bytes: the second look reads nothing
+
+Bytes of weights are never here: a weight layer is streamed out of the store. :meth:`Layout.open` gives the bytes of any
+blob, wherever they come from, and says so when they are not those of its digest.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from builder.core import layers as weights
+from builder.core import oci
+from builder.core.layers import Member, WeightLayer
+from builder.core.oci import Descriptor, Layer, Written
+from builder.edges import files
+from builder.errors import IntegrityError, MissingError
+
+DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stored:
+    """An assembled image of the layout."""
+
+    ref: str
+    manifest: Descriptor
+    config: Descriptor
+    layers: tuple[Layer, ...]
+    """Lowest first."""
+    written: Written
+
+    @property
+    def blobs(self) -> tuple[Descriptor, ...]:
+        """Every blob once, in the order they are sent: layers from below, config, manifest."""
+        return tuple(dict.fromkeys([*(layer.blob for layer in self.layers), self.config, self.manifest]))
+
+
+class Layout:
+    """The layout below ``root``, with weights from the store at ``store``; making one touches nothing."""
+
+    def __init__(self, root: Path, store: Path) -> None:
+        self.root = root
+        self.store = store
+        self._index = root / "images.json"
+        self._known = root / "digests.json"
+        self.incoming = root / "incoming"
+        """What is being written; nobody's after a kill."""
+
+    @property
+    def lock(self) -> Path:
+        """The file to hold (files.locked) while something is added, assembled or removed."""
+        return self.root.with_name(f"{self.root.name}.lock")
+
+    # Blobs
+
+    def path(self, digest: str) -> Path:
+        """Where the file of a blob is, or would be.
+
+        Raises:
+            IntegrityError: no digest.
+        """
+        if not DIGEST.fullmatch(digest):
+            raise IntegrityError(f"{digest!r} is no digest", where=str(self.root))
+        return self.root / oci.blob_path(digest)
+
+    def has(self, blob: Descriptor) -> bool:
+        """Whether its bytes can be had: a file of its size, or a recipe. Reads no blob."""
+        try:
+            return self.path(blob.digest).stat().st_size == blob.size
+        except OSError:
+            return self.is_weights(blob.digest)
+
+    def is_weights(self, digest: str) -> bool:
+        """Whether a blob is a weight layer: a recipe, no file."""
+        return self._recipe(digest).is_file()
+
+    def open(self, blob: Descriptor) -> Iterator[bytes]:
+        """A blob's bytes in chunks of at most ``files.CHUNK``, hashed on the way. Its size is known before: ``blob.size``.
+
+        Raises:
+            IntegrityError: after the last byte (or the one too many), that they are not those of the digest, and which
+                file is at fault. A damaged file of the layout is removed: the next build makes it anew.
+            MissingError: neither a file nor a recipe is there.
+        """
+        if self.is_weights(blob.digest):
+            yield from self._baked(blob)
+            return
+        path = self.path(blob.digest)
+        seen, size = hashlib.sha256(), 0
+        try:
+            for chunk in files.chunks(path):
+                seen.update(chunk)
+                size += len(chunk)
+                if size > blob.size:
+                    break
+                yield chunk
+        except FileNotFoundError:
+            raise MissingError("the layout lacks a blob", where=str(path), hint="build.py build") from None
+        if size != blob.size or f"sha256:{seen.hexdigest()}" != blob.digest:
+            path.unlink(missing_ok=True)
+            raise IntegrityError(
+                "a blob of the layout was damaged, and is removed", where=str(path), expected=blob.digest,
+                hint="the same command again makes it anew",
+            )  # fmt: skip
+
+    def read(self, digest: str) -> bytes:
+        """A small blob whole (config, manifest), checked.
+
+        Raises:
+            IntegrityError, MissingError: as :meth:`open`.
+        """
+        path = self.path(digest)
+        size = path.stat().st_size if path.is_file() else 0
+        return b"".join(self.open(Descriptor(media_type="", digest=digest, size=size)))
+
+    def put(self, data: bytes) -> str:
+        """Keep a small blob; its digest."""
+        found = oci.digest(data)
+        path = self.path(found)
+        if not path.is_file() or path.read_bytes() != data:
+            files.write_atomic(path, data)
+        return found
+
+    def take(self, chunks: Iterator[bytes], media_type: str) -> Descriptor:
+        """Keep a blob of any size; it is hashed while it is written, and gets its name when it is whole."""
+        self.incoming.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(dir=self.incoming)
+        part, seen, size = Path(name), hashlib.sha256(), 0
+        try:
+            with os.fdopen(handle, "wb") as out:
+                for chunk in chunks:
+                    seen.update(chunk)
+                    size += len(chunk)
+                    out.write(chunk)
+                out.flush()
+                os.fsync(out.fileno())
+            final = self.path(f"sha256:{seen.hexdigest()}")
+            final.parent.mkdir(parents=True, exist_ok=True)
+            part.chmod(0o644)
+            part.replace(final)
+        except BaseException:
+            part.unlink(missing_ok=True)
+            raise
+        return Descriptor(media_type=media_type, digest=f"sha256:{seen.hexdigest()}", size=size)
+
+    # Weights
+
+    def weights(self, layer: WeightLayer, tell: Callable[[int], None] = lambda _: None) -> Layer:
+        """A weight layer as a layer of the layout; its files are read only when nobody knows its digest yet.
+
+        Args:
+            tell: hears the bytes read so far.
+
+        Raises:
+            MissingError: a file of the store is not there.
+        """
+        known = files.read_json(self._known)
+        known = known if isinstance(known, dict) else {}
+        digest = layer.digest or known.get(layer.key)
+        if digest is None:
+            seen, done = hashlib.sha256(), 0
+            for chunk in self._bytes(layer.members, weights.pieces(layer)):
+                seen.update(chunk)
+                done += len(chunk)
+                tell(done)
+            digest = f"sha256:{seen.hexdigest()}"
+            files.write_json(self._known, {**known, layer.key: digest})
+        value = {
+            "name": layer.name, "models": list(layer.models), "size": layer.size, "folders": dict(layer.folders),
+            "members": [asdict(m) for m in layer.members],
+        }  # fmt: skip
+        if files.read_json(self._recipe(digest)) != value:
+            files.write_json(self._recipe(digest), value)
+        return oci.weight_layer(digest, layer.size, layer.name)
+
+    def _recipe(self, digest: str) -> Path:
+        return self.root / "recipes" / f"{self.path(digest).name}.json"
+
+    def recipe(self, digest: str) -> WeightLayer:
+        """The weight layer of a digest.
+
+        Raises:
+            IntegrityError: the recipe is damaged; it is removed, and the next build writes it anew.
+        """
+        path = self._recipe(digest)
+        value: Any = files.read_json(path)
+        try:
+            return WeightLayer(
+                name=value["name"], models=tuple(value["models"]), folders=value["folders"],
+                members=tuple(Member(**m) for m in value["members"]), digest=digest,
+            )  # fmt: skip
+        except (TypeError, KeyError):
+            path.unlink(missing_ok=True)
+            raise IntegrityError(
+                "a recipe of the layout was damaged, and is removed",
+                where=str(path),
+                hint="build.py build writes it anew",
+            ) from None
+
+    def _baked(self, blob: Descriptor) -> Iterator[bytes]:
+        layer = self.recipe(blob.digest)
+        seen, size = hashlib.sha256(), 0
+        for chunk in self._bytes(layer.members, weights.pieces(layer)):
+            seen.update(chunk)
+            size += len(chunk)
+            yield chunk
+        if size == blob.size and f"sha256:{seen.hexdigest()}" == blob.digest:
+            return
+        for member in layer.members:
+            if member.source and files.sha256(self.store / member.source) != member.sha256:
+                raise IntegrityError(
+                    f"{Path(member.path).name} of {', '.join(layer.models)} is not what models.lock says",
+                    where=str(self.store / member.source), hint=f"models verify {' '.join(layer.models)}, then again",
+                )  # fmt: skip
+        self._recipe(blob.digest).unlink(missing_ok=True)
+        raise IntegrityError(
+            f"models.lock has another digest for layer {layer.name}", expected=f"sha256:{seen.hexdigest()}",
+            where=f"models.lock: {', '.join(layer.models)}, layers", hint=f"models lock --layers {' '.join(layer.models)}",
+        )  # fmt: skip
+
+    def _bytes(self, members: Sequence[Member], pieces: Iterator[bytes | Member]) -> Iterator[bytes]:
+        """Pieces of a tar with the store's files in their places."""
+        for piece in pieces:
+            if isinstance(piece, bytes):
+                yield piece
+                continue
+            assert piece.source is not None
+            path, done = self.store / piece.source, 0
+            try:
+                for chunk in files.chunks(path):
+                    done += len(chunk)
+                    if done > piece.size:
+                        break
+                    yield chunk
+            except FileNotFoundError:
+                raise MissingError(
+                    f"{Path(piece.path).name} is not in the store", where=str(path), hint="models fetch"
+                ) from None
+            if done != piece.size:
+                raise IntegrityError(
+                    f"{path.name} changed while it was read: it is not {piece.size} bytes long", where=str(path),
+                    hint="models verify",
+                )  # fmt: skip
+
+    # Images
+
+    def images(self) -> dict[str, dict[str, Any]]:
+        """Reference -> what is recorded of it: ``manifest`` and ``code`` (digests), ``inputs``."""
+        found = files.read_json(self._index)
+        return found if isinstance(found, dict) else {}
+
+    def record(self, ref: str, value: dict[str, Any]) -> None:
+        files.write_json(self._index, {**self.images(), ref: value})
+
+    def image(self, ref: str) -> Stored:
+        """An assembled image by its reference.
+
+        Raises:
+            MissingError: there is none of that name.
+            IntegrityError: its manifest or config is damaged.
+        """
+        found = self.images().get(ref, {})
+        if "manifest" not in found:
+            raise MissingError(f"{ref} is not assembled here", where=str(self.root), hint="build.py build")
+        return self.stored(ref, found["manifest"])
+
+    def stored(self, ref: str, digest: str) -> Stored:
+        """The image of a manifest's digest."""
+        raw = self.read(digest)
+        try:
+            entry = json.loads(raw)["config"]
+            config = Descriptor(media_type=entry["mediaType"], digest=entry["digest"], size=int(entry["size"]))
+        except (ValueError, KeyError, TypeError) as error:
+            raise IntegrityError(f"not a manifest: {error}", where=str(self.path(digest))) from None
+        settings = self.read(config.digest)
+        found = oci.read(raw, settings, str(self.path(digest)))
+        return Stored(
+            ref=ref, manifest=oci.describe(oci.MANIFEST, raw), config=config, layers=found.layers,
+            written=Written(manifest=raw, config=settings, image=found),
+        )  # fmt: skip
