@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from builder import __version__
-from builder.cli import images, jobs, machine, models
+from builder.cli import bundle, images, jobs, machine, models
 from builder.cli.options import GLOBALS, Json, ModeOption, PresetOption, VariantOption
 from builder.errors import BakeError, Interrupted, UsageError
 
@@ -34,6 +34,7 @@ app.add_typer(jobs.app)
 app.add_typer(machine.app)
 app.add_typer(models.app, name="models")
 app.add_typer(jobs.jobs_app, name="jobs")
+app.add_typer(bundle.app, name="bundle")
 
 
 def _show_version(wanted: bool) -> None:

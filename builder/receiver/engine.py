@@ -33,7 +33,9 @@ class Engine:
             self.platform = f"{version['Os']}/{version['Arch']}"
             drivers = dict(info.get("DriverStatus") or ())
         except (KeyError, TypeError, AttributeError):
-            raise Stop(3, f"what answers at {host} is no container engine", "DOCKER_HOST, then run this again") from None
+            raise Stop(
+                3, f"what answers at {host} is no container engine", "DOCKER_HOST, then run this again"
+            ) from None
         contained = "containerd" in str(drivers.get("driver-type", ""))
         self.store = "containerd" if contained else str(info.get("Driver", ""))
         self.root = str(info.get("DockerRootDir", ""))

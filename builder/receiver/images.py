@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
+import io
 import json
 import os
 import shutil
+import tarfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from builder.receiver.engine import Engine, Lacking
-from builder.receiver.inventory import PLAIN, Entry, Inventory, Stop, bad, header, need
+from builder.receiver.inventory import PATH, PLAIN, Entry, Inventory, Stop, bad, header, matches, need
 from builder.receiver.parts import Bundle, Guard
 
 TEMPORARY = "whisperbake-load"
@@ -20,6 +23,9 @@ TEMPORARY = "whisperbake-load"
 
 SMALL = 4 << 20
 """Bytes; a manifest or a config is never larger."""
+
+NATIVE = "native/project"
+"""Folder of this project for native runs; its weights go below it, where it looks for them."""
 
 SPARE = 64 << 20
 """Bytes that stay free on the engine's disk."""
@@ -235,27 +241,74 @@ def sweep(engine: Engine) -> None:
                 engine.remove(tag)
 
 
-def unpack(bundle: Bundle, target: Path, tell: Callable[[str], None]) -> list[Entry]:
+def unpack(bundle: Bundle, target: Path) -> list[Entry]:
     """What is no blob goes into the receiver's folder: job templates, licences, the native set."""
     kept = []
     for path, entry in bundle.files.items():
-        top = path.split("/")[0]
-        if top not in ("job", "licences", "native"):
-            continue
-        place = target / path
-        for above in [place, *place.parents]:
-            if above == target:
-                break
-            if above.is_symlink():
-                raise Stop(3, f"{above} is a link", f"remove it, or name another folder than {target}: --to")
-        place.parent.mkdir(parents=True, exist_ok=True)
-        beside = place.with_name(f".{place.name[:100]}.part")
+        if path.split("/")[0] in ("job", "licences", "native"):
+            with writing(target, path) as out:
+                for chunk in bundle.open(path):
+                    out.write(chunk)
+            kept.append({"path": path, "size": entry["size"], "sha256": entry["sha256"]})
+    if any(f["path"].startswith(f"{NATIVE}/") for f in kept):
+        for digest, layer in bundle.inventory["layers"].items():
+            if layer["model"] is not None and f"blobs/sha256/{digest[7:]}" in bundle.files:
+                _weights(bundle, digest, target)
+    return kept
+
+
+@contextlib.contextmanager
+def writing(target: Path, path: str) -> Iterator[IO[bytes]]:
+    """A file below the target, there when it is whole. No link on the way is followed."""
+    place = target / path
+    for above in [place, *place.parents]:
+        if above == target:
+            break
+        if above.is_symlink():
+            raise Stop(3, f"{above} is a link", f"remove it, or name another folder than {target}: --to")
+    place.parent.mkdir(parents=True, exist_ok=True)
+    beside = place.with_name(f".{place.name[:100]}.part")
+    try:
         with beside.open("wb") as out:
-            for chunk in bundle.open(path):
-                out.write(chunk)
+            yield out
             out.flush()
             os.fsync(out.fileno())
         beside.replace(place)
-        kept.append({"path": path, "size": entry["size"], "sha256": entry["sha256"]})
-        tell(path)
-    return kept
+    finally:
+        beside.unlink(missing_ok=True)
+
+
+class _Stream(io.RawIOBase):
+    """An iterator of bytes as a file for tarfile."""
+
+    def __init__(self, chunks: Iterator[bytes]) -> None:
+        self.chunks, self.held = chunks, b""
+
+    def read(self, size: int = -1) -> bytes:
+        while len(self.held) < size and (chunk := next(self.chunks, b"")):
+            self.held += chunk
+        data, self.held = self.held[:size], self.held[size:]
+        return data
+
+
+def _weights(bundle: Bundle, digest: str, target: Path) -> None:
+    """The files of a weight layer, for native runs: plain files below ``models/``, nothing else is taken."""
+    stream = _Stream(bundle.open(f"blobs/sha256/{digest[7:]}"))
+    try:
+        with tarfile.open(fileobj=stream, mode="r|") as archive:
+            for member in archive:
+                if member.isdir():
+                    continue
+                name = f"{NATIVE}/.bake/{member.name}"
+                need(
+                    member.isreg() and matches(PATH, name) and member.name.startswith("models/"),
+                    f"{name!r} is no weight file",
+                )
+                need(not {".", ".."} & set(name.split("/")), f"{name!r} leads out")
+                if not member.name.startswith("models/.baked/"):
+                    with writing(target, name) as out:
+                        shutil.copyfileobj(archive.extractfile(member), out, 1 << 20)  # type: ignore[arg-type]
+        while stream.read(1 << 20):  # to the last byte: only then is it what the inventory says
+            pass
+    except tarfile.TarError as error:
+        raise bad(f"{digest[:19]} is no tar ({error})") from None

@@ -19,6 +19,7 @@ from typing import Any
 
 from builder.receiver.engine import Engine, address
 from builder.receiver.images import (
+    NATIVE,
     Sources,
     look,
     name_all,
@@ -227,7 +228,7 @@ def _load(engine: Engine, bundle: Bundle, sources: Sources, target: Path) -> Inv
             begun = sent
             names.append(work.present or send(engine, inventory, sources, work, tell))
             say(f"{work.image['name']}: {len(work.layers)} of {count} layers sent, {(sent - begun) / 1e6:.1f} MB")
-        files = unpack(bundle, target, lambda path: None)
+        files = unpack(bundle, target)
         images = name_all(engine, works, names)
     except (Stop, OSError) as error:
         if not isinstance(error, Stop) or "went away" not in error.what:  # what a dead engine has, the next run finds
@@ -241,6 +242,10 @@ def _load(engine: Engine, bundle: Bundle, sources: Sources, target: Path) -> Inv
         out.flush()
         os.fsync(out.fileno())
     beside.replace(target / INVENTORY)
+    if (target / NATIVE).is_dir():
+        say(
+            f"native: cd {target / NATIVE} && PIP_NO_INDEX=1 PIP_FIND_LINKS={target}/native/wheels python3 build.py run …"
+        )
     say(
         f"loaded: {len(images)} images, {sent / 1e6:.1f} MB sent; {target / INVENTORY} is what the sender's --base takes"
     )
