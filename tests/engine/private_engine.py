@@ -67,7 +67,7 @@ def engine(store: str, root: Path | None = None, *, netns: str | None = None) ->
         data.mkdir(parents=True, exist_ok=True)
         # --bridge=none deletes the docker0 of its own namespace only.
         bridge = "none" if netns else stack.enter_context(_bridge())
-        inside = ["ip", "netns", "exec", netns] if netns else []
+        inside = ["nsenter", f"--net=/run/netns/{netns}"] if netns else []  # ip netns exec would hide /sys/fs/cgroup
         containerd = [
             *inside,
             "containerd", "--config", str(_write(run / "containerd.toml", "version = 2\n")),
