@@ -1,6 +1,5 @@
 """make bench-job: what a native job costs, and how right it is.
 
-Wall times are medians of alternating runs (A B A B …) in one go, so that a machine whose speed drifts drifts for both.
 Results are printed, and kept in bench/results.md with ``--save``.
 
     .venv/bin/python bench/job.py [--runs 5] [--whisperx] [--save]
@@ -11,7 +10,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import platform
 import re
 import shutil
 import statistics
@@ -19,15 +17,10 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from harness import BUILD, EXAMPLE, ROOT, WORK, Row, alternating, publish, ratio, spread, timed
 from metrics import diarization_error, read_rttm, word_errors
-
-ROOT = Path(__file__).resolve().parents[1]
-WORK = ROOT / "bench" / ".work"
-EXAMPLE = ROOT / "examples" / "dialogue.mp4"
-BUILD = [sys.executable, str(ROOT / "build.py")]
 
 PLAIN = """
 import sys
@@ -38,38 +31,6 @@ print("".join(s.text for s in segments))
 """
 
 WHISPERX = "whisperx==3.8.6"
-
-
-def timed(command: Sequence[str | Path], **more: object) -> float:
-    """Seconds of wall time of a whole process; fails when it fails."""
-    env = {**os.environ, **more.pop("env", {})}  # type: ignore[dict-item]
-    began = time.perf_counter()
-    done = subprocess.run([str(c) for c in command], env=env, capture_output=True, text=True, check=False)
-    seconds = time.perf_counter() - began
-    if done.returncode:
-        raise SystemExit(f"{command[0]} … ended with {done.returncode}:\n{done.stderr[-2000:]}")
-    return seconds
-
-
-def alternating(runs: int, *contestants: Callable[[], float]) -> list[list[float]]:
-    """One warm-up each, then A B A B …; the seconds of every run."""
-    for each in contestants:
-        each()
-    found: list[list[float]] = [[] for _ in contestants]
-    for _ in range(runs):
-        for each, seconds in zip(contestants, found, strict=True):
-            seconds.append(each())
-    return found
-
-
-def ratio(ours: list[float], theirs: list[float]) -> str:
-    """Median of the ratios, pair by pair."""
-    return f"{statistics.median(a / b for a, b in zip(ours, theirs, strict=True)):.2f} ×"
-
-
-def spread(seconds: list[float]) -> str:
-    """Median, and the range in brackets."""
-    return f"{statistics.median(seconds):.2f} s ({min(seconds):.2f}–{max(seconds):.2f})"
 
 
 class Bench:
@@ -161,9 +122,9 @@ def whisperx(model: Path) -> list[str | Path]:
     return [program, "--model", model, *options.split(), "--output_dir", WORK / "out", EXAMPLE]
 
 
-def measure(runs: int, with_whisperx: bool) -> list[tuple[str, str, str]]:
+def measure(runs: int, with_whisperx: bool) -> list[Row]:
     """Rows of the table: what, figure, aim."""
-    rows: list[tuple[str, str, str]] = []
+    rows: list[Row] = []
     with tempfile.TemporaryDirectory(prefix="bench-") as folder:
         bench = Bench(Path(folder))
         bench.job()
@@ -219,13 +180,6 @@ def measure(runs: int, with_whisperx: bool) -> list[tuple[str, str, str]]:
     return rows
 
 
-def machine() -> str:
-    """What the figures were measured on."""
-    info = Path("/proc/cpuinfo")
-    names = re.findall(r"model name\s*: (.*)", info.read_text()) if info.exists() else []
-    return f"{names[0] if names else platform.machine()}, {os.cpu_count()} threads, Python {platform.python_version()}"
-
-
 def run() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--runs", type=int, default=5)
@@ -234,14 +188,7 @@ def run() -> int:
     asked = parser.parse_args()
     WORK.mkdir(exist_ok=True)
     rows = measure(asked.runs, asked.whisperx)
-    lines = ["| bench-job | figure | aim |", "|---|---|---|", *(f"| {a} | {b} | {c} |" for a, b, c in rows)]
-    text = f"## bench-job\n\n{time.strftime('%Y-%m-%d')}, {machine()}\n\n" + "\n".join(lines) + "\n"
-    print(text)
-    if asked.save:
-        results = ROOT / "bench" / "results.md"
-        before = results.read_text() if results.exists() else "# Results\n\nThe latest of each benchmark.\n"
-        rest = re.sub(r"\n## bench-job\n.*?(?=\n## |\Z)", "", before, flags=re.S)
-        results.write_text(f"{rest.rstrip()}\n\n{text}")
+    publish("bench-job", rows, save=asked.save)
     return 0
 
 

@@ -38,6 +38,8 @@ class BakeError(Exception):
         self.expected = expected
         self.hint = hint
         self.detail = tuple(detail)
+        self.in_result = False
+        """A JSON result that was printed says it already: standard output has one document."""
 
 
 class UsageError(BakeError):

@@ -20,7 +20,7 @@ from typing import NoReturn
 
 from builder import pipwheel
 
-DEBIAN = {"espeak-ng": "espeak-ng", "ip": "iproute2", "mmdebstrap": "mmdebstrap"}
+DEBIAN = {"espeak-ng": "espeak-ng", "ip": "iproute2", "mmdebstrap": "mmdebstrap", "chromium": "chromium"}
 """Programs that tests use, and the packages that have them."""
 
 OLDEST_PIP = (22, 3)

@@ -2,31 +2,43 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from builder.core import compose
+from builder.core.compose import Image, Machine
 from builder.core.job import Job
 from builder.core.types import Mode
-from builder.edges import files, native, shell
-from builder.errors import MissingError
-from builder.session import Session, native_python
+from builder.edges import files, native
+from builder.edges.preflight import Containers
+from builder.errors import ConfigError, MissingError
+from builder.session import Session, chosen_models, hardware_of, native_python
 
 if TYPE_CHECKING:
     from builder.edges.jobs import Media
-    from builder.edges.runner import Start
+    from builder.edges.runner import Host
 
 
 @dataclass(frozen=True, kw_only=True)
 class Place:
     """Where the stages of a job run."""
 
-    start: Callable[[Job], Start]
+    host: Callable[[Job, int], Host]
+    """From a job and the index of the GPU that it is given."""
     media: Media
     python: Path | None
-    images: Mapping[str, str] = field(default_factory=dict)
-    """Stage -> id of the image it runs in."""
+    images: Mapping[str, Image] = field(default_factory=dict)
+    """Stage -> the image it runs in."""
+    text: Callable[[Job, int], str] | None = None
+    """The job's compose file, where all stages run in containers."""
+    containers: Containers | None = None
+    """Engine and images, where all stages run in containers."""
+    memory: int = 0
+    """Bytes that the engine has, where all stages run in containers."""
     note: str = ""
 
 
@@ -43,27 +55,24 @@ def choose(session: Session, *, build: bool = True) -> Place:
 
 def _native(session: Session) -> Place:
     """Processes here; media files in containers when their images were built (``build.py build``)."""
-    from builder.edges import runner
+    from builder.edges import containers, jobs
+    from builder.edges.processes import Native
 
     config, env = session.config, session.env
     python = native_python(session)
-    host, tags, ids = _media_images(session)
+    engine, tags, ids = _media_images(session)
 
-    def start(job: Job) -> Start:
-        own = runner.native_start(config, job, python, env)
-        if not tags:
-            return own
-        from builder.edges import containers, jobs
-
-        return containers.start(host, tags, jobs.folder(config, job), config.home / "models", fallback=own)
+    def host(job: Job, gpu: int) -> Host:
+        place = jobs.folder(config, job)
+        own = Native(stages=config.root / "stages", models=config.home / "models", place=place, python=python, env=env)
+        return containers.Media(own, host=engine, images=tags, place=place) if tags else own
 
     if not tags:
         note = "media were read in the native environment (no images here)"
-        return Place(start=start, media=native.media(config, python, env), python=python, note=note)
-    from builder.edges import containers
-
+        return Place(host=host, media=native.media(config, python, env), python=python, note=note)
     return Place(
-        start=start, media=containers.media(host, tags["demux"]), python=python, images=ids,
+        host=host, media=containers.media(engine, tags["demux"]), python=python,
+        images={stage: Image(id=id_) for stage, id_ in ids.items()},
         note="media were read in containers without network",
     )  # fmt: skip
 
@@ -71,6 +80,58 @@ def _native(session: Session) -> Place:
 def _containers(session: Session, *, build: bool) -> Place:
     """Every stage in a container of its own."""
     from builder.edges import containers, jobs
+
+    config = session.config
+    found = _recorded(session) or _looked_up(session, build=build)
+    if not found.engine.startswith("unix:"):
+        raise MissingError("jobs need an engine on this machine: it reads the job's folder", where=found.engine)
+    hardware, _ = hardware_of(session)
+    machine = Machine(
+        threads=min(hardware.threads, found.cpus), memory=min(hardware.memory, found.memory),
+        user=containers.user(), gpu_driver=config.defaults.gpu_driver,
+    )  # fmt: skip
+    template = config.root / "compose" / compose.TEMPLATE
+    if not template.is_file():
+        raise ConfigError("no template", where=str(template))
+    models = str((config.home / "models").resolve())
+    sizes = {id_: pin.size for id_, pin in config.pins.items()}
+
+    def text(job: Job, gpu: int) -> str:
+        given = replace(machine, gpu=gpu)
+        made = compose.services(job, found.images, machine=given, specs=config.stages, sizes=sizes)
+        return compose.render(template.read_text(encoding="utf-8"), job, made, machine=given, models=models)
+
+    def host(job: Job, gpu: int) -> Host:
+        from builder.edges.compose import Project
+
+        return Project(
+            host=found.engine, job=job.id, place=jobs.folder(config, job), text=text(job, gpu), env=session.env
+        )
+
+    return Place(
+        host=host, media=containers.media(found.engine, found.images["demux"].id), python=None, images=found.images,
+        text=text, containers=Containers(engine=found.engine, images=sorted(i.id for i in found.images.values())),
+        memory=machine.memory, note="every stage ran in a container without network",
+    )  # fmt: skip
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Found:
+    """Images of all stages on an engine, and what that engine has for containers."""
+
+    engine: str
+    images: Mapping[str, Image]
+    tags: Mapping[str, str]
+    cpus: int
+    memory: int
+
+
+STAGES = "stage-images.json"
+"""In the cache folder: images that were found up to date, by what that depends on."""
+
+
+def _looked_up(session: Session, *, build: bool) -> _Found:
+    """Plan, ask the engine, build if need be; remembered for :func:`_recorded`."""
     from builder.edges import engine as engines
     from builder.workflows import images
 
@@ -88,22 +149,40 @@ def _containers(session: Session, *, build: bool) -> Place:
             f"not built, or not of this code: {', '.join(lacking)}",
             hint=f"build.py build --mode {config.defaults.mode.value}",
         )
-    if not engine.host.startswith("unix:"):
-        raise MissingError("jobs need an engine on this machine: it reads the job's folder", where=engine.host)
-
-    def never(stage: object, log: Path) -> shell.Process:
-        raise MissingError(f"no image for {stage}", hint="build.py images")
-
-    def start(job: Job) -> Start:
-        return containers.start(
-            engine.host, tags, jobs.folder(config, job), config.home / "models", fallback=never,
-            baked={stage: here[tag].baked.values() for stage, tag in tags.items()},
-        )  # fmt: skip
-
-    return Place(
-        start=start, media=containers.media(engine.host, tags["demux"]), python=None,
-        images={stage: here[tag].id for stage, tag in tags.items()}, note="every stage ran in a container without network",
+    found = _Found(
+        engine=engine.host, tags=tags, cpus=engine.cpus, memory=engine.memory,
+        images={s: Image(id=here[tag].id, models=tuple(sorted(here[tag].baked.values()))) for s, tag in tags.items()},
     )  # fmt: skip
+    files.write_json(config.home / "cache" / STAGES, {"key": _key(session, engine.host), **asdict(found)})
+    return found
+
+
+def _recorded(session: Session) -> _Found | None:
+    """What the last look found, if nothing that it looked at has changed and the engine still has the images."""
+    from builder.edges import engine as engines
+
+    known = files.read_json(session.config.home / "cache" / STAGES)
+    if not isinstance(known, dict) or known.pop("key", None) != _key(session, engines.address(session.env)):
+        return None
+    known["images"] = {stage: Image(id=i["id"], models=tuple(i["models"])) for stage, i in known["images"].items()}
+    found = _Found(**known)
+    ids = engines.image_ids(found.engine, list(found.tags.values()))
+    return found if ids == [found.images[stage].id for stage in found.tags] else None
+
+
+def _key(session: Session, engine: str) -> str:
+    """A hash over what images are made from, by the identity of the files."""
+    config = session.config
+    seen: list[Any] = [engine, config.defaults.mode.value, config.defaults.variant.value, config.defaults.registry]
+    seen.append(sorted(model.id for model, _ in chosen_models(session).values()))
+    folders = ("images", "stages", "templates", "builder")
+    paths = [config.root / name for name in ("bake.yaml", "models.yaml", "models.lock")]
+    paths += [p for name in folders for p in sorted((config.root / name).rglob("*")) if p.suffix != ".pyc"]
+    for path in paths:
+        if path.is_file():
+            found = path.stat()
+            seen.append([str(path), found.st_size, found.st_mtime_ns])
+    return hashlib.sha256(json.dumps(seen).encode()).hexdigest()
 
 
 RECORD = "media-images.json"
@@ -137,8 +216,7 @@ def _media_images(session: Session) -> tuple[str, dict[str, str], dict[str, str]
     if any(known[name].get("code") != runner.code_digest(stages, name) for name in media):
         return none
     host = engines.address(session.env)
-    argv = ["docker", "--host", host, "image", "inspect", "--format", "{{.Id}}", *(known[n]["tag"] for n in media)]
-    done = shell.run(argv, timeout=engines.ASK)
-    if done.code != 0 or done.out.split() != [known[n]["id"] for n in media] or not host.startswith("unix:"):
+    ids = engines.image_ids(host, [known[n]["tag"] for n in media])
+    if ids != [known[n]["id"] for n in media] or not host.startswith("unix:"):
         return none
     return host, {n: known[n]["tag"] for n in media}, {n: known[n]["id"] for n in media}

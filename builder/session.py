@@ -21,6 +21,7 @@ from builder.errors import BakeError, UsageError, did_you_mean
 if TYPE_CHECKING:
     from builder.core.job import Job, Request
     from builder.core.recommend import Hardware, Recommendation
+    from builder.edges.layout import Layout
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,6 +41,7 @@ class Session:
     env: Mapping[str, str]
     report: Report
     live: ui.Live
+    quiet: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,11 +70,17 @@ def open_session(
         overrides={name: value for name, value in overrides.items() if value is not None},
     )
     with ui.Live(quiet=quiet) as live:
-        yield Session(config=config, env=env, report=live.report, live=live)
+        yield Session(config=config, env=env, report=live.report, live=live, quiet=quiet)
 
 
 def store_of(session: Session) -> Store:
     return Store(session.config.home / "models")
+
+
+def layout_of(session: Session) -> Layout:
+    from builder.edges.layout import Layout
+
+    return Layout(session.config.home / "layout", store_of(session).root)
 
 
 def model_named(config: Config, name: str) -> Model:
@@ -88,9 +96,9 @@ def pinned(session: Session, ids: Sequence[str]) -> list[tuple[Model, Pin]]:
 
 
 def chosen_models(
-    session: Session, *, models: str | None = None, diarization: bool = True
+    session: Session, *, models: str | None = None, diarization: bool = True, language: str | None = None
 ) -> dict[Purpose, tuple[Model, Pin]]:
-    """The pinned model for each purpose of the planned stages."""
+    """The pinned model for each purpose of the planned stages; ``language`` in place of the configuration's."""
     config = session.config
     speakers = diarization and config.defaults.diarization
     chosen = choice.choose(
@@ -100,7 +108,7 @@ def chosen_models(
         stages=[name for name in config.stages if speakers or name != "diarize"],
         models=[m.strip() for m in models.split(",") if m.strip()] if models else (),
         diarization=speakers,
-        language=config.defaults.language,
+        language=language or config.defaults.language,
     )
     pins = choice.require_pins(config, chosen.values())
     return {purpose: (model, pins[model.id]) for purpose, model in chosen.items()}
@@ -131,17 +139,29 @@ def image_models(
 
 
 def fetch_missing(
-    session: Session, wanted: Sequence[tuple[Model, Pin]], folders: Sequence[Path] = ()
+    session: Session, wanted: Sequence[tuple[Model, Pin]], folders: Sequence[Path] = (), *, skip_gated: bool = False
 ) -> tuple[Any, ...]:
-    """Bring models into the store; none that is there already, and then without a network."""
+    """Bring models into the store; none that is there already, and then without a network.
+
+    Args:
+        skip_gated: leave out gated models that the hub would not give out; else they are an error, before any download.
+    """
     store = store_of(session)
     missing = [(model, pin) for model, pin in wanted if store.missing(model, pin)]
     if not missing:
         return ()
-    from builder.edges import hub
+    from builder.edges import gates, hub
 
-    places = [*folders, *(Path(p) for p in session.config.defaults.sources)]
-    return tuple(hub.fetch(store, missing, folders=places, env=session.env, report=session.report))
+    config = session.config
+    places = [*folders, *(Path(p) for p in config.defaults.sources)]
+    token = gates.find_token(session.env, config.home)
+    if closed := gates.closed(missing, token=token, env=session.env, places=places):
+        if not skip_gated:
+            raise gates.refusal(closed, token=token, home=config.home, way_out="models fetch --skip-gated")
+        names = {gate.model.id for gate in closed}
+        missing = [(model, pin) for model, pin in missing if model.id not in names]
+    env = {**session.env, "HF_TOKEN": token.value} if token else session.env
+    return tuple(hub.fetch(store, missing, folders=places, env=env, report=session.report))
 
 
 def native_python(session: Session, *, force: bool = False) -> Path:
@@ -198,12 +218,20 @@ def request_of(session: Session, wishes: Wishes) -> Request:
     )
 
 
-def existing_job(config: Config, words: Sequence[str]) -> Job | None:
-    """The job that ``run``'s words name, or None when they are recordings. A file wins over an id."""
+def existing_jobs(config: Config, words: Sequence[str]) -> list[Job]:
+    """The jobs that ``run``'s words name; none when they are recordings. A file wins over an id.
+
+    Raises:
+        UsageError: some are jobs, some recordings.
+    """
     from builder.edges import jobs
 
-    if len(words) != 1 or Path(words[0]).expanduser().is_file():
-        return None
-    if jobs.is_id(words[0]) or (Path(words[0]) / "job.yaml").is_file():
-        return jobs.find(config, words[0])
-    return None
+    def is_job(word: str) -> bool:
+        path = Path(word).expanduser()
+        return not path.is_file() and (jobs.is_id(word) or (path / "job.yaml").is_file())
+
+    named = [word for word in words if is_job(word)]
+    if named and len(named) < len(words):
+        other = next(word for word in words if word not in named)
+        raise UsageError(f"{named[0]} is a job, {other} is none", hint="run jobs and recordings apart")
+    return [jobs.find(config, word) for word in named]

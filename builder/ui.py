@@ -6,6 +6,7 @@ it ends, never wrapped, so that logs can be searched.
 
 from __future__ import annotations
 
+import re
 import sys
 import time
 from collections.abc import Iterable, Sequence
@@ -22,9 +23,18 @@ PLAIN_EVERY = 10.0
 """Seconds between two lines about the same thing when there is no terminal."""
 
 
+SECRET = re.compile(r"\bhf_[A-Za-z0-9]{6,}|(?<=://)[^/\s@]+(?=@)")
+"""Hub tokens, and what stands before the @ of an address."""
+
+
+def masked(text: str) -> str:
+    """Without secrets that an error of somebody else's brought along (a header, the index's address with a password)."""
+    return SECRET.sub("***", text)
+
+
 def say(line: str) -> None:
     """One line on standard error."""
-    print(line, file=sys.stderr, flush=True)
+    print(masked(line), file=sys.stderr, flush=True)
 
 
 def size(count: float) -> str:
@@ -67,11 +77,11 @@ def error_data(error: BakeError) -> dict[str, Any]:
     """The same for ``--json``."""
     return {
         "error": {
-            "what": error.what,
-            "where": error.where,
-            "expected": error.expected,
-            "hint": error.hint,
-            "detail": list(error.detail),
+            "what": masked(error.what),
+            "where": error.where and masked(error.where),
+            "expected": error.expected and masked(error.expected),
+            "hint": error.hint and masked(error.hint),
+            "detail": [masked(line) for line in error.detail],
             "exit_code": error.exit_code,
         }
     }
@@ -86,7 +96,8 @@ class Live:
         self._bars: Bars | None = None
         self._tasks: dict[str, Any] = {}
         self._last: dict[str, float] = {}
-        self._began: dict[str, float] = {}
+        self._began: dict[str, tuple[float, float]] = {}
+        """What -> when it was first told of, and how much of it was done by then: rates leave out what was there."""
 
     def __enter__(self) -> Live:
         return self
@@ -113,12 +124,14 @@ class Live:
             self._line(step)
 
     def _line(self, step: Progress) -> None:
+        if step.part and not step.note:
+            return
         now = time.monotonic()
         first = step.what not in self._began
-        began = self._began.setdefault(step.what, now)
+        began, before = self._began.setdefault(step.what, (now, step.done))
         if first or step.finished or step.note or now - self._last[step.what] >= PLAIN_EVERY:
             self._last[step.what] = now
-            text = f"{step.what}: {step.note}" if step.note else f"{step.what}: {_amount(step, now - began)}"
+            text = f"{step.what}: {step.note}" if step.note else f"{step.what}: {_amount(step, now - began, before)}"
             say(text.rstrip(": "))
         if step.finished:
             del self._began[step.what]
@@ -139,25 +152,31 @@ class Live:
             )
             self._bars.start()
         now = time.monotonic()
-        began = self._began.setdefault(step.what, now)
+        if step.part and step.finished and step.what not in self._tasks:
+            return  # too small to have had a bar
+        began, before = self._began.setdefault(step.what, (now, step.done))
         if step.what not in self._tasks:
             self._tasks[step.what] = self._bars.add_task(step.what, total=step.total, amount="")
         task = self._tasks[step.what]
-        amount = step.note or _amount(step, now - began)
+        amount = step.note or _amount(step, now - began, before)
         self._bars.update(task, total=step.total, completed=step.done, amount=amount)
         if step.finished:
             total = step.total or step.done or 1.0
-            self._bars.update(task, total=total, completed=total, amount=amount)
+            self._bars.update(task, total=total, completed=total, amount=amount, visible=not step.part)
             del self._tasks[step.what], self._began[step.what]
 
 
-def _amount(step: Progress, seconds: float) -> str:
-    """``12.5 of 31.2 s, 8.1 ×``, ``70.1 of 145.2 MB, 31.0 MB/s, 2.4 s left``: what a bar says in words."""
+def _amount(step: Progress, seconds: float, before: float = 0.0) -> str:
+    """``12.5 of 31.2 s, 8.1 ×``, ``70.1 of 145.2 MB, 31.0 MB/s, 2.4 s left``: what a bar says in words.
+
+    Args:
+        seconds: since it was first told of; ``before``: what was done by then.
+    """
     if step.unit == "bytes":
         done = size(step.done) + (f" of {size(step.total)}" if step.total else "")
-        if step.finished or seconds < 0.5 or not step.done:
+        if step.finished or seconds < 0.5 or step.done <= before:
             return done
-        rate = step.done / seconds
+        rate = (step.done - before) / seconds
         left = f", {clock((step.total - step.done) / rate)} left" if step.total else ""
         return f"{done}, {size(rate)}/s{left}"
     if step.unit == "s":

@@ -17,7 +17,7 @@ import sys
 import time
 import traceback
 import types
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -31,6 +31,9 @@ PROGRESS_EVERY = 0.1
 
 RATE = 16_000
 """Samples a second of the sound that stages exchange (mono, signed 16 bit little-endian)."""
+
+LISTS = ".baked"
+"""Folder in an image's tree of weights with a list for each model that it carries."""
 
 VARIANTS = ("slim", "full")
 """Backends of a stage: without PyTorch and with it."""
@@ -188,6 +191,50 @@ class StageJob:
         }
 
 
+def lacking(root: Path, uses: Iterable[dict[str, Any]], *, deep: bool = False) -> list[str]:
+    """What is wrong with the weights, a sentence each: those that a job's stage loads, and those that an image carries.
+
+    An image's own lists (``.baked/<id>.json``) say which files its models have; their sizes are compared, in a
+    millisecond or two. A tree that is mounted has no lists: the builder has checked it.
+
+    Args:
+        root: the tree of weights.
+        uses: models of the job's stage.
+        deep: read every byte and compare its sha256.
+    """
+    found = []
+    lists = {}
+    for path in sorted((root / LISTS).glob("*.json")):
+        entry = json.loads(path.read_bytes())
+        lists[entry["id"]] = entry["digest"]
+        for file in entry["files"]:
+            name = f"model {entry['id']}: {Path(file['path']).name}"
+            try:
+                size = (root / file["path"]).stat().st_size
+            except OSError:
+                found.append(f"{name} is missing")
+                continue
+            if size != file["size"]:
+                found.append(f"{name} has {size} bytes in place of {file['size']}")
+            elif deep and sha256(root / file["path"]) != f"sha256:{file['sha256']}":
+                found.append(f"{name} has another sha256 than its list")
+    for use in uses:
+        if not (root / use["path"]).is_dir():
+            found.append(f"model {use['id']} is not in the tree of weights: {use['path']}")
+        elif use["id"] in lists and lists[use["id"]] != use["digest"]:
+            found.append(f"model {use['id']} of this image is not the job's: {lists[use['id']][:19]}…")
+    return found
+
+
+def verify(root: Path) -> int:
+    """``--verify``: read an image's weights; the exit code."""
+    lists = sorted((root / LISTS).glob("*.json"))
+    wrong = lacking(root, (), deep=True)
+    for line in wrong or [f"{path.stem}: whole" for path in lists] or ["this image carries no weights"]:
+        print(line, file=sys.stderr if wrong else sys.stdout)
+    return 5 if wrong else 0
+
+
 def stand_in(*names: str, **attributes: Any) -> None:
     """Empty modules for what a library imports on the way but never needs here; only where they are absent.
 
@@ -262,8 +309,17 @@ def open_job(root: Path, stage: str) -> StageJob:
 def main(stage: str, work: Callable[[StageJob], None]) -> None:
     """Run one stage as a program: ``--job DIR``; exits 0, 1, 2 (recording at fault) or 5 (model)."""
     parser = argparse.ArgumentParser(prog=stage)
-    parser.add_argument("--job", type=Path, required=True, help="the job's folder")
-    root = parser.parse_args().job.resolve()
+    parser.add_argument("--job", type=Path, help="the job's folder")
+    parser.add_argument("--verify", action="store_true", help="read the weights of the image and compare their sha256")
+    arguments = parser.parse_args()
+    models = Path(os.environ.get("BAKE_MODELS", "/models"))
+    if arguments.verify and (code := verify(models)):
+        sys.exit(code)
+    if arguments.job is None:
+        if not arguments.verify:
+            parser.error("the following arguments are required: --job")
+        return
+    root = arguments.job.resolve()
     signal.signal(signal.SIGTERM, _terminated)
     signal.signal(signal.SIGINT, _terminated)  # Ctrl-C reaches the stages as well; a traceback tells nobody anything
     if parent := os.environ.get("BAKE_PARENT"):
@@ -271,6 +327,8 @@ def main(stage: str, work: Callable[[StageJob], None]) -> None:
     job: StageJob | None = None
     try:
         job = open_job(root, stage)
+        if wrong := lacking(models, job.uses.values()):
+            raise ModelFault("; ".join(wrong))
         folder = root / "work" / stage
         shutil.rmtree(folder, ignore_errors=True)  # results without a manifest are nobody's
         folder.mkdir(parents=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 import traceback
 from pathlib import Path
@@ -35,6 +36,7 @@ app.add_typer(machine.app)
 app.add_typer(models.app, name="models")
 app.add_typer(jobs.jobs_app, name="jobs")
 app.add_typer(bundle.app, name="bundle")
+app.add_typer(images.layout_app, name="layout")
 
 
 def _show_version(wanted: bool) -> None:
@@ -65,6 +67,9 @@ def root(
 def main(argv: list[str] | None = None) -> int:
     """Run one command; the exit code is the error's own, and an unexpected exception a bug report."""
     arguments = sys.argv[1:] if argv is None else argv
+    if argv is None:  # who ends us with SIGTERM or closes the terminal wants no less tidiness than Ctrl-C
+        for number in (signal.SIGTERM, signal.SIGHUP):
+            signal.signal(number, signal.default_int_handler)
     try:
         return app(args=arguments, prog_name="build.py", standalone_mode=False) or 0
     except BakeError as error:
@@ -92,7 +97,7 @@ def main(argv: list[str] | None = None) -> int:
 def _failed(error: BakeError, *, as_json: bool) -> int:
     from builder import ui
 
-    if as_json:
+    if as_json and not error.in_result:
         import json
 
         print(json.dumps(ui.error_data(error), indent=2, ensure_ascii=False))
@@ -106,7 +111,7 @@ def _crashed(error: Exception) -> int:
 
     from builder import ui
 
-    text = "".join(traceback.format_exception(error))
+    text = ui.masked("".join(traceback.format_exception(error)))
     words = " ".join(sys.argv[1:2])  # not the whole line: file names are nobody's business
     handle, name = tempfile.mkstemp(prefix="whisperbake-crash-", suffix=".log")
     with os.fdopen(handle, "w", encoding="utf-8") as log:

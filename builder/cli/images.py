@@ -110,3 +110,38 @@ def images(json: Json = False) -> None:
     with opened() as session:
         result = work.listing(session)
     emit(json, result)
+
+
+@app.command()
+def prune(
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would go.")] = False, json: Json = False
+) -> None:
+    """Free what no image here needs: blobs of the layout, recipes, what killed builds left.
+
+    Example: python3 build.py prune --dry-run
+    """
+    from builder.workflows import layout
+
+    with opened() as session:
+        result = layout.prune(session, dry_run=dry_run)
+    emit(json, result)
+
+
+layout_app = typer.Typer(rich_markup_mode=None, no_args_is_help=True, help="The OCI layout that images are made from.")
+
+
+@layout_app.command("export")
+def export(
+    out: Annotated[Path, typer.Argument(help="A new folder, or one to go on with.")],
+    names: Annotated[list[str] | None, typer.Argument(metavar="[IMAGE]...", help="Default: all.")] = None,
+    json: Json = False,
+) -> None:
+    """Write a complete OCI layout of assembled images, with the bytes of their weights.
+
+    Example: python3 build.py layout export /media/stick/layout asr vad
+    """
+    from builder.workflows import layout
+
+    with opened() as session:
+        result = layout.export(session, out, names or [])
+    emit(json, result)

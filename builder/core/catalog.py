@@ -64,10 +64,12 @@ class ModelShape(Strict):
     commercial: bool = True
     gated: bool = False
     page: str | None = None
+    alternative: str | None = None
     languages: list[str] = []
     variants: list[str] = ["slim", "full"]
     target: str = ""
     hub: str | None = None
+    include: list[str] = []
     wheels: dict[str, str] = {}
     files: dict[str, list[str]] = {}
     url: str | None = None
@@ -95,6 +97,7 @@ class PinShape(Strict):
     files: list[FileShape]
     source_files: list[FileShape] = []
     records: list[str] = []
+    licence: str = ""
     layers: dict[str, str] = {}
 
 
@@ -126,7 +129,15 @@ def parse_models(text: str, name: str = "models.yaml") -> dict[str, Model]:
     """
     document = Document(name, text)
     shape = document.read(CatalogShape)
-    return {id_: _model(document, id_, entry) for id_, entry in shape.models.items()}
+    models = {id_: _model(document, id_, entry) for id_, entry in shape.models.items()}
+    for id_, model in models.items():
+        other = model.alternative
+        if other is not None and (other not in models or models[other].gated or not model.gated):
+            raise document.error(
+                f'"{other}" is no alternative to "{id_}"', ("models", id_, "alternative"),
+                expected="an ungated model, for a gated one", hint=did_you_mean(other, models),
+            )  # fmt: skip
+    return models
 
 
 def _model(document: Document, id_: str, entry: ModelShape) -> Model:
@@ -158,6 +169,8 @@ def _model(document: Document, id_: str, entry: ModelShape) -> Model:
             raise document.error(f'unsafe path "{path}": {why}', (*at, key))
     if not entry.target and not entry.hub:
         raise document.error("a model without a hub repository needs a target folder", at, hint="add target: onnx/…")
+    if entry.include and not entry.hub:
+        raise document.error("include chooses files of a hub repository, and there is none", (*at, "include"))
     if not sources:
         raise document.error("a model needs a source", at, expected="hub, url, or wheels and files")
     convert = None
@@ -170,8 +183,8 @@ def _model(document: Document, id_: str, entry: ModelShape) -> Model:
         convert = Convert(how=entry.convert.how, source=entry.convert.source, result=entry.convert.result)
     return Model(
         id=id_, purpose=purpose, title=entry.title, licence=entry.licence, commercial=entry.commercial,
-        gated=entry.gated, page=entry.page, languages=tuple(entry.languages), variants=variants, target=entry.target,
-        sources=tuple(sources), convert=convert,
+        gated=entry.gated, page=entry.page, alternative=entry.alternative, languages=tuple(entry.languages),
+        variants=variants, target=entry.target, sources=tuple(sources), convert=convert, include=tuple(entry.include),
     )  # fmt: skip
 
 
@@ -252,6 +265,7 @@ def parse_lock(text: str, name: str = "models.lock", *, known: Mapping[str, Mode
             files=tuple(sorted((_pin(f) for f in entry.files), key=lambda f: f.path)),
             source_files=tuple(sorted((_pin(f) for f in entry.source_files), key=lambda f: f.path)),
             records=tuple(entry.records),
+            licence=entry.licence,
             layers=MappingProxyType(dict(entry.layers)),
         )
         if known is not None:
@@ -310,6 +324,8 @@ def dump_lock(pins: Mapping[str, Pin]) -> str:
         lines += files("files", pin.files) + files("source_files", pin.source_files)
         if pin.records:
             lines += ["    records:", *(f"      - {_quoted(r)}" for r in pin.records)]
+        if pin.licence:
+            lines.append(f"    licence: {_quoted(pin.licence)}")
         if pin.layers:
             lines += ["    layers:", *(f"      {_quoted(k)}: {_quoted(v)}" for k, v in sorted(pin.layers.items()))]
     return "\n".join(lines) + "\n"

@@ -40,6 +40,7 @@ class DefaultsShape(Strict):
     workflow: str | None = None
     language: str | None = None
     diarization: bool = True
+    gpu_driver: str = "nvidia"
     registry: str = "whisperbake"
     sources: list[str] = []
 
@@ -105,6 +106,9 @@ class ImageShape(Strict):
     requirements: dict[str, str] = {}
 
 
+GPU_DRIVERS = ("nvidia", "cdi")
+"""What ``gpu_driver`` may be."""
+
 KINDS = ("auto", "registry", "debian")
 """What ``base.kind`` may be."""
 
@@ -118,7 +122,7 @@ TAGGED = re.compile(rf"{NAME.pattern}:[A-Za-z0-9_][A-Za-z0-9_.-]{{0,127}}")
 ENVIRONMENT = {
     "BAKE_MODE": "mode", "BAKE_VARIANT": "variant", "BAKE_PRESET": "preset", "BAKE_WORKFLOW": "workflow",
     "BAKE_LANGUAGE": "language", "BAKE_DIARIZATION": "diarization", "BAKE_REGISTRY": "registry",
-    "BAKE_SOURCES": "sources",
+    "BAKE_SOURCES": "sources", "BAKE_GPU_DRIVER": "gpu_driver",
 }  # fmt: skip
 """Variables that override ``defaults``."""
 
@@ -228,6 +232,11 @@ def _defaults(
             f'no preset "{values["preset"]}"', where=origin["preset"], expected=", ".join(presets),
             hint=did_you_mean(str(values["preset"]), presets),
         )  # fmt: skip
+    if values["gpu_driver"] not in GPU_DRIVERS:
+        raise UsageError(
+            f'"{values["gpu_driver"]}" is no way to a GPU', where=origin["gpu_driver"], expected=", ".join(GPU_DRIVERS),
+            hint=did_you_mean(str(values["gpu_driver"]), GPU_DRIVERS),
+        )  # fmt: skip
     language = values["language"]
     if language is not None and language.lower() not in LANGUAGES:
         raise UsageError(
@@ -246,6 +255,7 @@ def _defaults(
         workflow=None if values["workflow"] is None else member("workflow", Workflow),
         language=None if language is None else language.lower(),
         diarization=values["diarization"],
+        gpu_driver=values["gpu_driver"],
         registry=values["registry"],
         sources=tuple(_beside(root, source, origin["sources"]) for source in values["sources"]),
     )

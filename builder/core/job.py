@@ -16,7 +16,7 @@ import yaml
 
 from builder.core.catalog import model_digest
 from builder.core.types import Model, Pin, Purpose, StageSpec, Workflow, snapshot_path
-from builder.errors import ConfigError, UsageError
+from builder.errors import ConfigError, UsageError, did_you_mean
 
 NAME_BYTES = 200
 """Longest stem of an output file, in UTF-8 bytes: file systems allow 255 with the suffix."""
@@ -41,6 +41,8 @@ class JobInput:
     size: int
     output: str
     clip: Clip | None = None
+    duration: float | None = None
+    """Seconds, as its header says; None when it doesn't."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -253,6 +255,51 @@ def from_yaml(text: str, where: str) -> Job:
         raise ConfigError(
             f"this is not a job's file: {error}", where=where, hint="prepare the recording again"
         ) from error
+
+
+@dataclass(frozen=True, kw_only=True)
+class Selection:
+    """Which stages of a job run: names in pipeline order, and those of them that run whatever is there already."""
+
+    run: tuple[str, ...]
+    again: frozenset[str] = frozenset()
+
+
+def select(job: Job, *, only: str | None = None, first: str | None = None, until: str | None = None) -> Selection:
+    """The stages that a command asks for.
+
+    Args:
+        only: this one, again; what it needs must be there.
+        first: this one and all that follows from it, again; what comes before as far as it is unfinished.
+        until: this one and what it needs, nothing after it.
+
+    Raises:
+        UsageError: no such stage, or words that contradict each other.
+    """
+    names = [s.name for s in job.stages]
+    for flag, name in (("--only", only), ("--from", first), ("--until", until)):
+        if name is not None and name not in names:
+            raise UsageError(
+                f'job {job.id} has no stage "{name}"', where=flag, expected=", ".join(names),
+                hint=did_you_mean(name, names),
+            )  # fmt: skip
+    if only is not None:
+        if first is not None or until is not None:
+            raise UsageError("--only says it all", hint="leave out --from and --until")
+        return Selection(run=(only,), again=frozenset({only}))
+    run = _needed(job, until) if until is not None else set(names)
+    after: set[str] = set()
+    for stage in job.stages:
+        if first is not None and (stage.name == first or after & set(stage.needs)):
+            after.add(stage.name)
+    if first is not None and first not in run:
+        raise UsageError(f"{until} doesn't need {first}", where="--from", hint=f"--until {first}, or a later stage")
+    return Selection(run=tuple(n for n in names if n in run), again=frozenset(after & run))
+
+
+def _needed(job: Job, name: str) -> set[str]:
+    """A stage and all that it needs."""
+    return {name}.union(*(_needed(job, need) for need in job.stage(name).needs))
 
 
 def unfinished(stage: JobStage, manifest: Any, *, code: str, digests: Mapping[str, str | None]) -> str | None:

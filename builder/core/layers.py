@@ -95,31 +95,35 @@ def listed(model: Model, pin: Pin) -> str:
 
 def layers(model: Model, pin: Pin) -> tuple[WeightLayer, ...]:
     """One model's layers: its large files, then the rest with its list and, for a hub repository, ``refs/main``."""
-    folder = snapshot_path(model, pin)
+    folder, inside = snapshot_path(model, pin), own(model, pin)
     small = [_text(f"{LISTS}/{model.id}.json", listed(model, pin))]
-    own = folder
-    if not model.target and model.repo:
-        own = folder.rsplit("/snapshots/", 1)[0]
-        small.append(_text(f"{ROOT}/{own}/refs/main", pin.revision))
+    if inside != f"{ROOT}/{folder}":
+        small.append(_text(f"{inside}/refs/main", pin.revision))
     made = []
     for file in pin.files:
         member = Member(
             path=f"{ROOT}/{folder}/{file.path}", size=file.size, sha256=file.sha256, source=f"{folder}/{file.path}"
         )
         if file.size >= OWN:
-            made.append(_layer(model.id, file.path, (member,), own, pin))
+            made.append(_layer(model.id, file.path, (member,), inside, pin))
         else:
             small.append(member)
-    return (*made, _layer(model.id, REST, small, own, pin))
+    return (*made, _layer(model.id, REST, small, inside, pin))
 
 
-def _layer(id_: str, name: str, members: Sequence[Member], own: str, pin: Pin) -> WeightLayer:
+def own(model: Model, pin: Pin) -> str:
+    """A model's own folder in an image: nothing of another model is in it, so that nobody has to write there."""
+    folder = f"{ROOT}/{snapshot_path(model, pin)}"
+    return folder if model.target or not model.repo else folder.rsplit("/snapshots/", 1)[0]
+
+
+def _layer(id_: str, name: str, members: Sequence[Member], own_: str, pin: Pin) -> WeightLayer:
     found: dict[str, int] = {}
     for member in members:
         parts = member.path.split("/")[:-1]
         for k in range(1, len(parts) + 1):
             path = "/".join(parts[:k])
-            inside = f"{path}/".startswith(f"{ROOT}/{own}/")
+            inside = f"{path}/".startswith(f"{own_}/")
             found[path] = FOLDER if inside else PARENT
     return WeightLayer(
         name=f"{id_}/{name}", models=(id_,), members=tuple(sorted(members, key=lambda m: m.path)),

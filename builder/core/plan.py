@@ -19,7 +19,7 @@ HEAVY = ("torch", "triton")
 """What else is large and steady enough for a layer apart from what changes more often."""
 
 UNKNOWN = 8_000_000
-UNKNOWN_HEAVY = 500_000_000
+UNKNOWN_HEAVY = 300_000_000
 """Bytes that a package counts for whose size nobody has measured: any, and one of NVIDIA's or PyTorch's."""
 
 CODE = 200_000
@@ -260,7 +260,9 @@ def stacks(plan: Plan, sizes: Mapping[str, int]) -> tuple[order.Stack, ...]:
     """
 
     def size(library: Library) -> int:
-        packages = {p.name: sizes.get(f"{p.name}=={p.version}", _guess(p.name)) for p in library.packages}
+        packages: dict[str, int] = {}
+        for p in library.packages:  # a lock names several versions of one where machines differ
+            packages[p.name] = sizes.get(f"{p.name}=={p.version}", packages.get(p.name, _guess(p.name)))
         return sum(packages.values())
 
     root = order.Block(name="base", kind="base", size=sizes.get("base==root", UNKNOWN))
@@ -271,7 +273,9 @@ def stacks(plan: Plan, sizes: Mapping[str, int]) -> tuple[order.Stack, ...]:
         if image.stage:
             blocks.append(order.Block(name=f"code {image.name}", kind="code", size=CODE))
         models = tuple(
-            order.Block(name=model.id, kind="model", size=sum(layer.size for layer in layers.layers(model, pin)))
+            order.Block(
+                name=f"model {model.id}", kind="model", size=sum(layer.size for layer in layers.layers(model, pin))
+            )
             for model, pin in plan.carried(image)
         )
         made.append(order.Stack(image=image.name, blocks=tuple(blocks), models=models))

@@ -12,6 +12,7 @@ class Progress:
 
     ``done`` and ``total`` are in ``unit``: bytes, seconds of audio (``s``), or steps. ``total`` is
     None while it isn't known. ``finished`` closes the bar; ``note`` is one short line to show.
+    A ``part`` belongs to another thing that is shown too: its bar goes when it is finished, and it has no lines.
     """
 
     what: str
@@ -20,6 +21,7 @@ class Progress:
     unit: str = "steps"
     note: str = ""
     finished: bool = False
+    part: bool = False
 
 
 Report = Callable[[Progress], None]

@@ -12,9 +12,10 @@ from typing import Any
 
 import jinja2
 
-from builder.core import assembly, requirements
+from builder.core import assembly, layers, requirements
 from builder.core.environment import stage_environment
 from builder.core.plan import Plan, PlannedImage, fingerprint
+from builder.core.types import FilePin, HubSource, Model, Pin, UrlSource, snapshot_path
 from builder.errors import ConfigError
 
 ENTRY = ("/opt/bake/lib/bin/dumb-init", "--", "python3")
@@ -78,18 +79,71 @@ def render(plan: Plan, templates: Mapping[str, str], files: Mapping[str, str], *
     made = {
         path: text
         for path, text in sorted(files.items())
-        if not path.startswith("stages/") or path == "stages/contract.py" or path.split("/")[1] in chosen
+        if (not path.startswith("stages/") or path == "stages/contract.py" or path.split("/")[1] in chosen)
+        and _fetches(plan, path)
     }
     for library in plan.libraries.values():
         made[library.file] = requirements.dump(library.packages)
+    arguments = arguments_of(plan)
+    for model, pin in plan.models:
+        made[f"weights/{model.id}.json"] = _weights(model, pin)
     made["Dockerfile"] = environment.get_template("Dockerfile.j2").render(
         plan=plan,
         libraries=plan.libraries,
+        models=[model for model, _ in plan.models],
+        arguments=arguments,
         entries={i.name: [*ENTRY, f"/opt/bake/stages/{i.stage}/main.py"] for i in plan.images if i.stage},
         environments={i.name: _environment(plan, i) for i in plan.images},
     )
     made["docker-bake.json"] = json.dumps(_bake(plan, templates, made, version), indent=2, ensure_ascii=False) + "\n"
     return made
+
+
+def _fetches(plan: Plan, path: str) -> bool:
+    """Whether a file of the build stages that fetch weights is needed for this plan; true for all other files."""
+    if not path.startswith("weights/"):
+        return True
+    return bool(plan.models) if path == "weights/fetch.py" else any(model.convert for model, _ in plan.models)
+
+
+def arguments_of(plan: Plan) -> dict[str, str]:
+    """Model -> the build argument that chooses it: ``WITH_TINY_EN`` for tiny.en."""
+    found = {model.id: "WITH_" + re.sub(r"[^A-Z0-9]", "_", model.id.upper()) for model, _ in plan.models}
+    if len(set(found.values())) < len(found):
+        raise ConfigError(
+            "two models would have one build argument",
+            where=", ".join(found),
+            expected="ids that differ in letters or digits",
+        )
+    return found
+
+
+def _weights(model: Model, pin: Pin) -> str:
+    """What images/weights/fetch.py reads: files, sources, and the texts that stand beside the files."""
+    sources: list[dict[str, Any]] = []
+    for source in model.sources:
+        if isinstance(source, HubSource):
+            sources.append({"kind": "hub", "repo": source.repo, "revision": pin.revision})
+        elif isinstance(source, UrlSource):
+            sources.append({"kind": "url", "url": source.url})
+        else:
+            parts = {path: [[m.wheel, m.member] for m in members] for path, members in source.files.items()}
+            sources.append({"kind": "wheels", "wheels": dict(source.wheels), "files": parts})
+    made = [m for layer in layers.layers(model, pin) for m in layer.members]
+    convert = None
+    if model.convert is not None:
+        origin = next(f for f in pin.source_files if f.path == model.convert.source)
+        convert = {"how": model.convert.how, "source": origin.path, "result": model.convert.result, "pin": _pin(origin)}
+    value = {
+        "folder": f"{layers.ROOT}/{snapshot_path(model, pin)}", "own": layers.own(model, pin), "sources": sources,
+        "files": [_pin(f) for f in pin.files], "texts": {m.path: m.text for m in made if m.source is None},
+        "convert": convert,
+    }  # fmt: skip
+    return json.dumps(value, indent=1, sort_keys=True, ensure_ascii=False) + "\n"
+
+
+def _pin(file: FilePin) -> dict[str, Any]:
+    return {"path": file.path, "size": file.size, "sha256": file.sha256}
 
 
 def _environment(plan: Plan, image: PlannedImage) -> dict[str, str]:
@@ -132,6 +186,9 @@ def _bake(plan: Plan, templates: Mapping[str, str], made: Mapping[str, str], ver
         "SOURCE_DATE_EPOCH": EPOCH, "REVISION": "", "BASE_DIGEST": plan.base.digest,
         "BAKE_CA": "/dev/null", "BAKE_SITE": "/dev/null",
     }  # fmt: skip
+    arguments = arguments_of(plan)
+    if arguments:
+        variables |= {"ENVIRONMENT": "production", **dict.fromkeys(arguments.values(), "${ENVIRONMENT}")}
     targets = {}
     for image in plan.images:
         licences = sorted({m.licence for m, _ in plan.carried(image)})
@@ -149,14 +206,19 @@ def _bake(plan: Plan, templates: Mapping[str, str], made: Mapping[str, str], ver
             assembly.DIGESTS: assembly.digests(plan.carried(image)),
             f"{LABEL}inputs": inputs(plan, templates, made, image),
         }
+        if own := [arguments[id_] for id_ in image.models]:
+            # Null leaves the label out.
+            without = " || ".join(f'contains(["no", "development"], {name})' for name in own)
+            labels[assembly.BAKED] = "${" + without + ' ? null : "baked"}'
+        secrets = ["id=ca,src=${BAKE_CA}", "id=site,src=${BAKE_SITE}"]
         targets[image.name] = {
             "context": ".",
             "dockerfile": "Dockerfile",
             "target": image.name,
             "tags": [image.tag],
             "labels": labels,
-            "args": {"SOURCE_DATE_EPOCH": "${SOURCE_DATE_EPOCH}"},
-            "secret": ["id=ca,src=${BAKE_CA}", "id=site,src=${BAKE_SITE}"],
+            "args": {"SOURCE_DATE_EPOCH": "${SOURCE_DATE_EPOCH}", **{a: f"${{{a}}}" for a in arguments.values()}},
+            "secret": [*secrets, *(["id=hf_token,env=HF_TOKEN"] if arguments else [])],
         }
     return {
         "variable": {name: {"default": value} for name, value in variables.items()},

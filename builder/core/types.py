@@ -36,13 +36,18 @@ class Workflow(str, Enum):
 
 
 class Purpose(str, Enum):
-    """What a stage uses a model for."""
+    """What a stage uses a model for. A purpose that no stage uses is refused for building."""
 
     ASR = "asr"
     VAD = "vad"
     EMBEDDING = "embedding"
     ALIGNMENT = "alignment"
     DIARIZATION = "diarization"
+    SEPARATION = "separation"
+    """Voices from music."""
+    TRANSLATION = "translation"
+    TEXT = "text"
+    """What splits and tags text."""
     OTHER = "other"
 
 
@@ -111,6 +116,8 @@ class Model:
     """True when the hub wants a token and an accepted licence."""
     page: str | None = None
     """Where a person reads about it, and accepts its licence."""
+    alternative: str | None = None
+    """For a gated model: the id of an ungated one for the same job."""
     languages: tuple[str, ...] = ()
     """ISO 639-1 codes; empty means any."""
     variants: tuple[Variant, ...] = (Variant.SLIM, Variant.FULL)
@@ -121,6 +128,8 @@ class Model:
     sources: tuple[HubSource | WheelSource | UrlSource, ...] = ()
     """In the order they are tried."""
     convert: Convert | None = None
+    include: tuple[str, ...] = ()
+    """Patterns of the repository's files that are pinned; empty means all but hidden ones and read-mes."""
 
     @property
     def repo(self) -> str | None:
@@ -149,6 +158,8 @@ class Pin:
     """For converted models: the files that are fetched and then dropped."""
     records: tuple[str, ...] = ()
     """The independent public records that agree on it."""
+    licence: str = ""
+    """What the repository itself says of its licence, in the hub's short names, when it was asked."""
     layers: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
     """Digest (``sha256:…``) of each weight layer, by layer name."""
 
@@ -252,6 +263,8 @@ class Defaults:
     language: str | None = None
     """None: detected per recording."""
     diarization: bool = True
+    gpu_driver: str = "nvidia"
+    """How containers get a GPU: ``nvidia`` (the container toolkit's runtime) or ``cdi`` (a device by its CDI name)."""
     registry: str = "whisperbake"
     """Image name prefix."""
     sources: tuple[str, ...] = ()

@@ -158,7 +158,13 @@ def _code(job: _Job, images: Sequence[PlannedImage]) -> dict[str, str]:
     log = _log(job.config.home / "logs")
     seen = BuildLog(tags={image.tag: image.name for image in images})
     with network.secrets(site) as secrets, log.open("w", encoding="utf-8") as out:
-        variables = {"BASE_DIGEST": job.base_digest, **_commit(job.config.root, job.env), **secrets}
+        # The code alone: weights come from the store.
+        variables = {
+            "ENVIRONMENT": "development",
+            "BASE_DIGEST": job.base_digest,
+            **_commit(job.config.root, job.env),
+            **secrets,
+        }
 
         def bake(names: Sequence[str], output: str, cache: bool, more: Mapping[str, str] | None = None) -> None:
             for line in engines.bake(

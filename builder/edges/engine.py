@@ -39,6 +39,10 @@ class Engine:
     """Where it keeps its data, on its own machine."""
     client: Any
     """docker-py's client."""
+    cpus: int
+    """Logical processors it has for containers."""
+    memory: int
+    """Bytes of memory it has for containers."""
 
     @property
     def free(self) -> int | None:
@@ -97,7 +101,7 @@ def connect(env: Mapping[str, str]) -> Engine:
         version = str(client.version()["Version"])
     except (DockerException, OSError, KeyError) as error:
         raise MissingError(f"the engine doesn't answer: {error}", where=host, hint="docker info") from error
-    if _number(version) < OLDEST:
+    if number(version) < OLDEST:
         raise MissingError(
             f"the engine is {version}", where=host, expected=f"{OLDEST[0]}.{OLDEST[1]} or later",
             hint="update it; --mode native runs without one",
@@ -106,7 +110,39 @@ def connect(env: Mapping[str, str]) -> Engine:
     drivers = dict(info.get("DriverStatus") or ())
     store = "containerd" if "containerd" in str(drivers.get("driver-type", "")) else str(info.get("Driver", ""))
     client.api.timeout = 600  # loading and removing take their time
-    return Engine(host=host, version=version, store=store, root=str(info.get("DockerRootDir", "")), client=client)
+    return Engine(
+        host=host, version=version, store=store, root=str(info.get("DockerRootDir", "")), client=client,
+        cpus=int(info.get("NCPU") or 1), memory=int(info.get("MemTotal") or 0),
+    )  # fmt: skip
+
+
+def client_of(host: str) -> Any:
+    """docker-py's client of an engine; nothing is asked of the engine before its first use."""
+    import docker
+
+    return docker.DockerClient(base_url=host, timeout=600, use_ssh_client=True)
+
+
+def image_ids(host: str, tags: Sequence[str]) -> list[str] | None:
+    """Ids of images; None when one is missing or the engine doesn't answer."""
+    argv = ["docker", "--host", host, "image", "inspect", "--format", "{{.Id}}", *tags]
+    done = shell.run(argv, timeout=ASK)
+    return done.out.split() if done.code == 0 else None
+
+
+def info(host: str) -> Mapping[str, Any]:
+    """What ``docker info`` tells of an engine and of the client's plugins.
+
+    Raises:
+        MissingError: it doesn't answer.
+    """
+    done = shell.run(["docker", "--host", host, "info", "--format", "{{json .}}"], timeout=ASK)
+    with suppress(ValueError):
+        found = json.loads(done.out)
+        if isinstance(found, dict) and found.get("ServerVersion"):
+            return found
+    last = (done.err.strip().splitlines() or ["it said nothing"])[-1]
+    raise MissingError(f"the engine doesn't answer: {last}", where=host, hint="docker info")
 
 
 def _require_buildx(env: Mapping[str, str]) -> None:
@@ -116,11 +152,12 @@ def _require_buildx(env: Mapping[str, str]) -> None:
         raise MissingError(
             "the docker client has no buildx", hint="apt-get install docker-buildx (docker-buildx-plugin)"
         )
-    if _number(match[1]) < OLDEST_BUILDX:
+    if number(match[1]) < OLDEST_BUILDX:
         raise MissingError(f"buildx is {match[1]}", expected="0.10 or later", hint="update docker-buildx")
 
 
-def _number(version: str) -> tuple[int, ...]:
+def number(version: str) -> tuple[int, ...]:
+    """Major and minor."""
     return tuple(int(n) for n in re.findall(r"\d+", version)[:2])
 
 

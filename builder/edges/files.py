@@ -5,13 +5,16 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shutil
 import tempfile
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from filelock import FileLock, Timeout
+
+from builder.errors import MissingError
 
 CHUNK = 1 << 20
 """Bytes read at a time where a whole file goes through."""
@@ -94,7 +97,7 @@ def locked(path: Path, *, timeout: float = -1) -> Iterator[None]:
         TimeoutError: another process holds it.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(path)
+    lock = FileLock(path, thread_local=False)  # a queue takes it in one thread and drops it in another
     try:
         lock.acquire(timeout=timeout)
     except Timeout as error:
@@ -103,3 +106,30 @@ def locked(path: Path, *, timeout: float = -1) -> Iterator[None]:
         yield
     finally:
         lock.release()
+
+
+RESERVE = 64 << 20
+"""Bytes that stay free on every disk."""
+
+
+def require_room(needs: Mapping[Path, int], hint: str) -> None:
+    """Refuse before the first byte what would not fit. Needs on one disk add up.
+
+    Args:
+        needs: folder -> bytes that will be written below it.
+
+    Raises:
+        MissingError: a disk has too little free.
+    """
+    disks: dict[int, tuple[Path, int]] = {}
+    for folder, need in needs.items():
+        there = next(p for p in (folder, *folder.parents) if p.exists())
+        device = there.stat().st_dev
+        disks[device] = (there, disks.get(device, (there, 0))[1] + need)
+    for folder, need in disks.values():
+        free = shutil.disk_usage(folder).free
+        if need and free < need + RESERVE:
+            raise MissingError(
+                f"the disk has {free / 1e6:.0f} MB free; this needs {(need + RESERVE) / 1e6:.0f} MB", where=str(folder),
+                hint=f"free some space; {hint}",
+            )  # fmt: skip

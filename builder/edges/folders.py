@@ -36,8 +36,8 @@ def index(folder: Path) -> tuple[Entry, ...]:
             if not path.is_file():
                 continue
             found.append(Entry(path=path.as_posix(), size=path.stat().st_size, read=lambda p=path: files.chunks(p)))  # type: ignore[misc]
-            if path.suffix == ".whl" and zipfile.is_zipfile(path):
-                found += _members(path)
+            if path.suffix == ".whl":
+                found += members(path)
     return tuple(found)
 
 
@@ -77,13 +77,18 @@ def near_miss(wanted: FilePin, entries: tuple[Entry, ...]) -> str:
     return f"its {name} has the right size and other bytes than models.lock says"
 
 
-def _members(wheel: Path) -> list[Entry]:
-    with zipfile.ZipFile(wheel) as archive:
-        return [
-            Entry(path=f"{wheel.as_posix()}/{m.filename}", size=m.file_size, read=lambda n=m.filename: _read(wheel, n))  # type: ignore[misc]
-            for m in archive.infolist()
-            if not m.is_dir()
-        ]
+def members(wheel: Path) -> tuple[Entry, ...]:
+    """What is inside of a wheel; nothing when it is none, or broken."""
+    try:
+        with zipfile.ZipFile(wheel) as archive:
+            inside = [m for m in archive.infolist() if not m.is_dir()]
+    except (zipfile.BadZipFile, OSError, NotImplementedError):
+        return ()
+    return tuple(_member(wheel, m.filename, m.file_size) for m in inside)
+
+
+def _member(wheel: Path, name: str, size: int) -> Entry:
+    return Entry(path=f"{wheel.as_posix()}/{name}", size=size, read=lambda: _read(wheel, name))
 
 
 def _read(wheel: Path, member: str) -> Iterator[bytes]:

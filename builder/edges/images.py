@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from builder import __version__
-from builder.core import assembly
+from builder.core import assembly, requirements
 from builder.core import plan as planning
 from builder.core import render as rendering
 from builder.core.catalog import model_digest
@@ -30,6 +30,10 @@ from builder.errors import (
 )
 
 ROOTFS = "rootfs.tar"
+LOCK = "requirements/builder.txt"
+CONVERTING = ("ml-dtypes", "numpy", "onnx", "protobuf", "typing-extensions")
+"""Of the builder's own locked packages, what builder/edges/convert.py imports: for the build stage that converts."""
+
 Models = Sequence[tuple[Model, Pin]]
 
 OFFICIAL = frozenset({"Dockerfile", "docker-bake.json", ROOTFS})
@@ -145,7 +149,14 @@ def _context(root: Path) -> dict[str, str]:
         "stages/contract.py": root / "stages/contract.py",
     }
     found |= {p.relative_to(root).as_posix(): p for p in (root / "stages").glob("*/*.py")}
-    return {name: path.read_text(encoding="utf-8") for name, path in sorted(found.items())}
+    found |= {
+        "weights/fetch.py": root / "images/weights/fetch.py",
+        "weights/builder/errors.py": root / "builder/errors.py",
+        "weights/builder/edges/convert.py": root / "builder/edges/convert.py",
+    }
+    texts = {name: path.read_text(encoding="utf-8") for name, path in sorted(found.items())}
+    locked = requirements.parse(LOCK, _text(root / LOCK) or "")
+    return {**texts, "weights/convert.txt": requirements.dump([p for p in locked if p.name in CONVERTING])}
 
 
 def folder_of(config: Config) -> Path:
@@ -216,7 +227,7 @@ def differences(folder: Path, made: Mapping[str, str]) -> list[str]:
 
 def _there(folder: Path) -> set[str]:
     """The files of a rendered folder that are of our kinds."""
-    places = ("tools", "stages", "requirements")
+    places = ("tools", "stages", "requirements", "weights")
     found = {p.relative_to(folder).as_posix() for d in places for p in (folder / d).rglob("*") if p.is_file()}
     return found | {name for name in OFFICIAL if (folder / name).is_file()}
 

@@ -32,7 +32,7 @@ class Summary:
 
     id: str
     state: str
-    """prepared, running, failed, interrupted or done."""
+    """prepared, queued, running, failed, interrupted, part (some stages were asked for, and are done) or done."""
     created: str
     workflow: str
     inputs: tuple[str, ...]
@@ -67,23 +67,24 @@ def prepare(
     try:
         config.jobs.mkdir(parents=True, exist_ok=True)
         _sweep(config.jobs)
-        return _make(config, sources, request, workflow, media=media, report=report, resume=resume)
+        lengths = [f.get("duration") for f in found]
+        return _make(config, sources, lengths, request, workflow, media=media, report=report, resume=resume)
     except OSError as error:
-        raise _disk_error(error, config.jobs) from error
+        raise disk_error(error, config.jobs) from error
 
 
 def _make(
-    config: Config, sources: Sequence[Path], request: Request, workflow: Workflow, *, media: Media, report: Report,
-    resume: bool,
+    config: Config, sources: Sequence[Path], lengths: Sequence[float | None], request: Request, workflow: Workflow, *,
+    media: Media, report: Report, resume: bool,
 ) -> Job:  # fmt: skip
     taken: set[str] = set()
     described = [
         JobInput(
             id=f"{number:02}", name=_readable(path.name), path=f"input/{number:02}{spec.input_suffix(path.name)}",
             sha256=_hash(path, report), size=path.stat().st_size, output=spec.output_stem(path.name, taken),
-            clip=request.clip,
+            clip=request.clip, duration=length,
         )
-        for number, path in enumerate(sources, 1)
+        for number, (path, length) in enumerate(zip(sources, lengths, strict=True), 1)
     ]  # fmt: skip
     note = {
         purpose.value: {"id": model.id, "digest": model_digest(pin), "revision": pin.revision}
@@ -106,7 +107,9 @@ def _make(
             target = place / entry.path
             if entry.clip is not None:
                 cut = _cut(media, path, target, entry.clip)
-                entry = replace(entry, clip=spec.Clip(**cut))
+                end = cut.get("end") or entry.duration
+                length = None if end is None else max(0.0, end - cut["start"])
+                entry = replace(entry, clip=spec.Clip(**cut), duration=length)
             else:
                 _link_or_copy(path, target, report)
             kept.append(replace(entry, size=target.stat().st_size))
@@ -218,7 +221,8 @@ def _alive(pid: int) -> bool:
     return True
 
 
-def _disk_error(error: OSError, place: Path) -> BakeError:
+def disk_error(error: OSError, place: Path) -> BakeError:
+    """What went wrong with a disk, as the user meets it."""
     if error.errno in (28, 122):
         return MissingError("the disk is full", where=str(place), hint="free some space, then run again")
     if error.errno in (1, 13, 30):
@@ -288,18 +292,96 @@ def listing(config: Config) -> tuple[Summary, ...]:
 
 def state(place: Path) -> str:
     """What the lock and the last words of the orchestrator say."""
-    try:
-        with held(place):
-            pass
-    except TimeoutError:
-        return "running"
-    last = "prepared"
+    last, alone = "prepared", False
     for event in events(place):
         if event.get("stage") is None:
-            last = {"begin": "interrupted", "end": "done", "fail": "failed", "stop": "interrupted"}.get(
-                str(event.get("event")), last
-            )
-    return last
+            last, alone = STATES.get(str(event.get("event")), last), False
+        else:
+            alone = True
+    if alone and last != "queued":  # docker compose up, without us; or we run it and have said no more yet
+        last = "done" if _all_done(place) else "interrupted"
+    try:
+        with held(place):
+            return "interrupted" if last == "queued" else last
+    except TimeoutError:
+        return "queued" if last == "queued" else "running"
+
+
+def _all_done(place: Path) -> bool:
+    """Whether every stage has left its manifest."""
+    with contextlib.suppress(BakeError):
+        return all((place / "work" / s.name / "manifest.json").is_file() for s in read(place).stages)
+    return False
+
+
+STATES = {"queue": "queued", "begin": "interrupted", "end": "done", "part": "part", "fail": "failed", "stop": "interrupted"}
+"""The orchestrator's events, and what a job that nobody runs is after each."""
+
+
+def say(place: Path, event: str, **more: Any) -> None:
+    """The orchestrator's own line in events.jsonl; it has no stage."""
+    line = json.dumps({"t": round(time.time(), 3), "event": event, **more}, ensure_ascii=False).encode() + b"\n"
+    handle = os.open(place / "events.jsonl", os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
+    try:
+        size = os.fstat(handle).st_size
+        if size and os.pread(handle, 1, size - 1) != b"\n":
+            line = b"\n" + line  # a line of a killed writer
+        os.write(handle, line)
+    finally:
+        os.close(handle)
+
+
+CANCEL = ".cancel"
+"""File in a job's folder that asks whoever runs it to stop."""
+
+
+def cancelled(place: Path) -> bool:
+    """Whether somebody asked for the job to be stopped."""
+    return (place / CANCEL).exists()
+
+
+END = 15.0
+"""Seconds that a job may take to stop: its stages get 5, and are killed then."""
+
+
+def ask_to_stop(place: Path) -> bool:
+    """Ask whoever runs a job to stop; whether anybody does."""
+    if state(place) not in ("running", "queued"):
+        return False
+    (place / CANCEL).touch()
+    return True
+
+
+def wait_for_end(place: Path) -> None:
+    """Wait until nobody runs a job.
+
+    Raises:
+        BakeError: it did not stop.
+    """
+    try:
+        with files.locked(place / ".lock", timeout=END):
+            (place / CANCEL).unlink(missing_ok=True)
+    except TimeoutError as error:
+        raise BakeError(f"job {place.name} did not stop within {END:.0f} s", hint="jobs list") from error
+
+
+def log_lines(path: Path, offset: int, *, whole: bool) -> tuple[list[str], int]:
+    """The lines of a log from a place on, and the place after them; what would steer a terminal is made visible.
+
+    Args:
+        whole: leave a line without an end for the next time.
+    """
+    try:
+        with path.open("rb") as source:
+            source.seek(offset)
+            data = source.read()
+    except OSError:
+        return [], offset
+    if whole:
+        data = data[: data.rfind(b"\n") + 1]
+    text = data.decode("utf-8", "replace")
+    shown = ["".join(c if c.isprintable() or c == "\t" else f"\\x{ord(c):02x}" for c in line) for line in text.splitlines()]
+    return shown, offset + len(data)
 
 
 @contextlib.contextmanager
@@ -310,6 +392,7 @@ def held(place: Path) -> Iterator[None]:
         TimeoutError: somebody does.
     """
     with files.locked(place / ".lock", timeout=0):
+        (place / CANCEL).unlink(missing_ok=True)  # meant for a run that has ended
         yield
 
 

@@ -15,8 +15,9 @@ import hashlib
 import json
 import os
 import re
+import shutil
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -25,8 +26,9 @@ from builder.core import layers as weights
 from builder.core import oci
 from builder.core.layers import Member, WeightLayer
 from builder.core.oci import Descriptor, Layer, Written
+from builder.core.progress import Progress, Report
 from builder.edges import files
-from builder.errors import IntegrityError, MissingError
+from builder.errors import ConfigError, IntegrityError, MissingError
 
 DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 
@@ -291,3 +293,85 @@ class Layout:
             ref=ref, manifest=oci.describe(oci.MANIFEST, raw), config=config, layers=found.layers,
             written=Written(manifest=raw, config=settings, image=found),
         )  # fmt: skip
+
+    # Keeping it small, and giving it away
+
+    def needed(self, refs: Collection[str]) -> set[str]:
+        """Digests of all that these references are made of: their images, and the code images below them."""
+        found: set[str] = set()
+        for ref, value in self.images().items():
+            if ref not in refs:
+                continue
+            for digest in (str(value[name]) for name in ("manifest", "code") if name in value):
+                raw = files.read_json(self.path(digest))
+                if isinstance(raw, dict):
+                    found |= {digest, raw["config"]["digest"], *(b["digest"] for b in raw["layers"])}
+        return found
+
+    def unneeded(self, keep: Collection[str] | None) -> tuple[Unneeded, ...]:
+        """What could go.
+
+        Args:
+            keep: references whose blobs stay; None: all of them.
+        """
+        needed = self.needed(self.images() if keep is None else keep)
+        places = {"blob": self.root / "blobs/sha256", "recipe": self.root / "recipes"}
+        found = []
+        for what, folder in places.items():
+            for path in sorted(folder.glob("*")):
+                if f"sha256:{path.name.removesuffix('.json')}" not in needed:
+                    found.append(Unneeded(path=path, what=what, size=path.stat().st_size))
+        for folder in (self.incoming, self.root / "ingest"):
+            parts = (p for p in sorted(folder.rglob("*")) if p.is_file())
+            found += [Unneeded(path=p, what="left of a killed build", size=p.stat().st_size) for p in parts]
+        return tuple(found)
+
+    def forget(self, keep: Collection[str] | None) -> None:
+        """Drop the records of all other references."""
+        if keep is not None:
+            files.write_json(self._index, {ref: value for ref, value in self.images().items() if ref in keep})
+
+    def export(self, out: Path, images: Sequence[Stored], report: Report) -> int:
+        """Write a complete OCI layout; its bytes. What is there already and right is kept: it can be gone on with.
+
+        Raises:
+            MissingError: the disk has too little free.
+            ConfigError: the folder is something else.
+            IntegrityError: a blob is not what it should be.
+        """
+        if out.is_dir() and any(out.iterdir()) and not (out / "oci-layout").is_file():
+            raise ConfigError("this folder is not empty, and not an OCI layout", where=str(out))
+        blobs = tuple(dict.fromkeys(blob for image in images for blob in image.blobs))
+        other = Layout(out, self.store)
+        lacking = [b for b in blobs if not _same(other.path(b.digest), b)]
+        need = sum(b.size for b in lacking)
+        out.mkdir(parents=True, exist_ok=True)
+        files.require_room({out: need}, "layout export to another disk")
+        total, done = need, 0
+        for blob in lacking:
+
+            def stream(blob: Descriptor = blob) -> Iterator[bytes]:
+                nonlocal done
+                for chunk in self.open(blob):
+                    yield chunk
+                    done += len(chunk)
+                    report(Progress(what=str(out), done=done, total=total, unit="bytes"))
+
+            other.take(stream(), blob.media_type)
+        files.write_atomic(out / "oci-layout", oci.LAYOUT)
+        files.write_atomic(out / "index.json", oci.index([(image.manifest, image.ref) for image in images]))
+        shutil.rmtree(other.incoming, ignore_errors=True)
+        return sum(b.size for b in blobs)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Unneeded:
+    """A file of the layout that nothing needs."""
+
+    path: Path
+    what: str
+    size: int
+
+
+def _same(path: Path, blob: Descriptor) -> bool:
+    return path.is_file() and path.stat().st_size == blob.size and f"sha256:{files.sha256(path)}" == blob.digest

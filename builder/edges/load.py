@@ -11,6 +11,7 @@ import json
 import re
 import tarfile
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -65,6 +66,18 @@ def look(engine: Engine, layout: Layout) -> Has:
             diffs = (engine.client.api.inspect_image(found["Id"])["RootFS"] or {}).get("Layers") or ()
             chains |= {tuple(diffs[: k + 1]) for k in range(len(diffs))}
     return Has(blobs=frozenset(blobs), chains=frozenset(chains), ids=frozenset(ids))
+
+
+def tagged(engine: Engine, layout: Layout) -> frozenset[str]:
+    """References of the layout that the engine has, as they were assembled."""
+    from docker.errors import ImageNotFound
+
+    found = set()
+    for ref in layout.images():
+        with suppress(BakeError, ImageNotFound):
+            if engine.client.api.inspect_image(ref)["Id"] == identity(engine, layout.image(ref)):
+                found.add(ref)
+    return frozenset(found)
 
 
 def identity(engine: Engine, image: Stored) -> str:

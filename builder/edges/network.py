@@ -70,6 +70,8 @@ def find(spec: NetworkSpec, env: Mapping[str, str]) -> Site:
         address = proxy if "://" in proxy else f"http://{proxy}"
         found |= {"PIP_PROXY": address}
         found |= dict.fromkeys(("HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy"), address)
+    if endpoint := env.get("HF_ENDPOINT"):
+        found["HF_ENDPOINT"] = endpoint
     return Site(variables=found, authorities=_authorities(spec, env), notes=tuple(notes))
 
 

@@ -10,9 +10,13 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
+from typing import Any
 
+from builder.core import compose
 from builder.core.job import Job
 from builder.core.types import Config
+from builder.edges import engine as engines
 from builder.edges import files, probe
 from builder.edges.store import Store
 from builder.errors import BakeError, InputError, MissingError
@@ -21,6 +25,9 @@ FRESH = 24 * 3600.0
 """Seconds that a result is good for, if nothing it looked at changes."""
 
 MB = 1_000_000
+
+OLDEST_COMPOSE = (2, 20)
+"""Knows services that complete, bind mounts that don't make folders, and device reservations."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,37 +53,51 @@ class Checks:
                 raise check.failure
 
 
+@dataclass(frozen=True, kw_only=True)
+class Containers:
+    """What jobs in containers need: an engine, and images of all stages."""
+
+    engine: str
+    """Its address."""
+    images: Sequence[str]
+    """Ids of the images."""
+
+
 def check(
-    config: Config, job: Job, *, python: Path | None, images: Sequence[str] = (), refresh: bool = False,
+    config: Config, job: Job, *, python: Path | None, containers: Containers | None = None,
+    lacking: Check | None = None, env: Mapping[str, str] = MappingProxyType({}), refresh: bool = False,
     now: float | None = None,
 ) -> Checks:  # fmt: skip
     """Look at what ``job`` needs.
 
     Args:
         python: of the native environment, or None when it isn't there.
-        images: ids of the images that all stages run in, in place of a native environment.
+        containers: in place of a native environment.
+        lacking: why there are no containers, where there should be some.
+        env: the caller's environment, which says where its secrets are.
         refresh: look, whatever the cache says.
         now: seconds since the epoch, for tests.
     """
     at = time.time() if now is None else now
     place = config.jobs / job.id
     cache = config.home / "cache" / "preflight.json"
-    key = _key(config, job, python, images)
+    key = _key(config, job, python, containers, env)
     known = files.read_json(cache)
     entry = known.get(job.id) if isinstance(known, dict) else None
     # Room is never cached: other programs use disk and memory too.
     room = (_look("disk", lambda: _disk(config, job, place)), _look("memory", lambda: _memory(config, job)))
-    if not refresh and entry and entry.get("key") == key and 0 <= at - entry.get("at", -FRESH) < FRESH:
+    if not refresh and lacking is None and entry and entry.get("key") == key and 0 <= at - entry.get("at", -FRESH) < FRESH:
         return Checks(checks=(*(Check(name=n, note=t) for n, t in entry["notes"]), *room), cached=True)
     found = (
-        _look("environment", lambda: _environment(python, images)),
+        *([lacking] if lacking else _of_place(config, job, python, containers)),
+        _look("secrets", lambda: _secrets(config, env)),
         *(_look(f"model {use}", lambda u=use: _model(config, u)) for use in _uses(job)),  # type: ignore[misc]
         *(_look(f"recording {i.name}", lambda p=place / i.path, n=i.size: _recording(p, n)) for i in job.inputs),  # type: ignore[misc]
     )
     if not any(c.failure for c in found):
         fresh = known if isinstance(known, dict) else {}
         fresh = {k: v for k, v in fresh.items() if isinstance(v, dict) and at - v.get("at", 0) < FRESH}
-        fresh[job.id] = {"at": at, "key": _key(config, job, python, images), "notes": [[c.name, c.note] for c in found]}
+        fresh[job.id] = {"at": at, "key": key, "notes": [[c.name, c.note] for c in found]}
         with contextlib.suppress(OSError):
             files.write_json(cache, fresh)
     return Checks(checks=(*found, *room), cached=False)
@@ -94,31 +115,122 @@ def _uses(job: Job) -> dict[str, str]:
     return {use.id: use.path for stage in job.stages for use in stage.models.values()}
 
 
-def _key(config: Config, job: Job, python: Path | None, images: Sequence[str]) -> str:
+def _key(
+    config: Config, job: Job, python: Path | None, containers: Containers | None, env: Mapping[str, str]
+) -> str:
     """A hash over the identity of everything that is looked at."""
     store = config.home / "models"
     watched = [config.root / "models.lock", *(config.jobs / job.id / i.path for i in job.inputs)]
     for folder in _uses(job).values():
         with contextlib.suppress(OSError):
             watched += sorted((store / folder).iterdir())
+    about: list[str] = [containers.engine, *containers.images] if containers else [str(python)]
     if python is not None:
-        watched.append(python.parent.parent / "ready")
+        with contextlib.suppress(OSError):  # its time is that of the last use
+            about.append(str((python.parent.parent / "ready").stat().st_ino))
+    if containers is not None:  # an engine that was started anew has a new socket
+        watched.append(Path(containers.engine.removeprefix("unix://")))
+    watched += _secret_files(config, env)
     identities = []
     for path in watched:
         try:
             found = path.stat()
-            identities.append([str(path), found.st_size, found.st_mtime_ns, found.st_ino])
+            identities.append([str(path), found.st_size, found.st_mtime_ns, found.st_ino, found.st_mode])
         except OSError:
             identities.append([str(path), None])
-    return hashlib.sha256(json.dumps([job.key, str(python), list(images), identities]).encode()).hexdigest()
+    return hashlib.sha256(json.dumps([job.key, *about, identities]).encode()).hexdigest()
 
 
-def _environment(python: Path | None, images: Sequence[str]) -> str:
-    if images:
-        return f"{len(images)} images"
+def _environment(python: Path | None) -> str:
     if python is None:
         raise MissingError("the native environment is not there", hint="build.py bootstrap")
     return "ready"
+
+
+def _of_place(config: Config, job: Job, python: Path | None, containers: Containers | None) -> list[Check]:
+    """The native environment; or engine, compose, images, and the way to a GPU where a stage wants one."""
+    if containers is None:
+        return [_look("environment", lambda: _environment(python))]
+    try:
+        info = engines.info(containers.engine)
+    except BakeError as failure:
+        return [Check(name="engine", note=failure.what, failure=failure)]
+    found = [
+        _look("engine", lambda: _engine(info, containers.engine)),
+        _look("compose", lambda: _compose(info)),
+        _look("images", lambda: _images(containers)),
+    ]
+    if any(compose.needs_gpu(stage) for stage in job.stages):
+        found.append(_look("GPU", lambda: _gpu(info, config.defaults.gpu_driver)))
+    return found
+
+
+def _engine(info: Mapping[str, Any], address: str) -> str:
+    version = str(info.get("ServerVersion", ""))
+    if engines.number(version) < engines.OLDEST:
+        raise MissingError(
+            f"the engine is {version}", where=address, expected=f"{'.'.join(map(str, engines.OLDEST))} or later",
+            hint="update it; --mode native runs without one",
+        )  # fmt: skip
+    if any("rootless" in str(option) for option in info.get("SecurityOptions") or ()):
+        raise MissingError(
+            "the engine is rootless: its containers' users are not this machine's", where=address,
+            hint="use an engine of the system's, or --mode native",
+        )  # fmt: skip
+    return f"{version}, {info.get('NCPU')} processors, {float(info.get('MemTotal') or 0) / MB:.0f} MB"
+
+
+def _compose(info: Mapping[str, Any]) -> str:
+    plugins = (info.get("ClientInfo") or {}).get("Plugins") or []
+    version = next((str(p.get("Version", "")) for p in plugins if p.get("Name") == "compose"), None)
+    if version is None:
+        raise MissingError("the docker client has no compose", hint="apt-get install docker-compose-plugin (docker-compose)")
+    if engines.number(version) < OLDEST_COMPOSE:
+        raise MissingError(
+            f"compose is {version}", expected=f"{'.'.join(map(str, OLDEST_COMPOSE))} or later", hint="update it"
+        )
+    return version.removeprefix("v")
+
+
+def _images(containers: Containers) -> str:
+    for image in containers.images:
+        if engines.image_ids(containers.engine, [image]) is None:
+            raise MissingError(f"image {image[:19]} is gone", where=containers.engine, hint="build.py build")
+    return f"{len(containers.images)}, by id"
+
+
+def _gpu(info: Mapping[str, Any], driver: str) -> str:
+    if driver == "cdi":
+        folders = [Path(folder) for folder in info.get("CDISpecDirs") or ()]
+        specs = [p for folder in folders if folder.is_dir() for p in folder.iterdir() if p.suffix in (".json", ".yaml")]
+        if not any("nvidia.com/gpu" in p.read_text(errors="replace") for p in specs):
+            raise MissingError(
+                "the engine knows no CDI device nvidia.com/gpu", expected='features: {"cdi": true} in daemon.json',
+                hint="nvidia-ctk cdi generate --output=/etc/cdi/nvidia.yaml",
+            )  # fmt: skip
+        return "nvidia.com/gpu by CDI"
+    if "nvidia" not in (info.get("Runtimes") or {}) and shutil.which("nvidia-container-runtime-hook") is None:
+        raise MissingError(
+            "the engine has no NVIDIA runtime", hint="install nvidia-container-toolkit, or --device cpu; BAKE_GPU_DRIVER=cdi"
+        )
+    return "NVIDIA runtime"
+
+
+def _secret_files(config: Config, env: Mapping[str, str]) -> list[Path]:
+    """Files of this user that hold a secret: the hub's token, keys and secrets of our own state folder."""
+    home = Path(env.get("HF_HOME") or Path(env.get("XDG_CACHE_HOME") or Path(env.get("HOME", "/"), ".cache"), "huggingface"))
+    own = [p for name in ("keys", "secrets") for p in sorted((config.home / name).glob("*")) if p.suffix != ".pub"]
+    return [Path(env.get("HF_TOKEN_PATH") or home / "token"), *own]
+
+
+def _secrets(config: Config, env: Mapping[str, str]) -> str:
+    """No stage needs one; but whoever can read this machine's files should not get one either."""
+    there = [p for p in _secret_files(config, env) if p.is_file()]
+    for path in there:
+        if path.stat().st_mode & 0o077 and config.home in path.parents:
+            raise MissingError("others can read a secret", where=str(path), hint=f"chmod 600 {path}")
+    exposed = [str(p) for p in there if p.stat().st_mode & 0o077]
+    return f"others can read {exposed[0]}: chmod 600 it" if exposed else f"{len(there)}, readable by you alone"
 
 
 def _model(config: Config, id_: str) -> str:

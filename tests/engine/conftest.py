@@ -20,6 +20,7 @@ from builder.edges import engine as engines
 from tests.engine import private_engine
 
 ROOT = Path(__file__).resolve().parents[2]
+EXAMPLE = ROOT / "examples/dialogue.mp4"
 STARTED = time.time()
 
 HOW = "CI=true python3 build.py test tests/engine starts engines of its own (root, dockerd)"
@@ -80,6 +81,27 @@ class Engine:
             ["docker", "--host", self.host, *map(str, arguments)], capture_output=True, text=True, check=False
         )
         return Ran(done.returncode, done.stdout, done.stderr)
+
+    def left(self) -> dict[str, list[str]]:
+        """What jobs could leave on an engine: containers, networks, volumes, images without a name."""
+        return {
+            "containers": self.docker("ps", "--all", "--format", "{{.Names}}").out.split(),
+            "networks": sorted(self.docker("network", "ls", "--format", "{{.Name}}").out.split()),
+            "volumes": self.docker("volume", "ls", "--quiet").out.split(),
+            "dangling": self.docker("images", "--quiet", "--filter", "dangling=true").out.split(),
+        }
+
+    def job(self, *arguments: str | Path, env: Mapping[str, str] | None = None) -> Ran:
+        """``run`` in containers that were built before, with settings that give native's bytes."""
+        return self.bake("run", *arguments, "--mode", "docker-cpu", "--no-build", "--json", env=env)
+
+    def begin(self, *arguments: str | Path, env: Mapping[str, str] | None = None) -> subprocess.Popen[str]:
+        """The same in the background."""
+        words = [sys.executable, str(ROOT / "build.py"), "run", *map(str, arguments), "--mode", "docker-cpu", "--no-build"]
+        return subprocess.Popen(
+            [*words, "--json"], env=self.env | dict(env or {}), cwd=ROOT, text=True, stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )  # fmt: skip
 
     def layers(self) -> dict[str, list[str]]:
         """Diff ids of every image under the prefix, by its name."""
@@ -142,10 +164,33 @@ def built(engine: Engine) -> Any:
     return done.data
 
 
+def results(job: Path) -> dict[str, bytes | Any]:
+    """Every result of a job, without what differs by its nature: times."""
+    found: dict[str, Any] = {}
+    for path in sorted([*job.glob("work/*/*"), *job.glob("output/*")]):
+        if path.name == "manifest.json":
+            manifest = json.loads(path.read_text())
+            found[f"{path.parent.name}/outputs"] = manifest["outputs"]
+        else:
+            found[f"{path.parent.name}/{path.name}"] = path.read_bytes()
+    return found
+
+
+@pytest.fixture(scope="session")
+def native(state: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The example's job, run on this machine."""
+    jobs = tmp_path_factory.mktemp("native-jobs")
+    home = Engine("unix:///nowhere.sock", "", "wb-test", state)
+    done = home.bake("run", EXAMPLE, "--threads", "2", "--batch-size", "0", "--json", env={"BAKE_JOBS": str(jobs)})
+    assert done.code == 0, done.err
+    assert "media were read in the native environment" in done.err
+    return jobs / done.data["job"]
+
+
 def copy_project(folder: Path) -> Path:
     """The checkout's own files, to change something in."""
     target = folder / "project"
-    names = ("bake.yaml", "models.yaml", "models.lock", "images", "stages", "templates", "builder", "examples")
+    names = ("bake.yaml", "models.yaml", "models.lock", "images", "stages", "templates", "compose", "builder", "examples")
     target.mkdir()
     for name in names:
         source = ROOT / name

@@ -2,41 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import sys
 from pathlib import Path
 from typing import Any
 
-import pytest
-
-from tests.engine.conftest import ROOT, Engine
+from tests.engine.conftest import EXAMPLE, Engine, results
 
 STAGES = ("demux", "vad", "asr", "align", "diarize", "subtitles", "mux")
-EXAMPLE = ROOT / "examples/dialogue.mp4"
-
-
-def results(job: Path) -> dict[str, bytes | Any]:
-    """Every result of a job, without what differs by its nature: times."""
-    found: dict[str, Any] = {}
-    for path in sorted([*job.glob("work/*/*"), *job.glob("output/*")]):
-        if path.name == "manifest.json":
-            manifest = json.loads(path.read_text())
-            found[f"{path.parent.name}/outputs"] = manifest["outputs"]
-        else:
-            found[f"{path.parent.name}/{path.name}"] = path.read_bytes()
-    return found
-
-
-@pytest.fixture(scope="session")
-def native(state: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The example's job, run on this machine."""
-    jobs = tmp_path_factory.mktemp("native-jobs")
-    home = Engine("unix:///nowhere.sock", "", "wb-test", state)
-    done = home.bake("run", EXAMPLE, "--threads", "2", "--batch-size", "0", "--json", env={"BAKE_JOBS": str(jobs)})
-    assert done.code == 0, done.err
-    assert "media were read in the native environment" in done.err
-    return jobs / done.data["job"]
 
 
 def test_each_stage_runs_without_network_rights_or_a_writable_root(
@@ -57,15 +30,6 @@ def test_each_stage_runs_without_network_rights_or_a_writable_root(
         assert done.code == 0, f"{stage}: {done.err}"
     assert results(job) == results(native)
     assert (job / "output/dialogue.srt").stat().st_uid == 12345
-
-
-def test_run_in_docker_cpu_gives_the_same(engine: Engine, built: Any, native: Path) -> None:
-    done = engine.bake(
-        "run", EXAMPLE, "--mode", "docker-cpu", "--no-build", "--threads", "2", "--batch-size", "0", "--json"
-    )
-    assert done.code == 0, done.err
-    assert "every stage ran in a container without network" in done.err
-    assert results(engine.home / "jobs" / done.data["job"]) == results(native)
 
 
 def test_native_jobs_read_media_in_containers_where_there_are_some(engine: Engine, built: Any, native: Path) -> None:

@@ -1,11 +1,17 @@
-"""The full variant, built and run: WhisperX hears the example on CUDA's wheels, on a processor."""
+"""The full variant, built and run: WhisperX hears the example on CUDA's wheels, on a processor.
+
+wav2vec2's and pyannote's weights are gated or on a hub: their loaders run on random ones in the same formats.
+"""
 
 from __future__ import annotations
 
 import json
+import shutil
+from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from metrics import diarization_error, read_rttm, word_errors
 
 from tests.engine.conftest import ROOT, Engine
@@ -46,3 +52,46 @@ def test_the_words_came_from_whisperx(engine: Engine, job: Any) -> None:
     done = engine.docker("run", "--rm", "--network", "none", "--read-only", "--entrypoint", "python3", tag, "-c",
                          "import torch, whisperx; print(torch.__version__)")  # fmt: skip
     assert done.out.startswith("2.8.0"), done.err
+
+
+@pytest.mark.parametrize(
+    ("stage", "purpose", "kind", "languages"),
+    [("align", "alignment", "alignment", ["en"]), ("diarize", "diarization", "pipeline", [])],
+)
+def test_whole_models_are_loaded_and_used_offline(
+    engine: Engine, job: Any, tmp_path: Path, stage: str, purpose: str, kind: str, languages: list[str]
+) -> None:
+    """wav2vec2 by WhisperX and a pipeline by pyannote.audio, from a folder, without network, on a read-only root."""
+    tag = f"{engine.prefix}/{stage}:full-cpu"
+    place, models = tmp_path / "job", tmp_path / "models"
+    models.mkdir(mode=0o777)
+    models.chmod(0o777)
+    shutil.copytree(engine.home / "jobs" / job["job"], place)
+    for path in [place, *place.rglob("*")]:
+        path.chmod(0o777 if path.is_dir() else 0o666)
+    script = Path(__file__).with_name("small_weights.py")
+    offline = ("run", "--rm", "--network", "none", "--read-only", "--tmpfs", "/tmp", "--user", "12345:0")
+    made = engine.docker(
+        *offline, "--volume", f"{script}:/small_weights.py:ro", "--volume", f"{models}:/out", "--entrypoint", "python3",
+        tag, "/small_weights.py", kind, "/out/small",
+    )  # fmt: skip
+    assert made.code == 0, made.err
+    spec = yaml.safe_load((place / "job.yaml").read_text())
+    asked = next(s for s in spec["stages"] if s["name"] == stage)
+    asked["models"] = {
+        purpose: {"id": "small", "path": "small", "digest": "sha256:0", "revision": "1", "languages": languages}
+    }
+    (place / "job.yaml").write_text(yaml.safe_dump(spec))
+    shutil.rmtree(place / "work" / stage)
+    done = engine.docker(
+        *offline, "--volume", f"{place}:/job", "--volume", f"{models}:/models:ro", tag, "--job", "/job"
+    )
+    assert done.code == 0, done.err
+    found = json.loads((place / "work" / stage / "01.json").read_text())
+    if stage == "align":
+        words = [w for s in found["segments"] for w in s["words"]]
+        assert {w["source"] for w in words} - {"whisper"}, "no word has the aligner's time"
+        assert all(0 <= w["start"] <= w["end"] <= found["duration"] for w in words)
+    else:
+        assert found["turns"], "random weights hear somebody"
+        assert all(t["start"] < t["end"] for t in found["turns"])

@@ -5,8 +5,9 @@ from __future__ import annotations
 import functools
 from pathlib import Path
 
-from builder.core import config, plan, render
-from builder.core.types import BaseSpec, Config, Mode, Variant
+from builder.core import compose, config, plan, render
+from builder.core.job import Job, JobInput, Request, plan_stages
+from builder.core.types import BaseSpec, Config, Mode, Model, Pin, Variant, Workflow
 
 ROOT = Path(__file__).resolve().parents[2]
 FILES = Path(__file__).parent / "files"
@@ -82,13 +83,60 @@ def templates() -> dict[str, str]:
     return {p.relative_to(folder).as_posix(): p.read_text() for p in sorted(folder.rglob("*.j2"))}
 
 
+def models(settings: Config) -> list[tuple[Model, Pin]]:
+    """What the preset ``starter`` chooses."""
+    return [(settings.models[ids[0]], settings.pins[ids[0]]) for ids in settings.presets["starter"].models.values()]
+
+
 def rendered(mode: Mode, variant: Variant, base: BaseSpec) -> dict[str, str]:
     """Every rendered file of a case."""
     settings = read({"mode": mode.value, "variant": variant.value})
-    chosen = settings.presets["starter"].models.values()
-    models = [(settings.models[ids[0]], settings.pins[ids[0]]) for ids in chosen]
-    made = plan.plan(settings, locks=LOCKS, base=base, models=models)
+    made = plan.plan(settings, locks=LOCKS, base=base, models=models(settings))
     return render.render(made, templates(), CONTEXT, version="1.2.3")
+
+
+HOSTILE = "/srv/O'Neil \"& sons\"/$HOME ${X} $$ {{ y }}/\\ : # - é\u2028\n\t\x7f\U0001f600/models"
+"""A folder as a person may call it."""
+
+PROJECTS = {
+    "cpu": compose.Machine(threads=2, memory=4_000_000_000, user=compose.user(0, 0)),
+    "gpu": compose.Machine(threads=16, memory=64_000_000_000, user=compose.user(1000, 100), gpu=1),
+    "cdi": compose.Machine(threads=16, memory=64_000_000_000, user=compose.user(1000, 100), gpu_driver="cdi"),
+}
+
+
+def job(device: str) -> Job:
+    """A job of a long recording and one of unknown length."""
+    settings = read({})
+    models = {p: (settings.models[i[0]], settings.pins[i[0]]) for p, i in settings.presets["starter"].models.items()}
+    asked = Request(
+        workflow=None, variant="slim", preset="starter", models=models, settings={"asr": {"device": device, "threads": 2}}
+    )
+    stages = plan_stages(settings.stages, asked, workflow=Workflow.SUBTITLE, models_note={})
+    inputs = tuple(
+        JobInput(
+            id=f"0{k}", name=name, path=f"input/0{k}.mp4", sha256="0" * 64, size=1000, output=f"talk-{k}", duration=seconds
+        )
+        for k, (name, seconds) in enumerate([("$(rm -rf ~).mp4", 600.0), ("'\"${y}.mp4", 31.2)], 1)
+    )
+    return Job(
+        id="20261123-200312-rm-rf-4f2a", created="2026-11-23T20:03:12Z", workflow="subtitle", variant="slim",
+        preset="starter", key="0" * 64, inputs=inputs, stages=stages,
+    )  # fmt: skip
+
+
+def project(case: str) -> str:
+    """compose.yaml of a case; one stage has its model inside its image."""
+    settings, machine = read({}), PROJECTS[case]
+    made = job("cpu" if case == "cpu" else "cuda")
+    images = {s.name: compose.Image(id=f"sha256:{k:064x}") for k, s in enumerate(made.stages)}
+    inside = tuple(use.digest for use in next(s for s in made.stages if s.name == "vad").models.values())
+    images["vad"] = compose.Image(id=images["vad"].id, models=inside)
+    services = compose.services(
+        made, images, machine=machine, specs=settings.stages, sizes={i: p.size for i, p in settings.pins.items()}
+    )
+    template = (ROOT / "compose" / compose.TEMPLATE).read_text()
+    return compose.render(template, made, services, machine=machine, models=HOSTILE)
 
 
 if __name__ == "__main__":  # python -m tests.golden.project writes them anew
@@ -96,3 +144,8 @@ if __name__ == "__main__":  # python -m tests.golden.project writes them anew
         for name, text in rendered(*arguments).items():
             if name in ("Dockerfile", "docker-bake.json"):
                 (FILES / f"{case}.{name}").write_text(text)
+    from tests.golden import report
+
+    (FILES / "report.html").write_text(report.rendered())
+    for case in PROJECTS:
+        (FILES / f"{case}.compose.yaml").write_text(project(case))

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from builder.core.types import Mode, Variant
+from tests.golden import report
 from tests.golden.project import CASES, DEBIAN, FILES, ROOT, rendered
 
 
@@ -20,6 +21,11 @@ def test_the_dockerfile_and_the_bake_file_are_as_they_were(case: str) -> None:
     made = rendered(*CASES[case])
     for name in ("Dockerfile", "docker-bake.json"):
         assert made[name] == (FILES / f"{case}.{name}").read_text(), f"{case}: {name}"
+
+
+def test_the_page_of_a_job_is_as_it_was() -> None:
+    """Every part of it: transcript, player, files, stages, models, settings."""
+    assert report.rendered() == (FILES / "report.html").read_text()
 
 
 def test_rendering_is_a_function_of_its_inputs(tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ from builder.core.job import Job, JobInput, JobStage, to_yaml
 from builder.core.progress import Progress
 from builder.core.types import Config, Defaults
 from builder.edges import jobs, preflight, runner
+from builder.edges.processes import Native
 from builder.errors import BakeError, InputError, IntegrityError, Interrupted, MissingError, StageError, UsageError
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -90,8 +91,12 @@ def make(config: Config, **bodies: str) -> Job:
 
 
 def go(config: Config, job: Job, seen: list[Progress] | None = None) -> runner.Outcome:
-    start = runner.native_start(config, job, Path(sys.executable), os.environ)
-    return runner.run(config, job, start=start, report=(seen if seen is not None else []).append)
+    return runner.run(config, job, host=host(config, job), report=(seen if seen is not None else []).append)
+
+
+def host(config: Config, job: Job) -> Native:
+    place = jobs.folder(config, job)
+    return Native(stages=config.root / "stages", models=config.home, place=place, python=Path(sys.executable), env=os.environ)
 
 
 def test_stages_run_in_order_and_name_their_files(project: Config) -> None:
@@ -196,14 +201,16 @@ from pathlib import Path
 sys.path.insert(0, {root!r})
 from builder.core.types import Config, Defaults
 from builder.edges import jobs, runner
+from builder.edges.processes import Native
 from builder.errors import Interrupted
 root = Path({project!r})
 config = Config(root=root, home=root / ".bake", jobs=root / "jobs", defaults=Defaults(), presets={{}}, models={{}},
                 pins={{}}, stages={{}}, images={{}})
 job = jobs.read(next((root / "jobs").iterdir()))
 try:
-    runner.run(config, job, start=runner.native_start(config, job, Path(sys.executable), os.environ),
-               report=lambda p: None)
+    host = Native(stages=root / "stages", models=root, place=jobs.folder(config, job), python=Path(sys.executable),
+                  env=os.environ)
+    runner.run(config, job, host=host, report=lambda p: None)
 except Interrupted:
     sys.exit(130)
 """
@@ -246,9 +253,8 @@ def test_interrupt_stops_the_stage_within_ten_seconds(project: Config) -> None:
             raise KeyboardInterrupt
 
     began = time.monotonic()
-    start = runner.native_start(project, job, Path(sys.executable), os.environ)
     with pytest.raises(Interrupted) as caught:
-        runner.run(project, job, start=start, report=interrupt)
+        runner.run(project, job, host=host(project, job), report=interrupt)
     assert time.monotonic() - began < 10
     assert caught.value.exit_code == 130
     assert jobs.state(jobs.folder(project, job)) == "interrupted"

@@ -9,9 +9,10 @@ from pathlib import Path
 import pytest
 
 from builder.core import catalog
+from builder.core.choice import choose
 from builder.core.types import FilePin, Model, Pin, Purpose, Variant, WheelSource, snapshot_path
 from builder.edges import project
-from builder.errors import ConfigError
+from builder.errors import ConfigError, UsageError
 
 ROOT = Path(__file__).resolve().parents[2]
 CONFIG = project.load(ROOT, env={})
@@ -70,13 +71,43 @@ def test_models_land_where_libraries_look() -> None:
 
 
 def test_licences_that_forbid_commerce_and_gates_are_marked() -> None:
-    """Whoever builds an image to sell must see it."""
-    assert [m.id for m in CONFIG.models.values() if not m.commercial] == [
-        f"wav2vec2-{c}" for c in ("fr", "de", "es", "it")
-    ]
+    """Whoever builds an image to sell must see it; a licence that nobody could read counts as one that forbids."""
+    forbidding = {m.id for m in CONFIG.models.values() if not m.commercial}
+    assert {f"wav2vec2-{c}" for c in ("fr", "de", "es", "it", "vi")} | {"nllb-200-600m"} <= forbidding
+    for found in CONFIG.models.values():
+        assert found.commercial == (found.licence != "see its page" and "-NC-" not in found.licence), found.id
+        assert found.page or found.licence != "see its page", found.id
     gated = [m for m in CONFIG.models.values() if m.gated]
-    assert [m.id for m in gated] == ["pyannote-community-1"]
+    assert {"pyannote-community-1", "pyannote-3.1", "pyannote-segmentation-3.0"} <= {m.id for m in gated}
     assert all(m.page and m.variants == (Variant.FULL,) for m in gated)
+
+
+def test_there_is_an_aligner_for_every_language_that_whisperx_knows() -> None:
+    """The keys of DEFAULT_ALIGN_MODELS_TORCH and _HF in whisperx 3.8.6; one repository is one model."""
+    known = (
+        "ar ca cs da de el en es eu fa fi fr gl he hi hr hu id it ja ka ko lv ml nl nn no pl pt ro ru sk sl sv te tl tr "
+        "uk ur vi zh"
+    )
+    aligners = [m for m in CONFIG.models.values() if m.purpose is Purpose.ALIGNMENT]
+    assert sorted(code for m in aligners for code in m.languages) == known.split()
+    repos = [m.repo for m in CONFIG.models.values() if m.repo]
+    assert len(repos) == len(set(repos))
+
+
+@pytest.mark.parametrize("name", ["demucs", "nllb-200-600m", "punkt-tab", "mlx-whisper-turbo", "pyannote-3.1"])
+def test_what_no_stage_loads_is_not_built_in(name: str) -> None:
+    """It can be supplied and served; an image would only carry it."""
+    with pytest.raises(UsageError, match="no stage of this plan would load"):
+        choose(CONFIG, preset="starter", variant=Variant.FULL, stages=list(CONFIG.stages), models=[name])
+
+
+@pytest.mark.parametrize("alternative", ["none", "m", "other-gated"])
+def test_an_alternative_is_an_ungated_model(alternative: str) -> None:
+    """What is offered in place of a gated model must be one that can be had."""
+    one = "{{purpose: asr, title: t, licence: MIT, hub: o/{0}, gated: true, alternative: {1}}}"
+    text = f"models:\n  m: {one.format('a', alternative)}\n  other-gated: {one.format('b', 'm')}\n"
+    with pytest.raises(ConfigError, match="no alternative"):
+        catalog.parse_models(text)
 
 
 @pytest.mark.parametrize(
@@ -90,6 +121,7 @@ def test_licences_that_forbid_commerce_and_gates_are_marked() -> None:
         ("target: t", "source"),
         ("hub: o/n, target: ../up", "unsafe path"),
         ("hub: o/n, variants: []", "no variant"),
+        ("url: https://h/f, target: t, include: [a]", "include"),
         ("hub: o/n, variants: [slimm]", "slimm"),
         ("hub: o/n, languages: [english]", "language"),
         ("hub: o/n, languages: [no]", "string"),

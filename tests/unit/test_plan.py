@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from builder.core import plan, render, requirements
-from builder.core.types import BaseSpec, Config, Mode, Variant
+from builder.core.types import BaseSpec, Config, FilePin, HubSource, Mode, Model, Pin, Purpose, Variant
 from builder.errors import BakeError, ConfigError, UsageError
 from tests.golden import project as fixed
 
@@ -93,12 +93,12 @@ def test_pytorch_of_the_cpu_index_has_locks_of_its_own() -> None:
     }
     settings = fixed.read({"mode": "docker-cpu", "variant": "full"}, extra)
     with pytest.raises(ConfigError) as caught:
-        plan.plan(settings, locks=locks, base=fixed.DEBIAN, models={}, images=["asr"])
+        plan.plan(settings, locks=locks, base=fixed.DEBIAN, models=(), images=["asr"])
     assert "full-cpu --torch-index" in str(caught.value.hint)
     locks[path] = fixed.LOCKS["stages/asr/requirements-full.txt"].replace("torch==1.0", "torch==1.0+cpu")
 
     def asr(config: Config) -> set[str]:
-        made = plan.plan(config, locks=locks, base=fixed.DEBIAN, models={}, images=["asr"])
+        made = plan.plan(config, locks=locks, base=fixed.DEBIAN, models=(), images=["asr"])
         return {f"{p.name}=={p.version}" for library in made.libraries.values() for p in library.packages}
 
     assert "torch==1.0+cpu" in asr(settings)
@@ -179,7 +179,8 @@ def attempt(field: str, payload: str) -> dict[str, str]:
     settings = fixed.read(overrides, extra)
     if field in ("reference", "digest"):
         base = BaseSpec(kind="registry", reference=settings.base.reference, digest=settings.base.digest)
-    made = plan.plan(settings, locks=locks, base=base, models=())
+    name, licence = (payload if field == kind else "x" for kind in ("model", "licence"))
+    made = plan.plan(settings, locks=locks, base=base, models=one_model(name, licence))
     if field == "version":
         version = payload
     found = render.render(made, fixed.templates(), fixed.CONTEXT, version=version)
@@ -188,9 +189,17 @@ def attempt(field: str, payload: str) -> dict[str, str]:
     return found
 
 
+def one_model(name: str, licence: str = "MIT") -> list[tuple[Model, Pin]]:
+    """A model of asr, as a catalogue could name it."""
+    model = Model(id=name, purpose=Purpose.ASR, title=name, licence=licence, sources=(HubSource(repo=f"org/{name}"),))
+    return [(model, Pin(revision="0" * 40, files=(FilePin(path="model.bin", size=1, sha256="0" * 64),)))]
+
+
 @functools.cache
 def plain_render() -> dict[str, str]:
-    return fixed.rendered(Mode.DOCKER_CPU, Variant.SLIM, fixed.REGISTRY)
+    settings = fixed.read({"mode": "docker-cpu"})
+    made = plan.plan(settings, locks=fixed.LOCKS, base=fixed.REGISTRY, models=one_model("x"))
+    return render.render(made, fixed.templates(), fixed.CONTEXT, version="1")
 
 
 def instructions(text: str) -> list[str]:

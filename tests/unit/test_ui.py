@@ -6,7 +6,7 @@ import pytest
 
 from builder import ui
 from builder.core.progress import Progress
-from builder.errors import MissingError
+from builder.errors import MissingError, SourceError
 
 
 def test_sizes_and_clocks_read_as_people_write_them() -> None:
@@ -42,3 +42,15 @@ def test_quiet_says_nothing(capsys: pytest.CaptureFixture[str]) -> None:
     with ui.Live(quiet=True) as live:
         live.report(Progress(what="asr", finished=True))
     assert capsys.readouterr().err == ""
+
+
+def test_secrets_of_others_errors_are_masked(capsys: pytest.CaptureFixture[str]) -> None:
+    """A token in a header's error, a password in an index's address; commits and paths stay readable."""
+    ui.say("Illegal header value b'Bearer hf_abcDEF123456' at https://me:secret@index.invalid/simple")
+    ui.say("https://hub.invalid/org/name/resolve/" + "a" * 40 + "/hf_x.json and user@host")
+    first, second = capsys.readouterr().err.splitlines()
+    assert first == "Illegal header value b'Bearer ***' at https://***@index.invalid/simple"
+    assert second.endswith("/hf_x.json and user@host")
+    error = SourceError("no", detail=["https://me:secret@index.invalid"], hint="hf_abcDEF123456")
+    assert "secret" not in repr(ui.error_data(error))
+    assert "abcDEF" not in repr(ui.error_data(error))

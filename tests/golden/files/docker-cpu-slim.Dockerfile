@@ -1,6 +1,13 @@
 # Rendered by whisperbake for docker-cpu, slim. All of it: docker buildx bake
 # One of them: docker build --target vad .
+# Weights: ENVIRONMENT=production (the default) bakes them in, development leaves them out; one at a time:
+# WITH_BASE=yes or no. A gated model: HF_TOKEN=… docker buildx bake
 # A site's own CA bundle and pip settings (PIP_INDEX_URL=…, a line each): BAKE_CA=FILE BAKE_SITE=FILE docker buildx bake
+
+ARG ENVIRONMENT=production
+ARG WITH_BASE=${ENVIRONMENT}
+ARG WITH_SILERO_VAD=${ENVIRONMENT}
+ARG WITH_D_VECTOR=${ENVIRONMENT}
 
 # The root file system beside this file was made from Debian's packages: no image registry is needed.
 FROM scratch AS root
@@ -85,6 +92,37 @@ COPY stages/contract.py /src/contract.py
 COPY stages/vad /src/vad
 RUN ["python3", "/tools/steps.py", "code", "vad"]
 
+FROM scratch AS model-none
+WORKDIR /out
+
+FROM tools AS model-base-yes
+COPY weights/fetch.py weights/base.json /weights/
+RUN --mount=type=secret,id=ca --mount=type=secret,id=site --mount=type=secret,id=hf_token \
+    ["python3", "/weights/fetch.py", "base"]
+FROM model-none AS model-base-no
+FROM model-base-yes AS model-base-production
+FROM model-base-no AS model-base-development
+FROM model-base-${WITH_BASE} AS model-base
+
+FROM tools AS model-silero-vad-yes
+COPY weights/fetch.py weights/silero-vad.json /weights/
+RUN --mount=type=secret,id=ca --mount=type=secret,id=site --mount=type=secret,id=hf_token \
+    ["python3", "/weights/fetch.py", "silero-vad"]
+FROM model-none AS model-silero-vad-no
+FROM model-silero-vad-yes AS model-silero-vad-production
+FROM model-silero-vad-no AS model-silero-vad-development
+FROM model-silero-vad-${WITH_SILERO_VAD} AS model-silero-vad
+
+FROM tools AS model-d-vector-yes
+COPY weights/fetch.py weights/convert.txt weights/d-vector.json /weights/
+COPY weights/builder /weights/builder
+RUN --mount=type=secret,id=ca --mount=type=secret,id=site --mount=type=secret,id=hf_token \
+    ["python3", "/weights/fetch.py", "d-vector"]
+FROM model-none AS model-d-vector-no
+FROM model-d-vector-yes AS model-d-vector-production
+FROM model-d-vector-no AS model-d-vector-development
+FROM model-d-vector-${WITH_D_VECTOR} AS model-d-vector
+
 FROM root AS base
 COPY --link --from=made-base /out/ /
 COPY --link --from=libraries-base /out/ /
@@ -130,16 +168,19 @@ ENTRYPOINT ["/opt/bake/lib/bin/dumb-init", "--", "python3", "/opt/bake/stages/al
 
 FROM base-ml AS asr
 COPY --link --from=libraries-asr /out/ /
+COPY --link --from=model-base /out/ /
 COPY --link --from=code-asr /out/ /
 ENTRYPOINT ["/opt/bake/lib/bin/dumb-init", "--", "python3", "/opt/bake/stages/asr/main.py"]
 
 FROM base-ml AS diarize
 COPY --link --from=libraries-diarize-vad /out/ /
+COPY --link --from=model-d-vector /out/ /
 COPY --link --from=code-diarize /out/ /
 ENTRYPOINT ["/opt/bake/lib/bin/dumb-init", "--", "python3", "/opt/bake/stages/diarize/main.py"]
 
 FROM base-ml AS vad
 COPY --link --from=libraries-diarize-vad /out/ /
+COPY --link --from=model-silero-vad /out/ /
 COPY --link --from=code-vad /out/ /
 ENTRYPOINT ["/opt/bake/lib/bin/dumb-init", "--", "python3", "/opt/bake/stages/vad/main.py"]
 

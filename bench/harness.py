@@ -1,0 +1,83 @@
+"""What the benchmarks share: whole processes timed in turn, and the table that bench/results.md keeps.
+
+Wall times are medians of alternating runs (A B A B …) in one go, so that a machine whose speed drifts drifts for both.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import re
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+WORK = ROOT / "bench" / ".work"
+EXAMPLE = ROOT / "examples" / "dialogue.mp4"
+BUILD = [sys.executable, str(ROOT / "build.py")]
+
+Row = tuple[str, str, str]
+"""What, the figure, the aim."""
+
+
+def timed(command: Sequence[str | Path], *, env: Mapping[str, str] | None = None, cwd: Path | None = None) -> float:
+    """Seconds of wall time of a whole process; fails when it fails."""
+    everything = {**os.environ, **(env or {})}
+    began = time.perf_counter()
+    done = subprocess.run(
+        [str(c) for c in command], env=everything, cwd=cwd, capture_output=True, text=True, check=False
+    )
+    seconds = time.perf_counter() - began
+    if done.returncode:
+        raise SystemExit(f"{command[0]} … ended with {done.returncode}:\n{done.stderr[-2000:]}")
+    return seconds
+
+
+def alternating(runs: int, *contestants: Callable[[], float]) -> list[list[float]]:
+    """One warm-up each, then A B A B …; the seconds of every run."""
+    for each in contestants:
+        each()
+    found: list[list[float]] = [[] for _ in contestants]
+    for _ in range(runs):
+        for each, seconds in zip(contestants, found, strict=True):
+            seconds.append(each())
+    return found
+
+
+def ratio(ours: list[float], theirs: list[float]) -> str:
+    """Median of the ratios, pair by pair."""
+    return f"{statistics.median(a / b for a, b in zip(ours, theirs, strict=True)):.2f} ×"
+
+
+def spread(seconds: list[float]) -> str:
+    """Median, and the range in brackets."""
+    return f"{statistics.median(seconds):.2f} s ({min(seconds):.2f}–{max(seconds):.2f})"
+
+
+def machine() -> str:
+    """What the figures were measured on."""
+    info = Path("/proc/cpuinfo")
+    names = re.findall(r"model name\s*: (.*)", info.read_text()) if info.exists() else []
+    return f"{names[0] if names else platform.machine()}, {os.cpu_count()} threads, Python {platform.python_version()}"
+
+
+def table(name: str, rows: Sequence[Row], *, note: str = "") -> str:
+    """The section of one benchmark in bench/results.md; ``note`` names engine and versions."""
+    lines = [f"| {name} | figure | aim |", "|---|---|---|", *(f"| {a} | {b} | {c} |" for a, b, c in rows)]
+    head = f"{time.strftime('%Y-%m-%d')}, {machine()}" + (f", {note}" if note else "")
+    return f"## {name}\n\n{head}\n\n" + "\n".join(lines) + "\n"
+
+
+def publish(name: str, rows: Sequence[Row], *, save: bool, note: str = "") -> None:
+    """Print the table; with ``save``, put it in the place of the last one in bench/results.md."""
+    text = table(name, rows, note=note)
+    print(text)
+    if save:
+        results = ROOT / "bench" / "results.md"
+        before = results.read_text() if results.exists() else "# Results\n\nThe latest of each benchmark.\n"
+        rest = re.sub(rf"\n## {re.escape(name)}\n.*?(?=\n## |\Z)", "", before, flags=re.S)
+        results.write_text(f"{rest.rstrip()}\n\n{text}")

@@ -1,0 +1,91 @@
+"""What the Hugging Face hub says of a repository, said of a pinned model: the shapes that hub clients read.
+
+Every file is given as an LFS object, named by its sha256. So a client's cache names it by sha256 too, as the store does,
+and the git object ids that the protocol wants are those of the LFS pointers, which size and sha256 determine.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from typing import Any
+
+from builder.core.types import FilePin, Model, Pin
+
+
+def pointer(file: FilePin) -> bytes:
+    """The Git LFS pointer (git-lfs, docs/spec.md) that stands for a file in a repository."""
+    return (
+        f"version https://git-lfs.github.com/spec/v1\noid sha256:{file.sha256}\nsize {file.size}\n".encode()
+    )  # one form only: keys sorted after version, one blank, a newline at the end
+
+
+def git_id(kind: str, data: bytes) -> str:
+    """Git's id (40 hex digits) of a ``blob`` or a ``tree``."""
+    return hashlib.sha1(f"{kind} {len(data)}\0".encode() + data, usedforsecurity=False).hexdigest()
+
+
+def model_info(model: Model, pin: Pin, *, sizes: bool) -> dict[str, Any]:
+    """The answer of ``/api/models/<repo>``; ``sizes`` as with ``?blobs=true``."""
+    repo = str(model.repo)
+    siblings: list[dict[str, Any]] = []
+    for file in pin.files:
+        entry: dict[str, Any] = {"rfilename": file.path}
+        if sizes:
+            data = pointer(file)
+            entry |= {
+                "size": file.size, "blobId": git_id("blob", data),
+                "lfs": {"sha256": file.sha256, "size": file.size, "pointerSize": len(data)},
+            }  # fmt: skip
+        siblings.append(entry)
+    return {
+        "_id": git_id("blob", repo.encode())[:24], "id": repo, "modelId": repo, "author": repo.split("/")[0],
+        "sha": pin.revision, "private": False, "gated": False, "disabled": False, "downloads": 0, "likes": 0,
+        "tags": [f"license:{model.licence.lower()}"], "cardData": {"license": model.licence.lower()},
+        "usedStorage": pin.size, "siblings": siblings,
+    }  # fmt: skip
+
+
+def refs(pin: Pin) -> dict[str, Any]:
+    """The answer of ``/api/models/<repo>/refs``: one branch, at the pin."""
+    branch = {"name": "main", "ref": "refs/heads/main", "targetCommit": pin.revision}
+    return {"branches": [branch], "tags": [], "converts": []}
+
+
+def tree(pin: Pin, folder: str, *, recursive: bool) -> list[dict[str, Any]] | None:
+    """The answer of ``/api/models/<repo>/tree/<revision>/<folder>``; None when there is no such folder."""
+    below = f"{folder}/" if folder else ""
+    inside = [f for f in pin.files if f.path.startswith(below)]
+    if not inside:
+        return None
+    folders = sorted(
+        {below + "/".join(parts[: k + 1]) for f in inside for parts in [f.path[len(below) :].split("/")]
+         for k in range(len(parts) - 1) if recursive or k == 0}
+    )  # fmt: skip
+    listed: list[dict[str, Any]] = [
+        {"type": "directory", "oid": _tree_id([f for f in pin.files if f.path.startswith(f"{name}/")]), "size": 0,
+         "path": name}
+        for name in folders
+    ]  # fmt: skip
+    for file in inside:
+        if recursive or "/" not in file.path[len(below) :]:
+            data = pointer(file)
+            lfs = {"oid": file.sha256, "size": file.size, "pointerSize": len(data)}
+            listed.append(
+                {"type": "file", "oid": git_id("blob", data), "size": file.size, "path": file.path, "lfs": lfs}
+            )
+    return listed
+
+
+def _tree_id(files: Sequence[FilePin]) -> str:
+    """An id that changes with what is below a folder. (Git's own would need the modes, which no client reads.)"""
+    return git_id("tree", "".join(f"{f.sha256} {f.path}\n" for f in files).encode())
+
+
+def shelf_entry(model: Model, pin: Pin) -> dict[str, Any]:
+    """One model of ``/whisperbake/models``, for models that have no repository too."""
+    return {
+        "id": model.id, "purpose": model.purpose.value, "title": model.title, "licence": model.licence,
+        "commercial": model.commercial, "repo": model.repo, "target": model.target, "revision": pin.revision,
+        "size": pin.size, "files": [{"path": f.path, "size": f.size, "sha256": f.sha256} for f in pin.files],
+    }  # fmt: skip

@@ -1,0 +1,381 @@
+"""A job as one HTML page: what was said, heard again, and how it was made. Pure: data in, text out, byte for byte.
+
+The page asks for nothing: its policy forbids every request but the recording it plays. All text is escaped by the
+template; what goes into data blocks is base64, or JSON that can't end a block.
+"""
+
+from __future__ import annotations
+
+import base64
+import functools
+import hashlib
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Any
+
+import jinja2
+from markupsafe import Markup
+
+from builder.core.history import StageRun
+from builder.core.job import Clip, Job
+from builder.core.types import Model
+from builder.errors import ConfigError
+
+TEMPLATES = ("report.html.j2", "report.css", "report.js")
+"""What the page is rendered from, below templates/report."""
+
+UNSURE, DOUBTFUL = 0.5, 0.75
+"""Word probabilities below which a word is shaded, strongly and lightly.
+
+With tiny.en nine words of ten of the example are above 0.75.
+"""
+
+PAUSE = 2.5
+"""Seconds of silence that begin a new paragraph of the same speaker."""
+
+LONG = 70
+"""Words after which a paragraph ends with its sentence: a monologue stays readable."""
+
+COLOURS = 8
+"""Colours for speakers in report.css; a ninth voice has the first one's again."""
+
+TYPES = {
+    "ass": "text/x-ssa", "json": "application/json", "mka": "audio/x-matroska", "mkv": "video/x-matroska",
+    "mp4": "video/mp4", "rttm": "text/plain", "srt": "application/x-subrip", "txt": "text/plain", "vtt": "text/vtt",
+}  # fmt: skip
+"""Media types of what stands in output/."""
+
+PLAYABLE = {
+    "aac": "audio/aac", "flac": "audio/flac", "m4a": "audio/mp4", "m4v": "video/mp4", "mkv": "video/x-matroska",
+    "mka": "audio/x-matroska", "mov": "video/mp4", "mp3": "audio/mpeg", "mp4": "video/mp4", "oga": "audio/ogg",
+    "ogg": "audio/ogg", "opus": "audio/ogg", "wav": "audio/wav", "webm": "video/webm",
+}  # fmt: skip
+"""Suffixes that browsers may play, and what they are told it is."""
+
+CODECS = {"aac", "av1", "flac", "h264", "mp3", "opus", "pcm_s16le", "vorbis", "vp8", "vp9"}
+"""Codecs (FFmpeg's names) that all current browsers play."""
+
+MEANINGS = {
+    "ass": "styled subtitles", "json": "all, with word times", "mka": "sound with subtitles",
+    "mkv": "film with subtitles", "mp4": "film with subtitles", "rttm": "who speaks when", "srt": "subtitles",
+    "txt": "plain text", "vtt": "subtitles for the web",
+}  # fmt: skip
+
+
+@dataclass(frozen=True, kw_only=True)
+class Word:
+    """One word; times in seconds. ``probability`` is the recogniser's own, None where it gave none."""
+
+    text: str
+    start: float
+    end: float
+    probability: float | None = None
+
+    @property
+    def gap(self) -> str:
+        """What stands before it: nothing in scripts without spaces."""
+        return " " if self.text[:1].isspace() else ""
+
+    @property
+    def doubt(self) -> int:
+        """0, 1 (doubtful) or 2 (unsure)."""
+        if self.probability is None:
+            return 0
+        return 2 if self.probability < UNSURE else int(self.probability < DOUBTFUL)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Paragraph:
+    """Sentences that one speaker says in one go."""
+
+    speaker: str | None
+    words: tuple[Word, ...]
+
+    @property
+    def start(self) -> float:
+        return self.words[0].start
+
+
+@dataclass(frozen=True, kw_only=True)
+class Transcript:
+    """``output/<name>.json`` as the page shows it."""
+
+    language: str | None
+    probability: float
+    """Of the language."""
+    duration: float
+    guess: bool
+    """Whether the number of speakers is one."""
+    speakers: Mapping[str, float]
+    """Speaker -> seconds spoken, in order of their names."""
+    turns: tuple[tuple[float, float, str | None], ...]
+    """(start, end, speaker) of sentences, joined where nothing stands between them."""
+    paragraphs: tuple[Paragraph, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class File:
+    """A file that the page offers or plays: in the page when ``data`` is there, else beside it."""
+
+    name: str
+    type: str
+    size: int
+    href: str
+    """Its address from where the page lies."""
+    data: bytes | None = None
+
+    @property
+    def suffix(self) -> str:
+        return self.name.rpartition(".")[2].lower()
+
+    @property
+    def meaning(self) -> str:
+        return MEANINGS.get(self.suffix, "")
+
+    @property
+    def encoded(self) -> str:
+        return base64.b64encode(self.data or b"").decode()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recording:
+    """One recording of the job; ``media`` is played, ``spare`` when the browser can't."""
+
+    id: str
+    name: str
+    size: int
+    sha256: str
+    clip: Clip | None = None
+    video: bool = False
+    transcript: Transcript | None = None
+    media: File | None = None
+    spare: File | None = None
+    files: tuple[File, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Page:
+    """All that the page shows."""
+
+    job: Job
+    state: str
+    recordings: tuple[Recording, ...]
+    stages: tuple[StageRun, ...]
+    models: Mapping[str, Model] = field(default_factory=lambda: MappingProxyType({}))
+    """The catalogue: titles and licences."""
+    failure: str | None = None
+    version: str
+
+
+def plays(suffix: str, codecs: Iterable[str]) -> bool | None:
+    """Whether browsers play a recording; None: some do."""
+    if suffix not in PLAYABLE:
+        return False
+    return True if suffix not in ("mkv", "mka", "mov") and set(codecs) <= CODECS else None
+
+
+def transcript(data: Any, where: str) -> Transcript:
+    """Read ``output/<name>.json``.
+
+    Raises:
+        ConfigError: it is not what the subtitles stage wrote.
+    """
+    try:
+        segments = data["segments"]
+        known = any(w["probability"] for s in segments for w in s["words"])
+        said = [(s["speaker"], tuple(_words(s, known=known))) for s in segments if s["words"]]
+        names = sorted({s for s, _ in said if s is not None}, key=lambda s: (len(s), s))
+        return Transcript(
+            language=data["language"],
+            probability=float(data["language_probability"] or 0),
+            duration=float(data["duration"]),
+            guess=bool((data["speakers"] or {}).get("guess")),
+            speakers={n: round(sum(w[-1].end - w[0].start for s, w in said if s == n), 3) for n in names},
+            turns=tuple(_turns(said)),
+            paragraphs=tuple(_paragraphs(said)),
+        )
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise ConfigError(
+            f"this is not a transcript: {error!r}", where=where, expected="what the subtitles stage wrote",
+            hint="run the job again",
+        ) from error  # fmt: skip
+
+
+def _words(segment: Any, *, known: bool) -> Iterator[Word]:
+    for word in segment["words"]:
+        probability = word["probability"] if known else None
+        yield Word(text=str(word["word"]), start=float(word["start"]), end=float(word["end"]), probability=probability)
+
+
+def _turns(said: Sequence[tuple[str | None, tuple[Word, ...]]]) -> Iterator[tuple[float, float, str | None]]:
+    """Spoken stretches; sentences of one speaker less than 0.3 s apart are one."""
+    last: tuple[float, float, str | None] | None = None
+    for speaker, words in said:
+        start, end = words[0].start, words[-1].end
+        if last is not None and last[2] == speaker and start - last[1] < 0.3:
+            last = (last[0], max(last[1], end), speaker)
+            continue
+        if last is not None:
+            yield last
+        last = (start, end, speaker)
+    if last is not None:
+        yield last
+
+
+def _paragraphs(said: Sequence[tuple[str | None, tuple[Word, ...]]]) -> Iterator[Paragraph]:
+    words: list[Word] = []
+    speaker: str | None = None
+    for who, more in said:
+        if words and (who != speaker or len(words) >= LONG or more[0].start - words[-1].end > PAUSE):
+            yield Paragraph(speaker=speaker, words=tuple(words))
+            words = []
+        speaker = who
+        words.extend(more)
+    if words:
+        yield Paragraph(speaker=speaker, words=tuple(words))
+
+
+def title(speaker: str | None) -> str:
+    """``Speaker 1`` for ``S1``, as the subtitles say it."""
+    return f"Speaker {speaker[1:]}" if speaker and speaker[0] == "S" and speaker[1:].isdigit() else speaker or ""
+
+
+def clock(seconds: float) -> str:
+    """``0:07``, ``1:02:03``: whole seconds, as players show them."""
+    whole = int(seconds)
+    hours, minutes = whole // 3600, whole // 60 % 60
+    return f"{hours}:{minutes:02}:{whole % 60:02}" if hours else f"{minutes}:{whole % 60:02}"
+
+
+def took(seconds: float) -> str:
+    """``0.08 s``, ``4.5 s``, ``2:03 min``: how long something took."""
+    if seconds < 60:
+        return f"{seconds:.2f} s" if seconds < 1 else f"{seconds:.1f} s"
+    return f"{clock(seconds)} {'h' if seconds >= 3600 else 'min'}"
+
+
+def size(count: float) -> str:
+    """``145.2 MB``: decimal units."""
+    for unit in ("B", "kB", "MB"):
+        if count < 1000:
+            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
+        count /= 1000
+    return f"{count:.1f} GB"
+
+
+def block(value: Any) -> Markup:
+    """JSON for a data block: no ``<`` that could end it, no separator that old scripts take for a line end."""
+    text = json.dumps(value, separators=(",", ":"), sort_keys=True, ensure_ascii=False)
+    for char in "<>&\u2028\u2029":
+        text = text.replace(char, f"\\u{ord(char):04x}")
+    return Markup(text)
+
+
+def policy(script: str, style: str, *, beside: bool) -> str:
+    """The page's Content-Security-Policy: its own script and style by hash, and nothing from anywhere.
+
+    Args:
+        beside: the recording is a file beside the page, not in it.
+    """
+
+    def pin(text: str) -> str:
+        return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
+
+    return "; ".join([
+        "default-src 'none'", f"script-src {pin(script)}", f"style-src {pin(style)}", "img-src data:",
+        "media-src blob:" + (" 'self' file:" if beside else ""), "base-uri 'none'", "form-action 'none'",
+        "require-trusted-types-for 'script'", "trusted-types 'none'",
+    ])  # fmt: skip
+
+
+def render(page: Page, templates: Mapping[str, str]) -> str:
+    """The page.
+
+    Args:
+        templates: the texts of TEMPLATES, by name.
+    """
+    # HTML reads every line end as one character, so hashes are taken of what a browser will see.
+    script, style = (templates[n].replace("\r\n", "\n") for n in ("report.js", "report.css"))
+    beside = any(f is not None and f.data is None for r in page.recordings for f in (r.media, r.spare))
+    text = _template(templates["report.html.j2"]).render(
+        page=page,
+        job=page.job,
+        policy=policy(script, style, beside=beside),
+        script=Markup(script),
+        style=Markup(style),
+        colour=_colour,
+        lanes=_lanes,
+        settings=_settings(page.job),
+        used=_used(page.job),
+        scale=max((s.start + s.seconds for s in page.stages if s.start is not None), default=0) or 1,
+        sound=sum(r.transcript.duration for r in page.recordings if r.transcript),
+        data={r.id: _data(r) for r in page.recordings},
+    )
+    # A lone surrogate in a transcript is no text that UTF-8 could hold.
+    return text.encode("utf-8", "replace").decode()
+
+
+@functools.cache
+def _template(text: str) -> jinja2.Template:
+    environment = jinja2.Environment(
+        undefined=jinja2.StrictUndefined, autoescape=True, trim_blocks=True, lstrip_blocks=True
+    )
+    environment.filters |= {"clock": clock, "took": took, "size": size, "speaker": title, "block": block}
+    return environment.from_string(text)
+
+
+def _colour(recording: Recording, speaker: str | None) -> int:
+    """1…COLOURS for a speaker, 0 for nobody."""
+    names = list(recording.transcript.speakers) if recording.transcript else []
+    return names.index(speaker) % COLOURS + 1 if speaker in names else 0
+
+
+def _lanes(made: Transcript) -> dict[str | None, int]:
+    """Speaker -> lane in the map of who speaks when; what nobody was found for comes last."""
+    lanes: dict[str | None, int] = {name: k for k, name in enumerate(made.speakers)}
+    if any(speaker is None for *_, speaker in made.turns):
+        lanes[None] = len(lanes)
+    return lanes
+
+
+def _settings(job: Job) -> list[tuple[str, list[tuple[str, str]]]]:
+    """Stage -> its settings as words. The models that subtitles repeats have a table of their own."""
+    return [
+        (s.name, [(k, _plain(k, v)) for k, v in s.settings.items() if not isinstance(v, Mapping)]) for s in job.stages
+    ]
+
+
+def _plain(key: str, value: Any) -> str:
+    """A setting as a person reads it."""
+    if value is None:
+        return "automatic" if key in ("language", "speakers") else "none"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+
+def _used(job: Job) -> list[tuple[str, str, Any]]:
+    """(stage, purpose, model) of every model."""
+    return [(s.name, purpose, use) for s in job.stages for purpose, use in s.models.items()]
+
+
+def _data(recording: Recording) -> dict[str, Any]:
+    """What the script needs beside the text: times in milliseconds and probabilities in percent, a word each."""
+    words = [w for p in recording.transcript.paragraphs for w in p.words] if recording.transcript else []
+    return {
+        "duration": recording.transcript.duration if recording.transcript else 0,
+        "starts": list(_rising(round(w.start * 1000) for w in words)),
+        "ends": [round(w.end * 1000) for w in words],
+        "sure": [-1 if w.probability is None else round(w.probability * 100) for w in words],
+    }
+
+
+def _rising(values: Iterable[int]) -> Iterator[int]:
+    """Each at least as great as the one before: the script searches by halves."""
+    last = 0
+    for value in values:
+        last = max(last, value)
+        yield last

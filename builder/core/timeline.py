@@ -1,0 +1,78 @@
+"""When each stage of a job worked, read from its events. Pure."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+WIDTH = 40
+"""Characters of a timeline."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Span:
+    """One stage's last run; times in seconds since the epoch."""
+
+    stage: str
+    start: float
+    end: float | None = None
+    """None while it runs."""
+    state: str = "running"
+    """running, done, failed or stopped."""
+    progress: float | None = None
+    """Part of the present recording that is done, 0 to 1."""
+
+
+def spans(events: Iterable[Mapping[str, Any]]) -> dict[str, Span]:
+    """The last run of each stage, by name, in the order of their starts. Nonsense is left out."""
+    found: dict[str, Span] = {}
+    for event in events:
+        name, kind, at = event.get("stage"), event.get("event"), event.get("t")
+        if not isinstance(at, (int, float)):
+            continue
+        if name is None:
+            if kind in ("fail", "stop", "begin", "end", "part"):
+                state = "failed" if kind == "fail" else "stopped"
+                found = {n: replace(s, end=at, state=state) if s.end is None else s for n, s in found.items()}
+            continue
+        if kind == "start":
+            found.pop(name, None)
+            found[name] = Span(stage=str(name), start=at)
+        elif name in found and found[name].end is None:
+            if kind == "progress":
+                done, total = event.get("done"), event.get("total")
+                if isinstance(done, (int, float)) and isinstance(total, (int, float)) and total > 0:
+                    found[name] = replace(found[name], progress=min(1.0, done / total))
+            elif kind in ("done", "failed"):
+                found[name] = replace(found[name], end=at, state=str(kind))
+    return found
+
+
+def bars(found: Sequence[Span], *, now: float, width: int = WIDTH) -> list[str]:
+    """One line a span, all on one scale: where it stands in time, and for how long.
+
+    Stages of an earlier run (an hour before the others, say) would leave no room for these: a gap of more than
+    the work itself is drawn as one column.
+    """
+    if not found:
+        return []
+    cuts = sorted({s.start for s in found} | {s.end or now for s in found})
+    busy = sum(b - a for a, b in itertools.pairwise(cuts) if _any(found, a, b, now)) or 1e-9
+    scale = {cuts[0]: 0.0}
+    for a, b in itertools.pairwise(cuts):
+        idle = not _any(found, a, b, now)
+        scale[b] = scale[a] + (min(b - a, busy / width) if idle else b - a)
+    total = scale[cuts[-1]] or 1e-9
+    lines = []
+    for span in found:
+        first = int(scale[span.start] / total * (width - 1))
+        last = max(first, int(scale[span.end or now] / total * (width - 1)))
+        mark = {"done": "█", "running": "▒"}.get(span.state, "░")
+        lines.append(" " * first + mark * (last - first + 1))
+    return lines
+
+
+def _any(found: Sequence[Span], a: float, b: float, now: float) -> bool:
+    return any(s.start <= a and (s.end or now) >= b for s in found)

@@ -1,0 +1,352 @@
+"""A job's compose project on an engine: written, created, its containers started and watched, taken down.
+
+Compose creates the containers; they are started here, each as soon as what it needs has ended (compose itself looks
+twice a second), and each is removed as soon as its own end is noted.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import os
+import tempfile
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from builder.core import compose
+from builder.core.job import JobStage
+from builder.edges import engine as engines
+from builder.edges import files, permissions, shell
+from builder.errors import BakeError, MissingError
+
+MARK = ".containers"
+"""File in a job's folder while it may have containers: the address of their engine."""
+
+GRACE = 5
+"""Seconds that a container has to end after SIGTERM."""
+
+BACK = 60.0
+"""Seconds to wait for an engine that went away in the middle."""
+
+RESTARTS = 2
+"""Times that a stage is started again because the engine went away under it."""
+
+LOOK = 0.02
+"""Seconds between two looks for a container that compose is creating."""
+
+
+def write(place: Path, text: str) -> None:
+    """Put compose.yaml into a job's folder, and make the folder ready for the user in the containers."""
+    files.write_atomic(place / compose.FILE, text)
+    parts = [place / part for part in ("input", "work", "output")]
+    for part in parts:
+        part.mkdir(exist_ok=True)
+    (place / "events.jsonl").touch()  # mounted by name
+    permissions.give(*parts, place / "events.jsonl")
+
+
+class Project:
+    """The containers of one job as the place of its stages; see :class:`builder.edges.runner.Host`."""
+
+    def __init__(self, *, host: str, job: str, place: Path, text: str, env: Mapping[str, str]) -> None:
+        """
+        Args:
+            host: address of the engine.
+            job: its id.
+            place: its folder.
+            text: its compose file.
+            env: the caller's, for the docker client.
+        """
+        self._host, self._job, self._place, self._text = host, job, place, text
+        # COMPOSE_FILE, COMPOSE_PROFILES and the like would make another project of it.
+        self._env = {k: v for k, v in env.items() if not k.startswith("COMPOSE_")}
+        self._creating: shell.Process | None = None
+        self._said = Path(os.devnull)
+        self._dropping: list[threading.Thread] = []
+
+    def open(self, stages: Sequence[str]) -> None:
+        """Write the file and begin to create containers for ``stages``; what a killed run left is removed first."""
+        write(self._place, self._text)
+        if (self._place / MARK).exists():
+            remove_all(self.client, self._job)
+        (self._place / MARK).write_text(self._host)
+        handle, name = tempfile.mkstemp(prefix="whisperbake-compose-")
+        os.close(handle)
+        self._said = Path(name)
+        words = [
+            "docker", "--host", self._host, "compose", "--project-directory", str(self._place),
+            "--file", str(self._place / compose.FILE), "--env-file", os.devnull,
+            "up", "--no-start", "--no-deps", "--no-build", "--pull", "never", *stages,
+        ]  # fmt: skip
+        self._creating = shell.start(words, env=self._env, log=self._said)
+
+    def start(self, stage: JobStage, log: Path) -> Container:
+        assert self.client is not None  # made here, not by the threads of two stages at once
+        return Container(self, stage.name, log)
+
+    def drop(self, container: str) -> None:
+        """Remove a container that has ended; not waited for, as the next stage need not."""
+        thread = threading.Thread(target=remove, args=(self.client, container), daemon=True)
+        self._dropping.append(thread)
+        thread.start()
+
+    def close(self) -> None:
+        """Leave no container; nothing of ours is running afterwards."""
+        if self._creating is not None:
+            shell.stop(self._creating, grace=2.0)
+        with contextlib.suppress(OSError):
+            self._said.unlink()
+        for thread in self._dropping:
+            thread.join(10)
+        with contextlib.suppress(Exception):  # an engine that has gone takes nothing more; the next run will
+            remove_all(self.client, self._job)
+            (self._place / MARK).unlink(missing_ok=True)
+            self.client.close()
+
+    def find(self, stage: str) -> str:
+        """Id of a stage's container, once compose has created it.
+
+        Raises:
+            MissingError: compose could not.
+        """
+        while True:
+            ended = self._creating is None or self._creating.poll() is not None
+            found = containers_of(self.client, self._job, stage)
+            if found:
+                return str(found[0]["Id"])
+            if ended:
+                raise self._not_created(stage)
+            time.sleep(LOOK)
+
+    def _not_created(self, stage: str) -> BakeError:
+        lines = [line for line in self._said.read_text(errors="replace").splitlines() if "level=warning" not in line]
+        tail = [line.strip() for line in lines if line.strip()][-3:]
+        last = tail[-1] if tail else "compose said nothing"
+        if "No such image" in last or "not found" in last.lower():
+            return MissingError(f"the image of stage {stage} is gone", detail=tail, hint="build.py build, then run again")
+        return MissingError(f"the container of stage {stage} could not be created", detail=tail, hint="build.py preflight")
+
+    @functools.cached_property
+    def client(self) -> Any:
+        """docker-py's client. Made when it is first used: compose is at work by then."""
+        return engines.client_of(self._host)
+
+    @property
+    def api(self) -> Any:
+        """docker-py's low-level client."""
+        return self.client.api
+
+
+class Container:
+    """One stage's container from its start to its end, watched by a thread of its own."""
+
+    def __init__(self, project: Project, stage: str, log: Path) -> None:
+        self._project, self._stage, self._log = project, stage, log
+        self._id = ""
+        self._code: int | None = None
+        self._written = 0
+        self._asked = False
+        self.cause = ""
+        self.error: BakeError | None = None
+        self._thread = threading.Thread(target=self._watch, name=f"stage {stage}", daemon=True)
+        self._thread.start()
+
+    def poll(self) -> int | None:
+        return None if self._thread.is_alive() else self._code
+
+    def terminate(self) -> None:
+        self._asked = True
+        self._signal("SIGTERM")
+
+    def stop(self) -> None:
+        self._asked = True
+        self._thread.join(GRACE)
+        if self._thread.is_alive():
+            self._signal("SIGKILL")
+            self._thread.join(GRACE)
+
+    def _signal(self, name: str) -> None:
+        if self._id:
+            with contextlib.suppress(Exception):  # it ended meanwhile, or the engine is gone
+                self._project.api.kill(self._id, name)
+
+    def _watch(self) -> None:
+        try:
+            self._code = self._run()
+        except BakeError as error:
+            self._code, self.error = 125, error
+        except Exception as error:  # the engine's own words: its client has many kinds of errors
+            self._code = 125
+            self.error = MissingError(
+                f"the container of stage {self._stage} could not be started: {_reason(error)}", hint="build.py preflight"
+            )
+        if self._id:
+            self._project.drop(self._id)
+
+    def _run(self) -> int:
+        """Start, wait, and tell the kinds of ends apart; the exit code."""
+        self._id = self._project.find(self._stage)
+        api, restarts, begin = self._project.api, 0, True
+        while True:
+            if self._asked and begin:
+                return 143
+            try:
+                if begin:
+                    api.start(self._id)
+                    begin = False
+                code = self._follow()
+                if code not in (137, 143, 255) or self._asked or not self._engine_leaves():
+                    return self._explain(code)
+            except Exception as error:
+                if _is_gone(error):
+                    self.cause = "vanished: somebody removed its container while it ran"
+                    return 137
+                if begin and not self._engine_leaves():
+                    raise
+            self._wait_for_engine()
+            found = self._inspect()
+            if found is None:
+                self.cause = "vanished: the engine restarted, and its container is gone"
+                return 137
+            if found["Running"] or begin:
+                continue
+            if int(found["ExitCode"]) == 0:
+                return 0
+            if restarts == RESTARTS:
+                self.cause = "was ended by a restart of the engine, again"
+                return 137
+            restarts, begin = restarts + 1, True
+            self._append(b"whisperbake: the engine restarted; the stage starts again\n")
+
+    def _follow(self) -> int:
+        """Copy what the container prints into the stage's log until it ends; its exit code."""
+        from docker.errors import APIError
+
+        api, seen = self._project.api, 0
+        try:
+            for chunk in api.logs(self._id, stdout=True, stderr=True, stream=True, follow=True):
+                fresh = chunk[max(0, self._written - seen) :]  # after a lost connection all of it comes again
+                seen += len(chunk)
+                if fresh:
+                    self._append(fresh)
+                    self._written += len(fresh)
+        except APIError as error:  # what it prints is lost, what it makes is not
+            if _is_gone(error):
+                raise
+        return int(api.wait(self._id, timeout=None)["StatusCode"])
+
+    def _append(self, data: bytes) -> None:
+        with contextlib.suppress(OSError), self._log.open("ab") as out:  # a full disk: the error says so
+            out.write(data)
+
+    def _explain(self, code: int) -> int:
+        """Note what an exit code doesn't tell."""
+        if code in (0, 1, 2, 5):
+            return code
+        found = self._inspect()
+        if found is None:
+            self.cause = "vanished: somebody removed its container while it ran"
+        elif found["OOMKilled"]:
+            limit = self._limit()
+            self.cause = f"ran out of memory: its limit is {limit / compose.MB:.0f} MB"
+        elif not self._asked and code in (137, 143):
+            self.cause = f"was {'killed' if code == 137 else 'stopped'} from outside (signal {code - 128})"
+        return code
+
+    def _inspect(self) -> Mapping[str, Any] | None:
+        """The container's state; None when it is gone."""
+        try:
+            state: Mapping[str, Any] = self._project.api.inspect_container(self._id)["State"]
+        except Exception as error:
+            if _is_gone(error):
+                return None
+            raise
+        return state
+
+    def _limit(self) -> float:
+        with contextlib.suppress(Exception):
+            return float(self._project.api.inspect_container(self._id)["HostConfig"]["Memory"])
+        return 0.0
+
+    def _engine_leaves(self) -> bool:
+        """Whether the engine is going away: it ends its containers first. Asked only after an unexpected end."""
+        for _ in range(10):
+            try:
+                self._project.api.ping()
+            except Exception:
+                return True
+            time.sleep(0.1)
+        return False
+
+    def _wait_for_engine(self) -> None:
+        end = time.monotonic() + BACK
+        while time.monotonic() < end and not self._asked:
+            with contextlib.suppress(Exception):
+                self._project.api.ping()
+                return
+            time.sleep(0.05)
+        raise MissingError(
+            f"the engine went away in the middle of stage {self._stage}, and did not come back within {BACK:.0f} s",
+            hint="start it, then run the job again: it goes on where it stopped",
+        )  # fmt: skip
+
+
+def _is_gone(error: Exception) -> bool:
+    """Whether an engine says that it doesn't know a container, or not for long."""
+    from docker.errors import APIError, NotFound
+
+    dying = isinstance(error, APIError) and any(w in str(error) for w in ("being removed", "marked for removal"))
+    return dying or isinstance(error, NotFound)
+
+
+def _reason(error: Exception) -> str:
+    """An engine's own words, on one line."""
+    return " ".join(str(getattr(error, "explanation", None) or error).split())
+
+
+def containers_of(client: Any, job: str, stage: str | None = None) -> list[dict[str, Any]]:
+    """The containers of a job (or of one of its stages), running or not, as the engine describes them."""
+    labels = [f"{compose.JOB}={job}", *([f"{compose.STAGE}={stage}"] if stage else [])]
+    found: list[dict[str, Any]] = client.api.containers(all=True, filters={"label": labels})
+    return found
+
+
+def remove(client: Any, container: str) -> None:
+    """Remove one container, running or not; one that is gone already is fine."""
+    from docker.errors import APIError
+
+    with contextlib.suppress(APIError, OSError):
+        client.api.remove_container(container, force=True, v=True)
+
+
+def remove_all(client: Any, job: str) -> None:
+    """Remove all containers of a job at once, running or not."""
+    threads = [
+        threading.Thread(target=remove, args=(client, str(found["Id"])), daemon=True)
+        for found in containers_of(client, job)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(30)
+
+
+def clean(place: Path, job: str) -> None:
+    """Remove the containers that a killed run of a job left; nothing is asked of an engine when there can be none.
+
+    Raises:
+        MissingError: the engine doesn't answer.
+    """
+    mark = place / MARK
+    if not mark.exists():
+        return
+    try:
+        remove_all(engines.client_of(mark.read_text()), job)
+    except Exception as error:
+        raise MissingError(
+            f"the engine that has containers of job {job} doesn't answer", where=mark.read_text(), hint="start it"
+        ) from error
+    mark.unlink(missing_ok=True)

@@ -1,0 +1,227 @@
+"""Gated models: the token, and which licences are still to be accepted, asked before anything is downloaded.
+
+The token is read from HF_TOKEN, from a secrets file that only its owner can read, or from the file that `hf auth login`
+writes. Never from an argument; it is handed on in memory, and shown nowhere.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import stat
+import threading
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import Enum
+from pathlib import Path
+from typing import Any
+
+from builder.core.types import Model, Pin
+from builder.edges import folders
+from builder.errors import ConfigError, SourceError
+
+ENDPOINT = "https://huggingface.co"
+PATIENCE = 10.0
+"""Seconds until a hub that doesn't answer is left to the fetch, which knows other sources."""
+
+SECRETS = "secrets"
+"""In the state folder, unless BAKE_SECRETS names another file: lines of ``HF_TOKEN=…``."""
+
+
+class Reason(str, Enum):
+    """Why a gated repository doesn't open, each with another way out."""
+
+    NO_TOKEN = "it wants a token"
+    BAD_TOKEN = "the hub refuses the token: mistyped, expired or revoked"
+    NOT_ACCEPTED = "its licence is not accepted by the token's account"
+    PENDING = "its licence is accepted, and its authors have not let the account in yet"
+    REJECTED = "its authors have refused the account"
+    SCOPE = "the token is fine-grained, and may not read gated repositories"
+    FORBIDDEN = "403, and not for a licence: a rule of the repository or of a proxy"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Token:
+    """A hub token and where it was found. Its value is in no representation."""
+
+    value: str = field(repr=False)
+    source: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Gate:
+    """A gated model that can't be fetched as things are."""
+
+    model: Model
+    page: str
+    reason: Reason
+
+
+def find_token(env: Mapping[str, str], home: Path) -> Token | None:
+    """The hub token: HF_TOKEN, the secrets file, then the hub client's own file.
+
+    Args:
+        home: the state folder.
+
+    Raises:
+        ConfigError: the secrets file can be read by others, or what was found can be no token.
+    """
+    for name in ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN"):
+        if env.get(name, "").strip():
+            return _token(env[name], name)
+    named = env.get("BAKE_SECRETS")
+    secrets = Path(named).expanduser() if named else home / SECRETS
+    if value := _secret(secrets, "HF_TOKEN", required=bool(named)):
+        return _token(value, str(secrets))
+    place = env.get("HF_TOKEN_PATH") or str(Path(env.get("HF_HOME") or _cache(env) / "huggingface") / "token")
+    own = Path(place).expanduser()
+    try:
+        text = own.read_text()
+    except (OSError, UnicodeDecodeError):
+        return None
+    return _token(text, str(own)) if text.strip() else None
+
+
+def _cache(env: Mapping[str, str]) -> Path:
+    return Path(env.get("XDG_CACHE_HOME") or "~/.cache").expanduser()
+
+
+def _token(text: str, source: str) -> Token:
+    value = text.strip()
+    if not re.fullmatch(r"[!-~]+", value):
+        raise ConfigError(
+            "what stands there is no token: it has blanks, or letters that no token has", where=source,
+            expected="the token alone, hf_…",
+        )  # fmt: skip
+    return Token(value=value, source=source)
+
+
+def _secret(path: Path, name: str, *, required: bool) -> str | None:
+    """A value of a secrets file.
+
+    Raises:
+        ConfigError: it isn't the user's own, or others can read it, or it can't be read.
+    """
+    try:
+        handle = os.open(path, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0))
+    except FileNotFoundError:
+        if required:
+            raise ConfigError("BAKE_SECRETS names a file that is not there", where=str(path)) from None
+        return None
+    except OSError as error:
+        raise ConfigError(
+            f"the secrets file can't be read ({error.strerror})", where=str(path), expected="a file, no link"
+        ) from error
+    try:
+        found = os.fstat(handle)
+        if not stat.S_ISREG(found.st_mode):
+            raise ConfigError("the secrets file is no file", where=str(path))
+        if os.name == "posix" and found.st_uid != os.geteuid():
+            raise ConfigError("the secrets file belongs to another user", where=str(path), hint=f"chown $USER {path}")
+        if os.name == "posix" and found.st_mode & 0o077:
+            raise ConfigError(
+                f"others can read the secrets file (mode {stat.S_IMODE(found.st_mode):04o})", where=str(path),
+                expected="mode 0600", hint=f"chmod 600 {path}",
+            )  # fmt: skip
+        text = os.read(handle, 1 << 16).decode("utf-8", "replace")
+    finally:
+        os.close(handle)
+    for line in text.splitlines():
+        key, equals, value = line.partition("=")
+        if equals and key.strip().removeprefix("export ").strip() == name:
+            return value.strip().strip("'\"") or None
+    return None
+
+
+def closed(
+    wanted: Sequence[tuple[Model, Pin]], *, token: Token | None, env: Mapping[str, str], places: Sequence[Path] = ()
+) -> tuple[Gate, ...]:
+    """The gated models of ``wanted`` that the hub would not give out now; all are asked at once, nothing is downloaded.
+
+    A hub that doesn't answer, or doesn't know the file, closes no gate: the fetch tells that better, source by source.
+
+    Args:
+        places: local folders; a model whose files they seem to hold needs no hub.
+    """
+    gated = [(m, p) for m, p in wanted if m.gated and m.repo]
+    if gated and places:
+        entries = tuple(entry for place in places for entry in folders.index(place))
+        gated = [(m, p) for m, p in gated if not all(any(folders.candidates(f, m, entries)) for f in p.files)]
+    if not gated or env.get("HF_HUB_OFFLINE", "").lower() in ("1", "true", "yes", "on"):
+        return ()
+    endpoint = (env.get("HF_ENDPOINT") or ENDPOINT).rstrip("/")
+    found: dict[str, Reason] = {}
+
+    def ask(model: Model, pin: Pin) -> None:
+        answer = _head(endpoint, model, pin, token)
+        if answer is not None and answer.status_code in (401, 403):
+            headers = answer.headers
+            found[model.id] = reason(
+                answer.status_code,
+                headers.get("X-Error-Code", ""),
+                headers.get("X-Error-Message", ""),
+                with_token=token is not None,
+            )
+
+    threads = [threading.Thread(target=ask, args=pair, daemon=True) for pair in gated]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(PATIENCE + 1)
+    return tuple(
+        Gate(model=m, page=m.page or f"{endpoint}/{m.repo}", reason=found[m.id]) for m, _ in gated if m.id in found
+    )
+
+
+def _head(endpoint: str, model: Model, pin: Pin, token: Token | None) -> Any | None:
+    """The hub's answer for one file of a model, redirects not followed; None when there is none."""
+    from huggingface_hub import get_session, hf_hub_url
+    from huggingface_hub.utils import build_hf_headers  # type: ignore[attr-defined] # documented, but lazy
+
+    url = hf_hub_url(str(model.repo), pin.files[0].path, revision=pin.revision, endpoint=endpoint)
+    headers = build_hf_headers(token=token.value if token else False)
+    try:
+        return get_session().head(url, headers=headers, timeout=PATIENCE, follow_redirects=False)
+    except Exception:
+        return None
+
+
+def reason(status: int, code: str, message: str, *, with_token: bool) -> Reason:
+    """What a 401 or 403 of the hub means (its own words of 2024 to 2026, in X-Error-Code and X-Error-Message)."""
+    said = message.lower()
+    if "invalid credentials" in said:
+        return Reason.BAD_TOKEN
+    if not with_token:
+        return Reason.NO_TOKEN
+    if status == 401:
+        return Reason.BAD_TOKEN
+    if "fine-grained" in said:
+        return Reason.SCOPE
+    if "awaiting a review" in said:
+        return Reason.PENDING
+    if "rejected" in said:
+        return Reason.REJECTED
+    return Reason.NOT_ACCEPTED if code == "GatedRepo" else Reason.FORBIDDEN
+
+
+def refusal(gates: Sequence[Gate], *, token: Token | None, home: Path, way_out: str) -> SourceError:
+    """All that is to be done, in one error: each licence with its page, the token, and how to do without."""
+    lines = [f"{gate.model.id} ({gate.model.licence}): {gate.reason.value}: {gate.page}" for gate in gates]
+    reasons = {gate.reason for gate in gates}
+    steps = []
+    if Reason.NOT_ACCEPTED in reasons or Reason.NO_TOKEN in reasons:
+        steps.append("accept each licence at its page")
+    if Reason.NO_TOKEN in reasons or Reason.BAD_TOKEN in reasons:
+        steps.append(
+            f"make a token (huggingface.co/settings/tokens, Read) and set HF_TOKEN, or write HF_TOKEN=… into {home / SECRETS}"
+            " (mode 0600)"
+        )
+    if Reason.SCOPE in reasons:
+        steps.append('give the token "Read access to contents of all public gated repos you can access"')
+    others = dict.fromkeys(gate.model.alternative for gate in gates if gate.model.alternative)
+    instead = f"; ungated, for the same job: {', '.join(o for o in others if o)}" if others else ""
+    where = f"token from {token.source}" if token else "no token was found"
+    return SourceError(
+        f"{len(gates)} gated model{'s' if len(gates) > 1 else ''} can't be fetched as things are; nothing was downloaded",
+        where=where, detail=lines, hint="; then ".join(steps or ["see the pages above"]) + f"; or {way_out}{instead}",
+    )  # fmt: skip

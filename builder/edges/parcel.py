@@ -1,0 +1,225 @@
+"""Weights from anywhere, taken in when they match the lock; and written out for another machine."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import zipfile
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from builder.core.progress import Progress, Report
+from builder.core.types import FilePin, Model, Pin, WheelSource, snapshot_path
+from builder.edges import convert, files, folders
+from builder.edges.store import Store
+from builder.errors import IntegrityError, MissingError, UsageError
+
+Pinned = tuple[Model, Pin]
+
+
+@dataclass(kw_only=True)
+class Taken:
+    """What an import did with every file that it was shown."""
+
+    took: list[tuple[str, str, str, int]] = field(default_factory=list)
+    """(path, model, file of it, bytes)."""
+    there: list[tuple[str, str, str]] = field(default_factory=list)
+    """(path, model, file of it): in the store already."""
+    ignored: list[tuple[str, str]] = field(default_factory=list)
+    """(path, why)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Wanted:
+    """A file that the lock names: of a model, or what a model is converted from."""
+
+    model: Model
+    pin: Pin
+    file: FilePin
+    origin: bool
+
+
+def take(store: Store, known: Sequence[Pinned], paths: Sequence[Path], report: Report) -> Taken:
+    """Bring into the store what matches the lock, by size and sha256, whatever it is called; wheels are looked into.
+
+    Raises:
+        UsageError: a path is not there.
+        MissingError: the disk is full.
+    """
+    taken = Taken()
+    entries = [entry for path in paths for entry in _entries(path)]
+    wanted: dict[int, list[_Wanted]] = {}
+    for model, pin in known:
+        for file in (*pin.files, *pin.source_files):
+            item = _Wanted(model=model, pin=pin, file=file, origin=file in pin.source_files)
+            wanted.setdefault(file.size, []).append(item)
+    parts = {e.path: used for used, e in _parts(known, entries)}
+    for entry in entries:
+        try:
+            _offer(store, wanted.get(entry.size, []), entry, taken, report, part=parts.get(entry.path))
+        except (zipfile.BadZipFile, EOFError, OSError, NotImplementedError) as error:
+            if isinstance(error, OSError) and error.errno in (28, 122):  # ENOSPC, EDQUOT
+                raise MissingError(
+                    "the disk is full", where=str(store.root), hint="free some space, then again"
+                ) from error
+            taken.ignored.append((entry.path, f"can't be read: {error}"))
+    for model, pin in known:
+        _join(store, model, pin, tuple(entries), taken, report)
+        if not store.missing(model, pin):
+            store.finish(model, pin)
+    return taken
+
+
+def _entries(path: Path) -> list[folders.Entry]:
+    if path.is_dir():
+        return list(folders.index(path))
+    if not path.is_file():
+        raise UsageError("nothing is there to import", where=str(path), expected="a folder, a file or a wheel")
+    inside = folders.members(path) if path.suffix == ".whl" else ()
+    return [
+        *inside,
+        folders.Entry(path=path.as_posix(), size=path.stat().st_size, read=lambda: files.chunks(path)),
+    ]
+
+
+def _offer(
+    store: Store, fitting: Sequence[_Wanted], entry: folders.Entry, taken: Taken, report: Report, *, part: str | None
+) -> None:
+    """One file of the source: taken, known, or ignored with the reason."""
+    if not fitting:
+        if part:
+            return  # told when the parts are joined
+        if not entry.path.endswith(".whl"):
+            taken.ignored.append((entry.path, f"models.lock names no file of {entry.size} bytes"))
+        return
+    seen = hashlib.sha256()
+    for chunk in _told(entry, report):
+        seen.update(chunk)
+    digest = seen.hexdigest()
+    matching = [w for w in fitting if w.file.sha256 == digest]
+    if not matching:
+        close = fitting[0]
+        taken.ignored.append((entry.path, f"as long as {close.model.id}'s {close.file.path}, but with other bytes"))
+    for want in matching:
+        lacking = store.missing(want.model, want.pin)
+        if not lacking or (not want.origin and want.file not in lacking):
+            taken.there.append((entry.path, want.model.id, want.file.path))
+            continue
+        if _put(store, want, entry.read):
+            taken.took.append((entry.path, want.model.id, want.file.path, want.file.size))
+        else:
+            taken.ignored.append((entry.path, "it changed while it was read"))
+
+
+def _told(entry: folders.Entry, report: Report) -> Iterable[bytes]:
+    done = 0
+    for chunk in entry.read():
+        done += len(chunk)
+        if entry.size > files.CHUNK * 16:
+            last = done == entry.size
+            report(Progress(what=entry.name, done=done, total=entry.size, unit="bytes", finished=last))
+        yield chunk
+
+
+def _put(store: Store, want: _Wanted, read: Callable[[], Iterable[bytes]]) -> bool:
+    """Copy one file in; False when what was read is not what was hashed a moment ago."""
+    model, pin = want.model, want.pin
+    store.require_space([want.file])
+    with store.fetching(want.file) as incoming:
+        if not want.origin and want.file not in store.missing(model, pin):
+            return True  # another process was quicker
+        if not want.origin and store.adopt(model, pin, want.file):
+            return True
+        incoming.unlink(missing_ok=True)
+        if files.copy_hashed(read(), incoming) != want.file.sha256:
+            incoming.unlink(missing_ok=True)
+            return False
+        if not want.origin:
+            store.admit(model, pin, want.file, incoming, digest=want.file.sha256)
+            return True
+        assert model.convert is not None
+        with store.fetching(pin.files[0]) as result:
+            convert.converter(model.convert.how)(incoming, result)
+            store.admit(model, pin, pin.files[0], result)
+        incoming.unlink(missing_ok=True)
+    return True
+
+
+def _parts(known: Sequence[Pinned], entries: Sequence[folders.Entry]) -> Iterable[tuple[str, folders.Entry]]:
+    """Entries that are one part of a file which wheels cut in pieces, with that file's name."""
+    for model, _ in known:
+        for source in model.sources:
+            for path, members in source.files.items() if isinstance(source, WheelSource) else ():
+                if len(members) > 1:
+                    ends = tuple(f"/{m.member}" for m in members)
+                    yield from ((f"{model.id} {path}", e) for e in entries if f"/{e.path}".endswith(ends))
+
+
+def _join(
+    store: Store, model: Model, pin: Pin, entries: tuple[folders.Entry, ...], taken: Taken, report: Report
+) -> None:
+    """Files that come in parts: joined when all are there."""
+    used = [e for name, e in _parts([(model, pin)], entries)]
+    if not used:
+        return
+    for file in store.missing(model, pin):
+        for read in folders.candidates(file, model, tuple(used)):
+            report(Progress(what=f"{model.id} {file.path}", note="joining its parts", finished=True))
+            if _put(store, _Wanted(model=model, pin=pin, file=file, origin=False), read):
+                taken.took.append((", ".join(e.path for e in used), model.id, file.path, file.size))
+                return
+    for entry in used:
+        lacking = bool(store.missing(model, pin))
+        why = f"a part of {model.id}; the others are not here" if lacking else f"a part of {model.id}, which is here"
+        taken.ignored.append((entry.path, why))
+
+
+def export(store: Store, wanted: Sequence[Pinned], target: Path, report: Report) -> tuple[int, int]:
+    """Write models to a folder as plain files, laid out as the store is; (files, bytes) that were written.
+
+    What is there already with the right bytes stays. Each file is hashed while it is copied, flushed, and renamed last.
+
+    Raises:
+        UsageError: the folder is the store's own.
+        MissingError: a model is not whole, or the disk is full.
+        IntegrityError: a file of the store is not what the lock says.
+    """
+    if target.resolve().is_relative_to(store.root.resolve()):
+        raise UsageError("that is inside of the store", where=str(target), hint="another folder, on a stick")
+    todo = []
+    for model, pin in wanted:
+        store.require(model, pin)
+        folder = target / snapshot_path(model, pin)
+        for file in pin.files:
+            there = folder / file.path
+            if not (there.is_file() and there.stat().st_size == file.size and files.sha256(there) == file.sha256):
+                todo.append((model, pin, file, there))
+    total, done = sum(file.size for _, _, file, _ in todo), 0
+    import shutil
+
+    target.mkdir(parents=True, exist_ok=True)
+    if (free := shutil.disk_usage(target).free) < total:
+        raise MissingError(f"{total / 1e6:.0f} MB are needed, {free / 1e6:.0f} MB are free", where=str(target))
+    for model, pin, file, there in todo:
+        there.parent.mkdir(parents=True, exist_ok=True)
+        temporary = there.with_name(f".{file.sha256[:16]}.{os.getpid()}.tmp")
+
+        def tell(n: int, before: int = done) -> None:
+            report(Progress(what="export", done=before + n, total=total, unit="bytes"))
+
+        try:
+            found = files.copy_hashed(files.chunks(store.place(model, pin, file)), temporary, tell)
+            if found != file.sha256:
+                raise IntegrityError(f"{model.id}: {file.path} changed on the disk", hint="models verify --deep")
+            temporary.replace(there)
+        finally:
+            temporary.unlink(missing_ok=True)
+        done += file.size
+    for model, pin in wanted:  # so that a hub client finds it by name, with HF_HUB_CACHE at the folder's hub
+        if model.repo and not model.target:
+            ref = target / snapshot_path(model, pin).rsplit("/snapshots/", 1)[0] / "refs" / "main"
+            if not ref.is_file() or ref.read_text() != pin.revision:
+                files.write_atomic(ref, pin.revision)
+    report(Progress(what="export", done=total, total=total, unit="bytes", finished=True))
+    return len(todo), total

@@ -1,0 +1,125 @@
+"""What the store holds and no pin needs: found first, removed after."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from builder.core.types import Model, Pin, snapshot_path
+from builder.edges import files
+from builder.edges.store import STALE, Store
+
+
+@dataclass(frozen=True, kw_only=True)
+class Leftover:
+    """One thing that may go: a file, a link, or a folder with all that is in it."""
+
+    path: Path
+    why: str
+    size: int
+    """Bytes that its removal frees."""
+    lock: str = ""
+    """Name of the lock in ``.incoming`` that a process which uses it holds."""
+
+
+def leftovers(store: Store, known: Sequence[tuple[Model, Pin]]) -> tuple[Leftover, ...]:
+    """Old revisions, their blobs, quarantine, and what dead processes left in ``.incoming``.
+
+    Nothing that a pin names, and nothing of repositories that models.yaml doesn't know (see :func:`foreign`).
+    """
+    return (*_quarantine(store), *_incoming(store, known), *_repositories(store, known))
+
+
+def foreign(store: Store, known: Sequence[Model]) -> tuple[Path, ...]:
+    """Repositories that models.yaml doesn't know: somebody else's, left alone."""
+    ours = {_folder(m) for m in known}
+    return tuple(p for p in sorted((store.root / "hub").glob("models--*")) if p.name not in ours)
+
+
+def remove(store: Store, what: Sequence[Leftover]) -> tuple[Leftover, ...]:
+    """Remove; what was removed. What a live process holds is left, and so is what can't be removed."""
+    gone = []
+    for item in what:
+        with contextlib.suppress(OSError, TimeoutError), _held(store, item):
+            if item.path.is_dir() and not item.path.is_symlink():
+                shutil.rmtree(item.path)
+            else:
+                item.path.unlink()
+            gone.append(item)
+            _empty_parents(store, item.path.parent)
+    return tuple(gone)
+
+
+def _held(store: Store, item: Leftover) -> contextlib.AbstractContextManager[None]:
+    if not item.lock:
+        return contextlib.nullcontext()
+    return files.locked(store.incoming / item.lock, timeout=0)
+
+
+def _empty_parents(store: Store, folder: Path) -> None:
+    """Folders that became empty, up to the store's own."""
+    while folder != store.root and folder.is_relative_to(store.root) and not any(folder.iterdir()):
+        folder.rmdir()
+        folder = folder.parent
+
+
+def _quarantine(store: Store) -> Iterator[Leftover]:
+    for path in sorted(store.quarantine.glob("*")):
+        yield Leftover(path=path, why="in quarantine: not the lock's bytes", size=_size(path))
+
+
+def _incoming(store: Store, known: Sequence[tuple[Model, Pin]]) -> Iterator[Leftover]:
+    """Begun files that no pin wants any more, and what lies there for a day."""
+    wanted = {f.sha256 for _, pin in known for f in (*pin.files, *pin.source_files)}
+    for path in sorted(store.incoming.glob("*")):
+        name = path.name.split(".")[0]
+        if path.suffix == ".lock":
+            continue
+        old = time.time() - path.lstat().st_mtime > STALE
+        if old or (path.suffix == ".part" and name not in wanted):
+            why = "begun more than a day ago" if old else "begun, for no pin"
+            yield Leftover(path=path, why=why, size=_size(path), lock=f"{name}.lock")
+
+
+def _repositories(store: Store, known: Sequence[tuple[Model, Pin]]) -> Iterator[Leftover]:
+    repositories: dict[str, list[tuple[Model, Pin]]] = {}
+    for model, pin in known:
+        if model.repo and not model.target:
+            repositories.setdefault(_folder(model), []).append((model, pin))
+    for name, pinned in sorted(repositories.items()):
+        folder = store.root / "hub" / name
+        keep = {store.root / snapshot_path(m, p) for m, p in pinned}
+        for snapshot in sorted((folder / "snapshots").glob("*")):
+            if snapshot not in keep:
+                yield Leftover(path=snapshot, why="an old revision", size=_own_bytes(snapshot))
+        blobs = {f.sha256 for _, p in pinned for f in p.files}
+        for blob in sorted((folder / "blobs").glob("*")):
+            if blob.name not in blobs:
+                yield Leftover(path=blob, why="of no pinned file", size=_size(blob), lock=f"{blob.name}.lock")
+        ref = folder / "refs" / "main"
+        with contextlib.suppress(OSError):
+            if ref.read_text().strip() not in {p.revision for _, p in pinned}:
+                yield Leftover(path=ref, why="names an old revision", size=0)
+
+
+def _folder(model: Model) -> str:
+    return f"models--{model.repo.replace('/', '--')}" if model.repo and not model.target else ""
+
+
+def _own_bytes(folder: Path) -> int:
+    """Bytes of a folder's own files; links weigh nothing."""
+    return sum(
+        (Path(place) / n).lstat().st_size
+        for place, _, names in os.walk(folder)
+        for n in names
+        if not (Path(place) / n).is_symlink()
+    )
+
+
+def _size(path: Path) -> int:
+    return _own_bytes(path) if path.is_dir() else path.lstat().st_size

@@ -1,0 +1,150 @@
+"""What a job's page is made of, read from the job's folder; and a browser to look at it."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from builder import __version__
+from builder.core import report as pages
+from builder.core.history import history
+from builder.core.job import Job, JobInput
+from builder.core.report import File, Page, Recording
+from builder.core.types import Config
+from builder.edges import files, jobs, shell
+from builder.errors import BakeError, MissingError, UsageError
+
+TEXT = ("srt", "vtt", "txt", "ass", "json", "rttm")
+FILM = ("mp4", "mkv", "mka")
+"""What may stand in output/, in the order of the page."""
+
+
+def gather(config: Config, job: Job, *, out: Path, limit: int) -> Page:
+    """Read a job for its page.
+
+    Args:
+        out: where the page will lie; what isn't in it is found from there.
+        limit: bytes of recordings and films that go into the page; what doesn't fit is referred to.
+
+    Raises:
+        ConfigError: a transcript is not what the subtitles stage wrote.
+    """
+    place = jobs.folder(config, job)
+    state = jobs.state(place)
+    events = list(jobs.events(place))
+    manifests = {s.name: m for s in job.stages if (m := files.read_json(place / "work" / s.name / "manifest.json"))}
+    facts = {i.id: files.read_json(place / "work" / "demux" / f"{i.id}.json") or {} for i in job.inputs}
+    budget = _Budget(limit)
+    recordings = tuple(_recording(place, entry, facts[entry.id], manifests, out, budget) for entry in job.inputs)
+    sound = sum(float(f.get("duration", 0)) for f in facts.values())
+    messages = [str(e.get("message")) for e in events if e.get("event") == "fail" and e.get("stage") is None]
+    return Page(
+        job=job, state=state, recordings=recordings, models=config.models, version=__version__,
+        stages=history(job, events, manifests, sound=sound or None, running=state == "running"),
+        failure=messages[-1] if state == "failed" and messages else None,
+    )  # fmt: skip
+
+
+class _Budget:
+    """Bytes that may still go into the page."""
+
+    def __init__(self, left: int) -> None:
+        self.left = left
+
+    def take(self, size: int) -> bool:
+        if size > self.left:
+            return False
+        self.left -= size
+        return True
+
+
+def _recording(
+    place: Path, entry: JobInput, facts: Mapping[str, Any], manifests: Mapping[str, Any], out: Path, budget: _Budget
+) -> Recording:
+    whole = place / "output" / f"{entry.output}.json"
+    found = files.read_json(whole)
+    media, spare, video = _media(place, entry, facts, out, budget)
+    made = []
+    for suffix in (*TEXT, *FILM):
+        path = place / "output" / f"{entry.output}.{suffix}"
+        if path.is_file():
+            inside = suffix in TEXT or budget.take(path.stat().st_size)
+            made.append(_file(path, path.name, pages.TYPES[suffix], out, inside=inside))
+    notes = [n.removeprefix(f"{entry.name}: ") for m in manifests.values() for n in m.get("notes", ())
+             if n.startswith(f"{entry.name}: ")]  # fmt: skip
+    return Recording(
+        id=entry.id, name=entry.name, size=entry.size, sha256=entry.sha256, clip=entry.clip, video=video,
+        transcript=None if found is None else pages.transcript(found, str(whole)),
+        media=media, spare=spare, files=tuple(made),
+        notes=tuple(n for n in notes if "best guess" not in n and "no speech" not in n),  # the page has these itself
+    )  # fmt: skip
+
+
+def _media(
+    place: Path, entry: JobInput, facts: Mapping[str, Any], out: Path, budget: _Budget
+) -> tuple[File | None, File | None, bool]:
+    """What is played, what else when a browser can't, and whether it has a picture.
+
+    Every browser plays the 16 kHz sound that demux made.
+    """
+    own, sound = place / entry.path, place / "work" / "demux" / f"{entry.id}.wav"
+    suffix = own.suffix.lower().removeprefix(".")
+    codecs = [s.get("codec", "") for s in facts.get("streams", ()) if s.get("type") in ("audio", "video")]
+    plays = pages.plays(suffix, codecs) if own.is_file() else False
+    spare = None
+    if plays is False:
+        own, suffix = sound, "wav"
+        if not own.is_file():
+            return None, None, False
+    media = _file(own, entry.name, pages.PLAYABLE[suffix], out, inside=budget.take(own.stat().st_size))
+    if plays is None or (plays and media.data is None):
+        # A page that has its recording inside must not need a file beside it, unless that is all there is.
+        inside = media.data is not None and sound.is_file() and budget.take(sound.stat().st_size)
+        spare = _file(sound, sound.name, "audio/wav", out, inside=inside) if sound.is_file() else None
+    return media, spare, bool(facts.get("video")) and plays is not False
+
+
+def _file(path: Path, name: str, kind: str, out: Path, *, inside: bool) -> File:
+    return File(
+        name=name, type=kind, size=path.stat().st_size,
+        href=quote(os.path.relpath(path.resolve(), out.resolve().parent)),
+        data=path.read_bytes() if inside else None,
+    )  # fmt: skip
+
+
+def templates(root: Path) -> dict[str, str]:
+    """The page's template, style and script, by name."""
+    folder = root / "templates" / "report"
+    return {name: (folder / name).read_text(encoding="utf-8") for name in pages.TEMPLATES}
+
+
+def write(out: Path, text: str) -> None:
+    """The page, whole or not at all.
+
+    Raises:
+        UsageError: there is no such folder.
+        MissingError: it can't be written.
+    """
+    if not out.parent.is_dir():
+        raise UsageError("there is no such folder", where=str(out.parent), hint=f"mkdir -p '{out.parent}'")
+    try:
+        files.write_atomic(out, text)
+    except OSError as error:
+        if error.errno in (28, 122):
+            raise MissingError("the disk is full", where=str(out), hint="--embed 0 leaves the recordings out") from error
+        raise MissingError(f"the page can't be written ({error.strerror})", where=str(out), hint="--out FILE") from error
+
+
+def open_page(path: Path, env: Mapping[str, str]) -> BakeError | None:
+    """Show a page in the user's browser; what is in the way, if anything."""
+    if sys.platform != "darwin" and not (env.get("DISPLAY") or env.get("WAYLAND_DISPLAY")):
+        return MissingError("there is no screen here to show the page on", hint=f"open {path} in a browser")
+    try:
+        shell.start(["open" if sys.platform == "darwin" else "xdg-open", str(path)], env=env)
+    except MissingError as error:
+        return MissingError(error.what, hint=f"open {path} in a browser")
+    return None

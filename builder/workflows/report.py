@@ -1,0 +1,36 @@
+"""The command ``jobs report``: a job as one page to look at."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from builder.core.report import render
+from builder.errors import UsageError
+from builder.session import Result, Session
+
+
+def report(session: Session, name: str | None, *, out: Path | None, megabytes: int, show: bool) -> Result:
+    """Write a job's page, and open it when asked to."""
+    from builder.edges import jobs
+    from builder.edges import report as pages
+
+    config = session.config
+    if name is None:
+        known = sorted(config.jobs.glob("*/job.yaml"))
+        if not known:
+            raise UsageError("there is no job to report", hint="build.py run RECORDING")
+        job = jobs.read(known[-1].parent)
+    else:
+        job = jobs.find(config, name)
+    place = jobs.folder(config, job) / "report.html" if out is None else out.expanduser()
+    if place.is_dir():
+        place = place / f"{job.id}.html"
+    page = pages.gather(config, job, out=place, limit=megabytes * 1_000_000)
+    pages.write(place, render(page, pages.templates(config.root)))
+    beside = [f.href for r in page.recordings for f in (r.media, *r.files) if f is not None and f.data is None]
+    data = {
+        "job": job.id, "state": page.state, "file": str(place), "bytes": place.stat().st_size,
+        "recordings": [r.name for r in page.recordings], "beside": beside,
+    }  # fmt: skip
+    failure = pages.open_page(place.resolve(), session.env) if show else None
+    return Result(data=data, text=str(place), failure=failure)

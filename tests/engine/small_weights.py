@@ -1,0 +1,88 @@
+"""Random weights in the formats that the full variant's stages load, made inside its images: the real ones can't be
+fetched everywhere. ``python3 small_weights.py alignment|pipeline FOLDER``."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+LETTERS = ["<pad>", "<s>", "</s>", "<unk>", "|", *"ETAONIHSRDLUMWCFGYPBVK'XJQZ"]
+SPECIAL = {"unk_token": "<unk>", "pad_token": "<pad>", "bos_token": "<s>", "eos_token": "</s>"}
+
+CONFIG = """\
+pipeline:
+  name: pyannote.audio.pipelines.SpeakerDiarization
+  params:
+    clustering: AgglomerativeClustering
+    embedding: $model/embedding
+    segmentation: $model/segmentation
+    embedding_batch_size: 8
+    segmentation_batch_size: 8
+params:
+  clustering: {method: centroid, min_cluster_size: 1, threshold: 0.7}
+  segmentation: {min_duration_off: 0.0}
+"""
+
+
+def alignment(out: Path) -> None:
+    """A wav2vec2 with a CTC head over English letters, as a hub repository has it."""
+    import torch
+    from transformers import Wav2Vec2Config, Wav2Vec2ForCTC
+
+    torch.manual_seed(1)
+    config = Wav2Vec2Config(
+        vocab_size=len(LETTERS), hidden_size=32, num_hidden_layers=2, num_attention_heads=2, intermediate_size=64,
+        conv_dim=(16,) * 7, num_conv_pos_embeddings=16, num_conv_pos_embedding_groups=2, pad_token_id=0,
+    )  # fmt: skip
+    Wav2Vec2ForCTC(config).save_pretrained(out)
+    files = {
+        "vocab.json": {letter: k for k, letter in enumerate(LETTERS)},
+        "special_tokens_map.json": SPECIAL,
+        "tokenizer_config.json": {"tokenizer_class": "Wav2Vec2CTCTokenizer", "word_delimiter_token": "|", **SPECIAL},
+        "preprocessor_config.json": {
+            "feature_extractor_type": "Wav2Vec2FeatureExtractor", "feature_size": 1, "sampling_rate": 16000,
+            "padding_value": 0.0, "do_normalize": True, "return_attention_mask": False,
+        },
+    }  # fmt: skip
+    for name, value in files.items():
+        (out / name).write_text(json.dumps(value))
+
+
+def pipeline(out: Path) -> None:
+    """A directory as pyannote.audio 4 loads it: segmentation, embedding, config.yaml."""
+    sys.path.insert(0, "/opt/bake/stages")
+    from contract import stand_in
+
+    nothing = dict.fromkeys(("track_model_init", "track_pipeline_init", "track_pipeline_apply"), lambda *_, **__: None)
+    stand_in("pyannote.audio.telemetry", **nothing)
+    import torch
+    from pyannote.audio.core.task import Problem, Resolution, Specifications
+    from pyannote.audio.models.embedding import WeSpeakerResNet34
+    from pyannote.audio.models.segmentation import PyanNet
+
+    torch.manual_seed(1)
+    small = {"hidden_size": 16, "num_layers": 1}
+    segmentation = PyanNet(lstm={**small, "bidirectional": True, "monolithic": True}, linear=small)
+    segmentation.specifications = Specifications(
+        problem=Problem.MONO_LABEL_CLASSIFICATION, resolution=Resolution.FRAME, duration=10.0, warm_up=(0.0, 0.0),
+        classes=["speaker#1", "speaker#2", "speaker#3"], powerset_max_classes=2, permutation_invariant=True,
+    )  # fmt: skip
+    embedding = WeSpeakerResNet34()
+    embedding.specifications = Specifications(
+        problem=Problem.REPRESENTATION, resolution=Resolution.CHUNK, duration=5.0, min_duration=1.0, classes=["a", "b"]
+    )
+    for name, model in (("segmentation", segmentation), ("embedding", embedding)):
+        model.build()
+        checkpoint = {
+            "state_dict": model.state_dict(), "hyper_parameters": dict(model.hparams), "epoch": 0, "global_step": 0,
+            "pytorch-lightning_version": "2.0.0",
+        }  # fmt: skip
+        model.on_save_checkpoint(checkpoint)
+        (out / name).mkdir(parents=True)
+        torch.save(checkpoint, out / name / "pytorch_model.bin")
+    (out / "config.yaml").write_text(CONFIG)
+
+
+if __name__ == "__main__":
+    {"alignment": alignment, "pipeline": pipeline}[sys.argv[1]](Path(sys.argv[2]))

@@ -1,0 +1,267 @@
+"""Jobs as compose projects: the same bytes as natively, few rights, stopped and resumed, nothing left behind."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from builder.core import compose
+from builder.edges import jobs
+from tests.engine.conftest import EXAMPLE, ROOT, Engine, results
+
+SAME = ("--threads", "2", "--batch-size", "0")
+"""Settings that decide bytes, the same in every run."""
+
+CLIP = (*SAME, "--start", "1", "--end", "5", "--language", "en")
+"""A short piece, for what doesn't depend on length."""
+
+
+ONE_STORE = pytest.mark.parametrize("engine", ["containerd"], indirect=True, scope="session")
+"""For what has nothing to do with how an engine stores images."""
+
+
+def wait_for(test: Callable[[], object], seconds: float = 60) -> None:
+    end = time.monotonic() + seconds
+    while not test():
+        assert time.monotonic() < end, "it did not come to that"
+        time.sleep(0.05)
+
+
+def prepared(engine: Engine, *more: str, env: Mapping[str, str] | None = None) -> Path:
+    """A new job of the example."""
+    done = engine.bake("prepare", EXAMPLE, *more, "--mode", "docker-cpu", "--no-build", "--json", env=env)
+    assert done.code == 0, done.err
+    return Path(done.data["folder"])
+
+
+def said(place: Path, stage: str, event: str) -> bool:
+    return any(e.get("stage") == stage and e["event"] == event for e in jobs.events(place))
+
+
+@pytest.fixture
+def clean(engine: Engine, built: Any) -> Any:
+    """What a job leaves on the engine must be nothing."""
+    before = engine.left()
+    yield
+    assert engine.left() == before
+
+
+def test_a_job_in_containers_gives_what_native_gives(engine: Engine, native: Path, clean: None) -> None:
+    """Byte for byte: two Pythons, one in an image without a network."""
+    done = engine.job(EXAMPLE, *SAME)
+    assert done.code == 0, done.err
+    assert "every stage ran in a container without network" in done.err
+    place = engine.home / "jobs" / done.data["job"]
+    assert results(place) == results(native)
+    shown = engine.bake("jobs", "show", place.name, "--json").data
+    assert [s["state"] for s in shown["stages"]] == ["done"] * 7
+    spans = {s["name"]: (s["began"], s["ended"]) for s in shown["stages"]}
+    assert spans["diarize"][0] < spans["asr"][1], "diarize runs beside asr, not after it"
+    assert sorted(p.name for p in place.iterdir()) == [
+        ".lock", "compose.yaml", "events.jsonl", "input", "job.yaml", "logs", "output", "work",
+    ]  # fmt: skip
+
+
+def test_docker_compose_up_does_it_alone(engine: Engine, native: Path, clean: None, tmp_path: Path) -> None:
+    """In a folder whose name means something to a shell, to YAML and to compose; and run then keeps every stage."""
+    env = {"BAKE_JOBS": str(tmp_path / "it's $HOME \"${X}\" é: #1\n{{ y }}")}
+    place = prepared(engine, *SAME, env=env)
+    words = ["docker", "--host", engine.host, "compose"]
+    up = subprocess.run([*words, "up"], cwd=place, capture_output=True, text=True, check=False)
+    codes = subprocess.run([*words, "ps", "-a", "--format", "{{.ExitCode}}"], cwd=place, capture_output=True, text=True)
+    down = subprocess.run([*words, "down"], cwd=place, capture_output=True, text=True, check=False)
+    assert up.returncode == down.returncode == 0, up.stderr
+    assert codes.stdout.split() == ["0"] * 7
+    assert results(place) == results(native)
+    assert engine.bake("jobs", "list", "--json", env=env).data[0]["state"] == "done"
+    done = engine.job(place.name, env=env)
+    assert all(s["kept"] for s in done.data["stages"])
+
+
+def test_what_a_container_may_do(engine: Engine, clean: None) -> None:
+    """As the engine sees it, after compose has read our file."""
+    place = prepared(engine, *SAME)
+    words = ["docker", "--host", engine.host, "compose"]
+    subprocess.run([*words, "create"], cwd=place, capture_output=True, check=True)
+    try:
+        for found in engine.client.containers.list(all=True, filters={"label": f"{compose.JOB}={place.name}"}):
+            host, image = found.attrs["HostConfig"], found.attrs["Config"]["Image"]
+            assert image.startswith("sha256:")
+            assert host["NetworkMode"] == "none"
+            assert host["ReadonlyRootfs"] is True
+            assert host["CapDrop"] == ["ALL"]
+            assert host["SecurityOpt"] == ["no-new-privileges:true"]
+            assert host["Privileged"] is False
+            assert 0 < host["PidsLimit"] <= 1024
+            assert 64_000_000 < host["Memory"] == host["MemorySwap"]
+            assert 0 < host["NanoCpus"] <= 1e9 * engine.client.info()["NCPU"]
+            assert found.attrs["Config"]["User"] == "65532:0"
+            for mount in found.attrs["Mounts"]:
+                if mount["Destination"] == "/models":
+                    assert mount["RW"] is False
+                else:
+                    assert Path(mount["Source"]).parent == place
+                    assert mount["RW"] == (mount["Destination"] in ("/job/work", "/job/output", "/job/events.jsonl"))
+    finally:
+        subprocess.run([*words, "down"], cwd=place, capture_output=True, check=True)
+
+
+ESCAPE = """
+import pathlib
+for name in ("compose.yaml", "compose.override.yaml", ".env", "job.yaml", "input/01.mp4", "input/new", ".cancel"):
+    try:
+        pathlib.Path("/job", name).write_text("services: {}")
+        print("wrote", name)
+    except OSError:
+        pass
+"""
+
+
+@ONE_STORE
+def test_a_stage_cannot_change_what_it_may_do(engine: Engine, clean: None) -> None:
+    """A recording that takes over its decoder must not write the compose file that the next ``up`` follows."""
+    place = prepared(engine, *SAME)
+    text = yaml.safe_load((place / "compose.yaml").read_text())
+    text["services"] = {"demux": {**text["services"]["demux"], "entrypoint": ["python3", "-c", ESCAPE]}}
+    words = ["docker", "--host", engine.host, "compose", "--project-directory", str(place), "--file", "-"]
+    done = subprocess.run([*words, "run", "--rm", "-T", "demux"], input=yaml.safe_dump(text), capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == ""
+
+
+def test_results_belong_to_the_caller(engine: Engine, clean: None) -> None:
+    """As a user who isn't root, and to whom the folder belongs."""
+    place = prepared(engine, *CLIP)
+    file = place / "compose.yaml"
+    file.write_text(file.read_text().replace('user: "65532:0"', f'user: "{compose.user(12345, 678)}"'))
+    for path in [place, *place.rglob("*")]:
+        if path.name != "01.mp4":
+            shutil.chown(path, 12345, 678)
+    words = ["docker", "--host", engine.host, "compose"]
+    subprocess.run([*words, "up"], cwd=place, capture_output=True, check=True)
+    subprocess.run([*words, "down"], cwd=place, capture_output=True, check=True)
+    made = [p.stat() for p in place.rglob("*") if p.is_file() and "output" in p.parts]
+    assert made
+    assert {(s.st_uid, s.st_gid) for s in made} == {(12345, 678)}
+
+
+@ONE_STORE
+def test_ctrl_c_stops_the_containers_and_the_job_goes_on(engine: Engine, clean: None) -> None:
+    """Within ten seconds; and what was done is kept."""
+    place = prepared(engine, *CLIP)
+    process = engine.begin(place.name)
+    wait_for(lambda: said(place, "asr", "start"))
+    began = time.monotonic()
+    process.send_signal(signal.SIGINT)
+    assert process.wait(30) == 130
+    assert time.monotonic() - began < 10
+    assert engine.left()["containers"] == []
+    assert jobs.state(place) == "interrupted"
+    done = engine.job(place.name)
+    assert done.code == 0, done.err
+    assert {s["name"]: s["kept"] for s in done.data["stages"]}["demux"] is True
+
+
+@ONE_STORE
+def test_cancel_stops_one_job_of_a_queue(engine: Engine, clean: None) -> None:
+    """Two at once, a third waits: the first is cancelled while it runs, the third before it runs."""
+    places = [prepared(engine, *CLIP) for _ in range(3)]
+    process = engine.begin(*(p.name for p in places), "--parallel", "2")
+    wait_for(lambda: said(places[0], "vad", "start"))
+    assert jobs.state(places[2]) == "queued"
+    done = engine.bake("jobs", "cancel", places[0].name, places[2].name, "--json")
+    assert [(d["was_running"], d["state"]) for d in done.data] == [(True, "interrupted"), (True, "interrupted")]
+    assert process.wait(120) == 130
+    found = json.loads(process.communicate()[0])["jobs"]
+    assert ["error" in job for job in found] == [True, False, True]
+    assert jobs.state(places[1]) == "done"
+    done = engine.job(places[0].name, places[2].name, "--parallel", "2")
+    assert done.code == 0, done.err
+    outputs = [results(p)["output/dialogue.srt"] for p in places]
+    assert outputs[0] == outputs[1] == outputs[2]
+
+
+@ONE_STORE
+def test_parts_of_a_job(engine: Engine, clean: None) -> None:
+    """--until, --from, --only: what runs, what is kept, and what is refused."""
+    place = prepared(engine, *CLIP)
+
+    def ran(*flags: str) -> list[str]:
+        done = engine.job(place.name, *flags)
+        assert done.code == 0, done.err
+        return [s["name"] for s in done.data["stages"] if not s["kept"]]
+
+    assert ran("--until", "vad") == ["demux", "vad"]
+    assert jobs.state(place) == "part"
+    refused = engine.job(place.name, "--only", "subtitles")
+    assert refused.code == 2
+    assert "stage align comes first" in refused.err
+    assert ran() == ["asr", "diarize", "align", "subtitles", "mux"]
+    assert ran("--from", "subtitles") == ["subtitles", "mux"]
+    assert ran("--only", "align") == ["align"]
+    assert engine.job(place.name, "--from", "asrr").code == 2
+    assert engine.job(place.name, "--from", "mux", "--until", "asr").code == 2
+
+
+def test_preflight_looks_at_engine_compose_and_images(engine: Engine, clean: None) -> None:
+    """Cached by what it saw; an image that has gone is seen at once."""
+    place = prepared(engine, *CLIP)
+    first, second = (engine.bake("preflight", place.name, "--mode", "docker-cpu", "--json") for _ in range(2))
+    assert first.code == second.code == 0, first.err
+    assert [first.data["cached"], second.data["cached"]] == [False, True]
+    names = [c["name"] for c in first.data["checks"]]
+    assert names[:4] == ["engine", "compose", "images", "secrets"]
+    assert names[-2:] == ["disk", "memory"]
+    tag = f"{engine.prefix}/mux:slim-cpu"
+    engine.docker("tag", tag, "wb-keep:mux")
+    engine.docker("rmi", tag)
+    try:
+        failed = engine.bake("preflight", place.name, "--mode", "docker-cpu", "--json")
+        assert failed.code == 3
+        assert tag in failed.err
+    finally:
+        engine.docker("tag", "wb-keep:mux", tag)
+        engine.docker("rmi", "wb-keep:mux")
+
+
+@ONE_STORE
+def test_logs_and_the_list_follow_a_job(engine: Engine, clean: None) -> None:
+    """While it runs: what is running is in the list; -f ends when the job does."""
+    place = prepared(engine, *CLIP)
+    process = engine.begin(place.name)
+    wait_for(lambda: jobs.state(place) == "running")
+    follow = engine.bake("jobs", "logs", place.name, "--follow", "--json")
+    assert follow.code == 0
+    assert process.wait(60) == 0
+    listed = {j["id"]: j for j in engine.bake("jobs", "list", "--json").data}
+    assert listed[place.name]["state"] == "done"
+    assert engine.bake("jobs", "logs", place.name, "nosuch").code == 2
+
+
+@ONE_STORE
+def test_remove_takes_a_killed_runs_containers_along(engine: Engine, clean: None) -> None:
+    """kill -9 of the orchestrator leaves containers; removing the job removes them."""
+    place = prepared(engine, *CLIP)
+    process = engine.begin(place.name)
+    wait_for(lambda: said(place, "demux", "start"))
+    process.kill()
+    process.wait()
+    wait_for(lambda: engine.left()["containers"])
+    assert engine.bake("jobs", "remove", place.name).code == 0
+    assert not place.exists()
+
+
+def test_the_project_is_what_it_is_called_in_the_docs(engine: Engine) -> None:
+    """docs/jobs.md shows the real file's rights; when they change, it has to."""
+    text = (ROOT / "docs/jobs.md").read_text()
+    for words in ("network_mode: none", "read_only: true", "cap_drop: [ALL]", "no-new-privileges:true", "65532:0"):
+        assert words in text

@@ -1,0 +1,97 @@
+"""A job's compose file, byte for byte, and what compose would read from it."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+
+import pytest
+import yaml
+
+from builder.core import compose
+from builder.errors import ConfigError
+from tests.golden.project import FILES, HOSTILE, PROJECTS, ROOT, job, project
+
+
+@pytest.mark.parametrize("case", PROJECTS)
+def test_the_compose_file_is_as_it_was(case: str) -> None:
+    """A change of what a container may do shows here."""
+    assert project(case) == (FILES / f"{case}.compose.yaml").read_text()
+
+
+def interpolated(text: str) -> str:
+    """What compose makes of a value without any variable set."""
+    return re.sub(r"\$(\$|\{[^}]*\}|\w+)", lambda m: "$" if m[0] == "$$" else "", text)
+
+
+def test_any_path_comes_out_as_it_went_in() -> None:
+    """Quotes, dollars, line ends, templates in a folder's name: YAML and compose give the same path again."""
+    mounts = {m["target"]: m for m in yaml.safe_load(project("cpu"))["x-mounts"]}
+    assert interpolated(mounts["/models"]["source"]) == HOSTILE
+
+
+def test_every_service_has_the_same_few_rights() -> None:
+    """No network, nothing writable but results and events, no rights, a limit on everything; models of one's own image
+    are not mounted."""
+    services = yaml.safe_load(project("cpu"))["services"]
+    assert list(services) == ["demux", "vad", "asr", "diarize", "align", "subtitles", "mux"]
+    for name, service in services.items():
+        assert service["network_mode"] == "none"
+        assert service["read_only"] is True
+        assert service["cap_drop"] == ["ALL"]
+        assert service["security_opt"] == ["no-new-privileges:true"]
+        assert service["user"] == "65532:0"
+        assert service["image"].startswith("sha256:")
+        assert {"pids_limit", "mem_limit", "cpus"} <= set(service)
+        assert service["mem_limit"] == service["memswap_limit"] <= 0.9 * 4_000_000_000
+        assert service["labels"] == {compose.JOB: "20261123-200312-rm-rf-4f2a", compose.STAGE: name}
+        writable = {m["target"] for m in service["volumes"] if not m["read_only"]}
+        assert writable == {"/job/work", "/job/output", "/job/events.jsonl"}
+        assert ("/models" in {m["target"] for m in service["volumes"]}) == (name in ("asr", "diarize"))
+        assert "deploy" not in service
+    assert set(services["subtitles"]["depends_on"]) == {"align", "diarize"}
+    assert set(services["diarize"]["depends_on"]) == {"demux", "vad"}, "beside asr, not after it"
+
+
+def test_a_gpu_is_reserved_for_the_stage_that_uses_one() -> None:
+    for case, device in (
+        ("gpu", {"driver": "nvidia", "device_ids": ["1"]}),
+        ("cdi", {"driver": "cdi", "device_ids": ["nvidia.com/gpu=0"]}),
+    ):
+        services = yaml.safe_load(project(case))["services"]
+        with_gpu = {
+            n: s["deploy"]["resources"]["reservations"]["devices"] for n, s in services.items() if "deploy" in s
+        }
+        assert with_gpu == {"asr": [{**device, "capabilities": ["gpu"]}]}
+        assert services["asr"]["user"] == "1000:100"
+
+
+def test_a_path_that_is_no_text_is_refused() -> None:
+    with pytest.raises(ConfigError, match="UTF-8"):
+        compose.quoted("/srv/\udcff")
+
+
+def test_a_stage_without_an_image_is_named() -> None:
+    with pytest.raises(ConfigError, match="no image for stage demux"):
+        compose.services(job("cpu"), {}, machine=PROJECTS["cpu"], specs={}, sizes={})
+
+
+def test_memory_grows_with_the_recording_and_ends_at_the_machine() -> None:
+    """A limit that a long recording would break is none; one beyond the machine isn't either."""
+    made = job("cpu")
+    stage = made.stage("asr")
+
+    def limit(seconds: float | None, machine: int) -> int:
+        asked = replace(made, inputs=(replace(made.inputs[0], duration=seconds),))
+        return compose.memory(asked, stage, spec=None, sizes={"base": 150_000_000}, machine=machine)
+
+    assert limit(60, 8_000_000_000) < limit(3600, 8_000_000_000) < limit(None, 8_000_000_000)
+    assert limit(100_000, 8_000_000_000) == 7_200_000_000
+    assert limit(0, 8_000_000_000) == 512_000_000 + 225_000_000
+
+
+def test_a_misspelt_variable_is_an_error() -> None:
+    """A template that renders a slip as nothing would take a right away from nobody."""
+    text = (ROOT / "compose" / compose.TEMPLATE).read_text().replace("{{ pids }}", "{{ pdis }}")
+    with pytest.raises(Exception, match="pdis"):
+        compose.render(text, job("cpu"), (), machine=PROJECTS["cpu"], models="/m")

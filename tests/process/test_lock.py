@@ -1,0 +1,227 @@
+"""`models lock` against a hub on this machine: what it pins, what it shows, and what it refuses to do silently."""
+
+from __future__ import annotations
+
+import hashlib
+import http.server
+import json
+import os
+import re
+import sys
+import threading
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from builder.edges import project, shell
+from tests import small_project
+from tests.small_project import Small
+
+OLD, NOW, NEXT = "a" * 40, "c" * 40, "d" * 40
+FILES = {
+    "model.bin": b"weights of today" * 1000, "config.json": b'{"now": 1}', "README.md": b"read me", ".gitattributes": b"x",
+    "flax_model.msgpack": b"not wanted" * 500,
+}  # fmt: skip
+ENTRY = "hub: org/m, include: [model.bin, '*.json']"
+
+
+class Hub:
+    """One repository: what it has, at which commit, after which others."""
+
+    def __init__(self) -> None:
+        self.files: Mapping[str, bytes] = FILES
+        self.commits: list[str] | None = [NOW, OLD]
+        self.licence = "mit"
+        self.refuse: tuple[int, str, str] | None = None
+        self.address = ""
+
+
+@pytest.fixture
+def hub() -> Iterator[Hub]:
+    state = Hub()
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_HEAD(self) -> None:
+            path = self.path.split("?")[0]
+            head = (state.commits or [NOW])[0]
+            if state.refuse:
+                status, code, message = state.refuse
+                return self.say(status, b"", **{"X-Error-Code": code, "X-Error-Message": message})
+            if path == "/api/models/org/m":
+                return self.say(200, json.dumps({
+                    "id": "org/m", "sha": head, "cardData": {"license": state.licence},
+                    "siblings": [self.entry(n, d) for n, d in state.files.items()],
+                }).encode())  # fmt: skip
+            if path.startswith("/api/models/org/m/commits/") and state.commits:
+                listed = [{"id": c, "title": "t", "message": "", "authors": [], "date": "2026-01-01T00:00:00.000Z"}
+                          for c in state.commits]  # fmt: skip
+                return self.say(200, json.dumps(listed).encode())
+            if (match := re.fullmatch(r"/org/m/resolve/([0-9a-f]+)/(.+)", path)) and match[2] in state.files:
+                data = state.files[match[2]]
+                return self.say(200, data, **{"X-Repo-Commit": match[1], "ETag": f'"{hashlib.sha1(data).hexdigest()}"'})
+            return self.say(404, b"", **{"X-Error-Code": "RepoNotFound"})
+
+        do_GET = do_HEAD
+
+        def entry(self, name: str, data: bytes) -> dict[str, Any]:
+            lfs = {"sha256": hashlib.sha256(data).hexdigest(), "size": len(data), "pointerSize": 130}
+            return {
+                "rfilename": name,
+                "size": len(data),
+                "blobId": "0" * 40,
+                **({"lfs": lfs} if len(data) > 99 else {}),
+            }
+
+        def say(self, status: int, body: bytes, **headers: str) -> None:
+            self.send_response(status)
+            for name, value in {**headers, "Content-Length": str(len(body))}.items():
+                self.send_header(name, value)
+            self.end_headers()
+            if self.command == "GET":
+                self.wfile.write(body)
+
+        def log_message(self, *_: Any) -> None:
+            pass
+
+    running = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=running.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
+    state.address = f"http://127.0.0.1:{running.server_port}"
+    yield state
+    running.shutdown()
+    running.server_close()
+
+
+def make(root: Path, files: Mapping[str, bytes] | None, revision: str = OLD) -> Path:
+    """A project whose lock pins model ``m`` (or doesn't)."""
+    small_project.make(root, {"m": Small(entry=ENTRY, files=files or {"x": b"x"}, revision=revision)}, fill=False)
+    if files is None:
+        lock = root / "models.lock"
+        lock.write_text(re.sub(r"  m:\n(    .*\n)+", "", lock.read_text()))
+    return root
+
+
+def lock(root: Path, hub: Hub, *words: str, **env: str) -> shell.Done:
+    code = "import sys; from builder.cli import main; sys.exit(main(sys.argv[1:]))"
+    own = {
+        **{k: v for k, v in os.environ.items() if not k.startswith("HF_")}, "PYTHONPATH": str(small_project.ROOT),
+        "HF_ENDPOINT": hub.address, "HF_HOME": str(root / "hf"), "NO_PROXY": "127.0.0.1", **env,
+    }  # fmt: skip
+    return shell.run([sys.executable, "-c", code, "models", "lock", *words], cwd=root, env=own, timeout=60)
+
+
+def pin(root: Path) -> Any:
+    return project.load(root, env={}).pins.get("m")
+
+
+def test_a_model_is_pinned_with_what_the_catalogue_includes(tmp_path: Path, hub: Hub) -> None:
+    """Commit, sizes, sha256 (of files outside of LFS too), licence; no read-me, nothing that is not included."""
+    root = make(tmp_path, None)
+    before = (root / "models.lock").read_text()
+    done = lock(root, hub, "m")
+    assert done.code == 0, done.err
+    found = pin(root)
+    assert (found.revision, found.licence) == (NOW, "mit")
+    assert {f.path: (f.size, f.sha256) for f in found.files} == {
+        n: (len(FILES[n]), hashlib.sha256(FILES[n]).hexdigest()) for n in ("model.bin", "config.json")
+    }
+    assert "m: not pinned → cccccccccccc" in done.out
+    assert "+ model.bin" in done.out
+    # Only lines of this model came to the lock.
+    after = (root / "models.lock").read_text().splitlines()
+    assert [line for line in before.splitlines() if line not in after] == []
+
+
+def test_a_pin_stays_unless_it_is_named_for_an_update(tmp_path: Path, hub: Hub) -> None:
+    """`models lock m` is no update; `--update m` shows each file that changes, forward in the history."""
+    root = make(tmp_path, {"model.bin": b"weights of old" * 1000, "config.json": FILES["config.json"]})
+    text = (root / "models.lock").read_text()
+    done = lock(root, hub, "m")
+    assert "--update m" in done.out
+    assert (root / "models.lock").read_text() == text
+    done = lock(root, hub, "--update", "m", "--dry-run")
+    assert (root / "models.lock").read_text() == text
+    assert "~ model.bin    14.0 kB" in done.out
+    assert "config.json" not in done.out
+    done = lock(root, hub, "--update", "m", "--json")
+    assert done.code == 0, done.err
+    assert json.loads(done.out)[0]["after"] == NOW
+    assert pin(root).revision == NOW
+
+
+@pytest.mark.parametrize(
+    ("pinned", "revision", "commits", "says"),
+    [
+        ({"model.bin": b"newer" * 999}, NEXT, [NOW, OLD], "is not among the commits"),
+        ({"model.bin": b"newer" * 999}, NEXT, None, "may be newer"),
+        ({"model.bin": b"older" * 999, "vocab.json": b"{}"}, OLD, [NOW, OLD], "vocab.json is gone"),
+        ({"model.bin": b"other" * 999, "config.json": b"{}"}, NOW, [NOW, OLD], "another file under the same commit"),
+    ],
+)
+def test_a_pin_is_never_lowered_silently(
+    tmp_path: Path, hub: Hub, pinned: dict[str, bytes], revision: str, commits: list[str] | None, says: str
+) -> None:
+    """An older commit, a hub that can't tell, a file that is gone, a commit with other bytes: --force, or nothing."""
+    hub.commits = commits
+    root = make(tmp_path, pinned, revision)
+    text = (root / "models.lock").read_text()
+    done = lock(root, hub, "--update", "m")
+    assert done.code == 5
+    assert says in done.err
+    assert "--force" in done.err
+    assert (root / "models.lock").read_text() == text
+    assert lock(root, hub, "--update", "m", "--force").code == 0
+    assert pin(root).revision == NOW
+
+
+def test_a_licence_that_changed_is_shown(tmp_path: Path, hub: Hub) -> None:
+    """The catalogue says MIT; the repository no longer does."""
+    hub.licence = "cc-by-nc-4.0"
+    assert "! licence: the hub says cc-by-nc-4.0, models.yaml says MIT" in lock(make(tmp_path, None), hub, "m").out
+
+
+@pytest.mark.parametrize(
+    ("refuse", "says"),
+    [
+        ((401, "", "Invalid credentials in Authorization header"), "refuses the token"),
+        ((401, "GatedRepo", "Please log in."), "wants a token"),
+        ((404, "RepoNotFound", ""), "no such repository"),
+        ((503, "", ""), "answered 503"),
+    ],
+)
+def test_a_hub_that_refuses_leaves_the_lock(tmp_path: Path, hub: Hub, refuse: tuple[int, str, str], says: str) -> None:
+    """Exit code 4, the reason, and models.lock as it was."""
+    hub.refuse = refuse
+    root = make(tmp_path, None)
+    text = (root / "models.lock").read_text()
+    done = lock(root, hub, "m", **({"HF_TOKEN": "hf_x"} if "credentials" in refuse[2] else {}))
+    assert done.code == 4, done.err
+    assert says in done.err
+    assert (root / "models.lock").read_text() == text
+
+
+def test_names_that_no_lock_could_hold_are_refused(tmp_path: Path, hub: Hub) -> None:
+    """A hub that names a path out of its folder is not believed."""
+    hub.files = {"up/../../../etc/cron.json": b"x" * 200}
+    root = make(tmp_path, None)
+    done = lock(root, hub, "m")
+    assert done.code == 5
+    assert "can't be pinned" in done.err
+
+
+def test_two_at_once_lose_nothing(tmp_path: Path, hub: Hub) -> None:
+    """Each writes its own pin into what the other wrote."""
+    from concurrent.futures import ThreadPoolExecutor
+
+    from builder.core.types import FilePin, Pin
+    from builder.edges import lock as locking
+
+    config = project.load(make(tmp_path, None), env={})
+    names = [m.id for m in config.models.values() if m.repo and m.id != "m"][:12]
+    made = {n: Pin(revision=NEXT, files=(FilePin(path="f", size=1, sha256="0" * 64),)) for n in names}
+    with ThreadPoolExecutor(12) as pool:
+        list(pool.map(lambda n: locking.write(tmp_path, tmp_path / ".bake", {n: made[n]}, config.models), names))
+    assert {n for n, p in project.load(tmp_path, env={}).pins.items() if p.revision == NEXT} == set(names)

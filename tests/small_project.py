@@ -1,0 +1,66 @@
+"""A project folder with small models of its own beside the real catalogue, and a store that holds them."""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from builder.core import catalog
+from builder.core.types import FilePin, Pin
+from builder.edges import project
+from builder.edges.store import Store
+
+ROOT = Path(__file__).resolve().parents[1]
+REVISION = "c" * 40
+
+
+@dataclass(frozen=True, kw_only=True)
+class Small:
+    """A model: its entry in models.yaml (one line of YAML), its files, its revision."""
+
+    entry: str
+    files: Mapping[str, bytes]
+    revision: str = REVISION
+
+
+def pin_of(files: Mapping[str, bytes], revision: str = REVISION) -> Pin:
+    return Pin(
+        revision=revision,
+        files=tuple(
+            FilePin(path=n, size=len(d), sha256=hashlib.sha256(d).hexdigest()) for n, d in sorted(files.items())
+        ),
+    )
+
+
+def make(root: Path, models: Mapping[str, Small], *, fill: bool = True) -> Path:
+    """A project at ``root``; with ``fill`` its store (``root/.bake/models``) holds the small models."""
+    for path in (*ROOT.glob("images/*.yaml"), *ROOT.glob("stages/*/*.yaml"), ROOT / "bake.yaml", ROOT / "models.yaml"):
+        target = root / path.relative_to(ROOT)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(path, target)
+    with (root / "models.yaml").open("a") as out:
+        for id_, small in models.items():
+            out.write(f"  {id_}: {{purpose: other, title: {id_}, licence: MIT, {small.entry}}}\n")
+    pins = catalog.parse_lock((ROOT / "models.lock").read_text())
+    pins |= {id_: pin_of(small.files, small.revision) for id_, small in models.items()}
+    (root / "models.lock").write_text(catalog.dump_lock(pins))
+    if fill:
+        stock(root, models)
+    return root
+
+
+def stock(root: Path, models: Mapping[str, Small]) -> Store:
+    """Put models into the store of a project."""
+    config = project.load(root, env={})
+    store = Store(config.home / "models")
+    for id_, small in models.items():
+        model, pin = config.models[id_], config.pins[id_]
+        for file in pin.files:
+            with store.fetching(file) as incoming:
+                incoming.write_bytes(small.files[file.path])
+                store.admit(model, pin, file, incoming)
+        store.finish(model, pin)
+    return store
