@@ -25,7 +25,6 @@ from builder.edges import files
 from builder.edges.engine import Engine
 from builder.errors import (
     ConfigError,
-    MissingError,
     SourceError,
 )
 
@@ -165,19 +164,23 @@ def folder_of(config: Config) -> Path:
 
 
 def require_space(config: Config, plan: Plan, engine: Engine) -> None:
-    """Refuse to begin what can't end: packages as installed and as kept, and the images' own copy.
+    """Refuse to begin what can't end: packages as installed and as kept, the images' own copy, the layout's; weights as
+    they come and as they are unpacked.
 
     Raises:
-        MissingError: the engine's disk has too little free.
+        MissingError: a disk has too little free.
     """
+    lacking = [i for i in plan.images if not labels_of(engine, i.tag)]
+    if not lacking:
+        return
     known = sizes(config)
-    names = [f"{p.name}=={p.version}" for library in plan.libraries.values() for p in library.packages]
-    need = 3 * sum(known.get(name, 0) for name in names) + 500_000_000
-    if engine.free is not None and engine.free < need and not all(labels_of(engine, i.tag) for i in plan.images):
-        raise MissingError(
-            f"the engine has {engine.free / 1e9:.1f} GB free; this build needs about {need / 1e9:.1f} GB",
-            where=engine.root, hint="docker buildx prune, or free some space",
-        )  # fmt: skip
+    names = {f"{p.name}=={p.version}" for library in plan.libraries.values() for p in library.packages}
+    code = sum(known.get(name, 0) for name in names)
+    weights = {model.id: pin.size for image in lacking for model, pin in plan.carried(image)}
+    needs = {config.home: code}
+    if engine.free is not None:
+        needs[Path(engine.root)] = 3 * code + 2 * sum(weights.values()) + 500_000_000
+    files.require_room(needs, "docker buildx prune, build.py prune")
 
 
 def root_of(

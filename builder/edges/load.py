@@ -98,6 +98,23 @@ def lacking(engine: Engine, has: Has, image: Stored, built: Collection[str]) -> 
     return tuple(layer.blob for layer in image.layers[there:])
 
 
+UNPACKED = 3
+"""Bytes that one of a compressed layer becomes, at most as a rule."""
+
+
+def room(engine: Engine, has: Has, image: Stored, built: Collection[str]) -> int:
+    """Bytes that an engine needs for an image: what is sent is written once as it comes and once unpacked.
+
+    Layers above the lowest that it lacks are unpacked again.
+    """
+    if identity(engine, image) in has.ids:
+        return 0
+    missing = lacking(engine, has, image, built)
+    first = next((k for k, layer in enumerate(image.layers) if layer.blob in missing), len(image.layers))
+    above = sum(b.size * (1 if b.media_type == oci.TAR else UNPACKED) for b in (x.blob for x in image.layers[first:]))
+    return sum(b.size for b in missing) + above
+
+
 def load(
     engine: Engine, layout: Layout, image: Stored, *, has: Has, built: Collection[str], tell: Callable[[int, int], None]
 ) -> Loaded:
