@@ -17,7 +17,7 @@ from builder.core import bundle as core
 from builder.core.bundle import BundlePlan, Entry, Part
 from builder.core.progress import Progress, Report
 from builder.edges import files
-from builder.errors import BakeError, IntegrityError, MissingError, UsageError
+from builder.errors import BakeError, IntegrityError, MissingError, StageError, UsageError
 from builder.receiver import inventory as checking
 from builder.receiver.inventory import INVENTORY, SIGNATURE, Inventory, Stop
 from builder.receiver.parts import Bundle
@@ -30,7 +30,7 @@ LOADER = "load.py"
 Open = Callable[[Entry], Iterator[bytes]]
 """The bytes of a file of the bundle; they are checked by who gives them, or at the end by :func:`create`."""
 
-CODES: Mapping[int, type[BakeError]] = {2: UsageError, 3: MissingError, 5: IntegrityError}
+CODES: Mapping[int, type[BakeError]] = {2: UsageError, 3: MissingError, 5: IntegrityError, 7: StageError}
 
 WAITING = 16
 """Chunks between the one who reads and the one who writes."""

@@ -41,7 +41,7 @@ def new_job(template: Path, recording: Path, name: str, folder: Path) -> dict[st
         "".join(c if c.isprintable() and c not in "/\\" else "_" for c in Path(name).stem).strip(". -") or "recording"
     )
     first = {**job["inputs"][0], "name": name, "path": f"input/01{suffix}", "sha256": digest.hexdigest(), "size": size}
-    job |= {"id": folder.name, "inputs": [{**first, "output": stem, "clip": None}]}
+    job |= {"id": folder.name, "inputs": [{**first, "output": stem, "clip": None, "duration": None}]}
     # JSON is YAML.
     (folder / "job.yaml").write_text(json.dumps(job, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     (folder / "events.jsonl").touch()

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from builder import __version__, ui
 from builder.core import bundle as core
+from builder.core import job as spec
+from builder.core.catalog import model_digest
+from builder.core.progress import Progress
+from builder.core.types import Config, Workflow
 from builder.errors import IntegrityError, UsageError
 from builder.receiver.inventory import INVENTORY, SIGNATURE
 from builder.session import Result, Session, Wishes, request_of
@@ -18,6 +23,7 @@ from builder.workflows.images import Choice
 
 if TYPE_CHECKING:
     from builder.core.bundle import BundlePlan, Entry
+    from builder.core.job import Request
     from builder.core.plan import Plan
     from builder.edges.engine import Engine
 
@@ -164,58 +170,64 @@ def _licences(root: Path, plan: Plan) -> dict[str, bytes | Path]:
 def _example(
     session: Session, choice: Choice, plan: Plan, engine: Engine
 ) -> tuple[dict[str, bytes | Path], Mapping[str, str]] | None:
-    """The acceptance run: the example's job, and what these images make of it here. Kept for the same images and code.
+    """The acceptance run: the example's job, and what these images make of it here, run as the receiver will run it.
 
-    None where the images are not those of a whole job.
+    Kept for the same images. None where they are not those of a whole job, or the engine is on another machine.
     """
-    from builder.edges import containers, files, jobs, runner
-    from builder.receiver.run import spoken
+    from builder.edges import bundle, files
+    from builder.receiver.engine import Engine as Socket
+    from builder.receiver.run import new_job, run_job, spoken
 
     config = session.config
-    tags = {i.stage: i.tag for i in plan.images if i.stage}
     recording = config.root / EXAMPLE
     wishes = Wishes(models=choice.models, diarization=choice.diarization, threads=2, batch_size=0, device="cpu")
-    request = request_of(session, wishes)
+    template = _template(config, request_of(session, wishes))
+    images = {i.stage: str(engine.client.images.get(i.tag).id) for i in plan.images if i.stage}
     if not recording.is_file() or not engine.host.startswith("unix:"):
         return None
-    if {n for n in config.stages if request.diarization or n != "diarize"} - set(tags):
+    if {stage["name"] for stage in template["stages"]} - set(images):
         return None
-    ids = sorted(str(engine.client.images.get(tag).id) for tag in tags.values())
-    key = hashlib.sha256(json.dumps([ids, files.sha256(recording), __version__]).encode()).hexdigest()[:32]
-    place = config.home / "cache" / "acceptance" / key
-    if not (place / "expected.json").is_file():
-        own = replace(config, jobs=config.home / "cache" / "acceptance" / "jobs")
-        media = containers.media(engine.host, tags["demux"])
-        job = jobs.prepare(own, [recording], request, media=media, report=session.report)
-        folder = jobs.folder(own, job)
-        start = containers.start(
-            engine.host, tags, folder, config.home / "models", fallback=_no_fallback,
-            baked={i.stage: ["baked"] for i in plan.images if i.stage},
-        )  # fmt: skip
-        outcome = runner.run(own, job, start=start, report=session.report, parallel=1)
-        made = {p.relative_to(folder).as_posix(): files.sha256(p) for p in outcome.files}
-        result = next(p for p in made if p.endswith(".json"))
-        words = spoken(json.loads((folder / result).read_bytes()))
-        template = _template((folder / "job.yaml").read_text(encoding="utf-8"))
-        files.write_json(place / "job.json", template)
-        files.write_json(place / "expected.json", {"name": recording.name, "files": made, "result": result, "words": words})
-        jobs.remove(own, job.id, dry_run=False)
+    key = hashlib.sha256(json.dumps([images, template, files.sha256(recording)], sort_keys=True).encode()).hexdigest()
+    place = config.home / "cache" / "acceptance" / key[:32]
     paths = {"job": "job/job.json", "expected": "job/expected.json", "recording": f"job/{recording.name}"}
     beside: dict[str, bytes | Path] = {
         paths["job"]: place / "job.json", paths["expected"]: place / "expected.json", paths["recording"]: recording,
     }  # fmt: skip
+    if (place / "expected.json").is_file():
+        return beside, paths
+    session.report(Progress(what="example", note="running it, for the receiver to compare with"))
+    files.write_json(place / "job.json", template)
+    folder = place / f"example-{key[:12]}"
+
+    def tell(line: str) -> None:
+        session.report(Progress(what="example", note=line.strip()))
+
+    with bundle.stops(place):
+        job = new_job(place / "job.json", recording, recording.name, folder)
+        run_job(Socket(engine.host), images, job, folder, tell)
+    made = {p.relative_to(folder).as_posix(): files.sha256(p) for p in sorted((folder / "output").iterdir())}
+    result = next(p for p in made if p.endswith(".json"))
+    words = spoken(json.loads((folder / result).read_bytes()))
+    files.write_json(place / "expected.json", {"name": recording.name, "files": made, "result": result, "words": words})
+    shutil.rmtree(folder)
     return beside, paths
 
 
-def _no_fallback(stage: object, log: Path) -> Any:
-    raise AssertionError(f"{stage} has an image")
-
-
-def _template(text: str) -> Any:
-    """job.yaml as data, without what belongs to one run."""
+def _template(config: Config, request: Request) -> Any:
+    """The example's job.yaml as data, without what belongs to one run or one recording."""
     import yaml
 
-    return {**yaml.safe_load(text), "id": "acceptance", "created": "2020-01-01T00:00:00Z", "key": "0" * 64}
+    note = {
+        purpose.value: {"id": model.id, "digest": model_digest(pin), "revision": pin.revision}
+        for purpose, (model, pin) in request.models.items()
+    }
+    stages = spec.plan_stages(config.stages, request, workflow=Workflow.SUBTITLE, models_note=note)
+    recording = spec.JobInput(id="01", name="", path="", sha256="", size=0, output="")
+    job = spec.Job(
+        id="acceptance", created="2020-01-01T00:00:00Z", workflow=Workflow.SUBTITLE.value, variant=request.variant,
+        preset=request.preset, key="0" * 64, inputs=(recording,), stages=stages,
+    )  # fmt: skip
+    return yaml.safe_load(spec.to_yaml(job))
 
 
 def verify(session: Session, folder: Path, *, key: Path | None) -> Result:
