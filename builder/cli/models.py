@@ -94,14 +94,21 @@ def lock(
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="Even when a pin is lowered, or loses a file.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show what would change.")] = False,
+    layers: Annotated[
+        bool, typer.Option("--layers", help="Only the digests of their image layers, from the files in the store.")
+    ] = False,
     json: Json = False,
 ) -> None:
     """Pin models: ask the hub for revision, sizes, sha256 and licence, show what changes, write models.lock.
 
     Example: python3 build.py models lock small --update medium
     """
-    from builder.workflows import models
+    from builder.workflows import layout, models
 
+    if layers:
+        with opened() as session:
+            result = layout.lock_digests(session, ids or [])
+        return emit(json, result)
     with opened() as session:
         result = models.lock(session, ids or [], update=update or [], force=force, dry_run=dry_run)
     emit(json, result)

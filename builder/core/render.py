@@ -21,6 +21,9 @@ from builder.errors import ConfigError
 ENTRY = ("/opt/bake/lib/bin/dumb-init", "--", "python3")
 """An init that passes on signals, then the stage."""
 
+USER = "1000:0"
+"""Who runs in a container that says nothing of it: nobody, in group 0."""
+
 LIBRARIES = "/opt/bake/lib"
 CUDA_PATHS = ":".join(f"{LIBRARIES}/nvidia/{name}/lib" for name in ("cublas", "cudnn", "cuda_runtime", "cuda_nvrtc"))
 """Where CTranslate2 and ONNX Runtime find what they open by name."""
@@ -88,10 +91,11 @@ def render(plan: Plan, templates: Mapping[str, str], files: Mapping[str, str], *
     made["Dockerfile"] = environment.get_template("Dockerfile.j2").render(
         plan=plan,
         libraries=plan.libraries,
+        user=USER,
         models=[model for model, _ in plan.models],
         arguments=arguments,
-        entries={i.name: [*ENTRY, f"/opt/bake/stages/{i.stage}/main.py"] for i in plan.images if i.stage},
-        environments={i.name: _environment(plan, i) for i in plan.images},
+        entries={i.name: entry(i) for i in plan.images if i.stage},
+        environments={i.name: environment_of(plan, i) for i in plan.images},
     )
     made["docker-bake.json"] = json.dumps(_bake(plan, templates, made, version), indent=2, ensure_ascii=False) + "\n"
     return made
@@ -144,7 +148,12 @@ def _pin(file: FilePin) -> dict[str, Any]:
     return {"path": file.path, "size": file.size, "sha256": file.sha256}
 
 
-def _environment(plan: Plan, image: PlannedImage) -> dict[str, str]:
+def entry(image: PlannedImage) -> list[str]:
+    """The entry point of a stage's image."""
+    return [*ENTRY, f"/opt/bake/stages/{image.stage}/main.py"]
+
+
+def environment_of(plan: Plan, image: PlannedImage) -> dict[str, str]:
     """Variables that an image adds to its parent's."""
     if image.parent is None:
         fixed = stage_environment(models="/models", scratch="/tmp", threads=1, inherit={})
@@ -159,6 +168,17 @@ def _environment(plan: Plan, image: PlannedImage) -> dict[str, str]:
     return {}
 
 
+def plain_labels(made: Mapping[str, str], image: PlannedImage) -> dict[str, str]:
+    """The labels of the bake file that are known without a build: an image gets today's, whenever its code was built."""
+    labels = json.loads(made["docker-bake.json"])["target"][image.name]["labels"]
+    return {name: unplain(text) for name, text in labels.items() if not re.search(r"(?<!\$)\$\{", text)}
+
+
+def unplain(text: str) -> str:
+    """What :func:`plain` escaped."""
+    return text.replace("$${", "${").replace("%%{", "%{")
+
+
 def inputs(plan: Plan, templates: Mapping[str, str], made: Mapping[str, str], image: PlannedImage) -> str:
     """Hex sha256 of all that an image is made from, its parents' share with it.
 
@@ -168,7 +188,7 @@ def inputs(plan: Plan, templates: Mapping[str, str], made: Mapping[str, str], im
     texts |= {"base": repr(plan.base), "packages": " ".join(plan.debian_packages)}
     current: PlannedImage | None = image
     while current is not None:
-        texts[f"environment {current.name}"] = repr(sorted(_environment(plan, current).items()))
+        texts[f"environment {current.name}"] = repr(sorted(environment_of(plan, current).items()))
         texts[f"libraries {current.name}"] = "".join(made[plan.libraries[n].file] for n in current.libraries)
         if current.stage:
             prefix = (f"stages/{current.stage}/", "stages/contract.py")

@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 import shutil
+import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from builder.core import assembly
+from builder.core import assembly, oci, piecewise
+from builder.core import render as rendering
 from builder.core.buildlog import BuildLog
-from builder.core.layers import LARGEST
+from builder.core.oci import Descriptor
 from builder.core.plan import PlannedImage
 from builder.core.progress import Progress, Report
 from builder.core.types import LABEL, Config, Model, Pin
-from builder.edges import code, files, load, network, shell
+from builder.edges import assemble, code, files, load, network, shell
 from builder.edges import engine as engines
 from builder.edges.engine import Engine
-from builder.edges.images import Rendered, id_of, labels_of
+from builder.edges.images import ROOTFS, Rendered, id_of, labels_of
 from builder.edges.layout import Layout, Stored
 from builder.edges.store import Store
 from builder.errors import (
@@ -31,6 +33,9 @@ from builder.errors import (
 )
 
 KEPT_LOGS = 5
+
+Bake = Callable[..., None]
+"""Runs BuildKit: ``bake(names, output, cache=…, file=…)``."""
 
 BASE_DIGEST = "org.opencontainers.image.base.digest"
 
@@ -138,15 +143,10 @@ def _build(job: _Job) -> tuple[Built, ...]:
 def _code_of(job: _Job, image: PlannedImage) -> str | None:
     """Manifest of the code image in the layout, when it is the one that is wanted and whole."""
     found = job.layout.images().get(image.tag, {})
-    wanted = {"inputs": job.made.fingerprints[image.name], "base": job.base_digest, "labels": _own_labels(job, image)}
+    wanted = {"inputs": job.made.fingerprints[image.name], "base": job.base_digest}
     if {name: found.get(name) for name in wanted} != wanted:
         return None
     return str(found["code"]) if code.whole(job.layout, found["code"]) else None
-
-
-def _own_labels(job: _Job, image: PlannedImage) -> str:
-    """The model digests, which stand in the code image's labels."""
-    return assembly.digests(job.carried(image))
 
 
 def _code(job: _Job, images: Sequence[PlannedImage]) -> dict[str, str]:
@@ -158,16 +158,18 @@ def _code(job: _Job, images: Sequence[PlannedImage]) -> dict[str, str]:
     seen = BuildLog(tags={image.tag: image.name for image in images})
     with network.secrets(site) as secrets, log.open("w", encoding="utf-8") as out:
         # The code alone: weights come from the store.
-        variables = {
-            "ENVIRONMENT": "development",
-            "BASE_DIGEST": job.base_digest,
-            **_commit(job.config.root, job.env),
-            **secrets,
-        }
+        without = dict.fromkeys(["ENVIRONMENT", *rendering.arguments_of(job.made.plan).values()], "development")
+        variables = {**without, "BASE_DIGEST": job.base_digest, **_commit(job.config.root, job.env)}
 
-        def bake(names: Sequence[str], output: str, cache: bool, more: Mapping[str, str] | None = None) -> None:
+        def bake(names: Sequence[str], output: str, *, cache: bool = True, file: Path | None = None) -> None:
             for line in engines.bake(
-                job.engine.host, job.folder, names, variables=variables, cache=cache, output=output, more=more or {}
+                job.engine.host,
+                job.folder,
+                names,
+                variables={**variables, **secrets},
+                cache=cache,
+                output=output,
+                file=file,
             ):
                 out.write(line if line.endswith("\n") else f"{line}\n")
                 for part in line.splitlines():
@@ -175,21 +177,70 @@ def _code(job: _Job, images: Sequence[PlannedImage]) -> dict[str, str]:
                         job.report(Progress(what=now[0], note=now[1]))
 
         with _failures(seen, log):
-            # All of them together into the cache; exports of several at the same moment collide on a shared layer.
-            if len(images) > 1 or not job.cache:
-                bake([i.name for i in images], "type=cacheonly", job.cache)
-            for image in images:
-                job.report(Progress(what=image.name, note="into the layout"))
-                if job.engine.store == "containerd":
-                    bake([image.name], code.output(job.layout), True)
-                    _record_code(job, image, code.exported(job.layout, image.tag))
-                else:
-                    temporary = f"{image.tag}.code"
-                    bake([image.name], "type=docker", True, {f"{image.name}.tags": temporary})
-                    _record_code(job, image, code.saved(job.engine, job.layout, temporary))
-                    job.engine.client.images.remove(temporary, force=True)
+            if job.engine.store == "containerd":
+                _exported(job, images, bake)
+            else:
+                _piecewise(job, images, bake, variables)
     _remember_sizes(job.config, seen.sizes)
     return {i.name: "built" if seen.built(_stages(i)) else "cached" for i in images}
+
+
+def _exported(job: _Job, images: Sequence[PlannedImage], bake: Bake) -> None:
+    """By BuildKit's OCI exporter."""
+    # All of them together into the cache; exports of several at the same moment collide on a shared layer.
+    if len(images) > 1 or not job.cache:
+        bake([i.name for i in images], "type=cacheonly", cache=job.cache)
+    for image in images:
+        job.report(Progress(what=image.name, note="into the layout"))
+        bake([image.name], code.output(job.layout))
+        if not code.whole(job.layout, code.exported(job.layout, image.tag)):  # a damaged blob was there before
+            bake([image.name], code.output(job.layout))
+        _record_code(job, image, code.exported(job.layout, image.tag))
+
+
+def _piecewise(job: _Job, images: Sequence[PlannedImage], bake: Bake, variables: Mapping[str, str]) -> None:
+    """Layer by layer, on an engine with a graph driver."""
+    plan, texts = job.made.plan, job.made.files
+    parts = {i.name: piecewise.parts(plan, i, texts, job.base_digest) for i in images}
+    stages = {part.stage: part.key for found in parts.values() for part in found}
+    known = job.layout.parts()
+    wanted = {s: key for s, key in stages.items() if not job.cache or key not in known}
+    job.layout.incoming.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=job.layout.incoming) as folder:
+        if wanted:
+            note = (
+                f"an engine with {job.engine.store} has no OCI exporter: {len(wanted)} layers are exported one by one"
+            )
+            job.report(Progress(what="layers", note=note, finished=True))
+            tars = {stage: Path(folder) / f"{stage}.tar" for stage in wanted}
+            file = Path(folder) / "docker-bake.json"
+            file.write_text(piecewise.bake_file({s: str(path) for s, path in tars.items()}, texts), encoding="utf-8")
+            bake([], "", cache=job.cache, file=file)
+            for stage, path in tars.items():
+                known[wanted[stage]] = job.layout.take(files.chunks(path), oci.TAR)
+                path.unlink()
+            job.layout.keep_parts(known)
+    root: tuple[Descriptor, ...] = ()
+    base = None
+    if plan.base.kind == "debian":
+        key = f"root {job.base_digest}"
+        if key not in known:
+            known[key] = job.layout.take(files.chunks(job.folder / ROOTFS), oci.TAR)
+            job.layout.keep_parts(known)
+        root = (known[key],)
+    else:
+        reference = plan.base.reference + (f"@{plan.base.digest}" if plan.base.digest else "")
+        engines.pull(job.engine, reference)
+        base = code.image(job.layout, code.saved(job.engine, job.layout, reference))
+    epoch = int(variables.get("SOURCE_DATE_EPOCH", rendering.EPOCH))
+    when = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(epoch))
+    for image in images:
+        blobs = [*root, *(known[part.key] for part in parts[image.name])]
+        written = piecewise.image(
+            plan, image, blobs, texts, variables, created=when, architecture=job.engine.architecture, base=base
+        )
+        job.layout.put(written.config)
+        _record_code(job, image, job.layout.put(written.manifest))
 
 
 def _record_code(job: _Job, image: PlannedImage, manifest: str) -> None:
@@ -197,13 +248,11 @@ def _record_code(job: _Job, image: PlannedImage, manifest: str) -> None:
     entry = job.layout.images().get(image.tag, {})
     job.layout.record(
         image.tag,
-        {**entry, "code": manifest, "inputs": job.made.fingerprints[image.name], "base": job.base_digest,
-         "labels": _own_labels(job, image)},
-    )  # fmt: skip
+        {**entry, "code": manifest, "inputs": job.made.fingerprints[image.name], "base": job.base_digest},
+    )
 
 
 def _assemble(job: _Job, image: PlannedImage) -> Stored:
-    """Config and manifest of an image with its weights; no byte of a weight file whose layer's digest is known is read."""
     found = _code_of(job, image)
     if found is None:
         raise IntegrityError(
@@ -211,32 +260,23 @@ def _assemble(job: _Job, image: PlannedImage) -> Stored:
             where=str(job.layout.root),
             hint="the same command again",
         )
-    read = code.image(job.layout, found)
     blocks, carried = job.made.order[image.name], job.carried(image)
-    slots = assembly.slots(blocks, carried, len(read.layers), image.tag)
-    baked = {}
-    for slot in slots:
-        if layer := slot.weights:
-            if layer.size > LARGEST:
-                note = f"layer {layer.name} has {layer.size / 1e9:.1f} GB: some registries refuse more than 10"
-                job.report(Progress(what=image.name, note=note, finished=True))
-
-            def tell(done: int, name: str = layer.name, size: int = layer.size) -> None:
-                job.report(Progress(what=name, done=done, total=size, unit="bytes"))
-
-            baked[layer.name] = job.layout.weights(layer, tell)
-    written = assembly.joined(read, slots, baked, assembly.labels(blocks, carried))
-    job.layout.put(written.config)
-    manifest = job.layout.put(written.manifest)
-    job.layout.record(image.tag, {**job.layout.images()[image.tag], "manifest": manifest})
-    return job.layout.stored(image.tag, manifest)
+    more = {**rendering.plain_labels(job.made.files, image), **assembly.labels(blocks, carried)}
+    return assemble.assemble(job.layout, image.tag, found, blocks, carried, labels=more, report=job.report)
 
 
 def _load(job: _Job, stored: Stored) -> load.Loaded:
+    has = load.look(job.engine, job.layout)
+    need = load.room(job.engine, has, stored, job.exported)
+    if job.engine.free is not None and need > job.engine.free:
+        raise MissingError(
+            f"the engine has {job.engine.free / 1e9:.1f} GB free; {stored.ref} needs {need / 1e9:.1f} GB",
+            where=job.engine.root, hint="docker image prune, build.py prune, or free some space",
+        )  # fmt: skip
+
     def tell(done: int, total: int) -> None:
         job.report(Progress(what=f"{stored.ref} to the engine", done=done, total=total, unit="bytes"))
 
-    has = load.look(job.engine, job.layout)
     loaded = load.load(job.engine, job.layout, stored, has=has, built=job.exported, tell=tell)
     if loaded.lacked:
         job.report(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import json
 import re
 import shutil
@@ -14,7 +15,7 @@ from typing import Any
 from urllib.parse import quote, urlsplit
 
 from builder.edges import shell
-from builder.errors import MissingError
+from builder.errors import MissingError, SourceError
 
 OLDEST = (23, 0)
 """The first engine whose own BuildKit frontend knows ``COPY --link`` and needs no frontend from a registry."""
@@ -35,6 +36,8 @@ class Engine:
     version: str
     store: str
     """``containerd`` or the name of the graph driver, such as ``overlay2``."""
+    architecture: str
+    """As images name it: ``amd64``, ``arm64``."""
     root: str
     """Where it keeps its data, on its own machine."""
     client: Any
@@ -110,8 +113,10 @@ def connect(env: Mapping[str, str]) -> Engine:
     drivers = dict(info.get("DriverStatus") or ())
     store = "containerd" if "containerd" in str(drivers.get("driver-type", "")) else str(info.get("Driver", ""))
     client.api.timeout = 600  # loading and removing take their time
+    machine = str(info.get("Architecture", ""))
     return Engine(
         host=host, version=version, store=store, root=str(info.get("DockerRootDir", "")), client=client,
+        architecture={"x86_64": "amd64", "aarch64": "arm64"}.get(machine, machine),
         cpus=int(info.get("NCPU") or 1), memory=int(info.get("MemTotal") or 0),
     )  # fmt: skip
 
@@ -182,13 +187,13 @@ def number(version: str) -> tuple[int, ...]:
 
 def bake(
     host: str, folder: Path, targets: Sequence[str], *, variables: Mapping[str, str], cache: bool, output: str = "",
-    more: Mapping[str, str] | None = None,
+    file: Path | None = None,
 ) -> Iterator[str]:  # fmt: skip
     """Run ``docker buildx bake`` in a rendered folder; its plain progress, line by line.
 
     Args:
         output: a BuildKit exporter, such as ``type=cacheonly``; none: the images go into the engine.
-        more: what else bake's ``--set`` overrides.
+        file: another bake file than the folder's.
 
     Raises:
         RuntimeError: it failed; the lines say why.
@@ -200,15 +205,14 @@ def bake(
     client = DockerClient(host=host)
     # Contexts are relative to where bake is typed, not to the file. Provenance has the time of the build in it.
     choices = {"*.context": str(folder), "*.attest": "type=provenance,disabled=true"}
-    choices |= more or {}
     if output:
         choices["*.output"] = output
     children = psutil.Process().children
     before = {child.pid for child in children()}
     try:
         yield from client.buildx.bake(
-            list(targets), files=[folder / "docker-bake.json"], progress="plain", stream_logs=True, cache=cache,
-            load=not output, set=choices, variables={**variables, "BUILDX_BAKE_ENTITLEMENTS_FS": "0"},
+            list(targets), files=[file or folder / "docker-bake.json"], progress="plain", stream_logs=True, cache=cache,
+            load=not output and file is None, set=choices, variables={**variables, "BUILDX_BAKE_ENTITLEMENTS_FS": "0"},
         )  # fmt: skip
     except DockerException as error:
         raise RuntimeError(f"buildx ended with {error.return_code}") from error
@@ -216,6 +220,23 @@ def bake(
         for child in children():  # on Ctrl-C: a client that goes ends its build
             if child.pid not in before:
                 child.terminate()
+
+
+def pull(engine: Engine, reference: str) -> None:
+    """Bring an image of a registry into the engine, unless it is there.
+
+    Raises:
+        SourceError: the registry doesn't give it.
+    """
+    from docker.errors import APIError, ImageNotFound
+
+    try:
+        engine.client.images.get(reference)
+    except ImageNotFound:
+        try:
+            engine.client.api.pull(reference)
+        except APIError as error:
+            raise SourceError(f"no registry gives {reference}: {error.explanation}", hint="docker pull it") from None
 
 
 def registry_digest(reference: str, env: Mapping[str, str]) -> str | None:
@@ -227,3 +248,19 @@ def registry_digest(reference: str, env: Mapping[str, str]) -> str | None:
         if done.code == 0 and re.fullmatch(r"sha256:[0-9a-f]{64}", found):
             return found
     return None
+
+
+def insecure(host: str, env: Mapping[str, str]) -> bool:
+    """Whether an engine here was told that a registry may do without TLS (its ``insecure-registries``)."""
+    if why_not(env):
+        return False
+    done = shell.run(
+        ["docker", "--host", address(env), "info", "--format", "{{json .RegistryConfig}}"], env=env, timeout=ASK
+    )
+    with suppress(ValueError, KeyError, TypeError, AttributeError):
+        found = json.loads(done.out)
+        if host in found["IndexConfigs"]:
+            return not found["IndexConfigs"][host]["Secure"]
+        number = ipaddress.ip_address(urlsplit(f"//{host}").hostname or "")
+        return any(number in ipaddress.ip_network(net) for net in found["InsecureRegistryCIDRs"])
+    return False

@@ -25,7 +25,6 @@ from builder.edges import files
 from builder.edges.engine import Engine
 from builder.errors import (
     ConfigError,
-    MissingError,
     SourceError,
 )
 
@@ -123,14 +122,24 @@ def rendered(
     locks = {path: text for path in sorted(paths) if (text := _text(config.root / path)) is not None}
     plan = planning.plan(config, locks=locks, base=base, models=models, images=names)
     every = planning.plan(config, locks=locks, base=base, models=models) if names else plan
-    folder = config.root / "templates"
-    templates = {p.relative_to(folder).as_posix(): p.read_text() for p in sorted(folder.rglob("*.j2"))}
-    if "Dockerfile.j2" not in templates:
-        raise ConfigError("no template", where=str(folder / "Dockerfile.j2"))
-    made = rendering.render(plan, templates, _context(config.root), version=__version__)
-    prints = {image.name: rendering.inputs(plan, templates, made, image) for image in plan.images}
+    texts = templates(config)
+    made = rendering.render(plan, texts, _context(config.root), version=__version__)
+    prints = {image.name: rendering.inputs(plan, texts, made, image) for image in plan.images}
     order = arrange(planning.stacks(every, shipped_sizes(config)))
     return Rendered(plan=plan, files=made, fingerprints=prints, order=order)
+
+
+def templates(config: Config) -> dict[str, str]:
+    """The project's templates by name.
+
+    Raises:
+        ConfigError: there are none.
+    """
+    folder = config.root / "templates"
+    found = {p.relative_to(folder).as_posix(): p.read_text() for p in sorted(folder.rglob("*.j2"))}
+    if "Dockerfile.j2" not in found:
+        raise ConfigError("no template", where=str(folder / "Dockerfile.j2"))
+    return found
 
 
 def _text(path: Path) -> str | None:
@@ -165,19 +174,23 @@ def folder_of(config: Config) -> Path:
 
 
 def require_space(config: Config, plan: Plan, engine: Engine) -> None:
-    """Refuse to begin what can't end: packages as installed and as kept, and the images' own copy.
+    """Refuse to begin what can't end: packages as installed and as kept, the images' own copy, the layout's; weights as
+    they come and as they are unpacked.
 
     Raises:
-        MissingError: the engine's disk has too little free.
+        MissingError: a disk has too little free.
     """
+    lacking = [i for i in plan.images if not labels_of(engine, i.tag)]
+    if not lacking:
+        return
     known = sizes(config)
-    names = [f"{p.name}=={p.version}" for library in plan.libraries.values() for p in library.packages]
-    need = 3 * sum(known.get(name, 0) for name in names) + 500_000_000
-    if engine.free is not None and engine.free < need and not all(labels_of(engine, i.tag) for i in plan.images):
-        raise MissingError(
-            f"the engine has {engine.free / 1e9:.1f} GB free; this build needs about {need / 1e9:.1f} GB",
-            where=engine.root, hint="docker buildx prune, or free some space",
-        )  # fmt: skip
+    names = {f"{p.name}=={p.version}" for library in plan.libraries.values() for p in library.packages}
+    code = sum(known.get(name, 0) for name in names)
+    weights = {model.id: pin.size for image in lacking for model, pin in plan.carried(image)}
+    needs = {config.home: code}
+    if engine.free is not None:
+        needs[Path(engine.root)] = 3 * code + 2 * sum(weights.values()) + 500_000_000
+    files.require_room(needs, "docker buildx prune, build.py prune")
 
 
 def root_of(
@@ -310,18 +323,20 @@ def unique_bytes(config: Config, engine: Engine, tags: Sequence[str]) -> int:
     return sum({layer: size for tag in tags for layer, size in _layers(engine.client.images.get(tag))}.values())
 
 
+def base_of(config: Config, labels: Mapping[str, str]) -> BaseSpec:
+    """What an image with these labels stands on."""
+    if labels.get("org.opencontainers.image.base.name", "").startswith("debian:"):
+        return replace(config.base, kind="debian", reference="", digest="")
+    return replace(config.base, kind="registry", digest=labels.get("org.opencontainers.image.base.digest", ""))
+
+
 def _expected(
     config: Config, mode: str, variant: str, image: Any, models: Callable[[Variant], Models]
 ) -> Mapping[str, str]:
     """What each image of a mode would be made from today, on the base that ``image`` stands on."""
     try:
         defaults = replace(config.defaults, mode=Mode(mode), variant=Variant(variant))
-        digest = image.labels.get("org.opencontainers.image.base.digest", "")
-        name = image.labels.get("org.opencontainers.image.base.name", "")
-        if name.startswith("debian:"):
-            base = replace(config.base, kind="debian", reference="", digest="")
-        else:
-            base = replace(config.base, kind="registry", digest=digest)
+        base = base_of(config, image.labels)
         return rendered(replace(config, defaults=defaults), base, models(Variant(variant))).fingerprints
     except (ValueError, ConfigError):
         return {}

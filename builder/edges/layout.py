@@ -3,6 +3,7 @@
     layout/blobs/sha256/<hex>      what BuildKit exports, and the configs and manifests of assembled images
     layout/recipes/<hex>.json      a weight layer by its digest: which files of the store its tar is made of
     layout/images.json             what is assembled: reference -> manifest, and the code image that it was made from
+    layout/parts.json              layers of code by what they are made from, where BuildKit exports them one by one
     layout/digests.json            digests of weight layers by what decides their bytes: the second look reads nothing
 
 Bytes of weights are never here: a weight layer is streamed out of the store. :meth:`Layout.open` gives the bytes of any
@@ -17,7 +18,7 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -158,6 +159,18 @@ class Layout:
             raise
         return Descriptor(media_type=media_type, digest=f"sha256:{seen.hexdigest()}", size=size)
 
+    # Layers of the code, where they are exported one by one (core/piecewise.py)
+
+    def parts(self) -> dict[str, Descriptor]:
+        """Layers by what they are made from; those whose blob is gone are left out."""
+        found = files.read_json(self.root / "parts.json")
+        entries = found if isinstance(found, dict) else {}
+        blobs = {key: Descriptor(media_type=oci.TAR, digest=d, size=size) for key, (d, size) in entries.items()}
+        return {key: blob for key, blob in blobs.items() if self.has(blob)}
+
+    def keep_parts(self, known: Mapping[str, Descriptor]) -> None:
+        files.write_json(self.root / "parts.json", {key: [b.digest, b.size] for key, b in known.items()})
+
     # Weights
 
     def weights(self, layer: WeightLayer, tell: Callable[[int], None] = lambda _: None) -> Layer:
@@ -228,9 +241,12 @@ class Layout:
                     where=str(self.store / member.source), hint=f"models verify {' '.join(layer.models)}, then again",
                 )  # fmt: skip
         self._recipe(blob.digest).unlink(missing_ok=True)
+        known = files.read_json(self._known) or {}
+        files.write_json(self._known, {key: d for key, d in known.items() if d != blob.digest})
         raise IntegrityError(
             f"models.lock has another digest for layer {layer.name}", expected=f"sha256:{seen.hexdigest()}",
-            where=f"models.lock: {', '.join(layer.models)}, layers", hint=f"models lock --layers {' '.join(layer.models)}",
+            where=f"models.lock: {', '.join(layer.models)}, layers",
+            hint=f"the same command again; if it stays: models lock --layers {' '.join(layer.models)}",
         )  # fmt: skip
 
     def _bytes(self, members: Sequence[Member], pieces: Iterator[bytes | Member]) -> Iterator[bytes]:

@@ -98,6 +98,23 @@ def lacking(engine: Engine, has: Has, image: Stored, built: Collection[str]) -> 
     return tuple(layer.blob for layer in image.layers[there:])
 
 
+UNPACKED = 3
+"""Bytes that one of a compressed layer becomes, at most as a rule."""
+
+
+def room(engine: Engine, has: Has, image: Stored, built: Collection[str]) -> int:
+    """Bytes that an engine needs for an image: what is sent is written once as it comes and once unpacked.
+
+    Layers above the lowest that it lacks are unpacked again.
+    """
+    if identity(engine, image) in has.ids:
+        return 0
+    missing = lacking(engine, has, image, built)
+    first = next((k for k, layer in enumerate(image.layers) if layer.blob in missing), len(image.layers))
+    above = sum(b.size * (1 if b.media_type == oci.TAR else UNPACKED) for b in (x.blob for x in image.layers[first:]))
+    return sum(b.size for b in missing) + above
+
+
 def load(
     engine: Engine, layout: Layout, image: Stored, *, has: Has, built: Collection[str], tell: Callable[[int, int], None]
 ) -> Loaded:
@@ -161,14 +178,28 @@ def _send(
 
     try:
         answer = _answer(engine.client.api, stream())
+        if answer != wanted:
+            raise _refused(engine, image, answer)
     except requests.exceptions.RequestException as error:
         raise MissingError(
             f"the engine went away while {image.ref} was loaded ({_reason(error)})", where=engine.host,
             hint="docker info; then the same command again",
         ) from None  # fmt: skip
-    if answer != wanted:
-        raise _refused(engine, image, answer)
+    except BaseException:
+        _forget(engine, wanted)
+        raise
     return total
+
+
+def _forget(engine: Engine, id_: str) -> None:
+    """Drop what a failed load left: a containerd store names an image before it unpacks it, lists it nowhere, and keeps
+    its blobs."""
+    from docker.errors import DockerException
+    from requests.exceptions import RequestException
+
+    with suppress(DockerException, RequestException):
+        if not engine.client.api.inspect_image(id_)["RepoTags"]:
+            engine.client.api.remove_image(id_)
 
 
 def _answer(api: Any, data: Iterator[bytes]) -> str:

@@ -211,10 +211,10 @@ def listing(session: Session) -> Result:
     found = here(session, engine)
     rows = [
         (h.tag, h.id.removeprefix("sha256:")[:12], ui.size(h.size_bytes), ui.size(h.shared_bytes), ui.size(h.own_bytes),
-         ", ".join(h.models), "yes" if h.up_to_date else "no")
+         ", ".join(h.models), "baked" if h.baked else "mounted" if h.models else "", "yes" if h.up_to_date else "no")
         for h in found
     ]  # fmt: skip
-    head = ("IMAGE", "ID", "SIZE", "SHARED", "OWN", "MODELS", "UP TO DATE")
+    head = ("IMAGE", "ID", "SIZE", "SHARED", "OWN", "MODELS", "WEIGHTS", "UP TO DATE")
     return Result(data=[asdict(h) for h in found], text=ui.table(head, rows) if rows else "no images here")
 
 

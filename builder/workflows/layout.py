@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
+from types import MappingProxyType
 
 from builder import ui
+from builder.core.types import Pin
 from builder.edges import files
 from builder.errors import MissingError
-from builder.session import Result, Session, layout_of
+from builder.session import Result, Session, layout_of, pinned, store_of
 
 
 def prune(session: Session, *, dry_run: bool) -> Result:
@@ -61,3 +64,24 @@ def export(session: Session, out: Path, names: Sequence[str]) -> Result:
         text=f"{out}: {len(chosen)} images, {ui.size(written)}\n"
         f"next: skopeo copy oci:{out}:{chosen[0]} …, or tar -C {out} -c . | docker load",
     )
+
+
+def lock_digests(session: Session, ids: Sequence[str]) -> Result:
+    """Write the digests of models' image layers into models.lock: a build then knows them without a read, and checks them."""
+    from builder.core import layers
+    from builder.edges import lock as locking
+
+    config, store, layout = session.config, store_of(session), layout_of(session)
+    pins: dict[str, Pin] = {}
+    lines = []
+    for model, pin in pinned(session, ids):
+        fresh = replace(pin, layers=MappingProxyType({}))
+        store.require(model, fresh)
+        with files.locked(layout.lock):
+            made = {layer.name.partition("/")[2]: layout.weights(layer) for layer in layers.layers(model, fresh)}
+        digests = {name: layer.blob.digest for name, layer in made.items()}
+        pins[model.id] = replace(pin, layers=MappingProxyType(digests))
+        change = "unchanged" if dict(pin.layers) == digests else "written"
+        lines.append(f"{model.id}: {change}, {ui.size(sum(m.blob.size for m in made.values()))} in {len(made)} layers")
+    locking.write(config.root, config.home, pins, config.models)
+    return Result(data={id_: dict(pins[id_].layers) for id_ in ids}, text="\n".join(lines))
