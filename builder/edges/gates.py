@@ -22,7 +22,7 @@ from builder.edges import folders
 from builder.errors import ConfigError, SourceError
 
 ENDPOINT = "https://huggingface.co"
-PATIENCE = 10.0
+PATIENCE = 8.0
 """Seconds until a hub that doesn't answer is left to the fetch, which knows other sources."""
 
 SECRETS = "secrets"
