@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 
 from builder import __version__
-from builder.cli import images, jobs, machine, models, registry
+from builder.cli import bundle, images, jobs, machine, models, registry
 from builder.cli.options import GLOBALS, Json, ModeOption, PresetOption, VariantOption
 from builder.errors import BakeError, Interrupted, UsageError
 
@@ -36,6 +36,7 @@ app.add_typer(jobs.app)
 app.add_typer(machine.app)
 app.add_typer(models.app, name="models")
 app.add_typer(jobs.jobs_app, name="jobs")
+app.add_typer(bundle.app, name="bundle")
 app.add_typer(images.layout_app, name="layout")
 
 

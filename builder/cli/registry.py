@@ -56,10 +56,13 @@ def push(
 def ci(
     service: Annotated[str, typer.Argument(metavar="github|gitlab", help="Whose pipeline.")],
     names: Annotated[list[str] | None, typer.Argument(metavar="[IMAGE]...", help="Default: all of the mode.")] = None,
-    out: Annotated[Path | None, typer.Option("--out", help="The file. Default: standard output.")] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", help="The file. Default: standard output, or where it is kept with --check.")
+    ] = None,
     registry: Annotated[
         str | None, typer.Option("--registry", help="HOST[:PORT]/PREFIX. Default: the service's own registry.")
     ] = None,
+    check: Annotated[bool, typer.Option("--check", help="Only compare; exit 1 on a difference.")] = False,
     rendered: Annotated[str, typer.Option("--rendered", help="Where the rendered folder is committed.")] = "rendered",
     mode: ModeOption = None,
     variant: VariantOption = None,
@@ -78,5 +81,5 @@ def ci(
 
     with opened(mode=mode, variant=variant, preset=preset) as session:
         choice = Choice(models=models, languages=languages, diarization=not no_diarization, names=tuple(names or ()))
-        result = work.ci(session, choice, service=service, out=out, registry=registry, folder=rendered)
+        result = work.ci(session, choice, service=service, out=out, registry=registry, folder=rendered, check=check)
     emit(json, result)

@@ -10,11 +10,8 @@ import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-import jinja2
-
 from builder.core.job import Job, JobStage
-from builder.core.render import LABEL, name_
-from builder.core.types import StageSpec
+from builder.core.types import LABEL, StageSpec
 from builder.errors import ConfigError
 
 TEMPLATE = "job.yaml.j2"
@@ -186,6 +183,10 @@ def render(template: str, job: Job, made: Sequence[Service], *, machine: Machine
         template: text of compose/job.yaml.j2.
         models: the tree of weights here.
     """
+    import jinja2  # not needed by those who only ask for names and limits
+
+    from builder.core.render import name_
+
     environment = jinja2.Environment(
         undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True,
         autoescape=False,

@@ -127,8 +127,8 @@ ENVIRONMENT = {
 }  # fmt: skip
 """Variables that override ``defaults``."""
 
-PLACES = {"BAKE_HOME", "BAKE_JOBS", "BAKE_MODELS"}
-"""Variables that say where things are; BAKE_MODELS is the stages' own."""
+PLACES = {"BAKE_HOME", "BAKE_JOBS", "BAKE_MODELS", "BAKE_SECRETS"}
+"""Variables that say where things are; BAKE_MODELS is the stages' own, BAKE_SECRETS the file with the hub's token."""
 
 
 def parse(

@@ -17,14 +17,15 @@ KINDS = {"github": ".github/workflows/images.yml", "gitlab": ".gitlab-ci.yml"}
 
 
 def pipeline(
-    kind: str, plan: Plan, templates: Mapping[str, str], *, choice: str, folder: str, registry: str | None
+    kind: str, plan: Plan, templates: Mapping[str, str], *, command: str, choice: str, folder: str, registry: str | None
 ) -> str:
     """The text of a pipeline.
 
     Args:
         kind: one of :data:`KINDS`.
         templates: text of ``templates/**/*.j2``, by name.
-        choice: the options that make this plan, as they are typed.
+        command: what writes this file, as it is typed.
+        choice: the options that make this plan.
         folder: where the rendered files are committed, relative to the project.
         registry: ``HOST/PREFIX``; None for the one that comes with the service.
 
@@ -40,8 +41,8 @@ def pipeline(
         lstrip_blocks=True, keep_trailing_newline=True, autoescape=False,
     )  # fmt: skip
     return environment.get_template(f"ci/{kind}.yml.j2").render(
-        images=[_image(plan, i) for i in plan.images], root=plan.base.kind == "debian", choice=choice, folder=folder,
-        registry=registry, gated=any(model.gated for model, _ in plan.models),
+        images=[_image(plan, i) for i in plan.images], root=plan.base.kind == "debian", command=command, choice=choice,
+        folder=folder, registry=registry, gated=any(model.gated for model, _ in plan.models),
     )  # fmt: skip
 
 

@@ -12,6 +12,9 @@ from enum import Enum
 from pathlib import Path
 from types import MappingProxyType
 
+LABEL = "io.whisperbake."
+"""What stands before the names of our own labels of images and containers."""
+
 
 class Mode(str, Enum):
     """Where stages run."""

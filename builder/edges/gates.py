@@ -22,8 +22,8 @@ from builder.edges import folders
 from builder.errors import ConfigError, SourceError
 
 ENDPOINT = "https://huggingface.co"
-PATIENCE = 8.0
-"""Seconds until a hub that doesn't answer is left to the fetch, which knows other sources."""
+PATIENCE = 4.0
+"""Seconds until a hub that doesn't answer is left to the fetch, which knows other sources and waits longer."""
 
 SECRETS = "secrets"
 """In the state folder, unless BAKE_SECRETS names another file: lines of ``HF_TOKEN=…``."""

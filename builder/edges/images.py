@@ -18,7 +18,7 @@ from builder.core.catalog import model_digest
 from builder.core.order import Block, arrange
 from builder.core.plan import Plan
 from builder.core.progress import Progress, Report
-from builder.core.types import BaseSpec, Config, Mode, Model, Pin, Variant
+from builder.core.types import LABEL, BaseSpec, Config, Mode, Model, Pin, Variant
 from builder.edges import base as bases
 from builder.edges import engine as engines
 from builder.edges import files
@@ -280,7 +280,7 @@ def listing(config: Config, engine: Engine, models: Callable[[Variant], Models])
         models: what a variant carries today.
     """
     found: dict[str, Any] = {}
-    for image in engine.client.images.list(filters={"label": f"{rendering.LABEL}inputs"}):
+    for image in engine.client.images.list(filters={"label": f"{LABEL}inputs"}):
         for tag in image.tags:
             if tag.startswith(f"{config.defaults.registry}/"):
                 found[tag] = image
@@ -290,13 +290,13 @@ def listing(config: Config, engine: Engine, models: Callable[[Variant], Models])
     here = []
     for tag, image in sorted(found.items()):
         labels = image.labels
-        mode, variant = labels.get(f"{rendering.LABEL}mode", ""), labels.get(f"{rendering.LABEL}variant", "")
+        mode, variant = labels.get(f"{LABEL}mode", ""), labels.get(f"{LABEL}variant", "")
         name = labels.get("org.opencontainers.image.title", "")
         if (mode, variant) not in plans:
             plans[mode, variant] = _expected(config, mode, variant, image, models)
         own = sum(size for layer, size in layers[tag] if users[layer] == 1)
         total = sum(size for _, size in layers[tag])
-        carried = labels.get(f"{rendering.LABEL}models", "")
+        carried = labels.get(f"{LABEL}models", "")
         baked = _baked(labels)
         locked = all(id_ in config.pins and model_digest(config.pins[id_]) == d for id_, d in baked.items())
         here.append(
@@ -304,7 +304,7 @@ def listing(config: Config, engine: Engine, models: Callable[[Variant], Models])
                 name=name, tag=tag, id=image.id, mode=mode, variant=variant, size_bytes=total, own_bytes=own,
                 shared_bytes=total - own, models=tuple(carried.split(",")) if carried else (),
                 baked=baked,
-                up_to_date=locked and plans[mode, variant].get(name) == labels.get(f"{rendering.LABEL}inputs"),
+                up_to_date=locked and plans[mode, variant].get(name) == labels.get(f"{LABEL}inputs"),
             )
         )  # fmt: skip
     return tuple(here)

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 from builder import ui
 from builder.core.progress import Progress
-from builder.errors import BakeError, ConfigError, MissingError
+from builder.errors import BakeError, MissingError, UsageError
 from builder.session import Result, Session
-from builder.workflows.images import Choice, rendered
+from builder.workflows.images import Choice, Different, rendered
 
 if TYPE_CHECKING:
     from builder.core.oci import Descriptor
@@ -90,7 +90,7 @@ def _images(session: Session, choice: Choice) -> tuple[list[Image], dict[str, li
         MissingError: some are not built, or not of today's code, models and settings.
     """
     from builder.core import assembly
-    from builder.core.render import LABEL
+    from builder.core.types import LABEL
     from builder.edges import images
     from builder.edges.push import Image
 
@@ -146,36 +146,49 @@ def _alone(session: Session, lock: Path, host: str) -> Any:
 
 
 def ci(
-    session: Session, choice: Choice, *, service: str, out: Path | None, registry: str | None, folder: str
+    session: Session, choice: Choice, *, service: str, out: Path | None, registry: str | None, folder: str, check: bool
 ) -> Result:
-    """A pipeline from the same plan as ``render``'s."""
+    """A pipeline from the same plan as ``render``'s; or compare it."""
     from builder.core import pipeline, reference
     from builder.edges import files, images
 
     if registry:
         reference.target(registry, where="--registry")
+    if service not in pipeline.KINDS:
+        raise UsageError(f'"{service}" is no CI service known here', expected=" or ".join(pipeline.KINDS))
+    place = out or Path(pipeline.KINDS[service])
+    if place.is_dir():
+        raise UsageError("this is a folder", where=str(place), hint=f"--out {place}/images.yml")
     made = rendered(session, choice).plan
-    if out is not None and out.is_dir():
-        raise ConfigError(
-            "this is a folder", where=str(out), expected="the pipeline's file", hint=f"--out {out}/images.yml"
-        )
+    own = place.name if place.is_absolute() else place.as_posix()
+    more = ["--registry", registry] if registry else []
+    words = ["python3", "build.py", "ci", service, *choice.names, *_typed(session, choice), *more, "--rendered", folder]
     text = pipeline.pipeline(
-        service, made, images.templates(session.config), choice=_typed(session, choice), folder=folder, registry=registry
+        service, made, images.templates(session.config), command=shlex.join([*words, "--out", own]),
+        choice=shlex.join(_typed(session, choice)), folder=folder, registry=registry,
     )  # fmt: skip
     session.live.close()
-    data = {"service": service, "file": str(out) if out else None, "jobs": [i.name for i in made.images], "text": text}
+    data = {"service": service, "file": str(place), "jobs": [i.name for i in made.images], "text": text}
+    if check:
+        same = place.is_file() and place.read_text(encoding="utf-8", errors="replace") == text
+        failure = Different(
+            "it isn't what is rendered", where=str(place), hint=shlex.join([*words, "--out", str(place)])
+        )  # fmt: skip
+        return Result(
+            data={**data, "same": same}, text="as rendered" if same else "", failure=None if same else failure
+        )
     if out is None:
         return Result(data=data, text=text.rstrip("\n"))
     files.write_atomic(out, text)
-    hint = f"commit it with: build.py render {_typed(session, choice)} --out {folder}"
+    hint = f"commit it with: python3 build.py render {shlex.join(_typed(session, choice))} --out {folder}"
     return Result(data=data, text=f"{out}: {len(made.images)} images\n{hint}")
 
 
-def _typed(session: Session, choice: Choice) -> str:
+def _typed(session: Session, choice: Choice) -> list[str]:
     """The options that make this plan anywhere, whatever that machine's environment says."""
     defaults = session.config.defaults
     words = ["--mode", defaults.mode.value, "--variant", defaults.variant.value, "--preset", defaults.preset]
     words += ["--models", choice.models] if choice.models else []
     words += ["--languages", choice.languages] if choice.languages else []
     words += [] if choice.diarization else ["--no-diarization"]
-    return shlex.join(words)
+    return words

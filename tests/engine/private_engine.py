@@ -40,20 +40,36 @@ def why_not() -> str | None:
 
 
 @contextlib.contextmanager
-def engine(store: str, root: Path | None = None) -> Iterator[str]:
+def namespace() -> Iterator[str]:
+    """A network namespace with loopback only; its name."""
+    name = f"wb-{os.getpid()}-{next(COUNT)}"
+    subprocess.run(["ip", "netns", "add", name], check=True)
+    try:
+        subprocess.run(["ip", "-n", name, "link", "set", "lo", "up"], check=True)
+        yield name
+    finally:
+        subprocess.run(["ip", "netns", "del", name], check=False)
+
+
+@contextlib.contextmanager
+def engine(store: str, root: Path | None = None, *, netns: str | None = None) -> Iterator[str]:
     """Run one; gives its DOCKER_HOST.
 
     Args:
         store: one of :data:`STORES`.
         root: where its data stay; None: a folder that is removed afterwards.
+        netns: the network namespace it lives in, alone: it has no bridge then.
     """
     # Short: a socket's path has at most 107 bytes.
     with contextlib.ExitStack() as stack:
         run = Path(stack.enter_context(_folder("wb-")))
         data = root or Path(stack.enter_context(_folder("wb-data-")))
         data.mkdir(parents=True, exist_ok=True)
-        bridge = stack.enter_context(_bridge())
+        # --bridge=none deletes the docker0 of its own namespace only.
+        bridge = "none" if netns else stack.enter_context(_bridge())
+        inside = ["nsenter", f"--net=/run/netns/{netns}"] if netns else []  # ip netns exec would hide /sys/fs/cgroup
         containerd = [
+            *inside,
             "containerd", "--config", str(_write(run / "containerd.toml", "version = 2\n")),
             "--root", str(data / "containerd"), "--state", str(run / "c"), "--address", str(run / "c.sock"),
         ]  # fmt: skip
@@ -64,7 +80,7 @@ def engine(store: str, root: Path | None = None) -> Iterator[str]:
             config["storage-driver"] = "overlay2"  # type: ignore[assignment]
         host = f"unix://{run / 'd.sock'}"
         dockerd = [
-            "dockerd", "--config-file", str(_write(run / "daemon.json", json.dumps(config))), "--host", host,
+            *inside, "dockerd", "--config-file", str(_write(run / "daemon.json", json.dumps(config))), "--host", host,
             "--data-root", str(data / "docker"), "--exec-root", str(run / "x"), "--pidfile", str(run / "d.pid"),
             "--containerd", str(run / "c.sock"), f"--bridge={bridge}", "--iptables=false", "--ip6tables=false",
         ]  # fmt: skip

@@ -22,4 +22,7 @@ def rendered(service: str, case: str, registry: str | None, *, gated: bool = Fal
     chosen = [(dataclasses.replace(model, gated=gated), pin) for model, pin in project.models(settings)]
     made = plan.plan(settings, locks=project.LOCKS, base=base, models=chosen)
     choice = f"--mode {mode.value} --variant {variant.value} --preset starter"
-    return pipeline.pipeline(service, made, project.templates(), choice=choice, folder=folder, registry=registry)
+    command = f"python3 build.py ci {service} {choice} --rendered {folder} --out {pipeline.KINDS.get(service)}"
+    return pipeline.pipeline(
+        service, made, project.templates(), command=command, choice=choice, folder=folder, registry=registry
+    )
