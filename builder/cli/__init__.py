@@ -67,6 +67,8 @@ def root(
 def main(argv: list[str] | None = None) -> int:
     """Run one command; the exit code is the error's own, and an unexpected exception a bug report."""
     arguments = sys.argv[1:] if argv is None else argv
+    # The hub client would ask the hub which programs there are, to tell it which one calls: we tell nobody.
+    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
     if argv is None:  # who ends us with SIGTERM or closes the terminal wants no less tidiness than Ctrl-C
         for number in (signal.SIGTERM, signal.SIGHUP):
             signal.signal(number, signal.default_int_handler)

@@ -122,7 +122,7 @@ def memory(job: Job, stage: JobStage, *, spec: StageSpec | None, sizes: Mapping[
     """
     longest = max((UNKNOWN if i.duration is None else i.duration for i in job.inputs), default=0.0)
     models = sum(sizes.get(use.id, 0) for use in stage.models.values())
-    wish = 2 * (spec.memory_mb if spec else 256) * MB + models * 3 // 2 + int(AUDIO * longest)
+    wish = 2 * (spec.memory(job.variant) if spec else 256 * MB) + models * 3 // 2 + int(AUDIO * longest)
     return max(64 * MB, min(wish, int(SHARE * machine)))
 
 
@@ -209,7 +209,7 @@ def run_command(
         entrypoint: instead of the image's own.
     """
     words = ["docker", "--host", host, "run", "--rm", "--name", name, "--pull", "never", "--network", "none", "--read-only",
-             "--tmpfs", TMPFS, "--cap-drop", "ALL", "--security-opt", "no-new-privileges:true",
+             "--tmpfs", TMPFS, "--cap-drop", "ALL", "--security-opt", "no-new-privileges",
              "--pids-limit", str(PIDS), "--user", user]  # fmt: skip
     for mount in given:
         words += ["--mount", _csv(mount)]
