@@ -211,7 +211,7 @@ def _load(engine: Engine, bundle: Bundle, sources: Sources, target: Path) -> Inv
     known = [*inventory["images"], *inventory["known"], *(before["images"] if before else [])]
     works = plan(engine, inventory, look(engine, known))
     require_layers(inventory, works, sources)
-    require_space(engine, inventory, works)
+    require_space(engine, inventory, works, target)
     sent, names, total = 0, [], sum(inventory["layers"][x]["size"] for w in works for x in w.layers)
     told = time.monotonic()
 
