@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import re
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -73,13 +72,14 @@ def bake_file(wanted: Mapping[str, str], made: Mapping[str, str]) -> str:
 
 def image(
     plan: Plan, planned: PlannedImage, layers: Sequence[Descriptor], made: Mapping[str, str], variables: Mapping[str, str],
-    *, architecture: str, base: oci.Image | None,
+    *, created: str, architecture: str, base: oci.Image | None,
 ) -> oci.Written:  # fmt: skip
     """Config and manifest as BuildKit would write them for the rendered Dockerfile.
 
     Args:
         layers: plain tars, lowest first, without the base's.
         variables: of the bake file, as a build would have them.
+        created: RFC 3339.
         base: what the image stands on, when it comes from a registry.
     """
     chain: list[PlannedImage] = []
@@ -102,8 +102,7 @@ def image(
     }  # fmt: skip
     if planned.stage:
         settings |= {"Entrypoint": rendering.entry(planned), "Cmd": None}
-    when = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(int(known["SOURCE_DATE_EPOCH"])))
-    config = {"created": when, "architecture": architecture, "os": "linux", "config": settings}
+    config = {"created": created, "architecture": architecture, "os": "linux", "config": settings}
     own = tuple(
         Layer(blob=b, diff_id=b.digest, history={"created_by": "COPY /out/ / # buildkit", "comment": "whisperbake"})
         for b in layers

@@ -13,12 +13,11 @@ from pathlib import Path
 from builder.core import assembly, oci, piecewise
 from builder.core import render as rendering
 from builder.core.buildlog import BuildLog
-from builder.core.layers import LARGEST
 from builder.core.oci import Descriptor
 from builder.core.plan import PlannedImage
 from builder.core.progress import Progress, Report
-from builder.core.types import Config, Model, Pin
-from builder.edges import code, files, load, network, shell
+from builder.core.types import LABEL, Config, Model, Pin
+from builder.edges import assemble, code, files, load, network, shell
 from builder.edges import engine as engines
 from builder.edges.engine import Engine
 from builder.edges.images import ROOTFS, Rendered, id_of, labels_of
@@ -77,7 +76,7 @@ class _Job:
     def labels(self, image: PlannedImage) -> dict[str, str]:
         """What an image's labels say when it is up to date."""
         return {
-            f"{rendering.LABEL}inputs": self.made.fingerprints[image.name],
+            f"{LABEL}inputs": self.made.fingerprints[image.name],
             BASE_DIGEST: self.base_digest,
             assembly.DIGESTS: assembly.digests(self.carried(image)),
             **assembly.labels(self.made.order[image.name], self.carried(image)),
@@ -194,6 +193,8 @@ def _exported(job: _Job, images: Sequence[PlannedImage], bake: Bake) -> None:
     for image in images:
         job.report(Progress(what=image.name, note="into the layout"))
         bake([image.name], code.output(job.layout))
+        if not code.whole(job.layout, code.exported(job.layout, image.tag)):  # a damaged blob was there before
+            bake([image.name], code.output(job.layout))
         _record_code(job, image, code.exported(job.layout, image.tag))
 
 
@@ -231,9 +232,13 @@ def _piecewise(job: _Job, images: Sequence[PlannedImage], bake: Bake, variables:
         reference = plan.base.reference + (f"@{plan.base.digest}" if plan.base.digest else "")
         engines.pull(job.engine, reference)
         base = code.image(job.layout, code.saved(job.engine, job.layout, reference))
+    epoch = int(variables.get("SOURCE_DATE_EPOCH", rendering.EPOCH))
+    when = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(epoch))
     for image in images:
         blobs = [*root, *(known[part.key] for part in parts[image.name])]
-        written = piecewise.image(plan, image, blobs, texts, variables, architecture=job.engine.architecture, base=base)
+        written = piecewise.image(
+            plan, image, blobs, texts, variables, created=when, architecture=job.engine.architecture, base=base
+        )
         job.layout.put(written.config)
         _record_code(job, image, job.layout.put(written.manifest))
 
@@ -248,7 +253,6 @@ def _record_code(job: _Job, image: PlannedImage, manifest: str) -> None:
 
 
 def _assemble(job: _Job, image: PlannedImage) -> Stored:
-    """Config and manifest of an image with its weights; no byte of a weight file whose layer's digest is known is read."""
     found = _code_of(job, image)
     if found is None:
         raise IntegrityError(
@@ -256,26 +260,9 @@ def _assemble(job: _Job, image: PlannedImage) -> Stored:
             where=str(job.layout.root),
             hint="the same command again",
         )
-    read = code.image(job.layout, found)
     blocks, carried = job.made.order[image.name], job.carried(image)
-    slots = assembly.slots(blocks, carried, len(read.layers), image.tag)
-    baked = {}
-    for slot in slots:
-        if layer := slot.weights:
-            if layer.size > LARGEST:
-                note = f"layer {layer.name} has {layer.size / 1e9:.1f} GB: some registries refuse more than 10"
-                job.report(Progress(what=image.name, note=note, finished=True))
-
-            def tell(done: int, name: str = layer.name, size: int = layer.size) -> None:
-                job.report(Progress(what=name, done=done, total=size, unit="bytes"))
-
-            baked[layer.name] = job.layout.weights(layer, tell)
     more = {**rendering.plain_labels(job.made.files, image), **assembly.labels(blocks, carried)}
-    written = assembly.joined(read, slots, baked, more)
-    job.layout.put(written.config)
-    manifest = job.layout.put(written.manifest)
-    job.layout.record(image.tag, {**job.layout.images()[image.tag], "manifest": manifest})
-    return job.layout.stored(image.tag, manifest)
+    return assemble.assemble(job.layout, image.tag, found, blocks, carried, labels=more, report=job.report)
 
 
 def _load(job: _Job, stored: Stored) -> load.Loaded:

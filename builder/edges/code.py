@@ -56,16 +56,25 @@ def image(layout: Layout, manifest: str) -> oci.Image:
 
 
 def whole(layout: Layout, manifest: str) -> bool:
-    """Whether all of a code image's blobs are there, by size."""
-    path: Path = layout.path(manifest)
-    if not path.is_file():
-        return False
+    """Whether all of a code image's blobs are there, by size. Those of another size are removed: an export would keep them."""
+    path = layout.path(manifest)
     try:
         raw = json.loads(path.read_bytes())
-        config = layout.path(raw["config"]["digest"]).stat().st_size == raw["config"]["size"]
-        return config and all(layout.path(b["digest"]).stat().st_size == b["size"] for b in raw["layers"])
+        blobs = [raw["config"], *raw["layers"]]
+        wrong = [layout.path(b["digest"]) for b in blobs if _size(layout.path(b["digest"])) != b["size"]]
     except (OSError, ValueError, KeyError, TypeError):
+        path.unlink(missing_ok=True)
         return False
+    for damaged in wrong:
+        damaged.unlink(missing_ok=True)
+    return not wrong
+
+
+def _size(path: Path) -> int | None:
+    try:
+        return path.stat().st_size
+    except OSError:
+        return None
 
 
 def saved(engine: Engine, layout: Layout, tag: str) -> str:

@@ -241,9 +241,12 @@ class Layout:
                     where=str(self.store / member.source), hint=f"models verify {' '.join(layer.models)}, then again",
                 )  # fmt: skip
         self._recipe(blob.digest).unlink(missing_ok=True)
+        known = files.read_json(self._known) or {}
+        files.write_json(self._known, {key: d for key, d in known.items() if d != blob.digest})
         raise IntegrityError(
             f"models.lock has another digest for layer {layer.name}", expected=f"sha256:{seen.hexdigest()}",
-            where=f"models.lock: {', '.join(layer.models)}, layers", hint=f"models lock --layers {' '.join(layer.models)}",
+            where=f"models.lock: {', '.join(layer.models)}, layers",
+            hint=f"the same command again; if it stays: models lock --layers {' '.join(layer.models)}",
         )  # fmt: skip
 
     def _bytes(self, members: Sequence[Member], pieces: Iterator[bytes | Member]) -> Iterator[bytes]:

@@ -178,14 +178,28 @@ def _send(
 
     try:
         answer = _answer(engine.client.api, stream())
+        if answer != wanted:
+            raise _refused(engine, image, answer)
     except requests.exceptions.RequestException as error:
         raise MissingError(
             f"the engine went away while {image.ref} was loaded ({_reason(error)})", where=engine.host,
             hint="docker info; then the same command again",
         ) from None  # fmt: skip
-    if answer != wanted:
-        raise _refused(engine, image, answer)
+    except BaseException:
+        _forget(engine, wanted)
+        raise
     return total
+
+
+def _forget(engine: Engine, id_: str) -> None:
+    """Drop what a failed load left: a containerd store names an image before it unpacks it, lists it nowhere, and keeps
+    its blobs."""
+    from docker.errors import DockerException
+    from requests.exceptions import RequestException
+
+    with suppress(DockerException, RequestException):
+        if not engine.client.api.inspect_image(id_)["RepoTags"]:
+            engine.client.api.remove_image(id_)
 
 
 def _answer(api: Any, data: Iterator[bytes]) -> str:

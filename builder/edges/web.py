@@ -173,7 +173,7 @@ class Link:
         url = self._content or self.url
         for _ in range(HOPS):
             own = origin(url) == origin(self.url)
-            host = urllib.parse.urlsplit(url).netloc
+            host = urllib.parse.urlsplit(url).netloc.rpartition("@")[2]
             if not own:
                 self.traffic.reach(origin(url))
             self.traffic.turn(host)
@@ -246,8 +246,9 @@ def reach(address: str, down: set[str], *, patience: float | None = None) -> Non
     Raises:
         SourceError: nobody answers there within ``patience`` seconds, now or earlier in this run.
     """
+    named = origin(address)  # without a name and a password that may stand in it
     if address in down:
-        raise SourceError(f"{address} could not be reached")
+        raise SourceError(f"{named} could not be reached")
     limit = PATIENCE if patience is None else patience
     failed: list[BaseException] = []
 
@@ -265,7 +266,7 @@ def reach(address: str, down: set[str], *, patience: float | None = None) -> Non
     if thread.is_alive() or failed:
         down.add(address)
         why = short(failed[0]) if failed else f"no answer in {limit:.0f} s"
-        raise SourceError(f"{address} could not be reached ({why})")
+        raise SourceError(f"{named} could not be reached ({why})")
 
 
 def origin(url: str) -> str:

@@ -23,7 +23,7 @@ from pathlib import Path
 STORES = ("containerd", "overlay2")
 
 COUNT = itertools.count()
-"""One process may run several."""
+"""Engines of this process."""
 
 START = 60.0
 """Seconds an engine may take to answer."""
@@ -85,8 +85,41 @@ def engine(store: str, root: Path | None = None, *, netns: str | None = None) ->
             "--containerd", str(run / "c.sock"), f"--bridge={bridge}", "--iptables=false", "--ip6tables=false",
         ]  # fmt: skip
         stack.enter_context(_process(dockerd, data / "dockerd.log"))
+        stack.callback(_end_restarted, run / "d.pid")
         _until(lambda: _answers(host), data / "dockerd.log")
         yield host
+
+
+def restart(host: str, how: signal.Signals) -> None:
+    """End an engine of :func:`engine` with a signal, and start it again on the same data and socket."""
+    run = Path(host.removeprefix("unix://")).parent
+    pid = int((run / "d.pid").read_text())
+    words = Path(f"/proc/{pid}/cmdline").read_bytes().decode().split("\0")[:-1]
+    log = Path(words[words.index("--data-root") + 1]).parent / "dockerd.log"
+    os.kill(pid, how)
+    _until(lambda: not _lives(pid), log)
+    (run / "d.pid").unlink(missing_ok=True)  # the old process may be one that nobody has waited for yet
+    with log.open("ab") as out:
+        subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=out, stderr=out, start_new_session=True)
+    _until(lambda: _answers(host), log)
+
+
+def _end_restarted(pidfile: Path) -> None:
+    """End the engine that a restart left, before its containerd."""
+    with contextlib.suppress(OSError, ValueError):
+        pid = int(pidfile.read_text())
+        os.kill(pid, signal.SIGTERM)
+        end = time.monotonic() + 30
+        while _lives(pid) and time.monotonic() < end:
+            time.sleep(0.1)
+
+
+def _lives(pid: int) -> bool:
+    """Whether a process runs; one that nobody has waited for yet doesn't."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
 
 
 @contextlib.contextmanager

@@ -1,0 +1,57 @@
+"""An image of code and weights, as config and manifest in the layout."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from builder.core import assembly
+from builder.core.layers import LARGEST
+from builder.core.order import Block
+from builder.core.progress import Progress, Report
+from builder.core.types import Model, Pin
+from builder.edges import code
+from builder.edges.layout import Layout, Stored
+
+
+def assemble(
+    layout: Layout,
+    ref: str,
+    manifest: str,
+    blocks: Sequence[Block],
+    carried: Sequence[tuple[Model, Pin]],
+    *,
+    labels: Mapping[str, str],
+    report: Report,
+) -> Stored:
+    """Put weight layers between the layers of a code image, and record the result under ``ref``.
+
+    No byte of a weight file is read when its layer's digest is known, from models.lock or an earlier look.
+
+    Args:
+        manifest: digest of the code image's manifest, in the layout.
+        blocks: the planned order, lowest first.
+        carried: the models, which have to be in the store.
+
+    Raises:
+        IntegrityError, MissingError: a blob or a weight file is damaged or gone.
+        BuildError: the code image has fewer layers than planned.
+    """
+    read = code.image(layout, manifest)
+    slots = assembly.slots(blocks, carried, len(read.layers), ref)
+    baked = {}
+    for slot in slots:
+        if (layer := slot.weights) is None:
+            continue
+        if layer.size > LARGEST:
+            note = f"layer {layer.name} has {layer.size / 1e9:.1f} GB: some registries refuse more than 10"
+            report(Progress(what=ref, note=note, finished=True))
+
+        def tell(done: int, name: str = layer.name, size: int = layer.size) -> None:
+            report(Progress(what=name, done=done, total=size, unit="bytes"))
+
+        baked[layer.name] = layout.weights(layer, tell)
+    written = assembly.joined(read, slots, baked, labels)
+    layout.put(written.config)
+    made = layout.put(written.manifest)
+    layout.record(ref, {**layout.images().get(ref, {}), "manifest": made})
+    return layout.stored(ref, made)
