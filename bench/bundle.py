@@ -182,7 +182,8 @@ def compare(sender: Sender, host: str, far: str, arguments: argparse.Namespace) 
     packed = (WORK / "saved.tar.gz").stat().st_size
     (WORK / "saved.tar.gz").unlink()
     rows = [
-        ("create, against cp of the unique bytes with fsync", f"{ratio(create_, cp_)} ({spread(create_)}, {spread(cp_)})", "≤ 2.0 ×"),
+        ("create, against cp of the unique bytes with fsync",
+         f"{ratio(create_, cp_)} ({spread(create_)}, {spread(cp_)})", "≤ 2.0 ×"),
         ("create, against docker save piped to gzip", f"{saved / created:.1f} × faster ({saved:.0f} s)", "≥ 8 ×"),
         ("size / docker save", f"{summary['bytes'] / raw:.3f} ({raw / MB:.0f} MB; with gzip {packed / MB:.0f} MB)", "< 1"),
         ("size / unique bytes", f"{summary['bytes'] / unique:.4f} ({summary['bytes'] / MB:.0f} MB)", "≤ 1.01"),
