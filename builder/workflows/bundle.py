@@ -102,9 +102,8 @@ def _written(session: Session, order: Order, plan: BundlePlan, giver: Giver, loa
         raw = (order.out / INVENTORY).read_bytes()
     else:
         open_, checked = giver
-        raw = bundle.create(
-            order.out, plan, open_, checked=checked, texts={bundle.LOADER: loader}, report=session.report
-        )
+        texts = {bundle.LOADER: loader, "README.txt": bundle.README.encode()}
+        raw = bundle.create(order.out, plan, open_, checked=checked, texts=texts, report=session.report)
     if order.key:
         files.write_atomic(order.out / SIGNATURE, signing.sign(order.key, raw))
     inventory = json.loads(raw)
