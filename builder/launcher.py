@@ -20,7 +20,10 @@ from typing import NoReturn
 
 from builder import pipwheel
 
-DEBIAN = {"espeak-ng": "espeak-ng", "ip": "iproute2", "mmdebstrap": "mmdebstrap", "chromium": "chromium"}
+DEBIAN = {
+    "docker-registry": "docker-registry", "espeak-ng": "espeak-ng", "ip": "iproute2", "mmdebstrap": "mmdebstrap",
+    "chromium": "chromium", "openssl": "openssl", "mkfs.ext4": "e2fsprogs",
+}  # fmt: skip
 """Programs that tests use, and the packages that have them."""
 
 OLDEST_PIP = (22, 3)

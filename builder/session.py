@@ -96,9 +96,9 @@ def pinned(session: Session, ids: Sequence[str]) -> list[tuple[Model, Pin]]:
 
 
 def chosen_models(
-    session: Session, *, models: str | None = None, diarization: bool = True, language: str | None = None
+    session: Session, *, models: str | None = None, diarization: bool = True
 ) -> dict[Purpose, tuple[Model, Pin]]:
-    """The pinned model for each purpose of the planned stages; ``language`` in place of the configuration's."""
+    """The pinned model for each purpose of the planned stages."""
     config = session.config
     speakers = diarization and config.defaults.diarization
     chosen = choice.choose(
@@ -108,7 +108,7 @@ def chosen_models(
         stages=[name for name in config.stages if speakers or name != "diarize"],
         models=[m.strip() for m in models.split(",") if m.strip()] if models else (),
         diarization=speakers,
-        language=language or config.defaults.language,
+        language=config.defaults.language,
     )
     pins = choice.require_pins(config, chosen.values())
     return {purpose: (model, pins[model.id]) for purpose, model in chosen.items()}
@@ -155,13 +155,14 @@ def fetch_missing(
     config = session.config
     places = [*folders, *(Path(p) for p in config.defaults.sources)]
     token = gates.find_token(session.env, config.home)
-    if closed := gates.closed(missing, token=token, env=session.env, places=places):
+    down: set[str] = set()
+    if closed := gates.closed(missing, token=token, env=session.env, places=places, down=down):
         if not skip_gated:
             raise gates.refusal(closed, token=token, home=config.home, way_out="models fetch --skip-gated")
         names = {gate.model.id for gate in closed}
         missing = [(model, pin) for model, pin in missing if model.id not in names]
     env = {**session.env, "HF_TOKEN": token.value} if token else session.env
-    return tuple(hub.fetch(store, missing, folders=places, env=env, report=session.report))
+    return tuple(hub.fetch(store, missing, folders=places, env=env, report=session.report, down=down))
 
 
 def native_python(session: Session, *, force: bool = False) -> Path:

@@ -6,13 +6,14 @@ it ends, never wrapped, so that logs can be searched.
 
 from __future__ import annotations
 
-import re
+import os
 import sys
 import time
 from collections.abc import Iterable, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
+from builder.core import mask
 from builder.core.progress import Progress
 from builder.errors import BakeError
 
@@ -23,13 +24,9 @@ PLAIN_EVERY = 10.0
 """Seconds between two lines about the same thing when there is no terminal."""
 
 
-SECRET = re.compile(r"\bhf_[A-Za-z0-9]{6,}|(?<=://)[^/\s@]+(?=@)")
-"""Hub tokens, and what stands before the @ of an address."""
-
-
 def masked(text: str) -> str:
     """Without secrets that an error of somebody else's brought along (a header, the index's address with a password)."""
-    return SECRET.sub("***", text)
+    return mask.masked(text, mask.secrets_of(os.environ))
 
 
 def say(line: str) -> None:

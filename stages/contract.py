@@ -188,6 +188,7 @@ class StageJob:
             "outputs": self._wrote,
             "notes": self.notes,
             "timings": {part: round(seconds, 3) for part, seconds in self.timings.items()},
+            "peak_bytes": peak_bytes(),
         }
 
 
@@ -246,6 +247,18 @@ def stand_in(*names: str, **attributes: Any) -> None:
             sys.modules[name] = types.ModuleType(name)
             # Some libraries look for others by their specification.
             vars(sys.modules[name]).update(attributes, __spec__=importlib.machinery.ModuleSpec(name, None))
+
+
+def peak_bytes() -> int | None:
+    """Most memory that this process held (VmHWM, see proc(5)); None where there is no /proc.
+
+    Not getrusage's ru_maxrss: after exec that begins with what the parent held.
+    """
+    try:
+        lines = Path("/proc/self/status").read_text().splitlines()
+    except OSError:
+        return None
+    return next((int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM:")), None)
 
 
 def dump(value: Any) -> str:

@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 
 from builder import __version__
-from builder.cli import images, jobs, machine, models
+from builder.cli import bundle, images, jobs, machine, models, registry
 from builder.cli.options import GLOBALS, Json, ModeOption, PresetOption, VariantOption
 from builder.errors import BakeError, Interrupted, UsageError
 
@@ -31,10 +31,12 @@ app = typer.Typer(
     """,
 )
 app.add_typer(images.app)
+app.add_typer(registry.app)
 app.add_typer(jobs.app)
 app.add_typer(machine.app)
 app.add_typer(models.app, name="models")
 app.add_typer(jobs.jobs_app, name="jobs")
+app.add_typer(bundle.app, name="bundle")
 app.add_typer(images.layout_app, name="layout")
 
 
@@ -66,6 +68,8 @@ def root(
 def main(argv: list[str] | None = None) -> int:
     """Run one command; the exit code is the error's own, and an unexpected exception a bug report."""
     arguments = sys.argv[1:] if argv is None else argv
+    # The hub client would ask the hub which programs there are, to tell it which one calls: we tell nobody.
+    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
     if argv is None:  # who ends us with SIGTERM or closes the terminal wants no less tidiness than Ctrl-C
         for number in (signal.SIGTERM, signal.SIGHUP):
             signal.signal(number, signal.default_int_handler)

@@ -12,11 +12,9 @@ from builder.core.catalog import model_digest
 from builder.core.layers import WeightLayer
 from builder.core.oci import Layer
 from builder.core.order import Block
-from builder.core.types import Model, Pin
+from builder.core.types import LABEL, Model, Pin
 from builder.errors import BuildError
 
-LABEL = "io.whisperbake."
-"""What stands before the names of our own labels."""
 BAKED = f"{LABEL}weights"
 """Label of images that carry their weights: ``baked``."""
 DIGESTS = f"{LABEL}model-digests"

@@ -10,11 +10,8 @@ import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-import jinja2
-
 from builder.core.job import Job, JobStage
-from builder.core.render import LABEL, name_
-from builder.core.types import StageSpec
+from builder.core.types import LABEL, StageSpec
 from builder.errors import ConfigError
 
 TEMPLATE = "job.yaml.j2"
@@ -122,7 +119,7 @@ def memory(job: Job, stage: JobStage, *, spec: StageSpec | None, sizes: Mapping[
     """
     longest = max((UNKNOWN if i.duration is None else i.duration for i in job.inputs), default=0.0)
     models = sum(sizes.get(use.id, 0) for use in stage.models.values())
-    wish = 2 * (spec.memory_mb if spec else 256) * MB + models * 3 // 2 + int(AUDIO * longest)
+    wish = 2 * (spec.memory(job.variant) if spec else 256 * MB) + models * 3 // 2 + int(AUDIO * longest)
     return max(64 * MB, min(wish, int(SHARE * machine)))
 
 
@@ -186,6 +183,10 @@ def render(template: str, job: Job, made: Sequence[Service], *, machine: Machine
         template: text of compose/job.yaml.j2.
         models: the tree of weights here.
     """
+    import jinja2  # not needed by those who only ask for names and limits
+
+    from builder.core.render import name_
+
     environment = jinja2.Environment(
         undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True,
         autoescape=False,
@@ -209,7 +210,7 @@ def run_command(
         entrypoint: instead of the image's own.
     """
     words = ["docker", "--host", host, "run", "--rm", "--name", name, "--pull", "never", "--network", "none", "--read-only",
-             "--tmpfs", TMPFS, "--cap-drop", "ALL", "--security-opt", "no-new-privileges:true",
+             "--tmpfs", TMPFS, "--cap-drop", "ALL", "--security-opt", "no-new-privileges",
              "--pids-limit", str(PIDS), "--user", user]  # fmt: skip
     for mount in given:
         words += ["--mount", _csv(mount)]

@@ -92,6 +92,7 @@ class StageShape(Strict):
     requirements: dict[str, str] = {}
     settings: dict[str, str | int | float | bool | None] = {}
     memory_mb: int = 512
+    memory_full_mb: int | None = None
 
 
 class ImageShape(Strict):
@@ -126,8 +127,8 @@ ENVIRONMENT = {
 }  # fmt: skip
 """Variables that override ``defaults``."""
 
-PLACES = {"BAKE_HOME", "BAKE_JOBS", "BAKE_MODELS"}
-"""Variables that say where things are; BAKE_MODELS is the stages' own."""
+PLACES = {"BAKE_HOME", "BAKE_JOBS", "BAKE_MODELS", "BAKE_SECRETS"}
+"""Variables that say where things are; BAKE_MODELS is the stages' own, BAKE_SECRETS the file with the hub's token."""
 
 
 def parse(
@@ -355,8 +356,9 @@ def _stage(name: str, text: str) -> tuple[Document, StageShape]:
         )
     if not catalog.ID.fullmatch(shape.name):
         raise document.error(f"\"{shape.name}\" can't be a stage's name", ("name",))
-    if not 0 < shape.memory_mb <= 1_000_000:
-        raise document.error(f"{shape.memory_mb} MB can't be right", ("memory_mb",), expected="1 to 1000000")
+    for key, value in (("memory_mb", shape.memory_mb), ("memory_full_mb", shape.memory_full_mb)):
+        if value is not None and not 0 < value <= 1_000_000:
+            raise document.error(f"{value} MB can't be right", (key,), expected="1 to 1000000")
     return document, shape
 
 
@@ -376,6 +378,7 @@ def _ordered(found: list[tuple[Document, StageShape]]) -> dict[str, StageSpec]:
             gpu=tuple(one_of(document, ("gpu", k), v, Variant) for k, v in enumerate(shape.gpu)),
             media=shape.media, requirements=_requirements(document, shape.requirements),
             settings=MappingProxyType(dict(shape.settings)), memory_mb=shape.memory_mb,
+            memory_full_mb=shape.memory_full_mb,
         )  # fmt: skip
     return specs
 

@@ -1,13 +1,18 @@
-"""When each stage of a job ran and what it took, from its events and manifests. Pure."""
+"""What each stage of a job took, from its events and manifests, as the job's page shows it. Pure."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import itertools
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Any
 
 from builder.core.job import Job
+from builder.core.timeline import Span, spans
+
+IDLE = 5.0
+"""Seconds without any stage at work that are left out: a job that was resumed the next morning."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -16,35 +21,22 @@ class StageRun:
 
     name: str
     state: str
-    """done, failed, running, interrupted or open (not run yet)."""
+    """done, failed, running, stopped or open (not run yet)."""
     start: float | None = None
-    """Seconds since the first stage began. The time between two runs of the job is left out."""
+    """Seconds since the first stage began, idle time left out."""
     seconds: float = 0.0
     rtf: float | None = None
     """Real-time factor: seconds of work for a second of sound."""
     peak_bytes: int | None = None
-    """Most memory it held, where that was measured."""
+    """Most memory it held, where its manifest says so."""
     timings: Mapping[str, float] = field(default_factory=lambda: MappingProxyType({}))
     """Seconds of its parts: imports, load, work."""
     message: str = ""
     """Why it failed."""
 
 
-@dataclass
-class _Seen:
-    """What the events say of one stage."""
-
-    run: int
-    start: float
-    last: float
-    state: str = ""
-    seconds: float | None = None
-    peak: int | None = None
-    message: str = ""
-
-
 def history(
-    job: Job, events: Iterable[Mapping[str, Any]], manifests: Mapping[str, Any], *, sound: float | None, running: bool
+    job: Job, events: Sequence[Mapping[str, Any]], manifests: Mapping[str, Any], *, sound: float | None, now: float | None
 ) -> tuple[StageRun, ...]:
     """The last run of each stage, in pipeline order.
 
@@ -52,69 +44,43 @@ def history(
         events: the lines of events.jsonl; what doesn't fit is left out.
         manifests: stage -> its manifest.json, those that are there.
         sound: seconds of all recordings together, when known.
-        running: whether the job runs now.
+        now: seconds since the epoch while the job runs, else None.
     """
-    seen, last = _read(events)
-    starts = _shifts(seen.values())
+    # What a dead orchestrator left open ended with the last word that was said.
+    last = max((e["t"] for e in events if isinstance(e.get("t"), (int, float))), default=0.0)
+    found = {
+        name: span if span.end is not None
+        else replace(span, end=max(now or last, span.start), state="stopped" if now is None else span.state)
+        for name, span in spans(events).items()
+    }  # fmt: skip
+    starts = _starts(list(found.values()))
     runs = []
     for stage in job.stages:
-        manifest = manifests.get(stage.name)
-        found = seen.get(stage.name)
-        timings = (manifest or {}).get("timings") or {}
+        manifest = manifests.get(stage.name) or {}
+        timings = manifest.get("timings") or {}
         run = StageRun(
             name=stage.name,
             state="done" if manifest else "open",
             seconds=float(timings.get("total", 0)),
             timings={k: float(v) for k, v in timings.items() if k != "total"},
-            peak_bytes=(manifest or {}).get("peak_bytes"),
+            peak_bytes=manifest.get("peak_bytes"),
         )
-        if found is not None:
-            here = running and found.run == last
-            state = found.state or ("done" if manifest else "running" if here else "interrupted")
-            seconds = found.last - found.start if found.seconds is None else found.seconds
+        if (span := found.get(stage.name)) is not None and span.end is not None:
+            state = "done" if manifest and span.state == "stopped" else span.state
             run = replace(
-                run, state=state, start=round(found.start - starts[found.run], 3), seconds=round(max(seconds, 0), 3),
-                message=found.message, peak_bytes=found.peak or run.peak_bytes,
-            )  # fmt: skip
+                run, state=state, start=starts[span.stage], seconds=round(span.end - span.start, 3), message=span.message
+            )
         if sound and run.seconds and run.state == "done":
             run = replace(run, rtf=run.seconds / sound)
         runs.append(run)
     return tuple(runs)
 
 
-def _read(events: Iterable[Mapping[str, Any]]) -> tuple[dict[str, _Seen], int]:
-    """Stage -> what is said of its last run; and the number of the job's last run."""
-    seen: dict[str, _Seen] = {}
-    run = 0
-    for event in events:
-        kind, name, at = event.get("event"), event.get("stage"), event.get("t")
-        if not isinstance(at, (int, float)):
-            continue
-        if name is None:
-            run += kind == "begin"
-        elif kind == "start":
-            seen[name] = _Seen(run=run, start=at, last=at)
-        elif name in seen:
-            found = seen[name]
-            found.last = max(found.last, at)
-            if isinstance(event.get("peak_bytes"), int):
-                found.peak = event["peak_bytes"]
-            if kind in ("done", "failed"):
-                found.state = str(kind)
-                found.message = str(event.get("message", ""))
-                if isinstance(event.get("seconds"), (int, float)):
-                    found.seconds = float(event["seconds"])
-    return seen, run
-
-
-def _shifts(seen: Iterable[_Seen]) -> dict[int, float]:
-    """Run -> the time that counts as its zero, such that a run begins where the one before it ended."""
-    runs: dict[int, tuple[float, float]] = {}
-    for found in seen:
-        first, last = runs.get(found.run, (found.start, found.last))
-        runs[found.run] = (min(first, found.start), max(last, found.last))
-    shifts, total = {}, 0.0
-    for run, (first, last) in sorted(runs.items()):
-        shifts[run] = first - total
-        total += last - first
-    return shifts
+def _starts(found: Sequence[Span]) -> dict[str, float]:
+    """Stage -> its start, in seconds since the first one without idle time."""
+    cuts = sorted({s.start for s in found} | {s.end or s.start for s in found})
+    clock = {cuts[0]: 0.0} if cuts else {}
+    for a, b in itertools.pairwise(cuts):
+        idle = b - a > IDLE and not any(s.start <= a and (s.end or s.start) >= b for s in found)
+        clock[b] = clock[a] + (0.0 if idle else b - a)
+    return {s.stage: round(clock[s.start], 3) for s in found}

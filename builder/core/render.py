@@ -15,7 +15,7 @@ import jinja2
 from builder.core import assembly, layers, requirements
 from builder.core.environment import stage_environment
 from builder.core.plan import Plan, PlannedImage, fingerprint
-from builder.core.types import FilePin, HubSource, Model, Pin, UrlSource, snapshot_path
+from builder.core.types import LABEL, FilePin, HubSource, Model, Pin, UrlSource, snapshot_path
 from builder.errors import ConfigError
 
 ENTRY = ("/opt/bake/lib/bin/dumb-init", "--", "python3")
@@ -27,8 +27,6 @@ USER = "1000:0"
 LIBRARIES = "/opt/bake/lib"
 CUDA_PATHS = ":".join(f"{LIBRARIES}/nvidia/{name}/lib" for name in ("cublas", "cudnn", "cuda_runtime", "cuda_nvrtc"))
 """Where CTranslate2 and ONNX Runtime find what they open by name."""
-
-LABEL = assembly.LABEL
 
 EPOCH = "1577836800"
 """Default of SOURCE_DATE_EPOCH: 2020-01-01, the time of every file in a layer."""

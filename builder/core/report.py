@@ -114,6 +114,11 @@ class Transcript:
     """(start, end, speaker) of sentences, joined where nothing stands between them."""
     paragraphs: tuple[Paragraph, ...]
 
+    @property
+    def rated(self) -> bool:
+        """Whether words have probabilities."""
+        return any(w.probability is not None for p in self.paragraphs for w in p.words)
+
 
 @dataclass(frozen=True, kw_only=True)
 class File:

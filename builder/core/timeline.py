@@ -23,6 +23,8 @@ class Span:
     """running, done, failed or stopped."""
     progress: float | None = None
     """Part of the present recording that is done, 0 to 1."""
+    message: str = ""
+    """Why it failed."""
 
 
 def spans(events: Iterable[Mapping[str, Any]]) -> dict[str, Span]:
@@ -46,7 +48,7 @@ def spans(events: Iterable[Mapping[str, Any]]) -> dict[str, Span]:
                 if isinstance(done, (int, float)) and isinstance(total, (int, float)) and total > 0:
                     found[name] = replace(found[name], progress=min(1.0, done / total))
             elif kind in ("done", "failed"):
-                found[name] = replace(found[name], end=at, state=str(kind))
+                found[name] = replace(found[name], end=at, state=str(kind), message=str(event.get("message", "")))
     return found
 
 

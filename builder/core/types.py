@@ -12,6 +12,9 @@ from enum import Enum
 from pathlib import Path
 from types import MappingProxyType
 
+LABEL = "io.whisperbake."
+"""What stands before the names of our own labels of images and containers."""
+
 
 class Mode(str, Enum):
     """Where stages run."""
@@ -200,6 +203,13 @@ class StageSpec:
     """Its settings with their defaults."""
     memory_mb: int = 512
     """Memory it needs beside its models, in MB."""
+    memory_full_mb: int | None = None
+    """The same of the full variant, where that is another."""
+
+    def memory(self, variant: str) -> int:
+        """Bytes that it needs beside its models."""
+        full = self.memory_full_mb if variant == Variant.FULL.value else None
+        return (full or self.memory_mb) * 1_000_000
 
 
 @dataclass(frozen=True, kw_only=True)

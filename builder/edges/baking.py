@@ -16,7 +16,7 @@ from builder.core.buildlog import BuildLog
 from builder.core.oci import Descriptor
 from builder.core.plan import PlannedImage
 from builder.core.progress import Progress, Report
-from builder.core.types import Config, Model, Pin
+from builder.core.types import LABEL, Config, Model, Pin
 from builder.edges import assemble, code, files, load, network, shell
 from builder.edges import engine as engines
 from builder.edges.engine import Engine
@@ -76,7 +76,7 @@ class _Job:
     def labels(self, image: PlannedImage) -> dict[str, str]:
         """What an image's labels say when it is up to date."""
         return {
-            f"{rendering.LABEL}inputs": self.made.fingerprints[image.name],
+            f"{LABEL}inputs": self.made.fingerprints[image.name],
             BASE_DIGEST: self.base_digest,
             assembly.DIGESTS: assembly.digests(self.carried(image)),
             **assembly.labels(self.made.order[image.name], self.carried(image)),

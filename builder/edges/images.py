@@ -18,7 +18,7 @@ from builder.core.catalog import model_digest
 from builder.core.order import Block, arrange
 from builder.core.plan import Plan
 from builder.core.progress import Progress, Report
-from builder.core.types import BaseSpec, Config, Mode, Model, Pin, Variant
+from builder.core.types import LABEL, BaseSpec, Config, Mode, Model, Pin, Variant
 from builder.edges import base as bases
 from builder.edges import engine as engines
 from builder.edges import files
@@ -122,14 +122,24 @@ def rendered(
     locks = {path: text for path in sorted(paths) if (text := _text(config.root / path)) is not None}
     plan = planning.plan(config, locks=locks, base=base, models=models, images=names)
     every = planning.plan(config, locks=locks, base=base, models=models) if names else plan
-    folder = config.root / "templates"
-    templates = {p.relative_to(folder).as_posix(): p.read_text() for p in sorted(folder.rglob("*.j2"))}
-    if "Dockerfile.j2" not in templates:
-        raise ConfigError("no template", where=str(folder / "Dockerfile.j2"))
-    made = rendering.render(plan, templates, _context(config.root), version=__version__)
-    prints = {image.name: rendering.inputs(plan, templates, made, image) for image in plan.images}
+    texts = templates(config)
+    made = rendering.render(plan, texts, _context(config.root), version=__version__)
+    prints = {image.name: rendering.inputs(plan, texts, made, image) for image in plan.images}
     order = arrange(planning.stacks(every, shipped_sizes(config)))
     return Rendered(plan=plan, files=made, fingerprints=prints, order=order)
+
+
+def templates(config: Config) -> dict[str, str]:
+    """The project's templates by name.
+
+    Raises:
+        ConfigError: there are none.
+    """
+    folder = config.root / "templates"
+    found = {p.relative_to(folder).as_posix(): p.read_text() for p in sorted(folder.rglob("*.j2"))}
+    if "Dockerfile.j2" not in found:
+        raise ConfigError("no template", where=str(folder / "Dockerfile.j2"))
+    return found
 
 
 def _text(path: Path) -> str | None:
@@ -270,7 +280,7 @@ def listing(config: Config, engine: Engine, models: Callable[[Variant], Models])
         models: what a variant carries today.
     """
     found: dict[str, Any] = {}
-    for image in engine.client.images.list(filters={"label": f"{rendering.LABEL}inputs"}):
+    for image in engine.client.images.list(filters={"label": f"{LABEL}inputs"}):
         for tag in image.tags:
             if tag.startswith(f"{config.defaults.registry}/"):
                 found[tag] = image
@@ -280,13 +290,13 @@ def listing(config: Config, engine: Engine, models: Callable[[Variant], Models])
     here = []
     for tag, image in sorted(found.items()):
         labels = image.labels
-        mode, variant = labels.get(f"{rendering.LABEL}mode", ""), labels.get(f"{rendering.LABEL}variant", "")
+        mode, variant = labels.get(f"{LABEL}mode", ""), labels.get(f"{LABEL}variant", "")
         name = labels.get("org.opencontainers.image.title", "")
         if (mode, variant) not in plans:
             plans[mode, variant] = _expected(config, mode, variant, image, models)
         own = sum(size for layer, size in layers[tag] if users[layer] == 1)
         total = sum(size for _, size in layers[tag])
-        carried = labels.get(f"{rendering.LABEL}models", "")
+        carried = labels.get(f"{LABEL}models", "")
         baked = _baked(labels)
         locked = all(id_ in config.pins and model_digest(config.pins[id_]) == d for id_, d in baked.items())
         here.append(
@@ -294,7 +304,7 @@ def listing(config: Config, engine: Engine, models: Callable[[Variant], Models])
                 name=name, tag=tag, id=image.id, mode=mode, variant=variant, size_bytes=total, own_bytes=own,
                 shared_bytes=total - own, models=tuple(carried.split(",")) if carried else (),
                 baked=baked,
-                up_to_date=locked and plans[mode, variant].get(name) == labels.get(f"{rendering.LABEL}inputs"),
+                up_to_date=locked and plans[mode, variant].get(name) == labels.get(f"{LABEL}inputs"),
             )
         )  # fmt: skip
     return tuple(here)
@@ -313,18 +323,20 @@ def unique_bytes(config: Config, engine: Engine, tags: Sequence[str]) -> int:
     return sum({layer: size for tag in tags for layer, size in _layers(engine.client.images.get(tag))}.values())
 
 
+def base_of(config: Config, labels: Mapping[str, str]) -> BaseSpec:
+    """What an image with these labels stands on."""
+    if labels.get("org.opencontainers.image.base.name", "").startswith("debian:"):
+        return replace(config.base, kind="debian", reference="", digest="")
+    return replace(config.base, kind="registry", digest=labels.get("org.opencontainers.image.base.digest", ""))
+
+
 def _expected(
     config: Config, mode: str, variant: str, image: Any, models: Callable[[Variant], Models]
 ) -> Mapping[str, str]:
     """What each image of a mode would be made from today, on the base that ``image`` stands on."""
     try:
         defaults = replace(config.defaults, mode=Mode(mode), variant=Variant(variant))
-        digest = image.labels.get("org.opencontainers.image.base.digest", "")
-        name = image.labels.get("org.opencontainers.image.base.name", "")
-        if name.startswith("debian:"):
-            base = replace(config.base, kind="debian", reference="", digest="")
-        else:
-            base = replace(config.base, kind="registry", digest=digest)
+        base = base_of(config, image.labels)
         return rendered(replace(config, defaults=defaults), base, models(Variant(variant))).fingerprints
     except (ValueError, ConfigError):
         return {}

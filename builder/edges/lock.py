@@ -13,8 +13,15 @@ from builder.core.types import FilePin, Model, Pin
 from builder.edges import files, gates
 from builder.errors import IntegrityError, SourceError
 
+PATIENCE = 10.0
+"""Seconds until a hub that doesn't answer is given up."""
+
 SMALL = 64 << 20
 """Bytes of a file without a sha256 of the hub's own (one outside of LFS) that is still read to hash it."""
+
+
+class Unreachable(SourceError):
+    """The hub doesn't answer: asking for the next model is of no use."""
 
 
 def resolve(model: Model, *, token: gates.Token | None, env: Mapping[str, str]) -> tuple[Pin, tuple[str, ...] | None]:
@@ -35,18 +42,20 @@ def resolve(model: Model, *, token: gates.Token | None, env: Mapping[str, str]) 
         raise SourceError("HF_HUB_OFFLINE is set", hint="unset it to ask the hub")
     from huggingface_hub import HfApi
     from huggingface_hub.errors import HTTPError  # type: ignore[attr-defined] # its client's, whichever that is
+    from huggingface_hub.utils import disable_progress_bars  # type: ignore[attr-defined] # documented, but lazy
 
+    disable_progress_bars()  # its bars would stand between our lines
     endpoint = (env.get("HF_ENDPOINT") or gates.ENDPOINT).rstrip("/")
     api = HfApi(endpoint=endpoint, token=token.value if token else False)
     page = model.page or f"{endpoint}/{model.repo}"
     try:
-        info = api.model_info(model.repo, files_metadata=True, timeout=gates.PATIENCE)
+        info = api.model_info(model.repo, files_metadata=True, timeout=PATIENCE)
         revision = str(info.sha)
         pinned = [_pin(api, model.repo, revision, s) for s in info.siblings or [] if _wanted(model, s.rfilename)]
     except HTTPError as error:
         answer = getattr(error, "response", None)
         if answer is None:
-            raise SourceError(f"{endpoint} could not be reached ({_first_line(error)})", where=model.id) from error
+            raise Unreachable(f"{endpoint} could not be reached ({_first_line(error)})", where=model.id) from error
         status, headers = answer.status_code, answer.headers
         code, message = headers.get("X-Error-Code", ""), headers.get("X-Error-Message", "")
         if status in (401, 403) and (code == "GatedRepo" or model.gated or "credentials" in message.lower()):

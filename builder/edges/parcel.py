@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import errno
+import functools
 import hashlib
-import os
+import shutil
 import zipfile
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+import zlib
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from builder.core.progress import Progress, Report
@@ -55,20 +58,47 @@ def take(store: Store, known: Sequence[Pinned], paths: Sequence[Path], report: R
             item = _Wanted(model=model, pin=pin, file=file, origin=file in pin.source_files)
             wanted.setdefault(file.size, []).append(item)
     parts = {e.path: used for used, e in _parts(known, entries)}
-    for entry in entries:
-        try:
-            _offer(store, wanted.get(entry.size, []), entry, taken, report, part=parts.get(entry.path))
-        except (zipfile.BadZipFile, EOFError, OSError, NotImplementedError) as error:
-            if isinstance(error, OSError) and error.errno in (28, 122):  # ENOSPC, EDQUOT
-                raise MissingError(
-                    "the disk is full", where=str(store.root), hint="free some space, then again"
-                ) from error
-            taken.ignored.append((entry.path, f"can't be read: {error}"))
-    for model, pin in known:
-        _join(store, model, pin, tuple(entries), taken, report)
-        if not store.missing(model, pin):
-            store.finish(model, pin)
+    try:
+        for entry in entries:
+            try:
+                _offer(store, wanted.get(entry.size, []), entry, taken, report, part=parts.get(entry.path))
+            except _Unreadable as error:
+                taken.ignored.append((entry.path, f"can't be read: {error}"))
+        for model, pin in known:
+            _join(store, model, pin, tuple(entries), taken, report)
+            if not store.missing(model, pin):
+                store.finish(model, pin)
+    except OSError as error:
+        raise _unwritable(error, store.root) from error
     return taken
+
+
+class _Unreadable(Exception):
+    """A source's bytes can't be had: a bad stick, a broken archive, a right that is missing."""
+
+
+def _read(entry: folders.Entry) -> Iterator[bytes]:
+    """An entry's bytes; what goes wrong with them is the source's fault, and told apart from the store's.
+
+    Raises:
+        _Unreadable: they can't be read to the end.
+    """
+    try:
+        yield from entry.read()
+    except (
+        OSError,
+        EOFError,
+        RuntimeError,
+        zipfile.BadZipFile,
+        zlib.error,
+    ) as error:  # RuntimeError: an encrypted member
+        raise _Unreadable(str(error) or type(error).__name__) from error
+
+
+def _unwritable(error: OSError, place: Path) -> MissingError:
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return MissingError("the disk is full", where=str(place), hint="free some space, then again")
+    return MissingError(f"it can't be written ({error.strerror})", where=str(error.filename or place))
 
 
 def _entries(path: Path) -> list[folders.Entry]:
@@ -106,7 +136,7 @@ def _offer(
         if not lacking or (not want.origin and want.file not in lacking):
             taken.there.append((entry.path, want.model.id, want.file.path))
             continue
-        if _put(store, want, entry.read):
+        if _put(store, want, lambda: _read(entry)):
             taken.took.append((entry.path, want.model.id, want.file.path, want.file.size))
         else:
             taken.ignored.append((entry.path, "it changed while it was read"))
@@ -114,7 +144,7 @@ def _offer(
 
 def _told(entry: folders.Entry, report: Report) -> Iterable[bytes]:
     done = 0
-    for chunk in entry.read():
+    for chunk in _read(entry):
         done += len(chunk)
         if entry.size > files.CHUNK * 16:
             last = done == entry.size
@@ -160,13 +190,17 @@ def _join(
     store: Store, model: Model, pin: Pin, entries: tuple[folders.Entry, ...], taken: Taken, report: Report
 ) -> None:
     """Files that come in parts: joined when all are there."""
-    used = [e for name, e in _parts([(model, pin)], entries)]
+    used = [replace(e, read=functools.partial(_read, e)) for _, e in _parts([(model, pin)], entries)]
     if not used:
         return
     for file in store.missing(model, pin):
         for read in folders.candidates(file, model, tuple(used)):
             report(Progress(what=f"{model.id} {file.path}", note="joining its parts", finished=True))
-            if _put(store, _Wanted(model=model, pin=pin, file=file, origin=False), read):
+            try:
+                joined = _put(store, _Wanted(model=model, pin=pin, file=file, origin=False), read)
+            except _Unreadable:
+                joined = False
+            if joined:
                 taken.took.append((", ".join(e.path for e in used), model.id, file.path, file.size))
                 return
     for entry in used:
@@ -187,6 +221,20 @@ def export(store: Store, wanted: Sequence[Pinned], target: Path, report: Report)
     """
     if target.resolve().is_relative_to(store.root.resolve()):
         raise UsageError("that is inside of the store", where=str(target), hint="another folder, on a stick")
+    lock = target / ".export.lock"
+    try:
+        target.mkdir(parents=True, exist_ok=True)
+        with files.locked(lock, timeout=0):
+            written = _export(store, wanted, target, report)
+            lock.unlink(missing_ok=True)
+            return written
+    except TimeoutError:
+        raise UsageError("another export is writing there", where=str(target), hint="wait for it") from None
+    except OSError as error:
+        raise _unwritable(error, target) from error
+
+
+def _export(store: Store, wanted: Sequence[Pinned], target: Path, report: Report) -> tuple[int, int]:
     todo = []
     for model, pin in wanted:
         store.require(model, pin)
@@ -196,14 +244,11 @@ def export(store: Store, wanted: Sequence[Pinned], target: Path, report: Report)
             if not (there.is_file() and there.stat().st_size == file.size and files.sha256(there) == file.sha256):
                 todo.append((model, pin, file, there))
     total, done = sum(file.size for _, _, file, _ in todo), 0
-    import shutil
-
-    target.mkdir(parents=True, exist_ok=True)
     if (free := shutil.disk_usage(target).free) < total:
         raise MissingError(f"{total / 1e6:.0f} MB are needed, {free / 1e6:.0f} MB are free", where=str(target))
     for model, pin, file, there in todo:
         there.parent.mkdir(parents=True, exist_ok=True)
-        temporary = there.with_name(f".{file.sha256[:16]}.{os.getpid()}.tmp")
+        temporary = there.with_name(f".{file.sha256[:16]}.tmp")  # what a killed export left is written over
 
         def tell(n: int, before: int = done) -> None:
             report(Progress(what="export", done=before + n, total=total, unit="bytes"))

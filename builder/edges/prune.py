@@ -81,7 +81,7 @@ def _incoming(store: Store, known: Sequence[tuple[Model, Pin]]) -> Iterator[Left
         if path.suffix == ".lock":
             continue
         old = time.time() - path.lstat().st_mtime > STALE
-        if old or (path.suffix == ".part" and name not in wanted):
+        if old or (path.suffix in (".part", ".ranges") and name not in wanted):
             why = "begun more than a day ago" if old else "begun, for no pin"
             yield Leftover(path=path, why=why, size=_size(path), lock=f"{name}.lock")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -44,7 +45,7 @@ def gather(config: Config, job: Job, *, out: Path, limit: int) -> Page:
     messages = [str(e.get("message")) for e in events if e.get("event") == "fail" and e.get("stage") is None]
     return Page(
         job=job, state=state, recordings=recordings, models=config.models, version=__version__,
-        stages=history(job, events, manifests, sound=sound or None, running=state == "running"),
+        stages=history(job, events, manifests, sound=sound or None, now=time.time() if state == "running" else None),
         failure=messages[-1] if state == "failed" and messages else None,
     )  # fmt: skip
 

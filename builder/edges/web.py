@@ -22,6 +22,9 @@ from builder.errors import IntegrityError, Interrupted, SourceError
 PATIENCE = 10.0
 """Seconds without an answer, or without one more byte, until a source is given up."""
 
+REACH = 8.0
+"""Seconds until an address that doesn't answer at all is given up: with the start of a command less than ten."""
+
 HOPS = 5
 """Redirects that are followed for one file."""
 
@@ -173,7 +176,7 @@ class Link:
         url = self._content or self.url
         for _ in range(HOPS):
             own = origin(url) == origin(self.url)
-            host = urllib.parse.urlsplit(url).netloc
+            host = urllib.parse.urlsplit(url).netloc.rpartition("@")[2]
             if not own:
                 self.traffic.reach(origin(url))
             self.traffic.turn(host)
@@ -238,17 +241,18 @@ class Link:
         return start
 
 
-def reach(address: str, down: set[str], *, patience: float | None = None) -> None:
+def reach(address: str, down: set[str], *, patience: float = PATIENCE) -> None:
     """Ask once; any HTTP answer is an answer. Remembers in ``down`` who did not.
 
     In a thread, because neither a name that is being resolved nor ten addresses tried in turn know our limit.
 
     Raises:
-        SourceError: nobody answers there within ``patience`` seconds, now or earlier in this run.
+        SourceError: nobody answers there within ``patience`` seconds, or ``REACH``, now or earlier in this run.
     """
+    named = origin(address)  # without a name and a password that may stand in it
     if address in down:
-        raise SourceError(f"{address} could not be reached")
-    limit = PATIENCE if patience is None else patience
+        raise SourceError(f"{named} could not be reached")
+    limit = min(REACH, patience)
     failed: list[BaseException] = []
 
     def ask() -> None:
@@ -265,7 +269,7 @@ def reach(address: str, down: set[str], *, patience: float | None = None) -> Non
     if thread.is_alive() or failed:
         down.add(address)
         why = short(failed[0]) if failed else f"no answer in {limit:.0f} s"
-        raise SourceError(f"{address} could not be reached ({why})")
+        raise SourceError(f"{named} could not be reached ({why})")
 
 
 def origin(url: str) -> str:

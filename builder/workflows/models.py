@@ -8,12 +8,21 @@ from pathlib import Path
 from typing import Any
 
 from builder import ui
-from builder.core import catalog, lockdiff
+from builder.core import lockdiff
 from builder.core.progress import Progress
 from builder.core.types import Model, Pin
 from builder.edges.store import Store
-from builder.errors import IntegrityError, MissingError, SourceError, UsageError
-from builder.session import Result, Session, chosen_models, fetch_missing, model_named, pinned, store_of
+from builder.errors import BakeError, IntegrityError, MissingError, SourceError, UsageError
+from builder.session import (
+    Result,
+    Session,
+    chosen_models,
+    fetch_missing,
+    image_models,
+    model_named,
+    pinned,
+    store_of,
+)  # fmt: skip
 
 
 def listing(session: Session) -> Result:
@@ -89,14 +98,7 @@ def _asked_for(
         return [(m, config.pins[m.id]) for m in config.models.values() if m.id in config.pins]
     if ids:
         return pinned(session, list(dict.fromkeys(ids)))
-    if languages is None:
-        return list(chosen_models(session).values())
-    found: dict[str, tuple[Model, Pin]] = {}
-    for code in (c.strip() for c in languages.split(",") if c.strip()):
-        if code not in catalog.LANGUAGES:
-            raise UsageError(f'"{code}" is no language code', where="--languages", expected="ISO 639-1: en,de")
-        found |= {m.id: (m, p) for m, p in chosen_models(session, language=code).values()}
-    return list(found.values())
+    return list(image_models(session, languages=languages)) if languages else list(chosen_models(session).values())
 
 
 def verify(session: Session, ids: Sequence[str], *, deep: bool) -> Result:
@@ -239,6 +241,7 @@ def lock(session: Session, ids: Sequence[str], *, update: Sequence[str], force: 
     pins: dict[str, Pin] = {}
     lines: list[str] = []
     back: list[str] = []
+    refused: list[SourceError] = []
     data: list[dict[str, Any]] = []
     for model in dict.fromkeys((*fresh, *moved)):
         before = config.pins.get(model.id)
@@ -246,7 +249,13 @@ def lock(session: Session, ids: Sequence[str], *, update: Sequence[str], force: 
             lines.append(f"{model.id}: pinned already at {before.revision[:12]}  (--update {model.id} asks again)")
             continue
         session.report(Progress(what=f"lock {model.id}", note="asking the hub", finished=True))
-        after, history = locking.resolve(model, token=token, env=session.env)
+        try:
+            after, history = locking.resolve(model, token=token, env=session.env)
+        except SourceError as error:
+            refused.append(error)
+            if isinstance(error, locking.Unreachable):
+                break
+            continue
         if before is not None and before.files == after.files:
             after = replace(
                 after, records=tuple(dict.fromkeys((*before.records, *after.records))), layers=before.layers
@@ -262,17 +271,20 @@ def lock(session: Session, ids: Sequence[str], *, update: Sequence[str], force: 
         if before != after:
             pins[model.id] = after
     session.live.close()
-    failure = None
+    failure: BakeError | None = None
+    if refused:
+        failure = refused[0]
+        failure.detail = (*failure.detail, *(f"{e.where}: {e.what}" for e in refused[1:]))
     if back and not force:
         failure = IntegrityError(
             "a pin would be lowered; models.lock is as it was", where="models.lock", detail=back,
             hint="--force, when that is meant",
         )  # fmt: skip
-    elif pins and not dry_run:
+    elif pins and not dry_run:  # what the hub told is kept, whatever it refused to tell of others
         locking.write(config.root, config.home, pins, config.models)
     if dry_run:
         lines.append("models.lock is as it was (--dry-run)")
-    if not data and not lines:
+    if not data and not lines and not refused:
         lines.append("every model that has a repository is pinned  (--update MODEL asks again)")
     return Result(data=data, text="\n".join(lines), failure=failure)
 

@@ -22,6 +22,9 @@ const kept = {
   write(value) { try { localStorage.setItem(this.key, JSON.stringify(value)); } catch { /* for this visit only */ } },
 };
 
+// Files stand at the end of the page, below this script.
+const whole = () => document.readyState !== "loading";
+
 // A file that is in the page, as a Blob; its block is given up once it was read.
 const blobs = new Map();
 function blob(id, type) {
@@ -63,13 +66,14 @@ class Recording {
     this.speakers();
     for (const link of all(".files a[data-from]", root)) {
       // Only when somebody wants it: a page of many files opens at once.
-      link.addEventListener("click", () => { link.href = address(link.dataset.from, link.dataset.type); });
+      link.addEventListener("click", () => { if (whole()) link.href = address(link.dataset.from, link.dataset.type); });
     }
   }
 
   // The recording came into view for the first time: now its sound is worth the memory.
   open() {
     const { media } = this;
+    if (!whole()) return;
     if (media?.dataset.from && !media.src) media.src = address(media.dataset.from, media.dataset.type);
   }
 
@@ -237,7 +241,7 @@ class Recording {
   // Subtitles over the film, from the WebVTT file that is in the page.
   captions() {
     const link = one('.files a[download$=".vtt"][data-from]', this.root);
-    if (!this.track && link) {
+    if (!this.track && link && whole()) {
       this.track = this.media.addTextTrack("subtitles", "Subtitles", one(".transcript", this.root)?.lang || "en");
       this.track.mode = "hidden";
       blob(link.dataset.from, link.dataset.type).text().then((text) => {
@@ -550,6 +554,8 @@ for (const tab of tabs) {
   });
 }
 show(tabs.find((tab) => `#${tab.getAttribute("aria-controls")}` === location.hash) ?? tabs[0]);
+
+document.addEventListener("DOMContentLoaded", () => current?.open());
 
 for (const language of all(".language")) {
   try {

@@ -73,6 +73,15 @@ def test_a_plain_hub_client_downloads_by_name(server: Serving, python: Path, tmp
     assert {p.name: p.read_bytes() for p in place.iterdir()} == {p.name: p.read_bytes() for p in store.iterdir()}
 
 
+def test_the_hub_client_that_whisperx_needs_downloads_too(server: Serving, tmp_path: Path) -> None:
+    """WhisperX holds huggingface_hub below 1.0: another HTTP library, other calls for the list of files."""
+    assert shell.run([sys.executable, "-m", "venv", str(tmp_path / "venv")]).code == 0
+    python = tmp_path / "venv/bin/python"
+    _install(python, "huggingface_hub==0.36.2")
+    place = Path(run(python, HUB, server, tmp_path / "cache", "Systran/faster-whisper-tiny.en"))
+    assert sorted(p.name for p in place.iterdir()) == ["config.json", "model.bin", "tokenizer.json", "vocabulary.txt"]
+
+
 def test_a_plain_faster_whisper_loads_by_name_and_transcribes(server: Serving, python: Path, tmp_path: Path) -> None:
     """WhisperModel("tiny.en") with nothing set but HF_ENDPOINT; a second start needs only the cache."""
     said = run(python, WHISPER, server, tmp_path, str(AUDIO))

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import ipaddress
+import itertools
 import json
 import os
 import shutil
@@ -20,6 +21,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 STORES = ("containerd", "overlay2")
+
+COUNT = itertools.count()
+"""Engines of this process."""
 
 START = 60.0
 """Seconds an engine may take to answer."""
@@ -36,20 +40,36 @@ def why_not() -> str | None:
 
 
 @contextlib.contextmanager
-def engine(store: str, root: Path | None = None) -> Iterator[str]:
+def namespace() -> Iterator[str]:
+    """A network namespace with loopback only; its name."""
+    name = f"wb-{os.getpid()}-{next(COUNT)}"
+    subprocess.run(["ip", "netns", "add", name], check=True)
+    try:
+        subprocess.run(["ip", "-n", name, "link", "set", "lo", "up"], check=True)
+        yield name
+    finally:
+        subprocess.run(["ip", "netns", "del", name], check=False)
+
+
+@contextlib.contextmanager
+def engine(store: str, root: Path | None = None, *, netns: str | None = None) -> Iterator[str]:
     """Run one; gives its DOCKER_HOST.
 
     Args:
         store: one of :data:`STORES`.
         root: where its data stay; None: a folder that is removed afterwards.
+        netns: the network namespace it lives in, alone: it has no bridge then.
     """
     # Short: a socket's path has at most 107 bytes.
     with contextlib.ExitStack() as stack:
         run = Path(stack.enter_context(_folder("wb-")))
         data = root or Path(stack.enter_context(_folder("wb-data-")))
         data.mkdir(parents=True, exist_ok=True)
-        bridge = stack.enter_context(_bridge())
+        # --bridge=none deletes the docker0 of its own namespace only.
+        bridge = "none" if netns else stack.enter_context(_bridge())
+        inside = ["nsenter", f"--net=/run/netns/{netns}"] if netns else []  # ip netns exec would hide /sys/fs/cgroup
         containerd = [
+            *inside,
             "containerd", "--config", str(_write(run / "containerd.toml", "version = 2\n")),
             "--root", str(data / "containerd"), "--state", str(run / "c"), "--address", str(run / "c.sock"),
         ]  # fmt: skip
@@ -60,13 +80,62 @@ def engine(store: str, root: Path | None = None) -> Iterator[str]:
             config["storage-driver"] = "overlay2"  # type: ignore[assignment]
         host = f"unix://{run / 'd.sock'}"
         dockerd = [
-            "dockerd", "--config-file", str(_write(run / "daemon.json", json.dumps(config))), "--host", host,
+            *inside, "dockerd", "--config-file", str(_write(run / "daemon.json", json.dumps(config))), "--host", host,
             "--data-root", str(data / "docker"), "--exec-root", str(run / "x"), "--pidfile", str(run / "d.pid"),
             "--containerd", str(run / "c.sock"), f"--bridge={bridge}", "--iptables=false", "--ip6tables=false",
         ]  # fmt: skip
         stack.enter_context(_process(dockerd, data / "dockerd.log"))
+        stack.callback(_end_restarted, run / "d.pid")
         _until(lambda: _answers(host), data / "dockerd.log")
         yield host
+
+
+def restart(host: str, how: signal.Signals) -> None:
+    """End an engine of :func:`engine` with a signal, and start it again on the same data and socket."""
+    run = Path(host.removeprefix("unix://")).parent
+    pid = int((run / "d.pid").read_text())
+    words = Path(f"/proc/{pid}/cmdline").read_bytes().decode().split("\0")[:-1]
+    log = Path(words[words.index("--data-root") + 1]).parent / "dockerd.log"
+    os.kill(pid, how)
+    _until(lambda: not _lives(pid), log)
+    (run / "d.pid").unlink(missing_ok=True)  # the old process may be one that nobody has waited for yet
+    with log.open("ab") as out:
+        subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=out, stderr=out, start_new_session=True)
+    _until(lambda: _answers(host), log)
+
+
+@contextlib.contextmanager
+def reconfigured(host: str, more: dict[str, object]) -> Iterator[None]:
+    """An engine of :func:`engine` with more in its daemon.json, and afterwards without it again."""
+    path = Path(host.removeprefix("unix://")).parent / "daemon.json"
+    before = path.read_text()
+    config = json.loads(before)
+    features = {**config.get("features", {}), **more.get("features", {})}  # type: ignore[dict-item]
+    path.write_text(json.dumps({**config, **more, "features": features}))
+    try:
+        restart(host, signal.SIGTERM)
+        yield
+    finally:
+        path.write_text(before)
+        restart(host, signal.SIGTERM)
+
+
+def _end_restarted(pidfile: Path) -> None:
+    """End the engine that a restart left, before its containerd."""
+    with contextlib.suppress(OSError, ValueError):
+        pid = int(pidfile.read_text())
+        os.kill(pid, signal.SIGTERM)
+        end = time.monotonic() + 30
+        while _lives(pid) and time.monotonic() < end:
+            time.sleep(0.1)
+
+
+def _lives(pid: int) -> bool:
+    """Whether a process runs; one that nobody has waited for yet doesn't."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
 
 
 @contextlib.contextmanager
@@ -89,7 +158,7 @@ def _bridge() -> Iterator[str]:
 
     ``--bridge=none`` would delete the docker0 of another engine here, and ``--iptables=true`` would rewrite its rules.
     """
-    name = f"wb{os.getpid() % 100_000}"
+    name = f"wb{os.getpid() % 100_000}-{next(COUNT)}"
     with Path("/tmp/whisperbake-bridge.lock").open("w") as lock:  # two engines must not take the same subnet
         fcntl.flock(lock, fcntl.LOCK_EX)
         taken = subprocess.run(["ip", "-o", "-4", "addr"], capture_output=True, text=True, check=True).stdout

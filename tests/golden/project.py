@@ -95,7 +95,7 @@ def rendered(mode: Mode, variant: Variant, base: BaseSpec) -> dict[str, str]:
     return render.render(made, templates(), CONTEXT, version="1.2.3")
 
 
-HOSTILE = "/srv/O'Neil \"& sons\"/$HOME ${X} $$ {{ y }}/\\ : # - é\u2028\n\t\x7f\U0001f600/models"
+HOSTILE = '/srv/O\'Neil "& sons"/$HOME ${X} $$ {{ y }}/\\ : # - é\u2028\n\t\x7f\U0001f600/models'
 """A folder as a person may call it."""
 
 PROJECTS = {
@@ -110,12 +110,22 @@ def job(device: str) -> Job:
     settings = read({})
     models = {p: (settings.models[i[0]], settings.pins[i[0]]) for p, i in settings.presets["starter"].models.items()}
     asked = Request(
-        workflow=None, variant="slim", preset="starter", models=models, settings={"asr": {"device": device, "threads": 2}}
+        workflow=None,
+        variant="slim",
+        preset="starter",
+        models=models,
+        settings={"asr": {"device": device, "threads": 2}},
     )
     stages = plan_stages(settings.stages, asked, workflow=Workflow.SUBTITLE, models_note={})
     inputs = tuple(
         JobInput(
-            id=f"0{k}", name=name, path=f"input/0{k}.mp4", sha256="0" * 64, size=1000, output=f"talk-{k}", duration=seconds
+            id=f"0{k}",
+            name=name,
+            path=f"input/0{k}.mp4",
+            sha256="0" * 64,
+            size=1000,
+            output=f"talk-{k}",
+            duration=seconds,
         )
         for k, (name, seconds) in enumerate([("$(rm -rf ~).mp4", 600.0), ("'\"${y}.mp4", 31.2)], 1)
     )
@@ -144,8 +154,10 @@ if __name__ == "__main__":  # python -m tests.golden.project writes them anew
         for name, text in rendered(*arguments).items():
             if name in ("Dockerfile", "docker-bake.json"):
                 (FILES / f"{case}.{name}").write_text(text)
-    from tests.golden import report
+    from tests.golden import pipelines, report
 
     (FILES / "report.html").write_text(report.rendered())
     for case in PROJECTS:
         (FILES / f"{case}.compose.yaml").write_text(project(case))
+    for name, words in pipelines.CASES.items():
+        (FILES / f"{name}.yml").write_text(pipelines.rendered(*words))

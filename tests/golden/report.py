@@ -64,11 +64,11 @@ EVENTS: list[dict[str, Any]] = [
     {"t": 500.0, "event": "begin"},
     {"t": 500.2, "stage": "asr", "event": "start"},
     {"t": 500.9, "stage": "asr", "event": "progress", "done": 4.0, "total": 9.5},
-    {"t": 502.2, "stage": "asr", "event": "done", "seconds": 2.0, "peak_bytes": 350_000_000},
+    {"t": 502.2, "stage": "asr", "event": "done", "seconds": 2.0},
 ]
 MANIFESTS: dict[str, Any] = {
     "demux": {"timings": {"total": 0.2, "imports": 0.05}},
-    "asr": {"timings": {"total": 2.0, "imports": 0.2, "load": 0.4, "work": 1.4}},
+    "asr": {"peak_bytes": 350_000_000, "timings": {"total": 2.0, "imports": 0.2, "load": 0.4, "work": 1.4}},
 }
 
 
@@ -78,7 +78,7 @@ def page(name: str = "talk & more.mp4", said: dict[str, Any] = SAID) -> Page:
     film = File(name="talk.mp4", type="video/mp4", size=7_000_000, href="output/talk.mp4")
     return Page(
         job=made, state="interrupted", models=read({}).models, version="1.2.3",
-        stages=history(made, EVENTS, MANIFESTS, sound=9.5, running=False),
+        stages=history(made, EVENTS, MANIFESTS, sound=9.5, now=None),
         recordings=(
             Recording(
                 id="01", name=name, size=123456, sha256="ab" * 32, clip=made.inputs[0].clip, video=True,

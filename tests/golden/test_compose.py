@@ -39,7 +39,7 @@ def test_every_service_has_the_same_few_rights() -> None:
         assert service["network_mode"] == "none"
         assert service["read_only"] is True
         assert service["cap_drop"] == ["ALL"]
-        assert service["security_opt"] == ["no-new-privileges:true"]
+        assert service["security_opt"] == ["no-new-privileges"]
         assert service["user"] == "65532:0"
         assert service["image"].startswith("sha256:")
         assert {"pids_limit", "mem_limit", "cpus"} <= set(service)

@@ -150,6 +150,20 @@ def test_a_bad_token_is_not_a_licence(root: Path, hub: Hub) -> None:
     assert TOKEN not in done.err
 
 
+def test_a_secrets_file_elsewhere_is_named_by_a_variable(root: Path, hub: Hub) -> None:
+    """BAKE_SECRETS; closed to others it is used, open to others it is refused before the hub is asked."""
+    secrets = root / "elsewhere"
+    secrets.write_text(f"HF_TOKEN={TOKEN}\n")
+    secrets.chmod(0o644)
+    done = bake(root, hub, "fetch", "gated-two", env={"BAKE_SECRETS": str(secrets)})
+    assert done.code == 2
+    assert f"chmod 600 {secrets}" in done.err
+    assert TOKEN not in done.err
+    assert [a for a in hub.asked if a[1].startswith("/org/")] == []
+    secrets.chmod(0o600)
+    assert bake(root, hub, "fetch", "gated-two", env={"BAKE_SECRETS": str(secrets)}).code == 0
+
+
 def test_skip_gated_brings_the_rest(root: Path, hub: Hub) -> None:
     """Exit code 0, and what was left out is said."""
     hub.refuses = {"one": NOT_IN_LIST}

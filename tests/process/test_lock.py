@@ -48,7 +48,7 @@ def hub() -> Iterator[Hub]:
         def do_HEAD(self) -> None:
             path = self.path.split("?")[0]
             head = (state.commits or [NOW])[0]
-            if state.refuse:
+            if state.refuse and "/org/m" in path:
                 status, code, message = state.refuse
                 return self.say(status, b"", **{"X-Error-Code": code, "X-Error-Message": message})
             if path == "/api/models/org/m":
@@ -130,6 +130,7 @@ def test_a_model_is_pinned_with_what_the_catalogue_includes(tmp_path: Path, hub:
     }
     assert "m: not pinned → cccccccccccc" in done.out
     assert "+ model.bin" in done.out
+    assert done.err == "lock m: asking the hub\n"
     # Only lines of this model came to the lock.
     after = (root / "models.lock").read_text().splitlines()
     assert [line for line in before.splitlines() if line not in after] == []
@@ -201,6 +202,15 @@ def test_a_hub_that_refuses_leaves_the_lock(tmp_path: Path, hub: Hub, refuse: tu
     assert done.code == 4, done.err
     assert says in done.err
     assert (root / "models.lock").read_text() == text
+
+
+def test_one_that_is_refused_stops_no_other(tmp_path: Path, hub: Hub) -> None:
+    """What the hub told is written; what it did not is the failure, by name."""
+    root = make(tmp_path, None)
+    done = lock(root, hub, "wav2vec2-nl", "m")
+    assert done.code == 4
+    assert "wav2vec2-nl: no such repository" in done.err
+    assert pin(root).revision == NOW
 
 
 def test_names_that_no_lock_could_hold_are_refused(tmp_path: Path, hub: Hub) -> None:

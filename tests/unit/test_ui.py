@@ -54,3 +54,18 @@ def test_secrets_of_others_errors_are_masked(capsys: pytest.CaptureFixture[str])
     error = SourceError("no", detail=["https://me:secret@index.invalid"], hint="hf_abcDEF123456")
     assert "secret" not in repr(ui.error_data(error))
     assert "abcDEF" not in repr(ui.error_data(error))
+
+
+def test_a_part_has_no_lines_of_its_own_but_its_notes(capsys: pytest.CaptureFixture[str]) -> None:
+    """A hundred files of a fetch are one line in a log; that one is waited for is said."""
+    with ui.Live() as live:
+        live.report(Progress(what="m model.bin", done=1, total=9, unit="bytes", part=True))
+        live.report(Progress(what="m model.bin", note="being fetched already", part=True))
+        live.report(Progress(what="m model.bin", done=9, total=9, unit="bytes", part=True, finished=True))
+    assert capsys.readouterr().err.splitlines() == ["m model.bin: being fetched already"]
+
+
+def test_a_rate_leaves_out_what_was_there_before() -> None:
+    """A resumed download that had 900 of 1000 MB isn't one of 900 MB/s."""
+    step = Progress(what="m", done=950e6, total=1000e6, unit="bytes")
+    assert ui._amount(step, 10.0, 900e6) == "950.0 MB of 1.0 GB, 5.0 MB/s, 10.0 s left"

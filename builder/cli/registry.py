@@ -1,0 +1,85 @@
+"""Commands about registries: push, and pipelines that build and push."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from builder.cli.options import (
+    Json,
+    LanguagesOption,
+    ModelsOption,
+    ModeOption,
+    NoDiarization,
+    PresetOption,
+    VariantOption,
+    emit,
+    opened,
+)
+
+app = typer.Typer(rich_markup_mode=None)
+
+RegistryOption = Annotated[
+    str | None, typer.Option("--registry", help="HOST[:PORT]/PREFIX. Default: bake.yaml's registry.")
+]
+
+
+@app.command()
+def push(
+    names: Annotated[list[str] | None, typer.Argument(metavar="[IMAGE]...", help="Default: all of the mode.")] = None,
+    registry: RegistryOption = None,
+    mode: ModeOption = None,
+    variant: VariantOption = None,
+    preset: PresetOption = None,
+    models: ModelsOption = None,
+    languages: LanguagesOption = None,
+    no_diarization: NoDiarization = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be sent.")] = False,
+    json: Json = False,
+) -> None:
+    """Send built images to a registry: only what it lacks, going on where an earlier push broke off.
+
+    Example: python3 build.py push --mode docker-cpu --registry ghcr.io/me/speech
+    """
+    from builder.workflows import registry as work
+    from builder.workflows.images import Choice
+
+    with opened(mode=mode, variant=variant, preset=preset) as session:
+        choice = Choice(models=models, languages=languages, diarization=not no_diarization, names=tuple(names or ()))
+        result = work.push(session, choice, registry=registry, dry_run=dry_run)
+    emit(json, result)
+
+
+@app.command()
+def ci(
+    service: Annotated[str, typer.Argument(metavar="github|gitlab", help="Whose pipeline.")],
+    names: Annotated[list[str] | None, typer.Argument(metavar="[IMAGE]...", help="Default: all of the mode.")] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", help="The file. Default: standard output, or where it is kept with --check.")
+    ] = None,
+    registry: Annotated[
+        str | None, typer.Option("--registry", help="HOST[:PORT]/PREFIX. Default: the service's own registry.")
+    ] = None,
+    check: Annotated[bool, typer.Option("--check", help="Only compare; exit 1 on a difference.")] = False,
+    rendered: Annotated[str, typer.Option("--rendered", help="Where the rendered folder is committed.")] = "rendered",
+    mode: ModeOption = None,
+    variant: VariantOption = None,
+    preset: PresetOption = None,
+    models: ModelsOption = None,
+    languages: LanguagesOption = None,
+    no_diarization: NoDiarization = False,
+    json: Json = False,
+) -> None:
+    """Write a pipeline that checks the rendered folder, builds with a cache in the registry, and pushes.
+
+    Example: python3 build.py ci github --mode docker-cpu --out .github/workflows/images.yml
+    """
+    from builder.workflows import registry as work
+    from builder.workflows.images import Choice
+
+    with opened(mode=mode, variant=variant, preset=preset) as session:
+        choice = Choice(models=models, languages=languages, diarization=not no_diarization, names=tuple(names or ()))
+        result = work.ci(session, choice, service=service, out=out, registry=registry, folder=rendered, check=check)
+    emit(json, result)

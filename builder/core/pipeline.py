@@ -1,0 +1,66 @@
+"""A plan as a CI pipeline: check what is rendered, build with a cache in the registry, push; one job an image. Pure."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+import jinja2
+
+from builder.core.plan import Plan, PlannedImage
+from builder.core.render import name_
+from builder.errors import UsageError
+
+KINDS = {"github": ".github/workflows/images.yml", "gitlab": ".gitlab-ci.yml"}
+"""Whose pipeline, and where it is kept."""
+
+
+def pipeline(
+    kind: str, plan: Plan, templates: Mapping[str, str], *, command: str, choice: str, folder: str, registry: str | None
+) -> str:
+    """The text of a pipeline.
+
+    Args:
+        kind: one of :data:`KINDS`.
+        templates: text of ``templates/**/*.j2``, by name.
+        command: what writes this file, as it is typed.
+        choice: the options that make this plan.
+        folder: where the rendered files are committed, relative to the project.
+        registry: ``HOST/PREFIX``; None for the one that comes with the service.
+
+    Raises:
+        UsageError: another kind, or a folder that isn't in the project.
+    """
+    if kind not in KINDS:
+        raise UsageError(f'"{kind}" is no CI service known here', expected=" or ".join(KINDS))
+    if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9._-]*(/[A-Za-z0-9_][A-Za-z0-9._-]*)*", folder):
+        raise UsageError(f'"{folder}" is no folder of the project', where="--rendered", expected="a relative path")
+    environment = jinja2.Environment(
+        loader=jinja2.DictLoader(dict(templates)), undefined=jinja2.StrictUndefined, trim_blocks=True,
+        lstrip_blocks=True, keep_trailing_newline=True, autoescape=False,
+    )  # fmt: skip
+    return environment.get_template(f"ci/{kind}.yml.j2").render(
+        images=[_image(plan, i) for i in plan.images], root=plan.base.kind == "debian", command=command, choice=choice,
+        folder=folder, registry=registry, gated=any(model.gated for model, _ in plan.models),
+    )  # fmt: skip
+
+
+def _image(plan: Plan, image: PlannedImage) -> dict[str, Any]:
+    """What a job needs to know: names for the service, the tag, and the caches that may have its build stages."""
+    above = [image]
+    while above[-1].parent:
+        above.append(plan.image(above[-1].parent))
+    return {
+        "name": name_(image.name), "job": _job(image.name), "parent": _job(image.parent) if image.parent else None,
+        "tag": image.tag.rpartition("/")[2], "cache": _cache(image), "from_": [_cache(i) for i in above],
+    }  # fmt: skip
+
+
+def _job(name: str) -> str:
+    """GitHub allows letters, digits, ``-`` and ``_`` in a job's id."""
+    return name_(name).replace(".", "_")
+
+
+def _cache(image: PlannedImage) -> str:
+    return f"{image.name}-{image.tag.rpartition(':')[2]}"

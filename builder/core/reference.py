@@ -1,0 +1,94 @@
+"""Where images are in registries, and what registries say in headers. Pure."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from builder.errors import UsageError
+
+COMPONENT = r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*"
+"""One part of a repository's name (OCI distribution specification, "Pulling manifests")."""
+
+HUB = "docker.io"
+"""Docker Hub's name in references. Its interface has another, and clients keep its password under a third."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Target:
+    """Where a set of images goes: ``host[:port]`` and the path before each image's name."""
+
+    host: str
+    prefix: str
+
+    def repository(self, name: str) -> str:
+        """The repository of an image: ``<prefix>/<name>``."""
+        return f"{self.prefix}/{name}" if self.prefix else name
+
+    @property
+    def address(self) -> str:
+        """``host[:port]`` that answers for it."""
+        return "registry-1.docker.io" if self.host == HUB else self.host
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """Names that config.json may have its login under, the usual one first."""
+        if self.host == HUB:
+            return ("https://index.docker.io/v1/", "index.docker.io", HUB)
+        return (self.host,)
+
+    @property
+    def loopback(self) -> bool:
+        """Whether it is this machine: nobody is between, so that plain HTTP is safe."""
+        name = re.sub(r":\d+$", "", self.host).strip("[]")
+        try:
+            return ipaddress.ip_address(name).is_loopback
+        except ValueError:
+            return name == "localhost"
+
+
+def target(text: str, *, where: str) -> Target:
+    """``HOST[:PORT]/PREFIX``. The host has to be said: a bare name would mean Docker Hub.
+
+    Raises:
+        UsageError: it is no such thing.
+    """
+    host, _, prefix = text.rstrip("/").partition("/")
+    expected = "HOST[:PORT]/PREFIX, such as ghcr.io/me/speech or localhost:5000/speech"
+    if "://" in text:
+        raise UsageError(f'"{text}" has a scheme', where=where, expected=expected)
+    if not (
+        re.fullmatch(r"(\[[0-9a-fA-F:]+\]|[a-zA-Z0-9][a-zA-Z0-9.-]*)(:\d{1,5})?", host)
+        and re.search(r"[.:]|^localhost$", host)
+    ):
+        raise UsageError(f'"{text}" names no registry', where=where, expected=expected)
+    if prefix and not re.fullmatch(rf"{COMPONENT}(/{COMPONENT})*", prefix):
+        raise UsageError(
+            f'"{prefix}" is no path in a registry', where=where, expected="lower-case letters, digits, . _ - /"
+        )
+    return Target(host=host.lower(), prefix=prefix)
+
+
+def challenges(header: str) -> dict[str, Mapping[str, str]]:
+    """Scheme in lower case -> parameters of a WWW-Authenticate header (RFC 9110, 11.6.1)."""
+    found: dict[str, dict[str, str]] = {}
+    scheme = ""
+    for match in re.finditer(r'(\w+)\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([^\s,"]+))|([\w-]+)', header):
+        name, quoted, plain, word = match.groups()
+        if word:
+            scheme = word.lower()
+            found[scheme] = {}
+        elif scheme:
+            found[scheme][name.lower()] = re.sub(r"\\(.)", r"\1", quoted) if quoted is not None else plain
+    return dict(found)
+
+
+def received(header: str) -> int | None:
+    """Bytes that a ``Range: 0-<last>`` header says an upload has; None when it says nothing.
+
+    ``0-0`` is what registries answer for an upload without a byte, so that is what it means.
+    """
+    match = re.fullmatch(r"(?:bytes[=\s])?0-(\d+)", header.strip())
+    return None if match is None else int(match[1]) + 1 if int(match[1]) else 0

@@ -1,0 +1,139 @@
+"""Images of the layout as they travel in a bundle: code as zstd, weights as they are, every blob known by size before."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from builder.core import bundle as core
+from builder.core import oci
+from builder.core.bundle import Image, Layer
+from builder.core.oci import Descriptor
+from builder.core.plan import PlannedImage
+from builder.core.progress import Progress, Report
+from builder.edges import files
+from builder.edges.layout import Layout, Stored
+from builder.errors import IntegrityError
+
+
+class Packing:
+    """Blobs of a bundle: the layout's own, and those that were made zstd, kept in a cache by what is in them."""
+
+    def __init__(self, layout: Layout, cache: Path, report: Report) -> None:
+        self.layout = layout
+        self.cache = cache
+        self.report = report
+        self._sizes = cache / "sizes.json"
+        self._blobs: dict[str, Descriptor | Path] = {}
+
+    def images(self, planned: Sequence[PlannedImage]) -> tuple[Image, ...]:
+        """As they travel, in the order they are given.
+
+        Raises:
+            MissingError, IntegrityError: the layout lacks one, or it is damaged.
+        """
+        return tuple(self._image(image, self.layout.image(image.tag)) for image in planned)
+
+    def open(self, sha256: str) -> Iterator[bytes]:
+        """The bytes of a blob of :meth:`images`."""
+        found = self._blobs[f"sha256:{sha256}"]
+        return files.chunks(found) if isinstance(found, Path) else self.layout.open(found)
+
+    def checks(self, sha256: str) -> bool:
+        """Whether :meth:`open` checks a blob on the way, as the layout does."""
+        return isinstance(self._blobs.get(f"sha256:{sha256}"), Descriptor)
+
+    def _image(self, image: PlannedImage, stored: Stored) -> Image:
+        layers = tuple(self._layer(layer, image.name) for layer in stored.layers)
+        return Image(name=image.tag, stage=image.stage, config=stored.written.config, layers=layers)
+
+    def _layer(self, layer: oci.Layer, of: str) -> Layer:
+        blob = layer.blob
+        if self.layout.is_weights(blob.digest):
+            self._blobs[blob.digest] = blob
+            return Layer(
+                digest=blob.digest, size=blob.size, diff_id=layer.diff_id, unpacked=blob.size, media_type=core.PLAIN,
+                model="+".join(self.layout.recipe(blob.digest).models),
+            )  # fmt: skip
+        known = files.read_json(self._sizes)
+        known = known if isinstance(known, dict) else {}
+        zstd = blob.media_type == core.ZSTD
+        target = self.cache / f"{layer.diff_id[7:]}.tar.zst"
+        if layer.diff_id not in known or not (zstd or target.is_file()):
+            self.report(Progress(what=of, note="packing its code"))
+            known[layer.diff_id] = self._pack(layer, None if zstd else target)
+            files.write_json(self._sizes, known)
+        unpacked, digest, size = known[layer.diff_id]
+        self._blobs[blob.digest if zstd else digest] = blob if zstd else target
+        return Layer(
+            digest=blob.digest if zstd else digest, size=blob.size if zstd else size, diff_id=layer.diff_id,
+            unpacked=unpacked, media_type=core.ZSTD,
+        )  # fmt: skip
+
+    def _pack(self, layer: oci.Layer, target: Path | None) -> list[Any]:
+        """Unpacked bytes of a code layer; and its digest and size as zstd, where it has to be made."""
+        tar, chunks = unpacked(layer.blob, self.layout.open(layer.blob)), target
+        seen, size = hashlib.sha256(), 0
+
+        def counted() -> Iterator[bytes]:
+            nonlocal size
+            for chunk in tar:
+                seen.update(chunk)
+                size += len(chunk)
+                yield chunk
+
+        digest, packed = layer.blob.digest, layer.blob.size
+        if chunks is None:
+            for _ in counted():
+                pass
+        else:
+            digest, packed = compress(counted(), chunks)
+        if f"sha256:{seen.hexdigest()}" != layer.diff_id:
+            raise IntegrityError("a layer is not what its image says", where=layer.blob.digest, expected=layer.diff_id)
+        return [size, digest, packed]
+
+
+def unpacked(blob: Descriptor, chunks: Iterator[bytes]) -> Iterator[bytes]:
+    """The tar that a blob of any media type is."""
+    import zlib
+
+    import zstandard
+
+    if blob.media_type.endswith("zstd"):
+        zstd = zstandard.ZstdDecompressor().decompressobj(read_across_frames=True)
+        yield from (zstd.decompress(chunk) for chunk in chunks)
+    elif blob.media_type.endswith("gzip"):
+        gzip = zlib.decompressobj(16 + zlib.MAX_WBITS)
+        for chunk in chunks:
+            yield gzip.decompress(chunk)
+        yield gzip.flush()
+    else:
+        yield from chunks
+
+
+def compress(chunks: Iterator[bytes], target: Path) -> tuple[str, int]:
+    """Write a tar as zstd; ``sha256:…`` and size of the result. The same tar gives the same bytes."""
+    import zstandard
+
+    def packed() -> Iterator[bytes]:
+        pack = zstandard.ZstdCompressor(level=3).compressobj()
+        for chunk in chunks:
+            if out := pack.compress(chunk):
+                yield out
+        yield pack.flush()
+
+    target.parent.mkdir(parents=True, exist_ok=True)
+    part = target.with_name(f".{target.name}.part")
+    found = files.copy_hashed(packed(), part)
+    size = part.stat().st_size
+    part.replace(target)
+    return f"sha256:{found}", size
+
+
+def platform(image: Image) -> str:
+    """``linux/amd64``, from an image's config."""
+    settings = json.loads(image.config)
+    return f"{settings['os']}/{settings['architecture']}"

@@ -1,0 +1,275 @@
+"""Requests to one registry: HTTPS where it has to be, logins and tokens, retries, and refusals as errors.
+
+Distribution's documents on token and OAuth2 authentication, and RFC 9110 for the challenges.
+"""
+
+from __future__ import annotations
+
+import base64
+import random
+import ssl
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import urljoin
+
+from builder import __version__
+from builder.core import reference
+from builder.core.reference import Target
+from builder.edges import web
+from builder.edges.credentials import Login
+from builder.errors import SourceError
+
+if TYPE_CHECKING:
+    import httpx
+
+PIECE = 128 << 10
+"""Bytes handed to the connection at a time."""
+
+ATTEMPTS = 6
+"""Tries of one request."""
+
+PAUSE = 0.5
+"""Seconds before the second try, doubled with each further one: a registry that restarts has a quarter of a minute."""
+
+PATIENCE = 60.0
+"""Seconds without an answer or a byte until a request is given up, and the longest Retry-After that is waited for."""
+
+BUSY = frozenset({408, 425, 429, 500, 502, 503, 504})
+"""Answers that are worth another try."""
+
+AGAIN = "the same command again sends only what is missing"
+
+Tell = Callable[[int], None]
+"""Hears how many bytes are there."""
+
+
+class Gone(SourceError):
+    """No answer from a registry that has answered before."""
+
+
+class Stopped(Exception):
+    """Somebody asked to stop."""
+
+
+@dataclass(kw_only=True)
+class Stop:
+    """How a push is ended: ``soon`` after the chunk under way, which most registries keep; ``now`` in the middle of it."""
+
+    soon: threading.Event = field(default_factory=threading.Event)
+    now: threading.Event = field(default_factory=threading.Event)
+
+
+class Http:
+    """A registry that has answered; see :func:`connect`. Threads may share it."""
+
+    def __init__(self, where: Target, *, base: str, client: httpx.Client, login: Login | None, stop: Stop) -> None:
+        self.where = where
+        self.stop = stop
+        self.sent = 0
+        """Bytes of bodies given to the connection, those sent twice counted twice."""
+        self._base = base
+        self._client = client
+        self._login = login
+        self._lock = threading.Lock()
+        self._tokens: dict[str, str] = {}
+
+    def ask(
+        self, method: str, address: str, scope: str, *, headers: Mapping[str, str] | None = None,
+        content: bytes | memoryview = b"", attempts: int = ATTEMPTS, timeout: float = PATIENCE, tell: Tell | None = None,
+    ) -> httpx.Response:  # fmt: skip
+        """One request, tried again while the registry is busy or gone; its last answer, whatever it is.
+
+        Raises:
+            Gone: no answer.
+            Stopped: ``stop`` was set while it waited.
+        """
+        import httpx
+
+        url = urljoin(self._base, address)
+        for attempt in range(attempts):
+            last = attempt == attempts - 1
+            try:
+                answer = self._authorized(method, url, scope, dict(headers or {}), content, timeout, tell)
+            except (httpx.TransportError, httpx.StreamError) as error:
+                if last:
+                    raise Gone(
+                        f"the registry is gone ({web.short(error)})", where=self.where.host, hint=AGAIN
+                    ) from None  # the request in the chain would name the upload's address
+                self.wait(attempt)
+                continue
+            if answer.status_code not in BUSY or last:
+                return answer
+            self.wait(attempt, answer)
+        raise AssertionError("unreachable")
+
+    def _authorized(
+        self, method: str, url: str, scope: str, headers: dict[str, str], content: bytes | memoryview, timeout: float,
+        tell: Tell | None,
+    ) -> httpx.Response:  # fmt: skip
+        """One request; if it asks for a login, once more with one."""
+        import httpx
+
+        if content:
+            headers["Content-Length"] = str(len(content))
+        ours = httpx.URL(url).copy_with(raw_path=b"/") == httpx.URL(self._base)
+        for again in (False, True):
+            token = self._tokens.get(scope, "") if ours else ""
+            answer = self._client.request(
+                method, url, headers={**headers, "Authorization": token} if token else headers,
+                content=self._pieces(content, tell) if content else None, timeout=httpx.Timeout(timeout, connect=web.PATIENCE),
+                follow_redirects=method in ("GET", "HEAD"),
+            )  # fmt: skip
+            if answer.status_code != 401 or again or not ours or not self._log_in(answer, scope, token):
+                break
+        return answer
+
+    def _pieces(self, content: bytes | memoryview, tell: Tell | None) -> Iterator[bytes]:
+        view = memoryview(content)
+        for at in range(0, len(view), PIECE):
+            if self.stop.now.is_set():
+                raise Stopped
+            piece = bytes(view[at : at + PIECE])
+            yield piece
+            with self._lock:
+                self.sent += len(piece)
+            if tell is not None:
+                tell(at + len(piece))
+
+    def wait(self, attempt: int, answer: httpx.Response | None = None) -> None:
+        """``PAUSE``, doubled with each attempt, times 0.5 to 1.5 by chance; or what Retry-After says."""
+        asked = answer.headers.get("Retry-After", "") if answer is not None else ""
+        pause = min(float(asked), PATIENCE) if asked.isdigit() else PAUSE * 2**attempt * (0.5 + random.random())
+        if self.stop.soon.wait(pause):
+            raise Stopped
+
+    def _log_in(self, answer: httpx.Response, scope: str, tried: str) -> bool:
+        """Get what a request with this scope needs; False where there is nothing else to try.
+
+        Raises:
+            SourceError: the login is refused, or would go over a line that others can read.
+        """
+        asked = reference.challenges(answer.headers.get("WWW-Authenticate", ""))
+        with self._lock:
+            if self._tokens.get(scope, "") != tried:
+                return True  # another thread did it meanwhile
+            if "bearer" in asked:
+                self._tokens[scope] = f"Bearer {self._token(asked['bearer'], scope)}"
+                return True
+            if "basic" in asked and self._login is not None and not tried:
+                pair = f"{self._login.user}:{self._login.secret}".encode()
+                self._tokens[scope] = f"Basic {base64.b64encode(pair).decode()}"
+                return True
+        return False
+
+    def _token(self, asked: Mapping[str, str], scope: str) -> str:
+        """A token of the server that a registry names (distribution: token authentication, OAuth2 with an identity)."""
+        import httpx
+
+        realm, login = asked.get("realm", ""), self._login
+        if not realm.startswith("https://") and not (realm.startswith("http://") and self._base.startswith("http://")):
+            raise SourceError("the registry asks for a login over plain HTTP", where=self.where.host)
+        service = {"service": asked["service"]} if "service" in asked else {}
+        try:
+            if login is not None and login.identity:
+                form = {"grant_type": "refresh_token", "client_id": "whisperbake", "refresh_token": login.secret}
+                answer = self._client.post(realm, data={**form, **service, "scope": scope})
+            else:
+                pair = None if login is None else (login.user, login.secret)
+                answer = self._client.get(realm, params={**service, "scope": scope.split()}, auth=pair)
+            value = answer.json() if answer.status_code == 200 else {}
+            token = value.get("token") or value.get("access_token")
+        except (httpx.HTTPError, ValueError, AttributeError) as error:
+            raise SourceError(
+                f"no token from {httpx.URL(realm).host}: {web.short(error)}", where=self.where.host
+            ) from None
+        if not token:
+            raise self.refused(answer, "")
+        return str(token)
+
+    def place(self, answer: httpx.Response) -> str:
+        """The address in a Location header: absolute, and never plainer than the registry's own."""
+        import httpx
+
+        url = httpx.URL(urljoin(str(answer.request.url), answer.headers.get("Location", "")))
+        base = httpx.URL(self._base)
+        if base.scheme == "https" and url.scheme != "https":
+            if url.host != base.host:
+                raise SourceError(
+                    "the registry sends uploads over plain HTTP", where=f"{url.host}, for {self.where.host}"
+                )
+            url = url.copy_with(scheme="https", port=base.port)  # a proxy that ends TLS didn't say so to the registry
+        return str(url)
+
+    def refused(self, answer: httpx.Response, repository: str) -> SourceError:
+        """An answer as an error: what the registry said, and what to do."""
+        said, status = "", answer.status_code
+        with suppress(ValueError, KeyError, TypeError, IndexError, AttributeError):
+            first = answer.json()["errors"][0]
+            said = f": {first.get('code', '')} {first.get('message') or ''}".rstrip()[:200]
+        where = f"{self.where.host}/{repository}" if repository else self.where.host
+        if status in (401, 403):
+            have = "the login is refused" if self._login else "it wants a login, and config.json has none"
+            why = f"no right to push ({have})" if status == 401 else "no right to push there"
+            return SourceError(f"{why}{said}", where=where, hint=f"docker login {self.where.host}")
+        if status == 404:
+            return SourceError(
+                f"no such repository{said}", where=where, hint="some registries want it made before a push"
+            )
+        if status == 413:
+            return SourceError(
+                "a proxy before the registry refuses requests of 4 MiB", where=where,
+                hint="raise its limit (nginx: client_max_body_size)",
+            )  # fmt: skip
+        what = "the registry is busy" if status in BUSY else "the registry refuses"
+        return SourceError(f"{what} ({status}{said})", where=where, hint=AGAIN)
+
+
+def connect(where: Target, *, login: Login | None, authorities: str, insecure: Callable[[], bool], stop: Stop) -> Http:
+    """Find a registry: HTTPS, or plain HTTP where nobody is between or the engine was told that it may be plain.
+
+    Args:
+        authorities: certificates (PEM) that are trusted beside the system's.
+        insecure: asked only when HTTPS fails.
+
+    Raises:
+        SourceError: it can't be reached, or is no registry.
+    """
+    import httpx
+
+    trust = ssl.create_default_context()
+    own = Path("/etc/docker/certs.d") / where.host
+    for text in (authorities, *(p.read_text(errors="replace") for p in sorted(own.glob("*.crt")))):
+        if text:
+            with suppress(ssl.SSLError):
+                trust.load_verify_locations(cadata=text)
+    client = httpx.Client(
+        verify=trust, trust_env=not where.loopback, timeout=web.PATIENCE,
+        headers={"User-Agent": f"whisperbake/{__version__}", "Accept-Encoding": "identity"},
+    )  # fmt: skip
+
+    def made(scheme: str) -> tuple[Http, httpx.Response]:
+        base = f"{scheme}://{where.address}/"
+        answer = client.get(f"{base}v2/", follow_redirects=True)
+        return Http(where, base=base, client=client, login=login, stop=stop), answer
+
+    try:
+        try:
+            found, answer = made("https")
+        except httpx.TransportError as error:
+            # A certificate that nobody vouches for is no reason to do without any.
+            if "CERTIFICATE_VERIFY" in str(error) or not (where.loopback or insecure()):
+                raise
+            found, answer = made("http")
+    except httpx.TransportError as error:
+        raise SourceError(
+            f"no registry answers ({web.short(error)})", where=where.host,
+            hint="look at the name; a CA of your own: bake.yaml, network.ca_bundle; plain HTTP only where the engine has "
+            "it among its insecure-registries",
+        ) from None  # fmt: skip
+    if answer.status_code not in (200, 401, 403) and answer.status_code not in BUSY:
+        raise SourceError(f"no registry: it answered {answer.status_code} at /v2/", where=where.host)
+    return found

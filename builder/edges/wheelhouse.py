@@ -1,0 +1,72 @@
+"""What native runs need on a machine without an index: this project's files, and the wheels of its locks."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+from builder.core.progress import Progress, Report
+from builder.core.types import Config
+from builder.edges import files, native, shell
+
+FOLDERS = ("builder", "compose", "examples", "images", "requirements", "stages", "templates")
+FILES = ("LICENSE", "README.md", "bake.yaml", "build.py", "models.lock", "models.yaml", "pyproject.toml")
+"""Of the project; tests, documents and state stay at home."""
+
+PROJECT, WHEELS = "native/project", "native/wheels"
+"""Where they are in a bundle."""
+
+
+def collect(config: Config, env: Mapping[str, str], report: Report) -> dict[str, bytes | Path]:
+    """Path in the bundle -> file.
+
+    Wheels are for this machine's Python and platform: the receiver has the same, or takes the images.
+
+    Raises:
+        SourceError: the package index can't be reached, or lacks a wheel.
+        IntegrityError: it has other bytes than the locks.
+    """
+    found: dict[str, bytes | Path] = {
+        f"{WHEELS}/{wheel.name}": wheel for wheel in sorted(_wheels(config, env, report).glob("*.whl"))
+    }
+    there = [config.root / name for name in FILES]
+    there += [p for folder in FOLDERS for p in sorted((config.root / folder).rglob("*"))]
+    for path in there:
+        if path.is_file() and not path.is_symlink() and "__pycache__" not in path.parts:
+            found[f"{PROJECT}/{path.relative_to(config.root).as_posix()}"] = path
+    found[f"{PROJECT}/bake.yaml"] = without_network((config.root / "bake.yaml").read_text(encoding="utf-8")).encode()
+    return found
+
+
+def without_network(text: str) -> str:
+    """bake.yaml without its ``network`` section: it is about this site, and may hold a password."""
+    return re.sub(r"^network:.*\n(?:[ \t#].*\n|\n(?=[ \t]))*", "", text + "\n", flags=re.MULTILINE).rstrip() + "\n"
+
+
+def _wheels(config: Config, env: Mapping[str, str], report: Report) -> Path:
+    """A folder with the wheels of the builder's own lock and of all stages', fetched once."""
+    variant = config.defaults.variant.value
+    locks = sorted({config.root / s.requirements[variant] for s in config.stages.values() if variant in s.requirements})
+    locks.insert(0, config.root / "requirements" / "builder.txt")
+    digest = hashlib.sha256(sys.version.encode())
+    for lock in locks:
+        digest.update(lock.read_bytes())
+    place = config.home / "cache" / "wheelhouse" / digest.hexdigest()[:16]
+    if (place / "ready").is_file():
+        return place
+    with files.locked(place.with_name(f"{place.name}.lock")):
+        for number, lock in enumerate(locks, 1):
+            report(Progress(what="wheels", done=number, total=len(locks), note=lock.parent.name))
+            done = shell.run(
+                [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-input",
+                 "--no-deps", "--require-hashes", "--only-binary", ":all:", "--requirement", str(lock), "--dest", str(place)],
+                env=dict(env),
+            )  # fmt: skip
+            if done.code != 0:
+                raise native.failure(done.err + done.out, place)
+        files.write_atomic(place / "ready", "".join(f"{lock.name} of {lock.parent.name}\n" for lock in locks))
+    report(Progress(what="wheels", note="fetched", finished=True))
+    return place

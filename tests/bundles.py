@@ -1,0 +1,93 @@
+"""Small images and bundles of them, made without an engine: real tars, real zstd, real digests."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import random
+import tarfile
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import zstandard
+
+from builder.core import bundle as core
+from builder.core.bundle import Entry, Image, Layer
+from builder.core.oci import digest
+from builder.edges import bundle as edge
+
+REGISTRY = "wb-bundle"
+
+
+@dataclass
+class Set:
+    """Images with the bytes of their blobs."""
+
+    images: list[Image] = field(default_factory=list)
+    blobs: dict[str, bytes] = field(default_factory=dict)
+
+    def layer(self, files: Mapping[str, bytes], model: str | None = None) -> Layer:
+        """A layer of these files: plain tar for a model, zstd for code."""
+        out = io.BytesIO()
+        with tarfile.open(fileobj=out, mode="w", format=tarfile.GNU_FORMAT) as archive:
+            for name, data in files.items():
+                info = tarfile.TarInfo(name)
+                info.size, info.mode = len(data), 0o444
+                archive.addfile(info, io.BytesIO(data))
+        tar = out.getvalue()
+        blob = tar if model else zstandard.ZstdCompressor().compress(tar)
+        made = Layer(
+            digest=digest(blob), size=len(blob), diff_id=digest(tar), unpacked=len(tar),
+            media_type=core.PLAIN if model else core.ZSTD, model=model,
+        )  # fmt: skip
+        self.blobs[made.digest] = blob
+        return made
+
+    def image(self, stage: str, layers: Sequence[Layer], **config: Any) -> Image:
+        """An image of layers; ``config`` joins what an image's config says of running it."""
+        settings = {
+            "architecture": "amd64", "os": "linux", "config": config,
+            "rootfs": {"type": "layers", "diff_ids": [x.diff_id for x in layers]},
+            "history": [{"created_by": "test"} for _ in layers],
+        }  # fmt: skip
+        made = Image(
+            name=f"{REGISTRY}/{stage}:slim-cpu", stage=stage, config=json.dumps(settings).encode(), layers=tuple(layers)
+        )
+        self.images.append(made)
+        return made
+
+    def open(self, entry: Entry) -> Iterator[bytes]:
+        data = self.blobs[f"sha256:{entry.sha256}"]
+        for at in range(0, len(data), 1 << 16):
+            yield data[at : at + (1 << 16)]
+
+    def write(self, folder: Path, *, part_size: int = 1_000_000, extras: Mapping[str, bytes] = {}, **more: Any) -> bytes:
+        """Make a bundle of them; its inventory's bytes."""
+        loader = edge.loader()
+        for data in extras.values():
+            self.blobs[digest(data)] = data
+        plan = core.plan(
+            self.images, loader=loader, made_by="test", platform="linux/amd64", part_size=part_size,
+            extras={p: (len(d), hashlib.sha256(d).hexdigest()) for p, d in extras.items()}, **more,
+        )  # fmt: skip
+        return edge.create(folder, plan, self.open, texts={"load.py": loader}, report=lambda _: None)
+
+
+def noise(size: int, seed: int = 1) -> bytes:
+    """Bytes that don't compress (up to 16 MiB, then again); the same for the same seed."""
+    block = random.Random(seed).randbytes(min(size, 16 << 20))
+    return (block * (size // max(len(block), 1) + 1))[:size]
+
+
+def three(weights: int = 2_500_000, code: bytes = b"print(1)\n") -> Set:
+    """Three images: a common base, weights (bytes) below code in one of them."""
+    made = Set()
+    base = made.layer({"etc/base": noise(200_000, 2)})
+    heavy = made.layer({"models/weights.bin": noise(weights, 3)}, model="tiny")
+    made.image("base", [base])
+    made.image("asr", [base, heavy, made.layer({"opt/asr.py": code})])
+    made.image("vad", [base, made.layer({"opt/vad.py": b"print(2)\n"})])
+    return made

@@ -1,0 +1,262 @@
+"""What can go wrong under a job does: each run ends in a right result after ``run`` again, or names the cause.
+
+``python3 build.py test -m heavy tests/engine/test_job_faults.py`` makes 30 fault runs, and prints their table.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import random
+import shutil
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from builder.core import compose
+from builder.edges import jobs
+from tests.engine import private_engine
+from tests.engine.conftest import EXAMPLE, Engine, Ran, copy_project, results
+from tests.engine.test_jobs import CLIP, ONE_STORE, prepared, said, wait_for
+
+STAGES = ("demux", "vad", "asr", "diarize", "align", "subtitles", "mux")
+
+
+@dataclass(frozen=True)
+class Case:
+    """What a fault works on."""
+
+    engine: Engine
+    place: Path
+    chance: random.Random
+    tmp: Path
+
+    def begin(self) -> subprocess.Popen[str]:
+        return self.engine.begin(self.place.name, env=self.env)
+
+    @property
+    def env(self) -> dict[str, str]:
+        return {"BAKE_JOBS": str(self.place.parent)}
+
+    def sometime(self, process: subprocess.Popen[str], stages: tuple[str, ...] = STAGES) -> str:
+        """A moment during a stage; which one."""
+        stage = self.chance.choice(stages)
+        wait_for(lambda: said(self.place, stage, "start") or process.poll() is not None)
+        time.sleep(self.chance.uniform(0.0, 0.4))
+        return stage
+
+    def running(self) -> list[Any]:
+        return list(self.engine.client.containers.list(filters={"label": f"{compose.JOB}={self.place.name}"}))
+
+
+@dataclass(frozen=True)
+class Found:
+    """When it was done, what the run that met it said, and what it must have said when it failed."""
+
+    when: str
+    first: Ran
+    words: tuple[str, ...]
+    survives: bool = True
+    """Whether the first run may end well."""
+
+
+def ended(process: subprocess.Popen[str]) -> Ran:
+    out, err = process.communicate(timeout=180)
+    assert "Traceback" not in err, err
+    return Ran(process.returncode, out, err)
+
+
+def container_killed(case: Case) -> Found:
+    process = case.begin()
+    when = case.sometime(process, STAGES[:5])
+    for container in case.running():
+        with contextlib.suppress(Exception):  # it ended meanwhile
+            container.kill()
+    return Found(when, ended(process), ("was killed from outside", "signal 9"))
+
+
+def container_removed(case: Case) -> Found:
+    process = case.begin()
+    when = case.sometime(process, STAGES[:5])
+    for container in case.running():
+        with contextlib.suppress(Exception):
+            container.remove(force=True)
+    return Found(when, ended(process), ("vanished",))
+
+
+def engine_restarted(case: Case) -> Found:
+    process = case.begin()
+    when = case.sometime(process, ("demux", "vad", "asr"))
+    how = case.chance.choice([signal.SIGTERM, signal.SIGKILL])
+    private_engine.restart(case.engine.host, how)
+    return Found(f"{when}, {how.name}", ended(process), ("engine",))
+
+
+def memory_low(case: Case) -> Found:
+    """The project of somebody who wrote a limit into stage.yaml that the stage doesn't keep."""
+    stage = case.chance.choice(["asr", "diarize"])
+    root = copy_project(case.tmp)
+    file = root / "stages" / stage / "stage.yaml"
+    lines = ["memory_mb: 1" if line.startswith("memory_mb") else line for line in file.read_text().splitlines()]
+    file.write_text("\n".join(lines))
+    done = case.engine.bake("run", case.place.name, "--mode", "docker-cpu", "--no-build", root=root, env=case.env)
+    return Found(stage, done, (f"stage {stage} ran out of memory: its limit is", "memory_mb"), survives=False)
+
+
+def disk_full(case: Case) -> Found:
+    """On a small disk of its own: somebody else fills it, before or during the run."""
+    filler = case.place.parent / "filler"
+    before = case.chance.random() < 0.4
+    if not before:
+        process = case.begin()
+        when = case.sometime(process, ("demux", "vad", "asr"))
+    with contextlib.suppress(OSError), filler.open("wb") as out:
+        while True:
+            out.write(b"\0" * 65536)
+            out.flush()
+    words = ("run", case.place.name, "--mode", "docker-cpu", "--no-build")
+    done = case.engine.bake(*words, env=case.env) if before else ended(process)
+    filler.unlink()
+    return Found("before" if before else when, done, ("the disk is", "free some space"), survives=not before)
+
+
+def image_removed(case: Case) -> Found:
+    stage = case.chance.choice(STAGES)
+    tag = f"{case.engine.prefix}/{stage}:slim-cpu"
+    case.engine.docker("rmi", "--force", tag)
+    done = case.engine.bake("run", case.place.name, "--mode", "docker-cpu", "--no-build", env=case.env)
+    assert case.engine.bake("build", "--mode", "docker-cpu", "--progress", "plain").code == 0
+    return Found(stage, done, (tag, "build.py build"), survives=False)
+
+
+def events_cut(case: Case) -> Found:
+    process = case.begin()
+    when = case.sometime(process)
+    path = case.place / "events.jsonl"
+    how = case.chance.choice(["emptied", "cut", "garbage"])
+    if how == "emptied":
+        path.write_bytes(b"")
+    elif how == "cut":
+        with path.open("rb+") as file:
+            file.truncate(path.stat().st_size * 2 // 3)
+    else:
+        with path.open("ab") as file:
+            file.write(b'\xff\xfe{"stage": "asr", "event": {}}\n[1]\nnull\n{"half')
+    done = ended(process)
+    assert done.code == 0, done.err
+    return Found(f"{when}, {how}", done, ())
+
+
+def orchestrator_killed(case: Case) -> Found:
+    process = case.begin()
+    when = case.sometime(process)
+    process.kill()
+    process.communicate()
+    return Found(when, Ran(-9, "", ""), ())
+
+
+KINDS: dict[Callable[[Case], Found], int] = {
+    container_killed: 6, container_removed: 4, engine_restarted: 4, memory_low: 3, disk_full: 4, image_removed: 2,
+    events_cut: 3, orchestrator_killed: 4,
+}  # fmt: skip
+"""Each fault, and how many of the 30 runs it has."""
+
+ALL = [(kind, seed) for kind, count in KINDS.items() for seed in range(count)]
+FEW = [(kind, 100) for kind in KINDS]
+
+
+@pytest.fixture(scope="module")
+def table(pytestconfig: pytest.Config) -> Iterator[list[tuple[str, ...]]]:
+    """The runs' rows; printed at the end."""
+    rows: list[tuple[str, ...]] = []
+    yield rows
+    from builder import ui
+
+    head = ("FAULT", "STORE", "WHEN", "THAT RUN", "IT SAID", "RUN AGAIN")
+    with pytestconfig.pluginmanager.getplugin("capturemanager").global_and_fixture_disabled():
+        print(f"\n{ui.table(head, rows)}")
+
+
+@pytest.fixture(scope="session")
+def truth(state: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The short job, run on this machine."""
+    home = tmp_path_factory.mktemp("truth")
+    engine = Engine("unix:///nowhere.sock", "", "wb-test", state)
+    done = engine.bake("run", EXAMPLE, *CLIP, "--json", env={"BAKE_JOBS": str(home)})
+    assert done.code == 0, done.err
+    return home / str(done.data["job"])
+
+
+@contextlib.contextmanager
+def small_disk(folder: Path, megabytes: int) -> Iterator[None]:
+    folder.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={megabytes}m", "tmpfs", str(folder)], check=True)
+    try:
+        yield
+    finally:
+        subprocess.run(["umount", "--lazy", str(folder)], check=True)
+
+
+def survive(
+    engine: Engine, kind: Callable[[Case], Found], seed: int, truth: Path, tmp: Path, table: list[tuple[str, ...]]
+) -> None:
+    before = engine.left()
+    with contextlib.ExitStack() as stack:
+        folder = tmp / "jobs"
+        if kind is disk_full:
+            stack.enter_context(small_disk(folder, 32))
+        env = {"BAKE_JOBS": str(folder)}
+        place = prepared(engine, *CLIP, env=env)
+        found = kind(Case(engine, place, random.Random(f"{kind.__name__} {seed}"), tmp))
+        first = found.first
+        if first.code not in (0, -9):
+            assert first.code in (3, 7), first.err
+            for words in found.words:
+                assert words in first.err, first.err
+            assert engine.left()["containers"] == before["containers"], "nothing runs on after a failure"
+        else:
+            assert found.survives, f"{kind.__name__} was not noticed"
+        again = engine.job(place.name, env=env)
+        assert again.code == 0, again.err
+        assert results(place) == results(truth)
+        assert jobs.state(place) == "done"
+        assert engine.left() == before
+        kept = sum(s["kept"] for s in again.data["stages"])
+        error = next((line.removeprefix("error: ") for line in first.err.splitlines() if line.startswith("error")), "")
+        fate = "right" if first.code == 0 else "killed" if first.code == -9 else f"exit {first.code}"
+        said_ = error.replace(str(tmp), "…")[:90]
+        table.append((kind.__name__, engine.store, found.when, fate, said_, f"right, {kept} of 7 kept"))
+        shutil.rmtree(place)
+
+
+def names(cases: list[tuple[Callable[[Case], Found], int]]) -> list[str]:
+    return [f"{kind.__name__}-{seed}" for kind, seed in cases]
+
+
+@ONE_STORE
+@pytest.mark.parametrize(("kind", "seed"), FEW, ids=names(FEW))
+def test_a_fault_of_each_kind(
+    engine: Engine, built: Any, kind: Callable[[Case], Found], seed: int, truth: Path, tmp_path: Path,
+    table: list[tuple[str, ...]],
+) -> None:  # fmt: skip
+    """One of each."""
+    survive(engine, kind, seed, truth, tmp_path, table)
+
+
+@pytest.mark.heavy
+@pytest.mark.parametrize(("kind", "seed"), ALL, ids=names(ALL))
+def test_thirty_faults(
+    engine: Engine, built: Any, kind: Callable[[Case], Found], seed: int, truth: Path, tmp_path: Path,
+    table: list[tuple[str, ...]],
+) -> None:  # fmt: skip
+    """All of them, on both stores; at random moments that are the same in every session."""
+    survive(engine, kind, seed, truth, tmp_path, table)
+
+
+def test_there_are_thirty() -> None:
+    assert len(ALL) == 30

@@ -1,0 +1,95 @@
+"""Pipelines, byte for byte, and what is never in them."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+import yaml
+
+from builder.errors import UsageError
+from tests.golden import project
+from tests.golden.pipelines import CASES, rendered
+from tests.golden.project import FILES
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_the_pipeline_is_as_it_was(name: str) -> None:
+    """A change of a template shows here, in the words that the service will read."""
+    assert rendered(*CASES[name]) == (FILES / f"{name}.yml").read_text()
+
+
+def scripts(pipeline: dict[str, Any], job: str) -> str:
+    """All shell of a job, whichever service's."""
+    if "jobs" in pipeline:
+        return "\n".join(step["run"] for step in pipeline["jobs"][job]["steps"] if "run" in step)
+    found = {**pipeline.get(pipeline[job].get("extends", ""), {}), **pipeline[job]}
+    return "\n".join([*found.get("before_script", []), *found["script"]])
+
+
+def test_both_services_run_the_same_commands_for_every_image() -> None:
+    """One job an image of the plan, after its parent's; the command that builds is the same word for word."""
+    both = [yaml.safe_load(rendered(service, "docker-cpu-slim", None)) for service in ("github", "gitlab")]
+    targets = json.loads(project.rendered(*project.CASES["docker-cpu-slim"])["docker-bake.json"])["target"]
+    jobs = [set(both[0]["jobs"]), {name for name in both[1] if name.startswith("image-") or name == "render"}]
+    assert jobs[0] == jobs[1] == {"render", *(f"image-{name}" for name in targets)}
+    for name in targets:
+        builds = [scripts(one, f"image-{name}").partition("REGISTRY=$(")[2].strip() for one in both]
+        assert builds[0] == builds[1]
+        assert "docker buildx bake --file docker-bake.json" in builds[0]
+    assert both[0]["jobs"]["image-asr"]["needs"] == both[1]["image-asr"]["needs"] == ["render", "image-base-ml"]
+
+
+@pytest.mark.parametrize("service", ["github", "gitlab"])
+def test_secrets_are_variables_of_the_service(service: str) -> None:
+    """A token or password is named, never written; a hub token only where a model is gated."""
+    for registry in (None, "registry.example/x"):
+        text = rendered(service, "docker-cpu-slim", registry, gated=True)
+        assert "HF_TOKEN" in text
+        assert "HF_TOKEN" not in rendered(service, "docker-cpu-slim", registry)
+        for line in text.splitlines():
+            if "PASSWORD:" in line or "HF_TOKEN:" in line:
+                assert "${{ secrets." in line
+            if "REGISTRY_PASSWORD=" in line:
+                assert line.split()[-1] == "REGISTRY_PASSWORD=$CI_REGISTRY_PASSWORD"
+        assert "--password-stdin" in text
+        assert "--password " not in text
+
+
+def test_odd_words_never_reach_a_shell() -> None:
+    """Services and folders that aren't are refused, with what was expected."""
+    for service, folder in (
+        ("jenkins", "rendered"),
+        ("github", "/tmp/x"),
+        ("github", "../x"),
+        ("github", "a;b"),
+        ("github", "-x"),
+    ):
+        with pytest.raises(UsageError):
+            rendered(service, "docker-cpu-slim", None, folder=folder)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_the_services_own_schemas_accept_it(name: str) -> None:
+    """GitHub's and GitLab's published JSON schemas, which come with check-jsonschema."""
+    kind = CASES[name][0]
+    schema = ["vendor.github-workflows"] if kind == "github" else ["vendor.gitlab-ci", "--data-transform", "gitlab-ci"]
+    argv = [sys.executable, "-m", "check_jsonschema", "--builtin-schema", *schema]
+    done = subprocess.run([*argv, str(FILES / f"{name}.yml")], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("kind", ["github", "gitlab"])
+def test_the_schemas_would_refuse_a_pipeline_that_is_none(kind: str, tmp_path: Any) -> None:
+    """The check above can fail."""
+    made = yaml.safe_load(rendered(*CASES[kind]))
+    job = made["jobs"]["image-asr"] if kind == "github" else made["image-asr"]
+    job.pop("runs-on" if kind == "github" else "script")
+    job["needs"] = 7
+    (tmp_path / "x.yml").write_text(yaml.safe_dump(made))
+    schema = ["vendor.github-workflows"] if kind == "github" else ["vendor.gitlab-ci", "--data-transform", "gitlab-ci"]
+    argv = [sys.executable, "-m", "check_jsonschema", "--builtin-schema", *schema, str(tmp_path / "x.yml")]
+    assert subprocess.run(argv, capture_output=True, check=False).returncode == 1

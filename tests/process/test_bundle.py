@@ -1,0 +1,242 @@
+"""Bundles on disk: the same bytes every time, gone on with after kill -9, damaged and repaired, signed."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import json
+import os
+import signal
+import stat
+import subprocess
+import sys
+import tarfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import zstandard
+
+from builder.core.bundle import Entry
+from builder.core.oci import Descriptor, digest
+from builder.edges import bundle as edge
+from builder.edges import packing, signing
+from builder.errors import IntegrityError, UsageError
+from tests import bundles
+
+ROOT = Path(__file__).resolve().parents[2]
+PART = "whisperbake.tar.{:03}"
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {p.name: p.read_bytes() for p in folder.iterdir()}
+
+
+def quiet(_: object) -> None:
+    pass
+
+
+@pytest.fixture
+def good(tmp_path: Path) -> Path:
+    folder = tmp_path / "good"
+    bundles.three().write(folder, extras={"licences/models.md": b"MIT\n"})
+    return folder
+
+
+def test_the_same_images_give_the_same_bytes_and_a_tar(good: Path, tmp_path: Path) -> None:
+    bundles.three().write(tmp_path / "again", extras={"licences/models.md": b"MIT\n"})
+    assert contents(tmp_path / "again") == contents(good)
+    assert set(contents(good)) == {"load.py", "inventory.json", *(PART.format(k) for k in range(3))}
+    joined = tmp_path / "joined.tar"
+    joined.write_bytes(b"".join((good / PART.format(k)).read_bytes() for k in range(3)))
+    with tarfile.open(joined) as archive:
+        members = archive.getmembers()
+        assert all(m.isreg() and m.mtime == 0 and m.uid == m.gid == 0 for m in members)
+        for m in members:
+            if m.name.startswith("blobs/"):
+                inside = archive.extractfile(m)
+                assert inside is not None
+                assert hashlib.sha256(inside.read()).hexdigest() == m.name.rpartition("/")[2]
+    words = ["tar", "-tf", str(joined)]
+    assert subprocess.run(words, capture_output=True, check=True, text=True).stdout.split() == [m.name for m in members]
+
+
+def test_it_is_as_large_as_its_blobs(good: Path) -> None:
+    """At most 1.01 times the unique bytes, for blobs of a usual size."""
+    made = bundles.three(weights=5_000_000)
+    folder = good.parent / "larger"
+    made.write(folder)
+    used = {x.digest for i in made.images for x in i.layers}
+    unique = sum(len(made.blobs[d]) for d in used) + sum(len(i.config) + len(i.manifest) for i in made.images)
+    assert sum(p.stat().st_size for p in folder.glob("whisperbake.tar.*")) <= 1.01 * unique
+
+
+SLOW = """
+import sys, time
+from pathlib import Path
+from tests import bundles
+made = bundles.three()
+whole = made.open
+def slow(entry):
+    for chunk in whole(entry):
+        time.sleep(0.012)
+        yield chunk
+made.open = slow
+made.write(Path(sys.argv[1]), part_size=1_000_000)
+"""
+
+
+@pytest.mark.parametrize("after", [0.1, 0.3, 0.5])
+def test_a_killed_run_is_gone_on_with(tmp_path: Path, after: float) -> None:
+    """kill -9 while parts are written: finished ones are kept, and the result is the same as in one go."""
+    folder = tmp_path / "bundle"
+    process = subprocess.Popen([sys.executable, "-c", SLOW, str(folder)], cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)})
+    end = time.monotonic() + 20
+    while not (folder / ".creating.json").exists() and time.monotonic() < end:
+        time.sleep(0.02)
+    time.sleep(after)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert not (folder / "inventory.json").exists(), "what is not finished has no inventory"
+    kept = {p.name: p.stat().st_ino for p in folder.glob("whisperbake.tar.*")}
+    bundles.three().write(folder)
+    bundles.three().write(tmp_path / "one-go")
+    assert contents(folder) == contents(tmp_path / "one-go")
+    assert {n: (folder / n).stat().st_ino for n in kept} == kept, "what was finished was not written again"
+
+
+def test_wrong_bytes_end_in_no_bundle_and_the_next_run_goes_on(tmp_path: Path) -> None:
+    """A weight file that changes under our feet: named, no inventory, no finished part with its bytes."""
+    made = bundles.three()
+    whole = made.open
+
+    def changed(entry: Entry) -> Iterator[bytes]:
+        for chunk in whole(entry):
+            yield chunk[:-1] + b"!" if entry.size > 2_000_000 else chunk
+
+    made.open = changed  # type: ignore[method-assign]
+    with pytest.raises(IntegrityError, match="is not what was planned"):
+        made.write(tmp_path / "bundle", part_size=4_000_000)
+    assert {p.name for p in (tmp_path / "bundle").iterdir()} <= {".creating.json", ".lock"}
+    bundles.three().write(tmp_path / "bundle", part_size=4_000_000)
+    edge.read_inventory(tmp_path / "bundle")
+
+
+def test_a_folder_of_something_else_is_not_written_to(tmp_path: Path, good: Path) -> None:
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine/thesis.txt").write_text("x")
+    with pytest.raises(UsageError, match="something else"):
+        bundles.three().write(tmp_path / "mine")
+    with pytest.raises(UsageError, match="another bundle"):
+        bundles.three(code=b"x").write(good)
+    assert [p.name for p in (tmp_path / "mine").iterdir()] == ["thesis.txt"]
+
+
+@pytest.mark.parametrize("name", [PART.format(0), PART.format(2), "load.py"])
+def test_damage_is_named_and_repaired_from_another_copy(good: Path, tmp_path: Path, name: str) -> None:
+    """Only the damaged file is copied; the stick that brings it may hold nothing else but the inventory."""
+    whole = contents(good)
+    stick = tmp_path / "stick"
+    stick.mkdir()
+    for each in ("inventory.json", name):
+        (stick / each).write_bytes(whole[each])
+    data = bytearray(whole[name])
+    data[len(data) // 2] ^= 1
+    (good / name).write_bytes(data)
+    assert edge.damaged(edge.open_bundle(good), quiet) == [name]
+    assert edge.repair(good, stick, quiet) == [name]
+    assert contents(good) == whole
+    assert edge.repair(good, stick, quiet) == []
+
+
+def test_repair_refuses_another_bundle_and_a_damaged_source(good: Path, tmp_path: Path) -> None:
+    bundles.three(code=b"x").write(tmp_path / "other")
+    with pytest.raises(IntegrityError, match="two different bundles"):
+        edge.repair(good, tmp_path / "other", quiet)
+    stick = tmp_path / "stick"
+    bundles.three().write(stick, extras={"licences/models.md": b"MIT\n"})
+    for folder in (good, stick):
+        os.truncate(folder / PART.format(1), 10)
+    before = contents(good)
+    with pytest.raises(IntegrityError, match="damaged in"):
+        edge.repair(good, stick, quiet)
+    assert contents(good) == before
+
+
+def test_a_lost_inventory_is_repaired_too(good: Path, tmp_path: Path) -> None:
+    bundles.three().write(tmp_path / "stick", extras={"licences/models.md": b"MIT\n"})
+    (good / "inventory.json").write_bytes(b"{")
+    assert edge.repair(good, tmp_path / "stick", quiet) == ["inventory.json"]
+
+
+def test_keys_sign_and_openssl_agrees(good: Path, tmp_path: Path) -> None:
+    """The private key is its owner's alone; the receiver's own openssl says whether it fits."""
+    private, public = tmp_path / "sender", tmp_path / "sender.pem"
+    signing.make_keys(private, public)
+    assert stat.S_IMODE(private.stat().st_mode) == 0o600
+    raw = (good / "inventory.json").read_bytes()
+    (good / "inventory.json.sig").write_bytes(signing.sign(private, raw))
+    words = [sys.executable, "-I", str(good / "load.py"), "--check", "--key", str(public)]
+    done = subprocess.run(words, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "signed with sender.pem" in done.stderr
+    signing.verify(public, raw, signing.sign(private, raw))
+    with pytest.raises(IntegrityError):
+        signing.verify(public, raw + b" ", signing.sign(private, raw))
+    with pytest.raises(UsageError, match="a key already"):
+        signing.make_keys(private, public)
+    with pytest.raises(UsageError, match="can't be used"):
+        signing.sign(public, raw)
+    assert private.read_bytes() not in b"".join(contents(good).values())
+
+
+def test_the_fingerprint_can_be_read_aloud(good: Path) -> None:
+    """In groups and capitals, and the first sixteen digits will do."""
+    whole = hashlib.sha256((good / "inventory.json").read_bytes()).hexdigest()
+    spoken = " ".join(whole[k : k + 4] for k in range(0, 16, 4)).upper()
+    words = [sys.executable, "-I", str(good / "load.py"), "--check", "--fingerprint", spoken]
+    assert subprocess.run(words, capture_output=True, check=False).returncode == 0
+
+
+def test_check_finds_a_flipped_byte_anywhere(good: Path) -> None:
+    """Also where the loader would never look: in the padding, in what only docker load reads."""
+    end = (good / PART.format(2)).stat().st_size
+    for at in (0, 600, end - 5):
+        name = PART.format(2 if at > 1000 else 0)
+        data = bytearray((good / name).read_bytes())
+        data[at] ^= 1
+        (good / name).write_bytes(data)
+        done = subprocess.run([sys.executable, str(good / "load.py"), "--check"], capture_output=True, text=True, check=False)
+        assert done.returncode == 5
+        assert f"damaged or missing: {name}" in done.stderr
+        data[at] ^= 1
+        (good / name).write_bytes(data)
+
+
+@pytest.mark.parametrize("kind", ["tar", "tar+gzip", "tar+zstd"])
+def test_code_blobs_become_zstd_and_keep_their_diff_id(tmp_path: Path, kind: str) -> None:
+    """The same tar gives the same blob, however it came; what comes out of it is the tar."""
+    tar = bundles.noise(100_000) + bytes(300_000)
+    blob = {"tar": tar, "tar+gzip": gzip.compress(tar), "tar+zstd": zstandard.compress(tar)}[kind]
+    found = Descriptor(media_type=f"application/vnd.oci.image.layer.v1.{kind}", digest="", size=len(blob))
+    chunks = (blob[at : at + 5000] for at in range(0, len(blob), 5000))
+    made = packing.compress(packing.unpacked(found, chunks), tmp_path / "a.zst")
+    assert made == packing.compress(iter([tar]), tmp_path / "b.zst")
+    assert made[0] == digest((tmp_path / "a.zst").read_bytes())
+    out = zstandard.ZstdDecompressor().decompressobj().decompress((tmp_path / "a.zst").read_bytes())
+    assert out == tar
+
+
+def test_the_loader_stays_small_while_much_goes_through(tmp_path: Path) -> None:
+    """At most 100 MB of memory for 200 MB of weights in parts of 128 MB."""
+    made = bundles.three(weights=200_000_000)
+    made.write(tmp_path / "large", part_size=128_000_000)
+    code = (
+        "import runpy, sys; sys.argv = ['load.py', '--check']\n"
+        f"try: runpy.run_path({str(tmp_path / 'large/load.py')!r}, run_name='__main__')\n"
+        "finally: print([line.split()[1] for line in open('/proc/self/status') if line.startswith('VmHWM')][0])"
+    )
+    done = subprocess.run([sys.executable, "-I", "-c", code], capture_output=True, text=True, check=True)
+    assert int(done.stdout) < 100_000, "kB"
+    assert json.loads((tmp_path / "large/inventory.json").read_bytes())["parts"][0]["size"] == 128_000_000

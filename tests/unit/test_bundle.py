@@ -1,0 +1,175 @@
+"""Bundles as plans: what goes where, what a receiver lacks, what two inventories differ in; the loader as one file."""
+
+from __future__ import annotations
+
+import ast
+import json
+from collections.abc import Callable
+
+import pytest
+import zstandard
+
+from builder.core import bundle as core
+from builder.core.bundle import Have
+from builder.edges import bundle as edge
+from builder.errors import UsageError
+from builder.receiver import inventory as checking
+from builder.receiver.inventory import Stop
+from builder.receiver.parts import Guard
+from builder.receiver.run import different, logged, spoken
+from tests import bundles
+
+
+def plan(made: bundles.Set, **more: object) -> core.BundlePlan:
+    return core.plan(
+        made.images, loader=b"loader", made_by="test", platform="linux/amd64", part_size=1_000_000, **more  # type: ignore[arg-type]
+    )  # fmt: skip
+
+
+def test_the_plan_is_the_tar_to_the_byte() -> None:
+    """Offsets, parts and sizes are those that the loader demands; the same images give the same plan."""
+    made = plan(bundles.three(), extras={"native/" + "n" * 200: (7, "0" * 64)})
+    checking.check_inventory(core.finished(made, ["0" * 64] * len(made.parts)))
+    assert sum(p.size for p in made.parts) == made.size
+    assert made.key == plan(bundles.three(), extras={"native/" + "n" * 200: (7, "0" * 64)}).key
+    blobs = [e.path for e in made.entries if e.path.startswith("blobs/")]
+    assert len(blobs) == len(set(blobs)) == 4 + 3 + 3, "each of four layers once, manifests and configs"
+    assert made.entries[-1].size > 2_000_000, "weights come last"
+
+
+@pytest.mark.parametrize("text", ["4G", "3GiB", "700M", "1000000", "2T"])
+def test_sizes_are_read(text: str) -> None:
+    wanted = {"4G": 4_000_000_000, "3GiB": 3 << 30, "700M": 700_000_000, "1000000": 1_000_000, "2T": 2_000_000_000_000}
+    assert core.parse_size(text) == wanted[text]
+
+
+@pytest.mark.parametrize("text", ["", "4X", "-1G", "1", "1.5G", "G"])
+def test_what_is_no_size_is_refused(text: str) -> None:
+    with pytest.raises(UsageError):
+        core.parse_size(text)
+
+
+def test_a_part_of_4g_fits_on_a_fat_stick() -> None:
+    assert core.parse_size("4G") < 1 << 32
+
+
+def test_a_receiver_lacks_what_its_store_can_not_use() -> None:
+    """containerd finds a blob anywhere; a graph driver only on the chain it has: what is above a new layer goes again."""
+    made = bundles.Set()
+    low, mid, top = (made.layer({name: b"x"}) for name in "abc")
+    image = made.image("asr", [low, mid, top])
+    new = made.layer({"b": b"y"})
+    changed = made.image("asr2", [low, new, top])
+    inventory = json.loads(core.finished(plan_of(made, image), ["0" * 64]))
+    there = core.have(inventory)
+    assert core.lacking(image, there) == ()
+    assert core.lacking(changed, there) == (new, top), "its store is not known"
+    contained = Have(store="containerd", blobs=there.blobs)
+    assert core.lacking(changed, contained) == (new,)
+
+
+def plan_of(made: bundles.Set, *images: core.Image, **more: object) -> core.BundlePlan:
+    return plan(bundles.Set(images=list(images), blobs=made.blobs), **more)
+
+
+def test_a_difference_holds_what_is_new_and_says_so() -> None:
+    first, second = bundles.three(), bundles.three(code=b"print(3)\n")
+    base = core.have(json.loads(core.finished(plan(first), ["0" * 64] * len(plan(first).parts))))
+    made = plan(second, base=base)
+    assert made.content == "difference"
+    assert "index.json" not in {e.path for e in made.entries}, "docker load alone can't use it"
+    layers = [e for e in made.entries if f"sha256:{e.sha256}" in made.inventory["layers"]]
+    assert len(layers) == 1
+    assert layers[0].size < 1000
+    assert made.inventory["base"] == base.fingerprint
+
+
+def test_code_and_models_apart_are_all_of_it() -> None:
+    whole, code, models = (plan(bundles.three(), content=c) for c in (core.COMPLETE, core.CODE, core.MODELS))
+
+    def layers(of: core.BundlePlan) -> set[str]:
+        return {e.path for e in of.entries if f"sha256:{e.sha256}" in whole.inventory["layers"]}
+
+    assert layers(code) | layers(models) == layers(whole)
+    assert not layers(code) & layers(models)
+    assert len(layers(models)) == 1
+    assert models.inventory["images"] == []
+
+
+def test_two_inventories_are_compared() -> None:
+    first, second = plan(bundles.three()).inventory, plan(bundles.three(code=b"x")).inventory
+    found = core.compare(first, second)
+    assert found.images == (("wb-bundle/asr:slim-cpu", "other"),)
+    assert [what for _, what, _ in found.layers] == ["code of asr"]
+    assert found.size == found.layers[0][2]
+
+
+@pytest.mark.parametrize(
+    ("name", "full"),
+    [("whisperbake/asr:x", "docker.io/whisperbake/asr:x"), ("asr:x", "docker.io/library/asr:x"),
+     ("ghcr.io/a/b:x", "ghcr.io/a/b:x"), ("localhost/a:x", "localhost/a:x"), ("host:5000/a:x", "host:5000/a:x")],
+)  # fmt: skip
+def test_names_as_containerd_has_them(name: str, full: str) -> None:
+    assert core.full_name(name) == full
+
+
+def test_the_loader_is_one_file_of_its_modules() -> None:
+    """No import of the builder, no name twice, syntax of Python 3.9."""
+    text = edge.loader().decode()
+    tree = ast.parse(text, feature_version=(3, 9))
+    names: list[str] = []
+    for node in tree.body:
+        if isinstance(node, (ast.FunctionDef, ast.ClassDef)):
+            names.append(node.name)
+        elif isinstance(node, ast.Assign):
+            names += [ast.unparse(t) for target in node.targets for t in getattr(target, "elts", [target])]
+    assert len(names) == len(set(names)), "two modules use one name"
+    modules = {a.name for n in ast.walk(tree) if isinstance(n, ast.Import) for a in n.names}
+    modules |= {str(n.module) for n in ast.walk(tree) if isinstance(n, ast.ImportFrom)}
+    assert not any(m.startswith("builder") for m in modules)
+    assert {m.split(".")[0] for m in modules} <= set(__import__("sys").stdlib_module_names)
+
+
+GROWN = zstandard.ZstdCompressor().compress(bytes(8 << 20))
+
+
+@pytest.mark.parametrize("step", [1, 3, 4096, 1 << 20])
+@pytest.mark.parametrize("write_checksum", [True, False])
+def test_zstd_of_any_making_passes_the_guard(step: int, write_checksum: bool) -> None:
+    """With or without a size in its header, in one frame or more, however it is cut."""
+    data = bundles.noise(300_000) if step > 100 else bundles.noise(2_000)
+    pack = zstandard.ZstdCompressor(write_checksum=write_checksum)
+    stream = pack.compressobj()
+    for blob, size in (
+        (pack.compress(data), len(data)),
+        (pack.compress(data) + pack.compress(data), 2 * len(data)),
+        (stream.compress(data) + stream.flush(), len(data)),
+        (pack.compress(b""), 0),
+    ):
+        guard = Guard("x", size)
+        for at in range(0, len(blob), step):
+            guard(blob[at : at + step])
+        guard.finish()
+
+
+@pytest.mark.parametrize(
+    "feed",
+    [lambda g: g(GROWN), lambda g: (g(GROWN[:20]), g.finish()), lambda g: (g(b"\x28\xb5\x2f"), g.finish()),
+     lambda g: g(b"none at all")],
+    ids=["grows", "cut short", "no header", "no zstd"],
+)  # fmt: skip
+def test_the_guard_stops(feed: Callable[[Guard], object]) -> None:
+    with pytest.raises(Stop) as stop:
+        feed(Guard("x", 1000))
+    assert stop.value.code == 5
+
+
+def test_results_are_compared_by_their_words() -> None:
+    result = {"segments": [{"text": " Good morning, and"}, {"text": " it's 8 o’clock."}]}
+    assert spoken(result) == ["good", "morning", "and", "it's", "8", "o’clock"]
+    assert different(["a", "b", "c", "d"], ["a", "x", "c"]) == 2
+
+
+def test_a_containers_log_is_read_from_its_frames() -> None:
+    raw = b"\x01\0\0\0\0\0\0\x06hello\n" + b"\x02\0\0\0\0\0\0\x04bye\n"
+    assert logged(raw) == ["hello", "bye"]

@@ -1,0 +1,199 @@
+"""Parts of a job, when they worked, and the rights that its containers share with others."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from builder.core import compose, timeline
+from builder.core.job import Job, JobStage, select
+from builder.core.types import StageSpec
+from builder.edges import budget as budgets
+from builder.edges import jobs, preflight
+from builder.edges.budget import Budget
+from builder.errors import MissingError, UsageError
+
+NEEDS = {
+    "demux": (), "vad": ("demux",), "asr": ("demux", "vad"), "align": ("demux", "asr"), "diarize": ("demux", "vad"),
+    "subtitles": ("align", "diarize"), "mux": ("demux", "subtitles"),
+}  # fmt: skip
+JOB = Job(
+    id="j", created="", workflow="subtitle", variant="slim", preset="p", key="k", inputs=(),
+    stages=tuple(JobStage(name=n, needs=needs) for n, needs in NEEDS.items()),
+)  # fmt: skip
+
+
+def test_what_a_selection_runs() -> None:
+    """--until stops, --from begins anew with all that follows and nothing that doesn't, --only is alone."""
+    assert select(JOB).run == tuple(NEEDS)
+    assert select(JOB).again == frozenset()
+    assert select(JOB, until="asr").run == ("demux", "vad", "asr")
+    assert select(JOB, until="mux").run == tuple(NEEDS)
+    assert select(JOB, first="align").run == tuple(NEEDS)
+    assert select(JOB, first="align").again == {"align", "subtitles", "mux"}
+    both = select(JOB, first="asr", until="subtitles")
+    assert "mux" not in both.run
+    assert both.again == {"asr", "align", "subtitles"}
+    assert select(JOB, only="vad") == select(JOB, only="vad")
+    assert select(JOB, only="vad").run == ("vad",)
+
+
+@pytest.mark.parametrize(
+    ("words", "error"),
+    [
+        ({"only": "asrr"}, 'no stage "asrr"'),
+        ({"only": "asr", "until": "mux"}, "--only says it all"),
+        ({"first": "mux", "until": "asr"}, "asr doesn't need mux"),
+    ],
+)
+def test_selections_that_make_no_sense(words: dict[str, str], error: str) -> None:
+    with pytest.raises(UsageError, match=error):
+        select(JOB, **words)  # type: ignore[arg-type]
+
+
+def test_spans_are_the_last_run_of_each_stage() -> None:
+    """Of a job that was killed, went on, and is at work now; lines that make no sense are left out."""
+    lines = [
+        {"t": 1.0, "event": "begin"},
+        {"t": 1.0, "stage": "demux", "event": "start"},
+        {"t": 2.0, "stage": "demux", "event": "done"},
+        {"t": 2.0, "stage": "vad", "event": "start"},
+        {"t": 9.0, "event": "begin"},
+        {"t": "x", "stage": "vad", "event": "start"},
+        {"t": 9.5, "stage": "asr", "event": "start"},
+        {"t": 9.6, "stage": "asr", "event": "progress", "done": 1.0, "total": 4.0},
+        {"t": 9.7, "stage": "asr", "event": "progress", "done": "?", "total": 0},
+        {"t": 9.8, "stage": "mux", "event": "done"},
+    ]
+    found = timeline.spans(lines)
+    assert [(s.stage, s.state, s.end) for s in found.values()] == [
+        ("demux", "done", 2.0), ("vad", "stopped", 9.0), ("asr", "running", None),
+    ]  # fmt: skip
+    assert found["asr"].progress == 0.25
+    bars = timeline.bars(list(found.values()), now=10.0, width=20)
+    assert [len(b) <= 20 for b in bars] == [True] * 3
+    assert [b.strip()[0] for b in bars] == ["█", "░", "▒"]
+    assert bars[2].startswith(" ")
+    assert timeline.bars([], now=0) == []
+
+
+def test_a_night_between_two_runs_leaves_room_for_the_bars() -> None:
+    spans = [timeline.Span(stage=n, start=at, end=at + 10, state="done") for n, at in (("a", 0), ("b", 90_000))]
+    first, second = timeline.bars(spans, now=0, width=40)
+    assert len(first.strip()) > 10
+    assert len(second.strip()) > 10
+
+
+def test_memory_is_never_given_twice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is granted together fits; who asks first gets first; what is given back is free."""
+    budget = Budget(tmp_path / "budget.json", memory=1000, gpus=0)
+    monkeypatch.setattr(budgets, "EVERY", 0.0)
+    assert budget.take("a", memory=500)
+    assert budget.take("a", memory=500), "once more is no more"
+    assert not budget.take("large", memory=5000)
+    assert not budget.take("small", memory=100), "it came after the large one"
+    budget.give("a")
+    assert budget.take("large", memory=5000), "alone, with all there is"
+    assert not budget.take("small", memory=100)
+    budget.give("large")
+    assert budget.take("small", memory=100)
+
+
+def test_a_gpu_has_one_stage_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And who waits for a GPU doesn't hold up those that need none, or another."""
+    monkeypatch.setattr(budgets, "EVERY", 0.0)
+    budget = Budget(tmp_path / "budget.json", memory=1000, gpus=2)
+    assert budget.quietest() == 0
+    assert budget.take("a", memory=100, gpu=0)
+    assert budget.quietest() == 1
+    assert not budget.take("b", memory=100, gpu=0)
+    assert budget.take("c", memory=100)
+    assert budget.take("d", memory=100, gpu=1)
+    budget.give("a")
+    assert budget.take("b", memory=100, gpu=0)
+
+
+def test_the_dead_hold_nothing(tmp_path: Path) -> None:
+    """A claim counts while its process lives: a number that another process has now is not it; nor is nonsense."""
+    path = tmp_path / "budget.json"
+    claims = [
+        {"name": "x", "memory": 900, "gpu": None, "granted": True, "pid": pid, "born": 1.0} for pid in (os.getppid(), 1 << 22)
+    ]
+    path.write_text(json.dumps(claims))
+    assert Budget(path, memory=1000, gpus=0).take("a", memory=500)
+    path.write_text('[{"name"')
+    assert Budget(path, memory=1000, gpus=0).take("b", memory=500)
+
+
+def test_a_log_cannot_steer_the_terminal(tmp_path: Path) -> None:
+    """A recording's metadata may hold escape sequences; a line without an end waits for it."""
+    log = tmp_path / "demux.log"
+    log.write_bytes(b"title \x1b]0;owned\x07\ttab\nsecond\nhalf")
+    lines, offset = jobs.log_lines(log, 0, whole=True)
+    assert lines == ["title \\x1b]0;owned\\x07\ttab", "second"]
+    assert jobs.log_lines(log, offset, whole=False)[0] == ["half"]
+    assert jobs.log_lines(tmp_path / "none.log", 0, whole=True) == ([], 0)
+
+
+def test_containers_outside_of_a_project_have_the_same_rights() -> None:
+    """The command line says what compose.yaml says; any path stands in one mount."""
+    given = [compose.Mount(source='/a,b "c"', target="/in/x"), compose.Mount(source="/w", target="/out", writable=True)]
+    words = compose.run_command(
+        "unix:///s", "img", ["--probe"], name="n", given=given, user=compose.user(0, 0), variables={"A": "1"}
+    )
+    text = " ".join(words)
+    for right in ("--network none", "--read-only", "--cap-drop ALL", "no-new-privileges", "--user 65532:0", "--pids-limit 1024"):
+        assert right in text
+    assert 'type=bind,"source=/a,b ""c""",target=/in/x,readonly' in words
+    assert "type=bind,source=/w,target=/out" in words
+    assert compose.user(1000, 100) == "1000:100"
+
+
+def test_the_full_variant_has_its_own_memory() -> None:
+    """PyTorch alone is more than a slim stage takes; what says nothing has one figure."""
+    assert StageSpec(name="a", summary="", memory_mb=100, memory_full_mb=900).memory("full") == 900_000_000
+    assert StageSpec(name="a", summary="", memory_mb=100, memory_full_mb=900).memory("slim") == 100_000_000
+    assert StageSpec(name="a", summary="", memory_mb=100).memory("full") == 100_000_000
+
+
+INFO = {
+    "ServerVersion": "26.1.5+dfsg1", "NCPU": 2, "MemTotal": 8_000_000_000,
+    "ClientInfo": {"Plugins": [{"Name": "compose", "Version": "v2.26.1"}]},
+}  # fmt: skip
+
+
+def test_an_engine_that_will_do() -> None:
+    assert preflight._engine(INFO, "unix:///s").startswith("26.1.5")
+    assert preflight._compose(INFO) == "2.26.1"
+
+
+@pytest.mark.parametrize(
+    ("more", "words"),
+    [
+        ({"ServerVersion": "20.10.24"}, "the engine is 20.10.24"),
+        ({"SecurityOptions": ["name=seccomp", "name=rootless"]}, "rootless"),
+        ({"ClientInfo": {"Plugins": []}}, "no compose"),
+        ({"ClientInfo": None}, "no compose"),
+        ({"ClientInfo": {"Plugins": [{"Name": "compose", "Version": "2.5.0"}]}}, "compose is 2.5.0"),
+    ],
+)
+def test_an_engine_that_will_not(more: dict[str, object], words: str) -> None:
+    """Each named, before a container of the job is made."""
+    looks = [lambda: preflight._engine(INFO | more, "unix:///s"), lambda: preflight._compose(INFO | more)]
+    failures = [c.note for c in (preflight._look("x", look) for look in looks) if c.failure]
+    assert len(failures) == 1
+    assert words in failures[0]
+
+
+def test_the_way_to_a_gpu(tmp_path: Path) -> None:
+    """By runtime or by CDI; what lacks is named with what to type."""
+    assert preflight._gpu(INFO | {"Runtimes": {"runc": {}, "nvidia": {}}}, "nvidia") == "NVIDIA runtime"
+    with pytest.raises(MissingError, match="no NVIDIA runtime"):
+        preflight._gpu(INFO | {"Runtimes": {"runc": {}}}, "nvidia")
+    with pytest.raises(MissingError, match="no CDI device"):
+        preflight._gpu(INFO | {"CDISpecDirs": [str(tmp_path), "/nowhere"]}, "cdi")
+    (tmp_path / "nvidia.yaml").write_text('kind: "nvidia.com/gpu"')
+    assert preflight._gpu(INFO | {"CDISpecDirs": [str(tmp_path)]}, "cdi") == "nvidia.com/gpu by CDI"
