@@ -51,6 +51,9 @@ def parts(plan: Plan, image: PlannedImage, made: Mapping[str, str], base_digest:
 def bake_file(wanted: Mapping[str, str], made: Mapping[str, str]) -> str:
     """A bake file that exports build stages as tars.
 
+    The tar exporter gives every file the time of SOURCE_DATE_EPOCH: here the one that files have anyway, not the commit's,
+    which would make other layers of the same files.
+
     Args:
         wanted: build stage -> path of its tar.
         made: the rendered files.
@@ -61,7 +64,7 @@ def bake_file(wanted: Mapping[str, str], made: Mapping[str, str]) -> str:
     targets = {
         re.sub(r"[^A-Za-z0-9_-]", "_", stage): {
             "context": ".", "dockerfile-inline": rendering.plain(made["Dockerfile"] + stages), "target": f"layer-{stage}",
-            "args": any_["args"], "secret": any_["secret"], "output": [f"type=tar,dest={rendering.plain(path)}"],
+            "args": {**any_["args"], "SOURCE_DATE_EPOCH": rendering.EPOCH}, "secret": any_["secret"], "output": [f"type=tar,dest={rendering.plain(path)}"],
         }
         for stage, path in wanted.items()
     }  # fmt: skip

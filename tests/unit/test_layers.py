@@ -245,6 +245,8 @@ def test_a_layer_is_made_again_only_when_what_it_is_made_of_changes() -> None:
     before, after = keys(made), keys({**made, "stages/asr/main.py": "changed\n"})
     assert {stage for stage in before if before[stage] != after[stage]} == {"code-asr"}
     assert keys({**made, "tools/steps.py": "changed\n"}).items().isdisjoint(before.items())
+    targets = json.loads(piecewise.bake_file({"code-asr": "/tmp/x.tar"}, made))["target"]
+    assert targets["code-asr"]["args"]["SOURCE_DATE_EPOCH"] == render.EPOCH, "a commit's time would change every layer"
 
 
 def test_the_config_is_what_the_dockerfile_says() -> None:
