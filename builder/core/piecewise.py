@@ -61,10 +61,12 @@ def bake_file(wanted: Mapping[str, str], made: Mapping[str, str]) -> str:
     bake = json.loads(made["docker-bake.json"])
     any_ = next(iter(bake["target"].values()))
     stages = "".join(f"\nFROM scratch AS layer-{stage}\nCOPY --from={stage} /out/ /\n" for stage in wanted)
+    args = {**any_["args"], "SOURCE_DATE_EPOCH": rendering.EPOCH}
+    text = rendering.plain(made["Dockerfile"] + stages)
     targets = {
         re.sub(r"[^A-Za-z0-9_-]", "_", stage): {
-            "context": ".", "dockerfile-inline": rendering.plain(made["Dockerfile"] + stages), "target": f"layer-{stage}",
-            "args": {**any_["args"], "SOURCE_DATE_EPOCH": rendering.EPOCH}, "secret": any_["secret"], "output": [f"type=tar,dest={rendering.plain(path)}"],
+            "context": ".", "dockerfile-inline": text, "target": f"layer-{stage}", "args": args,
+            "secret": any_["secret"], "output": [f"type=tar,dest={rendering.plain(path)}"],
         }
         for stage, path in wanted.items()
     }  # fmt: skip
