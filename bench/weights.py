@@ -127,13 +127,17 @@ class Bench:
     def ours(self, tag: str, deps: str, *models: str) -> dict[str, Any]:
         """In a process of its own, whose start counts."""
         argv = [sys.executable, __file__, "--once", json.dumps([tag, deps, models, self.sizes])]
+        before = shell.run(["docker", "images", "--quiet", "--no-trunc", tag]).out.split()
         began = time.perf_counter()
         done = subprocess.run(argv, capture_output=True, text=True, check=False)
+        seconds = time.perf_counter() - began
         if done.returncode:
             raise SystemExit(done.stderr[-3000:])
         found: dict[str, Any] = json.loads(done.stdout)
         self.memory = max(self.memory, found["memory"])
-        return {**found, "seconds": time.perf_counter() - began}
+        if before and before != shell.run(["docker", "images", "--quiet", "--no-trunc", tag]).out.split():
+            self.drop(*before)  # it would dangle
+        return {**found, "seconds": seconds}
 
     def peer(self, tag: str, deps: str, *models: str) -> float:
         began = time.perf_counter()
