@@ -385,7 +385,7 @@ def log_lines(path: Path, offset: int, *, whole: bool) -> tuple[list[str], int]:
 
 
 @contextlib.contextmanager
-def held(place: Path, *, timeout: float = 0.5) -> Iterator[None]:
+def held(place: Path, *, timeout: float = 0.1) -> Iterator[None]:
     """Hold a job, so that nobody else runs or removes it.
 
     Raises:
