@@ -38,9 +38,13 @@ class Packing:
         return tuple(self._image(image, self.layout.image(image.tag)) for image in planned)
 
     def open(self, sha256: str) -> Iterator[bytes]:
-        """The bytes of a blob of :meth:`images`, checked by the layout, or by whom they are given to."""
+        """The bytes of a blob of :meth:`images`."""
         found = self._blobs[f"sha256:{sha256}"]
         return files.chunks(found) if isinstance(found, Path) else self.layout.open(found)
+
+    def checks(self, sha256: str) -> bool:
+        """Whether :meth:`open` checks a blob on the way, as the layout does."""
+        return isinstance(self._blobs.get(f"sha256:{sha256}"), Descriptor)
 
     def _image(self, image: PlannedImage, stored: Stored) -> Image:
         layers = tuple(self._layer(layer, image.name) for layer in stored.layers)

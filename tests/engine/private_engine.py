@@ -104,6 +104,22 @@ def restart(host: str, how: signal.Signals) -> None:
     _until(lambda: _answers(host), log)
 
 
+@contextlib.contextmanager
+def reconfigured(host: str, more: dict[str, object]) -> Iterator[None]:
+    """An engine of :func:`engine` with more in its daemon.json, and afterwards without it again."""
+    path = Path(host.removeprefix("unix://")).parent / "daemon.json"
+    before = path.read_text()
+    config = json.loads(before)
+    features = {**config.get("features", {}), **more.get("features", {})}  # type: ignore[dict-item]
+    path.write_text(json.dumps({**config, **more, "features": features}))
+    try:
+        restart(host, signal.SIGTERM)
+        yield
+    finally:
+        path.write_text(before)
+        restart(host, signal.SIGTERM)
+
+
 def _end_restarted(pidfile: Path) -> None:
     """End the engine that a restart left, before its containerd."""
     with contextlib.suppress(OSError, ValueError):

@@ -16,6 +16,7 @@ import yaml
 
 from builder.core import compose
 from builder.edges import jobs
+from tests.engine import private_engine
 from tests.engine.conftest import EXAMPLE, ROOT, Engine, results
 
 SAME = ("--threads", "2", "--batch-size", "0")
@@ -260,8 +261,34 @@ def test_remove_takes_a_killed_runs_containers_along(engine: Engine, clean: None
     assert not place.exists()
 
 
-def test_the_project_is_what_it_is_called_in_the_docs(engine: Engine) -> None:
-    """docs/jobs.md shows the real file's rights; when they change, it has to."""
-    text = (ROOT / "docs/jobs.md").read_text()
-    for words in ("network_mode: none", "read_only: true", "cap_drop: [ALL]", "no-new-privileges", "65532:0"):
-        assert words in text
+CDI = {
+    "cdiVersion": "0.6.0", "kind": "nvidia.com/gpu",
+    "devices": [{"name": "0", "containerEdits": {"env": ["CDI_GAVE=0"]}}],
+}  # fmt: skip
+
+
+@ONE_STORE
+def test_a_gpu_by_its_cdi_name(engine: Engine, clean: None, tmp_path: Path) -> None:
+    """With a device that only sets a variable: the engine takes our reservation, and refuses one it doesn't know."""
+    place = prepared(engine, *CLIP)
+    text = yaml.safe_load((place / "compose.yaml").read_text())
+    golden = yaml.safe_load((ROOT / "tests/golden/files/cdi.compose.yaml").read_text())["services"]["asr"]
+    code = "import os; print(os.environ['CDI_GAVE'])"
+    asr = {**text["services"]["asr"], "deploy": golden["deploy"], "depends_on": {}, "entrypoint": ["python3", "-c", code]}
+    text["services"] = {"asr": asr}
+    words = ["docker", "--host", engine.host, "compose", "--project-directory", str(place), "--file", "-"]
+
+    def run() -> subprocess.CompletedProcess[str]:
+        words_ = [*words, "run", "--rm", "-T", "asr"]
+        return subprocess.run(words_, input=yaml.safe_dump(text), capture_output=True, text=True, check=False)
+
+    (tmp_path / "fake.json").write_text(json.dumps(CDI))
+    with private_engine.reconfigured(engine.host, {"features": {"cdi": True}, "cdi-spec-dirs": [str(tmp_path)]}):
+        done = run()
+        assert done.returncode == 0, done.stderr
+        assert done.stdout.strip() == "0"
+        (tmp_path / "fake.json").unlink()
+        wrong = run()
+        assert wrong.returncode != 0
+        assert "nvidia.com/gpu=0" in wrong.stderr
+    subprocess.run([*words, "down"], input=yaml.safe_dump(text), capture_output=True, text=True, check=True)

@@ -12,9 +12,9 @@ from builder.core import compose, timeline
 from builder.core.job import Job, JobStage, select
 from builder.core.types import StageSpec
 from builder.edges import budget as budgets
-from builder.edges import jobs
+from builder.edges import jobs, preflight
 from builder.edges.budget import Budget
-from builder.errors import UsageError
+from builder.errors import MissingError, UsageError
 
 NEEDS = {
     "demux": (), "vad": ("demux",), "asr": ("demux", "vad"), "align": ("demux", "asr"), "diarize": ("demux", "vad"),
@@ -157,3 +157,43 @@ def test_the_full_variant_has_its_own_memory() -> None:
     assert StageSpec(name="a", summary="", memory_mb=100, memory_full_mb=900).memory("full") == 900_000_000
     assert StageSpec(name="a", summary="", memory_mb=100, memory_full_mb=900).memory("slim") == 100_000_000
     assert StageSpec(name="a", summary="", memory_mb=100).memory("full") == 100_000_000
+
+
+INFO = {
+    "ServerVersion": "26.1.5+dfsg1", "NCPU": 2, "MemTotal": 8_000_000_000,
+    "ClientInfo": {"Plugins": [{"Name": "compose", "Version": "v2.26.1"}]},
+}  # fmt: skip
+
+
+def test_an_engine_that_will_do() -> None:
+    assert preflight._engine(INFO, "unix:///s").startswith("26.1.5")
+    assert preflight._compose(INFO) == "2.26.1"
+
+
+@pytest.mark.parametrize(
+    ("more", "words"),
+    [
+        ({"ServerVersion": "20.10.24"}, "the engine is 20.10.24"),
+        ({"SecurityOptions": ["name=seccomp", "name=rootless"]}, "rootless"),
+        ({"ClientInfo": {"Plugins": []}}, "no compose"),
+        ({"ClientInfo": None}, "no compose"),
+        ({"ClientInfo": {"Plugins": [{"Name": "compose", "Version": "2.5.0"}]}}, "compose is 2.5.0"),
+    ],
+)
+def test_an_engine_that_will_not(more: dict[str, object], words: str) -> None:
+    """Each named, before a container of the job is made."""
+    looks = [lambda: preflight._engine(INFO | more, "unix:///s"), lambda: preflight._compose(INFO | more)]
+    failures = [c.note for c in (preflight._look("x", look) for look in looks) if c.failure]
+    assert len(failures) == 1
+    assert words in failures[0]
+
+
+def test_the_way_to_a_gpu(tmp_path: Path) -> None:
+    """By runtime or by CDI; what lacks is named with what to type."""
+    assert preflight._gpu(INFO | {"Runtimes": {"runc": {}, "nvidia": {}}}, "nvidia") == "NVIDIA runtime"
+    with pytest.raises(MissingError, match="no NVIDIA runtime"):
+        preflight._gpu(INFO | {"Runtimes": {"runc": {}}}, "nvidia")
+    with pytest.raises(MissingError, match="no CDI device"):
+        preflight._gpu(INFO | {"CDISpecDirs": [str(tmp_path), "/nowhere"]}, "cdi")
+    (tmp_path / "nvidia.yaml").write_text('kind: "nvidia.com/gpu"')
+    assert preflight._gpu(INFO | {"CDISpecDirs": [str(tmp_path)]}, "cdi") == "nvidia.com/gpu by CDI"
