@@ -2,7 +2,7 @@
 PYTHON ?= python3
 
 .DEFAULT_GOAL := help
-.PHONY: help test test-unit test-heavy lint types lock example bench-job bench-images bench-fetch bench-jobs bench-bundle clean
+.PHONY: help test test-unit test-heavy lint types lock example bench-job bench-weights bench-images bench-fetch bench-jobs bench-bundle clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -37,6 +37,8 @@ bench-images: ## sizes of images against their budgets, a build with nothing to 
 
 bench-jobs: ## jobs in containers: orchestration, leaks, whole runs (add ARGS=--whisperx)
 	PYTHONPATH=. .venv/bin/python bench/jobs.py $(ARGS)
+bench-weights: ## weights as layers against BuildKit's COPY --link (40 GB of disk; ARGS=--sizes 256,1024 for less)
+	PYTHONPATH=. .venv/bin/python bench/weights.py $(ARGS)
 
 bench-fetch: ## models fetch against huggingface_hub on a hub of this machine
 	PYTHONPATH=. .venv/bin/python bench/fetch.py $(ARGS)

@@ -22,7 +22,7 @@ from builder import pipwheel
 
 DEBIAN = {
     "docker-registry": "docker-registry", "espeak-ng": "espeak-ng", "ip": "iproute2", "mmdebstrap": "mmdebstrap",
-    "chromium": "chromium",
+    "chromium": "chromium", "openssl": "openssl", "mkfs.ext4": "e2fsprogs",
 }  # fmt: skip
 """Programs that tests use, and the packages that have them."""
 

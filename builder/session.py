@@ -155,14 +155,13 @@ def fetch_missing(
     config = session.config
     places = [*folders, *(Path(p) for p in config.defaults.sources)]
     token = gates.find_token(session.env, config.home)
-    down: set[str] = set()
-    if closed := gates.closed(missing, token=token, env=session.env, places=places, down=down):
+    if closed := gates.closed(missing, token=token, env=session.env, places=places):
         if not skip_gated:
             raise gates.refusal(closed, token=token, home=config.home, way_out="models fetch --skip-gated")
         names = {gate.model.id for gate in closed}
         missing = [(model, pin) for model, pin in missing if model.id not in names]
     env = {**session.env, "HF_TOKEN": token.value} if token else session.env
-    return tuple(hub.fetch(store, missing, folders=places, env=env, report=session.report, down=down))
+    return tuple(hub.fetch(store, missing, folders=places, env=env, report=session.report))
 
 
 def native_python(session: Session, *, force: bool = False) -> Path:

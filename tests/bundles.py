@@ -16,6 +16,7 @@ import zstandard
 
 from builder.core import bundle as core
 from builder.core.bundle import Entry, Image, Layer
+from builder.core.oci import digest
 from builder.edges import bundle as edge
 
 REGISTRY = "wb-bundle"
@@ -39,7 +40,7 @@ class Set:
         tar = out.getvalue()
         blob = tar if model else zstandard.ZstdCompressor().compress(tar)
         made = Layer(
-            digest=core.digest(blob), size=len(blob), diff_id=core.digest(tar), unpacked=len(tar),
+            digest=digest(blob), size=len(blob), diff_id=digest(tar), unpacked=len(tar),
             media_type=core.PLAIN if model else core.ZSTD, model=model,
         )  # fmt: skip
         self.blobs[made.digest] = blob
@@ -67,7 +68,7 @@ class Set:
         """Make a bundle of them; its inventory's bytes."""
         loader = edge.loader()
         for data in extras.values():
-            self.blobs[core.digest(data)] = data
+            self.blobs[digest(data)] = data
         plan = core.plan(
             self.images, loader=loader, made_by="test", platform="linux/amd64", part_size=part_size,
             extras={p: (len(d), hashlib.sha256(d).hexdigest()) for p, d in extras.items()}, **more,

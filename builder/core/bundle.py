@@ -14,6 +14,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from builder.core import oci
+from builder.core.oci import digest
 from builder.errors import UsageError
 
 SCHEMA = 1
@@ -33,10 +35,7 @@ OLDEST_ENGINE = "23.0"
 """The first Docker Engine whose ``docker load`` unpacks zstd layers (moby's pkg/archive)."""
 
 ZSTD = "application/vnd.oci.image.layer.v1.tar+zstd"
-PLAIN = "application/vnd.oci.image.layer.v1.tar"
-MANIFEST = "application/vnd.oci.image.manifest.v1+json"
-CONFIG = "application/vnd.oci.image.config.v1+json"
-INDEX = "application/vnd.oci.image.index.v1+json"
+PLAIN = oci.TAR
 
 COMPLETE, DIFFERENCE, CODE, MODELS = "complete", "difference", "code", "models"
 """What a bundle holds."""
@@ -74,8 +73,8 @@ class Image:
         layers = [{"mediaType": x.media_type, "digest": x.digest, "size": x.size} for x in self.layers]
         return _json(
             {
-                "schemaVersion": 2, "mediaType": MANIFEST,
-                "config": {"mediaType": CONFIG, "digest": digest(self.config), "size": len(self.config)},
+                "schemaVersion": 2, "mediaType": oci.MANIFEST,
+                "config": {"mediaType": oci.CONFIG, "digest": digest(self.config), "size": len(self.config)},
                 "layers": layers,
             }
         )  # fmt: skip
@@ -151,11 +150,6 @@ class Have:
     files: frozenset[str] = frozenset()
     images: tuple[Mapping[str, Any], ...] = ()
     fingerprint: str | None = None
-
-
-def digest(data: bytes) -> str:
-    """``sha256:…``."""
-    return f"sha256:{hashlib.sha256(data).hexdigest()}"
 
 
 def dump(inventory: Mapping[str, Any]) -> bytes:
@@ -272,14 +266,14 @@ def plan(
             }
         )  # fmt: skip
         if content != MODELS:
-            small |= {_blob(digest(data)): data for data in pair}  # of all images: one may be gone from the engine
+            small |= {oci.blob_path(digest(data)): data for data in pair}  # of all images: one may be gone from the engine
     whole = content == COMPLETE and base is None
     if whole:
         small = {**_entrance(images), **small}
     wanted = {path: (len(data), hashlib.sha256(data).hexdigest()) for path, data in small.items()}
     wanted |= {p: found for p, found in sorted(extras.items()) if not base or found[1] not in base.files}
     layers = sorted(chosen.values(), key=lambda x: (x.model is not None, x.digest))
-    wanted |= {_blob(x.digest): (x.size, x.digest.removeprefix("sha256:")) for x in layers}
+    wanted |= {oci.blob_path(x.digest): (x.size, x.digest.removeprefix("sha256:")) for x in layers}
     entries, end = _place(wanted)
     every = {x.digest: x for image in images for x in image.layers if content != MODELS or x.model is not None}
     parts = _cut(end, part_size)
@@ -300,10 +294,6 @@ def plan(
     return BundlePlan(content=str(inventory["content"]), entries=entries, parts=parts, small=small, inventory=inventory)
 
 
-def _blob(name: str) -> str:
-    return f"blobs/sha256/{name.removeprefix('sha256:')}"
-
-
 def _layer(x: Layer) -> dict[str, Any]:
     return {k: v for k, v in vars(x).items() if k != "digest"}
 
@@ -315,7 +305,7 @@ def _entrance(images: Sequence[Image]) -> dict[str, bytes]:
         made = image.manifest
         manifests.append(
             {
-                "mediaType": MANIFEST, "digest": digest(made), "size": len(made),
+                "mediaType": oci.MANIFEST, "digest": digest(made), "size": len(made),
                 "annotations": {
                     "io.containerd.image.name": full_name(image.name),
                     "org.opencontainers.image.ref.name": image.name.rpartition(":")[2],
@@ -324,13 +314,13 @@ def _entrance(images: Sequence[Image]) -> dict[str, bytes]:
         )  # fmt: skip
         legacy.append(
             {
-                "Config": _blob(digest(image.config)), "RepoTags": [image.name],
-                "Layers": [_blob(x.digest) for x in image.layers],
+                "Config": oci.blob_path(digest(image.config)), "RepoTags": [image.name],
+                "Layers": [oci.blob_path(x.digest) for x in image.layers],
             }
         )  # fmt: skip
     return {
-        "oci-layout": _json({"imageLayoutVersion": "1.0.0"}),
-        "index.json": _json({"schemaVersion": 2, "mediaType": INDEX, "manifests": manifests}),
+        "oci-layout": oci.LAYOUT.encode(),
+        "index.json": _json({"schemaVersion": 2, "mediaType": oci.INDEX, "manifests": manifests}),
         "manifest.json": _json(legacy),
     }
 

@@ -22,6 +22,9 @@ from builder.errors import IntegrityError, Interrupted, SourceError
 PATIENCE = 10.0
 """Seconds without an answer, or without one more byte, until a source is given up."""
 
+REACH = 6.0
+"""Seconds until an address that doesn't answer at all is given up: with the look at gates before it, less than ten."""
+
 HOPS = 5
 """Redirects that are followed for one file."""
 
@@ -238,18 +241,18 @@ class Link:
         return start
 
 
-def reach(address: str, down: set[str], *, patience: float | None = None) -> None:
+def reach(address: str, down: set[str], *, patience: float = PATIENCE) -> None:
     """Ask once; any HTTP answer is an answer. Remembers in ``down`` who did not.
 
     In a thread, because neither a name that is being resolved nor ten addresses tried in turn know our limit.
 
     Raises:
-        SourceError: nobody answers there within ``patience`` seconds, now or earlier in this run.
+        SourceError: nobody answers there within ``patience`` seconds, or ``REACH``, now or earlier in this run.
     """
     named = origin(address)  # without a name and a password that may stand in it
     if address in down:
         raise SourceError(f"{named} could not be reached")
-    limit = PATIENCE if patience is None else patience
+    limit = min(REACH, patience)
     failed: list[BaseException] = []
 
     def ask() -> None:

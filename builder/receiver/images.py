@@ -129,8 +129,13 @@ def require_layers(inventory: Inventory, works: Sequence[Work], sources: Sources
         raise Stop(3, f"this engine lacks {len(lacking)} layers ({size:.1f} MB) that this bundle doesn't hold", do)
 
 
-def require_space(engine: Engine, inventory: Inventory, works: Sequence[Work]) -> None:
-    """Refuse to begin what can't end: what is sent, and what it unpacks to. Raises Stop."""
+def require_space(engine: Engine, inventory: Inventory, works: Sequence[Work], target: Path) -> None:
+    """Refuse to begin what can't end: what is sent, what it unpacks to, what is kept beside it. Raises Stop."""
+    beside = sum(f["size"] for f in inventory["files"] if not f["path"].startswith("blobs/"))
+    if any(f["path"].startswith(f"{NATIVE}/") for f in inventory["files"]):
+        beside += sum(x["size"] for x in inventory["layers"].values() if x["model"] is not None)
+    if (free := shutil.disk_usage(target).free) < beside + SPARE:
+        raise Stop(3, f"{target} has {free / 1e9:.1f} GB free; {(beside + SPARE) / 1e9:.1f} GB go there", "--to, elsewhere")
     layers = {x: inventory["layers"][x] for work in works for x in work.layers}
     wanted = sum(x["size"] + x["unpacked"] for x in layers.values())
     if not layers or not engine.host.startswith("unix:") or not Path(engine.root).is_dir():

@@ -98,7 +98,8 @@ def _run(chosen: argparse.Namespace) -> None:
         _transcribe(target, chosen.run)
         return
     bundle = Bundle(here)
-    _trust(bundle, chosen.key or (target / KEY if (target / KEY).is_file() else None), chosen.fingerprint)
+    key = chosen.key or (target / KEY if (target / KEY).is_file() else None)
+    _trust(bundle, key, chosen.fingerprint)
     _itself(bundle, here)
     say(f"bundle {bundle.fingerprint[:16]}…: {bundle.inventory['content']}, {len(bundle.inventory['images'])} images")
     if chosen.check:
@@ -107,7 +108,7 @@ def _run(chosen: argparse.Namespace) -> None:
     bundle.require_parts()
     others = [Bundle(folder.absolute()) for folder in chosen.others]
     for other in others:
-        _trust(other, chosen.key, None)
+        _trust(other, key, None)
         other.require_parts()
     target.mkdir(parents=True, exist_ok=True)
     with _locked(target):
@@ -211,7 +212,7 @@ def _load(engine: Engine, bundle: Bundle, sources: Sources, target: Path) -> Inv
     known = [*inventory["images"], *inventory["known"], *(before["images"] if before else [])]
     works = plan(engine, inventory, look(engine, known))
     require_layers(inventory, works, sources)
-    require_space(engine, inventory, works)
+    require_space(engine, inventory, works, target)
     sent, names, total = 0, [], sum(inventory["layers"][x]["size"] for w in works for x in w.layers)
     told = time.monotonic()
 

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from builder.core.bundle import BundlePlan, Entry
     from builder.core.job import Request
     from builder.core.plan import Plan
+    from builder.edges.bundle import Giver
     from builder.edges.engine import Engine
 
 EXAMPLE = "examples/dialogue.mp4"
@@ -90,17 +91,19 @@ def create(session: Session, choice: Choice, order: Order) -> Result:
 
         return files.chunks(data) if isinstance(data, Path) else iter([data])
 
-    return _written(session, order, plan, open_, loader)
+    return _written(session, order, plan, (open_, lambda entry: pack.checks(entry.sha256)), loader)
 
 
-def _written(session: Session, order: Order, plan: BundlePlan, open_: Any, loader: bytes) -> Result:
+def _written(session: Session, order: Order, plan: BundlePlan, giver: Giver, loader: bytes) -> Result:
     from builder.edges import bundle, files, signing
 
     there = bundle.is_done(order.out, plan)
     if there:
         raw = (order.out / INVENTORY).read_bytes()
     else:
-        raw = bundle.create(order.out, plan, open_, texts={bundle.LOADER: loader}, report=session.report)
+        open_, checked = giver
+        texts = {bundle.LOADER: loader, "README.txt": bundle.README.encode()}
+        raw = bundle.create(order.out, plan, open_, checked=checked, texts=texts, report=session.report)
     if order.key:
         files.write_atomic(order.out / SIGNATURE, signing.sign(order.key, raw))
     inventory = json.loads(raw)

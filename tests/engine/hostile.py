@@ -15,6 +15,7 @@ import zstandard
 
 from builder.core import bundle as core
 from builder.core.bundle import Image, Layer
+from builder.core.oci import digest
 from builder.edges import signing
 from tests import bundles
 
@@ -217,14 +218,14 @@ def _(folder: Path) -> None:
 
 def only(blob: bytes, *, diff_id: str, unpacked: int, media_type: str = core.ZSTD) -> Callable[[bundles.Set], None]:
     def images(made: bundles.Set) -> None:
-        layer = Layer(digest=core.digest(blob), size=len(blob), diff_id=diff_id, unpacked=unpacked, media_type=media_type)
+        layer = Layer(digest=digest(blob), size=len(blob), diff_id=diff_id, unpacked=unpacked, media_type=media_type)
         made.blobs[layer.digest] = blob
         made.image("bomb", [layer])
 
     return images
 
 
-NOTHING = core.digest(b"")
+NOTHING = digest(b"")
 ZEROS = zstandard.ZstdCompressor().compress(bytes(64 << 20))
 
 add("a bomb of zeros", "unpacks to far more", lambda f: replaced(f, only(ZEROS, diff_id=NOTHING, unpacked=10_240)))
@@ -234,7 +235,7 @@ add("an honest bomb", "free", lambda f: replaced(f, only(ZEROS, diff_id=NOTHING,
 add("zstd that is none", "is not zstd", lambda f: replaced(f, only(b"no zstd at all", diff_id=NOTHING, unpacked=10_240)))
 add("zstd cut short", "cut short", lambda f: replaced(f, only(ZEROS[:-9], diff_id=NOTHING, unpacked=64 << 20)))
 add("a layer that is no tar", "refused", lambda f: replaced(
-    f, only(b"x" * 4096, diff_id=core.digest(b"x" * 4096), unpacked=4096, media_type=core.PLAIN)))  # fmt: skip
+    f, only(b"x" * 4096, diff_id=digest(b"x" * 4096), unpacked=4096, media_type=core.PLAIN)))  # fmt: skip
 
 
 @case("a layer with the diff id of another", "refused")

@@ -168,3 +168,31 @@ def test_an_update_of_code_is_small_and_accepted(
     after = {i["name"]: i["id"] for i in receiver.inventory["images"]}
     assert [n for n in after if after[n] != before[n]] == [f"{engine.prefix}/asr:slim-cpu"]
     assert receiver.engine.docker("images", "--filter", "dangling=true", "--quiet").out == ""
+
+
+@pytest.mark.heavy
+def test_the_native_set_runs_without_images(engine: Engine, built: Any, receiver: Receiver, tmp_path: Path) -> None:
+    """``--with-native``: this project, its wheels and the weights out of the layers; no index, no hub, no engine."""
+    out = tmp_path / "native"
+    done = engine.bake(
+        "bundle", "create", out, "--mode", "docker-cpu", "--with-native", "--no-example", "--json",
+        env={"HF_TOKEN": SECRET},
+    )  # fmt: skip
+    assert done.code == 0, done.err
+    target = receiver.folder / "whisperbake-native"
+    loaded = receiver.load(out, "--to", target)
+    assert loaded.code == 0, loaded.err
+    project = target / "native/project"
+    words = ["nsenter", f"--net=/run/netns/{receiver.netns}", sys.executable, "build.py", "run", "examples/dialogue.mp4"]
+    env = {
+        "PATH": os.environ["PATH"], "HOME": str(tmp_path), "PIP_NO_INDEX": "1", "DOCKER_HOST": "unix:///nowhere.sock",
+        "PIP_FIND_LINKS": str(target / "native/wheels"), "BAKE_PRESET": "tiny-en",
+    }  # fmt: skip
+    ran = subprocess.run([*words, "--json"], cwd=project, env=env, capture_output=True, text=True, check=False)
+    assert ran.returncode == 0, ran.stderr
+    assert any(name.endswith("dialogue.srt") for name in json.loads(ran.stdout)["files"])
+    checked = subprocess.run(
+        [sys.executable, "build.py", "models", "verify", "--deep"], cwd=project, env=env, capture_output=True, text=True,
+        check=False,
+    )  # fmt: skip
+    assert checked.returncode == 0, checked.stderr

@@ -201,6 +201,34 @@ def test_a_loader_that_is_killed_is_run_again(
 
 
 @pytest.mark.parametrize("store", private_engine.STORES)
+def test_an_engine_is_killed_in_the_middle(tmp_path: Path, store: str) -> None:
+    """kill -9 of dockerd while layers go in: exit 3, no name; with the engine back the same command ends well."""
+    if why := private_engine.why_not():
+        assert os.environ.get("CI", "").lower() not in ("1", "true"), why
+        pytest.skip(why)
+    folder, data = tmp_path / "bundle", tmp_path / "data"
+    bundles.three(weights=120_000_000).write(folder, part_size=200_000_000)
+    with private_engine.engine(store, data) as host:
+        process = subprocess.Popen(
+            [sys.executable, "-I", str(folder / "load.py"), "--to", str(tmp_path / "target")],
+            env={"PATH": os.environ["PATH"], "DOCKER_HOST": host}, stderr=subprocess.PIPE, text=True,
+        )  # fmt: skip
+        assert process.stderr is not None
+        while "base:slim-cpu" not in (line := process.stderr.readline()):  # the next is the one with the weights
+            assert line
+        time.sleep(0.1)
+        os.kill(int(Path(host.removeprefix("unix://")).with_name("d.pid").read_text()), signal.SIGKILL)
+        _, said = process.communicate(timeout=60)
+        assert process.returncode == 3, said
+        assert "run this again" in said
+    with private_engine.engine(store, data) as host:
+        back = Engine(host, store, "wb-test", tmp_path)
+        assert {n for n in names(back) if n.startswith(bundles.REGISTRY)} == set()
+        assert load(back, folder).code == 0
+        assert names(back) == {f"{bundles.REGISTRY}/{n}:slim-cpu" for n in ("base", "asr", "vad")}
+
+
+@pytest.mark.parametrize("store", private_engine.STORES)
 def test_the_engines_disk_fills_in_the_middle(good: Path, tmp_path: Path, store: str) -> None:
     """Of a small disk of its own: refused before, where the loader can look; else the engine's word is told. Exit 3."""
     if why := private_engine.why_not():

@@ -174,13 +174,19 @@ def store(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
 
-def test_an_engine_that_stops_in_the_middle_keeps_no_tag(store: str, kit: Kit, tmp_path: Path) -> None:
+@pytest.fixture
+def root() -> Iterator[Path]:
+    """A data root that outlives an engine; what the engine left mounted goes with it."""
+    with private_engine._folder("wb-root-") as folder:
+        yield Path(folder)
+
+
+def test_an_engine_that_stops_in_the_middle_keeps_no_tag(store: str, kit: Kit, root: Path) -> None:
     """Exit 3; the same engine, started again, gets the image."""
     ref = "wb-kill/stopped:1"
     model, pin = kit.model("large", 24 * MB)
     kit.code(ref, CODE)
     image = kit.assemble(ref, [(model, pin)])
-    root = tmp_path / "engine"
     with private_engine.engine(store, root) as host:
         engine = connect(host, store)
         pid = int(Path(host.removeprefix("unix://")).with_name("d.pid").read_text())

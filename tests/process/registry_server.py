@@ -137,6 +137,7 @@ class Proxy:
     keeps: bool = False
     seen: list[Seen] = field(default_factory=list)
     newest: dict[str, str] = field(default_factory=dict)
+    one: threading.Lock = field(default_factory=threading.Lock)
     port: int = 0
 
     @property
@@ -156,6 +157,11 @@ def proxy(target: int, **settings: object) -> Iterator[Proxy]:
         protocol_version = "HTTP/1.1"
 
         def pass_on(self) -> None:
+            # What arrived of a broken request is passed on before anybody asks how much that was.
+            with state.one if state.keeps else contextlib.nullcontext():
+                self.handled()
+
+        def handled(self) -> None:
             length = int(self.headers.get("Content-Length", 0))
             body = self.rfile.read(length)
             seen = Seen(self.command, self.path, len(body))

@@ -18,9 +18,8 @@ from pathlib import Path
 import pytest
 import zstandard
 
-from builder.core import bundle as core
 from builder.core.bundle import Entry
-from builder.core.oci import Descriptor
+from builder.core.oci import Descriptor, digest
 from builder.edges import bundle as edge
 from builder.edges import packing, signing
 from builder.errors import IntegrityError, UsageError
@@ -224,7 +223,7 @@ def test_code_blobs_become_zstd_and_keep_their_diff_id(tmp_path: Path, kind: str
     chunks = (blob[at : at + 5000] for at in range(0, len(blob), 5000))
     made = packing.compress(packing.unpacked(found, chunks), tmp_path / "a.zst")
     assert made == packing.compress(iter([tar]), tmp_path / "b.zst")
-    assert made[0] == core.digest((tmp_path / "a.zst").read_bytes())
+    assert made[0] == digest((tmp_path / "a.zst").read_bytes())
     out = zstandard.ZstdDecompressor().decompressobj().decompress((tmp_path / "a.zst").read_bytes())
     assert out == tar
 

