@@ -8,6 +8,7 @@ what changes belongs on top, and what images share belongs below what they don't
 from __future__ import annotations
 
 import itertools
+import math
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -57,7 +58,7 @@ def arrange(stacks: Sequence[Stack]) -> dict[str, tuple[Block, ...]]:
     starts = [
         {s.image: (0,) * len(s.models) for s in stacks},
         {s.image: (_top(s),) * len(s.models) for s in stacks},
-        {s.image: tuple(_by_weight(s, m) for m in ranked[s.image]) for s in stacks},
+        {s.image: tuple(itertools.accumulate((_by_weight(s, m) for m in ranked[s.image]), max)) for s in stacks},
     ]
     found: list[tuple[float, int, dict[str, tuple[Block, ...]]]] = []
     for start in starts:
@@ -98,10 +99,12 @@ def _best(
 
     slots = range(_top(stack) + 1)
     choices: Iterator[tuple[int, ...]]
-    if len(slots) ** len(now) <= TRIES:
-        choices = itertools.product(slots, repeat=len(now))
+    # Never falling: models keep their order among themselves.
+    if math.comb(len(slots) + len(now) - 1, len(now)) <= TRIES:
+        choices = itertools.combinations_with_replacement(slots, len(now))
     else:
-        choices = ((*now[:k], slot, *now[k + 1 :]) for k in range(len(now)) for slot in slots)
+        moved = ((*now[:k], slot, *now[k + 1 :]) for k in range(len(now)) for slot in slots)
+        choices = (choice for choice in moved if list(choice) == sorted(choice))
     best, least = now, price(now)
     for choice in choices:
         if (found := price(choice)) < least:

@@ -211,3 +211,46 @@ def test_a_digest_names_its_algorithm(tmp_path: Path) -> None:
     path = tmp_path / "x"
     path.write_bytes(b"film")
     assert contract.sha256(path) == "sha256:" + hashlib.sha256(b"film").hexdigest()
+
+
+def tree(root: Path, *, size: int = 3) -> dict[str, str]:
+    """A tree of weights as an image has it, with one model of two files; how a job would name it."""
+    folder = root / "onnx/m"
+    folder.mkdir(parents=True)
+    entries = []
+    for name in ("a.onnx", "b.json"):
+        (folder / name).write_bytes(b"x" * size)
+        entries.append({"path": f"onnx/m/{name}", "size": 3, "sha256": hashlib.sha256(b"xxx").hexdigest()})
+    (root / ".baked").mkdir()
+    (root / ".baked/m.json").write_text(json.dumps({"id": "m", "digest": "sha256:1", "files": entries}))
+    return {"id": "m", "path": "onnx/m", "digest": "sha256:1"}
+
+
+def test_weights_of_an_image_are_compared_with_their_list(tmp_path: Path) -> None:
+    """All that is wrong in one list: missing, of another size, another revision than the job's."""
+    use = tree(tmp_path)
+    assert contract.lacking(tmp_path, [use]) == []
+    assert contract.lacking(tmp_path, [{**use, "digest": "sha256:2"}]) == ["model m of this image is not the job's: sha256:1…"]
+    assert contract.lacking(tmp_path, [{"id": "n", "path": "onnx/n", "digest": ""}]) == [
+        "model n is not in the tree of weights: onnx/n"
+    ]
+    (tmp_path / "onnx/m/a.onnx").write_bytes(b"yyy")
+    assert contract.lacking(tmp_path, [use]) == []
+    assert contract.lacking(tmp_path, [use], deep=True) == ["model m: a.onnx has another sha256 than its list"]
+    (tmp_path / "onnx/m/a.onnx").write_bytes(b"x")
+    (tmp_path / "onnx/m/b.json").unlink()
+    assert contract.lacking(tmp_path, [use]) == [
+        "model m: a.onnx has 1 bytes in place of 3", "model m: b.json is missing",
+    ]  # fmt: skip
+
+
+def test_verify_reads_the_weights_and_names_what_is_wrong(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """``--verify``: 0 and each model's name, or 5 and the list."""
+    assert contract.verify(tmp_path) == 0
+    assert capsys.readouterr().out == "this image carries no weights\n"
+    tree(tmp_path)
+    assert contract.verify(tmp_path) == 0
+    assert capsys.readouterr().out == "m: whole\n"
+    (tmp_path / "onnx/m/b.json").write_bytes(b"zzz")
+    assert contract.verify(tmp_path) == 5
+    assert "b.json has another sha256" in capsys.readouterr().err
