@@ -87,7 +87,7 @@ def _containers(session: Session, *, build: bool) -> Place:
         raise MissingError("jobs need an engine on this machine: it reads the job's folder", where=found.engine)
     hardware, _ = hardware_of(session)
     machine = Machine(
-        threads=min(hardware.threads, found.cpus), memory=min(hardware.memory, found.memory),
+        threads=min(hardware.threads, found.cpus), memory=min(hardware.memory, found.memory or hardware.memory),
         user=containers.user(), gpu_driver=config.defaults.gpu_driver,
     )  # fmt: skip
     template = config.root / "compose" / compose.TEMPLATE

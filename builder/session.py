@@ -13,7 +13,7 @@ from builder.core import choice
 from builder.core import job as spec
 from builder.core.catalog import LANGUAGES
 from builder.core.progress import Report
-from builder.core.types import Config, Model, Pin, Purpose
+from builder.core.types import Config, Mode, Model, Pin, Purpose
 from builder.edges import native, project
 from builder.edges.store import Store
 from builder.errors import BakeError, UsageError, did_you_mean
@@ -155,14 +155,13 @@ def fetch_missing(
     config = session.config
     places = [*folders, *(Path(p) for p in config.defaults.sources)]
     token = gates.find_token(session.env, config.home)
-    down: set[str] = set()
-    if closed := gates.closed(missing, token=token, env=session.env, places=places, down=down):
+    if closed := gates.closed(missing, token=token, env=session.env, places=places):
         if not skip_gated:
             raise gates.refusal(closed, token=token, home=config.home, way_out="models fetch --skip-gated")
         names = {gate.model.id for gate in closed}
         missing = [(model, pin) for model, pin in missing if model.id not in names]
     env = {**session.env, "HF_TOKEN": token.value} if token else session.env
-    return tuple(hub.fetch(store, missing, folders=places, env=env, report=session.report, down=down))
+    return tuple(hub.fetch(store, missing, folders=places, env=env, report=session.report))
 
 
 def native_python(session: Session, *, force: bool = False) -> Path:
@@ -193,7 +192,10 @@ def request_of(session: Session, wishes: Wishes) -> Request:
     if wishes.device not in (None, "cpu", "cuda"):
         raise UsageError(f'"{wishes.device}" is no device', where="--device", expected="cpu or cuda")
     found, advice = hardware_of(session)
-    device = wishes.device or advice.device
+    on_cpu = config.defaults.mode is Mode.DOCKER_CPU
+    if on_cpu and wishes.device == "cuda":
+        raise UsageError("images of docker-cpu can't use a GPU", where="--device", hint="--mode docker-gpu")
+    device = wishes.device or ("cpu" if on_cpu else advice.device)
     if device == "cuda" and not found.gpus:
         raise UsageError("there is no NVIDIA GPU here", where="--device", hint="--device cpu")
     threads = wishes.threads or advice.threads

@@ -15,7 +15,9 @@ SHORTEST = 6
 def secrets_of(env: Mapping[str, str]) -> list[str]:
     """The values of an environment that are secrets, the longest first. Paths to files with secrets are none."""
     found = {
-        value.strip() for name, value in env.items() if SECRET.search(name) and not name.endswith(("_PATH", "_FILE"))
+        value.strip()
+        for name, value in env.items()
+        if SECRET.search(name) and not name.endswith(("_PATH", "_FILE", "_DIR", "BAKE_SECRETS"))
     }
     return sorted((value for value in found if len(value) >= SHORTEST), key=len, reverse=True)
 

@@ -70,8 +70,8 @@ class Project:
     def open(self, stages: Sequence[str]) -> None:
         """Write the file and begin to create containers for ``stages``; what a killed run left is removed first."""
         write(self._place, self._text)
-        if (self._place / MARK).exists():
-            remove_all(self.client, self._job)
+        with contextlib.suppress(MissingError):  # another engine's; ours is asked for what it has in any case
+            clean(self._place, self._job)
         (self._place / MARK).write_text(self._host)
         handle, name = tempfile.mkstemp(prefix="whisperbake-compose-")
         os.close(handle)
@@ -343,10 +343,14 @@ def clean(place: Path, job: str) -> None:
     mark = place / MARK
     if not mark.exists():
         return
-    try:
-        remove_all(engines.client_of(mark.read_text()), job)
-    except Exception as error:
-        raise MissingError(
-            f"the engine that has containers of job {job} doesn't answer", where=mark.read_text(), hint="start it"
-        ) from error
+    host = mark.read_text()
+    if not host.startswith("unix://") or Path(host.removeprefix("unix://")).exists():  # else that engine is no more
+        try:
+            client = engines.client_of(host)
+            remove_all(client, job)
+            client.close()
+        except Exception as error:
+            raise MissingError(
+                f"the engine that may have containers of job {job} doesn't answer", where=host, hint="start it"
+            ) from error
     mark.unlink(missing_ok=True)

@@ -135,12 +135,7 @@ def _secret(path: Path, name: str, *, required: bool) -> str | None:
 
 
 def closed(
-    wanted: Sequence[tuple[Model, Pin]],
-    *,
-    token: Token | None,
-    env: Mapping[str, str],
-    places: Sequence[Path] = (),
-    down: set[str] | None = None,
+    wanted: Sequence[tuple[Model, Pin]], *, token: Token | None, env: Mapping[str, str], places: Sequence[Path] = ()
 ) -> tuple[Gate, ...]:
     """The gated models of ``wanted`` that the hub would not give out now; all are asked at once, nothing is downloaded.
 
@@ -148,7 +143,6 @@ def closed(
 
     Args:
         places: local folders; a model whose files they seem to hold needs no hub.
-        down: takes the hub's address when it doesn't answer, so that nobody waits for it twice.
     """
     gated = [(m, p) for m, p in wanted if m.gated and m.repo]
     if gated and places:
@@ -158,11 +152,9 @@ def closed(
         return ()
     endpoint = (env.get("HF_ENDPOINT") or ENDPOINT).rstrip("/")
     found: dict[str, Reason] = {}
-    answered: list[str] = []
 
     def ask(model: Model, pin: Pin) -> None:
         answer = _head(endpoint, model, pin, token)
-        answered.extend([model.id] if answer is not None else [])
         if answer is not None and answer.status_code in (401, 403):
             headers = answer.headers
             found[model.id] = reason(
@@ -178,8 +170,6 @@ def closed(
     end = time.monotonic() + PATIENCE
     for thread in threads:
         thread.join(max(0.0, end - time.monotonic()))
-    if down is not None and not answered:
-        down.add(endpoint)
     return tuple(
         Gate(model=m, page=m.page or f"{endpoint}/{m.repo}", reason=found[m.id]) for m, _ in gated if m.id in found
     )

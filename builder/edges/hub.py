@@ -10,7 +10,7 @@ import functools
 import re
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -73,14 +73,12 @@ def fetch(
     env: Mapping[str, str],
     report: Report,
     limits: web.Limits | None = None,
-    down: Iterable[str] = (),
 ) -> tuple[Fetched, ...]:
     """Fetch what is missing of ``wanted``; what is there is left alone, and then no network is touched.
 
     Args:
         folders: local trees that may hold the files, tried last.
         limits: how sources are treated; by default as HF_HUB_DOWNLOAD_TIMEOUT says.
-        down: addresses that have just been found not to answer: they are not asked again.
 
     Raises:
         SourceError: no source has a model; each is named with its reason.
@@ -94,7 +92,6 @@ def fetch(
     }
     tally = Tally(report, sizes)
     traffic = web.Traffic(limits or _limits(env), note=tally.note)
-    traffic.down.update(down)
     run = _Run(store=store, env=env, tally=tally, traffic=traffic)
     tasks = [functools.partial(_fetch_model, run, m, p, lacking, folders) for m, p, lacking in missing if lacking]
     try:

@@ -301,7 +301,7 @@ def state(place: Path) -> str:
     if alone and last != "queued":  # docker compose up, without us; or we run it and have said no more yet
         last = "done" if _all_done(place) else "interrupted"
     try:
-        with held(place):
+        with held(place, timeout=0):
             return "interrupted" if last == "queued" else last
     except TimeoutError:
         return "queued" if last == "queued" else "running"
@@ -385,13 +385,13 @@ def log_lines(path: Path, offset: int, *, whole: bool) -> tuple[list[str], int]:
 
 
 @contextlib.contextmanager
-def held(place: Path) -> Iterator[None]:
+def held(place: Path, *, timeout: float = 0.1) -> Iterator[None]:
     """Hold a job, so that nobody else runs or removes it.
 
     Raises:
         TimeoutError: somebody does.
     """
-    with files.locked(place / ".lock", timeout=0):
+    with files.locked(place / ".lock", timeout=timeout):
         (place / CANCEL).unlink(missing_ok=True)  # meant for a run that has ended
         yield
 

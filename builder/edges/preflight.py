@@ -172,11 +172,13 @@ def _engine(info: Mapping[str, Any], address: str) -> str:
             f"the engine is {version}", where=address, expected=f"{'.'.join(map(str, engines.OLDEST))} or later",
             hint="update it; --mode native runs without one",
         )  # fmt: skip
-    if any("rootless" in str(option) for option in info.get("SecurityOptions") or ()):
-        raise MissingError(
-            "the engine is rootless: its containers' users are not this machine's", where=address,
-            hint="use an engine of the system's, or --mode native",
-        )  # fmt: skip
+    options = " ".join(map(str, info.get("SecurityOptions") or ()))
+    for word, what in (("rootless", "is rootless"), ("userns", "maps users")):
+        if f"name={word}" in options:
+            raise MissingError(
+                f"the engine {what}: its containers' users are not this machine's", where=address,
+                hint="use an engine without, or --mode native",
+            )  # fmt: skip
     return f"{version}, {info.get('NCPU')} processors, {float(info.get('MemTotal') or 0) / MB:.0f} MB"
 
 

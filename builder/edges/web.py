@@ -22,8 +22,8 @@ from builder.errors import IntegrityError, Interrupted, SourceError
 PATIENCE = 10.0
 """Seconds without an answer, or without one more byte, until a source is given up."""
 
-REACH = 8.0
-"""Seconds until an address that doesn't answer at all is given up: with the start of a command less than ten."""
+REACH = 6.0
+"""Seconds until an address that doesn't answer at all is given up: with the look at gates before it, less than ten."""
 
 HOPS = 5
 """Redirects that are followed for one file."""

@@ -113,7 +113,8 @@ def _single(engine: _Engine, job: Job) -> Result:
     kept = [s.name for s in outcome.stages if s.kept]
     if kept:
         ui.say(f"kept from before: {', '.join(kept)}")
-    ui.say(f"job {job.id} done in {ui.clock(outcome.seconds)}; {engine.place.note}")
+    part = "" if len(outcome.stages) == len(job.stages) else f"{', '.join(s.name for s in outcome.stages)} of "
+    ui.say(f"{part}job {job.id} done in {ui.clock(outcome.seconds)}; {engine.place.note}")
     return Result(data=_data(outcome), text="\n".join(str(p) for p in outcome.files))
 
 

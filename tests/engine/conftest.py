@@ -190,7 +190,8 @@ def native(state: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def copy_project(folder: Path) -> Path:
     """The checkout's own files, to change something in."""
     target = folder / "project"
-    names = ("bake.yaml", "models.yaml", "models.lock", "images", "stages", "templates", "compose", "builder", "examples")
+    names = ("bake.yaml", "models.yaml", "models.lock", "images", "stages", "templates", "compose", "builder", "examples",
+             "requirements")  # fmt: skip
     target.mkdir()
     for name in names:
         source = ROOT / name
