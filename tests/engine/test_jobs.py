@@ -159,13 +159,14 @@ def test_results_belong_to_the_caller(engine: Engine, clean: None) -> None:
 def test_ctrl_c_stops_the_containers_and_the_job_goes_on(engine: Engine, clean: None) -> None:
     """Within ten seconds; and what was done is kept."""
     place = prepared(engine, *CLIP)
+    before = engine.left()
     process = engine.begin(place.name)
     wait_for(lambda: said(place, "asr", "start"))
     began = time.monotonic()
     process.send_signal(signal.SIGINT)
     assert process.wait(30) == 130
     assert time.monotonic() - began < 10
-    assert engine.left()["containers"] == []
+    assert engine.left() == before
     assert jobs.state(place) == "interrupted"
     done = engine.job(place.name)
     assert done.code == 0, done.err
@@ -184,11 +185,7 @@ def test_cancel_stops_one_job_of_a_queue(engine: Engine, clean: None) -> None:
     assert process.wait(120) == 130
     found = json.loads(process.communicate()[0])["jobs"]
     assert ["error" in job for job in found] == [True, False, True]
-    assert jobs.state(places[1]) == "done"
-    done = engine.job(places[0].name, places[2].name, "--parallel", "2")
-    assert done.code == 0, done.err
-    outputs = [results(p)["output/dialogue.srt"] for p in places]
-    assert outputs[0] == outputs[1] == outputs[2]
+    assert [jobs.state(p) for p in places] == ["interrupted", "done", "interrupted"]
 
 
 @ONE_STORE
@@ -256,7 +253,7 @@ def test_remove_takes_a_killed_runs_containers_along(engine: Engine, clean: None
     wait_for(lambda: said(place, "demux", "start"))
     process.kill()
     process.wait()
-    wait_for(lambda: engine.left()["containers"])
+    assert engine.left()["containers"]
     assert engine.bake("jobs", "remove", place.name).code == 0
     assert not place.exists()
 
