@@ -236,6 +236,7 @@ def plan(
     part_size: int,
     content: str = COMPLETE,
     base: Have | None = None,
+    loose: Sequence[Layer] = (),
     acceptance: Mapping[str, Any] | None = None,
 ) -> BundlePlan:
     """Which bytes go where.
@@ -247,12 +248,14 @@ def plan(
         part_size: bytes a part has at the most.
         content: COMPLETE, CODE (no weights) or MODELS (nothing else).
         base: what the receiver has already.
+        loose: weights of no image, for native runs.
         acceptance: the job that shows that all works, with its expected result.
 
     Raises:
         UsageError: there is nothing to put into it.
     """
     chosen = {x.digest: x for image in images for x in (lacking(image, base) if base else image.layers)}
+    chosen |= {x.digest: x for x in loose if not base or x.digest not in base.blobs}
     if content != COMPLETE:
         chosen = {d: x for d, x in chosen.items() if (x.model is not None) == (content == MODELS)}
     small: dict[str, bytes] = {}
@@ -275,7 +278,8 @@ def plan(
     layers = sorted(chosen.values(), key=lambda x: (x.model is not None, x.digest))
     wanted |= {oci.blob_path(x.digest): (x.size, x.digest.removeprefix("sha256:")) for x in layers}
     entries, end = _place(wanted)
-    every = {x.digest: x for image in images for x in image.layers if content != MODELS or x.model is not None}
+    used = [*(x for image in images for x in image.layers), *loose]
+    every = {x.digest: x for x in used if content != MODELS or x.model is not None}
     parts = _cut(end, part_size)
     inventory = {
         "schema": SCHEMA, "kind": "bundle", "made_by": made_by,

@@ -9,11 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from builder.core import bundle as core
+from builder.core import layers as weights
 from builder.core import oci
 from builder.core.bundle import Image, Layer
 from builder.core.oci import Descriptor
 from builder.core.plan import PlannedImage
 from builder.core.progress import Progress, Report
+from builder.core.types import Model, Pin
 from builder.edges import files
 from builder.edges.layout import Layout, Stored
 from builder.errors import IntegrityError
@@ -36,6 +38,25 @@ class Packing:
             MissingError, IntegrityError: the layout lacks one, or it is damaged.
         """
         return tuple(self._image(image, self.layout.image(image.tag)) for image in planned)
+
+    def weights(self, models: Sequence[tuple[Model, Pin]]) -> tuple[Layer, ...]:
+        """The weight layers of models that no image here carries.
+
+        Raises:
+            MissingError: a file is not in the store.
+        """
+        made = []
+        for model, pin in models:
+            for layer in weights.layers(model, pin):
+                found = self.layout.weights(layer)
+                self._blobs[found.blob.digest] = found.blob
+                made.append(
+                    Layer(
+                        digest=found.blob.digest, size=found.blob.size, diff_id=found.diff_id, unpacked=found.blob.size,
+                        media_type=core.PLAIN, model=model.id,
+                    )
+                )  # fmt: skip
+        return tuple(made)
 
     def open(self, sha256: str) -> Iterator[bytes]:
         """The bytes of a blob of :meth:`images`."""

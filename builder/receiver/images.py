@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from builder.receiver.engine import Engine, Lacking
-from builder.receiver.inventory import PATH, PLAIN, Entry, Inventory, Stop, bad, header, matches, need
+from builder.receiver.inventory import PLAIN, Entry, Inventory, Stop, bad, header, inside, need
 from builder.receiver.parts import Bundle, Guard
 
 TEMPORARY = "whisperbake-load"
@@ -135,7 +135,9 @@ def require_space(engine: Engine, inventory: Inventory, works: Sequence[Work], t
     if any(f["path"].startswith(f"{NATIVE}/") for f in inventory["files"]):
         beside += sum(x["size"] for x in inventory["layers"].values() if x["model"] is not None)
     if (free := shutil.disk_usage(target).free) < beside + SPARE:
-        raise Stop(3, f"{target} has {free / 1e9:.1f} GB free; {(beside + SPARE) / 1e9:.1f} GB go there", "--to, elsewhere")
+        raise Stop(
+            3, f"{target} has {free / 1e9:.1f} GB free; {(beside + SPARE) / 1e9:.1f} GB go there", "--to, elsewhere"
+        )
     layers = {x: inventory["layers"][x] for work in works for x in work.layers}
     wanted = sum(x["size"] + x["unpacked"] for x in layers.values())
     if not layers or not engine.host.startswith("unix:") or not Path(engine.root).is_dir():
@@ -305,11 +307,8 @@ def _weights(bundle: Bundle, digest: str, target: Path) -> None:
                 if member.isdir():
                     continue
                 name = f"{NATIVE}/.bake/{member.name}"
-                need(
-                    member.isreg() and matches(PATH, name) and member.name.startswith("models/"),
-                    f"{name!r} is no weight file",
-                )
-                need(not {".", ".."} & set(name.split("/")), f"{name!r} leads out")
+                fitting = member.isreg() and inside(name) and member.name.startswith("models/")
+                need(fitting, f"{name!r} is no weight file")
                 if not member.name.startswith("models/.baked/"):
                     with writing(target, name) as out:
                         shutil.copyfileobj(archive.extractfile(member), out, 1 << 20)  # type: ignore[arg-type]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,10 +15,10 @@ from builder.core import bundle as core
 from builder.core import job as spec
 from builder.core.catalog import model_digest
 from builder.core.progress import Progress
-from builder.core.types import Config, Workflow
+from builder.core.types import Config, Model, Pin, Workflow
 from builder.errors import IntegrityError, UsageError
 from builder.receiver.inventory import INVENTORY, SIGNATURE
-from builder.session import Result, Session, Wishes, request_of
+from builder.session import Result, Session, Wishes, fetch_missing, image_models, request_of
 from builder.workflows.images import Choice
 
 if TYPE_CHECKING:
@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from builder.core.plan import Plan
     from builder.edges.bundle import Giver
     from builder.edges.engine import Engine
+
+Models = Sequence[tuple[Model, Pin]]
 
 EXAMPLE = "examples/dialogue.mp4"
 
@@ -64,10 +66,17 @@ def create(session: Session, choice: Choice, order: Order) -> Result:
         Layout(config.home / "layout", config.home / "models"), config.home / "cache" / "packed", session.report
     )
     ready = pack.images(made.plan.images)
+    models = list(made.plan.models)
+    loose: tuple[core.Layer, ...] = ()
+    if order.native:  # of which images carry a part, or none
+        wanted = image_models(session, models=choice.models, languages=choice.languages, diarization=choice.diarization)
+        fetch_missing(session, wanted)
+        loose = pack.weights(wanted)
+        models += [m for m in wanted if m not in models]
     beside: dict[str, bytes | Path] = {}
     acceptance = None
     if not order.models_only:
-        beside |= _licences(config.root, made.plan)
+        beside |= _licences(config.root, models)
         if order.example and (found := _example(session, choice, made.plan, engine)):
             more, acceptance = found
             beside |= more
@@ -77,10 +86,10 @@ def create(session: Session, choice: Choice, order: Order) -> Result:
             beside |= wheelhouse.collect(config, session.env, session.report)
     loader = bundle.loader()
     plan = core.plan(
-        ready, extras={path: _described(data) for path, data in sorted(beside.items())}, licences=_models(made.plan),
+        ready, extras={path: _described(data) for path, data in sorted(beside.items())}, licences=_described_models(models),
         loader=loader, made_by=f"whisperbake {__version__}", platform=packing.platform(ready[0]), part_size=part_size,
         content=core.MODELS if order.models_only else core.CODE if order.code_only else core.COMPLETE, base=there,
-        acceptance=acceptance,
+        loose=loose, acceptance=acceptance,
     )  # fmt: skip
 
     def open_(entry: Entry) -> Iterator[bytes]:
@@ -147,21 +156,21 @@ def _described(data: bytes | Path) -> tuple[int, str]:
     return len(data), hashlib.sha256(data).hexdigest()
 
 
-def _models(plan: Plan) -> tuple[core.Licence, ...]:
+def _described_models(models: Models) -> tuple[core.Licence, ...]:
     return tuple(
         core.Licence(
             id=m.id, title=m.title, licence=m.licence, commercial=m.commercial, page=m.page, revision=pin.revision,
             size=pin.size,
         )
-        for m, pin in plan.models
+        for m, pin in models
     )  # fmt: skip
 
 
-def _licences(root: Path, plan: Plan) -> dict[str, bytes | Path]:
+def _licences(root: Path, models: Models) -> dict[str, bytes | Path]:
     """The licences of the models, and this project's own."""
     rows = [
         f"| {m.id} | {m.title} | {m.licence} | {'yes' if m.commercial else 'no'} | {m.page or m.repo or ''} | {pin.revision} |"
-        for m, pin in plan.models
+        for m, pin in models
     ]
     head = "| model | what it is | licence | commercial use | page | revision |\n|---|---|---|---|---|---|\n"
     found: dict[str, bytes | Path] = {LICENCES: (head + "\n".join(rows) + "\n").encode()}

@@ -175,7 +175,7 @@ def test_the_native_set_runs_without_images(engine: Engine, built: Any, receiver
     """``--with-native``: this project, its wheels and the weights out of the layers; no index, no hub, no engine."""
     out = tmp_path / "native"
     done = engine.bake(
-        "bundle", "create", out, "--mode", "docker-cpu", "--with-native", "--no-example", "--json",
+        "bundle", "create", out, "--mode", "native", "--with-native", "--json",
         env={"HF_TOKEN": SECRET},
     )  # fmt: skip
     assert done.code == 0, done.err

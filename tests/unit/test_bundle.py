@@ -84,6 +84,17 @@ def test_a_difference_holds_what_is_new_and_says_so() -> None:
     assert made.inventory["base"] == base.fingerprint
 
 
+def test_a_difference_may_leave_out_files_of_the_acceptance_run() -> None:
+    """The receiver has them; a job that leads elsewhere is refused all the same."""
+    paths = {"job": "job/job.json", "expected": "job/expected.json"}
+    extras = {"job/job.json": (3, "1" * 64), "job/expected.json": (3, "2" * 64)}
+    first = plan(bundles.three(), extras=extras, acceptance=paths)
+    base = core.have(json.loads(core.finished(first, ["0" * 64] * len(first.parts))))
+    made = plan(bundles.three(), extras=extras, acceptance=paths, base=base)
+    assert not {e.path for e in made.entries} & set(extras)
+    checking.check_inventory(core.finished(made, ["0" * 64] * len(made.parts)))
+
+
 def test_code_and_models_apart_are_all_of_it() -> None:
     whole, code, models = (plan(bundles.three(), content=c) for c in (core.COMPLETE, core.CODE, core.MODELS))
 
