@@ -17,7 +17,7 @@ from builder.core import bundle as core
 from builder.core.bundle import BundlePlan, Entry, Part
 from builder.core.progress import Progress, Report
 from builder.edges import files
-from builder.errors import BakeError, IntegrityError, MissingError, StageError, UsageError
+from builder.errors import BakeError, IntegrityError, Interrupted, MissingError, StageError, UsageError
 from builder.receiver import inventory as checking
 from builder.receiver.inventory import INVENTORY, SIGNATURE, Inventory, Stop
 from builder.receiver.parts import Bundle
@@ -208,8 +208,10 @@ def _write(folder: Path, plan: BundlePlan, giver: Giver, known: list[str], repor
             if failed:
                 break
             chunks.put(chunk)
-    except BaseException:
-        failed.append(Interrupt())
+    except BaseException as error:
+        failed.append(Stopped())
+        if isinstance(error, KeyboardInterrupt):
+            raise Interrupted("the bundle is not finished", where=str(folder), hint="the same command goes on") from None
         raise
     finally:
         chunks.put(None)
@@ -221,7 +223,7 @@ def _write(folder: Path, plan: BundlePlan, giver: Giver, known: list[str], repor
         raise _disk_error(failed[0], folder)
 
 
-class Interrupt(Exception):
+class Stopped(Exception):
     """The one who reads has stopped; the part that is being written is not finished."""
 
 

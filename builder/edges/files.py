@@ -8,7 +8,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +30,8 @@ def write_atomic(path: Path, data: bytes | str, *, mode: int = 0o644) -> None:
             out.write(raw)
             out.flush()
             os.fsync(out.fileno())
-        Path(name).chmod(mode)
+        with suppress(PermissionError):  # a FAT stick has no modes; elsewhere it is ours, and 0600 until here
+            Path(name).chmod(mode)
         Path(name).replace(path)
     except BaseException:
         Path(name).unlink(missing_ok=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import signal
@@ -16,6 +17,8 @@ from pathlib import Path
 
 import pytest
 
+from builder.core import bundle as core
+from builder.edges import bundle as edge
 from builder.receiver import images as receiving
 from tests import bundles
 from tests.engine import private_engine
@@ -118,6 +121,57 @@ def test_docker_load_takes_the_parts_as_they_are(engine: Engine, clean: None, go
     parts = b"".join(p.read_bytes() for p in sorted(good.glob("whisperbake.tar.*")))
     done = subprocess.run(["docker", "--host", engine.host, "load"], input=parts, capture_output=True, check=False)
     assert done.returncode == 0, done.stderr
+    assert names(engine) == {f"{bundles.REGISTRY}/{n}:slim-cpu" for n in ("base", "asr", "vad")}
+
+
+def test_code_and_weights_apart(engine: Engine, clean: None, tmp_path: Path) -> None:
+    """The one without the other is refused with what to add; together they are all of it."""
+    bundles.three().write(tmp_path / "code", content="code")
+    bundles.three().write(tmp_path / "weights", content="models")
+    alone = load(engine, tmp_path / "code")
+    assert alone.code == 3
+    assert "--with FOLDER" in alone.err
+    assert load(engine, tmp_path / "weights").code == 2
+    assert names(engine) == set()
+    both = load(engine, tmp_path / "code", "--with", str(tmp_path / "weights"))
+    assert both.code == 0, both.err
+    assert names(engine) == {f"{bundles.REGISTRY}/{n}:slim-cpu" for n in ("base", "asr", "vad")}
+
+
+def test_a_difference_needs_what_it_is_a_difference_to(engine: Engine, clean: None, good: Path, tmp_path: Path) -> None:
+    """On an engine without it: exit 3, with what to ask for. On one that has it: the changed layer alone is sent."""
+    base = core.have(edge.read_inventory(good))
+    bundles.three(code=b"print(3)\n").write(tmp_path / "next", base=base)
+    empty = load(engine, tmp_path / "next")
+    assert empty.code == 3
+    assert "this machine's inventory.json" in empty.err
+    shutil.copytree(good, tmp_path / "first")
+    assert load(engine, tmp_path / "first").code == 0
+    before = engine.client.images.get(f"{bundles.REGISTRY}/asr:slim-cpu").id
+    done = load(engine, tmp_path / "next")
+    assert done.code == 0, done.err
+    assert "asr:slim-cpu: 1 of 3 layers sent" in done.err
+    assert engine.client.images.get(f"{bundles.REGISTRY}/asr:slim-cpu").id != before
+    assert engine.docker("images", "--filter", "dangling=true", "--quiet").out == ""
+
+
+def test_an_engine_that_lacks_what_it_should_have_gets_it(engine: Engine, clean: None, good: Path, tmp_path: Path) -> None:
+    """The machine's own inventory says that the weights are there, and they are not: they are sent after all."""
+    small = bundles.three()
+    small.images = [i for i in small.images if i.stage == "base"]
+    small.write(tmp_path / "first")
+    assert load(engine, tmp_path / "first").code == 0
+    path = tmp_path / "target/inventory.json"
+    mine = json.loads(path.read_bytes())
+    whole = edge.read_inventory(good)
+    mine["layers"] = whole["layers"]
+    mine["images"][0]["layers"] = next(i["layers"] for i in whole["images"] if i["stage"] == "asr")
+    path.write_text(json.dumps(mine))
+    shutil.copytree(good, tmp_path / "whole")
+    done = load(engine, tmp_path / "whole")
+    assert done.code == 0, done.err
+    # A graph driver is asked for its chains, and nothing else is believed.
+    assert f"asr:slim-cpu: {3 if engine.store == 'containerd' else 2} of 3 layers sent" in done.err
     assert names(engine) == {f"{bundles.REGISTRY}/{n}:slim-cpu" for n in ("base", "asr", "vad")}
 
 

@@ -23,6 +23,8 @@ from builder.core.oci import Descriptor, digest
 from builder.edges import bundle as edge
 from builder.edges import packing, signing
 from builder.errors import IntegrityError, UsageError
+from builder.receiver import run as running
+from builder.receiver.inventory import Stop
 from tests import bundles
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -240,3 +242,46 @@ def test_the_loader_stays_small_while_much_goes_through(tmp_path: Path) -> None:
     done = subprocess.run([sys.executable, "-I", "-c", code], capture_output=True, text=True, check=True)
     assert int(done.stdout) < 100_000, "kB"
     assert json.loads((tmp_path / "large/inventory.json").read_bytes())["parts"][0]["size"] == 128_000_000
+
+
+def test_a_stick_without_modes_is_written_to(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """FAT refuses chmod (EPERM) and knows no executable files; the bundle needs neither."""
+
+    def refused(self: Path, mode: int, *, follow_symlinks: bool = True) -> None:
+        raise PermissionError(1, "Operation not permitted", str(self))
+
+    monkeypatch.setattr(Path, "chmod", refused)
+    bundles.three().write(tmp_path / "stick")
+    assert edge.damaged(edge.open_bundle(tmp_path / "stick"), quiet) == []
+
+
+def accepted(folder: Path, monkeypatch: pytest.MonkeyPatch, said: str) -> str:
+    """The acceptance run, with what its containers make written by hand: there is no engine here."""
+    job = {"id": "x", "inputs": [{"id": "01"}], "stages": []}
+    result = {"segments": [{"text": "one two three four five six seven eight nine ten " * 4}]}
+    text = json.dumps(result)
+    expected = {
+        "name": "call.mp4", "files": {"output/call.json": hashlib.sha256(text.encode()).hexdigest()},
+        "result": "output/call.json", "words": running.spoken(result),
+    }  # fmt: skip
+    for name, value in (("job.json", job), ("expected.json", expected), ("call.mp4", {})):
+        (folder / "job").mkdir(exist_ok=True)
+        (folder / "job" / name).write_text(json.dumps(value))
+    given = {"job": "job/job.json", "expected": "job/expected.json", "recording": "job/call.mp4"}
+
+    def made(engine: object, images: object, job: object, place: Path, tell: object) -> None:
+        (place / "output/call.json").write_text(said or text)
+
+    monkeypatch.setattr(running, "run_job", made)
+    return running.accept(None, {"acceptance": given, "images": []}, folder, quiet)  # type: ignore[arg-type]
+
+
+def test_acceptance_is_about_the_words(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same bytes, or at most one word in twenty other: another processor rounds differently. Else exit 7."""
+    assert "byte for byte" in accepted(tmp_path, monkeypatch, "")
+    ten = "one two three four five six seven eight nine ten "
+    near = json.dumps({"segments": [{"text": ten.replace("four", "for") + 3 * ten}]})
+    assert "1 of 40 words differ" in accepted(tmp_path, monkeypatch, near)
+    with pytest.raises(Stop) as stop:
+        accepted(tmp_path, monkeypatch, json.dumps({"segments": [{"text": "something else"}]}))
+    assert stop.value.code == 7
