@@ -164,7 +164,10 @@ def _context(root: Path) -> dict[str, str]:
         "weights/builder/edges/convert.py": root / "builder/edges/convert.py",
     }
     texts = {name: path.read_text(encoding="utf-8") for name, path in sorted(found.items())}
-    locked = requirements.parse(LOCK, _text(root / LOCK) or "")
+    lock = _text(root / LOCK)
+    if lock is None:
+        raise ConfigError("no such requirements file", where=LOCK, hint="make lock")
+    locked = requirements.parse(LOCK, lock)
     return {**texts, "weights/convert.txt": requirements.dump([p for p in locked if p.name in CONVERTING])}
 
 
