@@ -187,6 +187,14 @@ def native(state: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return jobs / done.data["job"]
 
 
+@pytest.fixture
+def restored(engine: Engine, built: Any) -> Iterator[None]:
+    """For tests that build changed code under the same names: afterwards the images are those of ``built`` again."""
+    yield
+    done = engine.bake("build", "--mode", "docker-cpu")
+    assert done.code == 0, done.err
+
+
 def copy_project(folder: Path) -> Path:
     """The checkout's own files, to change something in."""
     target = folder / "project"

@@ -141,7 +141,7 @@ def test_no_secret_of_the_sender_is_in_it(engine: Engine, sent: Path) -> None:
 
 
 def test_an_update_of_code_is_small_and_accepted(
-    engine: Engine, sent: Path, receiver: Receiver, loaded: Ran, tmp_path: Path
+    engine: Engine, restored: None, sent: Path, receiver: Receiver, loaded: Ran, tmp_path: Path
 ) -> None:
     """A line of a stage changes: at most 1 MB beside the inventory goes on the stick, and into the engine."""
     project = copy_project(tmp_path)
