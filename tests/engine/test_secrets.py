@@ -14,6 +14,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import zstandard
+
 from builder import pipwheel
 from tests.engine.conftest import Engine
 
@@ -44,10 +46,18 @@ def needles() -> dict[str, bytes]:
     }
 
 
+def plain(data: bytes) -> bytes:
+    """What was compressed, as a layer or a file in it may be."""
+    if data[:2] == b"\x1f\x8b":
+        return gzip.decompress(data)
+    if data[:4] == zstandard.FRAME_HEADER:
+        return zstandard.ZstdDecompressor().decompressobj().decompress(data)
+    return data
+
+
 def unpacked(name: str, data: bytes) -> Iterator[tuple[str, bytes]]:
     """Every file in an archive, archives within archives too."""
-    if data[:2] == b"\x1f\x8b":
-        data = gzip.decompress(data)
+    data = plain(data)
     yield name, data
     try:
         with tarfile.open(fileobj=io.BytesIO(data)) as tar:
@@ -84,7 +94,7 @@ def entries(saved: Path) -> dict[str, list[frozenset[tuple[Any, ...]]]]:
             if name not in known:
                 source = tar.extractfile(name)
                 assert source is not None
-                with tarfile.open(fileobj=io.BytesIO(source.read())) as files:
+                with tarfile.open(fileobj=io.BytesIO(plain(source.read()))) as files:
                     known[name] = frozenset(
                         (f.name, f.type, f.mode, f.uid, f.gid, f.mtime, f.linkname, digest(files, f)) for f in files
                     )
