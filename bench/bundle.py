@@ -71,7 +71,13 @@ def random_model(project: Path, stick: Path, id_: str, purpose: str, size: int) 
             digest.update(block)
             out.write(block)
             left -= len(block)
-    words = {"id": id_, "purpose": purpose, "size": size, "sha256": digest.hexdigest(), "revision": digest.hexdigest()[:40]}
+    words = {
+        "id": id_,
+        "purpose": purpose,
+        "size": size,
+        "sha256": digest.hexdigest(),
+        "revision": digest.hexdigest()[:40],
+    }
     for name, text in (("models.yaml", MODEL), ("models.lock", LOCK)):
         path = project / name
         path.write_text(path.read_text().rstrip("\n") + "\n" + text.format(**words).lstrip("\n"))
@@ -182,10 +188,17 @@ def compare(sender: Sender, host: str, far: str, arguments: argparse.Namespace) 
     packed = (WORK / "saved.tar.gz").stat().st_size
     (WORK / "saved.tar.gz").unlink()
     rows = [
-        ("create, against cp of the unique bytes with fsync",
-         f"{ratio(create_, cp_)} ({spread(create_)}, {spread(cp_)})", "≤ 2.0 ×"),
+        (
+            "create, against cp of the unique bytes with fsync",
+            f"{ratio(create_, cp_)} ({spread(create_)}, {spread(cp_)})",
+            "≤ 2.0 ×",
+        ),
         ("create, against docker save piped to gzip", f"{saved / created:.1f} × faster ({saved:.0f} s)", "≥ 8 ×"),
-        ("size / docker save", f"{summary['bytes'] / raw:.3f} ({raw / MB:.0f} MB; with gzip {packed / MB:.0f} MB)", "< 1"),
+        (
+            "size / docker save",
+            f"{summary['bytes'] / raw:.3f} ({raw / MB:.0f} MB; with gzip {packed / MB:.0f} MB)",
+            "< 1",
+        ),
         ("size / unique bytes", f"{summary['bytes'] / unique:.4f} ({summary['bytes'] / MB:.0f} MB)", "≤ 1.01"),
     ]
     whole = load(out, far, WORK / "target")

@@ -50,7 +50,11 @@ class Bench:
     def bake(self, *arguments: str | Path) -> dict[str, object]:
         """A command's JSON."""
         done = subprocess.run(
-            [*BUILD, *map(str, arguments), "--json"], env=os.environ | self.env, capture_output=True, text=True, check=False
+            [*BUILD, *map(str, arguments), "--json"],
+            env=os.environ | self.env,
+            capture_output=True,
+            text=True,
+            check=False,
         )
         if done.returncode:
             raise SystemExit(f"build.py {' '.join(map(str, arguments))}:\n{done.stderr[-2000:]}")
@@ -114,7 +118,9 @@ class Bench:
         before, handles = self.left(), engine_handles(self.engine.host)
         began = time.perf_counter()
         words = [*BUILD, "run", *(p.name for p in places), *self.mode, "--no-build", "--parallel", "2", "--json"]
-        process = subprocess.Popen(words, env=os.environ | self.env, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+        process = subprocess.Popen(
+            words, env=os.environ | self.env, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+        )
         with open_files(process.pid) as own:
             out, _ = process.communicate()
         seconds = time.perf_counter() - began
@@ -164,7 +170,9 @@ class Bench:
             "ENV PYTHONPATH=/opt/peer/lib PATH=/opt/peer/bin:/usr/local/bin:/usr/bin:/bin\n"
             'ENTRYPOINT ["python3", "-m", "whisperx"]\n'
         )
-        subprocess.run(["docker", "--host", self.engine.host, "build", "--quiet", "--tag", tag, str(context)], check=True)
+        subprocess.run(
+            ["docker", "--host", self.engine.host, "build", "--quiet", "--tag", tag, str(context)], check=True
+        )
         shutil.rmtree(context)
         return tag
 
@@ -254,7 +262,9 @@ def measure(asked: argparse.Namespace) -> list[Row]:
             ("the same of docker run one by one", spread(plain_beyond), ""),
             ("orchestration / docker run one by one", ratio(ours_beyond, plain_beyond), "≤ 1.3 ×"),
         ]
-        rows.append(("container start to model ready, tiny.en", spread([bench.ready() for _ in range(asked.runs)]), "≤ 2.0 s"))
+        rows.append(
+            ("container start to model ready, tiny.en", spread([bench.ready() for _ in range(asked.runs)]), "≤ 2.0 s")
+        )
         if asked.jobs:
             rows += bench.many(asked.jobs)
         if asked.whisperx:
@@ -265,7 +275,9 @@ def measure(asked: argparse.Namespace) -> list[Row]:
             )
             tag = starter.whisperx()
             same = ("--no-diarization", "--workflow", "transcribe", "--language", "en")
-            ours, theirs = alternating(max(3, asked.runs // 2), lambda: starter.run(*same), lambda: starter.peer(tag, model))
+            ours, theirs = alternating(
+                max(3, asked.runs // 2), lambda: starter.run(*same), lambda: starter.peer(tag, model)
+            )
             rows += [
                 (f"job in containers with what both have, {asked.variant}", spread(ours), ""),
                 (f"{WHISPERX} command line in its own image, no alignment", spread(theirs), ""),

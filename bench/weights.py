@@ -197,7 +197,9 @@ class Bench:
             added.append(self.ours("wbb/add:1", "few", "large", "new"))
         seconds = [a["seconds"] for a in added]
         most = max(a["sent"] for a in added) / MB
-        rows.append((f"{label}: a model of 256 MiB is added", f"{spread(seconds)}, {most:.0f} MiB sent", "its bytes alone"))
+        rows.append(
+            (f"{label}: a model of 256 MiB is added", f"{spread(seconds)}, {most:.0f} MiB sent", "its bytes alone")
+        )
         renew(path)
         sent = []
         for k in range(5):
