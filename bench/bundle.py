@@ -249,7 +249,7 @@ def main() -> None:
         far = stack.enter_context(private_engine.engine(arguments.store, netns=netns))
         rows = compare(sender, host, far, arguments)
     note = f"{arguments.megabytes} MB of random weights, {arguments.store} store, Docker Engine {version()}"
-    publish("Bundles", rows, save=arguments.save, note=note)
+    publish("bench-bundle", rows, save=arguments.save, note=note)
 
 
 def version() -> str:
