@@ -16,6 +16,7 @@ pipeline:
   params:
     clustering: AgglomerativeClustering
     embedding: $model/embedding
+    plda: $model/plda
     segmentation: $model/segmentation
     embedding_batch_size: 8
     segmentation_batch_size: 8
@@ -56,6 +57,7 @@ def pipeline(out: Path) -> None:
 
     nothing = dict.fromkeys(("track_model_init", "track_pipeline_init", "track_pipeline_apply"), lambda *_, **__: None)
     stand_in("pyannote.audio.telemetry", **nothing)
+    import numpy as np
     import torch
     from pyannote.audio.core.task import Problem, Resolution, Specifications
     from pyannote.audio.models.embedding import WeSpeakerResNet34
@@ -81,6 +83,10 @@ def pipeline(out: Path) -> None:
         model.on_save_checkpoint(checkpoint)
         (out / name).mkdir(parents=True)
         torch.save(checkpoint, out / name / "pytorch_model.bin")
+    # What the pipeline reads beside its models, whatever its clustering: without it the hub would be asked.
+    (out / "plda").mkdir()
+    np.savez(out / "plda/xvec_transform.npz", mean1=np.zeros(256), mean2=np.zeros(128), lda=np.eye(256, 128))
+    np.savez(out / "plda/plda.npz", mu=np.zeros(128), tr=np.eye(128), psi=np.linspace(2.0, 1.0, 128))
     (out / "config.yaml").write_text(CONFIG)
 
 
