@@ -30,6 +30,26 @@ LOCK = f"first==1 \\\n    --hash=sha256:00\npip==26.3 \\\n    --hash=sha256:{has
 LOCK += "    --hash=sha256:11\nlast==2 \\\n    --hash=sha256:22\n"
 
 
+APART = {
+    "numpy": "2.2 is the last for Python 3.10, and has no wheels for 3.14",
+    "onnxruntime": "1.23 is the last for Python 3.10 and for Macs with Intel",
+    "pocketsphinx": "5.1 has wheels for Python 3.11 and 3.13 alone",
+}
+"""Libraries of native stages that have another version on another Python, and why."""
+
+SLIM = sorted(ROOT.glob("stages/*/requirements-slim.txt"))
+
+
+@pytest.mark.parametrize("lock", SLIM, ids=lambda p: p.parent.name)
+def test_a_library_has_one_version_on_every_python(lock: Path) -> None:
+    """PyAV 19 took an argument away that 17 and 18 have: demux died on 3.12 and later alone, where no test ran it."""
+    found: dict[str, set[str]] = {}
+    for name, version in re.findall(r"^([A-Za-z0-9._-]+)==([^ ;\\\n]+)", lock.read_text(), re.M):
+        found.setdefault(name, set()).add(version)
+    several = {name: versions for name, versions in found.items() if len(versions) > 1 and name not in APART}
+    assert several == {}
+
+
 @pytest.fixture
 def build(tmp_path: Path) -> ModuleType:
     """build.py as a module, looking at a project in ``tmp_path`` whose .venv is there and stamped."""
