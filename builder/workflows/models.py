@@ -243,7 +243,7 @@ def lock(session: Session, ids: Sequence[str], *, update: Sequence[str], force: 
     back: list[str] = []
     refused: list[SourceError] = []
     data: list[dict[str, Any]] = []
-    for model in dict.fromkeys((*fresh, *moved)):
+    for model in {m.id: m for m in (*fresh, *moved)}.values():
         before = config.pins.get(model.id)
         if before is not None and model not in moved:
             lines.append(f"{model.id}: pinned already at {before.revision[:12]}  (--update {model.id} asks again)")

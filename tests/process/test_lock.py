@@ -153,6 +153,19 @@ def test_a_pin_stays_unless_it_is_named_for_an_update(tmp_path: Path, hub: Hub) 
     assert pin(root).revision == NOW
 
 
+WHEELS = f"{ENTRY}, wheels: {{'w==1': '{'0' * 64}'}}, files: {{model.bin: ['w==1:m.bin']}}, target: onnx/m"
+
+
+def test_a_model_that_wheels_have_too_is_updated(tmp_path: Path, hub: Hub) -> None:
+    """Its sources are a mapping, which has no hash: every model of the first preset. Named twice, it is asked for once."""
+    old = {"model.bin": b"weights of old" * 1000, "config.json": FILES["config.json"]}
+    small_project.make(tmp_path, {"m": Small(entry=WHEELS, files=old, revision=OLD)}, fill=False)
+    done = lock(tmp_path, hub, "m", "--update", "m", "--json")
+    assert done.code == 0, done.err
+    assert [entry["after"] for entry in json.loads(done.out)] == [NOW]
+    assert pin(tmp_path).revision == NOW
+
+
 @pytest.mark.parametrize(
     ("pinned", "revision", "commits", "says"),
     [
