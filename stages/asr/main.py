@@ -12,7 +12,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import contract
 from contract import InputFault, ModelFault, Recording, StageJob
-from windows import pieces, read, samples, windows
+from windows import pieces, read, samples, windows, within
 
 SURE = 0.5
 """Probability from which on a language is no guess: faster-whisper's own threshold."""
@@ -69,7 +69,7 @@ def transcribe(
     for piece in pieces(windows(speech, duration)):
         offset = piece[0][0]
         sound = read(path, offset, piece[-1][1])
-        found = backend.recognise(job, model, sound, [(a - offset, b - offset) for a, b in piece], language)
+        found = backend.recognise(job, model, sound, within(piece, len(sound)), language)
         for segment in found:
             if not segment.text.strip():
                 continue

@@ -83,6 +83,23 @@ def pieces(spans: list[tuple[float, float]]) -> Iterator[list[tuple[float, float
         yield group
 
 
+def within(spans: list[tuple[float, float]], samples: int) -> list[tuple[float, float]]:
+    """Windows as they lie in a piece of sound that begins with the first: none beyond its last sample, none overlapping.
+
+    Times are rounded to a millisecond, which may lie past the last of the samples that were read.
+
+    Args:
+        spans: windows of the piece, seconds on the recording's timeline.
+        samples: how many were read for it.
+    """
+    offset, end = spans[0][0], samples / RATE
+    found: list[tuple[float, float]] = []
+    for a, b in spans:
+        start = min(max(a - offset, found[-1][1] if found else 0.0), end)
+        found.append((start, max(start, min(b - offset, end))))
+    return found
+
+
 def read(path: Path, start: float, end: float) -> Any:
     """Float32 samples of a part of a WAV file (seconds)."""
     import numpy as np

@@ -60,6 +60,28 @@ def test_windows_cover_all_speech_and_fit_the_model(steps: list[tuple[float, flo
     assert [s for piece in pieces for s in piece] == spans
 
 
+@given(SPEECH.filter(bool), st.integers(0, 16))
+def test_windows_end_where_the_samples_do(steps: list[tuple[float, float]], short: int) -> None:
+    """Speech to the last sample, of a length that is no whole millisecond: faster-whisper's batches refuse more sound
+    than there is, all windows together. Its own counting is done here."""
+    speech, at = [], 0.0
+    for length, gap in steps:
+        speech.append([round(at + gap, 3), round(at + gap + length, 3)])
+        at += gap + length
+    samples = int(speech[-1][1] * 16_000) - short  # the header's duration is rounded up to a millisecond
+    for piece in asr.pieces(asr.windows(speech, round(samples / 16_000, 3))):
+        first = min(round(piece[0][0] * 16_000), samples)
+        there = max(min(round((piece[-1][1] - piece[0][0]) * 16_000), samples - first), 0)
+        spans = asr.within(piece, there)
+        assert len(spans) == len(piece)
+        edges = [edge for span in spans for edge in span]
+        assert edges == sorted(edges)
+        assert edges[0] >= 0
+        assert sum(int(b * 16_000) - int(a * 16_000) for a, b in spans) <= there
+        wide = [(a - piece[0][0], b - piece[0][0]) for a, b in piece]
+        assert edges == pytest.approx([edge for span in wide for edge in span], abs=0.003)
+
+
 def test_long_silence_is_never_shown_to_the_model() -> None:
     """Whisper invents text for it."""
     spans = asr.windows([[0.0, 2.0], [60.0, 62.0]], 62.0)
