@@ -11,6 +11,7 @@ import importlib.machinery
 import importlib.util
 import json
 import os
+import re
 import shutil
 import signal
 import sys
@@ -35,6 +36,9 @@ RATE = 16_000
 LISTS = ".baked"
 """Folder in an image's tree of weights with a list for each model that it carries."""
 
+INPUT = re.compile(r"input/[0-9]+\.[a-z0-9]+")
+"""Where a job keeps a recording."""
+
 VARIANTS = ("slim", "full")
 """Backends of a stage: without PyTorch and with it."""
 
@@ -58,6 +62,8 @@ class Recording:
     name: str
     path: Path
     output: str
+    lead: float = 0.0
+    """Seconds at the beginning of a cut film that have a picture, but no sound yet."""
 
 
 @dataclass
@@ -313,11 +319,22 @@ def open_job(root: Path, stage: str) -> StageJob:
         variant=spec["variant"],
         settings=dict(entry["settings"]),
         uses=dict(entry["models"]),
-        inputs=tuple(
-            Recording(id=i["id"], name=i["name"], path=root / i["path"], output=i["output"]) for i in spec["inputs"]
-        ),
+        inputs=tuple(_recording(root, i) for i in spec["inputs"]),
         stages=tuple(s["name"] for s in spec["stages"]),
     )
+
+
+def _recording(root: Path, entry: dict[str, Any]) -> Recording:
+    """An input as job.yaml names it.
+
+    Raises:
+        InputFault: it would be read, or its results written, outside of the job.
+    """
+    path, output = entry["path"], entry["output"]
+    if not INPUT.fullmatch(path) or "/" in output or "\0" in output or output in ("", ".", ".."):
+        raise InputFault(f"job.yaml names a file outside of the job: {path!r}, {output!r}")
+    lead = (entry.get("clip") or {}).get("lead", 0.0)
+    return Recording(id=entry["id"], name=entry["name"], path=root / path, output=output, lead=lead)
 
 
 def main(stage: str, work: Callable[[StageJob], None]) -> None:

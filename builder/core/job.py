@@ -30,6 +30,8 @@ class Clip:
     end: float | None = None
 
 
+    lead: float = 0.0
+    """Seconds of picture without sound before ``start`` in the file that was cut: a picture begins at a key frame."""
 @dataclass(frozen=True, kw_only=True)
 class JobInput:
     """One recording of a job; see docs/job-format.md."""
@@ -162,7 +164,7 @@ def plan_stages(
 def request_key(inputs: Sequence[JobInput], stages: Sequence[JobStage], workflow: str) -> str:
     """sha256 over what decides the results: the same request has the same key, whenever and wherever it is made."""
     asked = {
-        "inputs": [(i.name, i.sha256, asdict(i.clip) if i.clip else None) for i in inputs],
+        "inputs": [(i.name, i.sha256, {"start": i.clip.start, "end": i.clip.end} if i.clip else None) for i in inputs],
         "stages": [stage_data(s) for s in stages],
         "workflow": workflow,
     }

@@ -106,10 +106,10 @@ def _make(
         for path, entry in zip(sources, described, strict=True):
             target = place / entry.path
             if entry.clip is not None:
-                cut = _cut(media, path, target, entry.clip)
-                end = cut.get("end") or entry.duration
-                length = None if end is None else max(0.0, end - cut["start"])
-                entry = replace(entry, clip=spec.Clip(**cut), duration=length)
+                cut = spec.Clip(**_cut(media, path, target, entry.clip))
+                end = cut.end or entry.duration
+                length = None if end is None else max(0.0, end - cut.start + cut.lead)
+                entry = replace(entry, clip=cut, duration=length)
             else:
                 _link_or_copy(path, target, report)
             kept.append(replace(entry, size=target.stat().st_size))

@@ -1,10 +1,11 @@
 """Look at a recording, or cut a piece out of it without coding it again.
 
     clip.py --probe SRC                     {"video": true, "duration": 31.2}
-    clip.py SRC DST --start 10 --end 20     {"start": 9.6, "end": 20.0}
+    clip.py SRC DST --start 10 --end 20     {"start": 10.0, "end": 20.0, "lead": 0.4}
 
-A cut of a video begins at the key frame at or before the start. One line of JSON on standard output; a
-recording that can't be used ends with exit code 2 and the reason on standard error.
+The sound of a cut begins at the start, to the packet. Its picture can begin at a key frame only: the last one before the
+start, ``lead`` seconds earlier, and has no sound until then. One line of JSON on standard output; a recording that can't
+be used ends with exit code 2 and the reason on standard error.
 """
 
 from __future__ import annotations
@@ -23,6 +24,12 @@ from main import has_video, open_media
 BACK = (0.0, 10.0, 60.0)
 """Seconds before the start to look for a key frame: some containers seek past it. The last resort is the beginning."""
 
+HEADERLESS = {"mpegts", "mpeg", "flv", "live_flv"}
+"""Containers that tell of a stream when its first packet comes: sound that begins late is not seen in time."""
+
+LEAD_IN = 1.0
+"""Seconds before a container's start to seek to for its beginning."""
+
 LOSSY = {"avi", "flac"}
 """Containers that are wrong after a plain copy: AVI counts MP3 by bytes, FLAC's header keeps the whole length."""
 
@@ -39,7 +46,12 @@ def probe(source: Path) -> dict[str, Any]:
 
 
 def clip(source: Path, target: str, start: float, end: float | None) -> dict[str, float]:
-    """Copy the packets between two times (seconds) into ``target``; returns the times really taken."""
+    """Copy the packets between two times (seconds) into ``target``.
+
+    Returns:
+        ``start`` and ``end`` of the sound on the recording's timeline, and ``lead``: how long before ``start`` the
+        picture, and with it the file, begins.
+    """
     with open_media(source) as inside:
         if not inside.streams.audio:
             raise ValueError("no audio stream")
@@ -60,18 +72,25 @@ def clip(source: Path, target: str, start: float, end: float | None) -> dict[str
                 break
         else:
             raise ValueError(f"nothing to cut: there is no sound between {start:g} s and {end or 'its end'}")
+        place, first = found
+        picture = leader.type == "video"
+        zero = min(first, start) if picture else first  # of the new file; a later first key frame stays later
+        start = start if picture else max(first, 0.0)
         # Its own container, by the suffix; Matroska where that can't be written or would lose the times.
+        lead = max(start - zero, 0.0) if picture else 0.0
+        apart = picture and first != start
+        bad = inside.format.name in LOSSY or (apart and inside.format.name in HEADERLESS)
         last: float | None = None
-        for form in ("matroska",) if inside.format.name in LOSSY else (None, "matroska"):
+        for form in ("matroska",) if bad else (None, "matroska"):
             try:
                 with av.open(target, "w", format=form, options={"fflags": "+bitexact"}) as outside:
-                    last = copy(inside, outside, wanted, origin, found, end)
+                    last = copy(inside, outside, wanted, origin, place, zero, start, end)
                 break
             except (av.FFmpegError, ValueError) as error:
                 if form or getattr(error, "errno", None) == errno.ENOSPC:
                     raise OSError(getattr(error, "errno", None), f"the cut can't be written: {error}") from error
         assert last is not None
-    return {"start": round(max(found[1], 0.0), 3), "end": round(last, 3)}
+    return {"start": round(start, 3), "end": round(last, 3), "lead": round(lead, 3)}
 
 
 def beginning(inside: Any, leader: Any, origin: float, start: float) -> tuple[float, float] | None:
@@ -101,12 +120,16 @@ def beginning(inside: Any, leader: Any, origin: float, start: float) -> tuple[fl
 
 
 def copy(
-    inside: Any, outside: Any, wanted: list[Any], origin: float, begin: tuple[float, float], end: float | None
+    inside: Any, outside: Any, wanted: list[Any], origin: float, place: float, zero: float, start: float, end: float | None
 ) -> float:
-    """Packets of ``wanted`` from ``begin`` (where to seek to, first time to keep) up to ``end``; the last time."""
+    """Packets of ``wanted`` up to ``end``: the picture from ``zero`` on, the sound from ``start``; the last time.
+
+    Args:
+        place: where to seek to.
+        zero: the time that becomes 0.
+    """
     pairs = {s.index: outside.add_stream_from_template(s) for s in wanted}
-    place, first = begin
-    last = first
+    last = start
     started: set[int] = set()
     done: set[int] = set()
     for packet, time in timed(inside, wanted, origin, place):
@@ -119,11 +142,11 @@ def copy(
         length = float((packet.duration or 0) * packet.time_base)
         if index not in started:
             # A picture begins with a key frame; sound with the packet that is heard at that moment.
-            early = time < first - 0.001 if packet.stream.type == "video" else time + length <= first
+            early = time < zero - 0.001 if packet.stream.type == "video" else time + length <= start
             if early or not packet.is_keyframe:
                 continue
             started.add(index)
-        shift = round((origin + first) / float(packet.time_base))
+        shift = round((origin + zero) / float(packet.time_base))
         packet.pts = (packet.dts if packet.pts is None else packet.pts) - shift
         packet.dts = None if packet.dts is None else packet.dts - shift
         packet.stream = pairs[index]
@@ -134,7 +157,11 @@ def copy(
 
 def timed(inside: Any, streams: list[Any], origin: float, place: float) -> Iterator[tuple[Any, float]]:
     """Packets from about ``place`` seconds on, each with its time; what is broken is left out."""
-    inside.seek(int((origin + place) * 1e6), backward=True)
+    try:
+        # Of a broadcast the picture's first packet may lie before the time at which the container starts.
+        inside.seek(int((origin + place - (0.0 if place else LEAD_IN)) * 1e6), backward=True)
+    except av.FFmpegError:  # many containers refuse a time before their own
+        inside.seek(int((origin + place) * 1e6), backward=True)
     packets = inside.demux(streams)
     while True:
         try:
