@@ -362,6 +362,8 @@ def main(stage: str, work: Callable[[StageJob], None]) -> None:
             raise ModelFault("; ".join(wrong))
         folder = root / "work" / stage
         shutil.rmtree(folder, ignore_errors=True)  # results without a manifest are nobody's
+        with suppress(OSError):
+            folder.unlink()  # a link, or a file: some stage's, which a recording took over
         folder.mkdir(parents=True)
         for left in (root / "output").glob(f".{stage}-*.tmp*"):  # of a run that was killed
             left.unlink()

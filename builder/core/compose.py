@@ -9,6 +9,7 @@ import csv
 import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
 
 from builder.core.job import Job, JobStage
 from builder.core.types import LABEL, StageSpec
@@ -201,7 +202,8 @@ def render(template: str, job: Job, made: Sequence[Service], *, machine: Machine
 
 def run_command(
     host: str, image: str, arguments: Sequence[str], *, name: str, given: Sequence[Mount], user: str,
-    variables: Mapping[str, str], gpu: bool = False, entrypoint: str | None = None,
+    variables: Mapping[str, str], labels: Mapping[str, str] = MappingProxyType({}), gpu: bool = False,
+    entrypoint: str | None = None,
 ) -> list[str]:  # fmt: skip
     """``docker run`` with the rights that compose.yaml gives, for containers outside of a project.
 
@@ -216,6 +218,8 @@ def run_command(
         words += ["--mount", _csv(mount)]
     for key, value in sorted(variables.items()):
         words += ["--env", f"{key}={value}"]
+    for key, value in sorted(labels.items()):
+        words += ["--label", f"{key}={value}"]
     words += ["--gpus", "all"] if gpu else []
     words += ["--entrypoint", entrypoint] if entrypoint else []
     return [*words, image, *arguments]

@@ -13,10 +13,12 @@ from types import MappingProxyType
 from typing import Any
 
 import yaml
+from pydantic import Field
 
-from builder.core.catalog import model_digest
-from builder.core.types import Model, Pin, Purpose, StageSpec, Workflow, snapshot_path
-from builder.errors import ConfigError, UsageError, did_you_mean
+from builder.core.catalog import REVISION, model_digest, unsafe
+from builder.core.types import Model, Pin, Purpose, StageSpec, Variant, Workflow, snapshot_path
+from builder.core.yamldoc import Document, Strict
+from builder.errors import UsageError, did_you_mean
 
 NAME_BYTES = 200
 """Longest stem of an output file, in UTF-8 bytes: file systems allow 255 with the suffix."""
@@ -28,10 +30,10 @@ class Clip:
 
     start: float
     end: float | None = None
-
-
     lead: float = 0.0
     """Seconds of picture without sound before ``start`` in the file that was cut: a picture begins at a key frame."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class JobInput:
     """One recording of a job; see docs/job-format.md."""
@@ -186,17 +188,21 @@ def job_id(created: str, first: str, salt: str) -> str:
 
 def output_stem(name: str, taken: set[str]) -> str:
     """A safe file stem from a recording's name, not in ``taken`` (case-folded), which it joins."""
-    stem = PurePath(name).stem or name
-    stem = (
-        "".join(c if c.isprintable() and c not in "/\\" else "_" for c in stem).strip(". ").lstrip("-") or "recording"
-    )
+    stem = _plain(PurePath(name).stem or name)
     while len(stem.encode()) > NAME_BYTES:
         stem = stem[:-1]
+    stem = stem.rstrip(". ")
     unique, number = stem, 2
     while unique.casefold() in taken:
         unique, number = f"{stem}-{number}", number + 1
     taken.add(unique.casefold())
     return unique
+
+
+def _plain(stem: str) -> str:
+    """A file's stem without what could lead to another folder, hide the file, or be taken for an option."""
+    kept = "".join(c if c.isprintable() and c not in "/\\" else "_" for c in stem)
+    return kept.rstrip(". ").lstrip("-. ") or "recording"
 
 
 def input_suffix(name: str) -> str:
@@ -228,35 +234,141 @@ def to_yaml(job: Job) -> str:
     return str(yaml.safe_dump(data, sort_keys=False, allow_unicode=readable, width=120))
 
 
-def _use(languages: Sequence[str] = (), **rest: str) -> ModelUse:
-    return ModelUse(languages=tuple(languages), **rest)
+class ClipShape(Strict):
+    """``clip`` of an input."""
+
+    start: float = Field(ge=0, allow_inf_nan=False)
+    end: float | None = Field(default=None, ge=0, allow_inf_nan=False)
+    lead: float = Field(default=0.0, ge=0, allow_inf_nan=False)
+
+
+class InputShape(Strict):
+    """One of ``inputs``."""
+
+    id: str
+    name: str
+    path: str
+    sha256: str
+    size: int = Field(ge=0)
+    output: str
+    clip: ClipShape | None = None
+    duration: float | None = Field(default=None, ge=0, allow_inf_nan=False)
+
+
+class UseShape(Strict):
+    """One of a stage's ``models``."""
+
+    id: str
+    path: str
+    digest: str
+    revision: str
+    languages: list[str] = []
+
+
+class EntryShape(Strict):
+    """One of ``stages``."""
+
+    name: str
+    needs: list[str]
+    settings: dict[str, Any]
+    models: dict[str, UseShape]
+
+
+class JobShape(Strict):
+    """job.yaml."""
+
+    version: int = Field(alias="schema", ge=1, le=1)
+    id: str
+    created: str
+    workflow: str
+    variant: str
+    preset: str
+    key: str
+    inputs: list[InputShape]
+    stages: list[EntryShape]
 
 
 def from_yaml(text: str, where: str) -> Job:
-    """Read job.yaml.
+    """Read job.yaml. What it says is not yet to be trusted: see :func:`stray`.
 
     Raises:
-        ConfigError: it is not what prepare wrote.
+        ConfigError: it hasn't the form that prepare gives it.
     """
-    try:
-        data = yaml.load(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
-        return Job(
-            **{k: data[k] for k in ("id", "created", "workflow", "variant", "preset", "key")},
-            inputs=tuple(
-                JobInput(**{**i, "clip": Clip(**i["clip"]) if i["clip"] else None}) for i in data["inputs"]
-            ),
-            stages=tuple(
-                JobStage(
-                    name=s["name"], needs=tuple(s["needs"]), settings=MappingProxyType(s["settings"]),
-                    models=MappingProxyType({p: _use(**u) for p, u in s["models"].items()}),
-                )
-                for s in data["stages"]
-            ),
-        )  # fmt: skip
-    except (yaml.YAMLError, KeyError, TypeError, AttributeError) as error:
-        raise ConfigError(
-            f"this is not a job's file: {error}", where=where, hint="prepare the recording again"
-        ) from error
+    shape = Document(where, text).read(JobShape)
+    return Job(
+        id=shape.id, created=shape.created, workflow=shape.workflow, variant=shape.variant, preset=shape.preset,
+        key=shape.key,
+        inputs=tuple(
+            JobInput(**{**dict(i), "clip": Clip(**dict(i.clip)) if i.clip else None}) for i in shape.inputs
+        ),
+        stages=tuple(
+            JobStage(
+                name=s.name, needs=tuple(s.needs), settings=MappingProxyType(s.settings),
+                models=MappingProxyType(
+                    {p: ModelUse(**{**dict(u), "languages": tuple(u.languages)}) for p, u in s.models.items()}
+                ),
+            )
+            for s in shape.stages
+        ),
+    )  # fmt: skip
+
+
+ID = re.compile(r"[0-9]{8}-[0-9]{6}-[a-z0-9-]{1,24}-[0-9a-f]{4}")
+"""What :func:`job_id` makes."""
+
+
+def stray(
+    job: Job, folder: str, *, stages: Mapping[str, StageSpec], models: Mapping[str, Model]
+) -> str | None:
+    """Why a job can't be one that this project prepared in ``folder``; None when it can.
+
+    Its id, the names of its stages and every path decide what is run, written and deleted, and a job's folder may come
+    from anywhere. A model that has left the catalogue is no reason: the job can be looked at, and preflight says it.
+
+    Args:
+        folder: name of the folder that its job.yaml is in.
+        stages: the project's, in pipeline order.
+        models: the project's catalogue.
+    """
+    if job.id != folder or not ID.fullmatch(job.id):
+        return f"its id is {job.id!r}, its folder {folder!r}"
+    for value, kind in ((job.workflow, Workflow), (job.variant, Variant)):
+        if value not in [member.value for member in kind]:
+            return f"{value!r} is not a {kind.__name__.lower()}"
+    taken: set[str] = set()
+    if len({entry.id for entry in job.inputs}) != len(job.inputs) or not job.inputs:
+        return "its recordings are not numbered"
+    for entry in job.inputs:
+        if not re.fullmatch(r"[0-9]{2,6}", entry.id) or not re.fullmatch(
+            rf"input/{entry.id}\.[a-z0-9]{{1,8}}", entry.path
+        ):
+            return f"it keeps a recording in {entry.path!r}"
+        if _plain(entry.output) != entry.output or len(entry.output.encode()) > NAME_BYTES + 8:
+            return f"its results would be called {entry.output!r}"
+        if entry.output.casefold() in taken:
+            return f"two of its results would be called {entry.output!r}"
+        taken.add(entry.output.casefold())
+    names = [stage.name for stage in job.stages]
+    if strange := [name for name in names if name not in stages]:
+        return f"this project has no stage {strange[0]!r}"
+    if not names or names != [name for name in stages if name in names]:
+        return "its stages are not in this project's order"
+    for stage in job.stages:
+        if stage.needs != tuple(need for need in stages[stage.name].needs if need in names):
+            return f"its stage {stage.name} needs {list(stage.needs)}"
+        threads = stage.settings.get("threads", 1)
+        if type(threads) is not int or not 1 <= threads <= 4096:
+            return f"its stage {stage.name} asks for {threads!r} threads"
+        for purpose, use in stage.models.items():
+            if purpose not in [p.value for p in stages[stage.name].uses]:
+                return f"its stage {stage.name} has a model for {purpose!r}"
+            model = models.get(use.id)
+            right = snapshot_path(model, Pin(revision=use.revision, files=())) if model else use.path
+            if use.path != right or unsafe(use.path):
+                return f"it looks for model {use.id!r} in {use.path!r}"
+            if not REVISION.fullmatch(use.revision):
+                return f"{use.revision!r} is not a revision of model {use.id}"
+    return None
 
 
 @dataclass(frozen=True, kw_only=True)

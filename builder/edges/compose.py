@@ -41,11 +41,10 @@ LOOK = 0.02
 def write(place: Path, text: str) -> None:
     """Put compose.yaml into a job's folder, and make the folder ready for the user in the containers."""
     files.write_atomic(place / compose.FILE, text)
-    parts = [place / part for part in ("input", "work", "output")]
-    for part in parts:
-        part.mkdir(exist_ok=True)
-    (place / "events.jsonl").touch()  # mounted by name
-    permissions.give(*parts, place / "events.jsonl")
+    for part in permissions.SHARED:
+        (place / part).mkdir(exist_ok=True)
+    (place / permissions.EVENTS).touch()  # mounted by name
+    permissions.give(place)
 
 
 class Project:
@@ -69,10 +68,9 @@ class Project:
 
     def open(self, stages: Sequence[str]) -> None:
         """Write the file and begin to create containers for ``stages``; what a killed run left is removed first."""
+        clean(self._place)
         write(self._place, self._text)
-        with contextlib.suppress(MissingError):  # another engine's; ours is asked for what it has in any case
-            clean(self._place, self._job)
-        (self._place / MARK).write_text(self._host)
+        mark(self._place, self._host)
         handle, name = tempfile.mkstemp(prefix="whisperbake-compose-")
         os.close(handle)
         self._said = Path(name)
@@ -103,7 +101,7 @@ class Project:
             thread.join(10)
         with contextlib.suppress(Exception):  # an engine that has gone takes nothing more; the next run will
             remove_all(self.client, self._job)
-            (self._place / MARK).unlink(missing_ok=True)
+            unmark(self._place)
             self.client.close()
 
     def find(self, stage: str) -> str:
@@ -323,7 +321,11 @@ def remove(client: Any, container: str) -> None:
 
 
 def remove_all(client: Any, job: str) -> None:
-    """Remove all containers of a job at once, running or not."""
+    """Remove all containers of a job at once, running or not.
+
+    Raises:
+        MissingError: one of them runs on.
+    """
     threads = [
         threading.Thread(target=remove, args=(client, str(found["Id"])), daemon=True)
         for found in containers_of(client, job)
@@ -332,25 +334,43 @@ def remove_all(client: Any, job: str) -> None:
         thread.start()
     for thread in threads:
         thread.join(30)
+    if threads and any(found["State"] in ("running", "paused", "restarting") for found in containers_of(client, job)):
+        raise MissingError(f"a container of job {job} can't be ended", hint=f"docker ps --filter label={compose.JOB}={job}")
 
 
-def clean(place: Path, job: str) -> None:
-    """Remove the containers that a killed run of a job left; nothing is asked of an engine when there can be none.
+def mark(place: Path, host: str) -> None:
+    """Note in a job's folder that the engine at ``host`` may have containers of it from now on."""
+    (place / MARK).write_text(host)
+
+
+def unmark(place: Path) -> None:
+    """Note that no engine has containers of a job any more."""
+    (place / MARK).unlink(missing_ok=True)
+
+
+def clean(place: Path) -> None:
+    """End the containers that a killed run of a job left; nothing is asked of an engine when there can be none.
+
+    Before anything else is done in the job's folder: until then they write in it.
 
     Raises:
-        MissingError: the engine doesn't answer.
+        MissingError: the engine doesn't answer, or a container can't be ended.
     """
-    mark = place / MARK
-    if not mark.exists():
+    try:
+        host = (place / MARK).read_text()
+    except FileNotFoundError:
         return
-    host = mark.read_text()
-    if not host.startswith("unix://") or Path(host.removeprefix("unix://")).exists():  # else that engine is no more
+    # Jobs run on engines of this machine alone; one whose socket has gone is no more.
+    if host.startswith("unix:/") and Path(host.removeprefix("unix://")).exists():
         try:
             client = engines.client_of(host)
-            remove_all(client, job)
+            remove_all(client, place.name)
             client.close()
+        except MissingError:
+            raise
         except Exception as error:
             raise MissingError(
-                f"the engine that may have containers of job {job} doesn't answer", where=host, hint="start it"
-            ) from error
-    mark.unlink(missing_ok=True)
+                f"the engine that may have containers of job {place.name} doesn't answer", where=host,
+                hint=f"start it; or, if it is gone for good, remove {place / MARK}",
+            ) from error  # fmt: skip
+    unmark(place)

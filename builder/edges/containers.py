@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from builder.core import compose
 from builder.core.compose import Mount
 from builder.core.job import JobStage
+from builder.edges import compose as projects
 from builder.edges import permissions, shell
 from builder.edges.processes import Native, Process
+from builder.errors import InputError, MissingError
 
 
 class Media:
@@ -25,33 +28,38 @@ class Media:
             place: the job's folder.
         """
         self._native, self._host, self._images, self._place = native, host, images, place
+        self._started: list[Process] = []
 
     def open(self, stages: Sequence[str]) -> None:
         self._native.open(stages)
-        events = self._place / "events.jsonl"
-        events.touch()
-        permissions.give(*(self._place / part for part in ("input", "work", "output")), events)
+        (self._place / permissions.EVENTS).touch()
+        projects.mark(self._place, self._host)
 
     def start(self, stage: JobStage, log: Path) -> Process:
         tag = self._images.get(stage.name)
         if tag is None:
             return self._native.start(stage, log)
-        name = f"whisperbake-{self._place.name}-{stage.name}"
-        remove(self._host, name)  # of a run whose orchestrator was killed
-        permissions.give(*(self._place / part for part in ("work", "output")))  # what native stages have made since
+        permissions.give(self._place)  # what native stages have made since, too
         parts = compose.mounts("")
         given = [
             Mount(source=str(self._place / parts[p].source), target=parts[p].target, writable=parts[p].writable)
             for p in compose.PARTS
         ]
         words = compose.run_command(
-            self._host, tag, ["--job", "/job"], name=name, given=given, user=user(),
-            variables={"OMP_NUM_THREADS": str(int(stage.settings.get("threads", 1)))},
+            self._host, tag, ["--job", "/job"], name=f"whisperbake-{self._place.name}-{stage.name}", given=given,
+            user=user(), variables={"OMP_NUM_THREADS": str(int(stage.settings.get("threads", 1)))},
+            labels={compose.JOB: self._place.name, compose.STAGE: stage.name},
         )  # fmt: skip
-        return Process(shell.start(words, log=log))
+        self._started.append(Process(shell.start(words, log=log)))
+        return self._started[-1]
 
     def close(self) -> None:
         self._native.close()
+        if all(process.poll() == 0 for process in self._started):
+            projects.unmark(self._place)
+            return
+        with contextlib.suppress(MissingError):  # an engine that has gone takes nothing more; the next run will
+            projects.clean(self._place)  # a client that was killed leaves its container
 
 
 def user() -> str:
@@ -70,26 +78,54 @@ def media(host: str, tag: str) -> Callable[[Sequence[str], Path, Path | None], s
     def look(options: Sequence[str], source: Path, target: Path | None) -> shell.Done:
         suffix = source.suffix if source.suffix.isascii() and source.suffix[1:].isalnum() else ""
         name = f"whisperbake-look-{os.getpid()}"
-        with tempfile.TemporaryDirectory(prefix="whisperbake-") as folder:
-            if os.getuid() == 0 and not permissions.readable(source.stat()):
-                copy = Path(folder) / "recording"
-                shutil.copyfile(source, copy)
-                copy.chmod(0o644)
-                source = copy
-            given = [Mount(source=str(source), target=f"/in/recording{suffix}")]
+        with _open_to_all(source) as recording, _outlet(target) as out:
+            given = [Mount(source=str(recording), target=f"/in/recording{suffix}")]
             words = [*options, f"/in/recording{suffix}"]
             if target is not None:
-                permissions.give(target.parent)
-                given.append(Mount(source=str(target.parent), target="/out", writable=True))
+                given.append(Mount(source=str(out), target="/out", writable=True))
                 words.append(f"/out/{target.name}")
             argv = compose.run_command(
                 host, tag, ["/opt/bake/stages/demux/clip.py", *words], name=name, given=given, user=user(),
                 variables={}, entrypoint="python3",
             )  # fmt: skip
+            done = None
             try:
-                return shell.run(argv, timeout=3600)
-            except BaseException:  # Ctrl-C: the container would go on
-                remove(host, name)
-                raise
+                done = shell.run(argv, timeout=3600)
+            finally:
+                if done is None or done.code < 0:  # Ctrl-C, or its time is up: the container would go on
+                    remove(host, name)
+            if target is not None and done.code == 0:
+                try:
+                    permissions.take(out, target.name, target)
+                except OSError as error:
+                    raise InputError("no file came out of the cut", where=str(source)) from error
+            return done
 
     return look
+
+
+@contextlib.contextmanager
+def _open_to_all(source: Path) -> Iterator[Path]:
+    """A recording, or a copy of it where its mode keeps the containers' user out."""
+    if os.getuid() != 0 or permissions.readable(source.stat()):
+        yield source
+        return
+    with tempfile.TemporaryDirectory(prefix="whisperbake-") as folder:
+        copy = Path(folder) / "recording"
+        shutil.copyfile(source, copy)
+        copy.chmod(0o644)
+        yield copy
+
+
+@contextlib.contextmanager
+def _outlet(target: Path | None) -> Iterator[Path]:
+    """A folder beside ``target`` that a container may write, and that nothing else is in."""
+    if target is None:
+        yield Path(os.devnull)
+        return
+    out = Path(tempfile.mkdtemp(prefix=".cut-", dir=target.parent))
+    try:
+        out.chmod(0o770)
+        yield out
+    finally:
+        shutil.rmtree(out, ignore_errors=True)

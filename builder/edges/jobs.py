@@ -8,6 +8,7 @@ import os
 import re
 import secrets
 import shutil
+import stat
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -20,7 +21,7 @@ from builder.core.job import Job, JobInput, Request
 from builder.core.progress import Progress, Report
 from builder.core.types import Config, Workflow
 from builder.edges import files, shell
-from builder.errors import BakeError, InputError, MissingError, UsageError, did_you_mean
+from builder.errors import BakeError, ConfigError, InputError, MissingError, UsageError, did_you_mean
 
 NEW = ".new-"
 """A folder that is still being made; prepare removes those of dead processes."""
@@ -94,7 +95,7 @@ def _make(
     key = spec.request_key(described, stages, workflow.value)
     if resume:
         for known in listing(config):
-            if known.state != "done" and (job := read(known.folder)).key == key:
+            if known.state != "done" and (job := read(config, known.folder)).key == key:
                 return job
     created = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
     job_id = spec.job_id(created, sources[0].name, secrets.token_hex(2))
@@ -235,13 +236,28 @@ def disk_error(error: OSError, place: Path) -> BakeError:
     return BakeError(f"{error.strerror}: {error.filename}", where=str(place))
 
 
-def read(place: Path) -> Job:
-    """The job in a folder.
+def read(config: Config, place: Path) -> Job:
+    """The job in a folder, if this project can have made it.
+
+    A job's folder may come from anywhere, and what is in it decides what is run, written and deleted.
 
     Raises:
         UsageError: there is none.
-        ConfigError: its file is broken.
+        ConfigError: its file is broken, or it says what no job of this project says; or something there is a link.
     """
+    wrong = _link_in(place)
+    if wrong is None:
+        job = _parsed(place)
+        wrong = spec.stray(job, place.name, stages=config.stages, models=config.models)
+    if wrong is not None:
+        raise ConfigError(
+            f"this is not a job of this project: {wrong}", where=str(place / "job.yaml"),
+            hint="prepare the recording again; remove the folder by hand if it isn't yours",
+        )  # fmt: skip
+    return job
+
+
+def _parsed(place: Path) -> Job:
     path = place / "job.yaml"
     try:
         return spec.from_yaml(path.read_text(encoding="utf-8"), str(path))
@@ -249,25 +265,42 @@ def read(place: Path) -> Job:
         raise UsageError("no job here", where=str(place), hint="jobs list shows all") from error
 
 
+def _link_in(place: Path) -> str | None:
+    """Which link stands where prepare makes none: the folder, its parts, the recordings."""
+    try:
+        parts = (place, *sorted(place.iterdir()), *sorted((place / "input").glob("*")))
+    except OSError:
+        return None  # there is no job to be read either
+    return next((f"{part.name!r} is a link" for part in parts if part.is_symlink()), None)
+
+
 def find(config: Config, name: str) -> Job:
     """A job by id, by the beginning of its id when only one has it, or by its folder.
 
     Raises:
-        UsageError: none, or several.
+        UsageError: none, or several; or it is not a job of this project.
     """
     ids = [p.parent.name for p in sorted(config.jobs.glob("*/job.yaml"))]
     if name in ids:
-        return read(config.jobs / name)
+        return read(config, config.jobs / name)
     if (Path(name) / "job.yaml").is_file() and Path(name).resolve().parent == config.jobs.resolve():
-        return read(Path(name).resolve())
+        return read(config, Path(name).resolve())
     fitting = [i for i in ids if name and i.startswith(name)]
     if len(fitting) == 1:
-        return read(config.jobs / fitting[0])
+        return read(config, config.jobs / fitting[0])
     if fitting:
         raise UsageError(
             f'several jobs begin with "{name}"', expected=", ".join(fitting[:5]), hint="write more of the id"
         )
     raise UsageError(f'no job "{name}"', hint=did_you_mean(name, ids) or "jobs list shows all")
+
+
+def newest(config: Config) -> Job | None:
+    """The job that was prepared last."""
+    for path in sorted(config.jobs.glob("*/job.yaml"), reverse=True):
+        with contextlib.suppress(BakeError):
+            return read(config, path.parent)
+    return None
 
 
 def is_id(name: str) -> bool:
@@ -280,7 +313,7 @@ def listing(config: Config) -> tuple[Summary, ...]:
     found = []
     for path in sorted(config.jobs.glob("*/job.yaml"), reverse=True):
         with contextlib.suppress(BakeError):
-            job = read(path.parent)
+            job = read(config, path.parent)
             found.append(
                 Summary(
                     id=job.id, state=state(path.parent), created=job.created, workflow=job.workflow,
@@ -310,7 +343,7 @@ def state(place: Path) -> str:
 def _all_done(place: Path) -> bool:
     """Whether every stage has left its manifest."""
     with contextlib.suppress(BakeError):
-        return all((place / "work" / s.name / "manifest.json").is_file() for s in read(place).stages)
+        return all((place / "work" / s.name / "manifest.json").is_file() for s in _parsed(place).stages)
     return False
 
 
@@ -409,20 +442,37 @@ def events(place: Path) -> Iterator[Mapping[str, Any]]:
                 yield event
 
 
-def remove(config: Config, name: str, *, dry_run: bool) -> tuple[Path, int]:
-    """Delete a job; its folder and the bytes it took.
+def remove(config: Config, names: Sequence[str], *, dry_run: bool) -> list[tuple[Path, int]]:
+    """Delete jobs, with what a killed run of them left on an engine: all of them, or none.
+
+    Returns:
+        Their folders, and the bytes they took.
 
     Raises:
-        UsageError: no such job, or it is running.
+        UsageError: no such job, or one is running: it goes on undisturbed.
+        MissingError: an engine that may have containers of a job doesn't answer.
     """
-    place = folder(config, find(config, name))
-    size = sum(p.lstat().st_size for p in place.rglob("*") if p.is_file() and p.lstat().st_nlink == 1)
-    try:
-        with held(place):
-            if not dry_run:
+    from builder.edges import compose
+
+    places = [folder(config, job) for job in {job.id: job for job in (find(config, name) for name in names)}.values()]
+    with contextlib.ExitStack() as locks:
+        for place in places:
+            try:
+                locks.enter_context(held(place))
+            except TimeoutError as error:
+                raise UsageError(f"job {place.name} is running", hint="wait for it, or stop it: jobs cancel") from error
+        sizes = [sum(p.lstat().st_size for p in place.rglob("*") if _own(p)) for place in places]
+        if not dry_run:
+            for place in places:
+                compose.clean(place)
+            for place in places:
                 gone = place.with_name(f"{NEW}{os.getpid()}-{place.name}")  # swept if we are killed half way
                 place.replace(gone)
                 shutil.rmtree(gone)
-    except TimeoutError as error:
-        raise UsageError(f"job {place.name} is running", hint="wait for it, or stop it first") from error
-    return place, size
+    return list(zip(places, sizes, strict=True))
+
+
+def _own(path: Path) -> bool:
+    """Whether a path is a file that takes room of its own: a recording may be a hard link."""
+    found = path.lstat()
+    return stat.S_ISREG(found.st_mode) and found.st_nlink == 1

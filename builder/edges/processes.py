@@ -10,7 +10,7 @@ from pathlib import Path
 
 from builder.core.environment import stage_environment
 from builder.core.job import JobStage
-from builder.edges import shell
+from builder.edges import compose, shell
 
 
 class Process:
@@ -45,13 +45,14 @@ class Native:
             env: the caller's, of which little is taken over.
         """
         self._stages, self._models, self._place, self._python, self._env = stages, models, place, python, env
-        self._scratch = place / "work" / ".scratch"
+        self._scratch = place / ".scratch"  # not in work/, where a container could have put a link in its place
 
     def open(self, stages: Sequence[str]) -> None:
-        """Nothing to get ready."""
+        """End the containers that a killed run left."""
+        compose.clean(self._place)
 
     def start(self, stage: JobStage, log: Path) -> Process:
-        self._scratch.mkdir(parents=True, exist_ok=True)
+        self._scratch.mkdir(exist_ok=True)
         variables = stage_environment(
             models=str(self._models),
             scratch=str(self._scratch),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -44,10 +45,8 @@ def preflight(session: Session, name: str | None, *, refresh: bool) -> Result:
 
     config = session.config
     if name is None:
-        known = sorted(config.jobs.glob("*/job.yaml"))
-        if not known:
+        if (job := jobs.newest(config)) is None:
             raise UsageError("there is no job to check", hint="build.py prepare RECORDING")
-        job = jobs.read(known[-1].parent)
     else:
         job = jobs.find(config, name)
     python, containers, lacking = None, None, None
@@ -181,20 +180,18 @@ def cancel(session: Session, names: Sequence[str]) -> Result:
         place = jobs.folder(session.config, job)
         if job in asked:
             jobs.wait_for_end(place)
-        compose.clean(place, job.id)  # of a run that was killed
+        with contextlib.suppress(TimeoutError), jobs.held(place):  # else somebody has begun it anew
+            compose.clean(place)  # of a run that was killed
         data.append({"job": job.id, "was_running": job in asked, "state": jobs.state(place)})
     text = "\n".join(f"{d['job']}: {'stopped' if d['was_running'] else 'was not running'}" for d in data)
     return Result(data=data, text=text)
 
 
 def remove(session: Session, names: Sequence[str], *, dry_run: bool) -> Result:
-    """Delete jobs; all of them exist, or none goes."""
-    from builder.edges import compose, jobs
+    """Delete jobs; all of them, or none."""
+    from builder.edges import jobs
 
-    found = [jobs.find(session.config, name).id for name in names]
-    for id_ in [] if dry_run else found:
-        compose.clean(session.config.jobs / id_, id_)
-    gone = [jobs.remove(session.config, name, dry_run=dry_run) for name in dict.fromkeys(found)]
+    gone = jobs.remove(session.config, names, dry_run=dry_run)
     word = "would free" if dry_run else "freed"
     return Result(
         data=[{"job": place.name, "bytes": size, "removed": not dry_run} for place, size in gone],

@@ -16,10 +16,8 @@ def report(session: Session, name: str | None, *, out: Path | None, megabytes: i
 
     config = session.config
     if name is None:
-        known = sorted(config.jobs.glob("*/job.yaml"))
-        if not known:
+        if (job := jobs.newest(config)) is None:
             raise UsageError("there is no job to report", hint="build.py run RECORDING")
-        job = jobs.read(known[-1].parent)
     else:
         job = jobs.find(config, name)
     place = jobs.folder(config, job) / "report.html" if out is None else out.expanduser()

@@ -71,7 +71,8 @@ def demux(job: StageJob, recording: Recording) -> None:
             wav.setsampwidth(2)
             wav.setframerate(RATE)
             if recording.lead > GAP:
-                job.note(recording, f"the cut film begins {recording.lead:.1f} s before the start, at a key frame; its sound at the start")
+                early = f"{recording.lead:.1f} s before the start, at a key frame"
+                job.note(recording, f"the cut film begins {early}; its sound at the start")
             samples = 0
             expected = (container.duration or 0) / 1e6
             for chunk in sound(job, recording, container, index):

@@ -6,7 +6,9 @@ import json
 import shutil
 import signal
 import subprocess
+import sys
 import time
+import wave
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -256,6 +258,112 @@ def test_remove_takes_a_killed_runs_containers_along(engine: Engine, clean: None
     assert engine.left()["containers"]
     assert engine.bake("jobs", "remove", place.name).code == 0
     assert not place.exists()
+
+
+@ONE_STORE
+def test_remove_leaves_a_running_job_alone(engine: Engine, clean: None) -> None:
+    """Its containers were killed before the lock was found; several jobs, one of which runs: none goes."""
+    place, other = prepared(engine, *CLIP), prepared(engine, *CLIP)
+    process = engine.begin(place.name)
+    wait_for(lambda: said(place, "asr", "start"))
+    for words in ((place.name,), (other.name, place.name), (place.name, "--dry-run")):
+        refused = engine.bake("jobs", "remove", *words)
+        assert refused.code == 2
+        assert f"job {place.name} is running" in refused.err
+    out, err = process.communicate(timeout=120)
+    assert process.returncode == 0, err
+    assert not [s for s in json.loads(out)["stages"] if s["kept"]]
+    assert other.exists()
+    assert engine.bake("jobs", "remove", place.name, other.name).code == 0
+    assert not place.exists()
+
+
+def long_silence(path: Path, hours: int) -> Path:
+    """Two hours take no room: a file with a hole."""
+    with wave.open(str(path), "wb") as wav:
+        wav.setnchannels(1)
+        wav.setsampwidth(2)
+        wav.setframerate(16_000)
+        wav.writeframes(b"\0\0")
+    size = hours * 3600 * 32_000
+    with path.open("r+b") as file:
+        for at, value in ((4, 36 + size), (40, size)):
+            file.seek(at)
+            file.write(value.to_bytes(4, "little"))
+        file.truncate(44 + size)
+    return path
+
+
+@ONE_STORE
+@pytest.mark.parametrize("after", ["run", "remove", "cancel"])
+def test_containers_of_a_native_job_that_was_killed_are_ended_first(
+    engine: Engine, clean: None, tmp_path: Path, after: str
+) -> None:
+    """They write in a folder that root is about to work in."""
+    assert engine.bake("build", "--mode", "native").code == 0
+    env = {"BAKE_JOBS": str(tmp_path / "jobs")}
+    words = [sys.executable, str(ROOT / "build.py"), "run", str(long_silence(tmp_path / "long.wav", 4))]
+    process = subprocess.Popen(words, env=engine.env | env, cwd=ROOT, stderr=subprocess.DEVNULL)
+    wait_for(lambda: any(said(p.parent, "demux", "start") for p in (tmp_path / "jobs").glob("2*/job.yaml")))
+    process.kill()
+    process.wait()
+    [left] = engine.left()["containers"]
+    place = next((tmp_path / "jobs").glob("2*"))
+    assert left == f"whisperbake-{place.name}-demux"
+    if after == "run":
+        process = subprocess.Popen([*words[:3], place.name], env=engine.env | env, cwd=ROOT, stderr=subprocess.DEVNULL)
+        first = engine.client.containers.get(left).id
+        wait_for(lambda: first not in {c.id for c in engine.client.containers.list()})
+        process.send_signal(signal.SIGINT)
+        assert process.wait(60) == 130
+    else:
+        assert engine.bake("jobs", after, place.name, env=env).code == 0
+    assert engine.left()["containers"] == []
+    assert not (place / ".containers").exists()
+
+
+PLANT = """
+import os, pathlib
+for part in ("work", "output"):
+    place = pathlib.Path("/job", part)
+    for name in ("x", "y"):
+        (place / name).write_text("theirs")
+        (place / name).chmod(0o600)
+        os.link(place / name, place / f"{name}2")
+        (place / f".{name}.copy").symlink_to(TARGET)
+    for name in ("vad", "asr", "align", "diarize", "subtitles", "mux", ".scratch"):
+        (place / name).symlink_to(pathlib.Path(TARGET).parent)
+    for stage in ("subtitles", "mux"):
+        for number in range(1, 3000):
+            for suffix in ("srt", "vtt", "json", "mp4"):
+                (place / f".{stage}-{number}.tmp.{suffix}").symlink_to(TARGET)
+    os.mkfifo(place / "fifo")
+"""
+
+
+@ONE_STORE
+@pytest.mark.parametrize("mode", ["native", "docker-cpu"])
+def test_what_a_container_left_leads_nowhere(engine: Engine, clean: None, tmp_path: Path, mode: str) -> None:
+    """A stage that a recording took over, then the same job again by root: no file of the host changes."""
+    victim = tmp_path / "victim"
+    victim.mkdir()
+    (victim / "crontab").write_text("mine")
+    (victim / "crontab").chmod(0o600)
+    place = prepared(engine, *CLIP)
+    text = yaml.safe_load((place / "compose.yaml").read_text())
+    code = PLANT.replace("TARGET", repr(str(victim / "crontab")))
+    text["services"] = {"demux": {**text["services"]["demux"], "entrypoint": ["python3", "-c", code]}}
+    words = ["docker", "--host", engine.host, "compose", "--project-directory", str(place), "--file", "-"]
+    done = subprocess.run([*words, "run", "--rm", "-T", "demux"], input=yaml.safe_dump(text), capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    if mode == "native":
+        assert engine.bake("build", "--mode", "native").code == 0
+    ran = engine.bake("run", place.name, "--mode", mode, "--no-build")
+    assert ran.code == 0, ran.err
+    assert (place / "output/dialogue.srt").is_file()
+    assert [p.name for p in victim.iterdir()] == ["crontab"]
+    assert (victim / "crontab").read_text() == "mine"
+    assert (victim / "crontab").stat().st_mode & 0o777 == 0o600
 
 
 CDI = {

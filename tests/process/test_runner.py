@@ -17,7 +17,7 @@ import pytest
 
 from builder.core.job import Job, JobInput, JobStage, to_yaml
 from builder.core.progress import Progress
-from builder.core.types import Config, Defaults
+from builder.core.types import Config, Defaults, StageSpec
 from builder.edges import jobs, preflight, runner
 from builder.edges.processes import Native
 from builder.errors import BakeError, InputError, IntegrityError, Interrupted, MissingError, StageError, UsageError
@@ -44,13 +44,16 @@ contract.main("{name}", work)
 """
 
 
+NEEDS: dict[str, list[str]] = {"first": [], "middle": ["first"], "last": ["middle"]}
+
+
 @pytest.fixture
 def project(tmp_path: Path) -> Config:
     """A project of three stages, first → middle → last, and none of the real ones."""
     root = tmp_path / "p"
     (root / "stages").mkdir(parents=True)
     shutil.copy(ROOT / "stages/contract.py", root / "stages")
-    for name, needs in (("first", []), ("middle", ["first"]), ("last", ["middle"])):
+    for name, needs in NEEDS.items():
         write_stage(root, name, needs)
     return Config(
         root=root,
@@ -60,7 +63,7 @@ def project(tmp_path: Path) -> Config:
         presets={},
         models={},
         pins={},
-        stages={},
+        stages={name: StageSpec(name=name, summary="", needs=tuple(needs)) for name, needs in NEEDS.items()},
         images={},
     )
 
@@ -69,9 +72,6 @@ def write_stage(root: Path, name: str, needs: list[str], body: str = "pass") -> 
     folder = root / "stages" / name
     folder.mkdir(exist_ok=True)
     (folder / "main.py").write_text(STAGE.format(name=name, needs=needs, body=body))
-
-
-NEEDS = {"first": [], "middle": ["first"], "last": ["middle"]}
 
 
 def make(config: Config, **bodies: str) -> Job:
@@ -108,7 +108,7 @@ def test_stages_run_in_order_and_name_their_files(project: Config) -> None:
     assert outcome.files[0].read_text() == "inputinputinputfirst;middle;last;"
     assert [s.kept for s in outcome.stages] == [False, False, False]
     assert jobs.state(outcome.folder.parent) == "done"
-    assert not (outcome.folder.parent / "work/.scratch").exists()
+    assert not (outcome.folder.parent / ".scratch").exists()
     assert not list(outcome.folder.parent.rglob("*.tmp*"))
 
 
@@ -190,7 +190,7 @@ def test_two_runs_of_one_job_at_once(project: Config) -> None:
         go(project, job)
     assert jobs.state(jobs.folder(project, job)) == "running"
     with pytest.raises(UsageError, match="is running"):
-        jobs.remove(project, job.id, dry_run=False)
+        jobs.remove(project, [job.id], dry_run=False)
     first.join()
     assert jobs.state(jobs.folder(project, job)) == "done"
 
@@ -199,14 +199,15 @@ DRIVER = """\
 import os, sys, signal
 from pathlib import Path
 sys.path.insert(0, {root!r})
-from builder.core.types import Config, Defaults
+from builder.core.types import Config, Defaults, StageSpec
 from builder.edges import jobs, runner
 from builder.edges.processes import Native
 from builder.errors import Interrupted
 root = Path({project!r})
 config = Config(root=root, home=root / ".bake", jobs=root / "jobs", defaults=Defaults(), presets={{}}, models={{}},
-                pins={{}}, stages={{}}, images={{}})
-job = jobs.read(next((root / "jobs").iterdir()))
+                pins={{}}, images={{}},
+                stages={{n: StageSpec(name=n, summary="", needs=tuple(needs)) for n, needs in {needs!r}.items()}})
+job = jobs.read(config, next((root / "jobs").iterdir()))
 try:
     host = Native(stages=root / "stages", models=root, place=jobs.folder(config, job), python=Path(sys.executable),
                   env=os.environ)
@@ -223,7 +224,7 @@ def test_a_killed_run_goes_on_and_ends_with_the_same_bytes(project: Config, how:
     slow = "time.sleep(0.1)"
     job = make(project, first=slow, middle=slow, last=slow)
     place = jobs.folder(project, job)
-    script = DRIVER.format(root=str(ROOT), project=str(project.root))
+    script = DRIVER.format(root=str(ROOT), project=str(project.root), needs=NEEDS)
     process = subprocess.Popen([sys.executable, "-c", script])
     time.sleep(wait)
     process.send_signal(how)
@@ -268,10 +269,10 @@ def test_finding_and_removing_jobs(project: Config) -> None:
     with pytest.raises(UsageError, match="no job"):
         jobs.find(project, "20260102")
     assert [j.state for j in jobs.listing(project)] == ["prepared"]
-    place, size = jobs.remove(project, job.id, dry_run=True)
+    [(place, size)] = jobs.remove(project, [job.id, "20260101"], dry_run=True)
     assert size > 0
     assert place.exists()
-    jobs.remove(project, job.id, dry_run=False)
+    jobs.remove(project, [job.id], dry_run=False)
     assert list(project.jobs.iterdir()) == []
 
 

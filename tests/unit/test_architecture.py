@@ -19,15 +19,15 @@ IMPURE = {"subprocess", "socket", "time", "datetime", "random", "tempfile", "shu
 
 RANK = {
     "shell": 0, "files": 0,
-    "web": 0, "tally": 0, "permissions": 0, "transfer": 1, "processes": 1, "budget": 1,
+    "web": 0, "tally": 0, "permissions": 0, "transfer": 1, "budget": 1,
     "store": 1, "layout": 1, "engine": 1, "probe": 1, "project": 1, "wheels": 1, "convert": 1, "folders": 1,
     "hub": 2, "bundle": 2, "compose": 2, "native": 2, "base": 2, "network": 1,
     "serve": 2, "gates": 2, "parcel": 2, "prune": 2, "lock": 3,
     "code": 2, "load": 2, "assemble": 3,
     "credentials": 1, "registry_http": 2, "registry": 3, "push": 4,
     "signing": 1, "packing": 2, "wheelhouse": 3,
-    "preflight": 3, "jobs": 3, "images": 3, "containers": 3, "health": 3,
-    "runner": 4, "baking": 4, "report": 4,
+    "preflight": 3, "jobs": 3, "images": 3, "processes": 3, "health": 3,
+    "containers": 4, "runner": 4, "baking": 4, "report": 4,
 }  # fmt: skip
 """An edge imports only edges of a lower rank."""
 

@@ -94,6 +94,45 @@ def test_a_manifest_names_what_was_read_and_made(toy: Toy) -> None:
     assert [e["event"] for e in toy.events()] == ["start", "note", "done"]
 
 
+@pytest.mark.parametrize("kind", ["link", "file", "dangling"])
+def test_what_stands_in_place_of_its_folder_goes(toy: Toy, tmp_path: Path, kind: str) -> None:
+    """A stage that was taken over left links where others write: they lead nowhere, and the job goes on."""
+    victim = tmp_path / "victim"
+    victim.mkdir()
+    (victim / "kept").write_text("mine")
+    toy.work.parent.mkdir(parents=True)
+    if kind == "file":
+        toy.work.write_text("x")
+    else:
+        toy.work.symlink_to(victim if kind == "link" else tmp_path / "nowhere")
+    (toy.job / "output").mkdir()
+    for suffix in ("srt", "json"):
+        (toy.job / f"output/.toy-1.tmp.{suffix}").symlink_to(victim / "kept")
+        (toy.job / f"output/talk.{suffix}").symlink_to(victim / "kept")
+    done = toy.run("job.write('talk.srt', 'made', output=True); job.write('x', 'made')")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert toy.work.is_dir()
+    assert not toy.work.is_symlink()
+    assert not (toy.job / "output/talk.srt").is_symlink()
+    assert {p.name: p.read_text() for p in victim.iterdir()} == {"kept": "mine"}
+
+
+@pytest.mark.parametrize(
+    ("path", "output"),
+    [("/etc/passwd", "talk"), ("input/../../x.mp4", "talk"), ("output/x.mp4", "talk"), ("input/01.mp4", "../../x"),
+     ("input/01.mp4", "/tmp/x"), ("input/01.mp4", ".."), ("input/01.mp4", ""), ("input/01.mp4\n", "talk")],
+)  # fmt: skip
+def test_a_job_that_leads_out_of_its_folder_is_refused(toy: Toy, path: str, output: str) -> None:
+    """Exit 2, before anything is read or written, for a job that nobody has looked at before."""
+    spec = yaml.safe_load((toy.job / "job.yaml").read_text())
+    spec["inputs"][0] |= {"path": path, "output": output}
+    (toy.job / "job.yaml").write_text(yaml.safe_dump(spec))
+    done = toy.run("job.write('x.srt', 'made', output=True)")
+    assert done.returncode == 2
+    assert done.stderr.startswith("job.yaml names a file outside of the job: ")
+    assert not toy.work.exists()
+
+
 @pytest.mark.parametrize(
     ("body", "code", "last"),
     [

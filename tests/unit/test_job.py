@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+import yaml
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from builder.core import choice, job
@@ -94,6 +96,113 @@ def test_a_job_reads_back_as_it_was_written(name: str) -> None:
                          models={"asr": ModelUse(id="base", path="p", digest="d", revision="r")}),),
     )  # fmt: skip
     assert job.from_yaml(job.to_yaml(made), "job.yaml") == made
+
+
+def prepared(*names: str, diarization: bool = True) -> Job:
+    """A job as prepare makes it."""
+    taken: set[str] = set()
+    inputs = tuple(
+        replace(entry(name), id=f"{k:02}", path=f"input/{k:02}{job.input_suffix(name)}", output=job.output_stem(name, taken))
+        for k, name in enumerate(names, 1)
+    )
+    created = "2026-11-23T20:03:12Z"
+    stages = job.plan_stages(CONFIG.stages, request(diarization), workflow=Workflow.SUBTITLE, models_note={})
+    return Job(
+        id=job.job_id(created, names[0], "4f2a"), created=created, workflow="subtitle", variant="slim", preset="starter",
+        key="k", inputs=inputs, stages=stages,
+    )  # fmt: skip
+
+
+def stray(made: Job, folder: str | None = None) -> str | None:
+    return job.stray(made, made.id if folder is None else folder, stages=CONFIG.stages, models=CONFIG.models)
+
+
+@given(st.lists(NAMES, min_size=1, max_size=4), st.booleans())
+@example(["-.a.mp4", ". .mp4", "x" * 199 + " y.mp4", "a.mp4", "A.mp4"], True)
+def test_what_was_prepared_is_believed(names: list[str], diarization: bool) -> None:
+    """Whatever the recordings are called, and after it was written and read."""
+    made = prepared(*names, diarization=diarization)
+    assert stray(made) is None
+    assert stray(job.from_yaml(job.to_yaml(made), "job.yaml")) is None
+
+
+def with_input(**changed: object) -> Job:
+    made = prepared("a.mp4", "b.mp4")
+    return replace(made, inputs=(made.inputs[0], replace(made.inputs[1], **changed)))  # type: ignore[arg-type]
+
+
+def with_stage(which: str, **changed: object) -> Job:
+    made = prepared("a.mp4")
+    stages = (replace(s, **changed) if s.name == which else s for s in made.stages)  # type: ignore[arg-type]
+    return replace(made, stages=tuple(stages))
+
+
+BASE = prepared("a.mp4").stage("asr").models["asr"]
+
+STRAYS = {
+    "an id of another folder": (replace(prepared("a.mp4"), id="20261123-200312-b-4f2a"), "its id is"),
+    "an id that leads out": (replace(prepared("a.mp4"), id="../victim"), "its id is"),
+    "an id that is a path": (replace(prepared("a.mp4"), id="/etc"), "its id is"),
+    "a workflow": (replace(prepared("a.mp4"), workflow="x"), "not a workflow"),
+    "a variant": (replace(prepared("a.mp4"), variant="../x"), "not a variant"),
+    "no recordings": (replace(prepared("a.mp4"), inputs=()), "not numbered"),
+    "a number twice": (with_input(id="01", path="input/01.mp4"), "not numbered"),
+    "a number that is a path": (with_input(id="../02", path="input/../02.mp4"), "keeps a recording"),
+    "a recording elsewhere": (with_input(path="/etc/shadow"), "'/etc/shadow'"),
+    "a recording above": (with_input(path="input/../../x.mp4"), "keeps a recording"),
+    "a result": (with_input(path="output/02.mp4"), "keeps a recording"),
+    "a line end": (with_input(path="input/02.mp4\n"), "keeps a recording"),
+    "results elsewhere": (with_input(output="../../x"), "would be called"),
+    "results at the root": (with_input(output="/tmp/x"), "would be called"),
+    "hidden results": (with_input(output=".x"), "would be called"),
+    "results without a name": (with_input(output=""), "would be called"),
+    "results of two names": (with_input(output="A"), "two of its results"),
+    "results of a long name": (with_input(output="x" * 250), "would be called"),
+    "a stage of no project": (with_stage("mux", name="../../evil"), "no stage"),
+    "a stage twice": (with_stage("mux", name="demux"), "order"),
+    "no stages": (replace(prepared("a.mp4"), stages=()), "order"),
+    "another order": (replace(prepared("a.mp4"), stages=prepared("a.mp4").stages[::-1]), "order"),
+    "other needs": (with_stage("asr", needs=("mux",)), "needs"),
+    "threads that are none": (with_stage("asr", settings={"threads": "2; x"}), "threads"),
+    "no threads": (with_stage("asr", settings={"threads": 0}), "threads"),
+    "true threads": (with_stage("asr", settings={"threads": True}), "threads"),
+    "a model elsewhere": (with_stage("asr", models={"asr": replace(BASE, path="/tmp/model")}), "looks for model 'base'"),
+    "a model above": (with_stage("asr", models={"asr": replace(BASE, path=f"{BASE.path}/../../x")}), "looks for"),
+    "an unknown model elsewhere": (with_stage("asr", models={"asr": replace(BASE, id="gone", path="../x")}), "looks for"),
+    "a revision that leads out": (with_stage("asr", models={"asr": replace(BASE, revision="../x", path=BASE.path.replace(
+        BASE.revision, "../x"))}), "looks for"),
+    "a purpose": (with_stage("asr", models={"vad": BASE}), "has a model for"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", STRAYS)
+def test_what_no_prepare_wrote_is_not_believed(name: str) -> None:
+    """A job's folder may come from anywhere: each field that decides what is run, read, written or deleted."""
+    made, why = STRAYS[name]
+    found = stray(made, "20261123-200312-a-4f2a")
+    assert found is not None
+    assert why in found
+    assert "\n" not in found
+
+
+def test_a_model_that_left_the_catalogue_leaves_the_job_readable() -> None:
+    """Its results can be looked at; preflight refuses to run it."""
+    assert stray(with_stage("asr", models={"asr": replace(BASE, id="gone", path="hub/gone")})) is None
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"size": "1"}, {"size": -1}, {"duration": float("nan")}, {"name": 1}, {"clip": {"start": "0"}}, {"more": 1},
+     {"clip": {"start": 0.0, "lead": -1.0}}, {"path": ["input"]}],
+    ids=str,
+)  # fmt: skip
+def test_a_job_file_of_another_form_is_refused(change: dict[str, object]) -> None:
+    """With the line, and never as a bug of ours."""
+    data = yaml.safe_load(job.to_yaml(prepared("a.mp4")))
+    data["inputs"][0] |= change
+    with pytest.raises(ConfigError) as caught:
+        job.from_yaml(yaml.safe_dump(data), "jobs/x/job.yaml")
+    assert str(caught.value.where).startswith("jobs/x/job.yaml:")
 
 
 def test_a_broken_job_file_is_named() -> None:
