@@ -78,17 +78,18 @@ class Debian:
         return run(["unshare", *namespaces, "sh", "-c", mounts, str(self.root), *clean, *command])
 
 
-@pytest.fixture(scope="module")
-def debian(tmp_path_factory: pytest.TempPathFactory, pytestconfig: pytest.Config) -> Debian:
+@pytest.fixture(scope="module", params=["bookworm", "trixie"])
+def debian(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Debian:
+    """Debian 12 has Python 3.11, Debian 13 has 3.13: other wheels of everything that is compiled."""
     if os.geteuid() != 0 or not shutil.which("mmdebstrap"):
         assert os.environ.get("CI", "").lower() not in ("1", "true"), "CI runs as root and has mmdebstrap"
         pytest.skip("needs root and mmdebstrap (apt-get install mmdebstrap)")
-    kept = Path(pytestconfig.cache.mkdir("debian")) / "bookworm.tar"  # type: ignore[union-attr]
+    kept = Path(request.config.cache.mkdir("debian")) / f"{request.param}.tar"  # type: ignore[union-attr]
     if not kept.exists() or time.time() - kept.stat().st_mtime > 24 * 3600:
         made = kept.with_suffix(".new")
         done = run(
             ["mmdebstrap", "--quiet", "--variant=minbase", "--include=python3,ca-certificates", "--format=tar",
-             "bookworm", str(made)]
+             request.param, str(made)]
         )  # fmt: skip
         assert done.returncode == 0, done.stderr
         made.replace(kept)

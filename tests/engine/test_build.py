@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from builder.edges import images
-from tests.engine.conftest import ROOT, Engine, copy_project
+from tests.engine.conftest import EXAMPLE, ROOT, Engine, copy_project, results
 
 MB = 1_000_000
 WEIGHTS = {"asr": 78_090_594, "vad": 1_245_151, "diarize": 5_695_313}
@@ -148,6 +148,36 @@ def test_ctrl_c_stops_the_build_and_leaves_nothing_dangling(engine: Engine, buil
     assert set(Path("/dev/shm").glob("whisperbake-*")) <= secrets
     assert engine.docker("images", "--filter", "dangling=true", "--quiet").out == ""
     assert engine.layers() == before
+
+
+@pytest.mark.parametrize("engine", ["containerd"], indirect=True, scope="session")
+def test_images_of_the_next_debian(engine: Engine, native: Path, tmp_path: Path) -> None:
+    """``base.suite: trixie`` has Python 3.13: other wheels, the same sound and the same film."""
+    project = copy_project(tmp_path)
+    bake = project / "bake.yaml"
+    bake.write_text(bake.read_text().replace("kind: auto ", "kind: debian ").replace("suite: bookworm", "suite: trixie"))
+    (project / "home").mkdir()
+    for name in ("models", "native"):
+        (project / "home" / name).symlink_to((engine.home / name).resolve())
+    prefix = f"{engine.prefix}-next"
+    env = {"BAKE_HOME": str(project / "home"), "BAKE_REGISTRY": prefix, "BAKE_JOBS": str(project / "jobs")}
+    built = engine.bake("build", "--mode", "native", "--progress", "plain", root=project, env=env)
+    assert built.code == 0, built.err
+    try:
+        said = engine.docker("run", "--rm", "--network", "none", "--entrypoint", "python3", f"{prefix}/demux:slim-cpu", "-V")
+        assert said.out.startswith("Python 3.13"), said
+        words = ("run", EXAMPLE, "--threads", "2", "--batch-size", "0", "--json")
+        done = engine.bake(*words, root=project, env=env)
+        assert done.code == 0, done.err
+        assert "media were read in containers without network" in done.err
+        found, wanted = results(project / "jobs" / done.data["job"]), results(native)
+        assert found["demux/01.wav"] == wanted["demux/01.wav"]
+        assert found["output/dialogue.mp4"] == wanted["output/dialogue.mp4"]
+    finally:
+        for image in engine.client.images.list(filters={"label": "io.whisperbake.inputs"}):
+            for tag in image.tags:
+                if tag.startswith(f"{prefix}/"):
+                    engine.client.images.remove(tag, force=True)
 
 
 def test_no_engine_is_said_in_one_line(engine: Engine, tmp_path: Path) -> None:
