@@ -24,6 +24,10 @@ NAME_BYTES = 200
 """Longest stem of an output file, in UTF-8 bytes: file systems allow 255 with the suffix."""
 
 
+MAX_TEXT = 20_000_000
+"""Characters of job.yaml: a recording takes 300 or so, and a job may have thousands."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Clip:
     """A part of a recording, in seconds."""
@@ -294,7 +298,7 @@ def from_yaml(text: str, where: str) -> Job:
     Raises:
         ConfigError: it hasn't the form that prepare gives it.
     """
-    shape = Document(where, text).read(JobShape)
+    shape = Document(where, text, longest=MAX_TEXT).read(JobShape)
     return Job(
         id=shape.id, created=shape.created, workflow=shape.workflow, variant=shape.variant, preset=shape.preset,
         key=shape.key,

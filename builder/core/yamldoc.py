@@ -31,8 +31,9 @@ class Strict(BaseModel):
 class Document:
     """A parsed file: ``data``, and the line of every place in it."""
 
-    def __init__(self, name: str, text: str) -> None:
+    def __init__(self, name: str, text: str, *, longest: int = MAX_TEXT) -> None:
         self.name = name
+        self._longest = longest
         self._lines: dict[Path, int] = {}
         loader = LOADER(text)
         try:
@@ -51,8 +52,8 @@ class Document:
 
     def _look_first(self, text: str) -> None:
         """Refuse, before anything is built from it, what could blow up or be more than plain data."""
-        if len(text) > MAX_TEXT:
-            raise ConfigError(f"{len(text)} characters are too many", where=self.name, expected=f"at most {MAX_TEXT}")
+        if len(text) > self._longest:
+            raise ConfigError(f"{len(text)} characters are too many", where=self.name, expected=f"at most {self._longest}")
         depth = 0
         for event in yaml.parse(text, Loader=LOADER):
             where = f"{self.name}:{getattr(event.start_mark, 'line', 0) + 1}"

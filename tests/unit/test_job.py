@@ -10,7 +10,7 @@ import yaml
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from builder.core import choice, job
+from builder.core import choice, job, yamldoc
 from builder.core.job import Clip, Job, JobInput, JobStage, ModelUse, Request
 from builder.core.types import Variant, Workflow
 from builder.edges import project
@@ -124,6 +124,13 @@ def test_what_was_prepared_is_believed(names: list[str], diarization: bool) -> N
     made = prepared(*names, diarization=diarization)
     assert stray(made) is None
     assert stray(job.from_yaml(job.to_yaml(made), "job.yaml")) is None
+
+
+def test_a_job_may_have_thousands_of_recordings() -> None:
+    """Its file is longer than one that a person writes may be."""
+    text = job.to_yaml(prepared(*(f"{k} {'x' * 240}.mp4" for k in range(1800))))
+    assert len(text) > yamldoc.MAX_TEXT
+    assert stray(job.from_yaml(text, "job.yaml")) is None
 
 
 def with_input(**changed: object) -> Job:
