@@ -339,40 +339,53 @@ def stray(
     for value, kind in ((job.workflow, Workflow), (job.variant, Variant)):
         if value not in [member.value for member in kind]:
             return f"{value!r} is not a {kind.__name__.lower()}"
+    return _stray_input(job.inputs) or _stray_stage(job.stages, stages, models)
+
+
+def _stray_input(inputs: Sequence[JobInput]) -> str | None:
+    """Why recordings can't have been numbered and named by prepare."""
     taken: set[str] = set()
-    if len({entry.id for entry in job.inputs}) != len(job.inputs) or not job.inputs:
+    if len({entry.id for entry in inputs}) != len(inputs) or not inputs:
         return "its recordings are not numbered"
-    for entry in job.inputs:
-        if not re.fullmatch(r"[0-9]{2,6}", entry.id) or not re.fullmatch(
-            rf"input/{entry.id}\.[a-z0-9]{{1,8}}", entry.path
-        ):
+    for entry in inputs:
+        if not re.fullmatch(r"[0-9]{2,6}", entry.id) or not re.fullmatch(rf"input/{entry.id}\.[a-z0-9]{{1,8}}", entry.path):
             return f"it keeps a recording in {entry.path!r}"
         if _plain(entry.output) != entry.output or len(entry.output.encode()) > NAME_BYTES + 8:
             return f"its results would be called {entry.output!r}"
         if entry.output.casefold() in taken:
             return f"two of its results would be called {entry.output!r}"
         taken.add(entry.output.casefold())
-    names = [stage.name for stage in job.stages]
+    return None
+
+
+def _stray_stage(
+    found: Sequence[JobStage], stages: Mapping[str, StageSpec], models: Mapping[str, Model]
+) -> str | None:
+    """Why stages can't have been planned by :func:`plan_stages`."""
+    names = [stage.name for stage in found]
     if strange := [name for name in names if name not in stages]:
         return f"this project has no stage {strange[0]!r}"
     if not names or names != [name for name in stages if name in names]:
         return "its stages are not in this project's order"
-    for stage in job.stages:
+    for stage in found:
         if stage.needs != tuple(need for need in stages[stage.name].needs if need in names):
             return f"its stage {stage.name} needs {list(stage.needs)}"
         threads = stage.settings.get("threads", 1)
         if type(threads) is not int or not 1 <= threads <= 4096:
             return f"its stage {stage.name} asks for {threads!r} threads"
-        for purpose, use in stage.models.items():
-            if purpose not in [p.value for p in stages[stage.name].uses]:
-                return f"its stage {stage.name} has a model for {purpose!r}"
-            model = models.get(use.id)
-            right = snapshot_path(model, Pin(revision=use.revision, files=())) if model else use.path
-            if use.path != right or unsafe(use.path):
-                return f"it looks for model {use.id!r} in {use.path!r}"
-            if not REVISION.fullmatch(use.revision):
-                return f"{use.revision!r} is not a revision of model {use.id}"
+        if unknown := set(stage.models) - {purpose.value for purpose in stages[stage.name].uses}:
+            return f"its stage {stage.name} has a model for {min(unknown)!r}"
+        if wrong := next((use for use in stage.models.values() if not _in_its_place(use, models)), None):
+            return f"it looks for model {wrong.id!r} in {wrong.path!r}"
     return None
+
+
+def _in_its_place(use: ModelUse, models: Mapping[str, Model]) -> bool:
+    """Whether a model's folder is where this project keeps it, in whichever revision."""
+    if not REVISION.fullmatch(use.revision) or unsafe(use.path):
+        return False
+    model = models.get(use.id)
+    return model is None or use.path == snapshot_path(model, Pin(revision=use.revision, files=()))
 
 
 @dataclass(frozen=True, kw_only=True)
