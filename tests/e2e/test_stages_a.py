@@ -395,9 +395,8 @@ def test_batches_hear_the_same_words(python: Path, tmp_path: Path) -> None:
     assert word_error_rate(job) <= 0.15
 
 
-@pytest.mark.parametrize("batch", [0, 2])
-@pytest.mark.parametrize("odd", [1, 7, 9, 15])
-def test_speech_to_the_last_sample(python: Path, heard: Path, tmp_path: Path, batch: int, odd: int) -> None:
+@pytest.mark.parametrize(("odd", "batch"), [(1, 2), (9, 2), (9, 0)])
+def test_speech_to_the_last_sample(python: Path, heard: Path, tmp_path: Path, odd: int, batch: int) -> None:
     """A length that is no whole millisecond: the last window ended behind the samples, and batches crashed."""
     with wave.open(str(heard / "work/demux/01.wav")) as wav:
         spoken = [w for s in load(heard, "asr/01.json")["segments"] for w in s["words"]]

@@ -334,7 +334,7 @@ for part in ("work", "output"):
     for name in ("vad", "asr", "align", "diarize", "subtitles", "mux", ".scratch"):
         (place / name).symlink_to(pathlib.Path(TARGET).parent)
     for stage in ("subtitles", "mux"):
-        for number in range(1, 3000):
+        for number in range(1, 100):
             for suffix in ("srt", "vtt", "json", "mp4"):
                 (place / f".{stage}-{number}.tmp.{suffix}").symlink_to(TARGET)
     os.mkfifo(place / "fifo")

