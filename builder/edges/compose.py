@@ -34,6 +34,9 @@ BACK = 60.0
 RESTARTS = 2
 """Times that a stage is started again because the engine went away under it."""
 
+LEAVING = 5.0
+"""Seconds for which an engine may still answer after it has ended a container because it goes away itself."""
+
 LOOK = 0.02
 """Seconds between two looks for a container that compose is creating."""
 
@@ -186,7 +189,7 @@ class Container:
 
     def _run(self) -> int:
         """Start, wait, and tell the kinds of ends apart; the exit code."""
-        self._id = self._project.find(self._stage)
+        self._id = self._found()
         api, restarts, begin = self._project.api, 0, True
         while True:
             if self._asked and begin:
@@ -196,7 +199,8 @@ class Container:
                     api.start(self._id)
                     begin = False
                 code = self._follow()
-                if code not in (137, 143, 255) or self._asked or not self._engine_leaves():
+                expected = code not in (137, 143, 255) or self._asked or self._out_of_memory()
+                if expected or not self._engine_leaves():
                     return self._explain(code)
             except Exception as error:
                 if _is_gone(error):
@@ -218,6 +222,18 @@ class Container:
                 return 137
             restarts, begin = restarts + 1, True
             self._append(b"whisperbake: the engine restarted; the stage starts again\n")
+
+    def _found(self) -> str:
+        """Id of the container that compose creates; an engine that goes away meanwhile is waited for."""
+        while True:
+            try:
+                return self._project.find(self._stage)
+            except BakeError:
+                raise
+            except Exception:
+                if not self._engine_leaves():
+                    raise
+            self._wait_for_engine()
 
     def _follow(self) -> int:
         """Copy what the container prints into the stage's log until it ends; its exit code."""
@@ -271,12 +287,18 @@ class Container:
 
     def _engine_leaves(self) -> bool:
         """Whether the engine is going away: it ends its containers first. Asked only after an unexpected end."""
-        for _ in range(10):
+        end = time.monotonic() + LEAVING
+        while time.monotonic() < end and not self._asked:
             try:
                 self._project.api.ping()
             except Exception:
                 return True
             time.sleep(0.1)
+        return False
+
+    def _out_of_memory(self) -> bool:
+        with contextlib.suppress(Exception):  # the engine is gone: it is asked again when it is back
+            return bool(self._project.api.inspect_container(self._id)["State"]["OOMKilled"])
         return False
 
     def _wait_for_engine(self) -> None:
