@@ -260,7 +260,13 @@ def read(config: Config, place: Path) -> Job:
 def _parsed(place: Path) -> Job:
     path = place / "job.yaml"
     try:
-        return spec.from_yaml(path.read_text(encoding="utf-8"), str(path))
+        # Without waiting for a FIFO's writer, and no further than a job's file can be long.
+        handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        with os.fdopen(handle, "rb") as source:
+            if not stat.S_ISREG(os.fstat(handle).st_mode):
+                raise OSError("not a file")
+            text = source.read(4 * spec.MAX_TEXT + 1).decode()
+        return spec.from_yaml(text, str(path))
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError("no job here", where=str(place), hint="jobs list shows all") from error
 

@@ -140,6 +140,18 @@ def test_a_job_with_links_is_refused(root: Path, name: str, tmp_path: Path) -> N
     assert (tree(elsewhere) if elsewhere.is_dir() else elsewhere.read_bytes()) == before
 
 
+def test_a_job_file_is_read_without_waiting_and_with_a_bound(root: Path) -> None:
+    """A FIFO has no end to wait for; a file with a hole of a gigabyte is not taken into memory."""
+    fifo, vast = write(root, made(root)), write(root, made(root), f"{ID[:-4]}ffff")
+    (fifo / "job.yaml").unlink()
+    os.mkfifo(fifo / "job.yaml")
+    os.truncate(vast / "job.yaml", 1 << 30)
+    for place in (fifo, vast):
+        done = bake(root, "jobs", "show", place.name)
+        assert done.code == 2, done.err
+    assert jobs.listing(project.load(root, env={})) == ()
+
+
 def test_two_jobs_of_one_id(root: Path) -> None:
     """A copy of a job's folder is not the job: removing the copy doesn't remove the job."""
     first = write(root, made(root))
