@@ -102,9 +102,12 @@ class Sender:
     def __init__(self, project: Path, host: str) -> None:
         self.project = project
         self.env = {
-            **os.environ, "DOCKER_HOST": host, "BAKE_REGISTRY": PREFIX, "BAKE_HOME": str(WORK / "home"),
+            **os.environ,
+            "DOCKER_HOST": host,
+            "BAKE_REGISTRY": PREFIX,
+            "BAKE_HOME": str(WORK / "home"),
             "BAKE_PRESET": "tiny-en",
-        }  # fmt: skip
+        }
 
     def bake(self, *words: object) -> subprocess.CompletedProcess[str]:
         return run([*BUILD, *words], env=self.env, cwd=self.project)
@@ -220,7 +223,7 @@ def compare(sender: Sender, host: str, far: str, arguments: argparse.Namespace) 
         ("load: a line of a stage", f"{updated['seconds']:.1f} s, {updated['mb']:.1f} MB", "follows the delta"),
         ("load: a model added", f"{added['seconds']:.1f} s, {added['mb']:.0f} MB", "follows the delta"),
         ("memory of the loader", f"{max(x['memory'] for x in (whole, updated, added)):.0f} MB", "≤ 100 MB"),
-    ]  # fmt: skip
+    ]
 
 
 def main() -> None:

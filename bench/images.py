@@ -36,9 +36,11 @@ class Bench:
         self.engine = engines.connect(os.environ)
         self.home = WORK / "images"
         self.env = {
-            "DOCKER_HOST": self.engine.host, "BAKE_HOME": str(self.home), "BAKE_REGISTRY": "wb-bench",
+            "DOCKER_HOST": self.engine.host,
+            "BAKE_HOME": str(self.home),
+            "BAKE_REGISTRY": "wb-bench",
             "BAKE_PRESET": "tiny-en",
-        }  # fmt: skip
+        }
         self.client = docker.DockerClient(base_url=self.engine.host, timeout=600)
 
     def build(self, mode: str, variant: str) -> list[str]:
@@ -74,8 +76,13 @@ class Bench:
                 "--set",
                 "*.attest=type=provenance,disabled=true",
             ]
-            subprocess.run(command, cwd=self.home / "images" / f"{mode}-{variant}",
-                           env=os.environ | self.env | secrets, capture_output=True, check=True)  # fmt: skip
+            subprocess.run(
+                command,
+                cwd=self.home / "images" / f"{mode}-{variant}",
+                env=os.environ | self.env | secrets,
+                capture_output=True,
+                check=True,
+            )
             place = Path(folder)
             entry = json.loads((place / "index.json").read_text())["manifests"][0]
             while "layers" not in (read := self.blob(place, entry)):
@@ -93,8 +100,10 @@ class Bench:
     def render(self, mode: str, variant: str) -> Path:
         """The same files under names of their own: what the peer loads must not take the names of ours."""
         folder = self.home / "peer"
-        timed([*BUILD, "render", "--mode", mode, "--variant", variant, "--out", folder],
-              env=self.env | {"BAKE_REGISTRY": "wb-peer"})  # fmt: skip
+        timed(
+            [*BUILD, "render", "--mode", mode, "--variant", variant, "--out", folder],
+            env=self.env | {"BAKE_REGISTRY": "wb-peer"},
+        )
         return folder
 
     def bake(self, folder: Path) -> float:
@@ -109,8 +118,13 @@ def measure(bench: Bench, runs: int, full: bool) -> list[Row]:
 
     def budget(what: str, found: float, aim: float, peers: str) -> None:
         unit, name = (GB, "GB") if aim >= GB else (MB, "MB")
-        rows.append((what, f"{found / unit:.2f} {name}" if unit == GB else f"{found / unit:.0f} {name}",
-                     f"≤ {aim / unit:g} {name}; {peers}"))  # fmt: skip
+        rows.append(
+            (
+                what,
+                f"{found / unit:.2f} {name}" if unit == GB else f"{found / unit:.0f} {name}",
+                f"≤ {aim / unit:g} {name}; {peers}",
+            )
+        )
 
     native = bench.build("native", "slim")
     cpu = bench.build("docker-cpu", "slim")

@@ -45,9 +45,12 @@ class Bench:
     def bake(self, *arguments: str | Path) -> dict[str, object]:
         """A command's JSON."""
         done = subprocess.run(
-            [*BUILD, *map(str, arguments), "--json"], env={**os.environ, **self.env},
-            capture_output=True, text=True, check=False,
-        )  # fmt: skip
+            [*BUILD, *map(str, arguments), "--json"],
+            env={**os.environ, **self.env},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
         if done.returncode:
             raise SystemExit(f"build.py {' '.join(map(str, arguments))}:\n{done.stderr[-2000:]}")
         found: dict[str, object] = json.loads(done.stdout)

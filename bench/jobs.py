@@ -42,8 +42,11 @@ class Bench:
         self.jobs = folder / "jobs"
         self.mode = ["--mode", "docker-cpu", "--variant", variant]
         self.env = {
-            "DOCKER_HOST": self.engine.host, "BAKE_JOBS": str(self.jobs), "BAKE_PRESET": preset, "BAKE_VARIANT": variant,
-        }  # fmt: skip
+            "DOCKER_HOST": self.engine.host,
+            "BAKE_JOBS": str(self.jobs),
+            "BAKE_PRESET": preset,
+            "BAKE_VARIANT": variant,
+        }
         self.beyond: list[float] = []
         self.plain: list[float] = []
 
@@ -83,9 +86,14 @@ class Bench:
                 for m in service["volumes"]
             ]
             words = compose.run_command(
-                self.engine.host, service["image"], service["command"], name=f"bench-{place.name}-{name}", given=given,
-                user=service["user"], variables=service["environment"],
-            )  # fmt: skip
+                self.engine.host,
+                service["image"],
+                service["command"],
+                name=f"bench-{place.name}-{name}",
+                given=given,
+                user=service["user"],
+                variables=service["environment"],
+            )
             done = subprocess.run(words, capture_output=True, text=True, check=False)
             if done.returncode:
                 raise SystemExit(f"{name}: {done.stderr}")
@@ -136,9 +144,12 @@ class Bench:
             (f"{count} jobs, --parallel 2", f"{seconds:.0f} s, {seconds / count:.1f} s a job", ""),
             ("… of them right", f"{right} of {count}", "all"),
             ("… left: containers, networks, volumes", " ".join(str(leaks[k]) for k in leaks), "0 0 0"),
-            ("… file handles: ours, last against second quarter; the engine's, after against before",
-             f"{growth:+d}; {'not seen' if handles is None or later is None else f'{later - handles:+d}'}", "≤ 0; about 0"),
-        ]  # fmt: skip
+            (
+                "… file handles: ours, last against second quarter; the engine's, after against before",
+                f"{growth:+d}; {'not seen' if handles is None or later is None else f'{later - handles:+d}'}",
+                "≤ 0; about 0",
+            ),
+        ]
 
     def left(self) -> dict[str, list[str]]:
         client = self.engine.client
@@ -185,9 +196,14 @@ class Bench:
         sources = {EXAMPLE: "/in/recording.mp4", model: "/model"}
         given = [compose.Mount(source=str(source), target=target) for source, target in sources.items()]
         words = compose.run_command(
-            self.engine.host, tag, options.split(), name=f"bench-whisperx-{time.time_ns()}", given=given,
-            user=compose.BESIDE_ROOT, variables={"HF_HUB_OFFLINE": "1", "HOME": "/tmp", "OMP_NUM_THREADS": "2"},
-        )  # fmt: skip
+            self.engine.host,
+            tag,
+            options.split(),
+            name=f"bench-whisperx-{time.time_ns()}",
+            given=given,
+            user=compose.BESIDE_ROOT,
+            variables={"HF_HUB_OFFLINE": "1", "HOME": "/tmp", "OMP_NUM_THREADS": "2"},
+        )
         return timed(words)
 
 

@@ -112,8 +112,10 @@ def diarization_error(truth: Sequence[Turn], found: Sequence[Turn], *, collar: f
         left, right = right, left
         together = {(b, a): n for (a, b), n in together.items()}
     best = max(
-        (sum(together.get(pair, 0) for pair in zip(left, chosen, strict=True))
-         for chosen in itertools.permutations(right, len(left))),
+        (
+            sum(together.get(pair, 0) for pair in zip(left, chosen, strict=True))
+            for chosen in itertools.permutations(right, len(left))
+        ),
         default=0,
-    )  # fmt: skip
+    )
     return (wrong - best) / total if total else float(wrong > 0)

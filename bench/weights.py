@@ -76,8 +76,20 @@ def weights(name: str, megabytes: int) -> Path:
 
 
 def buildx(tag: str, text: str, *more: str) -> None:
-    argv = ["docker", "buildx", "build", "--progress", "plain", "--provenance=false", "--tag", tag, "--file", "-", *more,
-            str(FOLDER / "context")]  # fmt: skip
+    argv = [
+        "docker",
+        "buildx",
+        "build",
+        "--progress",
+        "plain",
+        "--provenance=false",
+        "--tag",
+        tag,
+        "--file",
+        "-",
+        *more,
+        str(FOLDER / "context"),
+    ]
     done = shell.run(argv, stdin=text.encode())
     if done.code:
         raise SystemExit(done.err[-3000:])
@@ -93,13 +105,18 @@ def once(tag: str, deps: str, models: Sequence[str], sizes: dict[str, int]) -> d
         pins = []
         for name in models:
             path = LAYOUT.store / "onnx" / name / "model.bin"
-            pin = FilePin(path="model.bin", size=path.stat().st_size, sha256=name.encode().hex().ljust(64, "0")[:52]
-                          + format(path.stat().st_mtime_ns, "x")[-12:])  # fmt: skip
+            pin = FilePin(
+                path="model.bin",
+                size=path.stat().st_size,
+                sha256=name.encode().hex().ljust(64, "0")[:52] + format(path.stat().st_mtime_ns, "x")[-12:],
+            )
             model = Model(id=name, purpose=Purpose.OTHER, title=name, licence="MIT", target=f"onnx/{name}")
             pins.append((model, Pin(revision="1", files=(pin,))))
-        own = [Block(name="base", kind="base", size=20 * MB),
-               Block(name="libraries", kind="requirement", size=sizes[deps] * MB),
-               Block(name="code", kind="code", size=100_000)]  # fmt: skip
+        own = [
+            Block(name="base", kind="base", size=20 * MB),
+            Block(name="libraries", kind="requirement", size=sizes[deps] * MB),
+            Block(name="code", kind="code", size=100_000),
+        ]
         carried = tuple(Block(name=f"model {m.id}", kind="model", size=p.size) for m, p in pins)
         blocks = arrange([Stack(image=tag, blocks=tuple(own), models=carried)])[tag]
         labels = assembly.labels(blocks, pins)
@@ -108,8 +125,13 @@ def once(tag: str, deps: str, models: Sequence[str], sizes: dict[str, int]) -> d
         has = load.look(engine, LAYOUT)
         loaded = load.load(engine, LAYOUT, image, has=has, built=built, tell=lambda done, total: None)
     memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-    return {"seconds": time.perf_counter() - began, "memory": memory, "sent": loaded.sent, "lacked": loaded.lacked,
-            "order": [b.name for b in blocks]}  # fmt: skip
+    return {
+        "seconds": time.perf_counter() - began,
+        "memory": memory,
+        "sent": loaded.sent,
+        "lacked": loaded.lacked,
+        "order": [b.name for b in blocks],
+    }
 
 
 class Bench:
@@ -142,8 +164,13 @@ class Bench:
     def peer(self, tag: str, deps: str, *models: str) -> float:
         began = time.perf_counter()
         (name,) = models
-        buildx(tag, DOCKERFILE.format(deps=deps, weights=PEER), "--load",
-               "--build-context", f"weights={LAYOUT.store / 'onnx' / name}")  # fmt: skip
+        buildx(
+            tag,
+            DOCKERFILE.format(deps=deps, weights=PEER),
+            "--load",
+            "--build-context",
+            f"weights={LAYOUT.store / 'onnx' / name}",
+        )
         return time.perf_counter() - began
 
     def drop(self, *tags: str) -> None:
@@ -186,8 +213,13 @@ class Bench:
             self.change("code")
             coded.append(self.ours("wbb/ours:1", "deps", "large")["seconds"])
         more = statistics.median(changed) - statistics.median(bare)
-        rows.append((f"{label}: a requirement changes", f"{spread(changed)}; without weights {spread(bare)}: + {more:.2f} s",
-                     "+ ≤ 1 s"))  # fmt: skip
+        rows.append(
+            (
+                f"{label}: a requirement changes",
+                f"{spread(changed)}; without weights {spread(bare)}: + {more:.2f} s",
+                "+ ≤ 1 s",
+            )
+        )
         rows.append((f"{label}: code changes", spread(coded), "≤ 1.5 s"))
         added = []
         new = weights("new", 256)
@@ -206,16 +238,24 @@ class Bench:
             self.change("code")
             sent.append(self.ours(f"wbb/five:{k}", "deps", "large")["sent"])
         chains = {tuple(self.layers(f"wbb/five:{k}")[:2]) for k in range(5)}
-        rows.append((f"{label}: the same weights in five images",
-                     f"{sum(sent) / megabytes / MB:.2f} × sent, {len(chains)} chain in the engine", "1 ×, 1"))  # fmt: skip
+        rows.append(
+            (
+                f"{label}: the same weights in five images",
+                f"{sum(sent) / megabytes / MB:.2f} × sent, {len(chains)} chain in the engine",
+                "1 ×, 1",
+            )
+        )
         rows.append(
             (f"{label}: layout on disk", f"{self.written() / MB:.0f} MiB, no weights among them", "nothing extra")
         )
         self.drop(*(f"wbb/five:{k}" for k in range(5)), "wbb/add:1", "wbb/ours:1", "wbb/plain:1")
         shell.run(["docker", "buildx", "prune", "--all", "--force"])
         shutil.rmtree(LAYOUT.root, ignore_errors=True)
-        return rows, {"requirement": statistics.median(changed), "code": statistics.median(coded),
-                      "added": statistics.median(seconds)}  # fmt: skip
+        return rows, {
+            "requirement": statistics.median(changed),
+            "code": statistics.median(coded),
+            "added": statistics.median(seconds),
+        }
 
     def small_on_many(self) -> Row:
         """A small model on 2 GB of dependencies: the layers below it are the ones that were there."""
@@ -228,9 +268,12 @@ class Bench:
         kept = self.layers("wbb/many:1")[:2] == before[:2]
         self.drop("wbb/many:1")
         shutil.rmtree(FOLDER / "context/many")
-        return ("a model of 30 MB on 2 GB of dependencies",
-                f"{found['seconds']:.2f} s, {found['sent'] / MB:.0f} MiB sent, dependencies "
-                + ("not unpacked again" if kept else "unpacked again"), "not unpacked again")  # fmt: skip
+        return (
+            "a model of 30 MB on 2 GB of dependencies",
+            f"{found['seconds']:.2f} s, {found['sent'] / MB:.0f} MiB sent, dependencies "
+            + ("not unpacked again" if kept else "unpacked again"),
+            "not unpacked again",
+        )
 
     def written(self) -> int:
         return sum(p.stat().st_size for p in LAYOUT.root.rglob("*") if p.is_file())
@@ -256,8 +299,13 @@ def main() -> None:
         if {1024, 4096} <= seconds.keys():
             low, high = 1024, 4096
         for what in ("requirement", "code", "added"):
-            rows.append((f"{what}: {high} MiB against {low} MiB of weights",
-                         f"{seconds[high][what] / seconds[low][what]:.2f} ×", "≤ 1.25 ×"))  # fmt: skip
+            rows.append(
+                (
+                    f"{what}: {high} MiB against {low} MiB of weights",
+                    f"{seconds[high][what] / seconds[low][what]:.2f} ×",
+                    "≤ 1.25 ×",
+                )
+            )
     rows.append(bench.small_on_many())
     rows.append(("memory of the builder, at most", f"{bench.memory / 1e6:.0f} MB", "≤ 150 MB"))
     publish(

@@ -21,9 +21,14 @@ from typing import NoReturn
 from builder import pipwheel
 
 DEBIAN = {
-    "docker-registry": "docker-registry", "espeak-ng": "espeak-ng", "ip": "iproute2", "mmdebstrap": "mmdebstrap",
-    "chromium": "chromium", "openssl": "openssl", "mkfs.ext4": "e2fsprogs",
-}  # fmt: skip
+    "docker-registry": "docker-registry",
+    "espeak-ng": "espeak-ng",
+    "ip": "iproute2",
+    "mmdebstrap": "mmdebstrap",
+    "chromium": "chromium",
+    "openssl": "openssl",
+    "mkfs.ext4": "e2fsprogs",
+}
 """Programs that tests use, and the packages that have them."""
 
 OLDEST_PIP = (22, 3)
@@ -145,8 +150,10 @@ def _pip(python: Path, requirements: Path, scratch: Path, lock: int) -> list[str
     if _version(mine, lock) >= OLDEST_PIP:
         return [*mine, "--python", str(python)]
     # A wheel is a zip file, and pip runs from one: Python's own copy, or Debian's, else the locked one from the index.
-    bundled = [*Path(os.__file__).parent.glob("ensurepip/_bundled/pip-*.whl"),
-               *Path("/usr/share/python-wheels").glob("pip-*.whl")]  # fmt: skip
+    bundled = [
+        *Path(os.__file__).parent.glob("ensurepip/_bundled/pip-*.whl"),
+        *Path("/usr/share/python-wheels").glob("pip-*.whl"),
+    ]
     for wheel in bundled:
         if _version([str(python), f"{wheel}/pip"], lock):
             return [str(python), f"{wheel}/pip"]
@@ -173,9 +180,14 @@ def _run(command: Sequence[str], lock: int, scratch: Path | None = None) -> tupl
     if scratch is not None:
         env["TMPDIR"] = str(scratch)
     done = subprocess.run(
-        list(command), env=env, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-        pass_fds=[lock], check=False,
-    )  # fmt: skip
+        list(command),
+        env=env,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        pass_fds=[lock],
+        check=False,
+    )
     return done.returncode, [line for line in done.stdout.decode("utf-8", "replace").splitlines() if line.strip()]
 
 

@@ -71,10 +71,12 @@ def _native(session: Session) -> Place:
         note = "media were read in the native environment (no images here)"
         return Place(host=host, media=native.media(config, python, env), python=python, note=note)
     return Place(
-        host=host, media=containers.media(engine, tags["demux"]), python=python,
+        host=host,
+        media=containers.media(engine, tags["demux"]),
+        python=python,
         images={stage: Image(id=id_) for stage, id_ in ids.items()},
         note="media were read in containers without network",
-    )  # fmt: skip
+    )
 
 
 def _containers(session: Session, *, build: bool) -> Place:
@@ -87,9 +89,11 @@ def _containers(session: Session, *, build: bool) -> Place:
         raise MissingError("jobs need an engine on this machine: it reads the job's folder", where=found.engine)
     hardware, _ = hardware_of(session)
     machine = Machine(
-        threads=min(hardware.threads, found.cpus), memory=min(hardware.memory, found.memory or hardware.memory),
-        user=containers.user(), gpu_driver=config.defaults.gpu_driver,
-    )  # fmt: skip
+        threads=min(hardware.threads, found.cpus),
+        memory=min(hardware.memory, found.memory or hardware.memory),
+        user=containers.user(),
+        gpu_driver=config.defaults.gpu_driver,
+    )
     template = config.root / "compose" / compose.TEMPLATE
     if not template.is_file():
         raise ConfigError("no template", where=str(template))
@@ -109,10 +113,15 @@ def _containers(session: Session, *, build: bool) -> Place:
         )
 
     return Place(
-        host=host, media=containers.media(found.engine, found.images["demux"].id), python=None, images=found.images,
-        text=text, containers=Containers(engine=found.engine, images=sorted(i.id for i in found.images.values())),
-        memory=machine.memory, note="every stage ran in a container without network",
-    )  # fmt: skip
+        host=host,
+        media=containers.media(found.engine, found.images["demux"].id),
+        python=None,
+        images=found.images,
+        text=text,
+        containers=Containers(engine=found.engine, images=sorted(i.id for i in found.images.values())),
+        memory=machine.memory,
+        note="every stage ran in a container without network",
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -150,9 +159,12 @@ def _looked_up(session: Session, *, build: bool) -> _Found:
             hint=f"build.py build --mode {config.defaults.mode.value}",
         )
     found = _Found(
-        engine=engine.host, tags=tags, cpus=engine.cpus, memory=engine.memory,
+        engine=engine.host,
+        tags=tags,
+        cpus=engine.cpus,
+        memory=engine.memory,
         images={s: Image(id=here[tag].id, models=tuple(sorted(here[tag].baked.values()))) for s, tag in tags.items()},
-    )  # fmt: skip
+    )
     files.write_json(config.home / "cache" / STAGES, {"key": _key(session, engine.host), **asdict(found)})
     return found
 

@@ -126,9 +126,11 @@ def image_models(
     for code in asked:
         if code not in LANGUAGES:
             raise UsageError(
-                f'"{code}" is no language', where="--languages", expected="ISO 639-1 codes: en,es",
+                f'"{code}" is no language',
+                where="--languages",
+                expected="ISO 639-1 codes: en,es",
                 hint=did_you_mean(code, LANGUAGES),
-            )  # fmt: skip
+            )
     found: dict[str, tuple[Model, Pin]] = {}
     every: Sequence[str | None] = asked or [session.config.defaults.language]
     for language in every:

@@ -26,9 +26,13 @@ RATE = 22_050
 """Samples a second that espeak-ng speaks at."""
 
 VOICES = (
-    ("en-us+m3", 155, 38), ("en-gb+f2", 150, 62), ("en-us+f4", 160, 75), ("en-gb+m7", 145, 22),
-    ("en-gb-scotland+m1", 150, 50), ("en-us+f5", 150, 45),
-)  # fmt: skip
+    ("en-us+m3", 155, 38),
+    ("en-gb+f2", 150, 62),
+    ("en-us+f4", 160, 75),
+    ("en-gb+m7", 145, 22),
+    ("en-gb-scotland+m1", 150, 50),
+    ("en-us+f5", 150, 45),
+)
 """espeak-ng voice, words a minute, pitch (0–99)."""
 
 EXAMPLE = (

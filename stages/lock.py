@@ -19,9 +19,20 @@ from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 COMPILE = (
-    "uv", "pip", "compile", "--quiet", "--universal", "--python-version", "3.10", "--no-deps", "--generate-hashes",
-    "--no-header", "--no-annotate", "--no-emit-index-url", "--no-emit-find-links",
-)  # fmt: skip
+    "uv",
+    "pip",
+    "compile",
+    "--quiet",
+    "--universal",
+    "--python-version",
+    "3.10",
+    "--no-deps",
+    "--generate-hashes",
+    "--no-header",
+    "--no-annotate",
+    "--no-emit-index-url",
+    "--no-emit-find-links",
+)
 APART = ("tokenizers",)
 """What differs between the variants: Transformers 4 takes an older one."""
 

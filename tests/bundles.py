@@ -40,19 +40,25 @@ class Set:
         tar = out.getvalue()
         blob = tar if model else zstandard.ZstdCompressor().compress(tar)
         made = Layer(
-            digest=digest(blob), size=len(blob), diff_id=digest(tar), unpacked=len(tar),
-            media_type=core.PLAIN if model else core.ZSTD, model=model,
-        )  # fmt: skip
+            digest=digest(blob),
+            size=len(blob),
+            diff_id=digest(tar),
+            unpacked=len(tar),
+            media_type=core.PLAIN if model else core.ZSTD,
+            model=model,
+        )
         self.blobs[made.digest] = blob
         return made
 
     def image(self, stage: str, layers: Sequence[Layer], **config: Any) -> Image:
         """An image of layers; ``config`` joins what an image's config says of running it."""
         settings = {
-            "architecture": "amd64", "os": "linux", "config": config,
+            "architecture": "amd64",
+            "os": "linux",
+            "config": config,
             "rootfs": {"type": "layers", "diff_ids": [x.diff_id for x in layers]},
             "history": [{"created_by": "test"} for _ in layers],
-        }  # fmt: skip
+        }
         made = Image(
             name=f"{REGISTRY}/{stage}:slim-cpu", stage=stage, config=json.dumps(settings).encode(), layers=tuple(layers)
         )
@@ -64,15 +70,22 @@ class Set:
         for at in range(0, len(data), 1 << 16):
             yield data[at : at + (1 << 16)]
 
-    def write(self, folder: Path, *, part_size: int = 1_000_000, extras: Mapping[str, bytes] = {}, **more: Any) -> bytes:
+    def write(
+        self, folder: Path, *, part_size: int = 1_000_000, extras: Mapping[str, bytes] = {}, **more: Any
+    ) -> bytes:
         """Make a bundle of them; its inventory's bytes."""
         loader = edge.loader()
         for data in extras.values():
             self.blobs[digest(data)] = data
         plan = core.plan(
-            self.images, loader=loader, made_by="test", platform="linux/amd64", part_size=part_size,
-            extras={p: (len(d), hashlib.sha256(d).hexdigest()) for p, d in extras.items()}, **more,
-        )  # fmt: skip
+            self.images,
+            loader=loader,
+            made_by="test",
+            platform="linux/amd64",
+            part_size=part_size,
+            extras={p: (len(d), hashlib.sha256(d).hexdigest()) for p, d in extras.items()},
+            **more,
+        )
         return edge.create(folder, plan, self.open, texts={"load.py": loader}, report=lambda _: None)
 
 

@@ -33,7 +33,8 @@ def create(
     languages: LanguagesOption = None,
     no_diarization: NoDiarization = False,
     base: Annotated[
-        Path | None, typer.Option("--base", help="A receiver's inventory.json, or an earlier bundle: only what it lacks.")
+        Path | None,
+        typer.Option("--base", help="A receiver's inventory.json, or an earlier bundle: only what it lacks."),
     ] = None,
     part_size: Annotated[str, typer.Option("--part-size", help="Largest file. 4G fits on FAT sticks.")] = "4G",
     code_only: Annotated[bool, typer.Option("--code-only", help="Without weights.")] = False,
@@ -55,9 +56,15 @@ def create(
     with opened(mode=mode or "docker-cpu", variant=variant, preset=preset) as session:
         choice = Choice(models=models, languages=languages, diarization=not no_diarization)
         order = bundle.Order(
-            out=out, base=base, part_size=part_size, code_only=code_only, models_only=models_only, native=with_native,
-            example=not no_example, key=sign,
-        )  # fmt: skip
+            out=out,
+            base=base,
+            part_size=part_size,
+            code_only=code_only,
+            models_only=models_only,
+            native=with_native,
+            example=not no_example,
+            key=sign,
+        )
         result = bundle.create(session, choice, order)
     emit(json, result)
 

@@ -64,11 +64,17 @@ def prepare(
             session,
             inputs,
             Wishes(
-                models=models, start=start, end=end, speakers=speakers, diarization=not no_diarization,
-                device=device, threads=threads, batch_size=batch_size,
+                models=models,
+                start=start,
+                end=end,
+                speakers=speakers,
+                diarization=not no_diarization,
+                device=device,
+                threads=threads,
+                batch_size=batch_size,
             ),
             build=not no_build,
-        )  # fmt: skip
+        )
     emit(json, result)
 
 
@@ -109,7 +115,8 @@ def run(
     variant: VariantOption = None,
     no_build: NoBuild = False,
     parallel: Annotated[
-        int | None, typer.Option("--parallel", min=1, max=64, help="Jobs at once; each recording becomes a job of its own.")
+        int | None,
+        typer.Option("--parallel", min=1, max=64, help="Jobs at once; each recording becomes a job of its own."),
     ] = None,
     only: Annotated[str | None, typer.Option("--only", metavar="STAGE", help="This stage alone, again.")] = None,
     from_: Annotated[
@@ -135,11 +142,17 @@ def run(
             session,
             inputs,
             Wishes(
-                models=models, start=start, end=end, speakers=speakers, diarization=not no_diarization,
-                device=device, threads=threads, batch_size=batch_size,
+                models=models,
+                start=start,
+                end=end,
+                speakers=speakers,
+                diarization=not no_diarization,
+                device=device,
+                threads=threads,
+                batch_size=batch_size,
             ),
             How(build=not no_build, parallel=parallel, only=only, first=from_, until=until),
-        )  # fmt: skip
+        )
     emit(json, result)
 
 

@@ -61,9 +61,14 @@ def fetch(
     named = [*(ids or []), *(m.strip() for m in (models or "").split(",") if m.strip())]
     with opened(preset=preset, variant=variant) as session:
         result = commands.fetch(
-            session, named, languages=languages, everything=everything, preset=preset, folders=source or [],
+            session,
+            named,
+            languages=languages,
+            everything=everything,
+            preset=preset,
+            folders=source or [],
             skip_gated=skip_gated,
-        )  # fmt: skip
+        )
     emit(json, result)
 
 

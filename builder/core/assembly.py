@@ -60,9 +60,10 @@ def slots(
     base = code_layers - (len(own) - 1)
     if base < 1:
         raise BuildError(
-            f"{where} has {code_layers} layers, fewer than planned", expected=f"{len(own)} or more",
+            f"{where} has {code_layers} layers, fewer than planned",
+            expected=f"{len(own)} or more",
             hint="build.py build --no-cache",
-        )  # fmt: skip
+        )
     every = [layer for block in blocks if block.kind == "model" for layer in models[block.name]]
     folded = {layer.name: layer for layer in weights.fold(every, max(weights.MOST - code_layers, 1))}
     place = {part: layer for name, layer in folded.items() for part in name.split("+")}

@@ -73,11 +73,12 @@ class Image:
         layers = [{"mediaType": x.media_type, "digest": x.digest, "size": x.size} for x in self.layers]
         return _json(
             {
-                "schemaVersion": 2, "mediaType": oci.MANIFEST,
+                "schemaVersion": 2,
+                "mediaType": oci.MANIFEST,
                 "config": {"mediaType": oci.CONFIG, "digest": digest(self.config), "size": len(self.config)},
                 "layers": layers,
             }
-        )  # fmt: skip
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -264,12 +265,17 @@ def plan(
         pair = (image.manifest, image.config)
         described.append(
             {
-                "name": image.name, "stage": image.stage, "manifest": digest(pair[0]), "config": digest(pair[1]),
+                "name": image.name,
+                "stage": image.stage,
+                "manifest": digest(pair[0]),
+                "config": digest(pair[1]),
                 "layers": [x.digest for x in image.layers],
             }
-        )  # fmt: skip
+        )
         if content != MODELS:
-            small |= {oci.blob_path(digest(data)): data for data in pair}  # of all images: one may be gone from the engine
+            small |= {
+                oci.blob_path(digest(data)): data for data in pair
+            }  # of all images: one may be gone from the engine
     whole = content == COMPLETE and base is None
     if whole:
         small = {**_entrance(images), **small}
@@ -282,7 +288,9 @@ def plan(
     every = {x.digest: x for x in used if content != MODELS or x.model is not None}
     parts = _cut(end, part_size)
     inventory = {
-        "schema": SCHEMA, "kind": "bundle", "made_by": made_by,
+        "schema": SCHEMA,
+        "kind": "bundle",
+        "made_by": made_by,
         "content": content if content != COMPLETE or base is None else DIFFERENCE,
         "base": base.fingerprint if base else None,
         "engine": {"oldest": OLDEST_ENGINE, "platform": platform},
@@ -294,7 +302,7 @@ def plan(
         "parts": [{"name": p.name, "size": p.size} for p in parts],
         "loader": {"name": "load.py", "size": len(loader), "sha256": hashlib.sha256(loader).hexdigest()},
         "acceptance": acceptance,
-    }  # fmt: skip
+    }
     return BundlePlan(content=str(inventory["content"]), entries=entries, parts=parts, small=small, inventory=inventory)
 
 
@@ -309,19 +317,22 @@ def _entrance(images: Sequence[Image]) -> dict[str, bytes]:
         made = image.manifest
         manifests.append(
             {
-                "mediaType": oci.MANIFEST, "digest": digest(made), "size": len(made),
+                "mediaType": oci.MANIFEST,
+                "digest": digest(made),
+                "size": len(made),
                 "annotations": {
                     "io.containerd.image.name": full_name(image.name),
                     "org.opencontainers.image.ref.name": image.name.rpartition(":")[2],
                 },
             }
-        )  # fmt: skip
+        )
         legacy.append(
             {
-                "Config": oci.blob_path(digest(image.config)), "RepoTags": [image.name],
+                "Config": oci.blob_path(digest(image.config)),
+                "RepoTags": [image.name],
                 "Layers": [oci.blob_path(x.digest) for x in image.layers],
             }
-        )  # fmt: skip
+        )
     return {
         "oci-layout": oci.LAYOUT.encode(),
         "index.json": _json({"schemaVersion": 2, "mediaType": oci.INDEX, "manifests": manifests}),

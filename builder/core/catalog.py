@@ -24,7 +24,7 @@ from builder.core.types import (
     WheelMember,
     WheelSource,
     snapshot_path,
-)  # fmt: skip
+)
 from builder.core.yamldoc import Document, Strict
 from builder.errors import did_you_mean
 
@@ -134,9 +134,11 @@ def parse_models(text: str, name: str = "models.yaml") -> dict[str, Model]:
         other = model.alternative
         if other is not None and (other not in models or models[other].gated or not model.gated):
             raise document.error(
-                f'"{other}" is no alternative to "{id_}"', ("models", id_, "alternative"),
-                expected="an ungated model, for a gated one", hint=did_you_mean(other, models),
-            )  # fmt: skip
+                f'"{other}" is no alternative to "{id_}"',
+                ("models", id_, "alternative"),
+                expected="an ungated model, for a gated one",
+                hint=did_you_mean(other, models),
+            )
     return models
 
 
@@ -182,10 +184,21 @@ def _model(document: Document, id_: str, entry: ModelShape) -> Model:
             raise document.error("a converted model needs a target folder", at, hint="add target: onnx/…")
         convert = Convert(how=entry.convert.how, source=entry.convert.source, result=entry.convert.result)
     return Model(
-        id=id_, purpose=purpose, title=entry.title, licence=entry.licence, commercial=entry.commercial,
-        gated=entry.gated, page=entry.page, alternative=entry.alternative, languages=tuple(entry.languages),
-        variants=variants, target=entry.target, sources=tuple(sources), convert=convert, include=tuple(entry.include),
-    )  # fmt: skip
+        id=id_,
+        purpose=purpose,
+        title=entry.title,
+        licence=entry.licence,
+        commercial=entry.commercial,
+        gated=entry.gated,
+        page=entry.page,
+        alternative=entry.alternative,
+        languages=tuple(entry.languages),
+        variants=variants,
+        target=entry.target,
+        sources=tuple(sources),
+        convert=convert,
+        include=tuple(entry.include),
+    )
 
 
 def _wheels(document: Document, at: tuple[str, ...], entry: ModelShape) -> WheelSource:

@@ -64,9 +64,10 @@ def choose(
             )
         if model.purpose not in used:
             raise UsageError(
-                f'no stage of this plan would load "{id_}" (it is for {model.purpose.value})', where="--models",
+                f'no stage of this plan would load "{id_}" (it is for {model.purpose.value})',
+                where="--models",
                 hint="leave it out",
-            )  # fmt: skip
+            )
         if model.purpose is Purpose.ALIGNMENT and language is not None and language not in model.languages:
             raise UsageError(f'"{id_}" aligns {", ".join(model.languages)}, not {language}', where="--models")
         asked[model.purpose] = id_
@@ -83,9 +84,10 @@ def choose(
         used.discard(Purpose.EMBEDDING)
     if language is not None and (asr := chosen.get(Purpose.ASR)) and asr.languages and language not in asr.languages:
         raise UsageError(
-            f'model "{asr.id}" does not know the language "{language}"', expected=", ".join(asr.languages),
+            f'model "{asr.id}" does not know the language "{language}"',
+            expected=", ".join(asr.languages),
             hint="--preset starter, or another model",
-        )  # fmt: skip
+        )
     missing = sorted(p.value for p in used if p not in chosen and p not in (Purpose.ALIGNMENT, Purpose.DIARIZATION))
     if missing:
         raise UsageError(f'preset "{preset}" names no model for {", ".join(missing)}', hint="add one in bake.yaml")

@@ -169,7 +169,9 @@ def services(
             threads=int(stage.settings.get("threads", 1)),
             memory=memory(job, stage, spec=specs.get(stage.name), sizes=sizes, machine=machine.memory),
             # One model that the image lacks, and the whole tree of weights stands in its place.
-            mounts=PARTS if {u.digest for u in stage.models.values()} <= set(images[stage.name].models) else (*PARTS, "models"),
+            mounts=PARTS
+            if {u.digest for u in stage.models.values()} <= set(images[stage.name].models)
+            else (*PARTS, "models"),
             gpu=gpu if needs_gpu(stage) else None,
             labels={JOB: job.id, STAGE: stage.name},
         )
@@ -189,31 +191,69 @@ def render(template: str, job: Job, made: Sequence[Service], *, machine: Machine
     from builder.core.render import name_
 
     environment = jinja2.Environment(
-        undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
         autoescape=False,
-    )  # fmt: skip
+    )
     environment.filters |= {"name": name_, "quoted": quoted}
     used = {name for service in made for name in service.mounts}
     return environment.from_string(template).render(
-        job=name_(job.id), project=project(job.id), stages=made, user=machine.user, cpus=machine.threads, pids=PIDS,
-        tmpfs=TMPFS, mounts={name: mount for name, mount in mounts(models).items() if name in used},
-    )  # fmt: skip
+        job=name_(job.id),
+        project=project(job.id),
+        stages=made,
+        user=machine.user,
+        cpus=machine.threads,
+        pids=PIDS,
+        tmpfs=TMPFS,
+        mounts={name: mount for name, mount in mounts(models).items() if name in used},
+    )
 
 
 def run_command(
-    host: str, image: str, arguments: Sequence[str], *, name: str, given: Sequence[Mount], user: str,
-    variables: Mapping[str, str], labels: Mapping[str, str] = MappingProxyType({}), gpu: bool = False,
+    host: str,
+    image: str,
+    arguments: Sequence[str],
+    *,
+    name: str,
+    given: Sequence[Mount],
+    user: str,
+    variables: Mapping[str, str],
+    labels: Mapping[str, str] = MappingProxyType({}),
+    gpu: bool = False,
     entrypoint: str | None = None,
-) -> list[str]:  # fmt: skip
+) -> list[str]:
     """``docker run`` with the rights that compose.yaml gives, for containers outside of a project.
 
     Args:
         given: bind mounts, with absolute paths.
         entrypoint: instead of the image's own.
     """
-    words = ["docker", "--host", host, "run", "--rm", "--name", name, "--pull", "never", "--network", "none", "--read-only",
-             "--tmpfs", TMPFS, "--cap-drop", "ALL", "--security-opt", "no-new-privileges",
-             "--pids-limit", str(PIDS), "--user", user]  # fmt: skip
+    words = [
+        "docker",
+        "--host",
+        host,
+        "run",
+        "--rm",
+        "--name",
+        name,
+        "--pull",
+        "never",
+        "--network",
+        "none",
+        "--read-only",
+        "--tmpfs",
+        TMPFS,
+        "--cap-drop",
+        "ALL",
+        "--security-opt",
+        "no-new-privileges",
+        "--pids-limit",
+        str(PIDS),
+        "--user",
+        user,
+    ]
     for mount in given:
         words += ["--mount", _csv(mount)]
     for key, value in sorted(variables.items()):
@@ -249,9 +289,10 @@ def quoted(text: str) -> str:
             made.append(char)
         elif 0xD800 <= ord(char) < 0xE000:
             raise ConfigError(
-                f"{text!r} is not UTF-8, and can't stand in a compose file", expected="a path of UTF-8 text",
+                f"{text!r} is not UTF-8, and can't stand in a compose file",
+                expected="a path of UTF-8 text",
                 hint="set BAKE_HOME to a folder whose name is",
-            )  # fmt: skip
+            )
         else:
             made.append(f"\\U{ord(char):08x}")
     return f'"{"".join(made)}"'

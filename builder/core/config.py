@@ -26,7 +26,7 @@ from builder.core.types import (
     StageSpec,
     Variant,
     Workflow,
-)  # fmt: skip
+)
 from builder.core.yamldoc import Document, Strict
 from builder.errors import UsageError, did_you_mean
 
@@ -121,10 +121,16 @@ NAME = re.compile(rf"(?:[a-zA-Z0-9.-]+:\d+/)?{_PART}(?:/{_PART})*")
 TAGGED = re.compile(rf"{NAME.pattern}:[A-Za-z0-9_][A-Za-z0-9_.-]{{0,127}}")
 
 ENVIRONMENT = {
-    "BAKE_MODE": "mode", "BAKE_VARIANT": "variant", "BAKE_PRESET": "preset", "BAKE_WORKFLOW": "workflow",
-    "BAKE_LANGUAGE": "language", "BAKE_DIARIZATION": "diarization", "BAKE_REGISTRY": "registry",
-    "BAKE_SOURCES": "sources", "BAKE_GPU_DRIVER": "gpu_driver",
-}  # fmt: skip
+    "BAKE_MODE": "mode",
+    "BAKE_VARIANT": "variant",
+    "BAKE_PRESET": "preset",
+    "BAKE_WORKFLOW": "workflow",
+    "BAKE_LANGUAGE": "language",
+    "BAKE_DIARIZATION": "diarization",
+    "BAKE_REGISTRY": "registry",
+    "BAKE_SOURCES": "sources",
+    "BAKE_GPU_DRIVER": "gpu_driver",
+}
 """Variables that override ``defaults``."""
 
 PLACES = {"BAKE_HOME", "BAKE_JOBS", "BAKE_MODELS", "BAKE_SECRETS"}
@@ -211,10 +217,11 @@ def _defaults(
             known = [v.removeprefix("BAKE_") for v in (*ENVIRONMENT, *sorted(PLACES))]
             close = did_you_mean(variable.removeprefix("BAKE_"), known)
             raise UsageError(
-                f"unknown variable {variable}", where="environment",
+                f"unknown variable {variable}",
+                where="environment",
                 expected=", ".join([*ENVIRONMENT, "BAKE_HOME", "BAKE_JOBS"]),
                 hint=close.replace('"', '"BAKE_', 1) if close else f"unset {variable}",
-            )  # fmt: skip
+            )
         values[name], origin[name] = _from_text(variable, name, env[variable]), variable
     for name, value in overrides.items():
         values[name], origin[name] = value, f"--{name}"
@@ -223,32 +230,40 @@ def _defaults(
         known = [m.value for m in kind]
         if values[name] not in known:
             raise UsageError(
-                f'"{values[name]}" is no {name}', where=origin[name], expected=", ".join(known),
+                f'"{values[name]}" is no {name}',
+                where=origin[name],
+                expected=", ".join(known),
                 hint=did_you_mean(str(values[name]), known),
-            )  # fmt: skip
+            )
         return kind(values[name])
 
     if values["preset"] not in presets:
         raise UsageError(
-            f'no preset "{values["preset"]}"', where=origin["preset"], expected=", ".join(presets),
+            f'no preset "{values["preset"]}"',
+            where=origin["preset"],
+            expected=", ".join(presets),
             hint=did_you_mean(str(values["preset"]), presets),
-        )  # fmt: skip
+        )
     if values["gpu_driver"] not in GPU_DRIVERS:
         raise UsageError(
-            f'"{values["gpu_driver"]}" is no way to a GPU', where=origin["gpu_driver"], expected=", ".join(GPU_DRIVERS),
+            f'"{values["gpu_driver"]}" is no way to a GPU',
+            where=origin["gpu_driver"],
+            expected=", ".join(GPU_DRIVERS),
             hint=did_you_mean(str(values["gpu_driver"]), GPU_DRIVERS),
-        )  # fmt: skip
+        )
     language = values["language"]
     if language is not None and language.lower() not in LANGUAGES:
         raise UsageError(
-            f'"{language}" is no language that Whisper knows', where=origin["language"],
+            f'"{language}" is no language that Whisper knows',
+            where=origin["language"],
             expected="its code, such as en, de, zh; or none, to have it detected",
-        )  # fmt: skip
+        )
     if not _is_reference(str(values["registry"])):
         raise UsageError(
-            f'"{values["registry"]}" can\'t stand before an image\'s name', where=origin["registry"],
+            f"\"{values['registry']}\" can't stand before an image's name",
+            where=origin["registry"],
             expected="host[:port]/path, lower case",
-        )  # fmt: skip
+        )
     return Defaults(
         mode=member("mode", Mode),
         variant=member("variant", Variant),
@@ -296,9 +311,11 @@ def _base(document: Document, shape: BaseShape) -> BaseSpec:
     """``base``, checked: its values end up in commands and Dockerfiles."""
     if shape.kind not in KINDS:
         raise document.error(
-            f'"{shape.kind}" is no base', ("base", "kind"), expected=", ".join(KINDS),
+            f'"{shape.kind}" is no base',
+            ("base", "kind"),
+            expected=", ".join(KINDS),
             hint=did_you_mean(shape.kind, KINDS),
-        )  # fmt: skip
+        )
     if shape.kind == "registry" and not shape.reference:
         raise document.error("which image?", ("base", "kind"), hint="add reference: python:3.11-slim-bookworm")
     if shape.reference and not TAGGED.fullmatch(shape.reference):
@@ -331,9 +348,11 @@ def _requirements(document: Document, found: Mapping[str, str]) -> Mapping[str, 
     for variant, path in found.items():
         if variant not in LOCKS:
             raise document.error(
-                f'"{variant}" is no variant', ("requirements", variant), expected=", ".join(LOCKS),
+                f'"{variant}" is no variant',
+                ("requirements", variant),
+                expected=", ".join(LOCKS),
                 hint=did_you_mean(variant, LOCKS),
-            )  # fmt: skip
+            )
         if why := unsafe(path):
             raise document.error(f'unsafe path "{path}": {why}', ("requirements", variant))
     return MappingProxyType(dict(found))
@@ -373,13 +392,17 @@ def _ordered(found: list[tuple[Document, StageShape]]) -> dict[str, StageSpec]:
     for name in _sorted({n: s.needs for n, (_, s) in shapes.items()}, {n: d for n, (d, _) in shapes.items()}, "needs"):
         document, shape = shapes[name]
         specs[name] = StageSpec(
-            name=name, summary=shape.summary, needs=_once(document, "needs", shape.needs),
+            name=name,
+            summary=shape.summary,
+            needs=_once(document, "needs", shape.needs),
             uses=tuple(one_of(document, ("uses", k), u, Purpose) for k, u in enumerate(shape.uses)),
             gpu=tuple(one_of(document, ("gpu", k), v, Variant) for k, v in enumerate(shape.gpu)),
-            media=shape.media, requirements=_requirements(document, shape.requirements),
-            settings=MappingProxyType(dict(shape.settings)), memory_mb=shape.memory_mb,
+            media=shape.media,
+            requirements=_requirements(document, shape.requirements),
+            settings=MappingProxyType(dict(shape.settings)),
+            memory_mb=shape.memory_mb,
             memory_full_mb=shape.memory_full_mb,
-        )  # fmt: skip
+        )
     return specs
 
 
@@ -407,12 +430,14 @@ def _images(found: Iterable[tuple[str, str]], stages: Mapping[str, StageSpec]) -
     for name in _sorted(needs, {n: d for n, (d, _) in shapes.items()}, "parent"):
         document, shape = shapes[name]
         specs[name] = ImageSpec(
-            name=name, parent=shape.parent, stage=shape.stage,
+            name=name,
+            parent=shape.parent,
+            stage=shape.stage,
             modes=tuple(one_of(document, ("modes", k), m, Mode) for k, m in enumerate(shape.modes)),
             packages=_once(document, "packages", shape.packages),
             debian_packages=_once(document, "debian_packages", shape.debian_packages),
             requirements=_requirements(document, shape.requirements),
-        )  # fmt: skip
+        )
     return specs
 
 

@@ -36,7 +36,12 @@ class StageRun:
 
 
 def history(
-    job: Job, events: Sequence[Mapping[str, Any]], manifests: Mapping[str, Any], *, sound: float | None, now: float | None
+    job: Job,
+    events: Sequence[Mapping[str, Any]],
+    manifests: Mapping[str, Any],
+    *,
+    sound: float | None,
+    now: float | None,
 ) -> tuple[StageRun, ...]:
     """The last run of each stage, in pipeline order.
 
@@ -49,10 +54,11 @@ def history(
     # What a dead orchestrator left open ended with the last word that was said.
     last = max((e["t"] for e in events if isinstance(e.get("t"), (int, float))), default=0.0)
     found = {
-        name: span if span.end is not None
+        name: span
+        if span.end is not None
         else replace(span, end=max(now or last, span.start), state="stopped" if now is None else span.state)
         for name, span in spans(events).items()
-    }  # fmt: skip
+    }
     starts = _starts(list(found.values()))
     runs = []
     for stage in job.stages:
@@ -68,7 +74,11 @@ def history(
         if (span := found.get(stage.name)) is not None and span.end is not None:
             state = "done" if manifest and span.state == "stopped" else span.state
             run = replace(
-                run, state=state, start=starts[span.stage], seconds=round(span.end - span.start, 3), message=span.message
+                run,
+                state=state,
+                start=starts[span.stage],
+                seconds=round(span.end - span.start, 3),
+                message=span.message,
             )
         if sound and run.seconds and run.state == "done":
             run = replace(run, rtf=run.seconds / sound)

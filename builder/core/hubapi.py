@@ -34,16 +34,27 @@ def model_info(model: Model, pin: Pin, *, sizes: bool) -> dict[str, Any]:
         if sizes:
             data = pointer(file)
             entry |= {
-                "size": file.size, "blobId": git_id("blob", data),
+                "size": file.size,
+                "blobId": git_id("blob", data),
                 "lfs": {"sha256": file.sha256, "size": file.size, "pointerSize": len(data)},
-            }  # fmt: skip
+            }
         siblings.append(entry)
     return {
-        "_id": git_id("blob", repo.encode())[:24], "id": repo, "modelId": repo, "author": repo.split("/")[0],
-        "sha": pin.revision, "private": False, "gated": False, "disabled": False, "downloads": 0, "likes": 0,
-        "tags": [f"license:{model.licence.lower()}"], "cardData": {"license": model.licence.lower()},
-        "usedStorage": pin.size, "siblings": siblings,
-    }  # fmt: skip
+        "_id": git_id("blob", repo.encode())[:24],
+        "id": repo,
+        "modelId": repo,
+        "author": repo.split("/")[0],
+        "sha": pin.revision,
+        "private": False,
+        "gated": False,
+        "disabled": False,
+        "downloads": 0,
+        "likes": 0,
+        "tags": [f"license:{model.licence.lower()}"],
+        "cardData": {"license": model.licence.lower()},
+        "usedStorage": pin.size,
+        "siblings": siblings,
+    }
 
 
 def refs(pin: Pin) -> dict[str, Any]:
@@ -59,14 +70,23 @@ def tree(pin: Pin, folder: str, *, recursive: bool) -> list[dict[str, Any]] | No
     if not inside:
         return None
     folders = sorted(
-        {below + "/".join(parts[: k + 1]) for f in inside for parts in [f.path[len(below) :].split("/")]
-         for k in range(len(parts) - 1) if recursive or k == 0}
-    )  # fmt: skip
+        {
+            below + "/".join(parts[: k + 1])
+            for f in inside
+            for parts in [f.path[len(below) :].split("/")]
+            for k in range(len(parts) - 1)
+            if recursive or k == 0
+        }
+    )
     listed: list[dict[str, Any]] = [
-        {"type": "directory", "oid": _tree_id([f for f in pin.files if f.path.startswith(f"{name}/")]), "size": 0,
-         "path": name}
+        {
+            "type": "directory",
+            "oid": _tree_id([f for f in pin.files if f.path.startswith(f"{name}/")]),
+            "size": 0,
+            "path": name,
+        }
         for name in folders
-    ]  # fmt: skip
+    ]
     for file in inside:
         if recursive or "/" not in file.path[len(below) :]:
             data = pointer(file)
@@ -85,7 +105,14 @@ def _tree_id(files: Sequence[FilePin]) -> str:
 def shelf_entry(model: Model, pin: Pin) -> dict[str, Any]:
     """One model of ``/whisperbake/models``, for models that have no repository too."""
     return {
-        "id": model.id, "purpose": model.purpose.value, "title": model.title, "licence": model.licence,
-        "commercial": model.commercial, "repo": model.repo, "target": model.target, "revision": pin.revision,
-        "size": pin.size, "files": [{"path": f.path, "size": f.size, "sha256": f.sha256} for f in pin.files],
-    }  # fmt: skip
+        "id": model.id,
+        "purpose": model.purpose.value,
+        "title": model.title,
+        "licence": model.licence,
+        "commercial": model.commercial,
+        "repo": model.repo,
+        "target": model.target,
+        "revision": pin.revision,
+        "size": pin.size,
+        "files": [{"path": f.path, "size": f.size, "sha256": f.sha256} for f in pin.files],
+    }

@@ -228,11 +228,16 @@ def stage_data(stage: JobStage) -> dict[str, Any]:
 def to_yaml(job: Job) -> str:
     """job.yaml."""
     data = {
-        "schema": 1, "id": job.id, "created": job.created, "workflow": job.workflow, "variant": job.variant,
-        "preset": job.preset, "key": job.key,
+        "schema": 1,
+        "id": job.id,
+        "created": job.created,
+        "workflow": job.workflow,
+        "variant": job.variant,
+        "preset": job.preset,
+        "key": job.key,
         "inputs": [asdict(i) for i in job.inputs],
         "stages": [stage_data(s) for s in job.stages],
-    }  # fmt: skip
+    }
     # PyYAML writes some control characters as they are, and reads them back as spaces: then everything is escaped.
     readable = all(i.name.isprintable() for i in job.inputs)
     return str(yaml.safe_dump(data, sort_keys=False, allow_unicode=readable, width=120))
@@ -300,30 +305,32 @@ def from_yaml(text: str, where: str) -> Job:
     """
     shape = Document(where, text, longest=MAX_TEXT).read(JobShape)
     return Job(
-        id=shape.id, created=shape.created, workflow=shape.workflow, variant=shape.variant, preset=shape.preset,
+        id=shape.id,
+        created=shape.created,
+        workflow=shape.workflow,
+        variant=shape.variant,
+        preset=shape.preset,
         key=shape.key,
-        inputs=tuple(
-            JobInput(**{**dict(i), "clip": Clip(**dict(i.clip)) if i.clip else None}) for i in shape.inputs
-        ),
+        inputs=tuple(JobInput(**{**dict(i), "clip": Clip(**dict(i.clip)) if i.clip else None}) for i in shape.inputs),
         stages=tuple(
             JobStage(
-                name=s.name, needs=tuple(s.needs), settings=MappingProxyType(s.settings),
+                name=s.name,
+                needs=tuple(s.needs),
+                settings=MappingProxyType(s.settings),
                 models=MappingProxyType(
                     {p: ModelUse(**{**dict(u), "languages": tuple(u.languages)}) for p, u in s.models.items()}
                 ),
             )
             for s in shape.stages
         ),
-    )  # fmt: skip
+    )
 
 
 ID = re.compile(r"[0-9]{8}-[0-9]{6}-[a-z0-9-]{1,24}-[0-9a-f]{4}")
 """What :func:`job_id` makes."""
 
 
-def stray(
-    job: Job, folder: str, *, stages: Mapping[str, StageSpec], models: Mapping[str, Model]
-) -> str | None:
+def stray(job: Job, folder: str, *, stages: Mapping[str, StageSpec], models: Mapping[str, Model]) -> str | None:
     """Why a job can't be one that this project prepared in ``folder``; None when it can.
 
     Its id, the names of its stages and every path decide what is run, written and deleted, and a job's folder may come
@@ -348,7 +355,9 @@ def _stray_input(inputs: Sequence[JobInput]) -> str | None:
     if len({entry.id for entry in inputs}) != len(inputs) or not inputs:
         return "its recordings are not numbered"
     for entry in inputs:
-        if not re.fullmatch(r"[0-9]{2,6}", entry.id) or not re.fullmatch(rf"input/{entry.id}\.[a-z0-9]{{1,8}}", entry.path):
+        if not re.fullmatch(r"[0-9]{2,6}", entry.id) or not re.fullmatch(
+            rf"input/{entry.id}\.[a-z0-9]{{1,8}}", entry.path
+        ):
             return f"it keeps a recording in {entry.path!r}"
         if _plain(entry.output) != entry.output or len(entry.output.encode()) > NAME_BYTES + 8:
             return f"its results would be called {entry.output!r}"
@@ -358,9 +367,7 @@ def _stray_input(inputs: Sequence[JobInput]) -> str | None:
     return None
 
 
-def _stray_stage(
-    found: Sequence[JobStage], stages: Mapping[str, StageSpec], models: Mapping[str, Model]
-) -> str | None:
+def _stray_stage(found: Sequence[JobStage], stages: Mapping[str, StageSpec], models: Mapping[str, Model]) -> str | None:
     """Why stages can't have been planned by :func:`plan_stages`."""
     names = [stage.name for stage in found]
     if strange := [name for name in names if name not in stages]:
@@ -411,9 +418,11 @@ def select(job: Job, *, only: str | None = None, first: str | None = None, until
     for flag, name in (("--only", only), ("--from", first), ("--until", until)):
         if name is not None and name not in names:
             raise UsageError(
-                f'job {job.id} has no stage "{name}"', where=flag, expected=", ".join(names),
+                f'job {job.id} has no stage "{name}"',
+                where=flag,
+                expected=", ".join(names),
                 hint=did_you_mean(name, names),
-            )  # fmt: skip
+            )
     if only is not None:
         if first is not None or until is not None:
             raise UsageError("--only says it all", hint="leave out --from and --until")

@@ -126,9 +126,12 @@ def _layer(id_: str, name: str, members: Sequence[Member], own_: str, pin: Pin) 
             inside = f"{path}/".startswith(f"{own_}/")
             found[path] = FOLDER if inside else PARENT
     return WeightLayer(
-        name=f"{id_}/{name}", models=(id_,), members=tuple(sorted(members, key=lambda m: m.path)),
-        folders=dict(sorted(found.items())), digest=pin.layers.get(name),
-    )  # fmt: skip
+        name=f"{id_}/{name}",
+        models=(id_,),
+        members=tuple(sorted(members, key=lambda m: m.path)),
+        folders=dict(sorted(found.items())),
+        digest=pin.layers.get(name),
+    )
 
 
 def _text(path: str, text: str) -> Member:

@@ -120,9 +120,10 @@ def read(manifest: bytes, config: bytes, where: str) -> Image:
 def weight_layer(digest_: str, size: int, name: str) -> Layer:
     """A layer of weights: not compressed, so that the engine, a push and this tool name it alike."""
     return Layer(
-        blob=Descriptor(media_type=TAR, digest=digest_, size=size), diff_id=digest_,
+        blob=Descriptor(media_type=TAR, digest=digest_, size=size),
+        diff_id=digest_,
         history={"created_by": f"whisperbake: weights of {name}", "comment": "whisperbake"},
-    )  # fmt: skip
+    )
 
 
 def assemble(code: Image, layers: Sequence[Layer], labels: Mapping[str, str]) -> Image:
@@ -154,9 +155,11 @@ def write(image: Image) -> Written:
     config["history"] = [{**h, "created": when} if when else h for h in history]
     raw = _dump(config)
     manifest = {
-        "schemaVersion": 2, "mediaType": MANIFEST, "config": describe(CONFIG, raw).json,
+        "schemaVersion": 2,
+        "mediaType": MANIFEST,
+        "config": describe(CONFIG, raw).json,
         "layers": [layer.blob.json for layer in image.layers],
-    }  # fmt: skip
+    }
     return Written(manifest=_dump(manifest), config=raw, image=image)
 
 

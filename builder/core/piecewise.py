@@ -65,20 +65,31 @@ def bake_file(wanted: Mapping[str, str], made: Mapping[str, str]) -> str:
     text = rendering.plain(made["Dockerfile"] + stages)
     targets = {
         re.sub(r"[^A-Za-z0-9_-]", "_", stage): {
-            "context": ".", "dockerfile-inline": text, "target": f"layer-{stage}", "args": args,
-            "secret": any_["secret"], "output": [f"type=tar,dest={rendering.plain(path)}"],
+            "context": ".",
+            "dockerfile-inline": text,
+            "target": f"layer-{stage}",
+            "args": args,
+            "secret": any_["secret"],
+            "output": [f"type=tar,dest={rendering.plain(path)}"],
         }
         for stage, path in wanted.items()
-    }  # fmt: skip
+    }
     return json.dumps(
         {"variable": bake["variable"], "group": {"default": {"targets": sorted(targets)}}, "target": targets}, indent=1
     )
 
 
 def image(
-    plan: Plan, planned: PlannedImage, layers: Sequence[Descriptor], made: Mapping[str, str], variables: Mapping[str, str],
-    *, created: str, architecture: str, base: oci.Image | None,
-) -> oci.Written:  # fmt: skip
+    plan: Plan,
+    planned: PlannedImage,
+    layers: Sequence[Descriptor],
+    made: Mapping[str, str],
+    variables: Mapping[str, str],
+    *,
+    created: str,
+    architecture: str,
+    base: oci.Image | None,
+) -> oci.Written:
     """Config and manifest as BuildKit would write them for the rendered Dockerfile.
 
     Args:
@@ -102,9 +113,10 @@ def image(
         name: _filled(text, known) for name, text in bake["target"][planned.name]["labels"].items() if "?" not in text
     }
     settings |= {
-        "Env": [f"{name}={value}" for name, value in env.items()], "User": rendering.USER,
+        "Env": [f"{name}={value}" for name, value in env.items()],
+        "User": rendering.USER,
         "Labels": {**(settings.get("Labels") or {}), **labels},
-    }  # fmt: skip
+    }
     if planned.stage:
         settings |= {"Entrypoint": rendering.entry(planned), "Cmd": None}
     config = {"created": created, "architecture": architecture, "os": "linux", "config": settings}

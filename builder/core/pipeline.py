@@ -37,13 +37,22 @@ def pipeline(
     if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9._-]*(/[A-Za-z0-9_][A-Za-z0-9._-]*)*", folder):
         raise UsageError(f'"{folder}" is no folder of the project', where="--rendered", expected="a relative path")
     environment = jinja2.Environment(
-        loader=jinja2.DictLoader(dict(templates)), undefined=jinja2.StrictUndefined, trim_blocks=True,
-        lstrip_blocks=True, keep_trailing_newline=True, autoescape=False,
-    )  # fmt: skip
+        loader=jinja2.DictLoader(dict(templates)),
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+        autoescape=False,
+    )
     return environment.get_template(f"ci/{kind}.yml.j2").render(
-        images=[_image(plan, i) for i in plan.images], root=plan.base.kind == "debian", command=command, choice=choice,
-        folder=folder, registry=registry, gated=any(model.gated for model, _ in plan.models),
-    )  # fmt: skip
+        images=[_image(plan, i) for i in plan.images],
+        root=plan.base.kind == "debian",
+        command=command,
+        choice=choice,
+        folder=folder,
+        registry=registry,
+        gated=any(model.gated for model, _ in plan.models),
+    )
 
 
 def _image(plan: Plan, image: PlannedImage) -> dict[str, Any]:
@@ -52,9 +61,13 @@ def _image(plan: Plan, image: PlannedImage) -> dict[str, Any]:
     while above[-1].parent:
         above.append(plan.image(above[-1].parent))
     return {
-        "name": name_(image.name), "job": _job(image.name), "parent": _job(image.parent) if image.parent else None,
-        "tag": image.tag.rpartition("/")[2], "cache": _cache(image), "from_": [_cache(i) for i in above],
-    }  # fmt: skip
+        "name": name_(image.name),
+        "job": _job(image.name),
+        "parent": _job(image.parent) if image.parent else None,
+        "tag": image.tag.rpartition("/")[2],
+        "cache": _cache(image),
+        "from_": [_cache(i) for i in above],
+    }
 
 
 def _job(name: str) -> str:

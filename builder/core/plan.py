@@ -169,8 +169,9 @@ def _needs(config: Config, spec: ImageSpec, variant: Variant, mode: Mode, locks:
         if variant.value not in files:
             raise ConfigError(
                 f"the {variant.value} variant has no requirements for {spec.stage}",
-                where=f"stages/{spec.stage}/stage.yaml", hint="--variant slim",
-            )  # fmt: skip
+                where=f"stages/{spec.stage}/stage.yaml",
+                hint="--variant slim",
+            )
     keys = [variant.value] + ([f"{variant.value}-gpu"] if _on_gpu(config, spec, mode) else [])
     if config.network.torch_index_url and mode is not Mode.DOCKER_GPU and f"{variant.value}-cpu" in files:
         keys = [f"{variant.value}-cpu"]  # PyTorch's CPU builds, which another index has under other hashes
@@ -179,9 +180,10 @@ def _needs(config: Config, spec: ImageSpec, variant: Variant, mode: Mode, locks:
         if key in files:
             if files[key] not in locks:
                 raise ConfigError(
-                    "no such requirements file", where=files[key],
+                    "no such requirements file",
+                    where=files[key],
                     hint=f"stages/lock.py {key} --torch-index URL" if key.endswith("-cpu") else "make lock",
-                )  # fmt: skip
+                )
             found |= set(requirements.parse(files[key], locks[files[key]]))
     return found
 
@@ -206,9 +208,10 @@ def _hoisted(
 
 def _disagree(package: str, where: str) -> ConfigError:
     return ConfigError(
-        f"{package} is pinned in two versions among the stages that stand on each other", where=where,
+        f"{package} is pinned in two versions among the stages that stand on each other",
+        where=where,
         hint="make lock resolves all stages together",
-    )  # fmt: skip
+    )
 
 
 def _libraries(
@@ -268,8 +271,13 @@ def stacks(plan: Plan, sizes: Mapping[str, int]) -> tuple[order.Stack, ...]:
     root = order.Block(name="base", kind="base", size=sizes.get("base==root", UNKNOWN))
     made = []
     for image in plan.images:
-        blocks = [root, *(order.Block(name=f"libraries {n}", kind="requirement", size=size(plan.libraries[n]))
-                          for n in plan.standing(image))]  # fmt: skip
+        blocks = [
+            root,
+            *(
+                order.Block(name=f"libraries {n}", kind="requirement", size=size(plan.libraries[n]))
+                for n in plan.standing(image)
+            ),
+        ]
         if image.stage:
             blocks.append(order.Block(name=f"code {image.name}", kind="code", size=CODE))
         models = tuple(

@@ -72,9 +72,13 @@ def render(plan: Plan, templates: Mapping[str, str], files: Mapping[str, str], *
         version: of this project, for labels.
     """
     environment = jinja2.Environment(
-        loader=jinja2.DictLoader(dict(templates)), undefined=jinja2.StrictUndefined, trim_blocks=True,
-        lstrip_blocks=True, keep_trailing_newline=True, autoescape=False,
-    )  # fmt: skip
+        loader=jinja2.DictLoader(dict(templates)),
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+        autoescape=False,
+    )
     environment.filters |= {"name": name_, "reference": reference, "quoted": quoted, "exec": exec_}
     chosen = [i.stage for i in plan.images if i.stage]
     made = {
@@ -137,10 +141,13 @@ def _weights(model: Model, pin: Pin) -> str:
         origin = next(f for f in pin.source_files if f.path == model.convert.source)
         convert = {"how": model.convert.how, "source": origin.path, "result": model.convert.result, "pin": _pin(origin)}
     value = {
-        "folder": f"{layers.ROOT}/{snapshot_path(model, pin)}", "own": layers.own(model, pin), "sources": sources,
-        "files": [_pin(f) for f in pin.files], "texts": {m.path: m.text for m in made if m.source is None},
+        "folder": f"{layers.ROOT}/{snapshot_path(model, pin)}",
+        "own": layers.own(model, pin),
+        "sources": sources,
+        "files": [_pin(f) for f in pin.files],
+        "texts": {m.path: m.text for m in made if m.source is None},
         "convert": convert,
-    }  # fmt: skip
+    }
     return json.dumps(value, indent=1, sort_keys=True, ensure_ascii=False) + "\n"
 
 
@@ -201,9 +208,12 @@ def inputs(plan: Plan, templates: Mapping[str, str], made: Mapping[str, str], im
 def _bake(plan: Plan, templates: Mapping[str, str], made: Mapping[str, str], version: str) -> dict[str, Any]:
     """docker-bake.json: variables, one target an image, one group of all."""
     variables = {
-        "SOURCE_DATE_EPOCH": EPOCH, "REVISION": "", "BASE_DIGEST": plan.base.digest,
-        "BAKE_CA": "/dev/null", "BAKE_SITE": "/dev/null",
-    }  # fmt: skip
+        "SOURCE_DATE_EPOCH": EPOCH,
+        "REVISION": "",
+        "BASE_DIGEST": plan.base.digest,
+        "BAKE_CA": "/dev/null",
+        "BAKE_SITE": "/dev/null",
+    }
     arguments = arguments_of(plan)
     if arguments:
         variables |= {"ENVIRONMENT": "production", **dict.fromkeys(arguments.values(), "${ENVIRONMENT}")}

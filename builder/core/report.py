@@ -42,26 +42,50 @@ COLOURS = 8
 """Colours for speakers in report.css; a ninth voice has the first one's again."""
 
 TYPES = {
-    "ass": "text/x-ssa", "json": "application/json", "mka": "audio/x-matroska", "mkv": "video/x-matroska",
-    "mp4": "video/mp4", "rttm": "text/plain", "srt": "application/x-subrip", "txt": "text/plain", "vtt": "text/vtt",
-}  # fmt: skip
+    "ass": "text/x-ssa",
+    "json": "application/json",
+    "mka": "audio/x-matroska",
+    "mkv": "video/x-matroska",
+    "mp4": "video/mp4",
+    "rttm": "text/plain",
+    "srt": "application/x-subrip",
+    "txt": "text/plain",
+    "vtt": "text/vtt",
+}
 """Media types of what stands in output/."""
 
 PLAYABLE = {
-    "aac": "audio/aac", "flac": "audio/flac", "m4a": "audio/mp4", "m4v": "video/mp4", "mkv": "video/x-matroska",
-    "mka": "audio/x-matroska", "mov": "video/mp4", "mp3": "audio/mpeg", "mp4": "video/mp4", "oga": "audio/ogg",
-    "ogg": "audio/ogg", "opus": "audio/ogg", "wav": "audio/wav", "webm": "video/webm",
-}  # fmt: skip
+    "aac": "audio/aac",
+    "flac": "audio/flac",
+    "m4a": "audio/mp4",
+    "m4v": "video/mp4",
+    "mkv": "video/x-matroska",
+    "mka": "audio/x-matroska",
+    "mov": "video/mp4",
+    "mp3": "audio/mpeg",
+    "mp4": "video/mp4",
+    "oga": "audio/ogg",
+    "ogg": "audio/ogg",
+    "opus": "audio/ogg",
+    "wav": "audio/wav",
+    "webm": "video/webm",
+}
 """Suffixes that browsers may play, and what they are told it is."""
 
 CODECS = {"aac", "av1", "flac", "h264", "mp3", "opus", "pcm_s16le", "vorbis", "vp8", "vp9"}
 """Codecs (FFmpeg's names) that all current browsers play."""
 
 MEANINGS = {
-    "ass": "styled subtitles", "json": "all, with word times", "mka": "sound with subtitles",
-    "mkv": "film with subtitles", "mp4": "film with subtitles", "rttm": "who speaks when", "srt": "subtitles",
-    "txt": "plain text", "vtt": "subtitles for the web",
-}  # fmt: skip
+    "ass": "styled subtitles",
+    "json": "all, with word times",
+    "mka": "sound with subtitles",
+    "mkv": "film with subtitles",
+    "mp4": "film with subtitles",
+    "rttm": "who speaks when",
+    "srt": "subtitles",
+    "txt": "plain text",
+    "vtt": "subtitles for the web",
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -204,9 +228,11 @@ def transcript(data: Any, where: str) -> Transcript:
         )
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise ConfigError(
-            f"this is not a transcript: {error!r}", where=where, expected="what the subtitles stage wrote",
+            f"this is not a transcript: {error!r}",
+            where=where,
+            expected="what the subtitles stage wrote",
             hint="run the job again",
-        ) from error  # fmt: skip
+        ) from error
 
 
 def _words(segment: Any, *, known: bool) -> Iterator[Word]:
@@ -289,11 +315,19 @@ def policy(script: str, style: str, *, beside: bool) -> str:
     def pin(text: str) -> str:
         return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
 
-    return "; ".join([
-        "default-src 'none'", f"script-src {pin(script)}", f"style-src {pin(style)}", "img-src data:",
-        "media-src blob:" + (" 'self' file:" if beside else ""), "base-uri 'none'", "form-action 'none'",
-        "require-trusted-types-for 'script'", "trusted-types 'none'",
-    ])  # fmt: skip
+    return "; ".join(
+        [
+            "default-src 'none'",
+            f"script-src {pin(script)}",
+            f"style-src {pin(style)}",
+            "img-src data:",
+            "media-src blob:" + (" 'self' file:" if beside else ""),
+            "base-uri 'none'",
+            "form-action 'none'",
+            "require-trusted-types-for 'script'",
+            "trusted-types 'none'",
+        ]
+    )
 
 
 def render(page: Page, templates: Mapping[str, str]) -> str:

@@ -42,9 +42,11 @@ def parse(name: str, text: str) -> tuple[Requirement, ...]:
     if left:
         line = rest.splitlines().index(left[0]) + 1
         raise ConfigError(
-            f"not a pin with its hashes: {left[0].strip()!r}", where=f"{name}:{line}",
-            expected="package==version, then --hash=sha256:…", hint="make lock writes these files",
-        )  # fmt: skip
+            f"not a pin with its hashes: {left[0].strip()!r}",
+            where=f"{name}:{line}",
+            expected="package==version, then --hash=sha256:…",
+            hint="make lock writes these files",
+        )
     return tuple(found)
 
 

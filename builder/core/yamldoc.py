@@ -53,7 +53,9 @@ class Document:
     def _look_first(self, text: str) -> None:
         """Refuse, before anything is built from it, what could blow up or be more than plain data."""
         if len(text) > self._longest:
-            raise ConfigError(f"{len(text)} characters are too many", where=self.name, expected=f"at most {self._longest}")
+            raise ConfigError(
+                f"{len(text)} characters are too many", where=self.name, expected=f"at most {self._longest}"
+            )
         depth = 0
         for event in yaml.parse(text, Loader=LOADER):
             where = f"{self.name}:{getattr(event.start_mark, 'line', 0) + 1}"
@@ -76,9 +78,10 @@ class Document:
                 line = key_node.start_mark.line + 1
                 if not isinstance(key, str):
                     raise ConfigError(
-                        f"the key {key_node.value!r} is not text", where=f"{self.name}:{line}",
+                        f"the key {key_node.value!r} is not text",
+                        where=f"{self.name}:{line}",
                         hint=f'put it in quotes: "{key_node.value}"',
-                    )  # fmt: skip
+                    )
                 if key in found:
                     raise ConfigError(
                         f'"{key}" stands here twice', where=f"{self.name}:{line}", hint="keep one of them"

@@ -108,9 +108,17 @@ def build(
     """
     store = Store(config.home / "models")
     job = _Job(
-        config=config, made=made, folder=folder, engine=engine, layout=Layout(config.home / "layout", store.root),
-        store=store, env=env, report=report, cache=cache, base_digest=base_digest,
-    )  # fmt: skip
+        config=config,
+        made=made,
+        folder=folder,
+        engine=engine,
+        layout=Layout(config.home / "layout", store.root),
+        store=store,
+        env=env,
+        report=report,
+        cache=cache,
+        base_digest=base_digest,
+    )
     with files.locked(job.layout.lock):
         return _build(job)
 
@@ -271,8 +279,9 @@ def _load(job: _Job, stored: Stored) -> load.Loaded:
     if job.engine.free is not None and need > job.engine.free:
         raise MissingError(
             f"the engine has {job.engine.free / 1e9:.1f} GB free; {stored.ref} needs {need / 1e9:.1f} GB",
-            where=job.engine.root, hint="docker image prune, build.py prune, or free some space",
-        )  # fmt: skip
+            where=job.engine.root,
+            hint="docker image prune, build.py prune, or free some space",
+        )
 
     def tell(done: int, total: int) -> None:
         job.report(Progress(what=f"{stored.ref} to the engine", done=done, total=total, unit="bytes"))
@@ -301,15 +310,28 @@ def _failure(seen: BuildLog, what: str, log: Path) -> BakeError:
         return MissingError("the engine's disk is full", where=str(log), hint="docker buildx prune", detail=lines)
     if "ash mismatch" in text or "DO NOT MATCH THE HASHES" in text:
         return IntegrityError(
-            "a package from the index is not the one that is locked", where=str(log), detail=lines,
+            "a package from the index is not the one that is locked",
+            where=str(log),
+            detail=lines,
             hint="ask who runs the index; nothing of it is in an image",
-        )  # fmt: skip
-    if any(word in text for word in ("Temporary failure in name resolution", "CERTIFICATE_VERIFY", "Connection refused",
-                                     "pipwheel.Unavailable", "Failed to fetch", "UnknownIssuer")):  # fmt: skip
+        )
+    if any(
+        word in text
+        for word in (
+            "Temporary failure in name resolution",
+            "CERTIFICATE_VERIFY",
+            "Connection refused",
+            "pipwheel.Unavailable",
+            "Failed to fetch",
+            "UnknownIssuer",
+        )
+    ):
         return SourceError(
-            "a build step can't reach the package index", where=str(log), detail=lines,
+            "a build step can't reach the package index",
+            where=str(log),
+            detail=lines,
             hint="bake.yaml: network has the CA bundle, proxy and index for builds; doctor shows what was found",
-        )  # fmt: skip
+        )
     where = f"{step.image}, step {step.stage} {step.count}" if step else "buildx"
     return BuildError(f"{where} failed" if step else what, where=str(log), detail=lines, hint=f"less {log}")
 

@@ -21,17 +21,58 @@ EPOCH = 1_577_836_800
 """2020-01-01: the time of every file, as in images/tools/steps.py."""
 
 DROPPED = (
-    "usr/share/man", "usr/share/locale", "usr/share/info", "usr/share/lintian", "usr/share/bug",
-    "usr/share/perl*", "usr/share/debconf", "usr/share/dpkg", "usr/share/i18n", "usr/share/gcc", "usr/share/menu",
-    "usr/share/applications", "usr/share/pixmaps", "usr/share/binfmts", "usr/share/gdb", "usr/share/tabset",
-    "usr/lib/*/gconv", "usr/lib/*/perl*", "usr/lib/*/audit", "usr/lib/dpkg", "usr/lib/apt", "usr/lib/init",
-    "usr/bin/perl*", "usr/bin/dpkg*", "usr/bin/openssl", "usr/bin/c_rehash", "usr/bin/mawk", "usr/bin/awk",
-    "usr/bin/debconf*", "usr/bin/update-alternatives", "usr/sbin/*", "bin/tar", "sbin/*", "etc/dpkg", "etc/apt",
-    "etc/perl", "etc/alternatives", "etc/cron*", "var/cache/*", "var/lib/*", "var/log/*", "run/*",
-    "usr/lib/python3*/test", "usr/lib/python3*/idlelib", "usr/lib/python3*/tkinter", "usr/lib/python3*/lib2to3",
-    "usr/lib/python3*/pydoc_data", "usr/lib/python3*/ensurepip", "usr/lib/python3*/turtledemo",
-    "usr/lib/python3*/config-*", "usr/lib/python3/dist-packages/*",
-)  # fmt: skip
+    "usr/share/man",
+    "usr/share/locale",
+    "usr/share/info",
+    "usr/share/lintian",
+    "usr/share/bug",
+    "usr/share/perl*",
+    "usr/share/debconf",
+    "usr/share/dpkg",
+    "usr/share/i18n",
+    "usr/share/gcc",
+    "usr/share/menu",
+    "usr/share/applications",
+    "usr/share/pixmaps",
+    "usr/share/binfmts",
+    "usr/share/gdb",
+    "usr/share/tabset",
+    "usr/lib/*/gconv",
+    "usr/lib/*/perl*",
+    "usr/lib/*/audit",
+    "usr/lib/dpkg",
+    "usr/lib/apt",
+    "usr/lib/init",
+    "usr/bin/perl*",
+    "usr/bin/dpkg*",
+    "usr/bin/openssl",
+    "usr/bin/c_rehash",
+    "usr/bin/mawk",
+    "usr/bin/awk",
+    "usr/bin/debconf*",
+    "usr/bin/update-alternatives",
+    "usr/sbin/*",
+    "bin/tar",
+    "sbin/*",
+    "etc/dpkg",
+    "etc/apt",
+    "etc/perl",
+    "etc/alternatives",
+    "etc/cron*",
+    "var/cache/*",
+    "var/lib/*",
+    "var/log/*",
+    "run/*",
+    "usr/lib/python3*/test",
+    "usr/lib/python3*/idlelib",
+    "usr/lib/python3*/tkinter",
+    "usr/lib/python3*/lib2to3",
+    "usr/lib/python3*/pydoc_data",
+    "usr/lib/python3*/ensurepip",
+    "usr/lib/python3*/turtledemo",
+    "usr/lib/python3*/config-*",
+    "usr/lib/python3/dist-packages/*",
+)
 """What goes, with all below it: manuals, translations, package managers, perl, iconv's tables."""
 
 DEFAULT_MIRROR = "https://" + ".".join(("deb", "debian", "org")) + "/debian"
@@ -71,10 +112,18 @@ def rootfs(
         with tempfile.TemporaryDirectory(dir=place.parent, prefix=".part-") as folder:
             raw, made = Path(folder) / "raw.tar", Path(folder) / "rootfs.tar"
             argv = [
-                "mmdebstrap", "--quiet", "--variant=extract", f"--include={','.join(packages)}", "--format=tar",
-                "--aptopt=APT::Install-Recommends false", "--aptopt=Acquire::http::Timeout 10",
-                "--aptopt=Acquire::Retries 1", spec.suite, str(raw), *sources(spec.suite, Path("/etc/apt")),
-            ]  # fmt: skip
+                "mmdebstrap",
+                "--quiet",
+                "--variant=extract",
+                f"--include={','.join(packages)}",
+                "--format=tar",
+                "--aptopt=APT::Install-Recommends false",
+                "--aptopt=Acquire::http::Timeout 10",
+                "--aptopt=Acquire::Retries 1",
+                spec.suite,
+                str(raw),
+                *sources(spec.suite, Path("/etc/apt")),
+            ]
             done = shell.run(argv, env={**env, "SOURCE_DATE_EPOCH": str(EPOCH), "TMPDIR": folder})
             if done.code != 0:
                 raise _failed(done.err, spec.suite)
@@ -130,9 +179,10 @@ def _failed(text: str, suite: str) -> SourceError | MissingError:
     if "No space left" in text:
         return MissingError("the disk is full", hint="free 500 MB, or use --home DIR", detail=tail)
     return SourceError(
-        f"the base could not be made from Debian {suite}'s packages", detail=tail,
+        f"the base could not be made from Debian {suite}'s packages",
+        detail=tail,
         hint="check this machine's apt sources, or set base.kind: registry in bake.yaml",
-    )  # fmt: skip
+    )
 
 
 def digest(path: Path) -> str:

@@ -62,7 +62,9 @@ class Budget:
             granted = [c for c in known if c["granted"] and c is not mine]
             busy = {c["gpu"] for c in granted} - {None}
             # Who waits for a GPU that is busy holds up only those that want the same one.
-            before = [c for c in known[: known.index(mine)] if not c["granted"] and (c["gpu"] not in busy or c["gpu"] == gpu)]
+            before = [
+                c for c in known[: known.index(mine)] if not c["granted"] and (c["gpu"] not in busy or c["gpu"] == gpu)
+            ]
             fits = sum(c["memory"] for c in granted) + wish <= self.memory and gpu not in busy
             mine["granted"] = mine["granted"] or (fits and not before)
             self._save(known, old)
@@ -85,9 +87,10 @@ class Budget:
     def _load(self) -> list[dict[str, Any]]:
         """The claims of living processes; a file that is cut short is as good as none."""
         known = files.read_json(self._path)
-        whole = isinstance(known, list) and all(isinstance(c, dict) and {"name", "memory", "gpu"} <= set(c) for c in known)
+        whole = isinstance(known, list) and all(
+            isinstance(c, dict) and {"name", "memory", "gpu"} <= set(c) for c in known
+        )
         return [c for c in known if _lives(c["pid"], c["born"])] if whole else []  # type: ignore[union-attr]
-
 
     def _save(self, known: list[dict[str, Any]], old: str) -> None:
         """Whole or not at all, but not flushed to the disk: after a crash of the machine nobody holds anything."""

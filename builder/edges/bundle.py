@@ -116,9 +116,14 @@ def is_done(folder: Path, plan: BundlePlan) -> bool:
 
 
 def create(
-    folder: Path, plan: BundlePlan, open_: Open, *, texts: Mapping[str, bytes], report: Report,
+    folder: Path,
+    plan: BundlePlan,
+    open_: Open,
+    *,
+    texts: Mapping[str, bytes],
+    report: Report,
     checked: Callable[[Entry], bool] = lambda _: False,
-) -> bytes:  # fmt: skip
+) -> bytes:
     """Write the parts, then what stands beside them, the inventory last.
 
     A run that was killed is gone on with: finished parts of the same plan are kept.
@@ -186,9 +191,10 @@ def _require_space(folder: Path, plan: BundlePlan, done: int) -> None:
     free = shutil.disk_usage(folder).free
     if free < wanted:
         raise MissingError(
-            f"{free / 1e9:.1f} GB free, this bundle needs {wanted / 1e9:.1f} GB", where=str(folder),
+            f"{free / 1e9:.1f} GB free, this bundle needs {wanted / 1e9:.1f} GB",
+            where=str(folder),
             hint="another disk, or --base with what the receiver has",
-        )  # fmt: skip
+        )
 
 
 Giver = tuple[Open, Callable[[Entry], bool]]
@@ -211,7 +217,9 @@ def _write(folder: Path, plan: BundlePlan, giver: Giver, known: list[str], repor
     except BaseException as error:
         failed.append(Stopped())
         if isinstance(error, KeyboardInterrupt):
-            raise Interrupted("the bundle is not finished", where=str(folder), hint="the same command goes on") from None
+            raise Interrupted(
+                "the bundle is not finished", where=str(folder), hint="the same command goes on"
+            ) from None
         raise
     finally:
         chunks.put(None)
@@ -238,9 +246,13 @@ def _disk_error(error: BaseException, folder: Path) -> BaseException:
 
 
 def _writer(
-    folder: Path, plan: BundlePlan, known: list[str], chunks: Queue[bytes | None], failed: list[BaseException],
+    folder: Path,
+    plan: BundlePlan,
+    known: list[str],
+    chunks: Queue[bytes | None],
+    failed: list[BaseException],
     report: Report,
-) -> None:  # fmt: skip
+) -> None:
     try:
         _cut(folder, plan, known, chunks, failed, report)
     except BaseException as error:
@@ -250,9 +262,13 @@ def _writer(
 
 
 def _cut(
-    folder: Path, plan: BundlePlan, known: list[str], chunks: Queue[bytes | None], failed: list[BaseException],
+    folder: Path,
+    plan: BundlePlan,
+    known: list[str],
+    chunks: Queue[bytes | None],
+    failed: list[BaseException],
     report: Report,
-) -> None:  # fmt: skip
+) -> None:
     """Cut the stream into parts, each hashed, flushed and renamed when it is whole."""
     held = memoryview(b"")
     for part in plan.parts[len(known) :]:
@@ -308,9 +324,10 @@ def _stream(plan: BundlePlan, giver: Giver, begin: int) -> Iterator[tuple[int, b
             at += len(chunk)
         if at != entry.at + entry.size or not (known or digest.hexdigest() == entry.sha256):
             raise IntegrityError(
-                f"{entry.path} is not what was planned", expected=f"{entry.size} bytes, sha256 {entry.sha256}",
+                f"{entry.path} is not what was planned",
+                expected=f"{entry.size} bytes, sha256 {entry.sha256}",
                 hint="the same command again; models verify --deep if it stays",
-            )  # fmt: skip
+            )
         yield at, bytes(core.padding(entry.size))
     yield plan.size - core.END, bytes(core.END)
 
@@ -330,9 +347,11 @@ def repair(folder: Path, source: Path, report: Report) -> list[str]:
         mine = None
     if mine is not None and mine.raw != good.raw:
         raise IntegrityError(
-            "these are two different bundles", where=str(source), expected=f"fingerprint {mine.fingerprint[:16]}…",
+            "these are two different bundles",
+            where=str(source),
+            expected=f"fingerprint {mine.fingerprint[:16]}…",
             hint="bundle inspect shows a bundle's fingerprint",
-        )  # fmt: skip
+        )
     beside = [INVENTORY, *([SIGNATURE] if (source / SIGNATURE).is_file() else [])]
     fixed = []
     for name in beside:

@@ -113,9 +113,11 @@ def saved(engine: Engine, layout: Layout, tag: str) -> str:
         raise BuildError(f"docker save gave no image for {tag}: {error}", where=engine.host) from None
     layout.put(config)
     manifest = {
-        "schemaVersion": 2, "mediaType": oci.MANIFEST, "config": oci.describe(oci.CONFIG, config).json,
+        "schemaVersion": 2,
+        "mediaType": oci.MANIFEST,
+        "config": oci.describe(oci.CONFIG, config).json,
         "layers": [b.json for b in layers],
-    }  # fmt: skip
+    }
     return layout.put(json.dumps(manifest, sort_keys=True).encode())
 
 

@@ -78,10 +78,24 @@ class Project:
         os.close(handle)
         self._said = Path(name)
         words = [
-            "docker", "--host", self._host, "compose", "--project-directory", str(self._place),
-            "--file", str(self._place / compose.FILE), "--env-file", os.devnull,
-            "up", "--no-start", "--no-deps", "--no-build", "--pull", "never", *stages,
-        ]  # fmt: skip
+            "docker",
+            "--host",
+            self._host,
+            "compose",
+            "--project-directory",
+            str(self._place),
+            "--file",
+            str(self._place / compose.FILE),
+            "--env-file",
+            os.devnull,
+            "up",
+            "--no-start",
+            "--no-deps",
+            "--no-build",
+            "--pull",
+            "never",
+            *stages,
+        ]
         self._creating = shell.start(words, env=self._env, log=self._said)
 
     def start(self, stage: JobStage, log: Path) -> Container:
@@ -127,8 +141,12 @@ class Project:
         tail = [line.strip() for line in lines if line.strip()][-3:]
         last = tail[-1] if tail else "compose said nothing"
         if "No such image" in last or "not found" in last.lower():
-            return MissingError(f"the image of stage {stage} is gone", detail=tail, hint="build.py build, then run again")
-        return MissingError(f"the container of stage {stage} could not be created", detail=tail, hint="build.py preflight")
+            return MissingError(
+                f"the image of stage {stage} is gone", detail=tail, hint="build.py build, then run again"
+            )
+        return MissingError(
+            f"the container of stage {stage} could not be created", detail=tail, hint="build.py preflight"
+        )
 
     @functools.cached_property
     def client(self) -> Any:
@@ -182,7 +200,8 @@ class Container:
         except Exception as error:  # the engine's own words: its client has many kinds of errors
             self._code = 125
             self.error = MissingError(
-                f"the container of stage {self._stage} could not be started: {_reason(error)}", hint="build.py preflight"
+                f"the container of stage {self._stage} could not be started: {_reason(error)}",
+                hint="build.py preflight",
             )
         if self._id:
             self._project.drop(self._id)
@@ -311,7 +330,7 @@ class Container:
         raise MissingError(
             f"the engine went away in the middle of stage {self._stage}, and did not come back within {BACK:.0f} s",
             hint="start it, then run the job again: it goes on where it stopped",
-        )  # fmt: skip
+        )
 
 
 def _is_gone(error: Exception) -> bool:
@@ -357,7 +376,9 @@ def remove_all(client: Any, job: str) -> None:
     for thread in threads:
         thread.join(30)
     if threads and any(found["State"] in ("running", "paused", "restarting") for found in containers_of(client, job)):
-        raise MissingError(f"a container of job {job} can't be ended", hint=f"docker ps --filter label={compose.JOB}={job}")
+        raise MissingError(
+            f"a container of job {job} can't be ended", hint=f"docker ps --filter label={compose.JOB}={job}"
+        )
 
 
 def mark(place: Path, host: str) -> None:
@@ -392,7 +413,8 @@ def clean(place: Path) -> None:
             raise
         except Exception as error:
             raise MissingError(
-                f"the engine that may have containers of job {place.name} doesn't answer", where=host,
+                f"the engine that may have containers of job {place.name} doesn't answer",
+                where=host,
                 hint=f"start it; or, if it is gone for good, remove {place / MARK}",
-            ) from error  # fmt: skip
+            ) from error
     unmark(place)

@@ -46,10 +46,15 @@ class Media:
             for p in compose.PARTS
         ]
         words = compose.run_command(
-            self._host, tag, ["--job", "/job"], name=f"whisperbake-{self._place.name}-{stage.name}", given=given,
-            user=user(), variables={"OMP_NUM_THREADS": str(int(stage.settings.get("threads", 1)))},
+            self._host,
+            tag,
+            ["--job", "/job"],
+            name=f"whisperbake-{self._place.name}-{stage.name}",
+            given=given,
+            user=user(),
+            variables={"OMP_NUM_THREADS": str(int(stage.settings.get("threads", 1)))},
             labels={compose.JOB: self._place.name, compose.STAGE: stage.name},
-        )  # fmt: skip
+        )
         self._started.append(Process(shell.start(words, log=log)))
         return self._started[-1]
 
@@ -85,9 +90,15 @@ def media(host: str, tag: str) -> Callable[[Sequence[str], Path, Path | None], s
                 given.append(Mount(source=str(out), target="/out", writable=True))
                 words.append(f"/out/{target.name}")
             argv = compose.run_command(
-                host, tag, ["/opt/bake/stages/demux/clip.py", *words], name=name, given=given, user=user(),
-                variables={}, entrypoint="python3",
-            )  # fmt: skip
+                host,
+                tag,
+                ["/opt/bake/stages/demux/clip.py", *words],
+                name=name,
+                given=given,
+                user=user(),
+                variables={},
+                entrypoint="python3",
+            )
             done = None
             try:
                 done = shell.run(argv, timeout=3600)

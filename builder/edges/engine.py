@@ -106,19 +106,26 @@ def connect(env: Mapping[str, str]) -> Engine:
         raise MissingError(f"the engine doesn't answer: {error}", where=host, hint="docker info") from error
     if number(version) < OLDEST:
         raise MissingError(
-            f"the engine is {version}", where=host, expected=f"{OLDEST[0]}.{OLDEST[1]} or later",
+            f"the engine is {version}",
+            where=host,
+            expected=f"{OLDEST[0]}.{OLDEST[1]} or later",
             hint="update it; --mode native runs without one",
-        )  # fmt: skip
+        )
     _require_buildx(env)
     drivers = dict(info.get("DriverStatus") or ())
     store = "containerd" if "containerd" in str(drivers.get("driver-type", "")) else str(info.get("Driver", ""))
     client.api.timeout = 600  # loading and removing take their time
     machine = str(info.get("Architecture", ""))
     return Engine(
-        host=host, version=version, store=store, root=str(info.get("DockerRootDir", "")), client=client,
+        host=host,
+        version=version,
+        store=store,
+        root=str(info.get("DockerRootDir", "")),
+        client=client,
         architecture={"x86_64": "amd64", "aarch64": "arm64"}.get(machine, machine),
-        cpus=int(info.get("NCPU") or 1), memory=int(info.get("MemTotal") or 0),
-    )  # fmt: skip
+        cpus=int(info.get("NCPU") or 1),
+        memory=int(info.get("MemTotal") or 0),
+    )
 
 
 def client_of(host: str) -> Any:
@@ -186,9 +193,15 @@ def number(version: str) -> tuple[int, ...]:
 
 
 def bake(
-    host: str, folder: Path, targets: Sequence[str], *, variables: Mapping[str, str], cache: bool, output: str = "",
+    host: str,
+    folder: Path,
+    targets: Sequence[str],
+    *,
+    variables: Mapping[str, str],
+    cache: bool,
+    output: str = "",
     file: Path | None = None,
-) -> Iterator[str]:  # fmt: skip
+) -> Iterator[str]:
     """Run ``docker buildx bake`` in a rendered folder; its plain progress, line by line.
 
     Args:
@@ -211,9 +224,15 @@ def bake(
     before = {child.pid for child in children()}
     try:
         yield from client.buildx.bake(
-            list(targets), files=[file or folder / "docker-bake.json"], progress="plain", stream_logs=True, cache=cache,
-            load=not output and file is None, set=choices, variables={**variables, "BUILDX_BAKE_ENTITLEMENTS_FS": "0"},
-        )  # fmt: skip
+            list(targets),
+            files=[file or folder / "docker-bake.json"],
+            progress="plain",
+            stream_logs=True,
+            cache=cache,
+            load=not output and file is None,
+            set=choices,
+            variables={**variables, "BUILDX_BAKE_ENTITLEMENTS_FS": "0"},
+        )
     except DockerException as error:
         raise RuntimeError(f"buildx ended with {error.return_code}") from error
     finally:

@@ -131,6 +131,7 @@ def require_room(needs: Mapping[Path, int], hint: str) -> None:
         free = shutil.disk_usage(folder).free
         if need and free < need + RESERVE:
             raise MissingError(
-                f"the disk has {free / 1e6:.0f} MB free; this needs {(need + RESERVE) / 1e6:.0f} MB", where=str(folder),
+                f"the disk has {free / 1e6:.0f} MB free; this needs {(need + RESERVE) / 1e6:.0f} MB",
+                where=str(folder),
                 hint=f"free some space; {hint}",
-            )  # fmt: skip
+            )

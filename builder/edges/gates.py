@@ -91,9 +91,10 @@ def _token(text: str, source: str) -> Token:
     value = text.strip()
     if not re.fullmatch(r"[!-~]+", value):
         raise ConfigError(
-            "what stands there is no token: it has blanks, or letters that no token has", where=source,
+            "what stands there is no token: it has blanks, or letters that no token has",
+            where=source,
             expected="the token alone, hf_…",
-        )  # fmt: skip
+        )
     return Token(value=value, source=source)
 
 
@@ -121,9 +122,11 @@ def _secret(path: Path, name: str, *, required: bool) -> str | None:
             raise ConfigError("the secrets file belongs to another user", where=str(path), hint=f"chown $USER {path}")
         if os.name == "posix" and found.st_mode & 0o077:
             raise ConfigError(
-                f"others can read the secrets file (mode {stat.S_IMODE(found.st_mode):04o})", where=str(path),
-                expected="mode 0600", hint=f"chmod 600 {path}",
-            )  # fmt: skip
+                f"others can read the secrets file (mode {stat.S_IMODE(found.st_mode):04o})",
+                where=str(path),
+                expected="mode 0600",
+                hint=f"chmod 600 {path}",
+            )
         text = os.read(handle, 1 << 16).decode("utf-8", "replace")
     finally:
         os.close(handle)
@@ -225,5 +228,7 @@ def refusal(gates: Sequence[Gate], *, token: Token | None, home: Path, way_out: 
     where = f"token from {token.source}" if token else "no token was found"
     return SourceError(
         f"{len(gates)} gated model{'s' if len(gates) > 1 else ''} can't be fetched as things are; nothing was downloaded",
-        where=where, detail=lines, hint="; then ".join(steps or ["see the pages above"]) + f"; or {way_out}{instead}",
-    )  # fmt: skip
+        where=where,
+        detail=lines,
+        hint="; then ".join(steps or ["see the pages above"]) + f"; or {way_out}{instead}",
+    )

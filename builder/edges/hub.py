@@ -111,14 +111,16 @@ def fetch(
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise MissingError(
-                "the disk is full; what has arrived is kept", where=str(store.root),
+                "the disk is full; what has arrived is kept",
+                where=str(store.root),
                 hint="free some space, then the same command goes on where it stopped",
-            ) from error  # fmt: skip
+            ) from error
         if error.errno in (errno.EROFS, errno.EACCES, errno.EPERM):
             raise MissingError(
-                f"the store can't be written ({error.strerror})", where=str(error.filename or store.root),
+                f"the store can't be written ({error.strerror})",
+                where=str(error.filename or store.root),
                 hint="make it writable, or put the state elsewhere: --home DIR",
-            ) from error  # fmt: skip
+            ) from error
         raise
     if tasks:
         tally.finished()

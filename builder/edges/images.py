@@ -98,9 +98,10 @@ def decide_base(config: Config, env: Mapping[str, str], report: Report, engine: 
         if engine is None:
             return spec
         raise SourceError(
-            f"no registry gives {spec.reference} within {engines.ASK:.0f} s", where="bake.yaml: base",
+            f"no registry gives {spec.reference} within {engines.ASK:.0f} s",
+            where="bake.yaml: base",
             hint="docker pull it, or base.kind: debian",
-        )  # fmt: skip
+        )
     if engine is not None:
         report(
             Progress(
@@ -304,12 +305,19 @@ def listing(config: Config, engine: Engine, models: Callable[[Variant], Models])
         locked = all(id_ in config.pins and model_digest(config.pins[id_]) == d for id_, d in baked.items())
         here.append(
             Here(
-                name=name, tag=tag, id=image.id, mode=mode, variant=variant, size_bytes=total, own_bytes=own,
-                shared_bytes=total - own, models=tuple(carried.split(",")) if carried else (),
+                name=name,
+                tag=tag,
+                id=image.id,
+                mode=mode,
+                variant=variant,
+                size_bytes=total,
+                own_bytes=own,
+                shared_bytes=total - own,
+                models=tuple(carried.split(",")) if carried else (),
                 baked=baked,
                 up_to_date=locked and plans[mode, variant].get(name) == labels.get(f"{LABEL}inputs"),
             )
-        )  # fmt: skip
+        )
     return tuple(here)
 
 

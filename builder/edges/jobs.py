@@ -75,18 +75,30 @@ def prepare(
 
 
 def _make(
-    config: Config, sources: Sequence[Path], lengths: Sequence[float | None], request: Request, workflow: Workflow, *,
-    media: Media, report: Report, resume: bool,
-) -> Job:  # fmt: skip
+    config: Config,
+    sources: Sequence[Path],
+    lengths: Sequence[float | None],
+    request: Request,
+    workflow: Workflow,
+    *,
+    media: Media,
+    report: Report,
+    resume: bool,
+) -> Job:
     taken: set[str] = set()
     described = [
         JobInput(
-            id=f"{number:02}", name=_readable(path.name), path=f"input/{number:02}{spec.input_suffix(path.name)}",
-            sha256=_hash(path, report), size=path.stat().st_size, output=spec.output_stem(path.name, taken),
-            clip=request.clip, duration=length,
+            id=f"{number:02}",
+            name=_readable(path.name),
+            path=f"input/{number:02}{spec.input_suffix(path.name)}",
+            sha256=_hash(path, report),
+            size=path.stat().st_size,
+            output=spec.output_stem(path.name, taken),
+            clip=request.clip,
+            duration=length,
         )
         for number, (path, length) in enumerate(zip(sources, lengths, strict=True), 1)
-    ]  # fmt: skip
+    ]
     note = {
         purpose.value: {"id": model.id, "digest": model_digest(pin), "revision": pin.revision}
         for purpose, (model, pin) in request.models.items()
@@ -115,9 +127,15 @@ def _make(
                 _link_or_copy(path, target, report)
             kept.append(replace(entry, size=target.stat().st_size))
         job = Job(
-            id=job_id, created=created, workflow=workflow.value, variant=request.variant, preset=request.preset,
-            key=key, inputs=tuple(kept), stages=stages,
-        )  # fmt: skip
+            id=job_id,
+            created=created,
+            workflow=workflow.value,
+            variant=request.variant,
+            preset=request.preset,
+            key=key,
+            inputs=tuple(kept),
+            stages=stages,
+        )
         files.write_atomic(place / "job.yaml", spec.to_yaml(job))
         place.replace(config.jobs / job_id)
     except BaseException:
@@ -190,9 +208,10 @@ def _link_or_copy(source: Path, target: Path, report: Report) -> None:
     free = shutil.disk_usage(target.parent).free
     if free < size + (1 << 20):
         raise MissingError(
-            f"the disk has {free / 1e6:.0f} MB free, the recording has {size / 1e6:.0f} MB", where=str(target.parent),
+            f"the disk has {free / 1e6:.0f} MB free, the recording has {size / 1e6:.0f} MB",
+            where=str(target.parent),
             hint="free some space, or set BAKE_JOBS to a folder on another disk",
-        )  # fmt: skip
+        )
     done = 0
     with source.open("rb") as inside, target.open("wb") as outside:
         while chunk := inside.read(files.CHUNK):
@@ -228,9 +247,10 @@ def disk_error(error: OSError, place: Path) -> BakeError:
         return MissingError("the disk is full", where=str(place), hint="free some space, then run again")
     if error.errno in (1, 13, 30):
         return MissingError(
-            f"the folder can't be written ({error.strerror})", where=str(place),
+            f"the folder can't be written ({error.strerror})",
+            where=str(place),
             hint="set BAKE_JOBS to a folder that can",
-        )  # fmt: skip
+        )
     if isinstance(error, FileNotFoundError) and error.filename and place not in Path(error.filename).parents:
         return InputError("the recording disappeared", where=str(error.filename))
     return BakeError(f"{error.strerror}: {error.filename}", where=str(place))
@@ -251,9 +271,10 @@ def read(config: Config, place: Path) -> Job:
         wrong = spec.stray(job, place.name, stages=config.stages, models=config.models)
     if wrong is not None:
         raise ConfigError(
-            f"this is not a job of this project: {wrong}", where=str(place / "job.yaml"),
+            f"this is not a job of this project: {wrong}",
+            where=str(place / "job.yaml"),
             hint="prepare the recording again; remove the folder by hand if it isn't yours",
-        )  # fmt: skip
+        )
     return job
 
 
@@ -322,10 +343,14 @@ def listing(config: Config) -> tuple[Summary, ...]:
             job = read(config, path.parent)
             found.append(
                 Summary(
-                    id=job.id, state=state(path.parent), created=job.created, workflow=job.workflow,
-                    inputs=tuple(i.name for i in job.inputs), folder=path.parent,
+                    id=job.id,
+                    state=state(path.parent),
+                    created=job.created,
+                    workflow=job.workflow,
+                    inputs=tuple(i.name for i in job.inputs),
+                    folder=path.parent,
                 )
-            )  # fmt: skip
+            )
     return tuple(found)
 
 
@@ -353,7 +378,14 @@ def _all_done(place: Path) -> bool:
     return False
 
 
-STATES = {"queue": "queued", "begin": "interrupted", "end": "done", "part": "part", "fail": "failed", "stop": "interrupted"}
+STATES = {
+    "queue": "queued",
+    "begin": "interrupted",
+    "end": "done",
+    "part": "part",
+    "fail": "failed",
+    "stop": "interrupted",
+}
 """The orchestrator's events, and what a job that nobody runs is after each."""
 
 
@@ -419,7 +451,9 @@ def log_lines(path: Path, offset: int, *, whole: bool) -> tuple[list[str], int]:
     if whole:
         data = data[: data.rfind(b"\n") + 1]
     text = data.decode("utf-8", "replace")
-    shown = ["".join(c if c.isprintable() or c == "\t" else f"\\x{ord(c):02x}" for c in line) for line in text.splitlines()]
+    shown = [
+        "".join(c if c.isprintable() or c == "\t" else f"\\x{ord(c):02x}" for c in line) for line in text.splitlines()
+    ]
     return shown, offset + len(data)
 
 

@@ -115,9 +115,11 @@ class Layout:
         if size != blob.size or f"sha256:{seen.hexdigest()}" != blob.digest:
             path.unlink(missing_ok=True)
             raise IntegrityError(
-                "a blob of the layout was damaged, and is removed", where=str(path), expected=blob.digest,
+                "a blob of the layout was damaged, and is removed",
+                where=str(path),
+                expected=blob.digest,
                 hint="the same command again makes it anew",
-            )  # fmt: skip
+            )
 
     def read(self, digest: str) -> bytes:
         """A small blob whole (config, manifest), checked.
@@ -194,9 +196,12 @@ class Layout:
             digest = f"sha256:{seen.hexdigest()}"
             files.write_json(self._known, {**known, layer.key: digest})
         value = {
-            "name": layer.name, "models": list(layer.models), "size": layer.size, "folders": dict(layer.folders),
+            "name": layer.name,
+            "models": list(layer.models),
+            "size": layer.size,
+            "folders": dict(layer.folders),
             "members": [asdict(m) for m in layer.members],
-        }  # fmt: skip
+        }
         if files.read_json(self._recipe(digest)) != value:
             files.write_json(self._recipe(digest), value)
         return oci.weight_layer(digest, layer.size, layer.name)
@@ -214,9 +219,12 @@ class Layout:
         value: Any = files.read_json(path)
         try:
             return WeightLayer(
-                name=value["name"], models=tuple(value["models"]), folders=value["folders"],
-                members=tuple(Member(**m) for m in value["members"]), digest=digest,
-            )  # fmt: skip
+                name=value["name"],
+                models=tuple(value["models"]),
+                folders=value["folders"],
+                members=tuple(Member(**m) for m in value["members"]),
+                digest=digest,
+            )
         except (TypeError, KeyError):
             path.unlink(missing_ok=True)
             raise IntegrityError(
@@ -238,16 +246,18 @@ class Layout:
             if member.source and files.sha256(self.store / member.source) != member.sha256:
                 raise IntegrityError(
                     f"{Path(member.path).name} of {', '.join(layer.models)} is not what models.lock says",
-                    where=str(self.store / member.source), hint=f"models verify {' '.join(layer.models)}, then again",
-                )  # fmt: skip
+                    where=str(self.store / member.source),
+                    hint=f"models verify {' '.join(layer.models)}, then again",
+                )
         self._recipe(blob.digest).unlink(missing_ok=True)
         known = files.read_json(self._known) or {}
         files.write_json(self._known, {key: d for key, d in known.items() if d != blob.digest})
         raise IntegrityError(
-            f"models.lock has another digest for layer {layer.name}", expected=f"sha256:{seen.hexdigest()}",
+            f"models.lock has another digest for layer {layer.name}",
+            expected=f"sha256:{seen.hexdigest()}",
             where=f"models.lock: {', '.join(layer.models)}, layers",
             hint=f"the same command again; if it stays: models lock --layers {' '.join(layer.models)}",
-        )  # fmt: skip
+        )
 
     def _bytes(self, members: Sequence[Member], pieces: Iterator[bytes | Member]) -> Iterator[bytes]:
         """Pieces of a tar with the store's files in their places."""
@@ -269,9 +279,10 @@ class Layout:
                 ) from None
             if done != piece.size:
                 raise IntegrityError(
-                    f"{path.name} changed while it was read: it is not {piece.size} bytes long", where=str(path),
+                    f"{path.name} changed while it was read: it is not {piece.size} bytes long",
+                    where=str(path),
                     hint="models verify",
-                )  # fmt: skip
+                )
 
     # Images
 
@@ -306,9 +317,12 @@ class Layout:
         settings = self.read(config.digest)
         found = oci.read(raw, settings, str(self.path(digest)))
         return Stored(
-            ref=ref, manifest=oci.describe(oci.MANIFEST, raw), config=config, layers=found.layers,
+            ref=ref,
+            manifest=oci.describe(oci.MANIFEST, raw),
+            config=config,
+            layers=found.layers,
             written=Written(manifest=raw, config=settings, image=found),
-        )  # fmt: skip
+        )
 
     # Keeping it small, and giving it away
 

@@ -148,9 +148,13 @@ class _Lacks(Exception):
 
 
 def _send(
-    engine: Engine, layout: Layout, image: Stored, missing: Iterable[Descriptor], wanted: str,
+    engine: Engine,
+    layout: Layout,
+    image: Stored,
+    missing: Iterable[Descriptor],
+    wanted: str,
     tell: Callable[[int, int], None],
-) -> int:  # fmt: skip
+) -> int:
     import requests
 
     blobs = tuple(dict.fromkeys(missing))
@@ -182,9 +186,10 @@ def _send(
             raise _refused(engine, image, answer)
     except requests.exceptions.RequestException as error:
         raise MissingError(
-            f"the engine went away while {image.ref} was loaded ({_reason(error)})", where=engine.host,
+            f"the engine went away while {image.ref} was loaded ({_reason(error)})",
+            where=engine.host,
             hint="docker info; then the same command again",
-        ) from None  # fmt: skip
+        ) from None
     except BaseException:
         _forget(engine, wanted)
         raise

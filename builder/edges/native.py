@@ -88,11 +88,26 @@ def _make(place: Path, locks: Sequence[Path], env: Mapping[str, str], report: Re
             # pip of our own environment installs into the new one: it needs none, nor ensurepip.
             _run([sys.executable, "-m", "venv", "--without-pip", str(part)], env, part)
             _run(
-                [sys.executable, "-m", "pip", "--python", str(part / "bin" / "python"), "install", "--quiet",
-                 "--disable-pip-version-check", "--no-input", "--no-compile", "--no-deps", "--require-hashes",
-                 "--only-binary", ":all:", *(word for lock in locks for word in ("--requirement", str(lock)))],
-                env, part,
-            )  # fmt: skip
+                [
+                    sys.executable,
+                    "-m",
+                    "pip",
+                    "--python",
+                    str(part / "bin" / "python"),
+                    "install",
+                    "--quiet",
+                    "--disable-pip-version-check",
+                    "--no-input",
+                    "--no-compile",
+                    "--no-deps",
+                    "--require-hashes",
+                    "--only-binary",
+                    ":all:",
+                    *(word for lock in locks for word in ("--requirement", str(lock))),
+                ],
+                env,
+                part,
+            )
             shutil.rmtree(place, ignore_errors=True)
             part.replace(place)
             # After the move, so that tracebacks name the real files. Imports take 0.24 s with bytecode, 0.35 without.
@@ -157,29 +172,34 @@ def failure(text: str, folder: Path) -> BakeError:
         return MissingError("the state folder can't be written", where=where, hint="use --home DIR", detail=tail)
     if "DO NOT MATCH THE HASHES" in text:
         return IntegrityError(
-            "a package from the index is not the one that is locked", detail=tail,
+            "a package from the index is not the one that is locked",
+            detail=tail,
             hint="ask who runs the index; nothing of it was installed",
-        )  # fmt: skip
+        )
     if "CERTIFICATE_VERIFY_FAILED" in text:
         return SourceError(
-            "the package index has a certificate this machine doesn't trust", detail=tail,
+            "the package index has a certificate this machine doesn't trust",
+            detail=tail,
             hint="name the CA bundle: PIP_CERT=FILE, or cert = FILE in pip.conf",
-        )  # fmt: skip
+        )
     if re.search(r"Retrying|Max retries|NewConnectionError|Connection", text):
         return SourceError(
-            "the package index can't be reached", detail=tail,
+            "the package index can't be reached",
+            detail=tail,
             hint="check the network and pip's settings (python3 -m pip config list), then run this again",
-        )  # fmt: skip
+        )
     if "No matching distribution" in text:
         kind = f"Python {sys.version_info[0]}.{sys.version_info[1]} on {sys.platform} {platform.machine()}"
         return SourceError(
-            f"pip found no wheel for {kind}", detail=tail,
+            f"pip found no wheel for {kind}",
+            detail=tail,
             hint="python3 -m pip config list shows where it looks; there are wheels for Python 3.10 to 3.13",
-        )  # fmt: skip
+        )
     return SourceError(
-        "the stages' packages could not be installed", detail=tail,
+        "the stages' packages could not be installed",
+        detail=tail,
         hint="run this again; python3 -m pip config list shows where pip looks",
-    )  # fmt: skip
+    )
 
 
 def _sweep(place: Path) -> None:

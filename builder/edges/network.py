@@ -55,8 +55,12 @@ def find(spec: NetworkSpec, env: Mapping[str, str]) -> Site:
     main, *more = [_signed(i, env) if i and not _local(i) else "" for i in indexes]
     more = [m for m in [*more, _signed(spec.torch_index_url, env) if spec.torch_index_url else ""] if m]
     # Every package is pinned by hash: it doesn't matter which index has it.
-    found = {"PIP_DEFAULT_TIMEOUT": "60", "UV_HTTP_TIMEOUT": "120", "UV_HTTP_CONNECT_TIMEOUT": "30",
-             "UV_INDEX_STRATEGY": "unsafe-best-match"}  # fmt: skip
+    found = {
+        "PIP_DEFAULT_TIMEOUT": "60",
+        "UV_HTTP_TIMEOUT": "120",
+        "UV_HTTP_CONNECT_TIMEOUT": "30",
+        "UV_INDEX_STRATEGY": "unsafe-best-match",
+    }
     if main:
         found |= {"PIP_INDEX_URL": main, "UV_DEFAULT_INDEX": main}
     if more:
@@ -125,7 +129,8 @@ def _authorities(spec: NetworkSpec, env: Mapping[str, str]) -> str:
     made = "".join(f"{block}\n" for block in blocks)
     if len(made) > LARGEST:
         raise MissingError(
-            f"the CA bundle has {len(made) / 1e3:.0f} kB; a build secret may have 500", where=path,
+            f"the CA bundle has {len(made) / 1e3:.0f} kB; a build secret may have 500",
+            where=path,
             hint="name a smaller one in bake.yaml: network.ca_bundle",
-        )  # fmt: skip
+        )
     return made

@@ -52,10 +52,14 @@ class Packing:
                 self._blobs[found.blob.digest] = found.blob
                 made.append(
                     Layer(
-                        digest=found.blob.digest, size=found.blob.size, diff_id=found.diff_id, unpacked=found.blob.size,
-                        media_type=core.PLAIN, model=model.id,
+                        digest=found.blob.digest,
+                        size=found.blob.size,
+                        diff_id=found.diff_id,
+                        unpacked=found.blob.size,
+                        media_type=core.PLAIN,
+                        model=model.id,
                     )
-                )  # fmt: skip
+                )
         return tuple(made)
 
     def open(self, sha256: str) -> Iterator[bytes]:
@@ -76,9 +80,13 @@ class Packing:
         if self.layout.is_weights(blob.digest):
             self._blobs[blob.digest] = blob
             return Layer(
-                digest=blob.digest, size=blob.size, diff_id=layer.diff_id, unpacked=blob.size, media_type=core.PLAIN,
+                digest=blob.digest,
+                size=blob.size,
+                diff_id=layer.diff_id,
+                unpacked=blob.size,
+                media_type=core.PLAIN,
                 model="+".join(self.layout.recipe(blob.digest).models),
-            )  # fmt: skip
+            )
         known = files.read_json(self._sizes)
         known = known if isinstance(known, dict) else {}
         target = self.cache / f"{layer.diff_id[7:]}.tar.zst"

@@ -64,10 +64,16 @@ class Containers:
 
 
 def check(
-    config: Config, job: Job, *, python: Path | None, containers: Containers | None = None,
-    lacking: Check | None = None, env: Mapping[str, str] = MappingProxyType({}), refresh: bool = False,
+    config: Config,
+    job: Job,
+    *,
+    python: Path | None,
+    containers: Containers | None = None,
+    lacking: Check | None = None,
+    env: Mapping[str, str] = MappingProxyType({}),
+    refresh: bool = False,
     now: float | None = None,
-) -> Checks:  # fmt: skip
+) -> Checks:
     """Look at what ``job`` needs.
 
     Args:
@@ -86,7 +92,13 @@ def check(
     entry = known.get(job.id) if isinstance(known, dict) else None
     # Room is never cached: other programs use disk and memory too.
     room = (_look("disk", lambda: _disk(config, job, place)), _look("memory", lambda: _memory(config, job)))
-    if not refresh and lacking is None and entry and entry.get("key") == key and 0 <= at - entry.get("at", -FRESH) < FRESH:
+    if (
+        not refresh
+        and lacking is None
+        and entry
+        and entry.get("key") == key
+        and 0 <= at - entry.get("at", -FRESH) < FRESH
+    ):
         return Checks(checks=(*(Check(name=n, note=t) for n, t in entry["notes"]), *room), cached=True)
     found = (
         *([lacking] if lacking else _of_place(config, job, python, containers)),
@@ -115,9 +127,7 @@ def _uses(job: Job) -> dict[str, str]:
     return {use.id: use.path for stage in job.stages for use in stage.models.values()}
 
 
-def _key(
-    config: Config, job: Job, python: Path | None, containers: Containers | None, env: Mapping[str, str]
-) -> str:
+def _key(config: Config, job: Job, python: Path | None, containers: Containers | None, env: Mapping[str, str]) -> str:
     """A hash over the identity of everything that is looked at."""
     store = config.home / "models"
     watched = [config.root / "models.lock", *(config.jobs / job.id / i.path for i in job.inputs)]
@@ -169,16 +179,19 @@ def _engine(info: Mapping[str, Any], address: str) -> str:
     version = str(info.get("ServerVersion", ""))
     if engines.number(version) < engines.OLDEST:
         raise MissingError(
-            f"the engine is {version}", where=address, expected=f"{'.'.join(map(str, engines.OLDEST))} or later",
+            f"the engine is {version}",
+            where=address,
+            expected=f"{'.'.join(map(str, engines.OLDEST))} or later",
             hint="update it; --mode native runs without one",
-        )  # fmt: skip
+        )
     options = " ".join(map(str, info.get("SecurityOptions") or ()))
     for word, what in (("rootless", "is rootless"), ("userns", "maps users")):
         if f"name={word}" in options:
             raise MissingError(
-                f"the engine {what}: its containers' users are not this machine's", where=address,
+                f"the engine {what}: its containers' users are not this machine's",
+                where=address,
                 hint="use an engine without, or --mode native",
-            )  # fmt: skip
+            )
     return f"{version}, {info.get('NCPU')} processors, {float(info.get('MemTotal') or 0) / MB:.0f} MB"
 
 
@@ -186,7 +199,9 @@ def _compose(info: Mapping[str, Any]) -> str:
     plugins = (info.get("ClientInfo") or {}).get("Plugins") or []
     version = next((str(p.get("Version", "")) for p in plugins if p.get("Name") == "compose"), None)
     if version is None:
-        raise MissingError("the docker client has no compose", hint="apt-get install docker-compose-plugin (docker-compose)")
+        raise MissingError(
+            "the docker client has no compose", hint="apt-get install docker-compose-plugin (docker-compose)"
+        )
     if engines.number(version) < OLDEST_COMPOSE:
         raise MissingError(
             f"compose is {version}", expected=f"{'.'.join(map(str, OLDEST_COMPOSE))} or later", hint="update it"
@@ -207,20 +222,24 @@ def _gpu(info: Mapping[str, Any], driver: str) -> str:
         specs = [p for folder in folders if folder.is_dir() for p in folder.iterdir() if p.suffix in (".json", ".yaml")]
         if not any("nvidia.com/gpu" in p.read_text(errors="replace") for p in specs):
             raise MissingError(
-                "the engine knows no CDI device nvidia.com/gpu", expected='features: {"cdi": true} in daemon.json',
+                "the engine knows no CDI device nvidia.com/gpu",
+                expected='features: {"cdi": true} in daemon.json',
                 hint="nvidia-ctk cdi generate --output=/etc/cdi/nvidia.yaml",
-            )  # fmt: skip
+            )
         return "nvidia.com/gpu by CDI"
     if "nvidia" not in (info.get("Runtimes") or {}) and shutil.which("nvidia-container-runtime-hook") is None:
         raise MissingError(
-            "the engine has no NVIDIA runtime", hint="install nvidia-container-toolkit, or --device cpu; BAKE_GPU_DRIVER=cdi"
+            "the engine has no NVIDIA runtime",
+            hint="install nvidia-container-toolkit, or --device cpu; BAKE_GPU_DRIVER=cdi",
         )
     return "NVIDIA runtime"
 
 
 def _secret_files(config: Config, env: Mapping[str, str]) -> list[Path]:
     """Files of this user that hold a secret: the hub's token, keys and secrets of our own state folder."""
-    home = Path(env.get("HF_HOME") or Path(env.get("XDG_CACHE_HOME") or Path(env.get("HOME", "/"), ".cache"), "huggingface"))
+    home = Path(
+        env.get("HF_HOME") or Path(env.get("XDG_CACHE_HOME") or Path(env.get("HOME", "/"), ".cache"), "huggingface")
+    )
     own = [p for name in ("keys", "secrets") for p in sorted((config.home / name).glob("*")) if p.suffix != ".pub"]
     return [Path(env.get("HF_TOKEN_PATH") or home / "token"), *own]
 
@@ -250,9 +269,10 @@ def _recording(path: Path, size: int) -> str:
         raise InputError("the job's recording is gone", where=str(path), hint="prepare it again") from error
     if found != size:
         raise InputError(
-            f"the recording has {found} bytes, it had {size} when the job was made", where=str(path),
+            f"the recording has {found} bytes, it had {size} when the job was made",
+            where=str(path),
             hint="prepare it again",
-        )  # fmt: skip
+        )
     return f"{size / MB:.1f} MB"
 
 
@@ -266,9 +286,10 @@ def _disk(config: Config, job: Job, place: Path) -> str:
         raise MissingError(f"the disk can't be asked for its room: {error.strerror}", where=str(place)) from error
     if free < need:
         raise MissingError(
-            f"the disk is too full: {free / MB:.0f} MB free, up to {need / MB:.0f} MB needed", where=str(place),
+            f"the disk is too full: {free / MB:.0f} MB free, up to {need / MB:.0f} MB needed",
+            where=str(place),
             hint="free some space, or set BAKE_JOBS to a folder on another disk",
-        )  # fmt: skip
+        )
     return f"{free / MB:.0f} MB free, up to {need / MB:.0f} MB needed"
 
 
@@ -284,7 +305,7 @@ def _memory(config: Config, job: Job) -> str:
         raise MissingError(
             f"too little memory: {free / MB:.0f} MB free, {need / MB:.0f} MB needed",
             hint="close other programs, or take a smaller preset",
-        )  # fmt: skip
+        )
     return f"{free / MB:.0f} MB free, {need / MB:.0f} MB needed"
 
 

@@ -119,8 +119,9 @@ class Registry:
         if found != manifest.digest:
             raise IntegrityError(
                 f"the registry keeps {found}, which is not what it was given",
-                where=f"{self._http.where.host}/{repository}:{tag}", expected=manifest.digest,
-            )  # fmt: skip
+                where=f"{self._http.where.host}/{repository}:{tag}",
+                expected=manifest.digest,
+            )
 
     def send(self, repository: str, blob: Descriptor, open_: Open, tell: Tell, *, source: str = "") -> str:
         """Bring a blob into a repository that lacks it.
@@ -234,9 +235,14 @@ class Registry:
             part = memoryview(chunk)[at - begin :]
             try:
                 answer = self._http.ask(
-                    "PATCH", upload.address, _push(upload.repository), headers=headers, content=part, attempts=1,
+                    "PATCH",
+                    upload.address,
+                    _push(upload.repository),
+                    headers=headers,
+                    content=part,
+                    attempts=1,
                     tell=lambda done, at=at: tell(at + done),  # type: ignore[misc]
-                )  # fmt: skip
+                )
             except Gone:
                 if attempt == ATTEMPTS - 1:
                     raise

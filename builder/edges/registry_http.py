@@ -78,9 +78,17 @@ class Http:
         self._tokens: dict[str, str] = {}
 
     def ask(
-        self, method: str, address: str, scope: str, *, headers: Mapping[str, str] | None = None,
-        content: bytes | memoryview = b"", attempts: int = ATTEMPTS, timeout: float = PATIENCE, tell: Tell | None = None,
-    ) -> httpx.Response:  # fmt: skip
+        self,
+        method: str,
+        address: str,
+        scope: str,
+        *,
+        headers: Mapping[str, str] | None = None,
+        content: bytes | memoryview = b"",
+        attempts: int = ATTEMPTS,
+        timeout: float = PATIENCE,
+        tell: Tell | None = None,
+    ) -> httpx.Response:
         """One request, tried again while the registry is busy or gone; its last answer, whatever it is.
 
         Raises:
@@ -107,9 +115,15 @@ class Http:
         raise AssertionError("unreachable")
 
     def _authorized(
-        self, method: str, url: str, scope: str, headers: dict[str, str], content: bytes | memoryview, timeout: float,
+        self,
+        method: str,
+        url: str,
+        scope: str,
+        headers: dict[str, str],
+        content: bytes | memoryview,
+        timeout: float,
         tell: Tell | None,
-    ) -> httpx.Response:  # fmt: skip
+    ) -> httpx.Response:
         """One request; if it asks for a login, once more with one."""
         import httpx
 
@@ -119,10 +133,13 @@ class Http:
         for again in (False, True):
             token = self._tokens.get(scope, "") if ours else ""
             answer = self._client.request(
-                method, url, headers={**headers, "Authorization": token} if token else headers,
-                content=self._pieces(content, tell) if content else None, timeout=httpx.Timeout(timeout, connect=web.PATIENCE),
+                method,
+                url,
+                headers={**headers, "Authorization": token} if token else headers,
+                content=self._pieces(content, tell) if content else None,
+                timeout=httpx.Timeout(timeout, connect=web.PATIENCE),
                 follow_redirects=method in ("GET", "HEAD"),
-            )  # fmt: skip
+            )
             if answer.status_code != 401 or again or not ours or not self._log_in(answer, scope, token):
                 break
         return answer
@@ -221,9 +238,10 @@ class Http:
             )
         if status == 413:
             return SourceError(
-                "a proxy before the registry refuses requests of 4 MiB", where=where,
+                "a proxy before the registry refuses requests of 4 MiB",
+                where=where,
                 hint="raise its limit (nginx: client_max_body_size)",
-            )  # fmt: skip
+            )
         what = "the registry is busy" if status in BUSY else "the registry refuses"
         return SourceError(f"{what} ({status}{said})", where=where, hint=AGAIN)
 
@@ -247,9 +265,11 @@ def connect(where: Target, *, login: Login | None, authorities: str, insecure: C
             with suppress(ssl.SSLError):
                 trust.load_verify_locations(cadata=text)
     client = httpx.Client(
-        verify=trust, trust_env=not where.loopback, timeout=web.PATIENCE,
+        verify=trust,
+        trust_env=not where.loopback,
+        timeout=web.PATIENCE,
         headers={"User-Agent": f"whisperbake/{__version__}", "Accept-Encoding": "identity"},
-    )  # fmt: skip
+    )
 
     def made(scheme: str) -> tuple[Http, httpx.Response]:
         base = f"{scheme}://{where.address}/"
@@ -266,10 +286,11 @@ def connect(where: Target, *, login: Login | None, authorities: str, insecure: C
             found, answer = made("http")
     except httpx.TransportError as error:
         raise SourceError(
-            f"no registry answers ({web.short(error)})", where=where.host,
+            f"no registry answers ({web.short(error)})",
+            where=where.host,
             hint="look at the name; a CA of your own: bake.yaml, network.ca_bundle; plain HTTP only where the engine has "
             "it among its insecure-registries",
-        ) from None  # fmt: skip
+        ) from None
     if answer.status_code not in (200, 401, 403) and answer.status_code not in BUSY:
         raise SourceError(f"no registry: it answered {answer.status_code} at /v2/", where=where.host)
     return found

@@ -44,10 +44,14 @@ def gather(config: Config, job: Job, *, out: Path, limit: int) -> Page:
     sound = sum(float(f.get("duration", 0)) for f in facts.values())
     messages = [str(e.get("message")) for e in events if e.get("event") == "fail" and e.get("stage") is None]
     return Page(
-        job=job, state=state, recordings=recordings, models=config.models, version=__version__,
+        job=job,
+        state=state,
+        recordings=recordings,
+        models=config.models,
+        version=__version__,
         stages=history(job, events, manifests, sound=sound or None, now=time.time() if state == "running" else None),
         failure=messages[-1] if state == "failed" and messages else None,
-    )  # fmt: skip
+    )
 
 
 class _Budget:
@@ -75,14 +79,25 @@ def _recording(
         if path.is_file():
             inside = suffix in TEXT or budget.take(path.stat().st_size)
             made.append(_file(path, path.name, pages.TYPES[suffix], out, inside=inside))
-    notes = [n.removeprefix(f"{entry.name}: ") for m in manifests.values() for n in m.get("notes", ())
-             if n.startswith(f"{entry.name}: ")]  # fmt: skip
+    notes = [
+        n.removeprefix(f"{entry.name}: ")
+        for m in manifests.values()
+        for n in m.get("notes", ())
+        if n.startswith(f"{entry.name}: ")
+    ]
     return Recording(
-        id=entry.id, name=entry.name, size=entry.size, sha256=entry.sha256, clip=entry.clip, video=video,
+        id=entry.id,
+        name=entry.name,
+        size=entry.size,
+        sha256=entry.sha256,
+        clip=entry.clip,
+        video=video,
         transcript=None if found is None else pages.transcript(found, str(whole)),
-        media=media, spare=spare, files=tuple(made),
+        media=media,
+        spare=spare,
+        files=tuple(made),
         notes=tuple(n for n in notes if "best guess" not in n and "no speech" not in n),  # the page has these itself
-    )  # fmt: skip
+    )
 
 
 def _media(
@@ -111,10 +126,12 @@ def _media(
 
 def _file(path: Path, name: str, kind: str, out: Path, *, inside: bool) -> File:
     return File(
-        name=name, type=kind, size=path.stat().st_size,
+        name=name,
+        type=kind,
+        size=path.stat().st_size,
         href=quote(os.path.relpath(path.resolve(), out.resolve().parent)),
         data=path.read_bytes() if inside else None,
-    )  # fmt: skip
+    )
 
 
 def templates(root: Path) -> dict[str, str]:
@@ -136,8 +153,12 @@ def write(out: Path, text: str) -> None:
         files.write_atomic(out, text)
     except OSError as error:
         if error.errno in (28, 122):
-            raise MissingError("the disk is full", where=str(out), hint="--embed 0 leaves the recordings out") from error
-        raise MissingError(f"the page can't be written ({error.strerror})", where=str(out), hint="--out FILE") from error
+            raise MissingError(
+                "the disk is full", where=str(out), hint="--embed 0 leaves the recordings out"
+            ) from error
+        raise MissingError(
+            f"the page can't be written ({error.strerror})", where=str(out), hint="--out FILE"
+        ) from error
 
 
 def open_page(path: Path, env: Mapping[str, str]) -> BakeError | None:

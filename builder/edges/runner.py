@@ -121,9 +121,18 @@ class _Run:
 
 
 def run(
-    config: Config, job: Job, *, host: Host, report: Report, parallel: int = 2, selection: Selection | None = None,
-    budget: Budget | None = None, gpu: int = 0, halt: threading.Event | None = None, held: bool = False,
-) -> Outcome:  # fmt: skip
+    config: Config,
+    job: Job,
+    *,
+    host: Host,
+    report: Report,
+    parallel: int = 2,
+    selection: Selection | None = None,
+    budget: Budget | None = None,
+    gpu: int = 0,
+    halt: threading.Event | None = None,
+    held: bool = False,
+) -> Outcome:
     """Run what is unfinished of a job.
 
     Args:
@@ -144,9 +153,17 @@ def run(
     """
     place = jobs.folder(config, job)
     state = _Run(
-        config=config, job=job, place=place, host=host, report=report, parallel=parallel,
-        selection=selection or spec.select(job), budget=budget, gpu=gpu, halt=halt or threading.Event(),
-    )  # fmt: skip
+        config=config,
+        job=job,
+        place=place,
+        host=host,
+        report=report,
+        parallel=parallel,
+        selection=selection or spec.select(job),
+        budget=budget,
+        gpu=gpu,
+        halt=halt or threading.Event(),
+    )
     try:
         with contextlib.nullcontext() if held else jobs.held(place):
             return _run(state)
@@ -211,9 +228,10 @@ def _require_needs(state: _Run) -> None:
         why = unfinished(state.config, state.place, state.job.stage(need))
         if why is not None:
             raise UsageError(
-                f"stage {need} comes first: {why}", where=f"job {state.job.id}",
+                f"stage {need} comes first: {why}",
+                where=f"job {state.job.id}",
                 hint=f"build.py run {state.job.id} --until {need}",
-            )  # fmt: skip
+            )
 
 
 def _likely(state: _Run) -> list[str]:
@@ -320,7 +338,10 @@ def _fail(state: _Run, name: str, code: int, started: _Started, what: str | None
     if "memory" in started.task.cause:
         hint = f"raise memory_mb in stages/{name}/stage.yaml, or take a smaller preset; then {again}"
     raise StageError(
-        f"stage {name} {what}" if what else f"stage {name} failed: {last}", where=str(log), detail=lines[-TAIL:], hint=hint
+        f"stage {name} {what}" if what else f"stage {name} failed: {last}",
+        where=str(log),
+        detail=lines[-TAIL:],
+        hint=hint,
     )
 
 

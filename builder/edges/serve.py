@@ -334,9 +334,19 @@ def run(app: ASGIApp, listening: socket.socket) -> None:
         KeyboardInterrupt: it was SIGINT.
     """
     config = Config(
-        app, http=_Connection, ws="none", lifespan="off", log_config=None, log_level="critical", access_log=False,
-        proxy_headers=False, server_header=False, limit_concurrency=CLIENTS, timeout_graceful_shutdown=2, loop="asyncio",
-    )  # fmt: skip
+        app,
+        http=_Connection,
+        ws="none",
+        lifespan="off",
+        log_config=None,
+        log_level="critical",
+        access_log=False,
+        proxy_headers=False,
+        server_header=False,
+        limit_concurrency=CLIENTS,
+        timeout_graceful_shutdown=2,
+        loop="asyncio",
+    )
     Server(config).run(sockets=[listening])
 
 

@@ -134,8 +134,10 @@ class Store:
                 raise MissingError(f"model {model.id} is not whole: {problem.path.name} is not there", hint=again)
             raise IntegrityError(
                 f"model {model.id}: {problem.path.name} is not what models.lock says ({problem.what})",
-                where=str(problem.moved_to or problem.path), expected="the sha256 of models.lock", hint=again,
-            )  # fmt: skip
+                where=str(problem.moved_to or problem.path),
+                expected="the sha256 of models.lock",
+                hint=again,
+            )
 
     @contextlib.contextmanager
     def fetching(self, pin: FilePin, *, waiting: Callable[[], None] = lambda: None) -> Iterator[Path]:
@@ -252,9 +254,10 @@ class Store:
         need = sum(f.size for f in wanted) - begun + SPARE
         if free < need:
             raise MissingError(
-                f"the disk has {free / 1e6:.0f} MB free, the models need {need / 1e6:.0f} MB", where=str(self.root),
+                f"the disk has {free / 1e6:.0f} MB free, the models need {need / 1e6:.0f} MB",
+                where=str(self.root),
                 hint="free some space, or put the state elsewhere: --home DIR",
-            )  # fmt: skip
+            )
 
     def _repository(self, model: Model) -> Path:
         assert model.repo is not None
@@ -299,8 +302,9 @@ class Store:
         except OSError as error:
             raise IntegrityError(
                 f"model {model.id}: {path.name} is not what models.lock says, and can't be moved away ({error.strerror})",
-                where=str(path), hint="remove it by hand",
-            ) from error  # fmt: skip
+                where=str(path),
+                hint="remove it by hand",
+            ) from error
         return moved
 
     def _digests(self) -> dict[str, str]:

@@ -184,9 +184,12 @@ class Link:
             with contextlib.ExitStack() as stack:
                 try:
                     request = get_session().stream(
-                        "GET", url, headers={**named, **common}, timeout=self.traffic.limits.patience,
+                        "GET",
+                        url,
+                        headers={**named, **common},
+                        timeout=self.traffic.limits.patience,
                         follow_redirects=False,
-                    )  # fmt: skip
+                    )
                     answer = stack.enter_context(request)
                     if answer.is_redirect:
                         answer.read()  # to the end, so that the connection can be used again

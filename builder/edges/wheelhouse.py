@@ -61,10 +61,25 @@ def _wheels(config: Config, env: Mapping[str, str], report: Report) -> Path:
         for number, lock in enumerate(locks, 1):
             report(Progress(what="wheels", done=number, total=len(locks), note=lock.parent.name))
             done = shell.run(
-                [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-input",
-                 "--no-deps", "--require-hashes", "--only-binary", ":all:", "--requirement", str(lock), "--dest", str(place)],
+                [
+                    sys.executable,
+                    "-m",
+                    "pip",
+                    "download",
+                    "--quiet",
+                    "--disable-pip-version-check",
+                    "--no-input",
+                    "--no-deps",
+                    "--require-hashes",
+                    "--only-binary",
+                    ":all:",
+                    "--requirement",
+                    str(lock),
+                    "--dest",
+                    str(place),
+                ],
                 env=dict(env),
-            )  # fmt: skip
+            )
             if done.code != 0:
                 raise native.failure(done.err + done.out, place)
         files.write_atomic(place / "ready", "".join(f"{lock.name} of {lock.parent.name}\n" for lock in locks))

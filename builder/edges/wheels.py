@@ -24,10 +24,16 @@ ATTEMPTS = 3
 """Tries of one wheel, when the index does answer."""
 
 SILENT = (
-    "Failed to establish a new connection", "ConnectTimeoutError", "Failed to resolve", "NameResolutionError",
-    "Name or service not known", "Temporary failure in name resolution", "ProxyError", "Network is unreachable",
+    "Failed to establish a new connection",
+    "ConnectTimeoutError",
+    "Failed to resolve",
+    "NameResolutionError",
+    "Name or service not known",
+    "Temporary failure in name resolution",
+    "ProxyError",
+    "Network is unreachable",
     "Failed to connect",
-)  # fmt: skip
+)
 """What pip logs when nobody answers where a file is."""
 
 SKIPPED = re.compile(r"Could not fetch URL \S+: (?!40[0-9] |\d* ?Client Error)(.*) - skipping")
@@ -92,12 +98,35 @@ def _download(wheel: str, digest: str, target: Path, env: Mapping[str, str], tel
         (place / "tmp").mkdir()
         # No retries of pip's own: it would wait for a silent index once for each.
         process = shell.start(
-            [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-input",
-             "--no-deps", "--require-hashes", "--only-binary", ":all:", "--no-cache-dir", "--progress-bar", "off",
-             "--timeout", str(PATIENCE), "--retries", "0",
-             "--log", str(place / "details"), "--dest", str(place / "wheel"), "--requirement", str(place / "requirements.txt")],
-            env={**env, "TMPDIR": str(place / "tmp")}, log=place / "log",
-        )  # fmt: skip
+            [
+                sys.executable,
+                "-m",
+                "pip",
+                "download",
+                "--quiet",
+                "--disable-pip-version-check",
+                "--no-input",
+                "--no-deps",
+                "--require-hashes",
+                "--only-binary",
+                ":all:",
+                "--no-cache-dir",
+                "--progress-bar",
+                "off",
+                "--timeout",
+                str(PATIENCE),
+                "--retries",
+                "0",
+                "--log",
+                str(place / "details"),
+                "--dest",
+                str(place / "wheel"),
+                "--requirement",
+                str(place / "requirements.txt"),
+            ],
+            env={**env, "TMPDIR": str(place / "tmp")},
+            log=place / "log",
+        )
         try:
             while process.poll() is None:
                 time.sleep(0.1)

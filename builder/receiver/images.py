@@ -145,9 +145,10 @@ def require_space(engine: Engine, inventory: Inventory, works: Sequence[Work], t
     free = shutil.disk_usage(engine.root).free
     if free < wanted + SPARE:
         raise Stop(
-            3, f"{engine.root} has {free / 1e9:.1f} GB free; this bundle needs {(wanted + SPARE) / 1e9:.1f} GB",
+            3,
+            f"{engine.root} has {free / 1e9:.1f} GB free; this bundle needs {(wanted + SPARE) / 1e9:.1f} GB",
             "free some space, then run this again",
-        )  # fmt: skip
+        )
 
 
 def send(engine: Engine, inventory: Inventory, sources: Sources, work: Work, tell: Callable[[int], None]) -> str:
@@ -181,13 +182,21 @@ def send(engine: Engine, inventory: Inventory, sources: Sources, work: Work, tel
 
 
 def _post(
-    engine: Engine, inventory: Inventory, sources: Sources, image: dict[str, Any], name: str, pair: tuple[bytes, bytes],
-    layers: Sequence[str], tell: Callable[[int], None],
-) -> None:  # fmt: skip
+    engine: Engine,
+    inventory: Inventory,
+    sources: Sources,
+    image: dict[str, Any],
+    name: str,
+    pair: tuple[bytes, bytes],
+    layers: Sequence[str],
+    tell: Callable[[int], None],
+) -> None:
     row = {
-        "mediaType": "application/vnd.oci.image.manifest.v1+json", "digest": image["manifest"], "size": len(pair[0]),
+        "mediaType": "application/vnd.oci.image.manifest.v1+json",
+        "digest": image["manifest"],
+        "size": len(pair[0]),
         "annotations": {"io.containerd.image.name": f"docker.io/{name}"},
-    }  # fmt: skip
+    }
     legacy = {"Config": _path(image["config"]), "RepoTags": [name], "Layers": [_path(x) for x in image["layers"]]}
     small = {
         "oci-layout": b'{"imageLayoutVersion": "1.0.0"}',

@@ -73,20 +73,38 @@ def main(words: Sequence[str] | None = None) -> int:
 
 def _arguments(words: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
-        prog="load.py", epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter,
+        prog="load.py",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
         description="Load a bundle into this machine's container engine: what it lacks, checked byte for byte.",
-    )  # fmt: skip
+    )
     parser.add_argument(
         "--check", action="store_true", help="read everything once, name damaged parts; no engine needed"
     )
     parser.add_argument("--key", type=Path, metavar="FILE", help="the sender's public key: refuse what it didn't sign")
     parser.add_argument("--fingerprint", metavar="HEX", help="sha256 of inventory.json, as the sender reads it out")
-    parser.add_argument("--with", dest="others", type=Path, action="append", default=[], metavar="FOLDER",
-                        help="another bundle that bytes may come from (weights)")  # fmt: skip
-    parser.add_argument("--to", type=Path, default=Path("whisperbake"), metavar="FOLDER",
-                        help="where this machine's inventory and job templates are kept (./whisperbake)")  # fmt: skip
-    parser.add_argument("--accept", action=argparse.BooleanOptionalAction, default=None,
-                        help="the acceptance run afterwards, without being asked")  # fmt: skip
+    parser.add_argument(
+        "--with",
+        dest="others",
+        type=Path,
+        action="append",
+        default=[],
+        metavar="FOLDER",
+        help="another bundle that bytes may come from (weights)",
+    )
+    parser.add_argument(
+        "--to",
+        type=Path,
+        default=Path("whisperbake"),
+        metavar="FOLDER",
+        help="where this machine's inventory and job templates are kept (./whisperbake)",
+    )
+    parser.add_argument(
+        "--accept",
+        action=argparse.BooleanOptionalAction,
+        default=None,
+        help="the acceptance run afterwards, without being asked",
+    )
     parser.add_argument("--run", type=Path, metavar="RECORDING", help="transcribe a recording with what is loaded")
     return parser.parse_args(words)
 
@@ -171,8 +189,19 @@ def _trust(bundle: Bundle, key: Path | None, fingerprint: str | None) -> None:
         )
     if not key.is_file():
         raise Stop(2, f"there is no key {key}", "--key FILE")
-    words = ["openssl", "pkeyutl", "-verify", "-pubin", "-inkey", str(key), "-rawin", "-sigfile",
-             str(bundle.folder / SIGNATURE), "-in", str(bundle.folder / INVENTORY)]  # fmt: skip
+    words = [
+        "openssl",
+        "pkeyutl",
+        "-verify",
+        "-pubin",
+        "-inkey",
+        str(key),
+        "-rawin",
+        "-sigfile",
+        str(bundle.folder / SIGNATURE),
+        "-in",
+        str(bundle.folder / INVENTORY),
+    ]
     done = subprocess.run(words, capture_output=True, check=False)
     said = (done.stdout + done.stderr).decode("utf-8", "replace")
     if "nknown option" in said or "Unrecognized" in said:
@@ -271,12 +300,20 @@ def _merge(
     layers = {**((before or {}).get("layers") or {}), **inventory["layers"]}
     used = {x for i in [*images, *old] for x in i["layers"]}
     return {
-        "schema": 1, "kind": "receiver", "content": "complete", "made_by": inventory["made_by"], "known": [],
-        "base": bundle.fingerprint, "engine": {"store": engine.store, "version": engine.version, "platform": engine.platform},
-        "images": [*images, *old], "layers": {x: layers[x] for x in sorted(used)}, "models": inventory["models"],
+        "schema": 1,
+        "kind": "receiver",
+        "content": "complete",
+        "made_by": inventory["made_by"],
+        "known": [],
+        "base": bundle.fingerprint,
+        "engine": {"store": engine.store, "version": engine.version, "platform": engine.platform},
+        "images": [*images, *old],
+        "layers": {x: layers[x] for x in sorted(used)},
+        "models": inventory["models"],
         "files": [*files, *(f for f in (before or {}).get("files", ()) if f["path"] not in paths)],
-        "parts": [], "acceptance": inventory["acceptance"] or (before or {}).get("acceptance"),
-    }  # fmt: skip
+        "parts": [],
+        "acceptance": inventory["acceptance"] or (before or {}).get("acceptance"),
+    }
 
 
 def _number(version: str) -> tuple[int, ...]:

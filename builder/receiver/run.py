@@ -66,13 +66,20 @@ def run_job(
         threads = max(1, min(int(stage["settings"].get("threads") or 1), os.cpu_count() or 1))
         began = time.monotonic()
         settings = {
-            "Image": images[stage["name"]], "Cmd": ["--job", "/job"], "User": user, "Env": [f"OMP_NUM_THREADS={threads}"],
+            "Image": images[stage["name"]],
+            "Cmd": ["--job", "/job"],
+            "User": user,
+            "Env": [f"OMP_NUM_THREADS={threads}"],
             "HostConfig": {
-                "NetworkMode": "none", "ReadonlyRootfs": True, "CapDrop": ["ALL"], "PidsLimit": 1024,
-                "SecurityOpt": ["no-new-privileges"], "Tmpfs": {"/tmp": "rw,nosuid,nodev,size=256m,mode=1777"},
+                "NetworkMode": "none",
+                "ReadonlyRootfs": True,
+                "CapDrop": ["ALL"],
+                "PidsLimit": 1024,
+                "SecurityOpt": ["no-new-privileges"],
+                "Tmpfs": {"/tmp": "rw,nosuid,nodev,size=256m,mode=1777"},
                 "Mounts": [{"Type": "bind", "Source": str(folder), "Target": "/job"}],
             },
-        }  # fmt: skip
+        }
         name = f"whisperbake-{folder.name}-{stage['name']}"
         engine.ask("DELETE", f"/containers/{name}?force=1")  # of a run that was killed
         made = engine.need("POST", f"/containers/create?name={name}", settings)["Id"]
@@ -122,9 +129,10 @@ def accept(engine: Engine, inventory: Inventory, folder: Path, tell: Callable[[s
     wrong = different(expected["words"], words)
     if wrong > WORDS_WRONG * len(expected["words"]):
         raise Stop(
-            7, f"the result is another: {wrong} of {len(expected['words'])} words differ",
+            7,
+            f"the result is another: {wrong} of {len(expected['words'])} words differ",
             f"compare {place / 'output'} with {folder / given['expected']}",
-        )  # fmt: skip
+        )
     return f"accepted: {wrong} of {len(expected['words'])} words differ (another processor rounds differently)"
 
 

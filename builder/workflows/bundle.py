@@ -86,11 +86,18 @@ def create(session: Session, choice: Choice, order: Order) -> Result:
             beside |= wheelhouse.collect(config, session.env, session.report)
     loader = bundle.loader()
     plan = core.plan(
-        ready, extras={path: _described(data) for path, data in sorted(beside.items())}, licences=_described_models(models),
-        loader=loader, made_by=f"whisperbake {__version__}", platform=packing.platform(ready[0]), part_size=part_size,
-        content=core.MODELS if order.models_only else core.CODE if order.code_only else core.COMPLETE, base=there,
-        loose=loose, acceptance=acceptance,
-    )  # fmt: skip
+        ready,
+        extras={path: _described(data) for path, data in sorted(beside.items())},
+        licences=_described_models(models),
+        loader=loader,
+        made_by=f"whisperbake {__version__}",
+        platform=packing.platform(ready[0]),
+        part_size=part_size,
+        content=core.MODELS if order.models_only else core.CODE if order.code_only else core.COMPLETE,
+        base=there,
+        loose=loose,
+        acceptance=acceptance,
+    )
 
     def open_(entry: Entry) -> Iterator[bytes]:
         if entry.path.startswith("blobs/"):
@@ -118,9 +125,13 @@ def _written(session: Session, order: Order, plan: BundlePlan, giver: Giver, loa
     inventory = json.loads(raw)
     session.live.close()
     data = {
-        "folder": str(order.out), "state": "up to date" if there else "created", "signed": order.key is not None,
-        "fingerprint": hashlib.sha256(raw).hexdigest(), "parts": inventory["parts"], **bundle.summary(inventory),
-    }  # fmt: skip
+        "folder": str(order.out),
+        "state": "up to date" if there else "created",
+        "signed": order.key is not None,
+        "fingerprint": hashlib.sha256(raw).hexdigest(),
+        "parts": inventory["parts"],
+        **bundle.summary(inventory),
+    }
     return Result(data=data, text=_shown(order.out, inventory, data))
 
 
@@ -159,11 +170,16 @@ def _described(data: bytes | Path) -> tuple[int, str]:
 def _described_models(models: Models) -> tuple[core.Licence, ...]:
     return tuple(
         core.Licence(
-            id=m.id, title=m.title, licence=m.licence, commercial=m.commercial, page=m.page, revision=pin.revision,
+            id=m.id,
+            title=m.title,
+            licence=m.licence,
+            commercial=m.commercial,
+            page=m.page,
+            revision=pin.revision,
             size=pin.size,
         )
         for m, pin in models
-    )  # fmt: skip
+    )
 
 
 def _licences(root: Path, models: Models) -> dict[str, bytes | Path]:
@@ -203,8 +219,10 @@ def _example(
     place = config.home / "cache" / "acceptance" / key[:32]
     paths = {"job": "job/job.json", "expected": "job/expected.json", "recording": f"job/{recording.name}"}
     beside: dict[str, bytes | Path] = {
-        paths["job"]: place / "job.json", paths["expected"]: place / "expected.json", paths["recording"]: recording,
-    }  # fmt: skip
+        paths["job"]: place / "job.json",
+        paths["expected"]: place / "expected.json",
+        paths["recording"]: recording,
+    }
     if (place / "expected.json").is_file():
         return beside, paths
     session.report(Progress(what="example", note="running it, for the receiver to compare with"))
@@ -236,9 +254,15 @@ def _template(config: Config, request: Request) -> Any:
     stages = spec.plan_stages(config.stages, request, workflow=Workflow.SUBTITLE, models_note=note)
     recording = spec.JobInput(id="01", name="", path="", sha256="", size=0, output="")
     job = spec.Job(
-        id="acceptance", created="2020-01-01T00:00:00Z", workflow=Workflow.SUBTITLE.value, variant=request.variant,
-        preset=request.preset, key="0" * 64, inputs=(recording,), stages=stages,
-    )  # fmt: skip
+        id="acceptance",
+        created="2020-01-01T00:00:00Z",
+        workflow=Workflow.SUBTITLE.value,
+        variant=request.variant,
+        preset=request.preset,
+        key="0" * 64,
+        inputs=(recording,),
+        stages=stages,
+    )
     return yaml.safe_load(spec.to_yaml(job))
 
 
@@ -255,7 +279,9 @@ def verify(session: Session, folder: Path, *, key: Path | None) -> Result:
     failure = None
     if wrong:
         failure = IntegrityError(
-            f"damaged or missing: {', '.join(wrong)}", where=str(folder), hint=f"bundle repair {folder} --from ANOTHER-COPY"
+            f"damaged or missing: {', '.join(wrong)}",
+            where=str(folder),
+            hint=f"bundle repair {folder} --from ANOTHER-COPY",
         )
     session.live.close()
     return Result(
@@ -278,7 +304,9 @@ def inspect(session: Session, path: Path) -> Result:
         held = sum(1 for x in image["layers"] if f"blobs/sha256/{x[7:]}" in inside)
         models = dict.fromkeys(x["model"] for x in found if x["model"])
         size = sum(x["size"] for x in found)
-        rows.append((image["name"], image["manifest"][7:19], ui.size(size), f"{held} of {len(found)}", ", ".join(models)))
+        rows.append(
+            (image["name"], image["manifest"][7:19], ui.size(size), f"{held} of {len(found)}", ", ".join(models))
+        )
     text = ui.table(("IMAGE", "MANIFEST", "SIZE", "LAYERS HERE", "MODELS"), rows) if rows else "no images"
     bound = "not for commercial use"
     licences = [(m["id"], m["licence"], "" if m["commercial"] else bound, m["page"] or "") for m in inventory["models"]]
@@ -286,7 +314,9 @@ def inspect(session: Session, path: Path) -> Result:
         text += "\n\n" + ui.table(("MODEL", "LICENCE", "", "PAGE"), licences)
     raw = (path / INVENTORY if path.is_dir() else path).read_bytes()
     fingerprint = hashlib.sha256(raw).hexdigest()
-    text += f"\n\n{inventory['kind']}, {inventory['content']}, made by {inventory['made_by']}; fingerprint {fingerprint}"
+    text += (
+        f"\n\n{inventory['kind']}, {inventory['content']}, made by {inventory['made_by']}; fingerprint {fingerprint}"
+    )
     return Result(data={"fingerprint": fingerprint, **bundle.summary(inventory), "inventory": inventory}, text=text)
 
 

@@ -66,20 +66,34 @@ def plan(session: Session, choice: Choice) -> Result:
         estimate, certain = below[image.name]
         data.append(
             {
-                "name": image.name, "tag": image.tag, "parent": image.parent, "stage": image.stage, "gpu": image.gpu,
+                "name": image.name,
+                "tag": image.tag,
+                "parent": image.parent,
+                "stage": image.stage,
+                "gpu": image.gpu,
                 "layers": [
-                    {"name": n, "packages": [f"{p.name}=={p.version}" for p in made.libraries[n].packages],
-                     "estimated_bytes": sum(s or 0 for s in libraries[n])}
+                    {
+                        "name": n,
+                        "packages": [f"{p.name}=={p.version}" for p in made.libraries[n].packages],
+                        "estimated_bytes": sum(s or 0 for s in libraries[n]),
+                    }
                     for n in image.libraries
                 ],
-                "models": list(image.models), "estimated_bytes": estimate, "estimate_complete": certain,
+                "models": list(image.models),
+                "estimated_bytes": estimate,
+                "estimate_complete": certain,
                 "order": [{"name": b.name, "kind": b.kind, "bytes": b.size} for b in planned.order[image.name]],
             }
-        )  # fmt: skip
+        )
         rows.append(
-            (image.tag, image.parent or made.base.kind, ("" if certain else "≥ ") + ui.size(estimate),
-             ", ".join(image.libraries), ", ".join(image.models))
-        )  # fmt: skip
+            (
+                image.tag,
+                image.parent or made.base.kind,
+                ("" if certain else "≥ ") + ui.size(estimate),
+                ", ".join(image.libraries),
+                ", ".join(image.models),
+            )
+        )
     weights = sum(pin.size for _, pin in made.models)
     unique = below[None][0] + sum(s or 0 for found in libraries.values() for s in found)
     base = made.base.reference if made.base.kind == "registry" else f"Debian {made.base.suite}'s packages"
@@ -87,10 +101,15 @@ def plan(session: Session, choice: Choice) -> Result:
         f"\n\nbase: {base}\nall images together: {ui.size(unique)} of layers, {ui.size(weights)} of models\n\n{_order(planned)}"
     )
     summary = {
-        "mode": made.mode.value, "variant": made.variant.value, "base": asdict(made.base), "images": data,
+        "mode": made.mode.value,
+        "variant": made.variant.value,
+        "base": asdict(made.base),
+        "images": data,
         "models": [{"id": m.id, "purpose": m.purpose.value, "bytes": pin.size} for m, pin in made.models],
-        "estimated_unique_bytes": unique, "model_bytes": weights, "unpacked_again": _again(planned),
-    }  # fmt: skip
+        "estimated_unique_bytes": unique,
+        "model_bytes": weights,
+        "unpacked_again": _again(planned),
+    }
     return Result(data=summary, text=text)
 
 
@@ -133,9 +152,11 @@ def render(session: Session, choice: Choice, *, out: Path | None, check: bool) -
         failure = None
         if other:
             failure = Different(
-                f"{len(other)} files differ from what is rendered", where=str(folder), detail=other[:20],
+                f"{len(other)} files differ from what is rendered",
+                where=str(folder),
+                detail=other[:20],
                 hint=f"build.py render --out {folder}",
-            )  # fmt: skip
+            )
         return Result(
             data={"folder": str(folder), "differences": other}, text="" if other else "as rendered", failure=failure
         )
@@ -174,9 +195,15 @@ def ensure(
     with files.locked(folder.with_suffix(".lock")):
         images.write(folder, made.files, root)
         built = baking.build(
-            session.config, made, folder, engine, env=session.env, report=session.report, cache=cache,
+            session.config,
+            made,
+            folder,
+            engine,
+            env=session.env,
+            report=session.report,
+            cache=cache,
             base_digest=digest(root) if root else made.plan.base.digest,
-        )  # fmt: skip
+        )
     return engine, made, built
 
 
@@ -197,10 +224,15 @@ def build(session: Session, choice: Choice, *, cache: bool, refresh: bool) -> Re
         data.append({**asdict(h), "state": b.state, "seconds": b.seconds, "sent_bytes": b.sent})
     text = ui.table(("IMAGE", "SIZE", "SHARED", "OWN", "TIME", "STATE"), rows)
     return Result(
-        data={"mode": made.plan.mode.value, "variant": made.plan.variant.value, "base": asdict(made.plan.base),
-              "images": data, "unique_bytes": unique},
+        data={
+            "mode": made.plan.mode.value,
+            "variant": made.plan.variant.value,
+            "base": asdict(made.plan.base),
+            "images": data,
+            "unique_bytes": unique,
+        },
         text=f"{text}\n\nall together: {ui.size(unique)} unpacked, each layer counted once",
-    )  # fmt: skip
+    )
 
 
 def listing(session: Session) -> Result:
@@ -210,10 +242,18 @@ def listing(session: Session) -> Result:
     engine = engines.connect(session.env)
     found = here(session, engine)
     rows = [
-        (h.tag, h.id.removeprefix("sha256:")[:12], ui.size(h.size_bytes), ui.size(h.shared_bytes), ui.size(h.own_bytes),
-         ", ".join(h.models), "baked" if h.baked else "mounted" if h.models else "", "yes" if h.up_to_date else "no")
+        (
+            h.tag,
+            h.id.removeprefix("sha256:")[:12],
+            ui.size(h.size_bytes),
+            ui.size(h.shared_bytes),
+            ui.size(h.own_bytes),
+            ", ".join(h.models),
+            "baked" if h.baked else "mounted" if h.models else "",
+            "yes" if h.up_to_date else "no",
+        )
         for h in found
-    ]  # fmt: skip
+    ]
     head = ("IMAGE", "ID", "SIZE", "SHARED", "OWN", "MODELS", "WEIGHTS", "UP TO DATE")
     return Result(data=[asdict(h) for h in found], text=ui.table(head, rows) if rows else "no images here")
 

@@ -79,9 +79,15 @@ def listing(session: Session) -> Result:
         now = _doing(job.folder) if job.state == "running" else ""
         rows.append((job.id, job.state, now, job.workflow, ", ".join(repr(n)[1:-1] for n in job.inputs)))
         data.append(
-            {"id": job.id, "state": job.state, "now": now, "created": job.created, "workflow": job.workflow,
-             "inputs": list(job.inputs)}
-        )  # fmt: skip
+            {
+                "id": job.id,
+                "state": job.state,
+                "now": now,
+                "created": job.created,
+                "workflow": job.workflow,
+                "inputs": list(job.inputs),
+            }
+        )
     head = ("JOB", "STATE", "NOW", "WORKFLOW", "RECORDINGS")
     return Result(data=data, text=ui.table(head, rows) if rows else "no jobs here")
 
@@ -134,9 +140,16 @@ def show(session: Session, name: str) -> Result:
         rows.append((stage.name, state, clock, lines.get(stage.name, "").ljust(timeline.WIDTH), models))
     state = jobs.state(place)
     data = {
-        "id": job.id, "state": state, "created": job.created, "workflow": job.workflow, "preset": job.preset,
-        "inputs": [i.name for i in job.inputs], "stages": stages, "files": sorted(made), "notes": notes,
-    }  # fmt: skip
+        "id": job.id,
+        "state": state,
+        "created": job.created,
+        "workflow": job.workflow,
+        "preset": job.preset,
+        "inputs": [i.name for i in job.inputs],
+        "stages": stages,
+        "files": sorted(made),
+        "notes": notes,
+    }
     head = f"{job.id}  {state}  {job.workflow}, preset {job.preset}\n"
     tail = "".join(f"\n{line}" for line in [*(f"note: {n}" for n in notes), *sorted(made)])
     return Result(data=data, text=head + ui.table(("STAGE", "STATE", "TIME", "WHEN", "MODELS"), rows) + tail)

@@ -37,10 +37,14 @@ def prune(session: Session, *, dry_run: bool) -> Result:
     word = "would free" if dry_run else "freed"
     text = ui.table(("WHAT", "SIZE", "NAME"), rows) + "\n\n" if rows else ""
     return Result(
-        data={"removed": not dry_run, "bytes": total, "engine": here is not None,
-              "files": [{"path": str(g.path), "what": g.what, "bytes": g.size} for g in gone]},
+        data={
+            "removed": not dry_run,
+            "bytes": total,
+            "engine": here is not None,
+            "files": [{"path": str(g.path), "what": g.what, "bytes": g.size} for g in gone],
+        },
         text=f"{text}{word} {ui.size(total)}{note}",
-    )  # fmt: skip
+    )
 
 
 def export(session: Session, out: Path, names: Sequence[str]) -> Result:

@@ -22,7 +22,7 @@ from builder.session import (
     model_named,
     pinned,
     store_of,
-)  # fmt: skip
+)
 
 
 def listing(session: Session) -> Result:
@@ -35,23 +35,39 @@ def listing(session: Session) -> Result:
         presets = [p.id for p in config.presets.values() if any(model.id in ids for ids in p.models.values())]
         data.append(
             {
-                "id": model.id, "purpose": model.purpose.value, "title": model.title,
-                "size": pin.size if pin else None, "licence": model.licence, "commercial": model.commercial,
-                "gated": model.gated, "page": model.page, "languages": list(model.languages), "repo": model.repo,
-                "revision": pin.revision if pin else None, "pinned": pin is not None,
-                "records": list(pin.records) if pin else [], "present": pin is not None and not lacking,
+                "id": model.id,
+                "purpose": model.purpose.value,
+                "title": model.title,
+                "size": pin.size if pin else None,
+                "licence": model.licence,
+                "commercial": model.commercial,
+                "gated": model.gated,
+                "page": model.page,
+                "languages": list(model.languages),
+                "repo": model.repo,
+                "revision": pin.revision if pin else None,
+                "pinned": pin is not None,
+                "records": list(pin.records) if pin else [],
+                "present": pin is not None and not lacking,
                 "begun": bool(pin and 0 < lacking < len(pin.files)),
-                "variants": [v.value for v in model.variants], "presets": presets,
+                "variants": [v.value for v in model.variants],
+                "presets": presets,
                 "images": [i.name for i in config.images.values() if i.stage and _loads(session, i.stage, model)],
             }
-        )  # fmt: skip
+        )
     rows = [
-        (d["id"], d["purpose"], ui.size(float(d["size"])) if d["size"] else "?",
-         d["licence"] + ("" if d["commercial"] else " (non-commercial)") + (" (gated)" if d["gated"] else ""),
-         "yes" if d["pinned"] else "no", "yes" if d["present"] else "partly" if d["begun"] else "no",
-         " ".join(d["presets"]) or "-", " ".join(d["images"]) or "-")
+        (
+            d["id"],
+            d["purpose"],
+            ui.size(float(d["size"])) if d["size"] else "?",
+            d["licence"] + ("" if d["commercial"] else " (non-commercial)") + (" (gated)" if d["gated"] else ""),
+            "yes" if d["pinned"] else "no",
+            "yes" if d["present"] else "partly" if d["begun"] else "no",
+            " ".join(d["presets"]) or "-",
+            " ".join(d["images"]) or "-",
+        )
         for d in data
-    ]  # fmt: skip
+    ]
     head = ("MODEL", "PURPOSE", "SIZE", "LICENCE", "PINNED", "PRESENT", "PRESETS", "IMAGES")
     return Result(data=data, text=ui.table(head, rows))
 
@@ -116,13 +132,14 @@ def verify(session: Session, ids: Sequence[str], *, deep: bool) -> Result:
         broken += len(problems)
         data.append(
             {
-                "id": model.id, "ok": not problems,
+                "id": model.id,
+                "ok": not problems,
                 "problems": [
                     {"file": p.path.name, "what": p.what, "moved_to": str(p.moved_to) if p.moved_to else None}
                     for p in problems
                 ],
             }
-        )  # fmt: skip
+        )
         note = "; ".join(
             f"{p.path.name}: {p.what}" + (f", moved to {p.moved_to}" if p.moved_to else "") for p in problems
         )
@@ -179,8 +196,9 @@ def take(session: Session, paths: Sequence[Path]) -> Result:
     data = {
         "took": [{"path": p, "model": m, "file": f, "size": s} for p, m, f, s in taken.took],
         "there": [{"path": p, "model": m, "file": f} for p, m, f in taken.there],
-        "ignored": [{"path": p, "why": w} for p, w in taken.ignored], "models": state,
-    }  # fmt: skip
+        "ignored": [{"path": p, "why": w} for p, w in taken.ignored],
+        "models": state,
+    }
     return Result(data=data, text="\n".join(lines), failure=failure)
 
 
@@ -221,9 +239,11 @@ def prune(session: Session, *, dry_run: bool) -> Result:
     lines += [f"left: {i.path.relative_to(store.root)} is in use or can't be removed" for i in found if i not in gone]
     lines.append(f"{ui.size(freed)} " + ("would be freed  (--dry-run)" if dry_run else "freed"))
     data = {
-        "removed": [{"path": str(i.path), "why": i.why, "size": i.size} for i in gone], "bytes": freed,
-        "dry_run": dry_run, "foreign": [str(p) for p in others],
-    }  # fmt: skip
+        "removed": [{"path": str(i.path), "why": i.why, "size": i.size} for i in gone],
+        "bytes": freed,
+        "dry_run": dry_run,
+        "foreign": [str(p) for p in others],
+    }
     return Result(data=data, text="\n".join(lines))
 
 
@@ -265,9 +285,16 @@ def lock(session: Session, ids: Sequence[str], *, update: Sequence[str], force: 
         lines += told
         back += [f"{model.id}: {reason}" for reason in reasons]
         data.append(
-            {"id": model.id, "before": before.revision if before else None, "after": after.revision, "size": after.size,
-             "licence": after.licence, "changes": told[1:], "lowered": reasons}
-        )  # fmt: skip
+            {
+                "id": model.id,
+                "before": before.revision if before else None,
+                "after": after.revision,
+                "size": after.size,
+                "licence": after.licence,
+                "changes": told[1:],
+                "lowered": reasons,
+            }
+        )
         if before != after:
             pins[model.id] = after
     session.live.close()
@@ -277,9 +304,11 @@ def lock(session: Session, ids: Sequence[str], *, update: Sequence[str], force: 
         failure.detail = (*failure.detail, *(f"{e.where}: {e.what}" for e in refused[1:]))
     if back and not force:
         failure = IntegrityError(
-            "a pin would be lowered; models.lock is as it was", where="models.lock", detail=back,
+            "a pin would be lowered; models.lock is as it was",
+            where="models.lock",
+            detail=back,
             hint="--force, when that is meant",
-        )  # fmt: skip
+        )
     elif pins and not dry_run:  # what the hub told is kept, whatever it refused to tell of others
         locking.write(config.root, config.home, pins, config.models)
     if dry_run:

@@ -53,16 +53,25 @@ def push(session: Session, choice: Choice, *, registry: str | None, dry_run: boo
             done = list(pushing.carry_out(steps, server, open_=_layout(session).open, stop=stop, report=session.report))
     session.live.close()
     data: dict[str, Any] = {
-        "registry": f"{where.host}/{where.prefix}".rstrip("/"), "dry_run": dry_run,
+        "registry": f"{where.host}/{where.prefix}".rstrip("/"),
+        "dry_run": dry_run,
         "images": [_row(where.host, step, sent, dry_run) for step, sent in done],
-        "sent_bytes": sum(sent for _, sent in done), "mounted_bytes": sum(s.mount_bytes for s, _ in done),
-        "on_the_wire_bytes": http.sent, "seconds": round(time.monotonic() - began, 1),
-    }  # fmt: skip
+        "sent_bytes": sum(sent for _, sent in done),
+        "mounted_bytes": sum(s.mount_bytes for s, _ in done),
+        "on_the_wire_bytes": http.sent,
+        "seconds": round(time.monotonic() - began, 1),
+    }
     rows = [
-        (i["reference"], i["digest"].removeprefix("sha256:")[:12], ui.size(i["bytes"]), ui.size(i["sent_bytes"]),
-         ui.size(i["mounted_bytes"]), i["state"])
+        (
+            i["reference"],
+            i["digest"].removeprefix("sha256:")[:12],
+            ui.size(i["bytes"]),
+            ui.size(i["sent_bytes"]),
+            ui.size(i["mounted_bytes"]),
+            i["state"],
+        )
         for i in data["images"]
-    ]  # fmt: skip
+    ]
     verb = "would be sent" if dry_run else f"sent in {ui.clock(data['seconds'])}"
     text = ui.table(("IMAGE", "DIGEST", "SIZE", "SENT", "MOUNTED", "STATE"), rows)
     return Result(data=data, text=f"{text}\n\n{ui.size(data['sent_bytes'])} {verb}")
@@ -71,10 +80,14 @@ def push(session: Session, choice: Choice, *, registry: str | None, dry_run: boo
 def _row(host: str, step: Step, sent: int, dry_run: bool) -> dict[str, Any]:
     image = step.image
     return {
-        "name": image.name, "reference": f"{host}/{step.repository}:{image.tag}", "digest": image.manifest.digest,
-        "bytes": sum(b.size for b in dict.fromkeys(image.blobs)), "sent_bytes": sent, "mounted_bytes": step.mount_bytes,
+        "name": image.name,
+        "reference": f"{host}/{step.repository}:{image.tag}",
+        "digest": image.manifest.digest,
+        "bytes": sum(b.size for b in dict.fromkeys(image.blobs)),
+        "sent_bytes": sent,
+        "mounted_bytes": step.mount_bytes,
         "state": "up to date" if step.there else "would be pushed" if dry_run else "pushed",
-    }  # fmt: skip
+    }
 
 
 def _layout(session: Session) -> Layout:
@@ -109,24 +122,29 @@ def _images(session: Session, choice: Choice) -> tuple[list[Image], dict[str, li
             planned = images.rendered(config, base, planned.plan.models, [i.name for i in planned.plan.images])
         carried = planned.plan.carried(image)
         today = {
-            f"{LABEL}inputs": planned.fingerprints[image.name], assembly.DIGESTS: assembly.digests(carried),
+            f"{LABEL}inputs": planned.fingerprints[image.name],
+            assembly.DIGESTS: assembly.digests(carried),
             **assembly.labels(planned.order[image.name], carried),
-        }  # fmt: skip
+        }
         if any(labels.get(name, "") != value for name, value in today.items()):
             stale.append(image.name)
         blobs = tuple(b for b in stored.blobs if b != stored.manifest)
         found.append(
             Image(
-                name=image.name, tag=image.tag.rpartition(":")[2], manifest=stored.manifest, data=stored.written.manifest,
+                name=image.name,
+                tag=image.tag.rpartition(":")[2],
+                manifest=stored.manifest,
+                data=stored.written.manifest,
                 blobs=blobs,
             )
-        )  # fmt: skip
+        )
     for names, what in ((missing, "not built here"), (stale, "not of today's code, models and settings")):
         if names:
             raise MissingError(
-                f"{', '.join(names)}: {what}", where=str(layout.root),
+                f"{', '.join(names)}: {what}",
+                where=str(layout.root),
                 hint=f"build.py build --mode {config.defaults.mode.value}",
-            )  # fmt: skip
+            )
     others: dict[str, list[Descriptor]] = {}
     for tag in layout.images():
         with suppress(BakeError):
@@ -164,16 +182,21 @@ def ci(
     more = ["--registry", registry] if registry else []
     words = ["python3", "build.py", "ci", service, *choice.names, *_typed(session, choice), *more, "--rendered", folder]
     text = pipeline.pipeline(
-        service, made, images.templates(session.config), command=shlex.join([*words, "--out", own]),
-        choice=shlex.join(_typed(session, choice)), folder=folder, registry=registry,
-    )  # fmt: skip
+        service,
+        made,
+        images.templates(session.config),
+        command=shlex.join([*words, "--out", own]),
+        choice=shlex.join(_typed(session, choice)),
+        folder=folder,
+        registry=registry,
+    )
     session.live.close()
     data = {"service": service, "file": str(place), "jobs": [i.name for i in made.images], "text": text}
     if check:
         same = place.is_file() and place.read_text(encoding="utf-8", errors="replace") == text
         failure = Different(
             "it isn't what is rendered", where=str(place), hint=shlex.join([*words, "--out", str(place)])
-        )  # fmt: skip
+        )
         return Result(
             data={**data, "same": same}, text="as rendered" if same else "", failure=None if same else failure
         )

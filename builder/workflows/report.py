@@ -27,8 +27,12 @@ def report(session: Session, name: str | None, *, out: Path | None, megabytes: i
     pages.write(place, render(page, pages.templates(config.root)))
     beside = [f.href for r in page.recordings for f in (r.media, *r.files) if f is not None and f.data is None]
     data = {
-        "job": job.id, "state": page.state, "file": str(place), "bytes": place.stat().st_size,
-        "recordings": [r.name for r in page.recordings], "beside": beside,
-    }  # fmt: skip
+        "job": job.id,
+        "state": page.state,
+        "file": str(place),
+        "bytes": place.stat().st_size,
+        "recordings": [r.name for r in page.recordings],
+        "beside": beside,
+    }
     failure = pages.open_page(place.resolve(), session.env) if show else None
     return Result(data=data, text=str(place), failure=failure)

@@ -81,11 +81,15 @@ def run(session: Session, inputs: Sequence[str], wishes: Wishes, how: How) -> Re
         groups = [inputs] if how.parallel is None else [[name] for name in inputs]
         known = [
             jobs.prepare(
-                session.config, [Path(name) for name in group], request, media=place.media, report=session.report,
+                session.config,
+                [Path(name) for name in group],
+                request,
+                media=place.media,
+                report=session.report,
                 resume=True,
             )
             for group in groups
-        ]  # fmt: skip
+        ]
     found, _ = hardware_of(session)
     budget = Budget(
         session.config.home / "cache" / "budget.json", memory=place.memory or found.memory, gpus=len(found.gpus)
@@ -118,9 +122,7 @@ def _single(engine: _Engine, job: Job) -> Result:
     return Result(data=_data(outcome), text="\n".join(str(p) for p in outcome.files))
 
 
-def _work(
-    engine: _Engine, job: Job, report: Report, *, halt: threading.Event | None, held: bool
-) -> Outcome:
+def _work(engine: _Engine, job: Job, report: Report, *, halt: threading.Event | None, held: bool) -> Outcome:
     """Check and run one job."""
     from builder.edges import preflight, runner
 
@@ -132,9 +134,17 @@ def _work(
     found, _ = hardware_of(session)
     gpu = engine.budget.quietest() if any(compose.needs_gpu(s) for s in job.stages) else 0
     return runner.run(
-        session.config, job, host=place.host(job, gpu), report=report, parallel=2 if found.threads > 1 else 1,
-        selection=selection, budget=engine.budget, gpu=gpu, halt=halt, held=held,
-    )  # fmt: skip
+        session.config,
+        job,
+        host=place.host(job, gpu),
+        report=report,
+        parallel=2 if found.threads > 1 else 1,
+        selection=selection,
+        budget=engine.budget,
+        gpu=gpu,
+        halt=halt,
+        held=held,
+    )
 
 
 def _several(engine: _Engine, queue: Sequence[Job]) -> Result:

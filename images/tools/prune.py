@@ -10,9 +10,28 @@ import shutil
 from pathlib import Path
 
 EVERYWHERE = (
-    "tests", "test", "testing/tests", "benchmarks", "examples", "docs", "include", "__pycache__",
-    "*.pyi", "*.pyx", "*.pxd", "*.h", "*.hpp", "*.cuh", "*.c", "*.cpp", "*.cu", "*.a", "*.la", "*.cmake", "*.pc",
-)  # fmt: skip
+    "tests",
+    "test",
+    "testing/tests",
+    "benchmarks",
+    "examples",
+    "docs",
+    "include",
+    "__pycache__",
+    "*.pyi",
+    "*.pyx",
+    "*.pxd",
+    "*.h",
+    "*.hpp",
+    "*.cuh",
+    "*.c",
+    "*.cpp",
+    "*.cu",
+    "*.a",
+    "*.la",
+    "*.cmake",
+    "*.pc",
+)
 """Names of folders and files below any package: tests, caches, stubs, headers, sources, static libraries."""
 
 KEPT = (
@@ -22,16 +41,21 @@ KEPT = (
 """Exceptions from :data:`EVERYWHERE`."""
 
 ONE_BY_ONE = (
-    "ctranslate2/converters", "ctranslate2/specs",  # turn other models into its own; loaded on first use only
-    "onnxruntime/transformers", "onnxruntime/tools", "onnxruntime/quantization", "onnxruntime/datasets",
+    "ctranslate2/converters",
+    "ctranslate2/specs",  # turn other models into its own; loaded on first use only
+    "onnxruntime/transformers",
+    "onnxruntime/tools",
+    "onnxruntime/quantization",
+    "onnxruntime/datasets",
     "onnxruntime/backend",
     "onnxruntime/capi/libonnxruntime.so*",  # a second copy: Python's extension has all of it
     "pocketsphinx/model/en-us/en-us.lm.bin",  # 26 MB; forced alignment has its words already
     "numpy/distutils",
     "faster_whisper/assets/*.onnx",  # the vad stage has a model of its own
     "nvidia/*/lib/*.alt.so*",
-    "share", "man",
-)  # fmt: skip
+    "share",
+    "man",
+)
 """Patterns relative to the folder of packages."""
 
 NOT_NEEDED_TO_RUN = ("RECORD", "REQUESTED", "direct_url.json", "uv_cache.json", "uv_build.json", "INSTALLER")

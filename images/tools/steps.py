@@ -50,10 +50,25 @@ def tools() -> None:
     with tempfile.TemporaryDirectory() as folder:
         wheel = pipwheel.fetch(locks.read_text(), Path(folder), env)
         run(
-            [sys.executable, f"{wheel}/pip", "install", "--quiet", "--no-deps", "--require-hashes", "--no-cache-dir",
-             "--only-binary", ":all:", "--root-user-action", "ignore", "--target", "/uv", "--requirement", str(locks)],
+            [
+                sys.executable,
+                f"{wheel}/pip",
+                "install",
+                "--quiet",
+                "--no-deps",
+                "--require-hashes",
+                "--no-cache-dir",
+                "--only-binary",
+                ":all:",
+                "--root-user-action",
+                "ignore",
+                "--target",
+                "/uv",
+                "--requirement",
+                str(locks),
+            ],
             env,
-        )  # fmt: skip
+        )
 
 
 def libraries(requirements: str) -> None:
@@ -61,11 +76,29 @@ def libraries(requirements: str) -> None:
     target = OUT / LIBRARIES
     target.mkdir(parents=True)
     run(
-        ["/uv/bin/uv", "pip", "install", "--quiet", "--python", sys.executable, "--target", str(target), "--no-deps",
-         "--require-hashes", "--only-binary", ":all:", "--link-mode", "copy", "--cache-dir", str(CACHE),
-         "--no-config", "--requirement", requirements],
+        [
+            "/uv/bin/uv",
+            "pip",
+            "install",
+            "--quiet",
+            "--python",
+            sys.executable,
+            "--target",
+            str(target),
+            "--no-deps",
+            "--require-hashes",
+            "--only-binary",
+            ":all:",
+            "--link-mode",
+            "copy",
+            "--cache-dir",
+            str(CACHE),
+            "--no-config",
+            "--requirement",
+            requirements,
+        ],
         site(),
-    )  # fmt: skip
+    )
     before = size(target)
     packages = installed(target)
     prune.prune(target)
@@ -116,8 +149,12 @@ def base() -> None:
             made = target / name.parent / "__pycache__" / f"{path.stem}.{sys.implementation.cache_tag}.pyc"
             made.parent.mkdir(parents=True, exist_ok=True)
             py_compile.compile(
-                str(path), str(made), str(path), invalidation_mode=py_compile.PycInvalidationMode.UNCHECKED_HASH, quiet=1
-            )  # fmt: skip
+                str(path),
+                str(made),
+                str(path),
+                invalidation_mode=py_compile.PycInvalidationMode.UNCHECKED_HASH,
+                quiet=1,
+            )
     system = sum(size(path) for path in Path("/").iterdir() if path.name in SYSTEM and not path.is_symlink())
     print(f"size base root {system + size(OUT)}", flush=True)
     settle()
@@ -162,9 +199,14 @@ def bundle() -> str:
 def compiled(root: Path) -> None:
     """Bytecode beside every module, valid whatever the times of files are."""
     compileall.compile_dir(
-        str(root), quiet=2, force=True, stripdir=str(OUT), prependdir="/", workers=1,
+        str(root),
+        quiet=2,
+        force=True,
+        stripdir=str(OUT),
+        prependdir="/",
+        workers=1,
         invalidation_mode=py_compile.PycInvalidationMode.UNCHECKED_HASH,
-    )  # fmt: skip
+    )
 
 
 def settle() -> None:

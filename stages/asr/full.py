@@ -89,10 +89,14 @@ def recognise(job: StageJob, model: Any, sound: Any, spans: list[tuple[float, fl
             return segments
 
     pipeline = whisperx.asr.load_model(
-        "", job.settings["device"], model=model, vad_model=Regions(), language=language,
+        "",
+        job.settings["device"],
+        model=model,
+        vad_model=Regions(),
+        language=language,
         compute_type=job.settings["compute_type"],
         asr_options={"beam_size": job.settings["beam_size"], "initial_prompt": job.settings["initial_prompt"]},
-    )  # fmt: skip
+    )
     model.words, model.lengths = [], [b - a for a, b in spans]
     # A list, since WhisperX reports nothing before it has heard all.
     pipeline.transcribe(sound, batch_size=job.settings["batch_size"] or BATCH, language=language)

@@ -58,10 +58,11 @@ def clip(source: Path, target: str, start: float, end: float | None) -> dict[str
         origin = (inside.start_time or 0) / 1e6
         # A cover is a picture that stands still: no part of a cut.
         wanted = [
-            s for s in inside.streams
+            s
+            for s in inside.streams
             if s.codec_context is not None
             and (s.type == "audio" or (s.type == "video" and not s.disposition & av.stream.Disposition.attached_pic))
-        ]  # fmt: skip
+        ]
         if not any(s.type == "audio" for s in wanted):
             raise ValueError("its sound is in a format that can't be decoded")
         found = None
@@ -120,7 +121,14 @@ def beginning(inside: Any, leader: Any, origin: float, start: float) -> tuple[fl
 
 
 def copy(
-    inside: Any, outside: Any, wanted: list[Any], origin: float, place: float, zero: float, start: float, end: float | None
+    inside: Any,
+    outside: Any,
+    wanted: list[Any],
+    origin: float,
+    place: float,
+    zero: float,
+    start: float,
+    end: float | None,
 ) -> float:
     """Packets of ``wanted`` up to ``end``: the picture from ``zero`` on, the sound from ``start``; the last time.
 

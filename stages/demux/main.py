@@ -227,10 +227,14 @@ def silence(samples: int) -> Iterator[bytes]:
 def describe(container: Any, duration: float) -> dict[str, Any]:
     """What later stages and the user may want to know of the recording."""
     streams = [
-        {"index": s.index, "type": s.type, "codec": s.codec_context.name if s.codec_context else None,
-         "language": s.metadata.get("language")}
+        {
+            "index": s.index,
+            "type": s.type,
+            "codec": s.codec_context.name if s.codec_context else None,
+            "language": s.metadata.get("language"),
+        }
         for s in container.streams
-    ]  # fmt: skip
+    ]
     return {
         "duration": round(duration, 3),
         "video": has_video(container),

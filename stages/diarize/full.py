@@ -20,9 +20,15 @@ class WeSpeaker:
         from torchaudio.compliance import kaldi
 
         bank = kaldi.fbank(
-            torch.from_numpy(sound)[None] * 32768.0, num_mel_bins=80, frame_length=25, frame_shift=10,
-            sample_frequency=RATE, window_type="hamming", dither=0.0, snip_edges=False,
-        )  # fmt: skip
+            torch.from_numpy(sound)[None] * 32768.0,
+            num_mel_bins=80,
+            frame_length=25,
+            frame_shift=10,
+            sample_frequency=RATE,
+            window_type="hamming",
+            dither=0.0,
+            snip_edges=False,
+        )
         return bank.numpy()
 
     def embed(self, windows: Any) -> Any:

@@ -173,9 +173,14 @@ def add_track(outside: Any, inside: Any, language: str | None, *, mp4: bool) -> 
 
 
 def interleave(
-    job: StageJob, recording: Recording, inside: Any, outside: Any, copies: dict[int, Any], track: Any,
+    job: StageJob,
+    recording: Recording,
+    inside: Any,
+    outside: Any,
+    copies: dict[int, Any],
+    track: Any,
     cues: list[dict[str, Any]],
-) -> None:  # fmt: skip
+) -> None:
     """Copy all packets in their order, each cue before the first packet that is later."""
     origin = (inside.start_time or 0) / 1e6
     total = (inside.duration or 0) / 1e6

@@ -120,9 +120,11 @@ def parted(word: Word, columns: int) -> list[Word]:
     parts: list[str] = []
     for char in text:
         glued = parts and (
-            parts[-1].isspace() or char in _CLINGS or not _columns(char)
+            parts[-1].isspace()
+            or char in _CLINGS
+            or not _columns(char)
             or not (unspaced(char) or unspaced(parts[-1][-1]))
-        )  # fmt: skip
+        )
         if glued:
             parts[-1] += char
         else:

@@ -45,8 +45,10 @@ def ready() -> None:
     """Environment and the small models, set up once by the command itself."""
     done = subprocess.run(
         [sys.executable, str(ROOT / "build.py"), "bootstrap", "--preset", "tiny-en", "--cache-models"],
-        capture_output=True, text=True, check=False,
-    )  # fmt: skip
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert done.returncode == 0, done.stderr
 
 
@@ -60,8 +62,12 @@ def bake(ready: None, tmp_path: Path) -> Bake:
         done = subprocess.run(
             [*prefix, sys.executable, str(ROOT / "build.py"), *map(str, arguments)],
             env={**os.environ, "BAKE_JOBS": str(tmp_path / "jobs"), **(env or {})},
-            cwd=cwd, capture_output=True, text=True, check=False, timeout=300,
-        )  # fmt: skip
+            cwd=cwd,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=300,
+        )
         assert "Traceback" not in done.stderr, done.stderr
         return Ran(done.returncode, done.stdout, done.stderr)
 

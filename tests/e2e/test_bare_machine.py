@@ -88,9 +88,16 @@ def debian(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
     if not kept.exists() or time.time() - kept.stat().st_mtime > 24 * 3600:
         made = kept.with_suffix(".new")
         done = run(
-            ["mmdebstrap", "--quiet", "--variant=minbase", "--include=python3,ca-certificates", "--format=tar",
-             request.param, str(made)]
-        )  # fmt: skip
+            [
+                "mmdebstrap",
+                "--quiet",
+                "--variant=minbase",
+                "--include=python3,ca-certificates",
+                "--format=tar",
+                request.param,
+                str(made),
+            ]
+        )
         assert done.returncode == 0, done.stderr
         made.replace(kept)
     root = tmp_path_factory.mktemp("debian")
@@ -191,8 +198,9 @@ def test_an_index_that_cannot_be_reached(checkout: Path, outside: str) -> None:
 @pytest.mark.parametrize("size", ["5m", "60m"])
 def test_a_full_disk(checkout: Path, outside: str, tmp_path: Path, size: str) -> None:
     (tmp_path / "small").mkdir()
-    script = FULL.format(size=size, at=tmp_path / "small", source="'" + str(checkout) + "'",
-                         command=f"{outside} build.py --help")  # fmt: skip
+    script = FULL.format(
+        size=size, at=tmp_path / "small", source="'" + str(checkout) + "'", command=f"{outside} build.py --help"
+    )
     done = run(["unshare", "--mount", "sh", "-c", script])
     assert done.returncode == 3, done.stderr
     assert "error: the disk is full\n  next: " in done.stderr

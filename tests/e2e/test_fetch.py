@@ -102,9 +102,11 @@ def test_sources_that_refuse_are_all_named(tmp_path: Path) -> None:
     """Exit code 4, a reason for each, and what to type."""
     config = project.load(ROOT, env={})
     env = {
-        **{k: v for k, v in os.environ.items() if not k.startswith("PIP_")}, "PIP_CONFIG_FILE": os.devnull,
-        "HF_ENDPOINT": "http://127.0.0.1:1", "PIP_INDEX_URL": "http://127.0.0.1:1/simple",
-    }  # fmt: skip
+        **{k: v for k, v in os.environ.items() if not k.startswith("PIP_")},
+        "PIP_CONFIG_FILE": os.devnull,
+        "HF_ENDPOINT": "http://127.0.0.1:1",
+        "PIP_INDEX_URL": "http://127.0.0.1:1/simple",
+    }
     wanted = [(config.models["base"], config.pins["base"])]
     with pytest.raises(SourceError) as caught:
         hub.fetch(Store(tmp_path), wanted, folders=[tmp_path / "none"], env=env, report=lambda _: None)

@@ -93,9 +93,18 @@ def test_sound_alone_is_transcribed_without_mux(bake: Bake, tmp_path: Path) -> N
 
 @pytest.mark.parametrize(
     "name",
-    ["two words.mp4", "it's \"quoted\".mp4", "line\nbreak.mp4", "-leading.mp4", "Übergröße 日本語.mp4", "no suffix",
-     "a;b&c|d$(e).mp4", "concat:x.mp4", "%s{}.mp4"],
-)  # fmt: skip
+    [
+        "two words.mp4",
+        'it\'s "quoted".mp4',
+        "line\nbreak.mp4",
+        "-leading.mp4",
+        "Übergröße 日本語.mp4",
+        "no suffix",
+        "a;b&c|d$(e).mp4",
+        "concat:x.mp4",
+        "%s{}.mp4",
+    ],
+)
 def test_any_name_works(bake: Bake, tmp_path: Path, name: str) -> None:
     """Spaces, quotes, line breaks, dashes, other scripts, what a shell or FFmpeg would take for a command."""
     shutil.copy(EXAMPLE, tmp_path / name)
@@ -124,9 +133,12 @@ def test_bad_recordings_are_named_with_the_reason(bake: Bake, tmp_path: Path) ->
     (tmp_path / "folder").mkdir()
     subprocess.run([native_python(), "-c", SILENT_VIDEO, str(tmp_path / "mute.mp4")], check=True, cwd=tmp_path)
     for name, words in (
-        ("text.mp4", "not a media file"), ("empty.wav", "zero bytes"), ("folder", "folder"),
-        ("mute.mp4", "no audio stream"), ("gone.mp4", "no such file"),
-    ):  # fmt: skip
+        ("text.mp4", "not a media file"),
+        ("empty.wav", "zero bytes"),
+        ("folder", "folder"),
+        ("mute.mp4", "no audio stream"),
+        ("gone.mp4", "no such file"),
+    ):
         ran = bake("run", tmp_path / name, *TINY)
         assert ran.code == 2, (name, ran.err)
         assert words in ran.err, (name, ran.err)

@@ -51,9 +51,16 @@ def config(tmp_path: Path) -> Config:
     lock.parent.mkdir(parents=True)
     lock.write_text(f"parrot==1 \\\n    --hash=sha256:{digest}\n")
     return Config(
-        root=tmp_path, home=tmp_path / "state folder", jobs=tmp_path / "jobs", defaults=Defaults(),
-        presets={}, models={}, pins={}, stages={s.name: s for s in STAGES}, images={},
-    )  # fmt: skip
+        root=tmp_path,
+        home=tmp_path / "state folder",
+        jobs=tmp_path / "jobs",
+        defaults=Defaults(),
+        presets={},
+        models={},
+        pins={},
+        stages={s.name: s for s in STAGES},
+        images={},
+    )
 
 
 @pytest.fixture
@@ -61,10 +68,14 @@ def env(tmp_path: Path) -> Mapping[str, str]:
     """A machine whose pip settings name one folder of wheels; and settings that must not lead pip astray."""
     (tmp_path / "pip.conf").write_text("[install]\nuser = true\nrequire-virtualenv = true\n")
     return {
-        "PATH": os.environ["PATH"], "PIP_CONFIG_FILE": str(tmp_path / "pip.conf"), "PIP_NO_INDEX": "1",
-        "PIP_FIND_LINKS": str(tmp_path / "wheels"), "PYTHONPATH": "/nonsense", "PIP_TARGET": str(tmp_path / "astray"),
+        "PATH": os.environ["PATH"],
+        "PIP_CONFIG_FILE": str(tmp_path / "pip.conf"),
+        "PIP_NO_INDEX": "1",
+        "PIP_FIND_LINKS": str(tmp_path / "wheels"),
+        "PYTHONPATH": "/nonsense",
+        "PIP_TARGET": str(tmp_path / "astray"),
         "PYTHONDONTWRITEBYTECODE": "1",
-    }  # fmt: skip
+    }
 
 
 def test_it_is_made_once_and_whole(config: Config, env: Mapping[str, str], tmp_path: Path) -> None:
@@ -137,9 +148,11 @@ def test_a_package_that_is_not_the_locked_one_is_refused(
 
 def test_an_index_that_cannot_be_reached_is_an_error_of_the_source(config: Config) -> None:
     env = {
-        "PATH": os.environ["PATH"], "PIP_CONFIG_FILE": os.devnull, "PIP_INDEX_URL": "http://127.0.0.1:9/simple",
+        "PATH": os.environ["PATH"],
+        "PIP_CONFIG_FILE": os.devnull,
+        "PIP_INDEX_URL": "http://127.0.0.1:9/simple",
         "PIP_RETRIES": "1",
-    }  # fmt: skip
+    }
     with pytest.raises(SourceError, match="can't be reached") as caught:
         native.ensure(config, STAGES, env=env, report=silent)
     assert caught.value.exit_code == 4

@@ -53,7 +53,9 @@ def test_cancel_and_parts_natively(bake: Bake, tmp_path: Path) -> None:
     assert [s["name"] for s in done.data["stages"]] == ["demux"]
     assert jobs.state(place) == "part"
     env = {**os.environ, "BAKE_JOBS": str(tmp_path / "jobs")}
-    process = subprocess.Popen([sys.executable, str(ROOT / "build.py"), "run", name], env=env, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        [sys.executable, str(ROOT / "build.py"), "run", name], env=env, stderr=subprocess.PIPE, text=True
+    )
     end = time.monotonic() + 60
     while not any(e.get("stage") == "vad" for e in jobs.events(place)) and time.monotonic() < end:
         time.sleep(0.02)

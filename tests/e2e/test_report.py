@@ -23,9 +23,15 @@ from tests.e2e.conftest import ROOT
 
 CHROMIUM = "/usr/bin/chromium"
 ARGUMENTS = [
-    "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
-    "--disable-component-update", "--disable-sync",
-]  # fmt: skip
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
 
 
 @dataclass(frozen=True)
@@ -47,8 +53,11 @@ class Made:
         """Write the page, once; the file."""
         done = subprocess.run(
             [sys.executable, str(ROOT / "build.py"), "jobs", "report", self.folder.name, "--json", *options],
-            env={**os.environ, "BAKE_JOBS": str(self.folder.parent)}, capture_output=True, text=True, check=False,
-        )  # fmt: skip
+            env={**os.environ, "BAKE_JOBS": str(self.folder.parent)},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
         assert done.returncode == 0, done.stderr
         return Path(json.loads(done.stdout)["file"])
 
@@ -74,9 +83,20 @@ def made(ready: None, tmp_path_factory: pytest.TempPathFactory) -> Made:
     """The example, transcribed once."""
     jobs = tmp_path_factory.mktemp("jobs")
     done = subprocess.run(
-        [sys.executable, str(ROOT / "build.py"), "run", str(ROOT / "examples/dialogue.mp4"), "--preset", "tiny-en", "--json"],
-        env={**os.environ, "BAKE_JOBS": str(jobs)}, capture_output=True, text=True, check=False,
-    )  # fmt: skip
+        [
+            sys.executable,
+            str(ROOT / "build.py"),
+            "run",
+            str(ROOT / "examples/dialogue.mp4"),
+            "--preset",
+            "tiny-en",
+            "--json",
+        ],
+        env={**os.environ, "BAKE_JOBS": str(jobs)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert done.returncode == 0, done.stderr
     return Made(Path(json.loads(done.stdout)["output"]).parent)
 
@@ -247,7 +267,15 @@ def test_everything_is_reached_by_keyboard(made: Made, visit: Visit) -> None:
         assert float(stop[2].removesuffix("px")) >= 2, stop
         stops.append(stop[0])
     assert stops[:2] == ["Skip to the content", "Transcript"]
-    wanted = {"Position", "Play", "Speed", "Mute", "Name of Speaker 1, on this page only", "Search the transcript", "Good"}
+    wanted = {
+        "Position",
+        "Play",
+        "Speed",
+        "Mute",
+        "Name of Speaker 1, on this page only",
+        "Search the transcript",
+        "Good",
+    }
     assert wanted <= set(stops)
     assert len(stops) < 35  # the words are one stop, not eighty
 
@@ -379,7 +407,9 @@ def test_subtitles_show_over_the_film(made: Made, visit: Visit) -> None:
     cues = "[...document.querySelector('.media').textTracks[0].cues]"
     until(page, f"{cues}.length > 0")
     vtt = (made.folder / "output/dialogue.vtt").read_text()
-    assert page.evaluate(f"{cues}.map((cue) => cue.text)") == [b.partition("\n")[2].strip() for b in vtt.split("\n\n")[1:]]
+    assert page.evaluate(f"{cues}.map((cue) => cue.text)") == [
+        b.partition("\n")[2].strip() for b in vtt.split("\n\n")[1:]
+    ]
     assert page.evaluate(f"{cues}[0].startTime") == made.words[0]["start"]
     assert page.evaluate("document.querySelector('.media').textTracks[0].mode") == "showing"
 
@@ -558,7 +588,9 @@ def test_two_hours_are_laid_out_only_where_they_are_seen(made: Made, visit: Visi
     drawn = "[...document.querySelectorAll('.words')].filter((p) => p.checkVisibility({ contentVisibilityAuto: true })).length"
     until(page, f"{drawn} < 60")
     # The film is short: its clock is what the page goes by. (No expect() here: it reads the whole page again and again.)
-    page.evaluate("Object.defineProperty(document.querySelector('.media'), 'currentTime', { value: 7000.1, writable: true })")
+    page.evaluate(
+        "Object.defineProperty(document.querySelector('.media'), 'currentTime', { value: 7000.1, writable: true })"
+    )
     page.evaluate("document.querySelector('.media').dispatchEvent(new Event('timeupdate'))")
     assert page.evaluate("document.querySelector('.words .now').textContent") == "word1666x8"
     inside = "(({ top, bottom }) => top > 0 && bottom < innerHeight)(document.querySelector('.words %s').getBoundingClientRect())"
@@ -577,7 +609,7 @@ def test_two_hours_are_laid_out_only_where_they_are_seen(made: Made, visit: Visi
 def test_open_shows_it_in_a_browser_or_says_why_not(made: Made, tmp_path: Path) -> None:
     """The desktop's own opener gets the file; without a screen the page is written all the same (exit code 3)."""
     opener = tmp_path / "xdg-open"
-    opener.write_text(f"#!/bin/sh\necho \"$1\" > {tmp_path}/opened\n")
+    opener.write_text(f'#!/bin/sh\necho "$1" > {tmp_path}/opened\n')
     opener.chmod(0o755)
     env = {k: v for k, v in os.environ.items() if k not in ("DISPLAY", "WAYLAND_DISPLAY")}
     env |= {"BAKE_JOBS": str(made.folder.parent), "PATH": f"{tmp_path}:{os.environ['PATH']}"}

@@ -108,9 +108,13 @@ def test_a_plain_transformers_loads_by_name(python: Path, tmp_path: Path) -> Non
 def test_our_own_fetch_gets_what_was_converted_too(server: Serving, tmp_path: Path) -> None:
     """Another machine needs no package index: Whisper by commit, ONNX files (the d-vector was converted here) by digest."""
     env = {
-        "PATH": os.environ["PATH"], "HF_ENDPOINT": server.address, "HF_HOME": str(tmp_path), "NO_PROXY": "127.0.0.1",
-        "PIP_INDEX_URL": "http://127.0.0.1:1/simple", "PIP_CONFIG_FILE": os.devnull,
-    }  # fmt: skip
+        "PATH": os.environ["PATH"],
+        "HF_ENDPOINT": server.address,
+        "HF_HOME": str(tmp_path),
+        "NO_PROXY": "127.0.0.1",
+        "PIP_INDEX_URL": "http://127.0.0.1:1/simple",
+        "PIP_CONFIG_FILE": os.devnull,
+    }
     argv = [sys.executable, str(ROOT / "build.py"), "--home", str(tmp_path / "home"), "models"]
     done = shell.run([*argv, "fetch", "--preset", "tiny-en", "--json"], env=env, cwd=ROOT, timeout=300)
     assert done.code == 0, done.err

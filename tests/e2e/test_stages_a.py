@@ -31,11 +31,16 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "demux": {"stream": 0},
     "vad": {"threshold": 0.5, "min_speech_ms": 100, "min_silence_ms": 250, "pad_ms": 60},
     "asr": {
-        "language": None, "device": "cpu", "compute_type": "int8", "threads": 2, "batch_size": 0, "beam_size": 5,
+        "language": None,
+        "device": "cpu",
+        "compute_type": "int8",
+        "threads": 2,
+        "batch_size": 0,
+        "beam_size": 5,
         "initial_prompt": None,
     },
     "align": {},
-}  # fmt: skip
+}
 
 
 @pytest.fixture(scope="module")
@@ -62,11 +67,13 @@ def make_job(folder: Path, *recordings: Path, **changed: dict[str, Any]) -> Path
     )
     stages = [
         {
-            "name": name, "needs": [], "settings": settings | changed.get(name, {}),
+            "name": name,
+            "needs": [],
+            "settings": settings | changed.get(name, {}),
             "models": {p: {"id": "tiny.en", "path": m, "digest": "sha256:0"} for p, m in models.get(name, {}).items()},
         }
         for name, settings in SETTINGS.items()
-    ]  # fmt: skip
+    ]
     (folder / "job.yaml").write_text(
         yaml.safe_dump({"schema": 1, "id": "test", "variant": "slim", "inputs": inputs, "stages": stages})
     )
@@ -128,8 +135,17 @@ with av.open(path, "w") as out:
 """
 
 
-def make(python: Path, path: Path, codec: str, *, rate: int = 44_100, layout: str = "stereo", seconds: int = 10,
-         late: float = 0.0, jump: float = 0.0) -> Path:  # fmt: skip
+def make(
+    python: Path,
+    path: Path,
+    codec: str,
+    *,
+    rate: int = 44_100,
+    layout: str = "stereo",
+    seconds: int = 10,
+    late: float = 0.0,
+    jump: float = 0.0,
+) -> Path:
     """A recording whose tone sounds at every full second; from 4.5 s on ``jump`` later, all of it ``late`` seconds."""
     words = [str(python), "-c", MAKE, str(path), codec, str(rate), layout, str(seconds), str(late), str(jump)]
     done = subprocess.run(words, capture_output=True, text=True, check=False)
@@ -155,10 +171,16 @@ def bursts(job: Path) -> list[float]:
 
 @pytest.mark.parametrize(
     ("name", "codec", "rate", "layout"),
-    [("a.wav", "pcm_s16le", 16_000, "mono"), ("a.flac", "flac", 44_100, "stereo"), ("a.mp3", "libmp3lame", 22_050, "mono"),
-     ("a.ogg", "libopus", 48_000, "stereo"), ("a.mkv", "ac3", 48_000, "stereo"), ("a.mp4", "aac", 44_100, "stereo"),
-     ("a b 'ü\"\n.wav", "pcm_s16le", 8_000, "mono")],
-)  # fmt: skip
+    [
+        ("a.wav", "pcm_s16le", 16_000, "mono"),
+        ("a.flac", "flac", 44_100, "stereo"),
+        ("a.mp3", "libmp3lame", 22_050, "mono"),
+        ("a.ogg", "libopus", 48_000, "stereo"),
+        ("a.mkv", "ac3", 48_000, "stereo"),
+        ("a.mp4", "aac", 44_100, "stereo"),
+        ("a b 'ü\"\n.wav", "pcm_s16le", 8_000, "mono"),
+    ],
+)
 def test_demux_reads_it(python: Path, tmp_path: Path, name: str, codec: str, rate: int, layout: str) -> None:
     """16 kHz mono, every tone at its second, whatever it was."""
     job = make_job(tmp_path / "job", make(python, tmp_path / name, codec, rate=rate, layout=layout))
@@ -291,9 +313,15 @@ def clip(python: Path, *arguments: str | Path) -> subprocess.CompletedProcess[st
 
 @pytest.mark.parametrize(
     ("name", "codec", "key"),
-    [("a.mkv", "ac3", 2.0), ("a.mp4", "aac", 2.0), ("a.ts", "aac", 2.0), ("a.mp3", "libmp3lame", 0.05),
-     ("a.flac", "flac", 0.2), ("a.bin", "aac", 2.0)],
-)  # fmt: skip
+    [
+        ("a.mkv", "ac3", 2.0),
+        ("a.mp4", "aac", 2.0),
+        ("a.ts", "aac", 2.0),
+        ("a.mp3", "libmp3lame", 0.05),
+        ("a.flac", "flac", 0.2),
+        ("a.bin", "aac", 2.0),
+    ],
+)
 def test_a_cut_keeps_its_times(python: Path, tmp_path: Path, name: str, codec: str, key: float) -> None:
     """Its sound begins at the start, its picture at the key frame before it; and its tones stand where they stood."""
     source = make(python, tmp_path / name.replace(".bin", ".mp4"), codec, rate=48_000, seconds=20)

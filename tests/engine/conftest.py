@@ -59,18 +59,27 @@ class Engine:
     def bake(self, *arguments: str | Path, env: Mapping[str, str] | None = None, root: Path = ROOT) -> Ran:
         """Run ``build.py`` against this engine."""
         done = subprocess.run(
-            [sys.executable, str(ROOT / "build.py"), *map(str, arguments)], env=self.env | dict(env or {}), cwd=root,
-            capture_output=True, text=True, check=False, timeout=1800,
-        )  # fmt: skip
+            [sys.executable, str(ROOT / "build.py"), *map(str, arguments)],
+            env=self.env | dict(env or {}),
+            cwd=root,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=1800,
+        )
         assert "Traceback" not in done.stderr, done.stderr
         return Ran(done.returncode, done.stdout, done.stderr)
 
     @property
     def env(self) -> dict[str, str]:
         return {
-            **os.environ, "DOCKER_HOST": self.host, "BAKE_REGISTRY": self.prefix, "BAKE_HOME": str(self.home),
-            "BAKE_JOBS": str(self.home / "jobs"), "BAKE_PRESET": "tiny-en",
-        }  # fmt: skip
+            **os.environ,
+            "DOCKER_HOST": self.host,
+            "BAKE_REGISTRY": self.prefix,
+            "BAKE_HOME": str(self.home),
+            "BAKE_JOBS": str(self.home / "jobs"),
+            "BAKE_PRESET": "tiny-en",
+        }
 
     @property
     def client(self) -> Any:
@@ -97,11 +106,23 @@ class Engine:
 
     def begin(self, *arguments: str | Path, env: Mapping[str, str] | None = None) -> subprocess.Popen[str]:
         """The same in the background."""
-        words = [sys.executable, str(ROOT / "build.py"), "run", *map(str, arguments), "--mode", "docker-cpu", "--no-build"]
+        words = [
+            sys.executable,
+            str(ROOT / "build.py"),
+            "run",
+            *map(str, arguments),
+            "--mode",
+            "docker-cpu",
+            "--no-build",
+        ]
         return subprocess.Popen(
-            [*words, "--json"], env=self.env | dict(env or {}), cwd=ROOT, text=True, stdout=subprocess.PIPE,
+            [*words, "--json"],
+            env=self.env | dict(env or {}),
+            cwd=ROOT,
+            text=True,
+            stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
-        )  # fmt: skip
+        )
 
     def layers(self) -> dict[str, list[str]]:
         """Diff ids of every image under the prefix, by its name."""
@@ -118,8 +139,10 @@ def state(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A state folder with the project's models and native environment, so that nothing is fetched twice."""
     ready = subprocess.run(
         [sys.executable, str(ROOT / "build.py"), "bootstrap", "--preset", "tiny-en", "--cache-models"],
-        capture_output=True, text=True, check=False,
-    )  # fmt: skip
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert ready.returncode == 0, ready.stderr
     home = tmp_path_factory.mktemp("state")
     for name in ("models", "native"):
@@ -198,8 +221,18 @@ def restored(engine: Engine, built: Any) -> Iterator[None]:
 def copy_project(folder: Path) -> Path:
     """The checkout's own files, to change something in."""
     target = folder / "project"
-    names = ("bake.yaml", "models.yaml", "models.lock", "images", "stages", "templates", "compose", "builder", "examples",
-             "requirements")  # fmt: skip
+    names = (
+        "bake.yaml",
+        "models.yaml",
+        "models.lock",
+        "images",
+        "stages",
+        "templates",
+        "compose",
+        "builder",
+        "examples",
+        "requirements",
+    )
     target.mkdir()
     for name in names:
         source = ROOT / name

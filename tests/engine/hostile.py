@@ -37,9 +37,25 @@ class Hostile:
     @property
     def alone(self) -> bool:
         """It is refused before an engine is asked."""
-        words = ("flipped", "swapped", "of another bundle", "bomb", "zstd", "no tar", "diff id", "other weights",
-                 "contradict", "in another order", "another image's", "config that is none", "another file's sha256",
-                 "another path", "in the place of a blob", "engine of the future", "another processor")  # fmt: skip
+        words = (
+            "flipped",
+            "swapped",
+            "of another bundle",
+            "bomb",
+            "zstd",
+            "no tar",
+            "diff id",
+            "other weights",
+            "contradict",
+            "in another order",
+            "another image's",
+            "config that is none",
+            "another file's sha256",
+            "another path",
+            "in the place of a blob",
+            "engine of the future",
+            "another processor",
+        )
         return not any(word in self.name for word in words)
 
 
@@ -143,10 +159,15 @@ def _(folder: Path) -> None:
 # Inventories that are none
 
 for word, data in (
-    ("empty", b""), ("cut short", b'{"schema": 1, "kin'), ("binary", bytes(range(256))), ("a list", b"[1, 2]"),
-    ("nested without end", b"[" * 100_000), ("too large", b" " * (33 << 20)), ("of another schema", b'{"schema": 2}'),
+    ("empty", b""),
+    ("cut short", b'{"schema": 1, "kin'),
+    ("binary", bytes(range(256))),
+    ("a list", b"[1, 2]"),
+    ("nested without end", b"[" * 100_000),
+    ("too large", b" " * (33 << 20)),
+    ("of another schema", b'{"schema": 2}'),
     ("naming things twice", b'{"schema": 1, "schema": 1}'),
-):  # fmt: skip
+):
     add(f"inventory {word}", "inventory.json", lambda f, d=data: (f / "inventory.json").write_bytes(d))
 add("inventory missing", "inventory.json", lambda f: (f / "inventory.json").unlink())
 add("inventory a link", "inventory.json", lambda f: link(f / "inventory.json", "/dev/zero"))
@@ -160,7 +181,17 @@ def of_file(path: str, /, **change: Any) -> Callable[[dict[str, Any]], Any]:
     return lambda d: next(f for f in d["files"] if f["path"].startswith(path)).update(change)
 
 
-for path in ("../outside", "/etc/outside", "job/../../outside", "job/./x", "job//x", "job\\..\\x", "job/a\nb", "-rf", ""):
+for path in (
+    "../outside",
+    "/etc/outside",
+    "job/../../outside",
+    "job/./x",
+    "job//x",
+    "job\\..\\x",
+    "job/a\nb",
+    "-rf",
+    "",
+):
     add(f"a path {path!r}", "path", lambda f, p=path: lie(f, of_file(EXTRA, path=p)))
 add("a file twice", "twice", lambda f: lie(f, of_file(EXTRA, path="oci-layout")))
 add("a file twice but for its case", "twice", lambda f: lie(f, of_file(EXTRA, path="OCI-LAYOUT")))
@@ -170,9 +201,21 @@ add("a size that is no number", "no size", lambda f: lie(f, of_file(EXTRA, size=
 add("a wrong size", "not where it says", lambda f: lie(f, of_file(EXTRA, size=1 << 40)))
 add("another file's sha256", "contradicts", lambda f: lie(f, of_file(EXTRA, sha256="0" * 64)))
 add("a blob under another name", "not named by its sha256", lambda f: lie(f, of_file("blobs", sha256="0" * 64)))
-add("a layer of two sizes", "two sizes", lambda f: lie(f, lambda d: [x.update(size=7, unpacked=7) for x in d["layers"].values()]))
-add("weights that unpack", "contradicts itself", lambda f: lie(f, lambda d: [x.update(unpacked=9) for x in d["layers"].values()]))
-add("an unknown kind of layer", "no kind", lambda f: lie(f, lambda d: [x.update(media_type="x") for x in d["layers"].values()]))
+add(
+    "a layer of two sizes",
+    "two sizes",
+    lambda f: lie(f, lambda d: [x.update(size=7, unpacked=7) for x in d["layers"].values()]),
+)
+add(
+    "weights that unpack",
+    "contradicts itself",
+    lambda f: lie(f, lambda d: [x.update(unpacked=9) for x in d["layers"].values()]),
+)
+add(
+    "an unknown kind of layer",
+    "no kind",
+    lambda f: lie(f, lambda d: [x.update(media_type="x") for x in d["layers"].values()]),
+)
 add("a part by another name", "is no part", lambda f: lie(f, lambda d: d["parts"][0].update(name="../../etc/passwd")))
 add("parts that don't add up", "add up", lambda f: lie(f, lambda d: d["parts"].pop()))
 
@@ -193,7 +236,12 @@ add("acceptance outside", "acceptance", lambda f: lie(f, lambda d: d.update(acce
 add("a layer of unknown make", "not described", lambda f: lie(f, lambda d: d["layers"].clear()))
 add("layers in another order", "contradict", lambda f: lie(f, lambda d: d["images"][1]["layers"].reverse()))
 add("an engine of the future", "99.0", lambda f: lie(f, lambda d: d["engine"].update(oldest="99.0")), codes=(3,))
-add("another processor", "linux/s390x", lambda f: lie(f, lambda d: d["engine"].update(platform="linux/s390x")), codes=(3,))
+add(
+    "another processor",
+    "linux/s390x",
+    lambda f: lie(f, lambda d: d["engine"].update(platform="linux/s390x")),
+    codes=(3,),
+)
 
 
 @case("a tar that says another path than the inventory", "contradicts itself")
@@ -229,13 +277,23 @@ NOTHING = digest(b"")
 ZEROS = zstandard.ZstdCompressor().compress(bytes(64 << 20))
 
 add("a bomb of zeros", "unpacks to far more", lambda f: replaced(f, only(ZEROS, diff_id=NOTHING, unpacked=10_240)))
-add("a bomb behind a small frame", "unpacks to far more", lambda f: replaced(
-    f, only(zstandard.ZstdCompressor().compress(bytes(10_240)) + ZEROS, diff_id=NOTHING, unpacked=10_240)))  # fmt: skip
+add(
+    "a bomb behind a small frame",
+    "unpacks to far more",
+    lambda f: replaced(
+        f, only(zstandard.ZstdCompressor().compress(bytes(10_240)) + ZEROS, diff_id=NOTHING, unpacked=10_240)
+    ),
+)
 add("an honest bomb", "free", lambda f: replaced(f, only(ZEROS, diff_id=NOTHING, unpacked=1 << 49)), codes=(3,))
-add("zstd that is none", "is not zstd", lambda f: replaced(f, only(b"no zstd at all", diff_id=NOTHING, unpacked=10_240)))
+add(
+    "zstd that is none", "is not zstd", lambda f: replaced(f, only(b"no zstd at all", diff_id=NOTHING, unpacked=10_240))
+)
 add("zstd cut short", "cut short", lambda f: replaced(f, only(ZEROS[:-9], diff_id=NOTHING, unpacked=64 << 20)))
-add("a layer that is no tar", "refused", lambda f: replaced(
-    f, only(b"x" * 4096, diff_id=digest(b"x" * 4096), unpacked=4096, media_type=core.PLAIN)))  # fmt: skip
+add(
+    "a layer that is no tar",
+    "refused",
+    lambda f: replaced(f, only(b"x" * 4096, diff_id=digest(b"x" * 4096), unpacked=4096, media_type=core.PLAIN)),
+)
 
 
 @case("a layer with the diff id of another", "refused")

@@ -70,9 +70,16 @@ def engine(store: str, root: Path | None = None, *, netns: str | None = None) ->
         inside = ["nsenter", f"--net=/run/netns/{netns}"] if netns else []  # ip netns exec would hide /sys/fs/cgroup
         containerd = [
             *inside,
-            "containerd", "--config", str(_write(run / "containerd.toml", "version = 2\n")),
-            "--root", str(data / "containerd"), "--state", str(run / "c"), "--address", str(run / "c.sock"),
-        ]  # fmt: skip
+            "containerd",
+            "--config",
+            str(_write(run / "containerd.toml", "version = 2\n")),
+            "--root",
+            str(data / "containerd"),
+            "--state",
+            str(run / "c"),
+            "--address",
+            str(run / "c.sock"),
+        ]
         stack.enter_context(_process(containerd, data / "containerd.log"))
         _until((run / "c.sock").exists, data / "containerd.log")
         config = {"features": {"containerd-snapshotter": store == "containerd"}}
@@ -80,10 +87,24 @@ def engine(store: str, root: Path | None = None, *, netns: str | None = None) ->
             config["storage-driver"] = "overlay2"  # type: ignore[assignment]
         host = f"unix://{run / 'd.sock'}"
         dockerd = [
-            *inside, "dockerd", "--config-file", str(_write(run / "daemon.json", json.dumps(config))), "--host", host,
-            "--data-root", str(data / "docker"), "--exec-root", str(run / "x"), "--pidfile", str(run / "d.pid"),
-            "--containerd", str(run / "c.sock"), f"--bridge={bridge}", "--iptables=false", "--ip6tables=false",
-        ]  # fmt: skip
+            *inside,
+            "dockerd",
+            "--config-file",
+            str(_write(run / "daemon.json", json.dumps(config))),
+            "--host",
+            host,
+            "--data-root",
+            str(data / "docker"),
+            "--exec-root",
+            str(run / "x"),
+            "--pidfile",
+            str(run / "d.pid"),
+            "--containerd",
+            str(run / "c.sock"),
+            f"--bridge={bridge}",
+            "--iptables=false",
+            "--ip6tables=false",
+        ]
         stack.enter_context(_process(dockerd, data / "dockerd.log"))
         stack.callback(_end_restarted, run / "d.pid")
         _until(lambda: _answers(host), data / "dockerd.log")

@@ -33,19 +33,30 @@ def alignment(out: Path) -> None:
 
     torch.manual_seed(1)
     config = Wav2Vec2Config(
-        vocab_size=len(LETTERS), hidden_size=32, num_hidden_layers=2, num_attention_heads=2, intermediate_size=64,
-        conv_dim=(16,) * 7, num_conv_pos_embeddings=16, num_conv_pos_embedding_groups=2, pad_token_id=0,
-    )  # fmt: skip
+        vocab_size=len(LETTERS),
+        hidden_size=32,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        intermediate_size=64,
+        conv_dim=(16,) * 7,
+        num_conv_pos_embeddings=16,
+        num_conv_pos_embedding_groups=2,
+        pad_token_id=0,
+    )
     Wav2Vec2ForCTC(config).save_pretrained(out)
     files = {
         "vocab.json": {letter: k for k, letter in enumerate(LETTERS)},
         "special_tokens_map.json": SPECIAL,
         "tokenizer_config.json": {"tokenizer_class": "Wav2Vec2CTCTokenizer", "word_delimiter_token": "|", **SPECIAL},
         "preprocessor_config.json": {
-            "feature_extractor_type": "Wav2Vec2FeatureExtractor", "feature_size": 1, "sampling_rate": 16000,
-            "padding_value": 0.0, "do_normalize": True, "return_attention_mask": False,
+            "feature_extractor_type": "Wav2Vec2FeatureExtractor",
+            "feature_size": 1,
+            "sampling_rate": 16000,
+            "padding_value": 0.0,
+            "do_normalize": True,
+            "return_attention_mask": False,
         },
-    }  # fmt: skip
+    }
     for name, value in files.items():
         (out / name).write_text(json.dumps(value))
 
@@ -67,9 +78,14 @@ def pipeline(out: Path) -> None:
     small = {"hidden_size": 16, "num_layers": 1}
     segmentation = PyanNet(lstm={**small, "bidirectional": True, "monolithic": True}, linear=small)
     segmentation.specifications = Specifications(
-        problem=Problem.MONO_LABEL_CLASSIFICATION, resolution=Resolution.FRAME, duration=10.0, warm_up=(0.0, 0.0),
-        classes=["speaker#1", "speaker#2", "speaker#3"], powerset_max_classes=2, permutation_invariant=True,
-    )  # fmt: skip
+        problem=Problem.MONO_LABEL_CLASSIFICATION,
+        resolution=Resolution.FRAME,
+        duration=10.0,
+        warm_up=(0.0, 0.0),
+        classes=["speaker#1", "speaker#2", "speaker#3"],
+        powerset_max_classes=2,
+        permutation_invariant=True,
+    )
     embedding = WeSpeakerResNet34()
     embedding.specifications = Specifications(
         problem=Problem.REPRESENTATION, resolution=Resolution.CHUNK, duration=5.0, min_duration=1.0, classes=["a", "b"]
@@ -77,9 +93,12 @@ def pipeline(out: Path) -> None:
     for name, model in (("segmentation", segmentation), ("embedding", embedding)):
         model.build()
         checkpoint = {
-            "state_dict": model.state_dict(), "hyper_parameters": dict(model.hparams), "epoch": 0, "global_step": 0,
+            "state_dict": model.state_dict(),
+            "hyper_parameters": dict(model.hparams),
+            "epoch": 0,
+            "global_step": 0,
             "pytorch-lightning_version": "2.0.0",
-        }  # fmt: skip
+        }
         model.on_save_checkpoint(checkpoint)
         (out / name).mkdir(parents=True)
         torch.save(checkpoint, out / name / "pytorch_model.bin")

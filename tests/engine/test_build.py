@@ -117,8 +117,13 @@ def test_a_package_of_other_bytes_is_refused(engine: Engine, tmp_path: Path) -> 
     project = copy_project(tmp_path)
     lock = project / "stages/subtitles/requirements-slim.txt"
     for path in project.glob("stages/*/requirements-slim.txt"):
-        path.write_text(re.sub(r"(pyyaml==.*\n)((?:    --hash=sha256:)([0-9a-f]{64})( \\)?\n)+",
-                               rf"\1    --hash=sha256:{'0' * 64}\n", path.read_text()))  # fmt: skip
+        path.write_text(
+            re.sub(
+                r"(pyyaml==.*\n)((?:    --hash=sha256:)([0-9a-f]{64})( \\)?\n)+",
+                rf"\1    --hash=sha256:{'0' * 64}\n",
+                path.read_text(),
+            )
+        )
     assert "0" * 64 in lock.read_text()
     before = engine.layers()
     env = {"BAKE_HOME": str(project / "home")}
@@ -133,9 +138,14 @@ def test_ctrl_c_stops_the_build_and_leaves_nothing_dangling(engine: Engine, buil
     before = engine.layers()
     secrets = set(Path("/dev/shm").glob("whisperbake-*"))
     process = subprocess.Popen(
-        [sys.executable, str(ROOT / "build.py"), "build", "--mode", "docker-cpu", "--no-cache"], env=engine.env, cwd=ROOT,
-        stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, start_new_session=True,
-    )  # fmt: skip
+        [sys.executable, str(ROOT / "build.py"), "build", "--mode", "docker-cpu", "--no-cache"],
+        env=engine.env,
+        cwd=ROOT,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
     assert process.stderr is not None
     for line in process.stderr:
         if "tools" in line:
@@ -155,7 +165,9 @@ def test_images_of_the_next_debian(engine: Engine, native: Path, tmp_path: Path)
     """``base.suite: trixie`` has Python 3.13: other wheels, the same sound and the same film."""
     project = copy_project(tmp_path)
     bake = project / "bake.yaml"
-    bake.write_text(bake.read_text().replace("kind: auto ", "kind: debian ").replace("suite: bookworm", "suite: trixie"))
+    bake.write_text(
+        bake.read_text().replace("kind: auto ", "kind: debian ").replace("suite: bookworm", "suite: trixie")
+    )
     (project / "home").mkdir()
     for name in ("models", "native"):
         (project / "home" / name).symlink_to((engine.home / name).resolve())
@@ -164,7 +176,9 @@ def test_images_of_the_next_debian(engine: Engine, native: Path, tmp_path: Path)
     built = engine.bake("build", "--mode", "native", "--progress", "plain", root=project, env=env)
     assert built.code == 0, built.err
     try:
-        said = engine.docker("run", "--rm", "--network", "none", "--entrypoint", "python3", f"{prefix}/demux:slim-cpu", "-V")
+        said = engine.docker(
+            "run", "--rm", "--network", "none", "--entrypoint", "python3", f"{prefix}/demux:slim-cpu", "-V"
+        )
         assert said.out.startswith("Python 3.13"), said
         words = ("run", EXAMPLE, "--threads", "2", "--batch-size", "0", "--json")
         done = engine.bake(*words, root=project, env=env)

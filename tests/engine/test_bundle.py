@@ -39,9 +39,14 @@ class Receiver:
             shutil.copytree(bundle, here)
         words = ["nsenter", f"--net=/run/netns/{self.netns}", sys.executable, "-I", str(here / "load.py")]
         done = subprocess.run(
-            [*words, "--to", str(self.target), *map(str, options)], cwd=self.folder, capture_output=True, text=True,
-            env={"PATH": os.environ["PATH"], "DOCKER_HOST": self.engine.host}, check=False, timeout=900,
-        )  # fmt: skip
+            [*words, "--to", str(self.target), *map(str, options)],
+            cwd=self.folder,
+            capture_output=True,
+            text=True,
+            env={"PATH": os.environ["PATH"], "DOCKER_HOST": self.engine.host},
+            check=False,
+            timeout=900,
+        )
         assert "Traceback" not in done.stderr, done.stderr
         return Ran(done.returncode, done.stdout, done.stderr)
 
@@ -73,9 +78,18 @@ def sent(engine: Engine, built: Any, tmp_path_factory: pytest.TempPathFactory) -
     folder = tmp_path_factory.mktemp("sender")
     assert engine.bake("bundle", "keys", folder / "key").code == 0
     done = engine.bake(
-        "bundle", "create", folder / "bundle", "--mode", "docker-cpu", "--part-size", "100M", "--sign", folder / "key",
-        "--json", env={"HF_TOKEN": SECRET},
-    )  # fmt: skip
+        "bundle",
+        "create",
+        folder / "bundle",
+        "--mode",
+        "docker-cpu",
+        "--part-size",
+        "100M",
+        "--sign",
+        folder / "key",
+        "--json",
+        env={"HF_TOKEN": SECRET},
+    )
     assert done.code == 0, done.err
     assert done.data["content"] == "complete"
     assert len(done.data["parts"]) >= 2
@@ -148,7 +162,16 @@ def test_an_update_of_code_is_small_and_accepted(
     main = project / "stages/asr/main.py"
     main.write_text(main.read_text() + "\n# a change\n")
     out = tmp_path / "update"
-    words = ("bundle", "create", out, "--mode", "docker-cpu", "--base", receiver.target / "inventory.json", "--no-example")
+    words = (
+        "bundle",
+        "create",
+        out,
+        "--mode",
+        "docker-cpu",
+        "--base",
+        receiver.target / "inventory.json",
+        "--no-example",
+    )
     done = engine.bake(*words, "--json", root=project)
     assert done.code == 0, done.err
     assert done.data["content"] == "difference"
@@ -175,24 +198,45 @@ def test_the_native_set_runs_without_images(engine: Engine, built: Any, receiver
     """``--with-native``: this project, its wheels and the weights out of the layers; no index, no hub, no engine."""
     out = tmp_path / "native"
     done = engine.bake(
-        "bundle", "create", out, "--mode", "native", "--with-native", "--json",
+        "bundle",
+        "create",
+        out,
+        "--mode",
+        "native",
+        "--with-native",
+        "--json",
         env={"HF_TOKEN": SECRET},
-    )  # fmt: skip
+    )
     assert done.code == 0, done.err
     target = receiver.folder / "whisperbake-native"
     loaded = receiver.load(out, "--to", target)
     assert loaded.code == 0, loaded.err
     project = target / "native/project"
-    words = ["nsenter", f"--net=/run/netns/{receiver.netns}", sys.executable, "build.py", "run", "examples/dialogue.mp4"]
+    words = [
+        "nsenter",
+        f"--net=/run/netns/{receiver.netns}",
+        sys.executable,
+        "build.py",
+        "run",
+        "examples/dialogue.mp4",
+    ]
     env = {
-        "PATH": os.environ["PATH"], "HOME": str(tmp_path), "PIP_NO_INDEX": "1", "DOCKER_HOST": "unix:///nowhere.sock",
-        "PIP_FIND_LINKS": str(target / "native/wheels"), "BAKE_PRESET": "tiny-en",
-    }  # fmt: skip
+        "PATH": os.environ["PATH"],
+        "HOME": str(tmp_path),
+        "PIP_NO_INDEX": "1",
+        "DOCKER_HOST": "unix:///nowhere.sock",
+        "PIP_FIND_LINKS": str(target / "native/wheels"),
+        "BAKE_PRESET": "tiny-en",
+    }
     ran = subprocess.run([*words, "--json"], cwd=project, env=env, capture_output=True, text=True, check=False)
     assert ran.returncode == 0, ran.stderr
     assert any(name.endswith("dialogue.srt") for name in json.loads(ran.stdout)["files"])
     checked = subprocess.run(
-        [sys.executable, "build.py", "models", "verify", "--deep"], cwd=project, env=env, capture_output=True, text=True,
+        [sys.executable, "build.py", "models", "verify", "--deep"],
+        cwd=project,
+        env=env,
+        capture_output=True,
+        text=True,
         check=False,
-    )  # fmt: skip
+    )
     assert checked.returncode == 0, checked.stderr

@@ -23,10 +23,23 @@ def test_each_stage_runs_without_network_rights_or_a_writable_root(
     shutil.copy(native / "job.yaml", job)
     for stage in STAGES:
         done = engine.docker(
-            "run", "--rm", "--network", "none", "--read-only", "--user", "12345:0", "--cap-drop", "ALL",
-            "--volume", f"{job}:/job", "--volume", f"{(engine.home / 'models').resolve()}:/models:ro",
-            f"{engine.prefix}/{stage}:slim-cpu", "--job", "/job",
-        )  # fmt: skip
+            "run",
+            "--rm",
+            "--network",
+            "none",
+            "--read-only",
+            "--user",
+            "12345:0",
+            "--cap-drop",
+            "ALL",
+            "--volume",
+            f"{job}:/job",
+            "--volume",
+            f"{(engine.home / 'models').resolve()}:/models:ro",
+            f"{engine.prefix}/{stage}:slim-cpu",
+            "--job",
+            "/job",
+        )
         assert done.code == 0, f"{stage}: {done.err}"
     assert results(job) == results(native)
     assert (job / "output/dialogue.srt").stat().st_uid == 12345

@@ -49,8 +49,18 @@ def test_the_words_came_from_whisperx(engine: Engine, job: Any) -> None:
     tag = f"{engine.prefix}/asr:full-cpu"
     labels = engine.client.images.get(tag).labels
     assert labels["io.whisperbake.variant"] == "full"
-    done = engine.docker("run", "--rm", "--network", "none", "--read-only", "--entrypoint", "python3", tag, "-c",
-                         "import torch, whisperx; print(torch.__version__)")  # fmt: skip
+    done = engine.docker(
+        "run",
+        "--rm",
+        "--network",
+        "none",
+        "--read-only",
+        "--entrypoint",
+        "python3",
+        tag,
+        "-c",
+        "import torch, whisperx; print(torch.__version__)",
+    )
     assert done.out.startswith("2.8.0"), done.err
 
 
@@ -72,9 +82,18 @@ def test_whole_models_are_loaded_and_used_offline(
     script = Path(__file__).with_name("small_weights.py")
     offline = ("run", "--rm", "--network", "none", "--read-only", "--tmpfs", "/tmp", "--user", "12345:0")
     made = engine.docker(
-        *offline, "--volume", f"{script}:/small_weights.py:ro", "--volume", f"{models}:/out", "--entrypoint", "python3",
-        tag, "/small_weights.py", kind, "/out/small",
-    )  # fmt: skip
+        *offline,
+        "--volume",
+        f"{script}:/small_weights.py:ro",
+        "--volume",
+        f"{models}:/out",
+        "--entrypoint",
+        "python3",
+        tag,
+        "/small_weights.py",
+        kind,
+        "/out/small",
+    )
     assert made.code == 0, made.err
     spec = yaml.safe_load((place / "job.yaml").read_text())
     asked = next(s for s in spec["stages"] if s["name"] == stage)

@@ -32,9 +32,13 @@ def load(engine: Engine, folder: Path, *options: str, host: str | None = None) -
     """Run a bundle's own loader; its target is beside the bundle."""
     done = subprocess.run(
         [sys.executable, "-I", str(folder / "load.py"), "--to", str(folder.parent / "target"), *options],
-        env={"PATH": os.environ["PATH"], "DOCKER_HOST": host or engine.host}, cwd=folder.parent,
-        capture_output=True, text=True, check=False, timeout=300,
-    )  # fmt: skip
+        env={"PATH": os.environ["PATH"], "DOCKER_HOST": host or engine.host},
+        cwd=folder.parent,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=300,
+    )
     assert "Traceback" not in done.stderr, done.stderr
     return Ran(done.returncode, done.stdout, done.stderr)
 
@@ -244,8 +248,9 @@ def test_a_loader_that_is_killed_is_run_again(
     shutil.copytree(good, tmp_path / "bundle")
     process = subprocess.Popen(
         [sys.executable, "-I", str(tmp_path / "bundle/load.py"), "--to", str(tmp_path / "target")],
-        env={"PATH": os.environ["PATH"], "DOCKER_HOST": engine.host}, stderr=subprocess.DEVNULL,
-    )  # fmt: skip
+        env={"PATH": os.environ["PATH"], "DOCKER_HOST": engine.host},
+        stderr=subprocess.DEVNULL,
+    )
     time.sleep(after)
     process.send_signal(signal.SIGKILL)
     process.wait()
@@ -265,8 +270,10 @@ def test_an_engine_is_killed_in_the_middle(tmp_path: Path, store: str) -> None:
     with private_engine.engine(store, data) as host:
         process = subprocess.Popen(
             [sys.executable, "-I", str(folder / "load.py"), "--to", str(tmp_path / "target")],
-            env={"PATH": os.environ["PATH"], "DOCKER_HOST": host}, stderr=subprocess.PIPE, text=True,
-        )  # fmt: skip
+            env={"PATH": os.environ["PATH"], "DOCKER_HOST": host},
+            stderr=subprocess.PIPE,
+            text=True,
+        )
         assert process.stderr is not None
         while "base:slim-cpu" not in (line := process.stderr.readline()):  # the next is the one with the weights
             assert line

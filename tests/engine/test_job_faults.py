@@ -108,7 +108,9 @@ def memory_low(case: Case) -> Found:
     lines = [f"memory_mb: {figure}" if line.startswith("memory_mb") else line for line in file.read_text().splitlines()]
     file.write_text("\n".join(lines))
     done = case.engine.bake("run", case.place.name, "--mode", "docker-cpu", "--no-build", root=root, env=case.env)
-    return Found(f"{stage}, {figure} MB", done, (f"stage {stage} ran out of memory: its limit is", "memory_mb"), survives=False)
+    return Found(
+        f"{stage}, {figure} MB", done, (f"stage {stage} ran out of memory: its limit is", "memory_mb"), survives=False
+    )
 
 
 def disk_full(case: Case) -> Found:
@@ -164,9 +166,15 @@ def orchestrator_killed(case: Case) -> Found:
 
 
 KINDS: dict[Callable[[Case], Found], int] = {
-    container_killed: 6, container_removed: 4, engine_restarted: 4, memory_low: 3, disk_full: 4, image_removed: 2,
-    events_cut: 3, orchestrator_killed: 4,
-}  # fmt: skip
+    container_killed: 6,
+    container_removed: 4,
+    engine_restarted: 4,
+    memory_low: 3,
+    disk_full: 4,
+    image_removed: 2,
+    events_cut: 3,
+    orchestrator_killed: 4,
+}
 """Each fault, and how many of the 30 runs it has."""
 
 ALL = [(kind, seed) for kind, count in KINDS.items() for seed in range(count)]
@@ -244,9 +252,14 @@ def names(cases: list[tuple[Callable[[Case], Found], int]]) -> list[str]:
 @ONE_STORE
 @pytest.mark.parametrize(("kind", "seed"), FEW, ids=names(FEW))
 def test_a_fault_of_each_kind(
-    engine: Engine, built: Any, kind: Callable[[Case], Found], seed: int, truth: Path, tmp_path: Path,
+    engine: Engine,
+    built: Any,
+    kind: Callable[[Case], Found],
+    seed: int,
+    truth: Path,
+    tmp_path: Path,
     table: list[tuple[str, ...]],
-) -> None:  # fmt: skip
+) -> None:
     """One of each."""
     survive(engine, kind, seed, truth, tmp_path, table)
 
@@ -254,9 +267,14 @@ def test_a_fault_of_each_kind(
 @pytest.mark.heavy
 @pytest.mark.parametrize(("kind", "seed"), ALL, ids=names(ALL))
 def test_thirty_faults(
-    engine: Engine, built: Any, kind: Callable[[Case], Found], seed: int, truth: Path, tmp_path: Path,
+    engine: Engine,
+    built: Any,
+    kind: Callable[[Case], Found],
+    seed: int,
+    truth: Path,
+    tmp_path: Path,
     table: list[tuple[str, ...]],
-) -> None:  # fmt: skip
+) -> None:
     """All of them, on both stores; at random moments that are the same in every session."""
     survive(engine, kind, seed, truth, tmp_path, table)
 

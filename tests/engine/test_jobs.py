@@ -70,13 +70,20 @@ def test_a_job_in_containers_gives_what_native_gives(engine: Engine, native: Pat
     spans = {s["name"]: (s["began"], s["ended"]) for s in shown["stages"]}
     assert spans["diarize"][0] < spans["asr"][1], "diarize runs beside asr, not after it"
     assert sorted(p.name for p in place.iterdir()) == [
-        ".lock", "compose.yaml", "events.jsonl", "input", "job.yaml", "logs", "output", "work",
-    ]  # fmt: skip
+        ".lock",
+        "compose.yaml",
+        "events.jsonl",
+        "input",
+        "job.yaml",
+        "logs",
+        "output",
+        "work",
+    ]
 
 
 def test_docker_compose_up_does_it_alone(engine: Engine, native: Path, clean: None, tmp_path: Path) -> None:
     """In a folder whose name means something to a shell, to YAML and to compose; and run then keeps every stage."""
-    env = {"BAKE_JOBS": str(tmp_path / "it's $HOME \"${X}\" é: #1\n{{ y }}")}
+    env = {"BAKE_JOBS": str(tmp_path / 'it\'s $HOME "${X}" é: #1\n{{ y }}')}
     place = prepared(engine, *SAME, env=env)
     words = ["docker", "--host", engine.host, "compose"]
     up = subprocess.run([*words, "up"], cwd=place, capture_output=True, text=True, check=False)
@@ -136,7 +143,9 @@ def test_a_stage_cannot_change_what_it_may_do(engine: Engine, clean: None) -> No
     text = yaml.safe_load((place / "compose.yaml").read_text())
     text["services"] = {"demux": {**text["services"]["demux"], "entrypoint": ["python3", "-c", ESCAPE]}}
     words = ["docker", "--host", engine.host, "compose", "--project-directory", str(place), "--file", "-"]
-    done = subprocess.run([*words, "run", "--rm", "-T", "demux"], input=yaml.safe_dump(text), capture_output=True, text=True)
+    done = subprocess.run(
+        [*words, "run", "--rm", "-T", "demux"], input=yaml.safe_dump(text), capture_output=True, text=True
+    )
     assert done.returncode == 0, done.stderr
     assert done.stdout == ""
 
@@ -354,7 +363,9 @@ def test_what_a_container_left_leads_nowhere(engine: Engine, clean: None, tmp_pa
     code = PLANT.replace("TARGET", repr(str(victim / "crontab")))
     text["services"] = {"demux": {**text["services"]["demux"], "entrypoint": ["python3", "-c", code]}}
     words = ["docker", "--host", engine.host, "compose", "--project-directory", str(place), "--file", "-"]
-    done = subprocess.run([*words, "run", "--rm", "-T", "demux"], input=yaml.safe_dump(text), capture_output=True, text=True)
+    done = subprocess.run(
+        [*words, "run", "--rm", "-T", "demux"], input=yaml.safe_dump(text), capture_output=True, text=True
+    )
     assert done.returncode == 0, done.stderr
     if mode == "native":
         assert engine.bake("build", "--mode", "native").code == 0
@@ -367,9 +378,10 @@ def test_what_a_container_left_leads_nowhere(engine: Engine, clean: None, tmp_pa
 
 
 CDI = {
-    "cdiVersion": "0.6.0", "kind": "nvidia.com/gpu",
+    "cdiVersion": "0.6.0",
+    "kind": "nvidia.com/gpu",
     "devices": [{"name": "0", "containerEdits": {"env": ["CDI_GAVE=0"]}}],
-}  # fmt: skip
+}
 
 
 @ONE_STORE
@@ -379,7 +391,12 @@ def test_a_gpu_by_its_cdi_name(engine: Engine, clean: None, tmp_path: Path) -> N
     text = yaml.safe_load((place / "compose.yaml").read_text())
     golden = yaml.safe_load((ROOT / "tests/golden/files/cdi.compose.yaml").read_text())["services"]["asr"]
     code = "import os; print(os.environ['CDI_GAVE'])"
-    asr = {**text["services"]["asr"], "deploy": golden["deploy"], "depends_on": {}, "entrypoint": ["python3", "-c", code]}
+    asr = {
+        **text["services"]["asr"],
+        "deploy": golden["deploy"],
+        "depends_on": {},
+        "entrypoint": ["python3", "-c", code],
+    }
     text["services"] = {"asr": asr}
     words = ["docker", "--host", engine.host, "compose", "--project-directory", str(place), "--file", "-"]
 

@@ -54,11 +54,18 @@ def test_a_pipeline_builds_and_pushes_and_then_takes_all_from_the_cache(
         assert rendered.code == 0, rendered.err
         (project / "rendered/rootfs.tar").unlink()  # too large to commit: the pipeline makes it
         env = {
-            "PATH": os.environ["PATH"], "HOME": str(tmp_path), "DOCKER_CONFIG": str(tmp_path / "docker"),
-            "DOCKER_HOST": host, "BAKE_HOME": str(home), **secrets,
-            "CI_REGISTRY_IMAGE": f"{server.host}/Team/Speech", "CI_REGISTRY_USER": USER,
-            "CI_REGISTRY_PASSWORD": PASSWORD, "CI_COMMIT_SHA": "0" * 40, "PUSH": "true",
-        }  # fmt: skip
+            "PATH": os.environ["PATH"],
+            "HOME": str(tmp_path),
+            "DOCKER_CONFIG": str(tmp_path / "docker"),
+            "DOCKER_HOST": host,
+            "BAKE_HOME": str(home),
+            **secrets,
+            "CI_REGISTRY_IMAGE": f"{server.host}/Team/Speech",
+            "CI_REGISTRY_USER": USER,
+            "CI_REGISTRY_PASSWORD": PASSWORD,
+            "CI_COMMIT_SHA": "0" * 40,
+            "PUSH": "true",
+        }
         jobs = run(project, env)
         cold = {name: steps(log) for name, log in jobs.items() if name != "render"}
         assert any(ran for ran, _ in cold.values())

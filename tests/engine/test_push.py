@@ -146,9 +146,12 @@ def test_a_push_that_was_killed_goes_on(engine: Engine, built: Any, line: Proxy)
     line.fault = hold
     arguments = ["push", "asr", *MODE, "--registry", f"{line.host}/killed", "--json"]
     first = subprocess.Popen(
-        [sys.executable, str(ROOT / "build.py"), *arguments], env=engine.env, cwd=ROOT, stdout=subprocess.DEVNULL,
+        [sys.executable, str(ROOT / "build.py"), *arguments],
+        env=engine.env,
+        cwd=ROOT,
+        stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
-    )  # fmt: skip
+    )
     try:
         assert held.wait(60)
         time.sleep(1)  # the answers to the chunks before are read
@@ -216,11 +219,15 @@ def test_two_pushes_at_once_send_each_blob_once(engine: Engine, built: Any, line
     arguments = ["push", "demux", *MODE, "--registry", f"{line.host}/twice", "--json"]
     both = [
         subprocess.Popen(
-            [sys.executable, str(ROOT / "build.py"), *arguments], env=engine.env, cwd=ROOT, stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE, text=True,
+            [sys.executable, str(ROOT / "build.py"), *arguments],
+            env=engine.env,
+            cwd=ROOT,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
         )
         for _ in range(2)
-    ]  # fmt: skip
+    ]
     said = [process.communicate(timeout=120) for process in both]
     assert [process.returncode for process in both] == [0, 0], said
     found = [json.loads(out)["images"][0] for out, _ in said]

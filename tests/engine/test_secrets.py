@@ -81,8 +81,14 @@ def site(tmp_path: Path) -> dict[str, str]:
     own.write_text(Path(os.environ.get("SSL_CERT_FILE", bundle)).read_text() + AUTHORITY)
     index = next(p for p in pipwheel._places(pipwheel.settings(os.environ)) if p.startswith("https://"))
     signed = index if "@" in index else index.replace("https://", f"https://me:{TOKEN}@")
-    return {"SSL_CERT_FILE": str(own), "PIP_CERT": str(own), "PIP_INDEX_URL": signed, "NO_PROXY": f"{TOKEN}.invalid",
-            "HF_TOKEN": TOKEN, "UV_INDEX_PASSWORD": TOKEN}  # fmt: skip
+    return {
+        "SSL_CERT_FILE": str(own),
+        "PIP_CERT": str(own),
+        "PIP_INDEX_URL": signed,
+        "NO_PROXY": f"{TOKEN}.invalid",
+        "HF_TOKEN": TOKEN,
+        "UV_INDEX_PASSWORD": TOKEN,
+    }
 
 
 def entries(saved: Path) -> dict[str, list[frozenset[tuple[Any, ...]]]]:

@@ -87,10 +87,13 @@ def test_the_dockerfile_way_gives_the_same_files(engine: Engine, built: Any, tmp
     def bake(*names: str, **more: str) -> None:
         with network.secrets(network.find(NetworkSpec(), os.environ)) as secrets:
             done = subprocess.run(
-                ["docker", "buildx", "bake", "--progress", "plain", *names], cwd=tmp_path / "out",
+                ["docker", "buildx", "bake", "--progress", "plain", *names],
+                cwd=tmp_path / "out",
                 env={"PATH": os.environ["PATH"], "HOME": str(tmp_path), "DOCKER_HOST": engine.host, **secrets, **more},
-                capture_output=True, text=True, check=False,
-            )  # fmt: skip
+                capture_output=True,
+                text=True,
+                check=False,
+            )
         assert done.returncode == 0, done.stderr[-3000:]
 
     try:
@@ -113,8 +116,11 @@ def test_the_dockerfile_way_gives_the_same_files(engine: Engine, built: Any, tmp
 def test_a_container_says_before_any_work_what_its_weights_lack(engine: Engine, built: Any, tmp_path: Path) -> None:
     """By size at once, by sha256 with --verify; all of it in one list, exit 5."""
     tag = f"{engine.prefix}/asr:slim-cpu"
-    listing = json.loads(engine.docker("run", "--rm", "--entrypoint", "python3", tag, "-c",
-                                       "print(open('/models/.baked/tiny.en.json').read())").out)  # fmt: skip
+    listing = json.loads(
+        engine.docker(
+            "run", "--rm", "--entrypoint", "python3", tag, "-c", "print(open('/models/.baked/tiny.en.json').read())"
+        ).out
+    )
     folder = "/models/" + listing["files"][0]["path"].rpartition("/")[0]
     short, other = tmp_path / "short", tmp_path / "other"
     short.write_bytes(b"x")
@@ -124,9 +130,16 @@ def test_a_container_says_before_any_work_what_its_weights_lack(engine: Engine, 
     job = tmp_path / "job"
     job.mkdir()
     (job / "job.yaml").write_text(
-        json.dumps({"schema": 1, "id": "j", "variant": "slim", "inputs": [],
-                    "stages": [{"name": "asr", "settings": {}, "models": {}}]})
-    )  # fmt: skip
+        json.dumps(
+            {
+                "schema": 1,
+                "id": "j",
+                "variant": "slim",
+                "inputs": [],
+                "stages": [{"name": "asr", "settings": {}, "models": {}}],
+            }
+        )
+    )
     mounts = ["--volume", f"{short}:{folder}/model.bin:ro", "--volume", f"{other}:{folder}/tokenizer.json:ro"]
     done = engine.docker("run", "--rm", *mounts, "--volume", f"{job}:/job", tag, "--job", "/job")
     assert done.code == 5

@@ -122,8 +122,9 @@ def test_what_the_engine_lost_meanwhile_is_sent_after_all(own: Any, kit: Kit) ->
     image = kit.assemble(ref, [(model, pin)])
     has = load.Has(
         blobs=frozenset(layer.blob.digest for layer in image.layers),
-        chains=frozenset([tuple(layer.diff_id for layer in image.layers)]), ids=frozenset(),
-    )  # fmt: skip
+        chains=frozenset([tuple(layer.diff_id for layer in image.layers)]),
+        ids=frozenset(),
+    )
     loaded = load.load(own, kit.layout, image, has=has, built=(), tell=lambda done, total: None)
     assert loaded.lacked
     assert tagged(own, ref) == load.identity(own, image)

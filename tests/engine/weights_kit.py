@@ -29,9 +29,19 @@ from builder.edges.layout import Layout, Stored
 MB = 1 << 20
 
 POINTS = (
-    "hashing", "digest known", "recipe", "config", "manifest", "recorded", "looked", "first byte", "half sent", "sent",
-    "loaded", "tagged",
-)  # fmt: skip
+    "hashing",
+    "digest known",
+    "recipe",
+    "config",
+    "manifest",
+    "recorded",
+    "looked",
+    "first byte",
+    "half sent",
+    "sent",
+    "loaded",
+    "tagged",
+)
 
 
 def quiet(_: object) -> None:

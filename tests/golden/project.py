@@ -43,8 +43,12 @@ LOCKS = {
     "stages/subtitles/requirements-slim.txt": pin("pyyaml"),
     "stages/vad/requirements-slim.txt": pin("numpy") + pin("onnxruntime") + pin("pyyaml"),
 }
-CONTEXT = {"tools/steps.py": "steps\n", "stages/contract.py": "contract\n", "stages/asr/main.py": "asr\n",
-           "stages/mux/main.py": "mux\n"}  # fmt: skip
+CONTEXT = {
+    "tools/steps.py": "steps\n",
+    "stages/contract.py": "contract\n",
+    "stages/asr/main.py": "asr\n",
+    "stages/mux/main.py": "mux\n",
+}
 
 
 @functools.cache
@@ -130,9 +134,15 @@ def job(device: str) -> Job:
         for k, (name, seconds) in enumerate([("$(rm -rf ~).mp4", 600.0), ("'\"${y}.mp4", 31.2)], 1)
     )
     return Job(
-        id="20261123-200312-rm-rf-4f2a", created="2026-11-23T20:03:12Z", workflow="subtitle", variant="slim",
-        preset="starter", key="0" * 64, inputs=inputs, stages=stages,
-    )  # fmt: skip
+        id="20261123-200312-rm-rf-4f2a",
+        created="2026-11-23T20:03:12Z",
+        workflow="subtitle",
+        variant="slim",
+        preset="starter",
+        key="0" * 64,
+        inputs=inputs,
+        stages=stages,
+    )
 
 
 def project(case: str) -> str:

@@ -26,10 +26,12 @@ def word(text: str, start: float, probability: float = 0.9) -> dict[str, Any]:
 def document(*segments: tuple[str | None, list[dict[str, Any]]], language: str = "en") -> dict[str, Any]:
     """What the subtitles stage writes, as far as the page reads it."""
     return {
-        "language": language, "language_probability": 0.98, "duration": 9.5,
+        "language": language,
+        "language_probability": 0.98,
+        "duration": 9.5,
         "speakers": {"count": 2, "guess": True},
         "segments": [{"speaker": speaker, "words": words} for speaker, words in segments],
-    }  # fmt: skip
+    }
 
 
 SAID = document(
@@ -41,17 +43,34 @@ SAID = document(
 
 def job(name: str = "talk & more.mp4") -> Job:
     return Job(
-        id="20261123-200312-talk-4f2a", created="2026-11-23T20:03:12Z", workflow="subtitle", variant="slim",
-        preset="starter", key="3f0c" * 16,
-        inputs=(JobInput(id="01", name=name, path="input/01.mp4", sha256="ab" * 32, size=123456, output="talk",
-                         clip=Clip(start=1.5, end=11.0)),),
+        id="20261123-200312-talk-4f2a",
+        created="2026-11-23T20:03:12Z",
+        workflow="subtitle",
+        variant="slim",
+        preset="starter",
+        key="3f0c" * 16,
+        inputs=(
+            JobInput(
+                id="01",
+                name=name,
+                path="input/01.mp4",
+                sha256="ab" * 32,
+                size=123456,
+                output="talk",
+                clip=Clip(start=1.5, end=11.0),
+            ),
+        ),
         stages=(
             JobStage(name="demux", needs=(), settings={"stream": 0}),
-            JobStage(name="asr", needs=("demux",), settings={"language": None, "initial_prompt": "</script>"},
-                     models={"asr": ModelUse(id="base", path="p", digest="sha256:" + "cd" * 32, revision="ebe41f7")}),
+            JobStage(
+                name="asr",
+                needs=("demux",),
+                settings={"language": None, "initial_prompt": "</script>"},
+                models={"asr": ModelUse(id="base", path="p", digest="sha256:" + "cd" * 32, revision="ebe41f7")},
+            ),
             JobStage(name="mux", needs=("asr",)),
         ),
-    )  # fmt: skip
+    )
 
 
 EVENTS: list[dict[str, Any]] = [
@@ -77,18 +96,31 @@ def page(name: str = "talk & more.mp4", said: dict[str, Any] = SAID) -> Page:
     data = b"1\n00:00:00,500 --> 00:00:01,900\nGood morning\n"
     film = File(name="talk.mp4", type="video/mp4", size=7_000_000, href="output/talk.mp4")
     return Page(
-        job=made, state="interrupted", models=read({}).models, version="1.2.3",
+        job=made,
+        state="interrupted",
+        models=read({}).models,
+        version="1.2.3",
         stages=history(made, EVENTS, MANIFESTS, sound=9.5, now=None),
         recordings=(
             Recording(
-                id="01", name=name, size=123456, sha256="ab" * 32, clip=made.inputs[0].clip, video=True,
-                transcript=report.transcript(said, "talk.json"), notes=("the first track was taken",),
+                id="01",
+                name=name,
+                size=123456,
+                sha256="ab" * 32,
+                clip=made.inputs[0].clip,
+                video=True,
+                transcript=report.transcript(said, "talk.json"),
+                notes=("the first track was taken",),
                 media=File(name=name, type="video/mp4", size=4, href="input/01.mp4", data=b"film"),
-                files=(File(name="talk.srt", type="application/x-subrip", size=len(data), href="output/talk.srt",
-                            data=data), film),
+                files=(
+                    File(
+                        name="talk.srt", type="application/x-subrip", size=len(data), href="output/talk.srt", data=data
+                    ),
+                    film,
+                ),
             ),
         ),
-    )  # fmt: skip
+    )
 
 
 def rendered() -> str:

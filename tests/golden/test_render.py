@@ -38,11 +38,15 @@ def test_rendering_is_a_function_of_its_inputs(tmp_path: Path) -> None:
     )
     found = {
         subprocess.run(
-            [sys.executable, "-c", code, str(ROOT)], env={**os.environ, "PYTHONHASHSEED": seed}, cwd=tmp_path,
-            capture_output=True, text=True, check=True,
+            [sys.executable, "-c", code, str(ROOT)],
+            env={**os.environ, "PYTHONHASHSEED": seed},
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            check=True,
         ).stdout
         for seed in ("1", "2")
-    }  # fmt: skip
+    }
     assert len(found) == 1
 
 

@@ -54,6 +54,7 @@ def wrong_files(root: Path, pin: Pin) -> list[Path]:
 
     known = {f.sha256 for f in pin.files}
     return [
-        p for p in root.glob("hub/**/*")
+        p
+        for p in root.glob("hub/**/*")
         if p.is_file() and "refs" not in p.parts and hashlib.sha256(p.read_bytes()).hexdigest() not in known
-    ]  # fmt: skip
+    ]

@@ -28,8 +28,20 @@ REVISION = "b" * 40
 SLICE = 256 << 10
 
 KINDS = (
-    "drop", "reset", "stall", "busy", "error", "expired", "bytes", "shorter", "longer", "whole", "elsewhere", "page", "gone",
-)  # fmt: skip
+    "drop",
+    "reset",
+    "stall",
+    "busy",
+    "error",
+    "expired",
+    "bytes",
+    "shorter",
+    "longer",
+    "whole",
+    "elsewhere",
+    "page",
+    "gone",
+)
 """What a :class:`Fault` can be; each is explained where it happens."""
 
 
@@ -216,8 +228,18 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             oid = hashlib.sha1(name.encode()).hexdigest()
             named = {"rfilename": name, "path": name, "type": "file"}
             entries.append({**named, "size": content.size, "oid": oid, "blobId": oid, **more})
-        info = {"id": repo, "modelId": repo, "sha": REVISION, "siblings": entries, "private": False, "gated": False,
-                "tags": [], "downloads": 0, "likes": 0, "cardData": {"license": "mit"}}  # fmt: skip
+        info = {
+            "id": repo,
+            "modelId": repo,
+            "sha": REVISION,
+            "siblings": entries,
+            "private": False,
+            "gated": False,
+            "tags": [],
+            "downloads": 0,
+            "likes": 0,
+            "cardData": {"license": "mit"},
+        }
         found: Any = entries if what == "tree" else info
         return self._say(200, json.dumps(found).encode(), Content_Type="application/json")
 
@@ -239,9 +261,13 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             hub.links[link] = (repo, name)
         place = "http://127.0.0.1:9" if fault and fault.kind == "gone" else hub.content  # nobody is at port 9
         return self._say(
-            302, Location=f"{place}/blob/{link}?name={urllib.parse.quote(name)}", X_Linked_Size=str(content.size),
-            X_Linked_ETag=f'"{content.sha256}"', ETag=f'"{content.sha256}"', **headers,
-        )  # fmt: skip
+            302,
+            Location=f"{place}/blob/{link}?name={urllib.parse.quote(name)}",
+            X_Linked_Size=str(content.size),
+            X_Linked_ETag=f'"{content.sha256}"',
+            ETag=f'"{content.sha256}"',
+            **headers,
+        )
 
     def _blob(self, link: str) -> None:
         found = self.server.hub.links.get(link)

@@ -258,13 +258,17 @@ def certificate(folder: Path, name: str) -> tuple[Path, Path]:
     who = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
     now = datetime.now(timezone.utc)
     made = (
-        x509.CertificateBuilder().subject_name(who).issuer_name(who).public_key(key.public_key())
+        x509.CertificateBuilder()
+        .subject_name(who)
+        .issuer_name(who)
+        .public_key(key.public_key())
         .serial_number(x509.random_serial_number())
-        .not_valid_before(now - timedelta(days=1)).not_valid_after(now + timedelta(days=1))
+        .not_valid_before(now - timedelta(days=1))
+        .not_valid_after(now + timedelta(days=1))
         .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]), critical=False)
         .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
         .sign(key, hashes.SHA256())
-    )  # fmt: skip
+    )
     paths = folder / f"{name}.crt", folder / f"{name}.key"
     paths[0].write_bytes(made.public_bytes(serialization.Encoding.PEM))
     plain = serialization.NoEncryption()
@@ -292,9 +296,15 @@ def tokens(folder: Path) -> Iterator[Tokens]:
         access = [{"type": t, "name": n, "actions": a.split(",")} for t, n, a in (s.split(":") for s in sorted(scopes))]
         now = int(time.time())
         claims = {
-            "iss": "tests", "sub": USER, "aud": "registry", "exp": now + 300, "nbf": now - 10, "iat": now,
-            "jti": f"{now}", "access": access,
-        }  # fmt: skip
+            "iss": "tests",
+            "sub": USER,
+            "aud": "registry",
+            "exp": now + 300,
+            "nbf": now - 10,
+            "iat": now,
+            "jti": f"{now}",
+            "access": access,
+        }
         head = {"typ": "JWT", "alg": "ES256", "x5c": [base64.b64encode(der).decode()]}
         text = f"{b64(json.dumps(head).encode())}.{b64(json.dumps(claims).encode())}"
         assert isinstance(key, ec.EllipticCurvePrivateKey)

@@ -93,7 +93,9 @@ made.write(Path(sys.argv[1]), part_size=1_000_000)
 def test_a_killed_run_is_gone_on_with(tmp_path: Path, after: float) -> None:
     """kill -9 while parts are written: finished ones are kept, and the result is the same as in one go."""
     folder = tmp_path / "bundle"
-    process = subprocess.Popen([sys.executable, "-c", SLOW, str(folder)], cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)})
+    process = subprocess.Popen(
+        [sys.executable, "-c", SLOW, str(folder)], cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)}
+    )
     end = time.monotonic() + 20
     while not (folder / ".creating.json").exists() and time.monotonic() < end:
         time.sleep(0.02)
@@ -209,7 +211,9 @@ def test_check_finds_a_flipped_byte_anywhere(good: Path) -> None:
         data = bytearray((good / name).read_bytes())
         data[at] ^= 1
         (good / name).write_bytes(data)
-        done = subprocess.run([sys.executable, str(good / "load.py"), "--check"], capture_output=True, text=True, check=False)
+        done = subprocess.run(
+            [sys.executable, str(good / "load.py"), "--check"], capture_output=True, text=True, check=False
+        )
         assert done.returncode == 5
         assert f"damaged or missing: {name}" in done.stderr
         data[at] ^= 1
@@ -261,9 +265,11 @@ def accepted(folder: Path, monkeypatch: pytest.MonkeyPatch, said: str) -> str:
     result = {"segments": [{"text": "one two three four five six seven eight nine ten " * 4}]}
     text = json.dumps(result)
     expected = {
-        "name": "call.mp4", "files": {"output/call.json": hashlib.sha256(text.encode()).hexdigest()},
-        "result": "output/call.json", "words": running.spoken(result),
-    }  # fmt: skip
+        "name": "call.mp4",
+        "files": {"output/call.json": hashlib.sha256(text.encode()).hexdigest()},
+        "result": "output/call.json",
+        "words": running.spoken(result),
+    }
     for name, value in (("job.json", job), ("expected.json", expected), ("call.mp4", {})):
         (folder / "job").mkdir(exist_ok=True)
         (folder / "job" / name).write_text(json.dumps(value))

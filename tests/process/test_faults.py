@@ -62,9 +62,11 @@ def play(seed: int, root: Path) -> Outcome:
     files = contents(seed, **{**sizes, "f0_bin": chance.choice((90_000, 400_000))})
     pin = pin_of(files)
     hub = Hub(
-        repos={"org/name": files}, redirects=chance.random() < 0.8, ranges=chance.random() < 0.85,
+        repos={"org/name": files},
+        redirects=chance.random() < 0.8,
+        ranges=chance.random() < 0.85,
         rate=chance.choice((0.0, 0.0, 4e6)),
-    )  # fmt: skip
+    )
     # Every kind comes often enough: one scenario in eleven starts with each.
     for number in range(chance.randint(1, 4)):
         name = "f0.bin" if number == 0 else chance.choice(sorted(files))
@@ -72,10 +74,13 @@ def play(seed: int, root: Path) -> Outcome:
         host = "hub" if kind == "gone" or not hub.redirects else chance.choice(("content", "content", "hub"))
         hub.faults.setdefault(name, []).append(
             Fault(
-                kind, host, after=chance.choice((0, 1, chance.randrange(files[name].size + 1))),
-                times=chance.choice((1, 1, 2, 3, -1)), retry_after=chance.choice(("", "0", "1", "nonsense", "3600")),
+                kind,
+                host,
+                after=chance.choice((0, 1, chance.randrange(files[name].size + 1))),
+                times=chance.choice((1, 1, 2, 3, -1)),
+                retry_after=chance.choice(("", "0", "1", "nonsense", "3600")),
             )
-        )  # fmt: skip
+        )
     place = Store(root)
     unexplained = ""
     with hub:

@@ -174,10 +174,13 @@ def command(folder: Path, hub: Hub, **env: str) -> subprocess.Popen[str]:
     """``build.py models fetch only`` as a user types it."""
     own = {k: v for k, v in os.environ.items() if not k.startswith(("HF_", "BAKE_"))}
     return subprocess.Popen(
-        [sys.executable, str(ROOT / "build.py"), "models", "fetch", "only"], cwd=folder, text=True,
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        [sys.executable, str(ROOT / "build.py"), "models", "fetch", "only"],
+        cwd=folder,
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
         env={**own, "HF_ENDPOINT": hub.address, "NO_PROXY": "127.0.0.1", **env},
-    )  # fmt: skip
+    )
 
 
 def started(process: subprocess.Popen[str], hub: Hub, count: int = 1_000_000) -> None:

@@ -93,10 +93,14 @@ def root(tmp_path: Path) -> Path:
 def bake(root: Path, hub: Hub, *words: str, env: Mapping[str, str] | None = None) -> shell.Done:
     code = "import sys; from builder.cli import main; sys.exit(main(sys.argv[1:]))"
     own = {
-        **{k: v for k, v in os.environ.items() if not k.startswith("HF_")}, "PYTHONPATH": str(small_project.ROOT),
-        "HF_ENDPOINT": hub.address, "HF_HOME": str(root / "hf"), "TMPDIR": str(root), "NO_PROXY": "127.0.0.1",
+        **{k: v for k, v in os.environ.items() if not k.startswith("HF_")},
+        "PYTHONPATH": str(small_project.ROOT),
+        "HF_ENDPOINT": hub.address,
+        "HF_HOME": str(root / "hf"),
+        "TMPDIR": str(root),
+        "NO_PROXY": "127.0.0.1",
         **(env or {}),
-    }  # fmt: skip
+    }
     return shell.run([sys.executable, "-c", code, "models", *words], cwd=root, env=own, timeout=120)
 
 
@@ -171,8 +175,10 @@ def test_skip_gated_brings_the_rest(root: Path, hub: Hub) -> None:
     assert done.code == 0, done.err
     assert "gated-one: skipped, gated" in done.out
     assert sorted(p.parents[2].name for p in (root / ".bake/models").rglob("snapshots/*/w")) == [
-        "models--org--open", "models--org--three", "models--org--two",
-    ]  # fmt: skip
+        "models--org--open",
+        "models--org--three",
+        "models--org--two",
+    ]
 
 
 def test_a_gate_that_is_open_is_no_obstacle_nor_a_stick_that_has_it(root: Path, hub: Hub, tmp_path: Path) -> None:
@@ -195,8 +201,14 @@ def test_a_crash_report_holds_no_token(root: Path, hub: Hub) -> None:
         "hub.fetch = broken\n"
         "from builder.cli import main; sys.exit(main(sys.argv[1:]))"
     )
-    env = {**os.environ, "PYTHONPATH": str(small_project.ROOT), "HF_ENDPOINT": hub.address, "HF_TOKEN": TOKEN,
-           "TMPDIR": str(root), "NO_PROXY": "127.0.0.1"}  # fmt: skip
+    env = {
+        **os.environ,
+        "PYTHONPATH": str(small_project.ROOT),
+        "HF_ENDPOINT": hub.address,
+        "HF_TOKEN": TOKEN,
+        "TMPDIR": str(root),
+        "NO_PROXY": "127.0.0.1",
+    }
     done = shell.run([sys.executable, "-c", code, "models", "fetch", "open-one"], cwd=root, env=env, timeout=60)
     assert done.code == 1
     (report,) = root.glob("whisperbake-crash-*.log")

@@ -24,9 +24,15 @@ from tests import small_project
 ID = "20261123-200312-talk-4f2a"
 
 COMMANDS = (
-    ("run",), ("preflight",), ("jobs", "show"), ("jobs", "logs"), ("jobs", "report"), ("jobs", "cancel"), ("jobs", "remove"),
+    ("run",),
+    ("preflight",),
+    ("jobs", "show"),
+    ("jobs", "logs"),
+    ("jobs", "report"),
+    ("jobs", "cancel"),
+    ("jobs", "remove"),
     ("jobs", "remove", "--dry-run"),
-)  # fmt: skip
+)
 """Every command that takes a job; the first and the last but one do most."""
 
 
@@ -40,14 +46,22 @@ def made(root: Path, id_: str = ID) -> Job:
     config = project.load(root, env={})
     chosen = choice.choose(config, preset="starter", variant=Variant.SLIM, stages=list(config.stages), diarization=True)
     asked = Request(
-        workflow=None, variant="slim", preset="starter", settings={},
+        workflow=None,
+        variant="slim",
+        preset="starter",
+        settings={},
         models={p: (m, config.pins[m.id]) for p, m in chosen.items()},
-    )  # fmt: skip
+    )
     return Job(
-        id=id_, created="2026-11-23T20:03:12Z", workflow="subtitle", variant="slim", preset="starter", key="k",
+        id=id_,
+        created="2026-11-23T20:03:12Z",
+        workflow="subtitle",
+        variant="slim",
+        preset="starter",
+        key="k",
         inputs=(JobInput(id="01", name="talk.mp4", path="input/01.mp4", sha256="0" * 64, size=4, output="talk"),),
         stages=job.plan_stages(config.stages, asked, workflow=Workflow.SUBTITLE, models_note={}),
-    )  # fmt: skip
+    )
 
 
 def write(root: Path, wanted: Job, folder: str = ID) -> Path:

@@ -251,9 +251,13 @@ def test_a_content_host_behind_a_wall_is_named(tmp_path: Path, server: Hub) -> N
 def test_one_file_at_an_address(tmp_path: Path, server: Hub) -> None:
     """torchaudio's checkpoints have no repository: they go where the library looks."""
     model = Model(
-        id="u", purpose=Purpose.ALIGNMENT, title="t", licence="MIT", target="torch/hub/checkpoints",
+        id="u",
+        purpose=Purpose.ALIGNMENT,
+        title="t",
+        licence="MIT",
+        target="torch/hub/checkpoints",
         sources=(UrlSource(url=f"{server.address}/org/name/resolve/main/model.bin"),),
-    )  # fmt: skip
+    )
     pin = pin_of({"model.bin": FILES["model.bin"]})
     hub.fetch(Store(tmp_path), [(model, pin)], env={}, report=lambda _: None, limits=QUICK)
     assert (tmp_path / "torch/hub/checkpoints/model.bin").read_bytes() == WEIGHTS
@@ -323,8 +327,13 @@ def test_two_models_that_fail_are_both_named(tmp_path: Path, server: Hub) -> Non
     """One run, one message."""
     lost = [replace(MODEL, id=i, sources=(hub.HubSource(repo=f"org/{i}"),)) for i in ("a", "b")]
     with pytest.raises(SourceError) as caught:
-        hub.fetch(Store(tmp_path), [(m, PIN) for m in lost], env={"HF_ENDPOINT": server.address},
-                  report=lambda _: None, limits=QUICK)  # fmt: skip
+        hub.fetch(
+            Store(tmp_path),
+            [(m, PIN) for m in lost],
+            env={"HF_ENDPOINT": server.address},
+            report=lambda _: None,
+            limits=QUICK,
+        )
     assert caught.value.what == "no source had model a"
     assert "no source had model b" in caught.value.detail
 

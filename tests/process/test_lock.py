@@ -21,9 +21,12 @@ from tests.small_project import Small
 
 OLD, NOW, NEXT = "a" * 40, "c" * 40, "d" * 40
 FILES = {
-    "model.bin": b"weights of today" * 1000, "config.json": b'{"now": 1}', "README.md": b"read me", ".gitattributes": b"x",
+    "model.bin": b"weights of today" * 1000,
+    "config.json": b'{"now": 1}',
+    "README.md": b"read me",
+    ".gitattributes": b"x",
     "flax_model.msgpack": b"not wanted" * 500,
-}  # fmt: skip
+}
 ENTRY = "hub: org/m, include: [model.bin, '*.json']"
 
 
@@ -52,13 +55,22 @@ def hub() -> Iterator[Hub]:
                 status, code, message = state.refuse
                 return self.say(status, b"", **{"X-Error-Code": code, "X-Error-Message": message})
             if path == "/api/models/org/m":
-                return self.say(200, json.dumps({
-                    "id": "org/m", "sha": head, "cardData": {"license": state.licence},
-                    "siblings": [self.entry(n, d) for n, d in state.files.items()],
-                }).encode())  # fmt: skip
+                return self.say(
+                    200,
+                    json.dumps(
+                        {
+                            "id": "org/m",
+                            "sha": head,
+                            "cardData": {"license": state.licence},
+                            "siblings": [self.entry(n, d) for n, d in state.files.items()],
+                        }
+                    ).encode(),
+                )
             if path.startswith("/api/models/org/m/commits/") and state.commits:
-                listed = [{"id": c, "title": "t", "message": "", "authors": [], "date": "2026-01-01T00:00:00.000Z"}
-                          for c in state.commits]  # fmt: skip
+                listed = [
+                    {"id": c, "title": "t", "message": "", "authors": [], "date": "2026-01-01T00:00:00.000Z"}
+                    for c in state.commits
+                ]
                 return self.say(200, json.dumps(listed).encode())
             if (match := re.fullmatch(r"/org/m/resolve/([0-9a-f]+)/(.+)", path)) and match[2] in state.files:
                 data = state.files[match[2]]
@@ -107,9 +119,13 @@ def make(root: Path, files: Mapping[str, bytes] | None, revision: str = OLD) -> 
 def lock(root: Path, hub: Hub, *words: str, **env: str) -> shell.Done:
     code = "import sys; from builder.cli import main; sys.exit(main(sys.argv[1:]))"
     own = {
-        **{k: v for k, v in os.environ.items() if not k.startswith("HF_")}, "PYTHONPATH": str(small_project.ROOT),
-        "HF_ENDPOINT": hub.address, "HF_HOME": str(root / "hf"), "NO_PROXY": "127.0.0.1", **env,
-    }  # fmt: skip
+        **{k: v for k, v in os.environ.items() if not k.startswith("HF_")},
+        "PYTHONPATH": str(small_project.ROOT),
+        "HF_ENDPOINT": hub.address,
+        "HF_HOME": str(root / "hf"),
+        "NO_PROXY": "127.0.0.1",
+        **env,
+    }
     return shell.run([sys.executable, "-c", code, "models", "lock", *words], cwd=root, env=own, timeout=60)
 
 

@@ -43,9 +43,10 @@ def root(tmp_path: Path, wheels: list[Path]) -> Path:
         "flat": Small(entry="url: https://h.invalid/flat.pt, target: torch/hub/checkpoints", files={"flat.pt": FLAT}),
         "halves": Small(
             entry=f"target: onnx/halves, wheels: {json.dumps(digests)}, files: {{joined.bin: [{parts}]}}",
-            files={"joined.bin": b"".join(PIECES)}, revision="v1",
+            files={"joined.bin": b"".join(PIECES)},
+            revision="v1",
         ),
-    }  # fmt: skip
+    }
     return small_project.make(tmp_path / "project", models, fill=False)
 
 

@@ -112,8 +112,14 @@ def odd_files(job: Path, victim: Path) -> None:
 
 
 PLANTED: tuple[Callable[[Path, Path], None], ...] = (
-    copy_link, copy_link_in_input, links_to_files, links_to_folders, hard_links, events_elsewhere, odd_files,
-)  # fmt: skip
+    copy_link,
+    copy_link_in_input,
+    links_to_files,
+    links_to_folders,
+    hard_links,
+    events_elsewhere,
+    odd_files,
+)
 
 
 @pytest.mark.parametrize("plant", PLANTED, ids=lambda p: p.__name__)

@@ -66,8 +66,11 @@ class Bytes:
     def image(self, name: str, *layers: Descriptor) -> Image:
         config = self.add(json.dumps({"name": name, "rootfs": {"type": "layers"}}).encode(), oci.CONFIG)
         manifest = {
-            "schemaVersion": 2, "mediaType": oci.MANIFEST, "config": config.json, "layers": [b.json for b in layers],
-        }  # fmt: skip
+            "schemaVersion": 2,
+            "mediaType": oci.MANIFEST,
+            "config": config.json,
+            "layers": [b.json for b in layers],
+        }
         data = json.dumps(manifest).encode()
         return Image(
             name=name, tag="slim-cpu", manifest=oci.describe(oci.MANIFEST, data), data=data, blobs=(*layers, config)

@@ -36,10 +36,18 @@ def helper(folder: Path, text: str) -> None:
 def test_logins_are_found_where_docker_login_puts_them(tmp_path: Path) -> None:
     """By host, under the old address form, for Docker Hub; an identity token; none."""
     pair = base64.b64encode(b"baker:pass:word").decode()
-    env = config(tmp_path, {"auths": {
-        "r.example:5000": {"auth": pair}, "https://old.example/v1/": {"auth": pair},
-        "https://index.docker.io/v1/": {"auth": pair}, "id.example": {"auth": pair, "identitytoken": "abc"}, "no.example": {},
-    }})  # fmt: skip
+    env = config(
+        tmp_path,
+        {
+            "auths": {
+                "r.example:5000": {"auth": pair},
+                "https://old.example/v1/": {"auth": pair},
+                "https://index.docker.io/v1/": {"auth": pair},
+                "id.example": {"auth": pair, "identitytoken": "abc"},
+                "no.example": {},
+            }
+        },
+    )
     login = Login(user="baker", secret="pass:word")
     for keys in (("r.example:5000",), ("old.example",), ("https://index.docker.io/v1/", "docker.io")):
         assert credentials.find(keys, env) == login
@@ -136,7 +144,10 @@ def test_no_login_goes_over_a_line_that_others_can_read(monkeypatch: pytest.Monk
     for insecure in (False, True):
         with pytest.raises(SourceError):
             registry_http.connect(
-                target("registry.invalid:5000/x", where=""), login=None, authorities="", stop=stop,
+                target("registry.invalid:5000/x", where=""),
+                login=None,
+                authorities="",
+                stop=stop,
                 insecure=lambda answer=insecure: asked.append(answer) or answer,  # type: ignore[misc, func-returns-value]
-            )  # fmt: skip
+            )
     assert asked == [False, True]

@@ -78,10 +78,15 @@ def make(config: Config, **bodies: str) -> Job:
     for name, body in bodies.items():
         write_stage(config.root, name, NEEDS[name], body)
     job = Job(
-        id="20260101-000000-x-0000", created="2026-01-01T00:00:00Z", workflow="subtitle", variant="slim", preset="p",
-        key="k", inputs=(JobInput(id="01", name="talk.mp4", path="input/01.txt", sha256="", size=5, output="talk"),),
+        id="20260101-000000-x-0000",
+        created="2026-01-01T00:00:00Z",
+        workflow="subtitle",
+        variant="slim",
+        preset="p",
+        key="k",
+        inputs=(JobInput(id="01", name="talk.mp4", path="input/01.txt", sha256="", size=5, output="talk"),),
         stages=tuple(JobStage(name=n, needs=tuple(needs)) for n, needs in NEEDS.items()),
-    )  # fmt: skip
+    )
     place = jobs.folder(config, job)
     for part in ("input", "work", "output", "logs"):
         (place / part).mkdir(parents=True, exist_ok=True)
@@ -96,7 +101,9 @@ def go(config: Config, job: Job, seen: list[Progress] | None = None) -> runner.O
 
 def host(config: Config, job: Job) -> Native:
     place = jobs.folder(config, job)
-    return Native(stages=config.root / "stages", models=config.home, place=place, python=Path(sys.executable), env=os.environ)
+    return Native(
+        stages=config.root / "stages", models=config.home, place=place, python=Path(sys.executable), env=os.environ
+    )
 
 
 def test_stages_run_in_order_and_name_their_files(project: Config) -> None:
@@ -310,8 +317,11 @@ def test_code_digests_agree_between_builder_and_stages(project: Config) -> None:
     sys.path.insert(0, str(project.root / "stages"))
     done = subprocess.run(
         [sys.executable, "-c", "import contract; print(contract.code_digest('first'))"],
-        cwd=project.root / "stages", capture_output=True, text=True, check=True,
-    )  # fmt: skip
+        cwd=project.root / "stages",
+        capture_output=True,
+        text=True,
+        check=True,
+    )
     with contextlib.suppress(ValueError):
         sys.path.remove(str(project.root / "stages"))
     assert done.stdout.strip() == runner.code_digest(project.root / "stages", "first")

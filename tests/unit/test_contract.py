@@ -30,10 +30,12 @@ class Toy:
         (self.job / "input").mkdir(parents=True)
         (self.job / "input/01.mp4").write_bytes(b"film")
         spec = {
-            "schema": 1, "id": "test", "variant": "slim",
+            "schema": 1,
+            "id": "test",
+            "variant": "slim",
             "inputs": [{"id": "01", "name": name, "path": "input/01.mp4", "output": "talk"}],
             "stages": [{"name": "toy", "needs": [], "settings": {"a": 1}, "models": {}, **entry}],
-        }  # fmt: skip
+        }
         (self.job / "job.yaml").write_text(yaml.safe_dump(spec))
 
     def write(self, body: str) -> list[str]:
@@ -119,9 +121,17 @@ def test_what_stands_in_place_of_its_folder_goes(toy: Toy, tmp_path: Path, kind:
 
 @pytest.mark.parametrize(
     ("path", "output"),
-    [("/etc/passwd", "talk"), ("input/../../x.mp4", "talk"), ("output/x.mp4", "talk"), ("input/01.mp4", "../../x"),
-     ("input/01.mp4", "/tmp/x"), ("input/01.mp4", ".."), ("input/01.mp4", ""), ("input/01.mp4\n", "talk")],
-)  # fmt: skip
+    [
+        ("/etc/passwd", "talk"),
+        ("input/../../x.mp4", "talk"),
+        ("output/x.mp4", "talk"),
+        ("input/01.mp4", "../../x"),
+        ("input/01.mp4", "/tmp/x"),
+        ("input/01.mp4", ".."),
+        ("input/01.mp4", ""),
+        ("input/01.mp4\n", "talk"),
+    ],
+)
 def test_a_job_that_leads_out_of_its_folder_is_refused(toy: Toy, path: str, output: str) -> None:
     """Exit 2, before anything is read or written, for a job that nobody has looked at before."""
     spec = yaml.safe_load((toy.job / "job.yaml").read_text())
@@ -269,7 +279,9 @@ def test_weights_of_an_image_are_compared_with_their_list(tmp_path: Path) -> Non
     """All that is wrong in one list: missing, of another size, another revision than the job's."""
     use = tree(tmp_path)
     assert contract.lacking(tmp_path, [use]) == []
-    assert contract.lacking(tmp_path, [{**use, "digest": "sha256:2"}]) == ["model m of this image is not the job's: sha256:1…"]
+    assert contract.lacking(tmp_path, [{**use, "digest": "sha256:2"}]) == [
+        "model m of this image is not the job's: sha256:1…"
+    ]
     assert contract.lacking(tmp_path, [{"id": "n", "path": "onnx/n", "digest": ""}]) == [
         "model n is not in the tree of weights: onnx/n"
     ]
@@ -279,8 +291,9 @@ def test_weights_of_an_image_are_compared_with_their_list(tmp_path: Path) -> Non
     (tmp_path / "onnx/m/a.onnx").write_bytes(b"x")
     (tmp_path / "onnx/m/b.json").unlink()
     assert contract.lacking(tmp_path, [use]) == [
-        "model m: a.onnx has 1 bytes in place of 3", "model m: b.json is missing",
-    ]  # fmt: skip
+        "model m: a.onnx has 1 bytes in place of 3",
+        "model m: b.json is missing",
+    ]
 
 
 def test_verify_reads_the_weights_and_names_what_is_wrong(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

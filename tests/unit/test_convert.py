@@ -100,9 +100,11 @@ def reference(weights: dict[str, Any], mels: Any) -> Any:
         steps = []
         for t in range(x.shape[1]):
             z = (
-                x[:, t] @ weights[f"lstm.weight_ih_l{k}"].T + weights[f"lstm.bias_ih_l{k}"]
-                + h @ weights[f"lstm.weight_hh_l{k}"].T + weights[f"lstm.bias_hh_l{k}"]
-            )  # fmt: skip
+                x[:, t] @ weights[f"lstm.weight_ih_l{k}"].T
+                + weights[f"lstm.bias_ih_l{k}"]
+                + h @ weights[f"lstm.weight_hh_l{k}"].T
+                + weights[f"lstm.bias_hh_l{k}"]
+            )
             i, f, g, o = np.split(z, 4, axis=1)
             c = sigmoid(f) * c + sigmoid(i) * np.tanh(g)
             h = sigmoid(o) * np.tanh(c)

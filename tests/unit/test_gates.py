@@ -77,8 +77,10 @@ def test_a_secrets_file_is_a_file_of_ones_own(tmp_path: Path) -> None:
 
     secrets(tmp_path, "HF_TOKEN=hf_a\n").rename(tmp_path / "real")
     for name, make in (
-        ("link", lambda p: p.symlink_to(tmp_path / "real")), ("folder", lambda p: p.mkdir()), ("pipe", os.mkfifo),
-    ):  # fmt: skip
+        ("link", lambda p: p.symlink_to(tmp_path / "real")),
+        ("folder", lambda p: p.mkdir()),
+        ("pipe", os.mkfifo),
+    ):
         make(tmp_path / name)
         with pytest.raises(ConfigError):
             gates.find_token({"BAKE_SECRETS": str(tmp_path / name)}, tmp_path)

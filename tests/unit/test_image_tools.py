@@ -31,13 +31,32 @@ def tree(root: Path, *names: str) -> Path:
 
 
 def test_pruning_takes_what_the_list_names_and_nothing_else(tmp_path: Path) -> None:
-    kept = {"numpy/__init__.py", "numpy/_core/tests/_natype.py", "numpy/testing/__init__.py", "av/x.so", "bin/dumb-init",
-            "ctranslate2/models/__init__.py", "tests_of_mine.py", "a-1.dist-info/METADATA", "a-1.dist-info/licenses/LICENSE",
-            "torch/testing/__init__.py"}  # fmt: skip
-    gone = {"numpy/linalg/tests/test_a.py", "numpy/_core/include/numpy/a.h", "numpy/a.pyi", "bin/f2py", ".lock",
-            "ctranslate2/converters/__init__.py", "onnxruntime/capi/libonnxruntime.so.1.32.0", "a-1.dist-info/RECORD",
-            "pocketsphinx/model/en-us/en-us.lm.bin", "numpy/_core/lib/libnpymath.a", "share/man/man1/a.1",
-            "numpy/__pycache__/x.pyc"}  # fmt: skip
+    kept = {
+        "numpy/__init__.py",
+        "numpy/_core/tests/_natype.py",
+        "numpy/testing/__init__.py",
+        "av/x.so",
+        "bin/dumb-init",
+        "ctranslate2/models/__init__.py",
+        "tests_of_mine.py",
+        "a-1.dist-info/METADATA",
+        "a-1.dist-info/licenses/LICENSE",
+        "torch/testing/__init__.py",
+    }
+    gone = {
+        "numpy/linalg/tests/test_a.py",
+        "numpy/_core/include/numpy/a.h",
+        "numpy/a.pyi",
+        "bin/f2py",
+        ".lock",
+        "ctranslate2/converters/__init__.py",
+        "onnxruntime/capi/libonnxruntime.so.1.32.0",
+        "a-1.dist-info/RECORD",
+        "pocketsphinx/model/en-us/en-us.lm.bin",
+        "numpy/_core/lib/libnpymath.a",
+        "share/man/man1/a.1",
+        "numpy/__pycache__/x.pyc",
+    }
     tree(tmp_path, *kept, *gone)
     assert tool("prune").prune(tmp_path) > 0
     assert {p.relative_to(tmp_path).as_posix() for p in tmp_path.rglob("*") if p.is_file()} == kept
@@ -127,5 +146,7 @@ def test_a_users_line_is_added_once(tmp_path: Path) -> None:
     there = tmp_path / "passwd"
     there.write_text("root:x:0:0::/root:/bin/sh\nbake:x:7:7::/:/\n")
     assert steps.lines(str(there), steps.USER, steps.NOBODY).splitlines() == [
-        "root:x:0:0::/root:/bin/sh", "bake:x:7:7::/:/", steps.NOBODY,
-    ]  # fmt: skip
+        "root:x:0:0::/root:/bin/sh",
+        "bake:x:7:7::/:/",
+        steps.NOBODY,
+    ]

@@ -24,9 +24,13 @@ def request(diarization: bool = True, **settings: dict[str, object]) -> Request:
         CONFIG, preset="starter", variant=Variant.SLIM, stages=list(CONFIG.stages), diarization=diarization
     )
     return Request(
-        workflow=None, variant="slim", preset="starter", settings=settings, diarization=diarization,
+        workflow=None,
+        variant="slim",
+        preset="starter",
+        settings=settings,
+        diarization=diarization,
         models={p: (m, CONFIG.pins[m.id]) for p, m in chosen.items()},
-    )  # fmt: skip
+    )
 
 
 def plan(asked: Request, workflow: Workflow = Workflow.SUBTITLE) -> dict[str, JobStage]:
@@ -90,11 +94,22 @@ def test_output_names_are_safe_and_unique_whatever_the_recordings_are_called(nam
 def test_a_job_reads_back_as_it_was_written(name: str) -> None:
     """Names with quotes, colons, line breaks, any script."""
     made = Job(
-        id="x", created="2026-01-01T00:00:00Z", workflow="subtitle", variant="slim", preset="p", key="k",
+        id="x",
+        created="2026-01-01T00:00:00Z",
+        workflow="subtitle",
+        variant="slim",
+        preset="p",
+        key="k",
         inputs=(entry(name, Clip(start=0.5, end=None)),),
-        stages=(JobStage(name="asr", needs=("vad",), settings={"language": None, "x": 1.5},
-                         models={"asr": ModelUse(id="base", path="p", digest="d", revision="r")}),),
-    )  # fmt: skip
+        stages=(
+            JobStage(
+                name="asr",
+                needs=("vad",),
+                settings={"language": None, "x": 1.5},
+                models={"asr": ModelUse(id="base", path="p", digest="d", revision="r")},
+            ),
+        ),
+    )
     assert job.from_yaml(job.to_yaml(made), "job.yaml") == made
 
 
@@ -102,15 +117,23 @@ def prepared(*names: str, diarization: bool = True) -> Job:
     """A job as prepare makes it."""
     taken: set[str] = set()
     inputs = tuple(
-        replace(entry(name), id=f"{k:02}", path=f"input/{k:02}{job.input_suffix(name)}", output=job.output_stem(name, taken))
+        replace(
+            entry(name), id=f"{k:02}", path=f"input/{k:02}{job.input_suffix(name)}", output=job.output_stem(name, taken)
+        )
         for k, name in enumerate(names, 1)
     )
     created = "2026-11-23T20:03:12Z"
     stages = job.plan_stages(CONFIG.stages, request(diarization), workflow=Workflow.SUBTITLE, models_note={})
     return Job(
-        id=job.job_id(created, names[0], "4f2a"), created=created, workflow="subtitle", variant="slim", preset="starter",
-        key="k", inputs=inputs, stages=stages,
-    )  # fmt: skip
+        id=job.job_id(created, names[0], "4f2a"),
+        created=created,
+        workflow="subtitle",
+        variant="slim",
+        preset="starter",
+        key="k",
+        inputs=inputs,
+        stages=stages,
+    )
 
 
 def stray(made: Job, folder: str | None = None) -> str | None:
@@ -172,13 +195,23 @@ STRAYS = {
     "threads that are none": (with_stage("asr", settings={"threads": "2; x"}), "threads"),
     "no threads": (with_stage("asr", settings={"threads": 0}), "threads"),
     "true threads": (with_stage("asr", settings={"threads": True}), "threads"),
-    "a model elsewhere": (with_stage("asr", models={"asr": replace(BASE, path="/tmp/model")}), "looks for model 'base'"),
+    "a model elsewhere": (
+        with_stage("asr", models={"asr": replace(BASE, path="/tmp/model")}),
+        "looks for model 'base'",
+    ),
     "a model above": (with_stage("asr", models={"asr": replace(BASE, path=f"{BASE.path}/../../x")}), "looks for"),
-    "an unknown model elsewhere": (with_stage("asr", models={"asr": replace(BASE, id="gone", path="../x")}), "looks for"),
-    "a revision that leads out": (with_stage("asr", models={"asr": replace(BASE, revision="../x", path=BASE.path.replace(
-        BASE.revision, "../x"))}), "looks for"),
+    "an unknown model elsewhere": (
+        with_stage("asr", models={"asr": replace(BASE, id="gone", path="../x")}),
+        "looks for",
+    ),
+    "a revision that leads out": (
+        with_stage(
+            "asr", models={"asr": replace(BASE, revision="../x", path=BASE.path.replace(BASE.revision, "../x"))}
+        ),
+        "looks for",
+    ),
     "a purpose": (with_stage("asr", models={"vad": BASE}), "has a model for"),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("name", STRAYS)
@@ -198,10 +231,18 @@ def test_a_model_that_left_the_catalogue_leaves_the_job_readable() -> None:
 
 @pytest.mark.parametrize(
     "change",
-    [{"size": "1"}, {"size": -1}, {"duration": float("nan")}, {"name": 1}, {"clip": {"start": "0"}}, {"more": 1},
-     {"clip": {"start": 0.0, "lead": -1.0}}, {"path": ["input"]}],
+    [
+        {"size": "1"},
+        {"size": -1},
+        {"duration": float("nan")},
+        {"name": 1},
+        {"clip": {"start": "0"}},
+        {"more": 1},
+        {"clip": {"start": 0.0, "lead": -1.0}},
+        {"path": ["input"]},
+    ],
     ids=str,
-)  # fmt: skip
+)
 def test_a_job_file_of_another_form_is_refused(change: dict[str, object]) -> None:
     """With the line, and never as a bug of ours."""
     data = yaml.safe_load(job.to_yaml(prepared("a.mp4")))
@@ -245,8 +286,13 @@ STAGE = JobStage(
     name="s", needs=(), settings={"a": 1}, models={"asr": ModelUse(id="i", path="p", digest="d", revision="r")}
 )
 GOOD = {
-    "schema": 1, "code": "c", "settings": {"a": 1}, "models": {"asr": "d"}, "inputs": {"i": "1"}, "outputs": {"o": "2"},
-}  # fmt: skip
+    "schema": 1,
+    "code": "c",
+    "settings": {"a": 1},
+    "models": {"asr": "d"},
+    "inputs": {"i": "1"},
+    "outputs": {"o": "2"},
+}
 
 
 @pytest.mark.parametrize(

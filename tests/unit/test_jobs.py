@@ -17,13 +17,24 @@ from builder.edges.budget import Budget
 from builder.errors import MissingError, UsageError
 
 NEEDS = {
-    "demux": (), "vad": ("demux",), "asr": ("demux", "vad"), "align": ("demux", "asr"), "diarize": ("demux", "vad"),
-    "subtitles": ("align", "diarize"), "mux": ("demux", "subtitles"),
-}  # fmt: skip
+    "demux": (),
+    "vad": ("demux",),
+    "asr": ("demux", "vad"),
+    "align": ("demux", "asr"),
+    "diarize": ("demux", "vad"),
+    "subtitles": ("align", "diarize"),
+    "mux": ("demux", "subtitles"),
+}
 JOB = Job(
-    id="j", created="", workflow="subtitle", variant="slim", preset="p", key="k", inputs=(),
+    id="j",
+    created="",
+    workflow="subtitle",
+    variant="slim",
+    preset="p",
+    key="k",
+    inputs=(),
     stages=tuple(JobStage(name=n, needs=needs) for n, needs in NEEDS.items()),
-)  # fmt: skip
+)
 
 
 def test_what_a_selection_runs() -> None:
@@ -70,8 +81,10 @@ def test_spans_are_the_last_run_of_each_stage() -> None:
     ]
     found = timeline.spans(lines)
     assert [(s.stage, s.state, s.end) for s in found.values()] == [
-        ("demux", "done", 2.0), ("vad", "stopped", 9.0), ("asr", "running", None),
-    ]  # fmt: skip
+        ("demux", "done", 2.0),
+        ("vad", "stopped", 9.0),
+        ("asr", "running", None),
+    ]
     assert found["asr"].progress == 0.25
     bars = timeline.bars(list(found.values()), now=10.0, width=20)
     assert [len(b) <= 20 for b in bars] == [True] * 3
@@ -120,7 +133,8 @@ def test_the_dead_hold_nothing(tmp_path: Path) -> None:
     """A claim counts while its process lives: a number that another process has now is not it; nor is nonsense."""
     path = tmp_path / "budget.json"
     claims = [
-        {"name": "x", "memory": 900, "gpu": None, "granted": True, "pid": pid, "born": 1.0} for pid in (os.getppid(), 1 << 22)
+        {"name": "x", "memory": 900, "gpu": None, "granted": True, "pid": pid, "born": 1.0}
+        for pid in (os.getppid(), 1 << 22)
     ]
     path.write_text(json.dumps(claims))
     assert Budget(path, memory=1000, gpus=0).take("a", memory=500)
@@ -145,7 +159,14 @@ def test_containers_outside_of_a_project_have_the_same_rights() -> None:
         "unix:///s", "img", ["--probe"], name="n", given=given, user=compose.user(0, 0), variables={"A": "1"}
     )
     text = " ".join(words)
-    for right in ("--network none", "--read-only", "--cap-drop ALL", "no-new-privileges", "--user 65532:0", "--pids-limit 1024"):
+    for right in (
+        "--network none",
+        "--read-only",
+        "--cap-drop ALL",
+        "no-new-privileges",
+        "--user 65532:0",
+        "--pids-limit 1024",
+    ):
         assert right in text
     assert 'type=bind,"source=/a,b ""c""",target=/in/x,readonly' in words
     assert "type=bind,source=/w,target=/out" in words
@@ -160,9 +181,11 @@ def test_the_full_variant_has_its_own_memory() -> None:
 
 
 INFO = {
-    "ServerVersion": "26.1.5+dfsg1", "NCPU": 2, "MemTotal": 8_000_000_000,
+    "ServerVersion": "26.1.5+dfsg1",
+    "NCPU": 2,
+    "MemTotal": 8_000_000_000,
     "ClientInfo": {"Plugins": [{"Name": "compose", "Version": "v2.26.1"}]},
-}  # fmt: skip
+}
 
 
 def test_an_engine_that_will_do() -> None:

@@ -50,11 +50,18 @@ def test_a_tar_reads_as_it_was_meant() -> None:
         listing = json.loads(archive.extractfile("models/.baked/m.json").read())  # type: ignore[union-attr]
     own = "models/hub/models--org--m"
     assert [(m.name, oct(m.mode)) for m in found] == [
-        ("models", "0o755"), ("models/.baked", "0o755"), ("models/.baked/m.json", "0o444"), ("models/hub", "0o755"),
-        (own, "0o555"), (f"{own}/refs", "0o555"), (f"{own}/refs/main", "0o444"), (f"{own}/snapshots", "0o555"),
-        (f"{own}/snapshots/{'1' * 40}", "0o555"), (f"{own}/snapshots/{'1' * 40}/a.json", "0o444"),
+        ("models", "0o755"),
+        ("models/.baked", "0o755"),
+        ("models/.baked/m.json", "0o444"),
+        ("models/hub", "0o755"),
+        (own, "0o555"),
+        (f"{own}/refs", "0o555"),
+        (f"{own}/refs/main", "0o444"),
+        (f"{own}/snapshots", "0o555"),
+        (f"{own}/snapshots/{'1' * 40}", "0o555"),
+        (f"{own}/snapshots/{'1' * 40}/a.json", "0o444"),
         (f"{own}/snapshots/{'1' * 40}/model.bin", "0o444"),
-    ]  # fmt: skip
+    ]
     assert {(m.uid, m.gid, m.mtime, m.uname) for m in found} == {(0, 0, 0, "")}
     assert [f["path"].rpartition("/")[2] for f in listing["files"]] == ["a.json", "model.bin"]
 
@@ -77,8 +84,10 @@ def test_the_size_is_known_before(files: list[tuple[str, int]]) -> None:
 def test_layers_are_folded_past_the_limit() -> None:
     """The smallest together, in the place of the first; nothing is lost."""
     model, pin = hub()
-    made = [layers.layers(Model(id=f"m{k}", purpose=model.purpose, title="", licence="", target=f"t/m{k}"), pin)[0]
-            for k in range(7)]  # fmt: skip
+    made = [
+        layers.layers(Model(id=f"m{k}", purpose=model.purpose, title="", licence="", target=f"t/m{k}"), pin)[0]
+        for k in range(7)
+    ]
     folded = layers.fold(made, 3)
     assert len(folded) == 3
     assert {m.path for layer in folded for m in layer.members} == {m.path for layer in made for m in layer.members}
@@ -93,8 +102,10 @@ def test_layers_are_folded_past_the_limit() -> None:
 
 def stack(image: str, models: dict[str, int], **blocks: int) -> Stack:
     kinds = {"base": "base", "code": "code"}
-    own = tuple(Block(name=f"{n} {image}" if n == "code" else n, kind=kinds.get(n, "requirement"), size=s)
-                for n, s in blocks.items())  # fmt: skip
+    own = tuple(
+        Block(name=f"{n} {image}" if n == "code" else n, kind=kinds.get(n, "requirement"), size=s)
+        for n, s in blocks.items()
+    )
     return Stack(image=image, blocks=own, models=tuple(Block(name=n, kind="model", size=s) for n, s in models.items()))
 
 
@@ -175,8 +186,12 @@ def code_image(count: int) -> oci.Image:
 
 def test_weights_join_the_layers_of_the_code() -> None:
     """Diff ids, blobs and history agree; the code's own layers keep their order; empty entries stay where they were."""
-    blocks = [Block(name="base", kind="base", size=1), Block(name="model m", kind="model", size=1),
-              Block(name="libraries x", kind="requirement", size=1), Block(name="code a", kind="code", size=1)]  # fmt: skip
+    blocks = [
+        Block(name="base", kind="base", size=1),
+        Block(name="model m", kind="model", size=1),
+        Block(name="libraries x", kind="requirement", size=1),
+        Block(name="code a", kind="code", size=1),
+    ]
     model, pin = hub(files=[("model.bin", 64 * MB), ("small", 3)])
     found = assembly.slots(blocks, [(model, pin)], 4, "image")
     assert [s.code if s.weights is None else s.weights.name for s in found] == [0, 1, "m/model.bin", "m/rest", 2, 3]
@@ -190,8 +205,14 @@ def test_weights_join_the_layers_of_the_code() -> None:
     config = json.loads(made.config)
     assert [layer.diff_id for layer in again.layers] == config["rootfs"]["diff_ids"]
     assert [h["created_by"] for h in config["history"]] == [
-        "step 0", "ENV", "step 1", "whisperbake: weights of m/model.bin", "whisperbake: weights of m/rest", "step 2", "step 3",
-    ]  # fmt: skip
+        "step 0",
+        "ENV",
+        "step 1",
+        "whisperbake: weights of m/model.bin",
+        "whisperbake: weights of m/rest",
+        "step 2",
+        "step 3",
+    ]
     assert {h["created"] for h in config["history"]} == {"2020-01-01T00:00:00Z"}
     assert config["config"]["Labels"] == {"a": "b", "c": "d"}
     assert oci.write(again).manifest == made.manifest
@@ -224,8 +245,11 @@ def test_no_image_has_more_layers_than_an_engine_takes() -> None:
     for k in range(120):
         model = Model(id=f"m{k}", purpose=Purpose.OTHER, title="", licence="", target=f"onnx/m{k}")
         many.append((model, Pin(revision="1", files=(FilePin(path="m", size=(65 + k) * MB, sha256="0" * 64),))))
-    blocks = [Block(name="base", kind="base", size=1), *(Block(name=f"model {m.id}", kind="model", size=1) for m, _ in many),
-              Block(name="code", kind="code", size=1)]  # fmt: skip
+    blocks = [
+        Block(name="base", kind="base", size=1),
+        *(Block(name=f"model {m.id}", kind="model", size=1) for m, _ in many),
+        Block(name="code", kind="code", size=1),
+    ]
     found = assembly.slots(blocks, many, 5, "image")
     assert len(found) == layers.MOST
 
@@ -256,9 +280,15 @@ def test_the_config_is_what_the_dockerfile_says() -> None:
     planned = plan.plan(settings, locks=fixed.LOCKS, base=fixed.DEBIAN, models=fixed.models(settings))
     blob = oci.Descriptor(media_type=oci.TAR, digest=oci.digest(b"1"), size=1)
     image = piecewise.image(
-        planned, planned.image("asr"), [blob], made, {"REVISION": "abc"}, created="2020-01-01T00:00:00Z",
-        architecture="arm64", base=None,
-    )  # fmt: skip
+        planned,
+        planned.image("asr"),
+        [blob],
+        made,
+        {"REVISION": "abc"},
+        created="2020-01-01T00:00:00Z",
+        architecture="arm64",
+        base=None,
+    )
     config = json.loads(image.config)
     assert config["architecture"] == "arm64"
     assert config["config"]["User"] == "1000:0"

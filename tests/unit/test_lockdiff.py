@@ -54,9 +54,10 @@ def test_a_pointer_is_what_git_lfs_would_write() -> None:
         "size 12",
     ]
     weights = FilePin(
-        path="weights.safetensors", size=1613977612,
+        path="weights.safetensors",
+        size=1613977612,
         sha256="951ed3fc1203e6a62467abb2144a96ce7eafca8fa77e3704fdb8635ff3e7f8a6",
-    )  # fmt: skip
+    )
     assert hubapi.git_id("blob", hubapi.pointer(weights)) == "26b12d9fb292a7bee72610f6e7e2ec84225feab7"
     assert hubapi.git_id("blob", b"hello world\n") == "3b18e512dba79e4c8300dd08aeb37f8e728b8dad"
 

@@ -28,9 +28,16 @@ def config(tmp_path: Path) -> Config:
         lock.parent.mkdir(parents=True)
         lock.write_text(f"{stage.name}==1 --hash=sha256:00\n")
     return Config(
-        root=tmp_path, home=tmp_path / ".bake", jobs=tmp_path / "jobs", defaults=Defaults(),
-        presets={}, models={}, pins={}, stages={s.name: s for s in STAGES}, images={},
-    )  # fmt: skip
+        root=tmp_path,
+        home=tmp_path / ".bake",
+        jobs=tmp_path / "jobs",
+        defaults=Defaults(),
+        presets={},
+        models={},
+        pins={},
+        stages={s.name: s for s in STAGES},
+        images={},
+    )
 
 
 def made(place: Path, *, unused: float = 0.0) -> Path:

@@ -22,9 +22,13 @@ def env(tmp_path: Path) -> dict[str, str]:
     (tmp_path / "ca.crt").write_text("# a comment\n" + CERTIFICATE.format("AAA") * 2 + CERTIFICATE.format("BBB"))
     (tmp_path / "netrc").write_text("machine more.site login me password p@ss\n")
     return {
-        "PIP_CONFIG_FILE": str(tmp_path / "pip.conf"), "SSL_CERT_FILE": str(tmp_path / "ca.crt"), "HOME": str(tmp_path),
-        "NETRC": str(tmp_path / "netrc"), "https_proxy": "http://proxy.site:3128", "XDG_CONFIG_DIRS": str(tmp_path),
-    }  # fmt: skip
+        "PIP_CONFIG_FILE": str(tmp_path / "pip.conf"),
+        "SSL_CERT_FILE": str(tmp_path / "ca.crt"),
+        "HOME": str(tmp_path),
+        "NETRC": str(tmp_path / "netrc"),
+        "https_proxy": "http://proxy.site:3128",
+        "XDG_CONFIG_DIRS": str(tmp_path),
+    }
 
 
 def test_pips_settings_proxies_and_authorities_are_found(env: dict[str, str]) -> None:
@@ -41,9 +45,11 @@ def test_pips_settings_proxies_and_authorities_are_found(env: dict[str, str]) ->
 def test_bake_yaml_wins(env: dict[str, str], tmp_path: Path) -> None:
     (tmp_path / "own.crt").write_text(CERTIFICATE.format("CCC"))
     spec = NetworkSpec(
-        index_url="https://own/simple", ca_bundle=str(tmp_path / "own.crt"), proxy="http://p:1",
+        index_url="https://own/simple",
+        ca_bundle=str(tmp_path / "own.crt"),
+        proxy="http://p:1",
         torch_index_url="https://torch/cpu",
-    )  # fmt: skip
+    )
     found = network.find(spec, env)
     assert found.variables["PIP_INDEX_URL"] == "https://own/simple"
     assert found.variables["UV_INDEX"].split()[-1] == "https://torch/cpu"

@@ -108,8 +108,9 @@ def test_pytorch_of_the_cpu_index_has_locks_of_its_own() -> None:
 
 PINS = st.lists(
     st.tuples(st.from_regex(r"[a-z][a-z0-9]{0,6}(-[a-z0-9]{1,3})?", fullmatch=True), st.integers(1, 3)),
-    unique_by=lambda p: p[0], max_size=6,
-)  # fmt: skip
+    unique_by=lambda p: p[0],
+    max_size=6,
+)
 
 
 @given(PINS)
@@ -125,9 +126,16 @@ def test_requirements_read_back_as_they_were_written(pins: list[tuple[str, int]]
 
 @pytest.mark.parametrize(
     "line",
-    ["numpy==1.0", "numpy", "numpy>=1 \\\n    --hash=sha256:" + "0" * 64, "-r other.txt", "--index-url https://evil",
-     "git+https://evil/x.git", "numpy==1.0 \\\n    --hash=md5:00"],
-)  # fmt: skip
+    [
+        "numpy==1.0",
+        "numpy",
+        "numpy>=1 \\\n    --hash=sha256:" + "0" * 64,
+        "-r other.txt",
+        "--index-url https://evil",
+        "git+https://evil/x.git",
+        "numpy==1.0 \\\n    --hash=md5:00",
+    ],
+)
 def test_a_requirement_without_its_hash_is_refused(line: str) -> None:
     """Also an option that would make pip look elsewhere. File and line are named."""
     with pytest.raises(ConfigError) as caught:
@@ -138,16 +146,49 @@ def test_a_requirement_without_its_hash_is_refused(line: str) -> None:
 # Injection
 
 PAYLOADS = (
-    "x\nRUN evil", "x\r\nRUN evil", "x\\\nRUN evil", 'x"\nRUN evil', "x AS evil", "x;evil", "x&&evil", "x|evil", "$(evil)",
-    "`evil`", "${EVIL}", "%{if true}evil%{endif}", '", "evil": "', "x'evil", "<<EOF\nevil\nEOF", "--mount=type=ssh",
-    "../../evil", "x\x00evil", "x\u2028RUN evil", "{{ evil }}", "{% include 'evil' %}", "# syntax=evil/x", " evil", "",
-)  # fmt: skip
+    "x\nRUN evil",
+    "x\r\nRUN evil",
+    "x\\\nRUN evil",
+    'x"\nRUN evil',
+    "x AS evil",
+    "x;evil",
+    "x&&evil",
+    "x|evil",
+    "$(evil)",
+    "`evil`",
+    "${EVIL}",
+    "%{if true}evil%{endif}",
+    '", "evil": "',
+    "x'evil",
+    "<<EOF\nevil\nEOF",
+    "--mount=type=ssh",
+    "../../evil",
+    "x\x00evil",
+    "x\u2028RUN evil",
+    "{{ evil }}",
+    "{% include 'evil' %}",
+    "# syntax=evil/x",
+    " evil",
+    "",
+)
 
 FIELDS = {
-    "registry": "bake.yaml", "reference": "bake.yaml", "digest": "bake.yaml", "suite": "bake.yaml", "kind": "bake.yaml",
-    "image": "images", "package": "images", "debian package": "images", "requirements": "images", "stage": "images",
-    "licence": "value", "model": "value", "version": "value", "environment": "value", "package pin": "lock",
-}  # fmt: skip
+    "registry": "bake.yaml",
+    "reference": "bake.yaml",
+    "digest": "bake.yaml",
+    "suite": "bake.yaml",
+    "kind": "bake.yaml",
+    "image": "images",
+    "package": "images",
+    "debian package": "images",
+    "requirements": "images",
+    "stage": "images",
+    "licence": "value",
+    "model": "value",
+    "version": "value",
+    "environment": "value",
+    "package pin": "lock",
+}
 
 
 SMALL = "presets: {starter: {summary: s, models: {}}}\n"

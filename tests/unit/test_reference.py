@@ -24,9 +24,20 @@ def test_a_target_names_its_registry() -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["whisperbake", "me/speech", "https://ghcr.io/me", "ghcr.io/Me", "ghcr.io/me//x", "ghcr.io/../x", "ghcr.io/me:tag",
-     "r.example:port/x", "", "-x.example/y", "ghcr.io/me$(id)"],
-)  # fmt: skip
+    [
+        "whisperbake",
+        "me/speech",
+        "https://ghcr.io/me",
+        "ghcr.io/Me",
+        "ghcr.io/me//x",
+        "ghcr.io/../x",
+        "ghcr.io/me:tag",
+        "r.example:port/x",
+        "",
+        "-x.example/y",
+        "ghcr.io/me$(id)",
+    ],
+)
 def test_what_is_no_target_is_said(text: str) -> None:
     """A bare name would mean Docker Hub to some tools: it is refused, with what was expected."""
     with pytest.raises(UsageError) as raised:

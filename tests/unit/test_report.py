@@ -24,9 +24,18 @@ from tests.golden.project import read
 from tests.golden.report import document, word
 
 HOSTILE = [
-    "</script><script>alert(1)</script>", "<!--<script>", "]]>", "\"'><img src=x onerror=alert(1)>", "{{ 7 * 7 }}",
-    "javascript:alert(1)", "&lt;b&gt;", "\u2028\u2029\u202e", "\x00\x01\x7f", "</textarea></title></style>", "\ud800",
-]  # fmt: skip
+    "</script><script>alert(1)</script>",
+    "<!--<script>",
+    "]]>",
+    "\"'><img src=x onerror=alert(1)>",
+    "{{ 7 * 7 }}",
+    "javascript:alert(1)",
+    "&lt;b&gt;",
+    "\u2028\u2029\u202e",
+    "\x00\x01\x7f",
+    "</textarea></title></style>",
+    "\ud800",
+]
 
 
 class Tags(HTMLParser):
@@ -62,7 +71,9 @@ class Tags(HTMLParser):
 def made(name: str, spoken: str, speaker: str) -> str:
     said = document((speaker, [word(f" {spoken}", 0.5), word(spoken, 1.0)]))
     page = example.page(name, said)
-    only = replace(page.recordings[0], notes=(spoken,), files=(report.File(name=name, type=spoken, size=1, href=spoken),))
+    only = replace(
+        page.recordings[0], notes=(spoken,), files=(report.File(name=name, type=spoken, size=1, href=spoken),)
+    )
     return report.render(replace(page, recordings=(only,), failure=spoken), example.templates())
 
 
@@ -200,8 +211,10 @@ def test_recordings_go_into_the_page_while_there_is_room(tmp_path: Path) -> None
     assert only.media.data is not None
     assert only.spare is None
     assert [(f.name, f.data is not None) for f in only.files] == [
-        ("talk.srt", True), ("talk.json", True), ("talk.mp4", False),
-    ]  # fmt: skip
+        ("talk.srt", True),
+        ("talk.json", True),
+        ("talk.mp4", False),
+    ]
     beside = pages.gather(config, job, out=place / "report.html", limit=0).recordings[0]
     assert [f.href for f in (beside.media, beside.spare) if f] == ["input/01.mp4", "work/demux/01.wav"]
     with pytest.raises(UsageError, match="no such folder"):

@@ -91,9 +91,16 @@ def test_long_silence_is_never_shown_to_the_model() -> None:
 
 @pytest.mark.parametrize(
     ("word", "tidied", "known"),
-    [(" Hello,", "hello", True), (" don’t", "don't", True), (" 20", "20", False), (" C3PO.", "c3po", False),
-     (" “Yes!”", "yes", True), (" naïve", "naïve", False), (" -", "", False)],
-)  # fmt: skip
+    [
+        (" Hello,", "hello", True),
+        (" don’t", "don't", True),
+        (" 20", "20", False),
+        (" C3PO.", "c3po", False),
+        (" “Yes!”", "yes", True),
+        (" naïve", "naïve", False),
+        (" -", "", False),
+    ],
+)
 def test_words_as_the_dictionary_spells_them(word: str, tidied: str, known: bool) -> None:
     """A digit's pronunciation isn't its spelling."""
     assert rules.tidy(word) == tidied

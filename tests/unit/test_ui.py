@@ -12,8 +12,12 @@ from builder.errors import MissingError, SourceError
 def test_sizes_and_clocks_read_as_people_write_them() -> None:
     """Decimal units, as registries count; minutes from a minute on."""
     assert [ui.size(n) for n in (0, 999, 1000, 145_217_532, 3_087_284_237)] == [
-        "0 B", "999 B", "1.0 kB", "145.2 MB", "3.1 GB",
-    ]  # fmt: skip
+        "0 B",
+        "999 B",
+        "1.0 kB",
+        "145.2 MB",
+        "3.1 GB",
+    ]
     assert [ui.clock(s) for s in (0.25, 59.94, 61, 3723)] == ["0.2 s", "59.9 s", "1:01", "1:02:03"]
 
 
@@ -22,8 +26,11 @@ def test_errors_say_what_where_expected_and_next(capsys: pytest.CaptureFixture[s
     long = "x" * 300
     ui.show_error(MissingError(long, where="bake.yaml:3", expected="y", hint="type z", detail=["last line"]))
     assert capsys.readouterr().err.splitlines() == [
-        f"error: bake.yaml:3: {long}", "  | last line", "  expected: y", "  next: type z",
-    ]  # fmt: skip
+        f"error: bake.yaml:3: {long}",
+        "  | last line",
+        "  expected: y",
+        "  next: type z",
+    ]
 
 
 def test_without_a_terminal_a_bar_is_a_line_at_start_and_end(capsys: pytest.CaptureFixture[str]) -> None:
