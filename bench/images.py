@@ -22,7 +22,7 @@ from typing import Any
 import docker
 from harness import BUILD, WORK, Row, alternating, publish, ratio, spread, timed
 
-from builder.core.types import NetworkSpec
+from builder.core.config.types import NetworkSpec
 from builder.edges import engine as engines
 from builder.edges import network
 

@@ -26,8 +26,8 @@ from typing import Any
 from harness import WORK, Row, publish, ratio, spread
 
 from builder.core import assembly
+from builder.core.config.types import FilePin, Model, Pin, Purpose
 from builder.core.order import Block, Stack, arrange
-from builder.core.types import FilePin, Model, Pin, Purpose
 from builder.edges import assemble, code, files, load, shell
 from builder.edges import engine as engines
 from builder.edges.layout import Layout

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from builder.core import compose
 from builder.core.compose import Image, Machine
+from builder.core.config.types import Mode
 from builder.core.job import Job
-from builder.core.types import Mode
 from builder.edges import files, native
 from builder.edges.preflight import Containers
 from builder.errors import ConfigError, MissingError

@@ -9,18 +9,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from builder import ui
-from builder.core import choice
 from builder.core import job as spec
 from builder.core.catalog import LANGUAGES
+from builder.core.config import selection as choice
+from builder.core.config.types import Config, Mode, Model, Pin, Purpose
 from builder.core.progress import Report
-from builder.core.types import Config, Mode, Model, Pin, Purpose
 from builder.edges import native, project
 from builder.edges.store import Store
 from builder.errors import BakeError, UsageError, did_you_mean
 
 if TYPE_CHECKING:
     from builder.core.job import Job, Request
-    from builder.core.recommend import Hardware, Recommendation
+    from builder.core.machine import Hardware, Recommendation
     from builder.edges.layout import Layout
 
 
@@ -175,7 +175,7 @@ def native_python(session: Session, *, force: bool = False) -> Path:
 
 
 def hardware_of(session: Session, *, refresh: bool = False) -> tuple[Hardware, Recommendation]:
-    from builder.core.recommend import recommend
+    from builder.core.machine import recommend
     from builder.edges import probe
 
     found = probe.hardware(session.config.home / "cache" / "hardware.json", refresh=refresh)

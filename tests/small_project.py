@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from builder.core import catalog
-from builder.core.types import FilePin, Pin
+from builder.core.config.types import FilePin, Pin
 from builder.edges import project
 from builder.edges.store import Store
 

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from builder.core import layers as weights
 from builder.core import oci
 from builder.core.catalog import model_digest
+from builder.core.config.types import LABEL, Model, Pin
 from builder.core.layers import WeightLayer
 from builder.core.oci import Layer
 from builder.core.order import Block
-from builder.core.types import LABEL, Model, Pin
 from builder.errors import BuildError
 
 BAKED = f"{LABEL}weights"

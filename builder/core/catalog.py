@@ -12,7 +12,7 @@ from typing import Any
 import yaml
 from pydantic import Field
 
-from builder.core.types import (
+from builder.core.config.types import (
     Convert,
     FilePin,
     HubSource,
@@ -25,7 +25,7 @@ from builder.core.types import (
     WheelSource,
     snapshot_path,
 )
-from builder.core.yamldoc import Document, Strict
+from builder.core.yaml_document import Document, Strict
 from builder.errors import did_you_mean
 
 ID = re.compile(r"[a-z0-9][a-z0-9.-]{0,63}")

@@ -11,8 +11,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
 
+from builder.core.config.types import LABEL, StageSpec
 from builder.core.job import Job, JobStage
-from builder.core.types import LABEL, StageSpec
 from builder.errors import ConfigError
 
 TEMPLATE = "job.yaml.j2"

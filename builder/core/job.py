@@ -16,8 +16,8 @@ import yaml
 from pydantic import Field
 
 from builder.core.catalog import REVISION, model_digest, unsafe
-from builder.core.types import Model, Pin, Purpose, StageSpec, Variant, Workflow, snapshot_path
-from builder.core.yamldoc import Document, Strict
+from builder.core.config.types import Model, Pin, Purpose, StageSpec, Variant, Workflow, snapshot_path
+from builder.core.yaml_document import Document, Strict
 from builder.errors import UsageError, did_you_mean
 
 NAME_BYTES = 200

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from builder.core.catalog import model_digest
-from builder.core.types import Model, Pin, snapshot_path
+from builder.core.config.types import Model, Pin, snapshot_path
 
 ROOT = "models"
 """Folder of an image that all weights are below."""

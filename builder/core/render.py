@@ -12,10 +12,11 @@ from typing import Any
 
 import jinja2
 
-from builder.core import assembly, layers, requirements
-from builder.core.environment import stage_environment
+from builder.core import assembly, layers
+from builder.core.config import requirements
+from builder.core.config.types import LABEL, FilePin, HubSource, Model, Pin, UrlSource, snapshot_path
 from builder.core.plan import Plan, PlannedImage, fingerprint
-from builder.core.types import LABEL, FilePin, HubSource, Model, Pin, UrlSource, snapshot_path
+from builder.core.stage_env import stage_environment
 from builder.errors import ConfigError
 
 ENTRY = ("/opt/bake/lib/bin/dumb-init", "--", "python3")

@@ -18,9 +18,9 @@ from typing import Any
 import jinja2
 from markupsafe import Markup
 
+from builder.core.config.types import Model
 from builder.core.history import StageRun
 from builder.core.job import Clip, Job
-from builder.core.types import Model
 from builder.errors import ConfigError
 
 TEMPLATES = ("report.html.j2", "report.css", "report.js")

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from builder.core import assembly
+from builder.core.config.types import Model, Pin
 from builder.core.layers import LARGEST
 from builder.core.order import Block
 from builder.core.progress import Progress, Report
-from builder.core.types import Model, Pin
 from builder.edges import code
 from builder.edges.layout import Layout, Stored
 

@@ -13,10 +13,10 @@ from pathlib import Path
 from builder.core import assembly, oci, piecewise
 from builder.core import render as rendering
 from builder.core.buildlog import BuildLog
+from builder.core.config.types import LABEL, Config, Model, Pin
 from builder.core.oci import Descriptor
 from builder.core.plan import PlannedImage
 from builder.core.progress import Progress, Report
-from builder.core.types import LABEL, Config, Model, Pin
 from builder.edges import assemble, code, files, load, network, shell
 from builder.edges import engine as engines
 from builder.edges.engine import Engine

@@ -12,8 +12,8 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from builder.core.config.types import BaseSpec
 from builder.core.progress import Progress, Report
-from builder.core.types import BaseSpec
 from builder.edges import files, shell
 from builder.errors import MissingError, SourceError
 

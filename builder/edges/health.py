@@ -8,7 +8,7 @@ import shutil
 import sys
 from collections.abc import Mapping
 
-from builder.core.types import Config
+from builder.core.config.types import Config
 from builder.edges import native
 from builder.edges.store import Store
 

@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from builder import __version__
+from builder.core.config.types import FilePin, HubSource, Model, Pin, UrlSource, WheelSource
 from builder.core.progress import Progress, Report
-from builder.core.types import FilePin, HubSource, Model, Pin, UrlSource, WheelSource
 from builder.edges import convert, files, folders, transfer, web, wheels
 from builder.edges.store import Store
 from builder.edges.tally import Tally

@@ -11,14 +11,15 @@ from pathlib import Path
 from typing import Any
 
 from builder import __version__
-from builder.core import assembly, requirements
+from builder.core import assembly
 from builder.core import plan as planning
 from builder.core import render as rendering
 from builder.core.catalog import model_digest
+from builder.core.config import requirements
+from builder.core.config.types import LABEL, BaseSpec, Config, Mode, Model, Pin, Variant
 from builder.core.order import Block, arrange
 from builder.core.plan import Plan
 from builder.core.progress import Progress, Report
-from builder.core.types import LABEL, BaseSpec, Config, Mode, Model, Pin, Variant
 from builder.edges import base as bases
 from builder.edges import engine as engines
 from builder.edges import files

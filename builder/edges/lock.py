@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from builder.core import catalog
-from builder.core.types import FilePin, Model, Pin
+from builder.core.config.types import FilePin, Model, Pin
 from builder.edges import files, gates
 from builder.errors import IntegrityError, SourceError
 

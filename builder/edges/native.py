@@ -14,9 +14,9 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from builder.core.environment import stage_environment
+from builder.core.config.types import Config, StageSpec
 from builder.core.progress import Progress, Report
-from builder.core.types import Config, StageSpec
+from builder.core.stage_env import stage_environment
 from builder.edges import files, shell
 from builder.errors import BakeError, IntegrityError, MissingError, SourceError
 

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from builder import pipwheel
-from builder.core.types import NetworkSpec
+from builder.core.config.types import NetworkSpec
 from builder.errors import ConfigError, MissingError
 
 LARGEST = 500 * 1024

@@ -12,8 +12,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from builder.core.config.types import FilePin, Model, Pin, WheelSource, snapshot_path
 from builder.core.progress import Progress, Report
-from builder.core.types import FilePin, Model, Pin, WheelSource, snapshot_path
 from builder.edges import convert, files, folders
 from builder.edges.store import Store
 from builder.errors import IntegrityError, MissingError, UsageError

@@ -14,8 +14,8 @@ from types import MappingProxyType
 from typing import Any
 
 from builder.core import compose
+from builder.core.config.types import Config
 from builder.core.job import Job
-from builder.core.types import Config
 from builder.edges import engine as engines
 from builder.edges import files, probe
 from builder.edges.store import Store

@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from builder.core.recommend import Gpu, Hardware
+from builder.core.machine import Gpu, Hardware
 from builder.edges import files
 
 FRESH = 3600.0

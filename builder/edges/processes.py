@@ -8,8 +8,8 @@ import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from builder.core.environment import stage_environment
 from builder.core.job import JobStage
+from builder.core.stage_env import stage_environment
 from builder.edges import compose, shell
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from builder.core import config
-from builder.core.types import Config
+from builder.core.config import parse as config
+from builder.core.config.types import Config
 from builder.errors import ConfigError
 
 HERE = Path(__file__).resolve().parents[2]

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from builder.core.types import Model, Pin, snapshot_path
+from builder.core.config.types import Model, Pin, snapshot_path
 from builder.edges import files
 from builder.edges.store import STALE, Store
 

@@ -12,10 +12,10 @@ from urllib.parse import quote
 
 from builder import __version__
 from builder.core import report as pages
+from builder.core.config.types import Config
 from builder.core.history import history
 from builder.core.job import Job, JobInput
 from builder.core.report import File, Page, Recording
-from builder.core.types import Config
 from builder.edges import files, jobs, shell
 from builder.errors import BakeError, MissingError, UsageError
 

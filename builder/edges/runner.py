@@ -17,9 +17,9 @@ from typing import Any, NoReturn, Protocol
 
 from builder.core import compose
 from builder.core import job as spec
+from builder.core.config.types import Config
 from builder.core.job import Job, JobStage, Selection
 from builder.core.progress import Progress, Report
-from builder.core.types import Config
 from builder.edges import files, jobs
 from builder.edges.budget import Budget
 from builder.errors import BakeError, InputError, IntegrityError, Interrupted, MissingError, StageError, UsageError

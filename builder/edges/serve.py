@@ -32,7 +32,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from builder.core import hubapi
 from builder.core.catalog import COMMIT
-from builder.core.types import FilePin, Model, Pin
+from builder.core.config.types import FilePin, Model, Pin
 from builder.edges.store import Store
 from builder.errors import MissingError
 

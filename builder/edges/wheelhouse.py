@@ -8,8 +8,8 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
+from builder.core.config.types import Config
 from builder.core.progress import Progress, Report
-from builder.core.types import Config
 from builder.edges import files, native, shell
 
 FOLDERS = ("builder", "compose", "examples", "images", "requirements", "stages", "templates")

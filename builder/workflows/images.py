@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from builder import ui
 from builder.core import order as ordering
-from builder.core.types import Model, Pin, Variant
+from builder.core.config.types import Model, Pin, Variant
 from builder.errors import BakeError
 from builder.session import Result, Session, fetch_missing, image_models
 

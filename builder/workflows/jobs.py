@@ -10,7 +10,7 @@ from typing import Any
 
 from builder import ui
 from builder.core import timeline
-from builder.core.types import Mode
+from builder.core.config.types import Mode
 from builder.edges import native
 from builder.errors import MissingError, UsageError, did_you_mean
 from builder.session import Result, Session, Wishes, request_of

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict
 
 from builder import ui
-from builder.core.types import Mode
+from builder.core.config.types import Mode
 from builder.session import (
     Result,
     Session,

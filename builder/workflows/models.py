@@ -9,8 +9,8 @@ from typing import Any
 
 from builder import ui
 from builder.core import lockdiff
+from builder.core.config.types import Model, Pin
 from builder.core.progress import Progress
-from builder.core.types import Model, Pin
 from builder.edges.store import Store
 from builder.errors import BakeError, IntegrityError, MissingError, SourceError, UsageError
 from builder.session import (

@@ -103,7 +103,7 @@ def _images(session: Session, choice: Choice) -> tuple[list[Image], dict[str, li
         MissingError: some are not built, or not of today's code, models and settings.
     """
     from builder.core import assembly
-    from builder.core.types import LABEL
+    from builder.core.config.types import LABEL
     from builder.edges import images
     from builder.edges.push import Image
 

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 from builder import ui
 from builder.core import compose
 from builder.core import job as spec
+from builder.core.config.types import Variant
 from builder.core.progress import Progress, Report
-from builder.core.types import Variant
 from builder.errors import BakeError, InputError, Interrupted, UsageError
 from builder.session import (
     Result,

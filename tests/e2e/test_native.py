@@ -15,8 +15,8 @@ from pathlib import Path
 
 import pytest
 
+from builder.core.config.types import Config, Defaults, StageSpec
 from builder.core.progress import silent
-from builder.core.types import Config, Defaults, StageSpec
 from builder.edges import native
 from builder.errors import IntegrityError, SourceError
 

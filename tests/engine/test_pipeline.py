@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from builder.core.types import NetworkSpec
+from builder.core.config.types import NetworkSpec
 from builder.edges import network
 from tests.engine import private_engine
 from tests.engine.conftest import ROOT, Engine, copy_project

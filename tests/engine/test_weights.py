@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from builder.core.types import NetworkSpec
+from builder.core.config.types import NetworkSpec
 from builder.edges import network
 from tests.engine.conftest import ROOT, Engine, copy_project
 

@@ -20,8 +20,8 @@ from types import MappingProxyType
 import docker
 
 from builder.core import assembly, oci
+from builder.core.config.types import FilePin, Model, Pin, Purpose
 from builder.core.order import Block
-from builder.core.types import FilePin, Model, Pin, Purpose
 from builder.edges import assemble, files, load
 from builder.edges.engine import Engine
 from builder.edges.layout import Layout, Stored

@@ -5,9 +5,10 @@ from __future__ import annotations
 import functools
 from pathlib import Path
 
-from builder.core import compose, config, plan, render
+from builder.core import compose, plan, render
+from builder.core.config import parse as config
+from builder.core.config.types import BaseSpec, Config, Mode, Model, Pin, Variant, Workflow
 from builder.core.job import Job, JobInput, Request, plan_stages
-from builder.core.types import BaseSpec, Config, Mode, Model, Pin, Variant, Workflow
 
 ROOT = Path(__file__).resolve().parents[2]
 FILES = Path(__file__).parent / "files"

@@ -6,8 +6,8 @@ import random
 from collections.abc import Mapping
 from pathlib import Path
 
+from builder.core.config.types import FilePin, HubSource, Model, Pin, Purpose
 from builder.core.progress import Progress
-from builder.core.types import FilePin, HubSource, Model, Pin, Purpose
 from builder.edges import hub, web
 from builder.edges.store import Store
 from tests.hub.server import REVISION, Content, Hub

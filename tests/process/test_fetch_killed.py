@@ -19,7 +19,7 @@ import psutil
 import pytest
 
 from builder.core import catalog
-from builder.core.types import FilePin, Pin
+from builder.core.config.types import FilePin, Pin
 from builder.edges import shell, web
 from builder.edges.store import Store
 from tests.hub.client import MODEL, contents, pin_of, wrong_files

@@ -15,9 +15,10 @@ from typing import Any
 import pytest
 import yaml
 
-from builder.core import choice, job
+from builder.core import job
+from builder.core.config import selection as choice
+from builder.core.config.types import Variant, Workflow
 from builder.core.job import Job, JobInput, Request
-from builder.core.types import Variant, Workflow
 from builder.edges import jobs, project, shell
 from tests import small_project
 

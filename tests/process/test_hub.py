@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from builder.core.types import FilePin, Model, Purpose, UrlSource
+from builder.core.config.types import FilePin, Model, Purpose, UrlSource
 from builder.edges import files, hub, web
 from builder.edges.store import Store
 from builder.errors import BakeError, IntegrityError, SourceError, UsageError

@@ -15,9 +15,9 @@ from pathlib import Path
 
 import pytest
 
+from builder.core.config.types import Config, Defaults, StageSpec
 from builder.core.job import Job, JobInput, JobStage, to_yaml
 from builder.core.progress import Progress
-from builder.core.types import Config, Defaults, StageSpec
 from builder.edges import jobs, preflight, runner
 from builder.edges.processes import Native
 from builder.errors import BakeError, InputError, IntegrityError, Interrupted, MissingError, StageError, UsageError

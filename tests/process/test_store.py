@@ -7,7 +7,7 @@ import os
 import sys
 from pathlib import Path
 
-from builder.core.types import Model, Purpose, WheelMember, WheelSource
+from builder.core.config.types import Model, Purpose, WheelMember, WheelSource
 from builder.edges import hub, shell
 from builder.edges.store import Store
 from tests.unit.test_store import MODEL, PIN, WEIGHTS, fetch, pin_of, stick

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from builder.core.types import WheelMember, WheelSource
+from builder.core.config.types import WheelMember, WheelSource
 from builder.edges import wheels
 from builder.errors import IntegrityError, SourceError
 

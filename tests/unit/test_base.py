@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from builder.core.types import BaseSpec
+from builder.core.config.types import BaseSpec
 from builder.edges import base
 from builder.errors import MissingError
 

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from builder.core import choice
-from builder.core.types import Variant
+from builder.core.config import selection as choice
+from builder.core.config.types import Variant
 from builder.edges import project
 from builder.errors import MissingError, UsageError
 

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from builder.core import compose, timeline
+from builder.core.config.types import StageSpec
 from builder.core.job import Job, JobStage, select
-from builder.core.types import StageSpec
 from builder.edges import budget as budgets
 from builder.edges import jobs, preflight
 from builder.edges.budget import Budget

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 
 from builder.core import hubapi, lockdiff
-from builder.core.types import FilePin, HubSource, Model, Pin, Purpose
+from builder.core.config.types import FilePin, HubSource, Model, Pin, Purpose
 
 OLD, NEW = "a" * 40, "b" * 40
 MODEL = Model(id="m", purpose=Purpose.ASR, title="t", licence="MIT", sources=(HubSource(repo="o/n"),))

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from builder.core.environment import stage_environment
-from builder.core.recommend import GB, Gpu, Hardware, recommend
+from builder.core.machine import GB, Gpu, Hardware, recommend
+from builder.core.stage_env import stage_environment
 from builder.edges import probe
 
 

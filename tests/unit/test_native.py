@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from builder.core.types import Config, Defaults, StageSpec
+from builder.core.config.types import Config, Defaults, StageSpec
 from builder.edges import native
 from builder.errors import BakeError, IntegrityError, MissingError, SourceError
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from builder.core.types import NetworkSpec
+from builder.core.config.types import NetworkSpec
 from builder.edges import network
 from builder.errors import ConfigError, MissingError
 

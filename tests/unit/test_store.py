@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from builder.core.catalog import model_digest
-from builder.core.types import FilePin, HubSource, Model, Pin, Purpose
+from builder.core.config.types import FilePin, HubSource, Model, Pin, Purpose
 from builder.edges import files, hub, store
 from builder.edges.store import Store
 from builder.errors import IntegrityError, MissingError, SourceError

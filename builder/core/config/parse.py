@@ -14,7 +14,7 @@ from typing import Any
 
 from builder.core import catalog
 from builder.core.catalog import LANGUAGES, one_of, unsafe
-from builder.core.types import (
+from builder.core.config.types import (
     BaseSpec,
     Config,
     Defaults,
@@ -27,7 +27,7 @@ from builder.core.types import (
     Variant,
     Workflow,
 )
-from builder.core.yamldoc import Document, Strict
+from builder.core.yaml_document import Document, Strict
 from builder.errors import UsageError, did_you_mean
 
 

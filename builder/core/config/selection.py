@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from builder.core.types import Config, Model, Pin, Purpose, Variant
+from builder.core.config.types import Config, Model, Pin, Purpose, Variant
 from builder.errors import MissingError, UsageError, did_you_mean
 
 
