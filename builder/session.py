@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 from builder import ui
 from builder.core import job as spec
-from builder.core.catalog import LANGUAGES
 from builder.core.config import selection as choice
 from builder.core.config.types import Config, Mode, Model, Pin, Purpose
 from builder.core.progress import Report
+from builder.core.weights.catalog import LANGUAGES
 from builder.edges import native, project
-from builder.edges.store import Store
+from builder.edges.weights.store import Store
 from builder.errors import BakeError, UsageError, did_you_mean
 
 if TYPE_CHECKING:
@@ -152,7 +152,8 @@ def fetch_missing(
     missing = [(model, pin) for model, pin in wanted if store.missing(model, pin)]
     if not missing:
         return ()
-    from builder.edges import gates, hub
+    from builder.edges.weights import access as gates
+    from builder.edges.weights import fetch as hub
 
     config = session.config
     places = [*folders, *(Path(p) for p in config.defaults.sources)]

@@ -8,10 +8,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from builder.core import catalog
 from builder.core.config.types import FilePin, Pin
+from builder.core.weights import catalog
 from builder.edges import project
-from builder.edges.store import Store
+from builder.edges.weights.store import Store
 
 ROOT = Path(__file__).resolve().parents[1]
 REVISION = "c" * 40

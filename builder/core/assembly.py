@@ -6,13 +6,13 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from builder.core import layers as weights
 from builder.core import oci
-from builder.core.catalog import model_digest
 from builder.core.config.types import LABEL, Model, Pin
-from builder.core.layers import WeightLayer
 from builder.core.oci import Layer
 from builder.core.order import Block
+from builder.core.weights import layers as weights
+from builder.core.weights.catalog import model_digest
+from builder.core.weights.layers import WeightLayer
 from builder.errors import BuildError
 
 BAKED = f"{LABEL}weights"

@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 
 from builder.core import assembly
 from builder.core.config.types import Model, Pin
-from builder.core.layers import LARGEST
 from builder.core.order import Block
 from builder.core.progress import Progress, Report
+from builder.core.weights.layers import LARGEST
 from builder.edges import code
 from builder.edges.layout import Layout, Stored
 

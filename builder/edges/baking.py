@@ -22,7 +22,7 @@ from builder.edges import engine as engines
 from builder.edges.engine import Engine
 from builder.edges.images import ROOTFS, Rendered, id_of, labels_of
 from builder.edges.layout import Layout, Stored
-from builder.edges.store import Store
+from builder.edges.weights.store import Store
 from builder.errors import (
     BakeError,
     BuildError,

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 
 from builder.core.config.types import Config
 from builder.edges import native
-from builder.edges.store import Store
+from builder.edges.weights.store import Store
 
 Finding = tuple[str, bool, str, str]
 """Name, whether it is well, what was found, what to do."""

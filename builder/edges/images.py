@@ -14,12 +14,12 @@ from builder import __version__
 from builder.core import assembly
 from builder.core import plan as planning
 from builder.core import render as rendering
-from builder.core.catalog import model_digest
 from builder.core.config import requirements
 from builder.core.config.types import LABEL, BaseSpec, Config, Mode, Model, Pin, Variant
 from builder.core.order import Block, arrange
 from builder.core.plan import Plan
 from builder.core.progress import Progress, Report
+from builder.core.weights.catalog import model_digest
 from builder.edges import base as bases
 from builder.edges import engine as engines
 from builder.edges import files
@@ -32,7 +32,7 @@ from builder.errors import (
 ROOTFS = "rootfs.tar"
 LOCK = "requirements/builder.txt"
 CONVERTING = ("ml-dtypes", "numpy", "onnx", "protobuf", "typing-extensions")
-"""Of the builder's own locked packages, what builder/edges/convert.py imports: for the build stage that converts."""
+"""Of the builder's own locked packages, what builder/edges/weights/convert.py imports: for the build stage that converts."""
 
 Models = Sequence[tuple[Model, Pin]]
 
@@ -163,7 +163,7 @@ def _context(root: Path) -> dict[str, str]:
     found |= {
         "weights/fetch.py": root / "images/weights/fetch.py",
         "weights/builder/errors.py": root / "builder/errors.py",
-        "weights/builder/edges/convert.py": root / "builder/edges/convert.py",
+        "weights/builder/edges/weights/convert.py": root / "builder/edges/weights/convert.py",
     }
     texts = {name: path.read_text(encoding="utf-8") for name, path in sorted(found.items())}
     lock = _text(root / LOCK)

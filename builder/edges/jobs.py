@@ -16,10 +16,10 @@ from pathlib import Path
 from typing import Any
 
 from builder.core import job as spec
-from builder.core.catalog import model_digest
 from builder.core.config.types import Config, Workflow
 from builder.core.job import Job, JobInput, Request
 from builder.core.progress import Progress, Report
+from builder.core.weights.catalog import model_digest
 from builder.edges import files, shell
 from builder.errors import BakeError, ConfigError, InputError, MissingError, UsageError, did_you_mean
 

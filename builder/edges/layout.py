@@ -23,11 +23,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from builder.core import layers as weights
 from builder.core import oci
-from builder.core.layers import Member, WeightLayer
 from builder.core.oci import Descriptor, Layer, Written
 from builder.core.progress import Progress, Report
+from builder.core.weights import layers as weights
+from builder.core.weights.layers import Member, WeightLayer
 from builder.edges import files
 from builder.errors import ConfigError, IntegrityError, MissingError
 

@@ -18,7 +18,7 @@ from builder.core.config.types import Config
 from builder.core.job import Job
 from builder.edges import engine as engines
 from builder.edges import files, probe
-from builder.edges.store import Store
+from builder.edges.weights.store import Store
 from builder.errors import BakeError, InputError, MissingError
 
 FRESH = 24 * 3600.0

@@ -19,8 +19,8 @@ from urllib.parse import urljoin
 from builder import __version__
 from builder.core import reference
 from builder.core.reference import Target
-from builder.edges import web
 from builder.edges.credentials import Login
+from builder.edges.weights.download import link as web
 from builder.errors import SourceError
 
 if TYPE_CHECKING:

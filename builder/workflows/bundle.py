@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 from builder import __version__, ui
 from builder.core import bundle as core
 from builder.core import job as spec
-from builder.core.catalog import model_digest
 from builder.core.config.types import Config, Model, Pin, Workflow
 from builder.core.progress import Progress
+from builder.core.weights.catalog import model_digest
 from builder.errors import IntegrityError, UsageError
 from builder.receiver.inventory import INVENTORY, SIGNATURE
 from builder.session import Result, Session, Wishes, fetch_missing, image_models, request_of

@@ -72,8 +72,8 @@ def export(session: Session, out: Path, names: Sequence[str]) -> Result:
 
 def lock_digests(session: Session, ids: Sequence[str]) -> Result:
     """Write the digests of models' image layers into models.lock: a build then knows them without a read, and checks them."""
-    from builder.core import layers
-    from builder.edges import lock as locking
+    from builder.core.weights import layers
+    from builder.edges.weights import pinning as locking
 
     config, store, layout = session.config, store_of(session), layout_of(session)
     pins: dict[str, Pin] = {}

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from builder import ui
-from builder.core import lockdiff
 from builder.core.config.types import Model, Pin
 from builder.core.progress import Progress
-from builder.edges.store import Store
+from builder.core.weights import lock_diff as lockdiff
+from builder.edges.weights.store import Store
 from builder.errors import BakeError, IntegrityError, MissingError, SourceError, UsageError
 from builder.session import (
     Result,
@@ -169,7 +169,7 @@ SHOWN = 20
 
 def take(session: Session, paths: Sequence[Path]) -> Result:
     """Take in what matches the lock."""
-    from builder.edges import parcel
+    from builder.edges.weights import importing as parcel
 
     store = store_of(session)
     taken = parcel.take(store, _known(session), paths, session.report)
@@ -204,7 +204,7 @@ def take(session: Session, paths: Sequence[Path]) -> Result:
 
 def export(session: Session, target: Path, ids: Sequence[str]) -> Result:
     """Write models to a folder, from which another machine takes them."""
-    from builder.edges import parcel
+    from builder.edges.weights import importing as parcel
 
     store = store_of(session)
     wanted = pinned(session, ids) if ids else [(m, p) for m, p in _known(session) if not store.missing(m, p)]
@@ -226,7 +226,7 @@ def _terms(model: Model) -> str:
 
 def prune(session: Session, *, dry_run: bool) -> Result:
     """Remove what no pin needs."""
-    from builder.edges import prune as pruning
+    from builder.edges.weights import prune as pruning
 
     store = store_of(session)
     found = pruning.leftovers(store, _known(session))
@@ -249,8 +249,8 @@ def prune(session: Session, *, dry_run: bool) -> Result:
 
 def lock(session: Session, ids: Sequence[str], *, update: Sequence[str], force: bool, dry_run: bool) -> Result:
     """Pin what is not pinned yet, and move the pins of ``update`` to what the hub has today."""
-    from builder.edges import gates
-    from builder.edges import lock as locking
+    from builder.edges.weights import access as gates
+    from builder.edges.weights import pinning as locking
 
     config = session.config
     fresh = [model_named(config, name) for name in ids]
@@ -322,7 +322,7 @@ def serve(session: Session, *, bind: str, gated: bool) -> Result:
     """Give the store out to hub clients until Ctrl-C."""
     import signal
 
-    from builder.edges import serve as server
+    from builder.edges.weights import serve as server
 
     host, port = _address(bind)
     wide = not server.loopback(host)

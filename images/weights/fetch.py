@@ -248,7 +248,7 @@ def converted(convert: dict[str, Any], pins: list[dict[str, Any]], place: Path, 
 
 
 def settle(own: str) -> None:
-    """The modes and times of an assembled layer (builder/core/layers.py)."""
+    """The modes and times of an assembled layer (builder/core/weights/layers.py)."""
     root = OUT / own
     for path in [*OUT.rglob("*"), OUT]:
         if path.is_dir():

@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from builder.edges import hub, project, shell
-from builder.edges.store import Store
+from builder.edges import project, shell
+from builder.edges.weights import fetch as hub
+from builder.edges.weights.store import Store
 from builder.errors import SourceError
 
 ROOT = Path(__file__).resolve().parents[2]

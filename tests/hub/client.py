@@ -8,8 +8,9 @@ from pathlib import Path
 
 from builder.core.config.types import FilePin, HubSource, Model, Pin, Purpose
 from builder.core.progress import Progress
-from builder.edges import hub, web
-from builder.edges.store import Store
+from builder.edges.weights import fetch as hub
+from builder.edges.weights.download import link as web
+from builder.edges.weights.store import Store
 from tests.hub.server import REVISION, Content, Hub
 
 QUICK = web.Limits(patience=1.0, pause=0.01, longest_wait=2.0, chunk=64 << 10, least=1000)

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from builder.edges.store import Store
+from builder.edges.weights.store import Store
 from builder.errors import BakeError, IntegrityError, SourceError
 from tests.hub.client import MODEL, QUICK, contents, fetch, pin_of, wrong_files
 from tests.hub.server import KINDS, Fault, Hub

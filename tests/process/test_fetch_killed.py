@@ -18,10 +18,11 @@ from pathlib import Path
 import psutil
 import pytest
 
-from builder.core import catalog
 from builder.core.config.types import FilePin, Pin
-from builder.edges import shell, web
-from builder.edges.store import Store
+from builder.core.weights import catalog
+from builder.edges import shell
+from builder.edges.weights.download import link as web
+from builder.edges.weights.store import Store
 from tests.hub.client import MODEL, contents, pin_of, wrong_files
 from tests.hub.server import Content, Hub
 

@@ -14,8 +14,10 @@ from pathlib import Path
 import pytest
 
 from builder.core.config.types import FilePin, Model, Purpose, UrlSource
-from builder.edges import files, hub, web
-from builder.edges.store import Store
+from builder.edges import files
+from builder.edges.weights import fetch as hub
+from builder.edges.weights.download import link as web
+from builder.edges.weights.store import Store
 from builder.errors import BakeError, IntegrityError, SourceError, UsageError
 from tests.hub.client import MODEL, QUICK, contents, fetch, pin_of, wrong_files
 from tests.hub.server import REVISION, Fault, Hub

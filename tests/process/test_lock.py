@@ -256,7 +256,7 @@ def test_two_at_once_lose_nothing(tmp_path: Path, hub: Hub) -> None:
     from concurrent.futures import ThreadPoolExecutor
 
     from builder.core.config.types import FilePin, Pin
-    from builder.edges import lock as locking
+    from builder.edges.weights import pinning as locking
 
     config = project.load(make(tmp_path, None), env={})
     names = [m.id for m in config.models.values() if m.repo and m.id != "m"][:12]

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from builder.edges import files, project, shell
-from builder.edges.store import Store
+from builder.edges.weights.store import Store
 from tests import small_project
 from tests.small_project import REVISION, Small
 

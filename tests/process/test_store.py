@@ -8,8 +8,9 @@ import sys
 from pathlib import Path
 
 from builder.core.config.types import Model, Purpose, WheelMember, WheelSource
-from builder.edges import hub, shell
-from builder.edges.store import Store
+from builder.edges import shell
+from builder.edges.weights import fetch as hub
+from builder.edges.weights.store import Store
 from tests.unit.test_store import MODEL, PIN, WEIGHTS, fetch, pin_of, stick
 
 __all__ = ["stick"]

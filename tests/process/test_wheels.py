@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from builder.core.config.types import WheelMember, WheelSource
-from builder.edges import wheels
+from builder.edges.weights.sources import wheels
 from builder.errors import IntegrityError, SourceError
 
 

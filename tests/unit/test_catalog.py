@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from builder.core import catalog
 from builder.core.config.selection import choose
 from builder.core.config.types import FilePin, Model, Pin, Purpose, Variant, WheelSource, snapshot_path
+from builder.core.weights import catalog
 from builder.edges import project
 from builder.errors import ConfigError, UsageError
 

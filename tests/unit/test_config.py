@@ -11,9 +11,9 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from builder.core import catalog
 from builder.core.config import parse as config
 from builder.core.config.types import Config, FilePin, Mode, Pin, Variant
+from builder.core.weights import catalog
 from builder.edges import project
 from builder.errors import BakeError, ConfigError, UsageError
 

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from builder.edges import convert
+from builder.edges.weights import convert
 from builder.errors import IntegrityError
 
 

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from builder.edges import gates
-from builder.edges.gates import Reason
+from builder.edges.weights import access as gates
+from builder.edges.weights.access import Reason
 from builder.errors import ConfigError
 
 

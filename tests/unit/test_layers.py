@@ -13,9 +13,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from builder.core import assembly, layers, oci, order, piecewise, plan, render
+from builder.core import assembly, oci, order, piecewise, plan, render
 from builder.core.config.types import FilePin, HubSource, Mode, Model, Pin, Purpose, Variant
 from builder.core.order import Block, Stack
+from builder.core.weights import layers
 from builder.errors import BuildError, IntegrityError
 from tests.golden import project as fixed
 

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from builder.edges import web
-from builder.edges.transfer import Ranges, forget
+from builder.edges.weights.download import link as web
+from builder.edges.weights.download.transfer import Ranges, forget
 
 SIZE, CHUNK = 1000, 64
 

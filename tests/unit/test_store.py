@@ -11,10 +11,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from builder.core.catalog import model_digest
 from builder.core.config.types import FilePin, HubSource, Model, Pin, Purpose
-from builder.edges import files, hub, store
-from builder.edges.store import Store
+from builder.core.weights.catalog import model_digest
+from builder.edges import files
+from builder.edges.weights import fetch as hub
+from builder.edges.weights import store
+from builder.edges.weights.store import Store
 from builder.errors import IntegrityError, MissingError, SourceError
 
 WEIGHTS = b"weights" * 1000

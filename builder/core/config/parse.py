@@ -12,8 +12,6 @@ from pathlib import Path, PurePosixPath
 from types import MappingProxyType
 from typing import Any
 
-from builder.core import catalog
-from builder.core.catalog import LANGUAGES, one_of, unsafe
 from builder.core.config.types import (
     BaseSpec,
     Config,
@@ -27,6 +25,8 @@ from builder.core.config.types import (
     Variant,
     Workflow,
 )
+from builder.core.weights import catalog
+from builder.core.weights.catalog import LANGUAGES, one_of, unsafe
 from builder.core.yaml_document import Document, Strict
 from builder.errors import UsageError, did_you_mean
 

@@ -95,7 +95,7 @@ class UrlSource:
 class Convert:
     """A model made once from a source file.
 
-    ``how`` names a converter of ``edges/convert.py``; ``source`` is the path of the file that is
+    ``how`` names a converter of ``edges/weights/convert.py``; ``source`` is the path of the file that is
     fetched and ``result`` the path of the file that is kept. Both have a pin in the lock.
     """
 

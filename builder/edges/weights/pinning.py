@@ -8,9 +8,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from builder.core import catalog
 from builder.core.config.types import FilePin, Model, Pin
-from builder.edges import files, gates
+from builder.core.weights import catalog
+from builder.edges import files
+from builder.edges.weights import access as gates
 from builder.errors import IntegrityError, SourceError
 
 PATIENCE = 10.0

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from builder.core.config.types import Model, Pin, snapshot_path
 from builder.edges import files
-from builder.edges.store import STALE, Store
+from builder.edges.weights.store import STALE, Store
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -18,9 +18,14 @@ from typing import Any
 from builder import __version__
 from builder.core.config.types import FilePin, HubSource, Model, Pin, UrlSource, WheelSource
 from builder.core.progress import Progress, Report
-from builder.edges import convert, files, folders, transfer, web, wheels
-from builder.edges.store import Store
-from builder.edges.tally import Tally
+from builder.edges import files
+from builder.edges.weights import convert
+from builder.edges.weights.download import link as web
+from builder.edges.weights.download import transfer
+from builder.edges.weights.download.progress import Tally
+from builder.edges.weights.sources import folder as folders
+from builder.edges.weights.sources import wheels
+from builder.edges.weights.store import Store
 from builder.errors import BakeError, IntegrityError, Interrupted, MissingError, SourceError, UsageError
 
 ENDPOINT = "https://huggingface.co"

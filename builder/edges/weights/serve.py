@@ -30,10 +30,10 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from uvicorn import Config, Server
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from builder.core import hubapi
-from builder.core.catalog import COMMIT
 from builder.core.config.types import FilePin, Model, Pin
-from builder.edges.store import Store
+from builder.core.weights import hub_api as hubapi
+from builder.core.weights.catalog import COMMIT
+from builder.edges.weights.store import Store
 from builder.errors import MissingError
 
 CLIENTS = 512

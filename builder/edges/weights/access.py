@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from builder.core.config.types import Model, Pin
-from builder.edges import folders
+from builder.edges.weights.sources import folder as folders
 from builder.errors import ConfigError, SourceError
 
 ENDPOINT = "https://huggingface.co"
