@@ -24,7 +24,7 @@ from harness import BUILD, WORK, Row, alternating, publish, ratio, spread, timed
 
 from builder.core.config.types import NetworkSpec
 from builder.edges import engine as engines
-from builder.edges import network
+from builder.edges.images import site as network
 
 MB, GB = 1e6, 1e9
 

@@ -250,7 +250,7 @@ def _engine() -> None:
             "the engine tests need a Docker Engine", "install docker 23 or later with buildx, or run as root on Debian"
         )
     if names.get("VERSION_CODENAME") == "bookworm":
-        from builder.edges import base  # the environment is there by now
+        from builder.edges.images import base  # the environment is there by now
 
         uri = base.sources("bookworm", Path("/etc/apt"))[0].split()[1]
         Path("/etc/apt/sources.list.d/whisperbake-engine.sources").write_text(NEXT.format(uri=uri))

@@ -21,7 +21,7 @@ from builder.errors import BakeError, UsageError, did_you_mean
 if TYPE_CHECKING:
     from builder.core.job import Job, Request
     from builder.core.machine import Hardware, Recommendation
-    from builder.edges.layout import Layout
+    from builder.edges.images.layout import Layout
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,7 +78,7 @@ def store_of(session: Session) -> Store:
 
 
 def layout_of(session: Session) -> Layout:
-    from builder.edges.layout import Layout
+    from builder.edges.images.layout import Layout
 
     return Layout(session.config.home / "layout", store_of(session).root)
 

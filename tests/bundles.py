@@ -16,7 +16,7 @@ import zstandard
 
 from builder.core import bundle as core
 from builder.core.bundle import Entry, Image, Layer
-from builder.core.oci import digest
+from builder.core.images.oci import digest
 from builder.edges import bundle as edge
 
 REGISTRY = "wb-bundle"

@@ -14,8 +14,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from builder.core import oci
-from builder.core.oci import digest
+from builder.core.images import oci
+from builder.core.images.oci import digest
 from builder.errors import UsageError
 
 SCHEMA = 1

@@ -188,7 +188,7 @@ def render(template: str, job: Job, made: Sequence[Service], *, machine: Machine
     """
     import jinja2  # not needed by those who only ask for names and limits
 
-    from builder.core.render import name_
+    from builder.core.images.render import name_
 
     environment = jinja2.Environment(
         undefined=jinja2.StrictUndefined,

@@ -9,15 +9,15 @@ from pathlib import Path
 from typing import Any
 
 from builder.core import bundle as core
-from builder.core import oci
 from builder.core.bundle import Image, Layer
 from builder.core.config.types import Model, Pin
-from builder.core.oci import Descriptor
-from builder.core.plan import PlannedImage
+from builder.core.images import oci
+from builder.core.images.oci import Descriptor
+from builder.core.images.plan import PlannedImage
 from builder.core.progress import Progress, Report
 from builder.core.weights import layers as weights
 from builder.edges import files
-from builder.edges.layout import Layout, Stored
+from builder.edges.images.layout import Layout, Stored
 from builder.errors import IntegrityError
 
 

@@ -8,9 +8,9 @@ from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-from builder.core.oci import Descriptor
+from builder.core.images.oci import Descriptor
+from builder.core.images.reference import Target
 from builder.core.progress import Progress, Report
-from builder.core.reference import Target
 from builder.edges.registry import Open, Registry
 from builder.edges.registry_http import Stop, Stopped
 from builder.errors import BakeError, Interrupted

@@ -18,8 +18,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from builder.core import reference
-from builder.core.oci import Descriptor
+from builder.core.images import reference
+from builder.core.images.oci import Descriptor
 from builder.edges import files
 from builder.edges.registry_http import AGAIN, ATTEMPTS, BUSY, Gone, Http, Stopped, Tell
 from builder.errors import BakeError, IntegrityError, SourceError

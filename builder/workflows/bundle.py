@@ -23,8 +23,8 @@ from builder.workflows.images import Choice
 
 if TYPE_CHECKING:
     from builder.core.bundle import BundlePlan, Entry
+    from builder.core.images.plan import Plan
     from builder.core.job import Request
-    from builder.core.plan import Plan
     from builder.edges.bundle import Giver
     from builder.edges.engine import Engine
 
@@ -53,7 +53,7 @@ class Order:
 def create(session: Session, choice: Choice, order: Order) -> Result:
     """Build what is missing, then write what the receiver lacks."""
     from builder.edges import bundle, packing, signing
-    from builder.edges.layout import Layout
+    from builder.edges.images.layout import Layout
     from builder.workflows import images
 
     config = session.config

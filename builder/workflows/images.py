@@ -8,16 +8,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from builder import ui
-from builder.core import order as ordering
 from builder.core.config.types import Model, Pin, Variant
+from builder.core.images import layer_order as ordering
 from builder.errors import BakeError
 from builder.session import Result, Session, fetch_missing, image_models
 
 if TYPE_CHECKING:
-    from builder.core.plan import Library
-    from builder.edges.baking import Built
+    from builder.core.images.plan import Library
     from builder.edges.engine import Engine
-    from builder.edges.images import Here, Rendered
+    from builder.edges.images.build import Built
+    from builder.edges.images.rendered import Here, Rendered
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,7 +36,7 @@ ALL = Choice()
 
 def rendered(session: Session, choice: Choice = ALL, *, engine: Engine | None = None) -> Rendered:
     """The plan of the session's mode and variant, with its files."""
-    from builder.edges import images
+    from builder.edges.images import rendered as images
 
     config = session.config
     base = images.decide_base(config, session.env, session.report, engine)
@@ -50,7 +50,7 @@ def rendered(session: Session, choice: Choice = ALL, *, engine: Engine | None = 
 
 def plan(session: Session, choice: Choice) -> Result:
     """What would be built: images, their layers in order, models, estimated sizes. Touches no engine."""
-    from builder.edges import images
+    from builder.edges.images import rendered as images
 
     planned = rendered(session, choice)
     made = planned.plan
@@ -143,7 +143,7 @@ def _estimates(library: Library, known: Mapping[str, int]) -> list[int | None]:
 
 def render(session: Session, choice: Choice, *, out: Path | None, check: bool) -> Result:
     """Write the Dockerfile, docker-bake.json and what they need; or compare."""
-    from builder.edges import images
+    from builder.edges.images import rendered as images
 
     made = rendered(session, choice)
     folder = out or images.folder_of(session.config)
@@ -180,9 +180,10 @@ def ensure(
     session: Session, choice: Choice = ALL, *, cache: bool = True, refresh: bool = False
 ) -> tuple[Engine, Rendered, tuple[Built, ...]]:
     """Build the images of the session's mode that are missing or not up to date, with their weights."""
-    from builder.edges import baking, images
     from builder.edges import engine as engines
-    from builder.edges.base import digest
+    from builder.edges.images import build as baking
+    from builder.edges.images import rendered as images
+    from builder.edges.images.base import digest
 
     engine = engines.connect(session.env)
     made = rendered(session, choice, engine=engine)
@@ -209,7 +210,7 @@ def ensure(
 
 def build(session: Session, choice: Choice, *, cache: bool, refresh: bool) -> Result:
     """Build images, and a table of what there is now."""
-    from builder.edges import images
+    from builder.edges.images import rendered as images
 
     engine, made, built = ensure(session, choice, cache=cache, refresh=refresh)
     found = {h.tag: h for h in here(session, engine)}
@@ -260,7 +261,7 @@ def listing(session: Session) -> Result:
 
 def here(session: Session, engine: Engine) -> tuple[Here, ...]:
     """Our images on an engine; compared with what today's files would make of them, each for its own variant."""
-    from builder.edges import images
+    from builder.edges.images import rendered as images
 
     def models(variant: Variant) -> tuple[tuple[Model, Pin], ...]:
         defaults = replace(session.config.defaults, variant=variant)

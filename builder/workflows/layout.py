@@ -17,7 +17,7 @@ from builder.session import Result, Session, layout_of, pinned, store_of
 def prune(session: Session, *, dry_run: bool) -> Result:
     """Remove blobs and recipes of images that the engine no longer has, and what killed builds left."""
     from builder.edges import engine as engines
-    from builder.edges import load
+    from builder.edges.images import load
 
     layout = layout_of(session)
     here = None

@@ -15,17 +15,18 @@ from builder.session import Result, Session
 from builder.workflows.images import Choice, Different, rendered
 
 if TYPE_CHECKING:
-    from builder.core.oci import Descriptor
-    from builder.edges.layout import Layout
+    from builder.core.images.oci import Descriptor
+    from builder.edges.images.layout import Layout
     from builder.edges.push import Image, Step
 
 
 def push(session: Session, choice: Choice, *, registry: str | None, dry_run: bool) -> Result:
     """Send images of the layout to a registry that lacks them."""
-    from builder.core import reference
-    from builder.edges import credentials, network, registry_http
+    from builder.core.images import reference
+    from builder.edges import credentials, registry_http
     from builder.edges import engine as engines
     from builder.edges import push as pushing
+    from builder.edges.images import site as network
     from builder.edges.registry import Registry
 
     config, began = session.config, time.monotonic()
@@ -91,7 +92,7 @@ def _row(host: str, step: Step, sent: int, dry_run: bool) -> dict[str, Any]:
 
 
 def _layout(session: Session) -> Layout:
-    from builder.edges.layout import Layout
+    from builder.edges.images.layout import Layout
 
     return Layout(session.config.home / "layout", session.config.home / "models")
 
@@ -102,9 +103,9 @@ def _images(session: Session, choice: Choice) -> tuple[list[Image], dict[str, li
     Raises:
         MissingError: some are not built, or not of today's code, models and settings.
     """
-    from builder.core import assembly
     from builder.core.config.types import LABEL
-    from builder.edges import images
+    from builder.core.images import assembly
+    from builder.edges.images import rendered as images
     from builder.edges.push import Image
 
     config, layout = session.config, _layout(session)
@@ -167,8 +168,10 @@ def ci(
     session: Session, choice: Choice, *, service: str, out: Path | None, registry: str | None, folder: str, check: bool
 ) -> Result:
     """A pipeline from the same plan as ``render``'s; or compare it."""
-    from builder.core import pipeline, reference
-    from builder.edges import files, images
+    from builder.core.images import ci as pipeline
+    from builder.core.images import reference
+    from builder.edges import files
+    from builder.edges.images import rendered as images
 
     if registry:
         reference.target(registry, where="--registry")

@@ -15,7 +15,7 @@ import zstandard
 
 from builder.core import bundle as core
 from builder.core.bundle import Image, Layer
-from builder.core.oci import digest
+from builder.core.images.oci import digest
 from builder.edges import signing
 from tests import bundles
 

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from builder.edges import images
+from builder.edges.images import rendered as images
 from tests.engine.conftest import EXAMPLE, ROOT, Engine, copy_project, results
 
 MB = 1_000_000

@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 from builder.core.config.types import NetworkSpec
-from builder.edges import network
+from builder.edges.images import site as network
 from tests.engine import private_engine
 from tests.engine.conftest import ROOT, Engine, copy_project
 from tests.process.registry_server import PASSWORD, USER, Server, htpasswd

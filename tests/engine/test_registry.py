@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from builder.core.config.types import BaseSpec
-from builder.edges import base
+from builder.edges.images import base
 from tests.engine.conftest import Engine, copy_project
 
 PYTHON = ["base-files", "ca-certificates", "libgcc-s1", "libpython3-stdlib", "libstdc++6", "python3-minimal"]

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from builder.core.config.types import NetworkSpec
-from builder.edges import network
+from builder.edges.images import site as network
 from tests.engine.conftest import ROOT, Engine, copy_project
 
 CARRIERS = {"asr": "tiny.en", "vad": "silero-vad", "diarize": "d-vector"}

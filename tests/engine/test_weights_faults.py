@@ -14,8 +14,9 @@ from typing import Any
 import pytest
 from docker.errors import ImageNotFound
 
-from builder.core import oci
-from builder.edges import files, load
+from builder.core.images import oci
+from builder.edges import files
+from builder.edges.images import load
 from builder.errors import BakeError, BuildError, IntegrityError, MissingError
 from tests.engine import private_engine
 from tests.engine.conftest import ROOT, Engine

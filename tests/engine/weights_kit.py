@@ -19,12 +19,13 @@ from types import MappingProxyType
 
 import docker
 
-from builder.core import assembly, oci
 from builder.core.config.types import FilePin, Model, Pin, Purpose
-from builder.core.order import Block
-from builder.edges import assemble, files, load
+from builder.core.images import assembly, oci
+from builder.core.images.layer_order import Block
+from builder.edges import files
 from builder.edges.engine import Engine
-from builder.edges.layout import Layout, Stored
+from builder.edges.images import assemble, load
+from builder.edges.images.layout import Layout, Stored
 
 MB = 1 << 20
 

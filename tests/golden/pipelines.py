@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 
-from builder.core import pipeline, plan
+from builder.core.images import ci as pipeline
+from builder.core.images import plan
 from tests.golden import project
 
 CASES = {

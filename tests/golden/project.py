@@ -5,9 +5,10 @@ from __future__ import annotations
 import functools
 from pathlib import Path
 
-from builder.core import compose, plan, render
+from builder.core import compose
 from builder.core.config import parse as config
 from builder.core.config.types import BaseSpec, Config, Mode, Model, Pin, Variant, Workflow
+from builder.core.images import plan, render
 from builder.core.job import Job, JobInput, Request, plan_stages
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -19,7 +19,7 @@ import pytest
 import zstandard
 
 from builder.core.bundle import Entry
-from builder.core.oci import Descriptor, digest
+from builder.core.images.oci import Descriptor, digest
 from builder.edges import bundle as edge
 from builder.edges import packing, signing
 from builder.errors import IntegrityError, UsageError

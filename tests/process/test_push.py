@@ -14,10 +14,10 @@ from pathlib import Path
 
 import pytest
 
-from builder.core import oci
-from builder.core.oci import Descriptor
+from builder.core.images import oci
+from builder.core.images.oci import Descriptor
+from builder.core.images.reference import Target, target
 from builder.core.progress import silent
-from builder.core.reference import Target, target
 from builder.edges import push, registry, registry_http
 from builder.edges.credentials import Login
 from builder.edges.push import Image

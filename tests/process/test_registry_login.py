@@ -136,7 +136,7 @@ def test_https_is_checked_against_the_sites_own_authorities(tmp_path: Path) -> N
 
 def test_no_login_goes_over_a_line_that_others_can_read(monkeypatch: pytest.MonkeyPatch) -> None:
     """Plain HTTP for another machine only where the engine calls it insecure."""
-    from builder.core.reference import target
+    from builder.core.images.reference import target
 
     asked = []
     stop = registry_http.Stop()

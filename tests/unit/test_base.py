@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from builder.core.config.types import BaseSpec
-from builder.edges import base
+from builder.edges.images import base
 from builder.errors import MissingError
 
 SOURCES = """\

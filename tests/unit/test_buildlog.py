@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from builder.core.buildlog import BuildLog
+from builder.core.images.build_log import BuildLog
 
 LOG = """\
 #0 building with "default" instance using docker driver

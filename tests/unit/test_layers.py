@@ -13,9 +13,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from builder.core import assembly, oci, order, piecewise, plan, render
 from builder.core.config.types import FilePin, HubSource, Mode, Model, Pin, Purpose, Variant
-from builder.core.order import Block, Stack
+from builder.core.images import assembly, oci, plan, render
+from builder.core.images import graph_driver as piecewise
+from builder.core.images import layer_order as order
+from builder.core.images.layer_order import Block, Stack
 from builder.core.weights import layers
 from builder.errors import BuildError, IntegrityError
 from tests.golden import project as fixed

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from builder.core.config.types import NetworkSpec
-from builder.edges import network
+from builder.edges.images import site as network
 from builder.errors import ConfigError, MissingError
 
 CERTIFICATE = "-----BEGIN CERTIFICATE-----\n{}\n-----END CERTIFICATE-----\n"

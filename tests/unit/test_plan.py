@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from builder.core import plan, render
 from builder.core.config import requirements
 from builder.core.config.types import BaseSpec, Config, FilePin, HubSource, Mode, Model, Pin, Purpose, Variant
+from builder.core.images import plan, render
 from builder.errors import BakeError, ConfigError, UsageError
 from tests.golden import project as fixed
 

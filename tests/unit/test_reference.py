@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from builder.core import reference
+from builder.core.images import reference
 from builder.errors import UsageError
 
 

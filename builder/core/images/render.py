@@ -12,10 +12,10 @@ from typing import Any
 
 import jinja2
 
-from builder.core import assembly
 from builder.core.config import requirements
 from builder.core.config.types import LABEL, FilePin, HubSource, Model, Pin, UrlSource, snapshot_path
-from builder.core.plan import Plan, PlannedImage, fingerprint
+from builder.core.images import assembly
+from builder.core.images.plan import Plan, PlannedImage, fingerprint
 from builder.core.stage_env import stage_environment
 from builder.core.weights import layers
 from builder.errors import ConfigError

@@ -10,18 +10,22 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from builder.core import assembly, oci, piecewise
-from builder.core import render as rendering
-from builder.core.buildlog import BuildLog
 from builder.core.config.types import LABEL, Config, Model, Pin
-from builder.core.oci import Descriptor
-from builder.core.plan import PlannedImage
+from builder.core.images import assembly, oci
+from builder.core.images import graph_driver as piecewise
+from builder.core.images import render as rendering
+from builder.core.images.build_log import BuildLog
+from builder.core.images.oci import Descriptor
+from builder.core.images.plan import PlannedImage
 from builder.core.progress import Progress, Report
-from builder.edges import assemble, code, files, load, network, shell
 from builder.edges import engine as engines
+from builder.edges import files, shell
 from builder.edges.engine import Engine
-from builder.edges.images import ROOTFS, Rendered, id_of, labels_of
-from builder.edges.layout import Layout, Stored
+from builder.edges.images import assemble, load
+from builder.edges.images import code_image as code
+from builder.edges.images import site as network
+from builder.edges.images.layout import Layout, Stored
+from builder.edges.images.rendered import ROOTFS, Rendered, id_of, labels_of
 from builder.edges.weights.store import Store
 from builder.errors import (
     BakeError,

@@ -11,19 +11,19 @@ from pathlib import Path
 from typing import Any
 
 from builder import __version__
-from builder.core import assembly
-from builder.core import plan as planning
-from builder.core import render as rendering
 from builder.core.config import requirements
 from builder.core.config.types import LABEL, BaseSpec, Config, Mode, Model, Pin, Variant
-from builder.core.order import Block, arrange
-from builder.core.plan import Plan
+from builder.core.images import assembly
+from builder.core.images import plan as planning
+from builder.core.images import render as rendering
+from builder.core.images.layer_order import Block, arrange
+from builder.core.images.plan import Plan
 from builder.core.progress import Progress, Report
 from builder.core.weights.catalog import model_digest
-from builder.edges import base as bases
 from builder.edges import engine as engines
 from builder.edges import files
 from builder.edges.engine import Engine
+from builder.edges.images import base as bases
 from builder.errors import (
     ConfigError,
     SourceError,

@@ -10,11 +10,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
 
-from builder.core import oci
-from builder.core.oci import Descriptor
+from builder.core.images import oci
+from builder.core.images.oci import Descriptor
 from builder.edges import files
 from builder.edges.engine import Engine
-from builder.edges.layout import Layout
+from builder.edges.images.layout import Layout
 from builder.errors import BuildError
 
 COMPRESSION = "compression=zstd,force-compression=true,oci-mediatypes=true"

@@ -7,10 +7,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 
-from builder.core import order
 from builder.core.config import requirements
 from builder.core.config.requirements import Requirement
 from builder.core.config.types import BaseSpec, Config, ImageSpec, Mode, Model, Pin, Purpose, Variant
+from builder.core.images import layer_order as order
 from builder.core.weights import layers
 from builder.errors import ConfigError, UsageError
 

@@ -15,10 +15,10 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
-from builder.core import oci
-from builder.core.oci import Descriptor
+from builder.core.images import oci
+from builder.core.images.oci import Descriptor
 from builder.edges.engine import Engine
-from builder.edges.layout import Layout, Stored
+from builder.edges.images.layout import Layout, Stored
 from builder.errors import BakeError, BuildError, IntegrityError, MissingError
 
 ABSENT = re.compile(r"content digest sha256:[0-9a-f]{64}: not found|blobs/sha256/[0-9a-f]{64}: no such file")

@@ -13,10 +13,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from builder.core import oci
-from builder.core import render as rendering
-from builder.core.oci import Descriptor, Layer
-from builder.core.plan import Plan, PlannedImage, fingerprint
+from builder.core.images import oci
+from builder.core.images import render as rendering
+from builder.core.images.oci import Descriptor, Layer
+from builder.core.images.plan import Plan, PlannedImage, fingerprint
 
 PATH = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 """What BuildKit gives an image that says nothing of it."""

@@ -23,8 +23,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from builder.core import oci
-from builder.core.oci import Descriptor, Layer, Written
+from builder.core.images import oci
+from builder.core.images.oci import Descriptor, Layer, Written
 from builder.core.progress import Progress, Report
 from builder.core.weights import layers as weights
 from builder.core.weights.layers import Member, WeightLayer
@@ -161,7 +161,7 @@ class Layout:
             raise
         return Descriptor(media_type=media_type, digest=f"sha256:{seen.hexdigest()}", size=size)
 
-    # Layers of the code, where they are exported one by one (core/piecewise.py)
+    # Layers of the code, where they are exported one by one (core/images/graph_driver.py)
 
     def parts(self) -> dict[str, Descriptor]:
         """Layers by what they are made from; those whose blob is gone are left out."""
