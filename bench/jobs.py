@@ -25,9 +25,9 @@ from pathlib import Path
 import yaml
 from harness import BUILD, EXAMPLE, WORK, Row, alternating, publish, ratio, spread, timed
 
-from builder.core import compose
+from builder.core.jobs import compose
 from builder.edges import engine as engines
-from builder.edges import jobs
+from builder.edges.jobs import folder as jobs
 
 WHISPERX = "whisperx==3.8.6"
 FFMPEG = "imageio-ffmpeg==0.6.0"

@@ -9,18 +9,19 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from builder.core import compose
-from builder.core.compose import Image, Machine
 from builder.core.config.types import Mode
-from builder.core.job import Job
-from builder.edges import files, native
-from builder.edges.preflight import Containers
+from builder.core.jobs import compose
+from builder.core.jobs.compose import Image, Machine
+from builder.core.jobs.job import Job
+from builder.edges import files
+from builder.edges.jobs.preflight import Containers
+from builder.edges.machine import environment as native
 from builder.errors import ConfigError, MissingError
 from builder.session import Session, chosen_models, hardware_of, native_python
 
 if TYPE_CHECKING:
-    from builder.edges.jobs import Media
-    from builder.edges.runner import Host
+    from builder.edges.jobs.folder import Media
+    from builder.edges.jobs.runner import Host
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,8 +56,9 @@ def choose(session: Session, *, build: bool = True) -> Place:
 
 def _native(session: Session) -> Place:
     """Processes here; media files in containers when their images were built (``build.py build``)."""
-    from builder.edges import containers, jobs
-    from builder.edges.processes import Native
+    from builder.edges.jobs import folder as jobs
+    from builder.edges.jobs.hosts import media as containers
+    from builder.edges.jobs.hosts.native import Native
 
     config, env = session.config, session.env
     python = native_python(session)
@@ -81,7 +83,8 @@ def _native(session: Session) -> Place:
 
 def _containers(session: Session, *, build: bool) -> Place:
     """Every stage in a container of its own."""
-    from builder.edges import containers, jobs
+    from builder.edges.jobs import folder as jobs
+    from builder.edges.jobs.hosts import media as containers
 
     config = session.config
     found = _recorded(session) or _looked_up(session, build=build)
@@ -106,7 +109,7 @@ def _containers(session: Session, *, build: bool) -> Place:
         return compose.render(template.read_text(encoding="utf-8"), job, made, machine=given, models=models)
 
     def host(job: Job, gpu: int) -> Host:
-        from builder.edges.compose import Project
+        from builder.edges.jobs.hosts.compose import Project
 
         return Project(
             host=found.engine, job=job.id, place=jobs.folder(config, job), text=text(job, gpu), env=session.env
@@ -207,7 +210,7 @@ def record(session: Session, built: Sequence[tuple[str, str, str]]) -> None:
     Args:
         built: (stage, tag, image id).
     """
-    from builder.edges import runner
+    from builder.edges.jobs import runner
 
     stages = session.config.root / "stages"
     entries = {s: {"tag": tag, "id": id_, "code": runner.code_digest(stages, s)} for s, tag, id_ in built}
@@ -217,7 +220,7 @@ def record(session: Session, built: Sequence[tuple[str, str, str]]) -> None:
 def _media_images(session: Session) -> tuple[str, dict[str, str], dict[str, str]]:
     """Engine, stage -> tag and stage -> id of the recorded images, if all are still there and of this code."""
     from builder.edges import engine as engines
-    from builder.edges import runner
+    from builder.edges.jobs import runner
 
     none: tuple[str, dict[str, str], dict[str, str]] = ("", {}, {})
     known = files.read_json(session.config.home / "cache" / RECORD)

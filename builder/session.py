@@ -9,17 +9,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from builder import ui
-from builder.core import job as spec
 from builder.core.config import selection as choice
 from builder.core.config.types import Config, Mode, Model, Pin, Purpose
+from builder.core.jobs import job as spec
 from builder.core.progress import Report
 from builder.core.weights.catalog import LANGUAGES
-from builder.edges import native, project
+from builder.edges import project
+from builder.edges.machine import environment as native
 from builder.edges.weights.store import Store
 from builder.errors import BakeError, UsageError, did_you_mean
 
 if TYPE_CHECKING:
-    from builder.core.job import Job, Request
+    from builder.core.jobs.job import Job, Request
     from builder.core.machine import Hardware, Recommendation
     from builder.edges.images.layout import Layout
 
@@ -230,7 +231,7 @@ def existing_jobs(config: Config, words: Sequence[str]) -> list[Job]:
     Raises:
         UsageError: some are jobs, some recordings.
     """
-    from builder.edges import jobs
+    from builder.edges.jobs import folder as jobs
 
     def is_job(word: str) -> bool:
         path = Path(word).expanduser()

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Mapping
 
 from builder.core.config.types import Config
-from builder.edges import native
+from builder.edges.machine import environment as native
 from builder.edges.weights.store import Store
 
 Finding = tuple[str, bool, str, str]

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 from builder import __version__, ui
 from builder.core import bundle as core
-from builder.core import job as spec
 from builder.core.config.types import Config, Model, Pin, Workflow
+from builder.core.jobs import job as spec
 from builder.core.progress import Progress
 from builder.core.weights.catalog import model_digest
 from builder.errors import IntegrityError, UsageError
@@ -24,7 +24,7 @@ from builder.workflows.images import Choice
 if TYPE_CHECKING:
     from builder.core.bundle import BundlePlan, Entry
     from builder.core.images.plan import Plan
-    from builder.core.job import Request
+    from builder.core.jobs.job import Request
     from builder.edges.bundle import Giver
     from builder.edges.engine import Engine
 

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from builder import ui
-from builder.core import timeline
 from builder.core.config.types import Mode
-from builder.edges import native
+from builder.core.jobs import timeline
+from builder.edges.machine import environment as native
 from builder.errors import MissingError, UsageError, did_you_mean
 from builder.session import Result, Session, Wishes, request_of
 
@@ -19,7 +19,7 @@ from builder.session import Result, Session, Wishes, request_of
 def prepare(session: Session, inputs: Sequence[Path], wishes: Wishes, *, build: bool = True) -> Result:
     """Make a job without running it; where stages run in containers, with its compose file."""
     from builder import places
-    from builder.edges import jobs
+    from builder.edges.jobs import folder as jobs
 
     place = places.choose(session, build=build)
     job = jobs.prepare(session.config, inputs, request_of(session, wishes), media=place.media, report=session.report)
@@ -27,7 +27,7 @@ def prepare(session: Session, inputs: Sequence[Path], wishes: Wishes, *, build: 
     data = {"job": job.id, "folder": str(folder), "workflow": job.workflow, "stages": [s.name for s in job.stages]}
     following = f"python3 build.py run {job.id}"
     if place.text is not None:
-        from builder.edges import compose
+        from builder.edges.jobs.hosts import compose
 
         compose.write(folder, place.text(job, 0))
         mode = session.config.defaults.mode.value
@@ -40,8 +40,8 @@ def prepare(session: Session, inputs: Sequence[Path], wishes: Wishes, *, build: 
 def preflight(session: Session, name: str | None, *, refresh: bool) -> Result:
     """Check that a job can run here."""
     from builder import places
-    from builder.edges import jobs
-    from builder.edges import preflight as checking
+    from builder.edges.jobs import folder as jobs
+    from builder.edges.jobs import preflight as checking
 
     config = session.config
     if name is None:
@@ -71,7 +71,7 @@ def preflight(session: Session, name: str | None, *, refresh: bool) -> Result:
 
 def listing(session: Session) -> Result:
     """The jobs, newest first."""
-    from builder.edges import jobs
+    from builder.edges.jobs import folder as jobs
 
     found = jobs.listing(session.config)
     rows, data = [], []
@@ -94,7 +94,7 @@ def listing(session: Session) -> Result:
 
 def _doing(place: Path) -> str:
     """``asr 45 %, diarize``: the stages that run."""
-    from builder.edges import jobs
+    from builder.edges.jobs import folder as jobs
 
     running = [s for s in timeline.spans(jobs.events(place)).values() if s.state == "running"]
     return ", ".join(s.stage + ("" if s.progress is None else f" {s.progress:.0%}") for s in running)
@@ -113,7 +113,8 @@ def watch(session: Session, *, every: float = 0.5) -> Iterator[Result]:
 
 def show(session: Session, name: str) -> Result:
     """One job: its stages, when they worked, times and files."""
-    from builder.edges import files, jobs
+    from builder.edges import files
+    from builder.edges.jobs import folder as jobs
 
     job = jobs.find(session.config, name)
     place = jobs.folder(session.config, job)
@@ -161,7 +162,7 @@ def logs(session: Session, name: str, stage: str | None, *, follow: bool) -> Ite
     Raises:
         UsageError: no such job or stage.
     """
-    from builder.edges import jobs
+    from builder.edges.jobs import folder as jobs
 
     job = jobs.find(session.config, name)
     names = [s.name for s in job.stages]
@@ -184,7 +185,8 @@ def logs(session: Session, name: str, stage: str | None, *, follow: bool) -> Ite
 
 def cancel(session: Session, names: Sequence[str]) -> Result:
     """Stop running jobs; what is done stays done."""
-    from builder.edges import compose, jobs
+    from builder.edges.jobs import folder as jobs
+    from builder.edges.jobs.hosts import compose
 
     found = list({job.id: job for job in (jobs.find(session.config, name) for name in names)}.values())
     asked = [job for job in found if jobs.ask_to_stop(jobs.folder(session.config, job))]
@@ -202,7 +204,7 @@ def cancel(session: Session, names: Sequence[str]) -> Result:
 
 def remove(session: Session, names: Sequence[str], *, dry_run: bool) -> Result:
     """Delete jobs; all of them, or none."""
-    from builder.edges import jobs
+    from builder.edges.jobs import folder as jobs
 
     gone = jobs.remove(session.config, names, dry_run=dry_run)
     word = "would free" if dry_run else "freed"

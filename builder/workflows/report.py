@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from builder.core.report import render
+from builder.core.jobs.page import render
 from builder.errors import UsageError
 from builder.session import Result, Session
 
 
 def report(session: Session, name: str | None, *, out: Path | None, megabytes: int, show: bool) -> Result:
     """Write a job's page, and open it when asked to."""
-    from builder.edges import jobs
-    from builder.edges import report as pages
+    from builder.edges.jobs import folder as jobs
+    from builder.edges.jobs import page as pages
 
     config = session.config
     if name is None:

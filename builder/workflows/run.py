@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from builder import ui
-from builder.core import compose
-from builder.core import job as spec
 from builder.core.config.types import Variant
+from builder.core.jobs import compose
+from builder.core.jobs import job as spec
 from builder.core.progress import Progress, Report
 from builder.errors import BakeError, InputError, Interrupted, UsageError
 from builder.session import (
@@ -28,9 +28,9 @@ from builder.session import (
 )
 
 if TYPE_CHECKING:
-    from builder.core.job import Job
-    from builder.edges.budget import Budget
-    from builder.edges.runner import Outcome
+    from builder.core.jobs.job import Job
+    from builder.edges.jobs.budget import Budget
+    from builder.edges.jobs.runner import Outcome
     from builder.places import Place
 
 
@@ -60,8 +60,8 @@ class _Engine:
 def run(session: Session, inputs: Sequence[str], wishes: Wishes, how: How) -> Result:
     """Transcribe recordings or resume jobs: set up, prepare, check, run."""
     from builder import places
-    from builder.edges import jobs
-    from builder.edges.budget import Budget
+    from builder.edges.jobs import folder as jobs
+    from builder.edges.jobs.budget import Budget
 
     known = existing_jobs(session.config, inputs)
     if known:
@@ -124,7 +124,7 @@ def _single(engine: _Engine, job: Job) -> Result:
 
 def _work(engine: _Engine, job: Job, report: Report, *, halt: threading.Event | None, held: bool) -> Outcome:
     """Check and run one job."""
-    from builder.edges import preflight, runner
+    from builder.edges.jobs import preflight, runner
 
     session, place, how = engine.session, engine.place, engine.how
     selection = spec.select(job, only=how.only, first=how.first, until=how.until)
@@ -149,7 +149,7 @@ def _work(engine: _Engine, job: Job, report: Report, *, halt: threading.Event | 
 
 def _several(engine: _Engine, queue: Sequence[Job]) -> Result:
     """Run jobs, some at once; one that fails doesn't stop the others."""
-    from builder.edges import jobs
+    from builder.edges.jobs import folder as jobs
 
     config, report = engine.session.config, engine.session.report
     halt, mutex = threading.Event(), threading.Lock()
@@ -193,7 +193,7 @@ def _several(engine: _Engine, queue: Sequence[Job]) -> Result:
 
 def _wait(futures: Sequence[Future[Any]], halt: threading.Event) -> None:
     """Wait for all; Ctrl-C asks the jobs to stop, and waits for that."""
-    from builder.edges.runner import undisturbed
+    from builder.edges.jobs.runner import undisturbed
 
     left = set(futures)
     try:

@@ -63,7 +63,7 @@ def test_a_second_fetch_needs_no_network_and_no_time(store: Store) -> None:
 
 def test_a_hub_client_finds_it_by_name_offline(store: Store) -> None:
     """The call by which faster-whisper resolves a model's name; CTranslate2 then loads what it found."""
-    from builder.edges import native
+    from builder.edges.machine import environment as native
 
     code = (
         "from huggingface_hub import snapshot_download as s; print(s('Systran/faster-whisper-tiny.en', "

@@ -17,7 +17,7 @@ import pytest
 
 from builder.core.config.types import Config, Defaults, StageSpec
 from builder.core.progress import silent
-from builder.edges import native
+from builder.edges.machine import environment as native
 from builder.errors import IntegrityError, SourceError
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -8,7 +8,7 @@ import sys
 import time
 from pathlib import Path
 
-from builder.edges import jobs
+from builder.edges.jobs import folder as jobs
 from tests.e2e.conftest import ROOT, Bake, write_wav
 
 TINY = ("--preset", "tiny-en")

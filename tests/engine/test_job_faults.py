@@ -18,8 +18,8 @@ from typing import Any
 
 import pytest
 
-from builder.core import compose
-from builder.edges import jobs
+from builder.core.jobs import compose
+from builder.edges.jobs import folder as jobs
 from tests.engine import private_engine
 from tests.engine.conftest import EXAMPLE, Engine, Ran, copy_project, results
 from tests.engine.test_jobs import CLIP, ONE_STORE, prepared, said, wait_for

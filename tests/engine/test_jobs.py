@@ -16,8 +16,8 @@ from typing import Any
 import pytest
 import yaml
 
-from builder.core import compose
-from builder.edges import jobs
+from builder.core.jobs import compose
+from builder.edges.jobs import folder as jobs
 from tests.engine import private_engine
 from tests.engine.conftest import EXAMPLE, ROOT, Engine, results
 

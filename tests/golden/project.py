@@ -5,11 +5,11 @@ from __future__ import annotations
 import functools
 from pathlib import Path
 
-from builder.core import compose
 from builder.core.config import parse as config
 from builder.core.config.types import BaseSpec, Config, Mode, Model, Pin, Variant, Workflow
 from builder.core.images import plan, render
-from builder.core.job import Job, JobInput, Request, plan_stages
+from builder.core.jobs import compose
+from builder.core.jobs.job import Job, JobInput, Request, plan_stages
 
 ROOT = Path(__file__).resolve().parents[2]
 FILES = Path(__file__).parent / "files"

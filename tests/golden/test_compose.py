@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 import yaml
 
-from builder.core import compose
+from builder.core.jobs import compose
 from builder.errors import ConfigError
 from tests.golden.project import FILES, HOSTILE, PROJECTS, ROOT, job, project
 

@@ -15,11 +15,12 @@ from typing import Any
 import pytest
 import yaml
 
-from builder.core import job
 from builder.core.config import selection as choice
 from builder.core.config.types import Variant, Workflow
-from builder.core.job import Job, JobInput, Request
-from builder.edges import jobs, project, shell
+from builder.core.jobs import job
+from builder.core.jobs.job import Job, JobInput, Request
+from builder.edges import project, shell
+from builder.edges.jobs import folder as jobs
 from tests import small_project
 
 ID = "20261123-200312-talk-4f2a"

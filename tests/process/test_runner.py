@@ -16,10 +16,11 @@ from pathlib import Path
 import pytest
 
 from builder.core.config.types import Config, Defaults, StageSpec
-from builder.core.job import Job, JobInput, JobStage, to_yaml
+from builder.core.jobs.job import Job, JobInput, JobStage, to_yaml
 from builder.core.progress import Progress
-from builder.edges import jobs, preflight, runner
-from builder.edges.processes import Native
+from builder.edges.jobs import folder as jobs
+from builder.edges.jobs import preflight, runner
+from builder.edges.jobs.hosts.native import Native
 from builder.errors import BakeError, InputError, IntegrityError, Interrupted, MissingError, StageError, UsageError
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -303,7 +304,7 @@ def test_a_cached_preflight_looks_again_when_something_changes(project: Config) 
 
 def test_a_job_whose_model_left_the_lock_says_so(project: Config) -> None:
     """Not a stack trace in the middle of the night."""
-    from builder.core.job import ModelUse
+    from builder.core.jobs.job import ModelUse
 
     job = make(project)
     use = ModelUse(id="gone", path="x", digest="d", revision="r")

@@ -10,11 +10,11 @@ import yaml
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from builder.core import job
 from builder.core import yaml_document as yamldoc
 from builder.core.config import selection as choice
 from builder.core.config.types import Variant, Workflow
-from builder.core.job import Clip, Job, JobInput, JobStage, ModelUse, Request
+from builder.core.jobs import job
+from builder.core.jobs.job import Clip, Job, JobInput, JobStage, ModelUse, Request
 from builder.edges import project
 from builder.errors import ConfigError, UsageError
 

@@ -8,12 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from builder.core import compose, timeline
 from builder.core.config.types import StageSpec
-from builder.core.job import Job, JobStage, select
-from builder.edges import budget as budgets
-from builder.edges import jobs, preflight
-from builder.edges.budget import Budget
+from builder.core.jobs import compose, timeline
+from builder.core.jobs.job import Job, JobStage, select
+from builder.edges.jobs import budget as budgets
+from builder.edges.jobs import folder as jobs
+from builder.edges.jobs import preflight
+from builder.edges.jobs.budget import Budget
 from builder.errors import MissingError, UsageError
 
 NEEDS = {

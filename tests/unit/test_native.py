@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from builder.core.config.types import Config, Defaults, StageSpec
-from builder.edges import native
+from builder.edges.machine import environment as native
 from builder.errors import BakeError, IntegrityError, MissingError, SourceError
 
 STAGES = (

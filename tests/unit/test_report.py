@@ -14,10 +14,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from builder.core import job as spec
-from builder.core import report
-from builder.core.history import history
-from builder.edges import report as pages
+from builder.core.jobs import job as spec
+from builder.core.jobs import page as report
+from builder.core.jobs.history import history
+from builder.edges.jobs import page as pages
 from builder.errors import ConfigError, UsageError
 from tests.golden import report as example
 from tests.golden.project import read

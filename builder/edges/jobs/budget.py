@@ -15,7 +15,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from builder.core.compose import SHARE
+from builder.core.jobs.compose import SHARE
 from builder.edges import files
 
 EVERY = 0.05

@@ -15,9 +15,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from builder.core import job as spec
 from builder.core.config.types import Config, Workflow
-from builder.core.job import Job, JobInput, Request
+from builder.core.jobs import job as spec
+from builder.core.jobs.job import Job, JobInput, Request
 from builder.core.progress import Progress, Report
 from builder.core.weights.catalog import model_digest
 from builder.edges import files, shell
@@ -492,7 +492,7 @@ def remove(config: Config, names: Sequence[str], *, dry_run: bool) -> list[tuple
         UsageError: no such job, or one is running: it goes on undisturbed.
         MissingError: an engine that may have containers of a job doesn't answer.
     """
-    from builder.edges import compose
+    from builder.edges.jobs.hosts import compose
 
     places = [folder(config, job) for job in {job.id: job for job in (find(config, name) for name in names)}.values()]
     with contextlib.ExitStack() as locks:

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Any
 
-from builder.core.job import Job
-from builder.core.timeline import Span, spans
+from builder.core.jobs.job import Job
+from builder.core.jobs.timeline import Span, spans
 
 IDLE = 5.0
 """Seconds without any stage at work that are left out: a job that was resumed the next morning."""

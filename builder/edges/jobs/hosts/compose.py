@@ -16,8 +16,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from builder.core import compose
-from builder.core.job import JobStage
+from builder.core.jobs import compose
+from builder.core.jobs.job import JobStage
 from builder.edges import engine as engines
 from builder.edges import files, permissions, shell
 from builder.errors import BakeError, MissingError
@@ -51,7 +51,7 @@ def write(place: Path, text: str) -> None:
 
 
 class Project:
-    """The containers of one job as the place of its stages; see :class:`builder.edges.runner.Host`."""
+    """The containers of one job as the place of its stages; see :class:`builder.edges.jobs.runner.Host`."""
 
     def __init__(self, *, host: str, job: str, place: Path, text: str, env: Mapping[str, str]) -> None:
         """

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 
 from builder.core.config.types import LABEL, StageSpec
-from builder.core.job import Job, JobStage
+from builder.core.jobs.job import Job, JobStage
 from builder.errors import ConfigError
 
 TEMPLATE = "job.yaml.j2"

@@ -8,13 +8,14 @@ import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from builder.core.job import JobStage
+from builder.core.jobs.job import JobStage
 from builder.core.stage_env import stage_environment
-from builder.edges import compose, shell
+from builder.edges import shell
+from builder.edges.jobs.hosts import compose
 
 
 class Process:
-    """A started process as the runner wants it: see :class:`builder.edges.runner.Task`."""
+    """A started process as the runner wants it: see :class:`builder.edges.jobs.runner.Task`."""
 
     cause = ""
     error = None

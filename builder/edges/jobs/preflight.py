@@ -13,9 +13,9 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from builder.core import compose
 from builder.core.config.types import Config
-from builder.core.job import Job
+from builder.core.jobs import compose
+from builder.core.jobs.job import Job
 from builder.edges import engine as engines
 from builder.edges import files, probe
 from builder.edges.weights.store import Store

@@ -19,8 +19,8 @@ import jinja2
 from markupsafe import Markup
 
 from builder.core.config.types import Model
-from builder.core.history import StageRun
-from builder.core.job import Clip, Job
+from builder.core.jobs.history import StageRun
+from builder.core.jobs.job import Clip, Job
 from builder.errors import ConfigError
 
 TEMPLATES = ("report.html.j2", "report.css", "report.js")

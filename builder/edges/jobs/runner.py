@@ -15,13 +15,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NoReturn, Protocol
 
-from builder.core import compose
-from builder.core import job as spec
 from builder.core.config.types import Config
-from builder.core.job import Job, JobStage, Selection
+from builder.core.jobs import compose
+from builder.core.jobs import job as spec
+from builder.core.jobs.job import Job, JobStage, Selection
 from builder.core.progress import Progress, Report
-from builder.edges import files, jobs
-from builder.edges.budget import Budget
+from builder.edges import files
+from builder.edges.jobs import folder as jobs
+from builder.edges.jobs.budget import Budget
 from builder.errors import BakeError, InputError, IntegrityError, Interrupted, MissingError, StageError, UsageError
 
 POLL = 0.02

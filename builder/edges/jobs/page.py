@@ -11,12 +11,13 @@ from typing import Any
 from urllib.parse import quote
 
 from builder import __version__
-from builder.core import report as pages
 from builder.core.config.types import Config
-from builder.core.history import history
-from builder.core.job import Job, JobInput
-from builder.core.report import File, Page, Recording
-from builder.edges import files, jobs, shell
+from builder.core.jobs import page as pages
+from builder.core.jobs.history import history
+from builder.core.jobs.job import Job, JobInput
+from builder.core.jobs.page import File, Page, Recording
+from builder.edges import files, shell
+from builder.edges.jobs import folder as jobs
 from builder.errors import BakeError, MissingError, UsageError
 
 TEXT = ("srt", "vtt", "txt", "ass", "json", "rttm")

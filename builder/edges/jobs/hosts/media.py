@@ -9,12 +9,12 @@ import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
-from builder.core import compose
-from builder.core.compose import Mount
-from builder.core.job import JobStage
-from builder.edges import compose as projects
+from builder.core.jobs import compose
+from builder.core.jobs.compose import Mount
+from builder.core.jobs.job import JobStage
 from builder.edges import permissions, shell
-from builder.edges.processes import Native, Process
+from builder.edges.jobs.hosts import compose as projects
+from builder.edges.jobs.hosts.native import Native, Process
 from builder.errors import InputError, MissingError
 
 
@@ -68,7 +68,7 @@ class Media:
 
 
 def user() -> str:
-    """Who runs in a container: see :func:`builder.core.compose.user`."""
+    """Who runs in a container: see :func:`builder.core.jobs.compose.user`."""
     return compose.user(os.getuid(), os.getgid())
 
 
