@@ -14,10 +14,10 @@ from typing import Any
 
 import zstandard
 
-from builder.core import bundle as core
-from builder.core.bundle import Entry, Image, Layer
+from builder.core.bundle import plan as core
+from builder.core.bundle.plan import Entry, Image, Layer
 from builder.core.images.oci import digest
-from builder.edges import bundle as edge
+from builder.edges.bundle import folder as edge
 
 REGISTRY = "wb-bundle"
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from builder import __version__, ui
-from builder.core import bundle as core
+from builder.core.bundle import plan as core
 from builder.core.config.types import Config, Model, Pin, Workflow
 from builder.core.jobs import job as spec
 from builder.core.progress import Progress
@@ -22,10 +22,10 @@ from builder.session import Result, Session, Wishes, fetch_missing, image_models
 from builder.workflows.images import Choice
 
 if TYPE_CHECKING:
-    from builder.core.bundle import BundlePlan, Entry
+    from builder.core.bundle.plan import BundlePlan, Entry
     from builder.core.images.plan import Plan
     from builder.core.jobs.job import Request
-    from builder.edges.bundle import Giver
+    from builder.edges.bundle.folder import Giver
     from builder.edges.engine import Engine
 
 Models = Sequence[tuple[Model, Pin]]
@@ -52,7 +52,9 @@ class Order:
 
 def create(session: Session, choice: Choice, order: Order) -> Result:
     """Build what is missing, then write what the receiver lacks."""
-    from builder.edges import bundle, packing, signing
+    from builder.edges.bundle import blobs as packing
+    from builder.edges.bundle import folder as bundle
+    from builder.edges.bundle import signing
     from builder.edges.images.layout import Layout
     from builder.workflows import images
 
@@ -81,7 +83,7 @@ def create(session: Session, choice: Choice, order: Order) -> Result:
             more, acceptance = found
             beside |= more
         if order.native:
-            from builder.edges import wheelhouse
+            from builder.edges.bundle import wheelhouse
 
             beside |= wheelhouse.collect(config, session.env, session.report)
     loader = bundle.loader()
@@ -111,7 +113,9 @@ def create(session: Session, choice: Choice, order: Order) -> Result:
 
 
 def _written(session: Session, order: Order, plan: BundlePlan, giver: Giver, loader: bytes) -> Result:
-    from builder.edges import bundle, files, signing
+    from builder.edges import files
+    from builder.edges.bundle import folder as bundle
+    from builder.edges.bundle import signing
 
     there = bundle.is_done(order.out, plan)
     if there:
@@ -202,7 +206,8 @@ def _example(
 
     Kept for the same images. None where they are not those of a whole job, or the engine is on another machine.
     """
-    from builder.edges import bundle, files
+    from builder.edges import files
+    from builder.edges.bundle import folder as bundle
     from builder.receiver.engine import Engine as Socket
     from builder.receiver.run import new_job, run_job, spoken
 
@@ -268,7 +273,8 @@ def _template(config: Config, request: Request) -> Any:
 
 def verify(session: Session, folder: Path, *, key: Path | None) -> Result:
     """Read everything once."""
-    from builder.edges import bundle, signing
+    from builder.edges.bundle import folder as bundle
+    from builder.edges.bundle import signing
 
     opened = bundle.open_bundle(folder)
     if key:
@@ -293,7 +299,7 @@ def verify(session: Session, folder: Path, *, key: Path | None) -> Result:
 
 def inspect(session: Session, path: Path) -> Result:
     """What is in a bundle, or on a receiver. Reads the inventory alone."""
-    from builder.edges import bundle
+    from builder.edges.bundle import folder as bundle
 
     inventory = bundle.read_inventory(path)
     session.live.close()
@@ -322,7 +328,7 @@ def inspect(session: Session, path: Path) -> Result:
 
 def diff(session: Session, first: Path, second: Path) -> Result:
     """What the second bundle or receiver has that the first hasn't."""
-    from builder.edges import bundle
+    from builder.edges.bundle import folder as bundle
 
     found = core.compare(bundle.read_inventory(first), bundle.read_inventory(second))
     session.live.close()
@@ -334,7 +340,7 @@ def diff(session: Session, first: Path, second: Path) -> Result:
 
 def repair(session: Session, folder: Path, source: Path) -> Result:
     """Bring damaged or missing files from another copy."""
-    from builder.edges import bundle
+    from builder.edges.bundle import folder as bundle
 
     if folder.resolve() == source.resolve():
         raise UsageError("a bundle can't be repaired from itself", where=str(source))
@@ -348,7 +354,7 @@ def repair(session: Session, folder: Path, source: Path) -> Result:
 
 def keys(session: Session, private: Path) -> Result:
     """A new Ed25519 pair."""
-    from builder.edges import signing
+    from builder.edges.bundle import signing
 
     public = private.with_name(f"{private.name}.pub.pem")
     signing.make_keys(private, public)

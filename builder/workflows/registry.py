@@ -17,17 +17,18 @@ from builder.workflows.images import Choice, Different, rendered
 if TYPE_CHECKING:
     from builder.core.images.oci import Descriptor
     from builder.edges.images.layout import Layout
-    from builder.edges.push import Image, Step
+    from builder.edges.registry.push import Image, Step
 
 
 def push(session: Session, choice: Choice, *, registry: str | None, dry_run: bool) -> Result:
     """Send images of the layout to a registry that lacks them."""
     from builder.core.images import reference
-    from builder.edges import credentials, registry_http
     from builder.edges import engine as engines
-    from builder.edges import push as pushing
     from builder.edges.images import site as network
-    from builder.edges.registry import Registry
+    from builder.edges.registry import credentials
+    from builder.edges.registry import http as registry_http
+    from builder.edges.registry import push as pushing
+    from builder.edges.registry.blobs import Registry
 
     config, began = session.config, time.monotonic()
     where = reference.target(
@@ -106,7 +107,7 @@ def _images(session: Session, choice: Choice) -> tuple[list[Image], dict[str, li
     from builder.core.config.types import LABEL
     from builder.core.images import assembly
     from builder.edges.images import rendered as images
-    from builder.edges.push import Image
+    from builder.edges.registry.push import Image
 
     config, layout = session.config, _layout(session)
     planned = rendered(session, choice)

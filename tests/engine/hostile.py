@@ -13,10 +13,10 @@ from typing import Any
 
 import zstandard
 
-from builder.core import bundle as core
-from builder.core.bundle import Image, Layer
+from builder.core.bundle import plan as core
+from builder.core.bundle.plan import Image, Layer
 from builder.core.images.oci import digest
-from builder.edges import signing
+from builder.edges.bundle import signing
 from tests import bundles
 
 PART = "whisperbake.tar.{:03}"

@@ -17,8 +17,8 @@ from pathlib import Path
 
 import pytest
 
-from builder.core import bundle as core
-from builder.edges import bundle as edge
+from builder.core.bundle import plan as core
+from builder.edges.bundle import folder as edge
 from builder.receiver import images as receiving
 from tests import bundles
 from tests.engine import private_engine

@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from builder.edges import registry
+from builder.edges.registry import blobs as registry
 from tests.engine import private_engine
 from tests.engine.conftest import ROOT, Engine, copy_project
 from tests.process.registry_server import PASSWORD, USER, Proxy, Seen, Server, htpasswd, proxy

@@ -18,10 +18,11 @@ from pathlib import Path
 import pytest
 import zstandard
 
-from builder.core.bundle import Entry
+from builder.core.bundle.plan import Entry
 from builder.core.images.oci import Descriptor, digest
-from builder.edges import bundle as edge
-from builder.edges import packing, signing
+from builder.edges.bundle import blobs as packing
+from builder.edges.bundle import folder as edge
+from builder.edges.bundle import signing
 from builder.errors import IntegrityError, UsageError
 from builder.receiver import run as running
 from builder.receiver.inventory import Stop

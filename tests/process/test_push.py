@@ -18,10 +18,12 @@ from builder.core.images import oci
 from builder.core.images.oci import Descriptor
 from builder.core.images.reference import Target, target
 from builder.core.progress import silent
-from builder.edges import push, registry, registry_http
-from builder.edges.credentials import Login
-from builder.edges.push import Image
-from builder.edges.registry import Registry
+from builder.edges.registry import blobs as registry
+from builder.edges.registry import http as registry_http
+from builder.edges.registry import push
+from builder.edges.registry.blobs import Registry
+from builder.edges.registry.credentials import Login
+from builder.edges.registry.push import Image
 from builder.errors import IntegrityError, SourceError
 from tests.process.registry_server import PASSWORD, USER, Proxy, Seen, Server, htpasswd, proxy
 from tests.process.registry_server import registry as run_registry

@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from builder.edges import credentials, registry_http
-from builder.edges.credentials import Login
+from builder.edges.registry import credentials
+from builder.edges.registry import http as registry_http
+from builder.edges.registry.credentials import Login
 from builder.errors import ConfigError, MissingError, SourceError
 from tests.process.registry_server import PASSWORD, USER, Server, Tokens, certificate, tokens
 from tests.process.registry_server import registry as run_registry

@@ -9,9 +9,9 @@ from collections.abc import Callable
 import pytest
 import zstandard
 
-from builder.core import bundle as core
-from builder.core.bundle import Have
-from builder.edges import bundle as edge
+from builder.core.bundle import plan as core
+from builder.core.bundle.plan import Have
+from builder.edges.bundle import folder as edge
 from builder.errors import UsageError
 from builder.receiver import inventory as checking
 from builder.receiver.inventory import Stop

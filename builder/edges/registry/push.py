@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 from builder.core.images.oci import Descriptor
 from builder.core.images.reference import Target
 from builder.core.progress import Progress, Report
-from builder.edges.registry import Open, Registry
-from builder.edges.registry_http import Stop, Stopped
+from builder.edges.registry.blobs import Open, Registry
+from builder.edges.registry.http import Stop, Stopped
 from builder.errors import BakeError, Interrupted
 
 WORKERS = 3

@@ -8,8 +8,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from builder.core import bundle as core
-from builder.core.bundle import Image, Layer
+from builder.core.bundle import plan as core
+from builder.core.bundle.plan import Image, Layer
 from builder.core.config.types import Model, Pin
 from builder.core.images import oci
 from builder.core.images.oci import Descriptor

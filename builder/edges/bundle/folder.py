@@ -13,8 +13,8 @@ from pathlib import Path
 from queue import Queue
 from typing import Any
 
-from builder.core import bundle as core
-from builder.core.bundle import BundlePlan, Entry, Part
+from builder.core.bundle import plan as core
+from builder.core.bundle.plan import BundlePlan, Entry, Part
 from builder.core.progress import Progress, Report
 from builder.edges import files
 from builder.errors import BakeError, IntegrityError, Interrupted, MissingError, StageError, UsageError

@@ -19,7 +19,7 @@ from urllib.parse import urljoin
 from builder import __version__
 from builder.core.images import reference
 from builder.core.images.reference import Target
-from builder.edges.credentials import Login
+from builder.edges.registry.credentials import Login
 from builder.edges.weights.download import link as web
 from builder.errors import SourceError
 
