@@ -23,7 +23,7 @@ import docker
 from harness import BUILD, WORK, Row, alternating, publish, ratio, spread, timed
 
 from builder.core.config.types import NetworkSpec
-from builder.edges import engine as engines
+from builder.edges.engine import connection as engines
 from builder.edges.images import site as network
 
 MB, GB = 1e6, 1e9

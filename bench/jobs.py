@@ -26,7 +26,7 @@ import yaml
 from harness import BUILD, EXAMPLE, WORK, Row, alternating, publish, ratio, spread, timed
 
 from builder.core.jobs import compose
-from builder.edges import engine as engines
+from builder.edges.engine import connection as engines
 from builder.edges.jobs import folder as jobs
 
 WHISPERX = "whisperx==3.8.6"

@@ -28,11 +28,11 @@ from harness import WORK, Row, publish, ratio, spread
 from builder.core.config.types import FilePin, Model, Pin, Purpose
 from builder.core.images import assembly
 from builder.core.images.layer_order import Block, Stack, arrange
-from builder.edges import engine as engines
-from builder.edges import files, shell
+from builder.edges.engine import connection as engines
 from builder.edges.images import assemble, load
 from builder.edges.images import code_image as code
 from builder.edges.images.layout import Layout
+from builder.edges.system import files, shell
 
 MB = 1 << 20
 FOLDER = WORK / "weights"

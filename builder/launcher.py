@@ -11,7 +11,7 @@ import fcntl
 import os
 import re
 import shutil
-import subprocess  # edges/shell.py can't pass on the lock (see _locked) or the terminal
+import subprocess  # edges/system/shell.py can't pass on the lock (see _locked) or the terminal
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence

@@ -13,9 +13,9 @@ from builder.core.config.types import Mode
 from builder.core.jobs import compose
 from builder.core.jobs.compose import Image, Machine
 from builder.core.jobs.job import Job
-from builder.edges import files
 from builder.edges.jobs.preflight import Containers
 from builder.edges.machine import environment as native
+from builder.edges.system import files
 from builder.errors import ConfigError, MissingError
 from builder.session import Session, chosen_models, hardware_of, native_python
 
@@ -144,7 +144,7 @@ STAGES = "stage-images.json"
 
 def _looked_up(session: Session, *, build: bool) -> _Found:
     """Plan, ask the engine, build if need be; remembered for :func:`_recorded`."""
-    from builder.edges import engine as engines
+    from builder.edges.engine import connection as engines
     from builder.workflows import images
 
     config = session.config
@@ -174,7 +174,7 @@ def _looked_up(session: Session, *, build: bool) -> _Found:
 
 def _recorded(session: Session) -> _Found | None:
     """What the last look found, if nothing that it looked at has changed and the engine still has the images."""
-    from builder.edges import engine as engines
+    from builder.edges.engine import connection as engines
 
     known = files.read_json(session.config.home / "cache" / STAGES)
     if not isinstance(known, dict) or known.pop("key", None) != _key(session, engines.address(session.env)):
@@ -219,7 +219,7 @@ def record(session: Session, built: Sequence[tuple[str, str, str]]) -> None:
 
 def _media_images(session: Session) -> tuple[str, dict[str, str], dict[str, str]]:
     """Engine, stage -> tag and stage -> id of the recorded images, if all are still there and of this code."""
-    from builder.edges import engine as engines
+    from builder.edges.engine import connection as engines
     from builder.edges.jobs import runner
 
     none: tuple[str, dict[str, str], dict[str, str]] = ("", {}, {})

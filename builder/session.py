@@ -14,8 +14,8 @@ from builder.core.config.types import Config, Mode, Model, Pin, Purpose
 from builder.core.jobs import job as spec
 from builder.core.progress import Report
 from builder.core.weights.catalog import LANGUAGES
-from builder.edges import project
 from builder.edges.machine import environment as native
+from builder.edges.machine import project
 from builder.edges.weights.store import Store
 from builder.errors import BakeError, UsageError, did_you_mean
 
@@ -178,7 +178,7 @@ def native_python(session: Session, *, force: bool = False) -> Path:
 
 def hardware_of(session: Session, *, refresh: bool = False) -> tuple[Hardware, Recommendation]:
     from builder.core.machine import recommend
-    from builder.edges import probe
+    from builder.edges.machine import hardware as probe
 
     found = probe.hardware(session.config.home / "cache" / "hardware.json", refresh=refresh)
     return found, recommend(found)

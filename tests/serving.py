@@ -14,7 +14,7 @@ from pathlib import Path
 import httpx
 from huggingface_hub import HfApi
 
-from builder.edges import shell
+from builder.edges.system import shell
 from tests import small_project
 
 TOKEN = "hf_CanaryOfServe0123456789"

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from builder.core.config.types import FilePin, Pin
 from builder.core.weights import catalog
-from builder.edges import project
+from builder.edges.machine import project
 from builder.edges.weights.store import Store
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from builder.core.images.plan import Plan
     from builder.core.jobs.job import Request
     from builder.edges.bundle.folder import Giver
-    from builder.edges.engine import Engine
+    from builder.edges.engine.connection import Engine
 
 Models = Sequence[tuple[Model, Pin]]
 
@@ -105,7 +105,7 @@ def create(session: Session, choice: Choice, order: Order) -> Result:
         if entry.path.startswith("blobs/"):
             return pack.open(entry.sha256)
         data = beside[entry.path]
-        from builder.edges import files
+        from builder.edges.system import files
 
         return files.chunks(data) if isinstance(data, Path) else iter([data])
 
@@ -113,9 +113,9 @@ def create(session: Session, choice: Choice, order: Order) -> Result:
 
 
 def _written(session: Session, order: Order, plan: BundlePlan, giver: Giver, loader: bytes) -> Result:
-    from builder.edges import files
     from builder.edges.bundle import folder as bundle
     from builder.edges.bundle import signing
+    from builder.edges.system import files
 
     there = bundle.is_done(order.out, plan)
     if there:
@@ -164,7 +164,7 @@ def bundle_name(folder: Path) -> str:
 
 def _described(data: bytes | Path) -> tuple[int, str]:
     """Size and hex sha256."""
-    from builder.edges import files
+    from builder.edges.system import files
 
     if isinstance(data, Path):
         return data.stat().st_size, files.sha256(data)
@@ -206,8 +206,8 @@ def _example(
 
     Kept for the same images. None where they are not those of a whole job, or the engine is on another machine.
     """
-    from builder.edges import files
     from builder.edges.bundle import folder as bundle
+    from builder.edges.system import files
     from builder.receiver.engine import Engine as Socket
     from builder.receiver.run import new_job, run_job, spoken
 

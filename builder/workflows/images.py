@@ -15,7 +15,7 @@ from builder.session import Result, Session, fetch_missing, image_models
 
 if TYPE_CHECKING:
     from builder.core.images.plan import Library
-    from builder.edges.engine import Engine
+    from builder.edges.engine.connection import Engine
     from builder.edges.images.build import Built
     from builder.edges.images.rendered import Here, Rendered
 
@@ -180,7 +180,7 @@ def ensure(
     session: Session, choice: Choice = ALL, *, cache: bool = True, refresh: bool = False
 ) -> tuple[Engine, Rendered, tuple[Built, ...]]:
     """Build the images of the session's mode that are missing or not up to date, with their weights."""
-    from builder.edges import engine as engines
+    from builder.edges.engine import connection as engines
     from builder.edges.images import build as baking
     from builder.edges.images import rendered as images
     from builder.edges.images.base import digest
@@ -191,7 +191,7 @@ def ensure(
     images.require_space(session.config, made.plan, engine)
     root = images.root_of(session.config, made.plan, session.env, session.report, refresh=refresh)
     folder = images.folder_of(session.config)
-    from builder.edges import files
+    from builder.edges.system import files
 
     with files.locked(folder.with_suffix(".lock")):
         images.write(folder, made.files, root)
@@ -238,7 +238,7 @@ def build(session: Session, choice: Choice, *, cache: bool, refresh: bool) -> Re
 
 def listing(session: Session) -> Result:
     """The images here."""
-    from builder.edges import engine as engines
+    from builder.edges.engine import connection as engines
 
     engine = engines.connect(session.env)
     found = here(session, engine)

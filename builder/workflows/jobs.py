@@ -113,8 +113,8 @@ def watch(session: Session, *, every: float = 0.5) -> Iterator[Result]:
 
 def show(session: Session, name: str) -> Result:
     """One job: its stages, when they worked, times and files."""
-    from builder.edges import files
     from builder.edges.jobs import folder as jobs
+    from builder.edges.system import files
 
     job = jobs.find(session.config, name)
     place = jobs.folder(session.config, job)

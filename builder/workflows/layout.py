@@ -9,14 +9,14 @@ from types import MappingProxyType
 
 from builder import ui
 from builder.core.config.types import Pin
-from builder.edges import files
+from builder.edges.system import files
 from builder.errors import MissingError
 from builder.session import Result, Session, layout_of, pinned, store_of
 
 
 def prune(session: Session, *, dry_run: bool) -> Result:
     """Remove blobs and recipes of images that the engine no longer has, and what killed builds left."""
-    from builder.edges import engine as engines
+    from builder.edges.engine import connection as engines
     from builder.edges.images import load
 
     layout = layout_of(session)

@@ -21,7 +21,7 @@ from builder.workflows import images
 def build(session: Session, choice: images.Choice, *, cache: bool, refresh: bool) -> Result:
     """Set up what the mode needs, and say what is there."""
     from builder import places
-    from builder.edges import engine
+    from builder.edges.engine import connection as engine
 
     if session.config.defaults.mode is not Mode.NATIVE:
         return images.build(session, choice, cache=cache, refresh=refresh)
@@ -112,7 +112,8 @@ def hardware(session: Session, *, refresh: bool) -> Result:
 
 def doctor(session: Session) -> Result:
     """Everything a job or a build needs, and what to do about what is missing."""
-    from builder.edges import engine, health
+    from builder.edges.engine import connection as engine
+    from builder.edges.machine import doctor as health
 
     why = engine.why_not(session.env)
     checks = (

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 def push(session: Session, choice: Choice, *, registry: str | None, dry_run: bool) -> Result:
     """Send images of the layout to a registry that lacks them."""
     from builder.core.images import reference
-    from builder.edges import engine as engines
+    from builder.edges.engine import connection as engines
     from builder.edges.images import site as network
     from builder.edges.registry import credentials
     from builder.edges.registry import http as registry_http
@@ -157,7 +157,7 @@ def _images(session: Session, choice: Choice) -> tuple[list[Image], dict[str, li
 
 def _alone(session: Session, lock: Path, host: str) -> Any:
     """One push to a registry at a time: the second finds there what the first sent."""
-    from builder.edges import files
+    from builder.edges.system import files
 
     with suppress(TimeoutError), files.locked(lock, timeout=0):
         return files.locked(lock)
@@ -171,8 +171,8 @@ def ci(
     """A pipeline from the same plan as ``render``'s; or compare it."""
     from builder.core.images import ci as pipeline
     from builder.core.images import reference
-    from builder.edges import files
     from builder.edges.images import rendered as images
+    from builder.edges.system import files
 
     if registry:
         reference.target(registry, where="--registry")

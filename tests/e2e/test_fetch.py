@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from builder.edges import project, shell
+from builder.edges.machine import project
+from builder.edges.system import shell
 from builder.edges.weights import fetch as hub
 from builder.edges.weights.store import Store
 from builder.errors import SourceError

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from builder.edges import shell
+from builder.edges.system import shell
 from tests import small_project
 from tests.serving import Serving, serving
 from tests.small_project import Small

@@ -16,7 +16,7 @@ from typing import Any
 import docker
 import pytest
 
-from builder.edges import engine as engines
+from builder.edges.engine import connection as engines
 from tests.engine import private_engine
 
 ROOT = Path(__file__).resolve().parents[2]

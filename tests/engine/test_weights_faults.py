@@ -15,8 +15,8 @@ import pytest
 from docker.errors import ImageNotFound
 
 from builder.core.images import oci
-from builder.edges import files
 from builder.edges.images import load
+from builder.edges.system import files
 from builder.errors import BakeError, BuildError, IntegrityError, MissingError
 from tests.engine import private_engine
 from tests.engine.conftest import ROOT, Engine

@@ -22,10 +22,10 @@ import docker
 from builder.core.config.types import FilePin, Model, Pin, Purpose
 from builder.core.images import assembly, oci
 from builder.core.images.layer_order import Block
-from builder.edges import files
-from builder.edges.engine import Engine
+from builder.edges.engine.connection import Engine
 from builder.edges.images import assemble, load
 from builder.edges.images.layout import Layout, Stored
+from builder.edges.system import files
 
 MB = 1 << 20
 

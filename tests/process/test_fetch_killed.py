@@ -20,7 +20,7 @@ import pytest
 
 from builder.core.config.types import FilePin, Pin
 from builder.core.weights import catalog
-from builder.edges import shell
+from builder.edges.system import shell
 from builder.edges.weights.download import link as web
 from builder.edges.weights.store import Store
 from tests.hub.client import MODEL, contents, pin_of, wrong_files

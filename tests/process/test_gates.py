@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from builder.edges import shell
+from builder.edges.system import shell
 from tests import small_project
 from tests.small_project import Small
 

@@ -19,8 +19,9 @@ from builder.core.config import selection as choice
 from builder.core.config.types import Variant, Workflow
 from builder.core.jobs import job
 from builder.core.jobs.job import Job, JobInput, Request
-from builder.edges import project, shell
 from builder.edges.jobs import folder as jobs
+from builder.edges.machine import project
+from builder.edges.system import shell
 from tests import small_project
 
 ID = "20261123-200312-talk-4f2a"

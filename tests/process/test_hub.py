@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from builder.core.config.types import FilePin, Model, Purpose, UrlSource
-from builder.edges import files
+from builder.edges.system import files
 from builder.edges.weights import fetch as hub
 from builder.edges.weights.download import link as web
 from builder.edges.weights.store import Store

@@ -15,7 +15,8 @@ from typing import Any
 
 import pytest
 
-from builder.edges import project, shell
+from builder.edges.machine import project
+from builder.edges.system import shell
 from tests import small_project
 from tests.small_project import Small
 

@@ -12,7 +12,8 @@ from typing import Any
 
 import pytest
 
-from builder.edges import files, project, shell
+from builder.edges.machine import project
+from builder.edges.system import files, shell
 from builder.edges.weights.store import Store
 from tests import small_project
 from tests.small_project import REVISION, Small

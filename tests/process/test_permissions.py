@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from builder.edges import permissions
+from builder.edges.system import permissions
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="for callers who are root: others have nothing to give")
 

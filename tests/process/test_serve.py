@@ -22,7 +22,7 @@ import pytest
 from huggingface_hub import hf_hub_download, snapshot_download
 from huggingface_hub.errors import EntryNotFoundError, GatedRepoError, RepositoryNotFoundError, RevisionNotFoundError
 
-from builder.edges import shell
+from builder.edges.system import shell
 from tests import small_project
 from tests.serving import TOKEN, Serving, serving
 from tests.small_project import REVISION, Small

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 from builder.core.config.types import Model, Purpose, WheelMember, WheelSource
-from builder.edges import shell
+from builder.edges.system import shell
 from builder.edges.weights import fetch as hub
 from builder.edges.weights.store import Store
 from tests.unit.test_store import MODEL, PIN, WEIGHTS, fetch, pin_of, stick

@@ -91,7 +91,7 @@ def test_core_is_pure(path: Path) -> None:
 
 @pytest.mark.parametrize("path", OWN, ids=lambda p: str(p.relative_to(ROOT)))
 def test_processes_have_one_door(path: Path) -> None:
-    """Only edges/shell.py starts processes (python-on-whales does it inside edges/engine.py).
+    """Only edges/system/shell.py starts processes (python-on-whales does it inside edges/engine/connection.py).
 
     The launcher runs before there is an environment; stages/lock.py is a developer's script; the loader of a bundle has
     nothing but itself.

@@ -11,7 +11,7 @@ import pytest
 from builder.core.config.selection import choose
 from builder.core.config.types import FilePin, Model, Pin, Purpose, Variant, WheelSource, snapshot_path
 from builder.core.weights import catalog
-from builder.edges import project
+from builder.edges.machine import project
 from builder.errors import ConfigError, UsageError
 
 ROOT = Path(__file__).resolve().parents[2]

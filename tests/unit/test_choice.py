@@ -8,7 +8,7 @@ import pytest
 
 from builder.core.config import selection as choice
 from builder.core.config.types import Variant
-from builder.edges import project
+from builder.edges.machine import project
 from builder.errors import MissingError, UsageError
 
 CONFIG = project.load(Path(__file__).resolve().parents[2], env={})

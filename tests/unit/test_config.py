@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from builder.core.config import parse as config
 from builder.core.config.types import Config, FilePin, Mode, Pin, Variant
 from builder.core.weights import catalog
-from builder.edges import project
+from builder.edges.machine import project
 from builder.errors import BakeError, ConfigError, UsageError
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -15,7 +15,7 @@ from builder.core.config import selection as choice
 from builder.core.config.types import Variant, Workflow
 from builder.core.jobs import job
 from builder.core.jobs.job import Clip, Job, JobInput, JobStage, ModelUse, Request
-from builder.edges import project
+from builder.edges.machine import project
 from builder.errors import ConfigError, UsageError
 
 CONFIG = project.load(Path(__file__).resolve().parents[2], env={})

@@ -9,7 +9,7 @@ import pytest
 
 from builder.core.machine import GB, Gpu, Hardware, recommend
 from builder.core.stage_env import stage_environment
-from builder.edges import probe
+from builder.edges.machine import hardware as probe
 
 
 def machine(cores: int = 4, memory: float = 16, gpu: float = 0, mps: bool = False) -> Hardware:

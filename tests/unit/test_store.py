@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from builder.core.config.types import FilePin, HubSource, Model, Pin, Purpose
 from builder.core.weights.catalog import model_digest
-from builder.edges import files
+from builder.edges.system import files
 from builder.edges.weights import fetch as hub
 from builder.edges.weights import store
 from builder.edges.weights.store import Store

@@ -16,8 +16,8 @@ from builder.core.images.oci import Descriptor
 from builder.core.images.plan import PlannedImage
 from builder.core.progress import Progress, Report
 from builder.core.weights import layers as weights
-from builder.edges import files
 from builder.edges.images.layout import Layout, Stored
+from builder.edges.system import files
 from builder.errors import IntegrityError
 
 

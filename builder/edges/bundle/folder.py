@@ -16,7 +16,7 @@ from typing import Any
 from builder.core.bundle import plan as core
 from builder.core.bundle.plan import BundlePlan, Entry, Part
 from builder.core.progress import Progress, Report
-from builder.edges import files
+from builder.edges.system import files
 from builder.errors import BakeError, IntegrityError, Interrupted, MissingError, StageError, UsageError
 from builder.receiver import inventory as checking
 from builder.receiver.inventory import INVENTORY, SIGNATURE, Inventory, Stop

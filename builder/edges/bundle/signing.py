@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from builder.edges import files
+from builder.edges.system import files
 from builder.errors import IntegrityError, UsageError
 
 

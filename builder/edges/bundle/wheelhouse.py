@@ -10,8 +10,8 @@ from pathlib import Path
 
 from builder.core.config.types import Config
 from builder.core.progress import Progress, Report
-from builder.edges import files, shell
 from builder.edges.machine import environment as native
+from builder.edges.system import files, shell
 
 FOLDERS = ("builder", "compose", "examples", "images", "requirements", "stages", "templates")
 FILES = ("LICENSE", "README.md", "bake.yaml", "build.py", "models.lock", "models.yaml", "pyproject.toml")

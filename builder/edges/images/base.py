@@ -14,7 +14,7 @@ from pathlib import Path
 
 from builder.core.config.types import BaseSpec
 from builder.core.progress import Progress, Report
-from builder.edges import files, shell
+from builder.edges.system import files, shell
 from builder.errors import MissingError, SourceError
 
 EPOCH = 1_577_836_800

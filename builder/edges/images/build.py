@@ -18,14 +18,14 @@ from builder.core.images.build_log import BuildLog
 from builder.core.images.oci import Descriptor
 from builder.core.images.plan import PlannedImage
 from builder.core.progress import Progress, Report
-from builder.edges import engine as engines
-from builder.edges import files, shell
-from builder.edges.engine import Engine
+from builder.edges.engine import connection as engines
+from builder.edges.engine.connection import Engine
 from builder.edges.images import assemble, load
 from builder.edges.images import code_image as code
 from builder.edges.images import site as network
 from builder.edges.images.layout import Layout, Stored
 from builder.edges.images.rendered import ROOTFS, Rendered, id_of, labels_of
+from builder.edges.system import files, shell
 from builder.edges.weights.store import Store
 from builder.errors import (
     BakeError,

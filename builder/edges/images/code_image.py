@@ -12,9 +12,9 @@ from typing import IO
 
 from builder.core.images import oci
 from builder.core.images.oci import Descriptor
-from builder.edges import files
-from builder.edges.engine import Engine
+from builder.edges.engine.connection import Engine
 from builder.edges.images.layout import Layout
+from builder.edges.system import files
 from builder.errors import BuildError
 
 COMPRESSION = "compression=zstd,force-compression=true,oci-mediatypes=true"

@@ -28,7 +28,7 @@ from builder.core.images.oci import Descriptor, Layer, Written
 from builder.core.progress import Progress, Report
 from builder.core.weights import layers as weights
 from builder.core.weights.layers import Member, WeightLayer
-from builder.edges import files
+from builder.edges.system import files
 from builder.errors import ConfigError, IntegrityError, MissingError
 
 DIGEST = re.compile(r"sha256:[0-9a-f]{64}")

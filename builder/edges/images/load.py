@@ -17,7 +17,7 @@ from typing import Any
 
 from builder.core.images import oci
 from builder.core.images.oci import Descriptor
-from builder.edges.engine import Engine
+from builder.edges.engine.connection import Engine
 from builder.edges.images.layout import Layout, Stored
 from builder.errors import BakeError, BuildError, IntegrityError, MissingError
 

@@ -20,10 +20,10 @@ from builder.core.images.layer_order import Block, arrange
 from builder.core.images.plan import Plan
 from builder.core.progress import Progress, Report
 from builder.core.weights.catalog import model_digest
-from builder.edges import engine as engines
-from builder.edges import files
-from builder.edges.engine import Engine
+from builder.edges.engine import connection as engines
+from builder.edges.engine.connection import Engine
 from builder.edges.images import base as bases
+from builder.edges.system import files
 from builder.errors import (
     ConfigError,
     SourceError,

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from builder.core.jobs.compose import SHARE
-from builder.edges import files
+from builder.edges.system import files
 
 EVERY = 0.05
 """Seconds between two looks of one waiting stage."""

@@ -20,7 +20,7 @@ from builder.core.jobs import job as spec
 from builder.core.jobs.job import Job, JobInput, Request
 from builder.core.progress import Progress, Report
 from builder.core.weights.catalog import model_digest
-from builder.edges import files, shell
+from builder.edges.system import files, shell
 from builder.errors import BakeError, ConfigError, InputError, MissingError, UsageError, did_you_mean
 
 NEW = ".new-"

@@ -16,8 +16,8 @@ from builder.core.jobs import page as pages
 from builder.core.jobs.history import history
 from builder.core.jobs.job import Job, JobInput
 from builder.core.jobs.page import File, Page, Recording
-from builder.edges import files, shell
 from builder.edges.jobs import folder as jobs
+from builder.edges.system import files, shell
 from builder.errors import BakeError, MissingError, UsageError
 
 TEXT = ("srt", "vtt", "txt", "ass", "json", "rttm")

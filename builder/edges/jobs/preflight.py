@@ -16,8 +16,9 @@ from typing import Any
 from builder.core.config.types import Config
 from builder.core.jobs import compose
 from builder.core.jobs.job import Job
-from builder.edges import engine as engines
-from builder.edges import files, probe
+from builder.edges.engine import connection as engines
+from builder.edges.machine import hardware as probe
+from builder.edges.system import files
 from builder.edges.weights.store import Store
 from builder.errors import BakeError, InputError, MissingError
 

@@ -20,9 +20,9 @@ from builder.core.jobs import compose
 from builder.core.jobs import job as spec
 from builder.core.jobs.job import Job, JobStage, Selection
 from builder.core.progress import Progress, Report
-from builder.edges import files
 from builder.edges.jobs import folder as jobs
 from builder.edges.jobs.budget import Budget
+from builder.edges.system import files
 from builder.errors import BakeError, InputError, IntegrityError, Interrupted, MissingError, StageError, UsageError
 
 POLL = 0.02

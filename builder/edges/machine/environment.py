@@ -17,7 +17,7 @@ from pathlib import Path
 from builder.core.config.types import Config, StageSpec
 from builder.core.progress import Progress, Report
 from builder.core.stage_env import stage_environment
-from builder.edges import files, shell
+from builder.edges.system import files, shell
 from builder.errors import BakeError, IntegrityError, MissingError, SourceError
 
 STAMP = "ready"

@@ -20,8 +20,8 @@ from pathlib import Path
 
 from builder.core.images import reference
 from builder.core.images.oci import Descriptor
-from builder.edges import files
 from builder.edges.registry.http import AGAIN, ATTEMPTS, BUSY, Gone, Http, Stopped, Tell
+from builder.edges.system import files
 from builder.errors import BakeError, IntegrityError, SourceError
 
 CHUNK = 8 << 20

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from builder.edges import shell
+from builder.edges.system import shell
 from builder.errors import ConfigError, MissingError
 
 PATIENCE = 30.0

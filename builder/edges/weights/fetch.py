@@ -18,7 +18,7 @@ from typing import Any
 from builder import __version__
 from builder.core.config.types import FilePin, HubSource, Model, Pin, UrlSource, WheelSource
 from builder.core.progress import Progress, Report
-from builder.edges import files
+from builder.edges.system import files
 from builder.edges.weights import convert
 from builder.edges.weights.download import link as web
 from builder.edges.weights.download import transfer

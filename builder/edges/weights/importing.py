@@ -14,7 +14,7 @@ from pathlib import Path
 
 from builder.core.config.types import FilePin, Model, Pin, WheelSource, snapshot_path
 from builder.core.progress import Progress, Report
-from builder.edges import files
+from builder.edges.system import files
 from builder.edges.weights import convert
 from builder.edges.weights.sources import folder as folders
 from builder.edges.weights.store import Store

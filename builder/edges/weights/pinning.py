@@ -10,7 +10,7 @@ from typing import Any
 
 from builder.core.config.types import FilePin, Model, Pin
 from builder.core.weights import catalog
-from builder.edges import files
+from builder.edges.system import files
 from builder.edges.weights import access as gates
 from builder.errors import IntegrityError, SourceError
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from builder.core.config.types import Model, Pin, snapshot_path
-from builder.edges import files
+from builder.edges.system import files
 from builder.edges.weights.store import STALE, Store
 
 

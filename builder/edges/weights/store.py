@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from builder.core.config.types import FilePin, Model, Pin, snapshot_path
-from builder.edges import files
+from builder.edges.system import files
 from builder.errors import IntegrityError, MissingError
 
 SPARE = 64 << 20

@@ -18,8 +18,8 @@ from typing import Any
 
 from builder.core.jobs import compose
 from builder.core.jobs.job import JobStage
-from builder.edges import engine as engines
-from builder.edges import files, permissions, shell
+from builder.edges.engine import connection as engines
+from builder.edges.system import files, permissions, shell
 from builder.errors import BakeError, MissingError
 
 MARK = ".containers"

@@ -12,9 +12,9 @@ from pathlib import Path
 from builder.core.jobs import compose
 from builder.core.jobs.compose import Mount
 from builder.core.jobs.job import JobStage
-from builder.edges import permissions, shell
 from builder.edges.jobs.hosts import compose as projects
 from builder.edges.jobs.hosts.native import Native, Process
+from builder.edges.system import permissions, shell
 from builder.errors import InputError, MissingError
 
 

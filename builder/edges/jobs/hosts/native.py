@@ -10,8 +10,8 @@ from pathlib import Path
 
 from builder.core.jobs.job import JobStage
 from builder.core.stage_env import stage_environment
-from builder.edges import shell
 from builder.edges.jobs.hosts import compose
+from builder.edges.system import shell
 
 
 class Process:

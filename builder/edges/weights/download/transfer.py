@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from builder.edges import files
+from builder.edges.system import files
 from builder.edges.weights.download import link as web
 from builder.errors import IntegrityError, Interrupted, SourceError
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from builder.core.config.types import FilePin, Model, WheelMember, WheelSource
-from builder.edges import files
+from builder.edges.system import files
 
 
 @dataclass(frozen=True, kw_only=True)

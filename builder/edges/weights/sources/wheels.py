@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from builder.core.config.types import WheelMember, WheelSource
-from builder.edges import files, shell
+from builder.edges.system import files, shell
 from builder.errors import IntegrityError, MissingError, SourceError
 
 PATIENCE = 10

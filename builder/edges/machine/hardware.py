@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from builder.core.machine import Gpu, Hardware
-from builder.edges import files
+from builder.edges.system import files
 
 FRESH = 3600.0
 """Seconds that a look is good for."""

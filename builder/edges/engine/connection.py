@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlsplit
 
-from builder.edges import shell
+from builder.edges.system import shell
 from builder.errors import MissingError, SourceError
 
 OLDEST = (23, 0)
