@@ -26,13 +26,13 @@ def main():
     if not up_to_date():
         if inside:  # it can't remake the environment that it runs in
             run([sys._base_executable, os.path.join(ROOT, "build.py")] + sys.argv[1:])  # noqa: RUF005
-        from builder import launcher
+        from builder.bootstrap import venv as launcher
 
         launcher.make(ROOT, fingerprint)
     if not inside:
         run([PYTHON, os.path.join(ROOT, "build.py")] + sys.argv[1:])  # noqa: RUF005
     if sys.argv[1:2] == ["test"]:
-        from builder import launcher
+        from builder.bootstrap import venv as launcher
 
         launcher.test(ROOT, sys.argv[2:])
     from builder.cli import main as cli

@@ -12,7 +12,8 @@ from typing import Annotated
 import typer
 
 from builder import __version__
-from builder.cli import bundle, images, jobs, machine, models, registry
+from builder.cli import bundle, images, jobs, machine, registry
+from builder.cli import weights as models
 from builder.cli.options import GLOBALS, Json, ModeOption, PresetOption, VariantOption
 from builder.errors import BakeError, Interrupted, UsageError
 

@@ -56,8 +56,8 @@ def prepare(
 
     Example: python3 build.py prepare talk.mp4 --start 1:30 --end 12:00 --language en
     """
-    from builder.session import Wishes
     from builder.workflows import jobs
+    from builder.workflows.session import Wishes
 
     with opened(mode=mode, variant=variant, preset=preset, workflow=workflow, language=language) as session:
         result = jobs.prepare(
@@ -133,9 +133,9 @@ def run(
       python3 build.py run *.mp4 --parallel 2 --mode docker-cpu
       python3 build.py run 20261123-200312-dialogue-4f2a --from align
     """
-    from builder.session import Wishes
     from builder.workflows.run import How
     from builder.workflows.run import run as start_jobs
+    from builder.workflows.session import Wishes
 
     with opened(mode=mode, variant=variant, preset=preset, workflow=workflow, language=language) as session:
         result = start_jobs(

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from builder.session import Result, Session
+    from builder.workflows.session import Result, Session
 
 
 @dataclass
@@ -53,7 +53,7 @@ BatchOption = Annotated[int | None, typer.Option("--batch-size", min=0, max=128,
 
 
 def opened(**overrides: object) -> AbstractContextManager[Session]:
-    from builder.session import open_session
+    from builder.workflows.session import open_session
 
     return open_session(home=GLOBALS.home, quiet=GLOBALS.quiet, env=os.environ, start=Path.cwd(), overrides=overrides)
 

@@ -18,8 +18,8 @@ from builder.core.progress import Progress
 from builder.core.weights.catalog import model_digest
 from builder.errors import IntegrityError, UsageError
 from builder.receiver.inventory import INVENTORY, SIGNATURE
-from builder.session import Result, Session, Wishes, fetch_missing, image_models, request_of
 from builder.workflows.images import Choice
+from builder.workflows.session import Result, Session, Wishes, fetch_missing, image_models, request_of
 
 if TYPE_CHECKING:
     from builder.core.bundle.plan import BundlePlan, Entry

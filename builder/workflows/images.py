@@ -11,7 +11,7 @@ from builder import ui
 from builder.core.config.types import Model, Pin, Variant
 from builder.core.images import layer_order as ordering
 from builder.errors import BakeError
-from builder.session import Result, Session, fetch_missing, image_models
+from builder.workflows.session import Result, Session, fetch_missing, image_models
 
 if TYPE_CHECKING:
     from builder.core.images.plan import Library

@@ -13,13 +13,13 @@ from builder.core.config.types import Mode
 from builder.core.jobs import timeline
 from builder.edges.machine import environment as native
 from builder.errors import MissingError, UsageError, did_you_mean
-from builder.session import Result, Session, Wishes, request_of
+from builder.workflows.session import Result, Session, Wishes, request_of
 
 
 def prepare(session: Session, inputs: Sequence[Path], wishes: Wishes, *, build: bool = True) -> Result:
     """Make a job without running it; where stages run in containers, with its compose file."""
-    from builder import places
     from builder.edges.jobs import folder as jobs
+    from builder.workflows import host as places
 
     place = places.choose(session, build=build)
     job = jobs.prepare(session.config, inputs, request_of(session, wishes), media=place.media, report=session.report)
@@ -39,9 +39,9 @@ def prepare(session: Session, inputs: Sequence[Path], wishes: Wishes, *, build: 
 
 def preflight(session: Session, name: str | None, *, refresh: bool) -> Result:
     """Check that a job can run here."""
-    from builder import places
     from builder.edges.jobs import folder as jobs
     from builder.edges.jobs import preflight as checking
+    from builder.workflows import host as places
 
     config = session.config
     if name is None:

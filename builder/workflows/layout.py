@@ -11,7 +11,7 @@ from builder import ui
 from builder.core.config.types import Pin
 from builder.edges.system import files
 from builder.errors import MissingError
-from builder.session import Result, Session, layout_of, pinned, store_of
+from builder.workflows.session import Result, Session, layout_of, pinned, store_of
 
 
 def prune(session: Session, *, dry_run: bool) -> Result:

@@ -6,7 +6,8 @@ from dataclasses import asdict
 
 from builder import ui
 from builder.core.config.types import Mode
-from builder.session import (
+from builder.workflows import images
+from builder.workflows.session import (
     Result,
     Session,
     chosen_models,
@@ -15,13 +16,12 @@ from builder.session import (
     native_python,
     store_of,
 )
-from builder.workflows import images
 
 
 def build(session: Session, choice: images.Choice, *, cache: bool, refresh: bool) -> Result:
     """Set up what the mode needs, and say what is there."""
-    from builder import places
     from builder.edges.engine import connection as engine
+    from builder.workflows import host as places
 
     if session.config.defaults.mode is not Mode.NATIVE:
         return images.build(session, choice, cache=cache, refresh=refresh)

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 from builder import ui
 from builder.core.progress import Progress
 from builder.errors import BakeError, MissingError, UsageError
-from builder.session import Result, Session
 from builder.workflows.images import Choice, Different, rendered
+from builder.workflows.session import Result, Session
 
 if TYPE_CHECKING:
     from builder.core.images.oci import Descriptor

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from builder.core.jobs.page import render
 from builder.errors import UsageError
-from builder.session import Result, Session
+from builder.workflows.session import Result, Session
 
 
 def report(session: Session, name: str | None, *, out: Path | None, megabytes: int, show: bool) -> Result:

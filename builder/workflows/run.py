@@ -16,7 +16,7 @@ from builder.core.jobs import compose
 from builder.core.jobs import job as spec
 from builder.core.progress import Progress, Report
 from builder.errors import BakeError, InputError, Interrupted, UsageError
-from builder.session import (
+from builder.workflows.session import (
     Result,
     Session,
     Wishes,
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from builder.core.jobs.job import Job
     from builder.edges.jobs.budget import Budget
     from builder.edges.jobs.runner import Outcome
-    from builder.places import Place
+    from builder.workflows.host import Place
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,9 +59,9 @@ class _Engine:
 
 def run(session: Session, inputs: Sequence[str], wishes: Wishes, how: How) -> Result:
     """Transcribe recordings or resume jobs: set up, prepare, check, run."""
-    from builder import places
     from builder.edges.jobs import folder as jobs
     from builder.edges.jobs.budget import Budget
+    from builder.workflows import host as places
 
     known = existing_jobs(session.config, inputs)
     if known:

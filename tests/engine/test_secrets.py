@@ -16,7 +16,7 @@ from typing import Any
 
 import zstandard
 
-from builder import pipwheel
+from builder.bootstrap import pip_wheel as pipwheel
 from tests.engine.conftest import Engine
 
 TOKEN = "canary-7f3a91c2-token"

@@ -80,7 +80,7 @@ def test_a_crash_report_has_no_token(
     def bug(*_: object, **__: object) -> None:
         raise RuntimeError(f"Illegal header value b'Bearer {mirror}', {kept}, https://me:pw12345@mirror/x")
 
-    monkeypatch.setattr("builder.workflows.models.fetch", bug)
+    monkeypatch.setattr("builder.workflows.weights.fetch", bug)
     assert cli.main(["models", "fetch", "base"]) == 1
     said = capsys.readouterr().err
     (report,) = tmp_path.glob("whisperbake-crash-*")

@@ -21,7 +21,8 @@ from types import ModuleType
 
 import pytest
 
-from builder import launcher, pipwheel
+from builder.bootstrap import pip_wheel as pipwheel
+from builder.bootstrap import venv as launcher
 
 ROOT = Path(__file__).resolve().parents[2]
 LOCKS = [*sorted(ROOT.glob("requirements/*.txt")), *sorted(ROOT.glob("stages/*/requirements-*.txt"))]

@@ -156,7 +156,7 @@ def _context(root: Path) -> dict[str, str]:
     found = {f"tools/{p.name}": p for p in (root / "images/tools").glob("*.py")}
     found |= {
         "tools/requirements.txt": root / "images/tools/requirements.txt",
-        "tools/pipwheel.py": root / "builder/pipwheel.py",
+        "tools/pipwheel.py": root / "builder/bootstrap/pip_wheel.py",
         "stages/contract.py": root / "stages/contract.py",
     }
     found |= {p.relative_to(root).as_posix(): p for p in (root / "stages").glob("*/*.py")}

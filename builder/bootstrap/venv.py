@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import NoReturn
 
-from builder import pipwheel
+from builder.bootstrap import pip_wheel as pipwheel
 
 DEBIAN = {
     "docker-registry": "docker-registry",

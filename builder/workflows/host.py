@@ -17,7 +17,7 @@ from builder.edges.jobs.preflight import Containers
 from builder.edges.machine import environment as native
 from builder.edges.system import files
 from builder.errors import ConfigError, MissingError
-from builder.session import Session, chosen_models, hardware_of, native_python
+from builder.workflows.session import Session, chosen_models, hardware_of, native_python
 
 if TYPE_CHECKING:
     from builder.edges.jobs.folder import Media
