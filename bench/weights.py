@@ -2,8 +2,8 @@
 
 Weights are random bytes, new ones for every first bake. Both ways have the code's layers in BuildKit's cache and end with a
 tagged image in the same engine. The image: a base of 20 MB, 0.3 GB of dependencies, weights, 100 kB of code, in the order
-that core/images/layer_order.py plans; the peer's Dockerfile has the weights on the dependencies, as Dockerfiles do. Needs an engine with
-a containerd store; disk: about eight times the largest size.
+that core/images/layer_order.py plans; the peer's Dockerfile has the weights on the dependencies, as Dockerfiles do.
+Needs an engine with a containerd store; disk: about eight times the largest size.
 
     PYTHONPATH=. .venv/bin/python bench/weights.py [--sizes 256,1024,4096] [--runs 3] [--save]
 """
@@ -25,9 +25,10 @@ from typing import Any
 
 from harness import WORK, Row, publish, ratio, spread
 
-from builder.core.config.types import FilePin, Model, Pin, Purpose
 from builder.core.images import assembly
 from builder.core.images.layer_order import Block, Stack, arrange
+from builder.core.terms import Purpose
+from builder.core.weights.model import FilePin, Model, Pin
 from builder.edges.engine import connection as engines
 from builder.edges.images import assemble, load
 from builder.edges.images import code_image as code

@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from builder.core.config.types import FilePin, Pin
-from builder.core.weights import catalog
+from builder.core.weights import lock
+from builder.core.weights.model import FilePin, Pin
 from builder.edges.machine import project
 from builder.edges.weights.store import Store
 
@@ -44,9 +44,9 @@ def make(root: Path, models: Mapping[str, Small], *, fill: bool = True) -> Path:
     with (root / "models.yaml").open("a") as out:
         for id_, small in models.items():
             out.write(f"  {id_}: {{purpose: other, title: {id_}, licence: MIT, {small.entry}}}\n")
-    pins = catalog.parse_lock((ROOT / "models.lock").read_text())
+    pins = lock.parse_lock((ROOT / "models.lock").read_text())
     pins |= {id_: pin_of(small.files, small.revision) for id_, small in models.items()}
-    (root / "models.lock").write_text(catalog.dump_lock(pins))
+    (root / "models.lock").write_text(lock.dump_lock(pins))
     if fill:
         stock(root, models)
     return root

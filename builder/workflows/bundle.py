@@ -12,10 +12,12 @@ from typing import TYPE_CHECKING, Any
 
 from builder import __version__, ui
 from builder.core.bundle import plan as core
-from builder.core.config.types import Config, Model, Pin, Workflow
+from builder.core.config.types import Config
 from builder.core.jobs import job as spec
 from builder.core.progress import Progress
+from builder.core.terms import Workflow
 from builder.core.weights.catalog import model_digest
+from builder.core.weights.model import Model, Pin
 from builder.errors import IntegrityError, UsageError
 from builder.receiver.inventory import INVENTORY, SIGNATURE
 from builder.workflows.images import Choice

@@ -9,10 +9,10 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from builder.core.config.types import Mode
 from builder.core.jobs import compose
 from builder.core.jobs.compose import Image, Machine
 from builder.core.jobs.job import Job
+from builder.core.terms import Mode
 from builder.edges.jobs.preflight import Containers
 from builder.edges.machine import environment as native
 from builder.edges.system import files

@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from builder import ui
-from builder.core.config.types import Model, Pin, Variant
 from builder.core.images import layer_order as ordering
+from builder.core.terms import Variant
+from builder.core.weights.model import Model, Pin
 from builder.errors import BakeError
 from builder.workflows.session import Result, Session, fetch_missing, image_models
 

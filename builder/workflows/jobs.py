@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from builder import ui
-from builder.core.config.types import Mode
 from builder.core.jobs import timeline
+from builder.core.terms import Mode
 from builder.edges.machine import environment as native
 from builder.errors import MissingError, UsageError, did_you_mean
 from builder.workflows.session import Result, Session, Wishes, request_of

@@ -8,7 +8,7 @@ from pathlib import Path
 from types import MappingProxyType
 
 from builder import ui
-from builder.core.config.types import Pin
+from builder.core.weights.model import Pin
 from builder.edges.system import files
 from builder.errors import MissingError
 from builder.workflows.session import Result, Session, layout_of, pinned, store_of

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict
 
 from builder import ui
-from builder.core.config.types import Mode
+from builder.core.terms import Mode
 from builder.workflows import images
 from builder.workflows.session import (
     Result,

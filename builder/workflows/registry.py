@@ -104,8 +104,8 @@ def _images(session: Session, choice: Choice) -> tuple[list[Image], dict[str, li
     Raises:
         MissingError: some are not built, or not of today's code, models and settings.
     """
-    from builder.core.config.types import LABEL
     from builder.core.images import assembly
+    from builder.core.terms import LABEL
     from builder.edges.images import rendered as images
     from builder.edges.registry.push import Image
 

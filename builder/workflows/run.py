@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from builder import ui
-from builder.core.config.types import Variant
 from builder.core.jobs import compose
 from builder.core.jobs import job as spec
 from builder.core.progress import Progress, Report
+from builder.core.terms import Variant
 from builder.errors import BakeError, InputError, Interrupted, UsageError
 from builder.workflows.session import (
     Result,

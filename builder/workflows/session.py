@@ -10,10 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 from builder import ui
 from builder.core.config import selection as choice
-from builder.core.config.types import Config, Mode, Model, Pin, Purpose
+from builder.core.config.types import Config
 from builder.core.jobs import job as spec
 from builder.core.progress import Report
+from builder.core.terms import Mode, Purpose
 from builder.core.weights.catalog import LANGUAGES
+from builder.core.weights.model import Model, Pin
 from builder.edges.machine import environment as native
 from builder.edges.machine import project
 from builder.edges.weights.store import Store

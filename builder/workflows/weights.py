@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from builder import ui
-from builder.core.config.types import Model, Pin
 from builder.core.progress import Progress
 from builder.core.weights import lock_diff as lockdiff
+from builder.core.weights.model import Model, Pin
 from builder.edges.weights.store import Store
 from builder.errors import BakeError, IntegrityError, MissingError, SourceError, UsageError
 from builder.workflows.session import (

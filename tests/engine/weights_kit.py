@@ -19,9 +19,10 @@ from types import MappingProxyType
 
 import docker
 
-from builder.core.config.types import FilePin, Model, Pin, Purpose
 from builder.core.images import assembly, oci
 from builder.core.images.layer_order import Block
+from builder.core.terms import Purpose
+from builder.core.weights.model import FilePin, Model, Pin
 from builder.edges.engine.connection import Engine
 from builder.edges.images import assemble, load
 from builder.edges.images.layout import Layout, Stored

@@ -6,10 +6,12 @@ import functools
 from pathlib import Path
 
 from builder.core.config import parse as config
-from builder.core.config.types import BaseSpec, Config, Mode, Model, Pin, Variant, Workflow
+from builder.core.config.types import BaseSpec, Config
 from builder.core.images import plan, render
 from builder.core.jobs import compose
 from builder.core.jobs.job import Job, JobInput, Request, plan_stages
+from builder.core.terms import Mode, Variant, Workflow
+from builder.core.weights.model import Model, Pin
 
 ROOT = Path(__file__).resolve().parents[2]
 FILES = Path(__file__).parent / "files"

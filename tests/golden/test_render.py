@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from builder.core.config.types import Mode, Variant
+from builder.core.terms import Mode, Variant
 from tests.golden import report
 from tests.golden.project import CASES, DEBIAN, FILES, ROOT, rendered
 

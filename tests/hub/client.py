@@ -6,14 +6,15 @@ import random
 from collections.abc import Mapping
 from pathlib import Path
 
-from builder.core.config.types import FilePin, HubSource, Model, Pin, Purpose
 from builder.core.progress import Progress
+from builder.core.terms import Purpose
+from builder.core.weights.model import FilePin, HubSource, Model, Pin
 from builder.edges.weights import fetch as hub
-from builder.edges.weights.download import link as web
+from builder.edges.weights.download import traffic
 from builder.edges.weights.store import Store
 from tests.hub.server import REVISION, Content, Hub
 
-QUICK = web.Limits(patience=1.0, pause=0.01, longest_wait=2.0, chunk=64 << 10, least=1000)
+QUICK = traffic.Limits(patience=1.0, pause=0.01, longest_wait=2.0, chunk=64 << 10, least=1000)
 """Small chunks, so that small files come in parallel ranges; nobody is waited for long."""
 
 MODEL = Model(id="m", purpose=Purpose.ASR, title="t", licence="MIT", sources=(HubSource(repo="org/name"),))
@@ -39,7 +40,7 @@ def pin_of(files: Mapping[str, Content]) -> Pin:
 
 
 def fetch(
-    place: Store, server: Hub | str, pin: Pin, *, model: Model = MODEL, limits: web.Limits = QUICK, **env: str
+    place: Store, server: Hub | str, pin: Pin, *, model: Model = MODEL, limits: traffic.Limits = QUICK, **env: str
 ) -> list[Progress]:
     """Fetch one model; the progress that was told."""
     told: list[Progress] = []

@@ -18,16 +18,16 @@ from pathlib import Path
 import psutil
 import pytest
 
-from builder.core.config.types import FilePin, Pin
-from builder.core.weights import catalog
+from builder.core.weights import lock
+from builder.core.weights.model import FilePin, Pin
 from builder.edges.system import shell
-from builder.edges.weights.download import link as web
+from builder.edges.weights.download import traffic
 from builder.edges.weights.store import Store
 from tests.hub.client import MODEL, contents, pin_of, wrong_files
 from tests.hub.server import Content, Hub
 
 ROOT = Path(__file__).resolve().parents[2]
-CHUNK = web.Limits().chunk
+CHUNK = traffic.Limits().chunk
 
 CHILD = """
 import json, os, sys
@@ -38,7 +38,7 @@ from builder.edges import web
 from builder.edges.store import Store
 from tests.hub.client import fetch
 pin = Pin(revision="b" * 40, files=tuple(FilePin(**f) for f in json.loads(sys.argv[4])))
-fetch(Store(Path(sys.argv[2])), sys.argv[3], pin, limits=web.Limits(chunk=int(sys.argv[5])))
+fetch(Store(Path(sys.argv[2])), sys.argv[3], pin, limits=traffic.Limits(chunk=int(sys.argv[5])))
 """
 
 
@@ -167,7 +167,7 @@ def project(folder: Path, files: dict[str, Content], source: str = "hub: org/nam
         shutil.copy(path, target)
     with (folder / "models.yaml").open("a") as out:
         out.write(f"  only: {{purpose: other, title: t, licence: MIT, {source}}}\n")
-    (folder / "models.lock").write_text(catalog.dump_lock({"only": pin_of(files)}))
+    (folder / "models.lock").write_text(lock.dump_lock({"only": pin_of(files)}))
     return folder
 
 

@@ -16,9 +16,9 @@ import pytest
 import yaml
 
 from builder.core.config import selection as choice
-from builder.core.config.types import Variant, Workflow
 from builder.core.jobs import job
 from builder.core.jobs.job import Job, JobInput, Request
+from builder.core.terms import Variant, Workflow
 from builder.edges.jobs import folder as jobs
 from builder.edges.machine import project
 from builder.edges.system import shell

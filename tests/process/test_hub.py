@@ -13,10 +13,11 @@ from pathlib import Path
 
 import pytest
 
-from builder.core.config.types import FilePin, Model, Purpose, UrlSource
+from builder.core.terms import Purpose
+from builder.core.weights.model import FilePin, Model, UrlSource
 from builder.edges.system import files
 from builder.edges.weights import fetch as hub
-from builder.edges.weights.download import link as web
+from builder.edges.weights.download.traffic import Limits, Traffic
 from builder.edges.weights.store import Store
 from builder.errors import BakeError, IntegrityError, SourceError, UsageError
 from tests.hub.client import MODEL, QUICK, contents, fetch, pin_of, wrong_files
@@ -148,7 +149,7 @@ def test_bytes_that_were_hashed_are_never_replaced(tmp_path: Path, server: Hub) 
 
 @pytest.mark.parametrize("kind", ["busy", "error", "drop", "reset", "stall", "expired", "elsewhere"])
 @pytest.mark.parametrize("limits", [QUICK, WHOLE], ids=["ranges", "one connection"])
-def test_a_passing_fault_is_no_failure(tmp_path: Path, server: Hub, kind: str, limits: web.Limits) -> None:
+def test_a_passing_fault_is_no_failure(tmp_path: Path, server: Hub, kind: str, limits: Limits) -> None:
     """Twice each, at the content host: the file is right in the end."""
     server.faults["model.bin"] = [Fault(kind, times=2, after=7000)]
     place = Store(tmp_path)
@@ -237,7 +238,7 @@ def test_a_hub_that_says_nothing_is_given_up_once() -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         address = f"http://127.0.0.1:{silent.getsockname()[1]}"
         began = time.monotonic()
-        traffic = web.Traffic(QUICK)
+        traffic = Traffic(QUICK)
         for _ in range(3):
             with pytest.raises(SourceError, match="could not be reached"):
                 traffic.reach(address)

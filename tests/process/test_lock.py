@@ -256,7 +256,7 @@ def test_two_at_once_lose_nothing(tmp_path: Path, hub: Hub) -> None:
     """Each writes its own pin into what the other wrote."""
     from concurrent.futures import ThreadPoolExecutor
 
-    from builder.core.config.types import FilePin, Pin
+    from builder.core.weights.model import FilePin, Pin
     from builder.edges.weights import pinning as locking
 
     config = project.load(make(tmp_path, None), env={})

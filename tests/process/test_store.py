@@ -7,7 +7,8 @@ import os
 import sys
 from pathlib import Path
 
-from builder.core.config.types import Model, Purpose, WheelMember, WheelSource
+from builder.core.terms import Purpose
+from builder.core.weights.model import Model, WheelMember, WheelSource
 from builder.edges.system import shell
 from builder.edges.weights import fetch as hub
 from builder.edges.weights.store import Store

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from builder.core.config.types import WheelMember, WheelSource
+from builder.core.weights.model import WheelMember, WheelSource
 from builder.edges.weights.sources import wheels
 from builder.errors import IntegrityError, SourceError
 

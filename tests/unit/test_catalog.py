@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 
 from builder.core.config.selection import choose
-from builder.core.config.types import FilePin, Model, Pin, Purpose, Variant, WheelSource, snapshot_path
-from builder.core.weights import catalog
+from builder.core.terms import Purpose, Variant
+from builder.core.weights import catalog, lock
+from builder.core.weights.model import FilePin, Model, Pin, WheelSource, snapshot_path
 from builder.edges.machine import project
 from builder.errors import ConfigError, UsageError
 
@@ -24,8 +25,8 @@ def model(text: str) -> Model:
     return catalog.parse_models(f"models:\n  m: {{purpose: asr, title: t, licence: MIT, {text}}}\n")["m"]
 
 
-def lock(text: str, entry: str = "hub: o/n") -> dict[str, Pin]:
-    return catalog.parse_lock(f"models:\n  m:\n    {text}\n", known={"m": model(entry)})
+def read_lock(text: str, entry: str = "hub: o/n") -> dict[str, Pin]:
+    return lock.parse_lock(f"models:\n  m:\n    {text}\n", known={"m": model(entry)})
 
 
 def pinned(path: str = "f", sha: str = ZERO) -> str:
@@ -34,7 +35,7 @@ def pinned(path: str = "f", sha: str = ZERO) -> str:
 
 def test_the_lock_is_written_as_it_would_be_written_again() -> None:
     """`models lock` changes only what it pins anew: no noise in a diff."""
-    assert (ROOT / "models.lock").read_text() == catalog.dump_lock(CONFIG.pins)
+    assert (ROOT / "models.lock").read_text() == lock.dump_lock(CONFIG.pins)
 
 
 def test_every_pin_has_two_records() -> None:
@@ -168,14 +169,14 @@ def test_a_word_that_yaml_reads_otherwise_says_so() -> None:
 def test_pins_that_could_not_be_held_against_bytes_are_refused(text: str, entry: str, word: str) -> None:
     """A branch is no pin; nor is a digest cut short."""
     with pytest.raises(ConfigError) as caught:
-        lock(text, entry)
+        read_lock(text, entry)
     assert word in caught.value.what
 
 
 def test_a_pin_for_an_unknown_model_names_the_close_one() -> None:
     """A renamed model does not keep a pin that nobody checks."""
     with pytest.raises(ConfigError) as caught:
-        catalog.parse_lock(f"models: {{mm: {{revision: v, files: {pinned()}}}}}", known={"m": model("hub: o/n")})
+        lock.parse_lock(f"models: {{mm: {{revision: v, files: {pinned()}}}}}", known={"m": model("hub: o/n")})
     assert caught.value.hint == 'did you mean "m"?'
 
 
@@ -184,10 +185,10 @@ def test_models_of_one_folder_do_not_overwrite_each_other() -> None:
     models = {name: model("url: https://h/f, target: shared") for name in ("a", "b")}
     entry = "  {}: {{revision: v, files: {}}}\n"
     same = entry.format("a", pinned()) + entry.format("b", pinned())
-    assert set(catalog.parse_lock("models:\n" + same, known=models)) == {"a", "b"}
+    assert set(lock.parse_lock("models:\n" + same, known=models)) == {"a", "b"}
     other = entry.format("a", pinned()) + entry.format("b", pinned(sha="1" * 64))
     with pytest.raises(ConfigError, match="different bytes"):
-        catalog.parse_lock("models:\n" + other, known=models)
+        lock.parse_lock("models:\n" + other, known=models)
 
 
 def test_a_models_digest_is_over_its_sorted_lines() -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from builder.core.config import selection as choice
-from builder.core.config.types import Variant
+from builder.core.terms import Variant
 from builder.edges.machine import project
 from builder.errors import MissingError, UsageError
 

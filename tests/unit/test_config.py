@@ -12,8 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from builder.core.config import parse as config
-from builder.core.config.types import Config, FilePin, Mode, Pin, Variant
-from builder.core.weights import catalog
+from builder.core.config.types import Config
+from builder.core.terms import Mode, Variant
+from builder.core.weights import catalog, lock
+from builder.core.weights.model import FilePin, Pin
 from builder.edges.machine import project
 from builder.errors import BakeError, ConfigError, UsageError
 
@@ -110,7 +112,7 @@ def test_paths_that_lead_out_are_refused(path: str) -> None:
     """Neither a lock nor a catalogue can make the store write elsewhere."""
     pin = Pin(revision="r", files=(FilePin(path=path, size=1, sha256="0" * 64),))
     with pytest.raises(ConfigError, match="unsafe path"):
-        catalog.parse_lock(catalog.dump_lock({"base": pin}))
+        lock.parse_lock(lock.dump_lock({"base": pin}))
     assert catalog.unsafe(path)
 
 
@@ -286,9 +288,9 @@ PINS = st.builds(
 @given(st.dictionaries(st.from_regex(r"[a-z0-9][a-z0-9.-]{0,9}", fullmatch=True), PINS, max_size=3))
 def test_a_lock_reads_back_as_it_was_written(pins: dict[str, Pin]) -> None:
     """Whatever the names, digests (also all-digit ones, or 1e9) and sizes: YAML changes none of them."""
-    text = catalog.dump_lock(pins)
-    assert catalog.parse_lock(text) == dict(sorted(pins.items()))
-    assert catalog.dump_lock(catalog.parse_lock(text)) == text
+    text = lock.dump_lock(pins)
+    assert lock.parse_lock(text) == dict(sorted(pins.items()))
+    assert lock.dump_lock(lock.parse_lock(text)) == text
 
 
 @given(st.text(max_size=200))

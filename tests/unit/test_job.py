@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 
 from builder.core import yaml_document as yamldoc
 from builder.core.config import selection as choice
-from builder.core.config.types import Variant, Workflow
 from builder.core.jobs import job
 from builder.core.jobs.job import Clip, Job, JobInput, JobStage, ModelUse, Request
+from builder.core.terms import Variant, Workflow
 from builder.edges.machine import project
 from builder.errors import ConfigError, UsageError
 

@@ -13,12 +13,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from builder.core.config.types import FilePin, HubSource, Mode, Model, Pin, Purpose, Variant
 from builder.core.images import assembly, oci, plan, render
 from builder.core.images import graph_driver as piecewise
 from builder.core.images import layer_order as order
 from builder.core.images.layer_order import Block, Stack
+from builder.core.terms import Mode, Purpose, Variant
 from builder.core.weights import layers
+from builder.core.weights.model import FilePin, HubSource, Model, Pin
 from builder.errors import BuildError, IntegrityError
 from tests.golden import project as fixed
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import hashlib
 
-from builder.core.config.types import FilePin, HubSource, Model, Pin, Purpose
+from builder.core.terms import Purpose
 from builder.core.weights import hub_api as hubapi
 from builder.core.weights import lock_diff as lockdiff
+from builder.core.weights.model import FilePin, HubSource, Model, Pin
 
 OLD, NEW = "a" * 40, "b" * 40
 MODEL = Model(id="m", purpose=Purpose.ASR, title="t", licence="MIT", sources=(HubSource(repo="o/n"),))

@@ -12,8 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from builder.core.config import requirements
-from builder.core.config.types import BaseSpec, Config, FilePin, HubSource, Mode, Model, Pin, Purpose, Variant
+from builder.core.config.types import BaseSpec, Config
 from builder.core.images import plan, render
+from builder.core.terms import Mode, Purpose, Variant
+from builder.core.weights.model import FilePin, HubSource, Model, Pin
 from builder.errors import BakeError, ConfigError, UsageError
 from tests.golden import project as fixed
 

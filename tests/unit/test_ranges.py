@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from builder.edges.weights.download import link as web
+from builder.edges.system import http
 from builder.edges.weights.download.transfer import Ranges, forget
 
 SIZE, CHUNK = 1000, 64
@@ -89,7 +89,7 @@ def test_notes_never_say_more_than_the_file_holds(tmp_path: Path) -> None:
 
 def test_retry_after_is_seconds_or_a_date() -> None:
     """RFC 9110, 10.2.3; whatever else stands there is no reason to wait."""
-    assert [web.retry_after(v) for v in ("7", " 0 ", "1.5", "", "soon", "-3", "nan", "1e9")] == [
+    assert [http.retry_after(v) for v in ("7", " 0 ", "1.5", "", "soon", "-3", "nan", "1e9")] == [
         7,
         0,
         1.5,
@@ -99,15 +99,15 @@ def test_retry_after_is_seconds_or_a_date() -> None:
         0,
         0,
     ]
-    assert 50 < web.retry_after(email.utils.formatdate(time.time() + 60, usegmt=True)) <= 61
-    assert web.retry_after("Fri, 31 Dec 1999 23:59:59 GMT") == 0
+    assert 50 < http.retry_after(email.utils.formatdate(time.time() + 60, usegmt=True)) <= 61
+    assert http.retry_after("Fri, 31 Dec 1999 23:59:59 GMT") == 0
 
 
 def test_a_token_belongs_to_scheme_host_and_port() -> None:
     """Not to a host that looks alike, nor to the same one without TLS."""
     assert (
-        web.origin("https://hub.example/a?b")
-        == web.origin("https://me:pw@hub.example:443/")
+        http.origin("https://hub.example/a?b")
+        == http.origin("https://me:pw@hub.example:443/")
         == "https://hub.example:443"
     )
-    assert len({web.origin(u) for u in ("https://a.b", "http://a.b", "https://a.b:8443", "https://a.b.c")}) == 4
+    assert len({http.origin(u) for u in ("https://a.b", "http://a.b", "https://a.b:8443", "https://a.b.c")}) == 4

@@ -11,8 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from builder.core.config.types import FilePin, HubSource, Model, Pin, Purpose
+from builder.core.terms import Purpose
 from builder.core.weights.catalog import model_digest
+from builder.core.weights.model import FilePin, HubSource, Model, Pin
 from builder.edges.system import files
 from builder.edges.weights import fetch as hub
 from builder.edges.weights import store

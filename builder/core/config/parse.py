@@ -12,20 +12,9 @@ from pathlib import Path, PurePosixPath
 from types import MappingProxyType
 from typing import Any
 
-from builder.core.config.types import (
-    BaseSpec,
-    Config,
-    Defaults,
-    ImageSpec,
-    Mode,
-    NetworkSpec,
-    Preset,
-    Purpose,
-    StageSpec,
-    Variant,
-    Workflow,
-)
-from builder.core.weights import catalog
+from builder.core.config.types import BaseSpec, Config, Defaults, ImageSpec, NetworkSpec, Preset, StageSpec
+from builder.core.terms import Mode, Purpose, Variant, Workflow
+from builder.core.weights import catalog, lock
 from builder.core.weights.catalog import LANGUAGES, one_of, unsafe
 from builder.core.yaml_document import Document, Strict
 from builder.errors import UsageError, did_you_mean
@@ -158,7 +147,7 @@ def parse(
     document = Document("bake.yaml", files.get("bake.yaml", ""))
     bake = document.read(BakeShape)
     models = catalog.parse_models(files.get("models.yaml", "models: {}"))
-    pins = catalog.parse_lock(files.get("models.lock", "models: {}"), known=models)
+    pins = lock.parse_lock(files.get("models.lock", "models: {}"), known=models)
     stages = _ordered(
         [_stage(n, t) for n, t in sorted(files.items()) if n.startswith("stages/") and n.endswith("stage.yaml")]
     )

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from builder.core.config.types import Config, Model, Pin, Purpose, Variant
+from builder.core.config.types import Config
+from builder.core.terms import Purpose, Variant
+from builder.core.weights.model import Model, Pin
 from builder.errors import MissingError, UsageError, did_you_mean
 
 

@@ -6,13 +6,14 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from builder.core.config.types import LABEL, Model, Pin
 from builder.core.images import oci
 from builder.core.images.layer_order import Block
 from builder.core.images.oci import Layer
+from builder.core.terms import LABEL
 from builder.core.weights import layers as weights
 from builder.core.weights.catalog import model_digest
 from builder.core.weights.layers import WeightLayer
+from builder.core.weights.model import Model, Pin
 from builder.errors import BuildError
 
 BAKED = f"{LABEL}weights"

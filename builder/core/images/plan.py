@@ -9,9 +9,11 @@ from types import MappingProxyType
 
 from builder.core.config import requirements
 from builder.core.config.requirements import Requirement
-from builder.core.config.types import BaseSpec, Config, ImageSpec, Mode, Model, Pin, Purpose, Variant
+from builder.core.config.types import BaseSpec, Config, ImageSpec
 from builder.core.images import layer_order as order
+from builder.core.terms import Mode, Purpose, Variant
 from builder.core.weights import layers
+from builder.core.weights.model import Model, Pin
 from builder.errors import ConfigError, UsageError
 
 CUDA = "nvidia-"

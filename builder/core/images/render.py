@@ -13,11 +13,12 @@ from typing import Any
 import jinja2
 
 from builder.core.config import requirements
-from builder.core.config.types import LABEL, FilePin, HubSource, Model, Pin, UrlSource, snapshot_path
 from builder.core.images import assembly
 from builder.core.images.plan import Plan, PlannedImage, fingerprint
 from builder.core.stage_env import stage_environment
+from builder.core.terms import LABEL
 from builder.core.weights import layers
+from builder.core.weights.model import FilePin, HubSource, Model, Pin, UrlSource, snapshot_path
 from builder.errors import ConfigError
 
 ENTRY = ("/opt/bake/lib/bin/dumb-init", "--", "python3")

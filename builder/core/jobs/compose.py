@@ -11,8 +11,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
 
-from builder.core.config.types import LABEL, StageSpec
+from builder.core.config.types import StageSpec
 from builder.core.jobs.job import Job, JobStage
+from builder.core.terms import LABEL
 from builder.errors import ConfigError
 
 TEMPLATE = "job.yaml.j2"

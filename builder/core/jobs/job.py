@@ -15,8 +15,10 @@ from typing import Any
 import yaml
 from pydantic import Field
 
-from builder.core.config.types import Model, Pin, Purpose, StageSpec, Variant, Workflow, snapshot_path
+from builder.core.config.types import StageSpec
+from builder.core.terms import Purpose, Variant, Workflow
 from builder.core.weights.catalog import REVISION, model_digest, unsafe
+from builder.core.weights.model import Model, Pin, snapshot_path
 from builder.core.yaml_document import Document, Strict
 from builder.errors import UsageError, did_you_mean
 

@@ -18,9 +18,9 @@ from typing import Any
 import jinja2
 from markupsafe import Markup
 
-from builder.core.config.types import Model
 from builder.core.jobs.history import StageRun
 from builder.core.jobs.job import Clip, Job
+from builder.core.weights.model import Model
 from builder.errors import ConfigError
 
 TEMPLATES = ("report.html.j2", "report.css", "report.js")

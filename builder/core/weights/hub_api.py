@@ -10,7 +10,7 @@ import hashlib
 from collections.abc import Sequence
 from typing import Any
 
-from builder.core.config.types import FilePin, Model, Pin
+from builder.core.weights.model import FilePin, Model, Pin
 
 
 def pointer(file: FilePin) -> bytes:

@@ -11,8 +11,8 @@ import tarfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from builder.core.config.types import Model, Pin, snapshot_path
 from builder.core.weights.catalog import model_digest
+from builder.core.weights.model import Model, Pin, snapshot_path
 
 ROOT = "models"
 """Folder of an image that all weights are below."""

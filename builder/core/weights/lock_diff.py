@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from builder.core.config.types import FilePin, Model, Pin
+from builder.core.weights.model import FilePin, Model, Pin
 
 
 def changes(model: Model, before: Pin | None, after: Pin) -> list[str]:

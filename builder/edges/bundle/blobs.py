@@ -10,12 +10,12 @@ from typing import Any
 
 from builder.core.bundle import plan as core
 from builder.core.bundle.plan import Image, Layer
-from builder.core.config.types import Model, Pin
 from builder.core.images import oci
 from builder.core.images.oci import Descriptor
 from builder.core.images.plan import PlannedImage
 from builder.core.progress import Progress, Report
 from builder.core.weights import layers as weights
+from builder.core.weights.model import Model, Pin
 from builder.edges.images.layout import Layout, Stored
 from builder.edges.system import files
 from builder.errors import IntegrityError

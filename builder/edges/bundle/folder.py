@@ -49,7 +49,7 @@ WAITING = 16
 
 def loader() -> bytes:
     """load.py as it travels."""
-    folder = Path(__file__).parents[1] / "receiver"
+    folder = Path(__file__).parents[2] / "receiver"
     return core.loader({name: (folder / f"{name}.py").read_text(encoding="utf-8") for name in core.LOADER})
 
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from builder.core.config.types import Model, Pin
 from builder.core.images import assembly
 from builder.core.images.layer_order import Block
 from builder.core.progress import Progress, Report
 from builder.core.weights.layers import LARGEST
+from builder.core.weights.model import Model, Pin
 from builder.edges.images import code_image as code
 from builder.edges.images.layout import Layout, Stored
 

@@ -10,7 +10,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from builder.core.config.types import LABEL, Config, Model, Pin
+from builder.core.config.types import Config
 from builder.core.images import assembly, oci
 from builder.core.images import graph_driver as piecewise
 from builder.core.images import render as rendering
@@ -18,6 +18,8 @@ from builder.core.images.build_log import BuildLog
 from builder.core.images.oci import Descriptor
 from builder.core.images.plan import PlannedImage
 from builder.core.progress import Progress, Report
+from builder.core.terms import LABEL
+from builder.core.weights.model import Model, Pin
 from builder.edges.engine import connection as engines
 from builder.edges.engine.connection import Engine
 from builder.edges.images import assemble, load

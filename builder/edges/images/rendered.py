@@ -12,14 +12,16 @@ from typing import Any
 
 from builder import __version__
 from builder.core.config import requirements
-from builder.core.config.types import LABEL, BaseSpec, Config, Mode, Model, Pin, Variant
+from builder.core.config.types import BaseSpec, Config
 from builder.core.images import assembly
 from builder.core.images import plan as planning
 from builder.core.images import render as rendering
 from builder.core.images.layer_order import Block, arrange
 from builder.core.images.plan import Plan
 from builder.core.progress import Progress, Report
+from builder.core.terms import LABEL, Mode, Variant
 from builder.core.weights.catalog import model_digest
+from builder.core.weights.model import Model, Pin
 from builder.edges.engine import connection as engines
 from builder.edges.engine.connection import Engine
 from builder.edges.images import base as bases

@@ -15,10 +15,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from builder.core.config.types import Config, Workflow
+from builder.core.config.types import Config
 from builder.core.jobs import job as spec
 from builder.core.jobs.job import Job, JobInput, Request
 from builder.core.progress import Progress, Report
+from builder.core.terms import Workflow
 from builder.core.weights.catalog import model_digest
 from builder.edges.system import files, shell
 from builder.errors import BakeError, ConfigError, InputError, MissingError, UsageError, did_you_mean

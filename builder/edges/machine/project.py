@@ -9,7 +9,7 @@ from builder.core.config import parse as config
 from builder.core.config.types import Config
 from builder.errors import ConfigError
 
-HERE = Path(__file__).resolve().parents[2]
+HERE = Path(__file__).resolve().parents[3]
 """The checkout that this package belongs to."""
 
 

@@ -20,7 +20,7 @@ from builder import __version__
 from builder.core.images import reference
 from builder.core.images.reference import Target
 from builder.edges.registry.credentials import Login
-from builder.edges.weights.download import link as web
+from builder.edges.system import http
 from builder.errors import SourceError
 
 if TYPE_CHECKING:
@@ -105,7 +105,7 @@ class Http:
             except (httpx.TransportError, httpx.StreamError) as error:
                 if last:
                     raise Gone(
-                        f"the registry is gone ({web.short(error)})", where=self.where.host, hint=AGAIN
+                        f"the registry is gone ({http.short(error)})", where=self.where.host, hint=AGAIN
                     ) from None  # the request in the chain would name the upload's address
                 self.wait(attempt)
                 continue
@@ -137,7 +137,7 @@ class Http:
                 url,
                 headers={**headers, "Authorization": token} if token else headers,
                 content=self._pieces(content, tell) if content else None,
-                timeout=httpx.Timeout(timeout, connect=web.PATIENCE),
+                timeout=httpx.Timeout(timeout, connect=http.PATIENCE),
                 follow_redirects=method in ("GET", "HEAD"),
             )
             if answer.status_code != 401 or again or not ours or not self._log_in(answer, scope, token):
@@ -201,7 +201,7 @@ class Http:
             token = value.get("token") or value.get("access_token")
         except (httpx.HTTPError, ValueError, AttributeError) as error:
             raise SourceError(
-                f"no token from {httpx.URL(realm).host}: {web.short(error)}", where=self.where.host
+                f"no token from {httpx.URL(realm).host}: {http.short(error)}", where=self.where.host
             ) from None
         if not token:
             raise self.refused(answer, "")
@@ -267,7 +267,7 @@ def connect(where: Target, *, login: Login | None, authorities: str, insecure: C
     client = httpx.Client(
         verify=trust,
         trust_env=not where.loopback,
-        timeout=web.PATIENCE,
+        timeout=http.PATIENCE,
         headers={"User-Agent": f"whisperbake/{__version__}", "Accept-Encoding": "identity"},
     )
 
@@ -286,7 +286,7 @@ def connect(where: Target, *, login: Login | None, authorities: str, insecure: C
             found, answer = made("http")
     except httpx.TransportError as error:
         raise SourceError(
-            f"no registry answers ({web.short(error)})",
+            f"no registry answers ({http.short(error)})",
             where=where.host,
             hint="look at the name; a CA of your own: bake.yaml, network.ca_bundle; plain HTTP only where the engine has "
             "it among its insecure-registries",

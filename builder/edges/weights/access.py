@@ -17,7 +17,7 @@ from enum import Enum
 from pathlib import Path
 from typing import Any
 
-from builder.core.config.types import Model, Pin
+from builder.core.weights.model import Model, Pin
 from builder.edges.weights.sources import folder as folders
 from builder.errors import ConfigError, SourceError
 

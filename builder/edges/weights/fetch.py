@@ -16,13 +16,14 @@ from pathlib import Path
 from typing import Any
 
 from builder import __version__
-from builder.core.config.types import FilePin, HubSource, Model, Pin, UrlSource, WheelSource
 from builder.core.progress import Progress, Report
+from builder.core.weights.model import FilePin, HubSource, Model, Pin, UrlSource, WheelSource
 from builder.edges.system import files
 from builder.edges.weights import convert
 from builder.edges.weights.download import link as web
 from builder.edges.weights.download import transfer
 from builder.edges.weights.download.progress import Tally
+from builder.edges.weights.download.traffic import Limits, Traffic
 from builder.edges.weights.sources import folder as folders
 from builder.edges.weights.sources import wheels
 from builder.edges.weights.store import Store
@@ -54,7 +55,7 @@ class _Run:
     store: Store
     env: Mapping[str, str]
     tally: Tally
-    traffic: web.Traffic
+    traffic: Traffic
     local: threading.Lock = field(default_factory=threading.Lock)
     """One pip, and one reader of a stick, at a time."""
     indexes: dict[Path, tuple[folders.Entry, ...]] = field(default_factory=dict)
@@ -77,7 +78,7 @@ def fetch(
     folders: Sequence[Path] = (),
     env: Mapping[str, str],
     report: Report,
-    limits: web.Limits | None = None,
+    limits: Limits | None = None,
 ) -> tuple[Fetched, ...]:
     """Fetch what is missing of ``wanted``; what is there is left alone, and then no network is touched.
 
@@ -96,7 +97,7 @@ def fetch(
         m.id: sum(f.size for f in (p.source_files if m.convert else lacking)) for m, p, lacking in missing if lacking
     }
     tally = Tally(report, sizes)
-    traffic = web.Traffic(limits or _limits(env), note=tally.note)
+    traffic = Traffic(limits or _limits(env), note=tally.note)
     run = _Run(store=store, env=env, tally=tally, traffic=traffic)
     tasks = [functools.partial(_fetch_model, run, m, p, lacking, folders) for m, p, lacking in missing if lacking]
     try:
@@ -132,10 +133,10 @@ def fetch(
     return tuple(found)
 
 
-def _limits(env: Mapping[str, str]) -> web.Limits:
+def _limits(env: Mapping[str, str]) -> Limits:
     """The hub client's own setting for how long a silent connection is waited for."""
     seconds = env.get("HF_HUB_DOWNLOAD_TIMEOUT", "")
-    return web.Limits(patience=float(seconds)) if re.fullmatch(r"[1-9]\d{0,3}", seconds) else web.Limits()
+    return Limits(patience=float(seconds)) if re.fullmatch(r"[1-9]\d{0,3}", seconds) else Limits()
 
 
 def _first(failures: Sequence[BaseException]) -> BaseException:

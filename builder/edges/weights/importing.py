@@ -12,8 +12,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from builder.core.config.types import FilePin, Model, Pin, WheelSource, snapshot_path
 from builder.core.progress import Progress, Report
+from builder.core.weights.model import FilePin, Model, Pin, WheelSource, snapshot_path
 from builder.edges.system import files
 from builder.edges.weights import convert
 from builder.edges.weights.sources import folder as folders

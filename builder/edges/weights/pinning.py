@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from builder.core.config.types import FilePin, Model, Pin
-from builder.core.weights import catalog
+from builder.core.weights import catalog, lock
+from builder.core.weights.model import FilePin, Model, Pin
 from builder.edges.system import files
 from builder.edges.weights import access as gates
 from builder.errors import IntegrityError, SourceError
@@ -121,7 +121,7 @@ def write(root: Path, home: Path, pins: Mapping[str, Pin], known: Mapping[str, M
     path = root / "models.lock"
     with files.locked(home / "cache" / "models.lock.lock"):
         text = path.read_text(encoding="utf-8") if path.exists() else ""
-        before = catalog.parse_lock(text, known=known) if text.strip() else {}
-        after = catalog.dump_lock({**before, **pins})
-        catalog.parse_lock(after, known=known)  # what can't be read back is not written
+        before = lock.parse_lock(text, known=known) if text.strip() else {}
+        after = lock.dump_lock({**before, **pins})
+        lock.parse_lock(after, known=known)  # what can't be read back is not written
         files.write_atomic(path, after)

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from builder.core.config.types import Model, Pin, snapshot_path
+from builder.core.weights.model import Model, Pin, snapshot_path
 from builder.edges.system import files
 from builder.edges.weights.store import STALE, Store
 

@@ -30,9 +30,9 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from uvicorn import Config, Server
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from builder.core.config.types import FilePin, Model, Pin
 from builder.core.weights import hub_api as hubapi
 from builder.core.weights.catalog import COMMIT
+from builder.core.weights.model import FilePin, Model, Pin
 from builder.edges.weights.store import Store
 from builder.errors import MissingError
 

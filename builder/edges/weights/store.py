@@ -20,7 +20,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from builder.core.config.types import FilePin, Model, Pin, snapshot_path
+from builder.core.weights.model import FilePin, Model, Pin, snapshot_path
 from builder.edges.system import files
 from builder.errors import IntegrityError, MissingError
 

@@ -6,8 +6,8 @@ import threading
 import time
 from collections.abc import Mapping
 
-from builder.core.config.types import FilePin
 from builder.core.progress import Progress, Report
+from builder.core.weights.model import FilePin
 
 EVERY = 0.1
 """Seconds between two looks at the same bar."""

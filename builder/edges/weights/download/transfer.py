@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from builder.edges.system import files
+from builder.edges.system import files, http
 from builder.edges.weights.download import link as web
 from builder.errors import IntegrityError, Interrupted, SourceError
 
@@ -313,7 +313,7 @@ class _Transfer:
                     self._write(held, at)
                     held, at, size = [], at + size, 0
         except HTTPError as error:
-            raise web.Broken(web.short(error), at_once=True) from error
+            raise web.Broken(http.short(error), at_once=True) from error
         finally:
             # Also what came before a break: it is not asked for again.
             self._write(held, at)

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from builder.core.config.types import FilePin, Model, WheelMember, WheelSource
+from builder.core.weights.model import FilePin, Model, WheelMember, WheelSource
 from builder.edges.system import files
 
 

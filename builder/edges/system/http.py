@@ -1,0 +1,72 @@
+"""What every HTTP client here shares: who can be reached, what an origin is, how long a server asks us to wait."""
+
+from __future__ import annotations
+
+import contextlib
+import email.utils
+import re
+import threading
+import time
+import urllib.parse
+
+from builder.errors import SourceError
+
+PATIENCE = 10.0
+"""Seconds without an answer, or without one more byte, until a source is given up."""
+
+
+REACH = 6.0
+"""Seconds until an address that doesn't answer at all is given up: with the look at gates before it, less than ten."""
+
+
+def reach(address: str, down: set[str], *, patience: float = PATIENCE) -> None:
+    """Ask once; any HTTP answer is an answer. Remembers in ``down`` who did not.
+
+    In a thread, because neither a name that is being resolved nor ten addresses tried in turn know our limit.
+
+    Raises:
+        SourceError: nobody answers there within ``patience`` seconds, or ``REACH``, now or earlier in this run.
+    """
+    named = origin(address)  # without a name and a password that may stand in it
+    if address in down:
+        raise SourceError(f"{named} could not be reached")
+    limit = min(REACH, patience)
+    failed: list[BaseException] = []
+
+    def ask() -> None:
+        from huggingface_hub import get_session
+
+        try:
+            get_session().head(address, timeout=limit, follow_redirects=False)
+        except Exception as error:
+            failed.append(error)
+
+    thread = threading.Thread(target=ask, daemon=True)
+    thread.start()
+    thread.join(limit)
+    if thread.is_alive() or failed:
+        down.add(address)
+        why = short(failed[0]) if failed else f"no answer in {limit:.0f} s"
+        raise SourceError(f"{named} could not be reached ({why})")
+
+
+def origin(url: str) -> str:
+    """``https://host:port``: what a token belongs to."""
+    parts = urllib.parse.urlsplit(url)
+    port = parts.port or {"http": 80, "https": 443}.get(parts.scheme)
+    return f"{parts.scheme}://{parts.hostname}:{port}"
+
+
+def retry_after(value: str) -> float:
+    """Seconds of a Retry-After header: a number or a date (RFC 9110); 0 for anything else, or for a date that is past."""
+    if re.fullmatch(r"\d{1,9}(\.\d*)?", value.strip()):
+        return float(value)
+    with contextlib.suppress(ValueError, TypeError):
+        return max(0.0, email.utils.parsedate_to_datetime(value).timestamp() - time.time())
+    return 0.0
+
+
+def short(error: BaseException) -> str:
+    """The first line of an error, or its name."""
+    text = str(getattr(error, "reason", None) or error).strip()
+    return text.splitlines()[0][:200] if text else type(error).__name__
