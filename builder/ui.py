@@ -9,12 +9,12 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Iterable, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from builder.core import mask
 from builder.core.progress import Progress
+from builder.core.text import format_size, format_time
 from builder.errors import BakeError
 
 if TYPE_CHECKING:
@@ -32,31 +32,6 @@ def masked(text: str) -> str:
 def say(line: str) -> None:
     """One line on standard error."""
     print(masked(line), file=sys.stderr, flush=True)
-
-
-def size(count: float) -> str:
-    """``145.2 MB``: decimal units, as registries and hubs count."""
-    for unit in ("B", "kB", "MB", "GB"):
-        if abs(count) < 1000 or unit == "GB":
-            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
-        count /= 1000
-    raise AssertionError("unreachable")
-
-
-def clock(seconds: float) -> str:
-    """``1:02:03``, ``2:03`` or ``4.5 s``."""
-    if seconds < 60:
-        return f"{seconds:.1f} s"
-    whole = round(seconds)
-    hours, minutes = whole // 3600, whole // 60 % 60
-    return f"{hours}:{minutes:02}:{whole % 60:02}" if hours else f"{minutes}:{whole % 60:02}"
-
-
-def table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
-    """Left-aligned columns, two spaces apart; the same on a terminal and in a pipe."""
-    lines = [list(head), *([str(cell) for cell in row] for row in rows)]
-    widths = [max(len(line[i]) for line in lines) for i in range(len(head))]
-    return "\n".join("  ".join(cell.ljust(w) for cell, w in zip(line, widths, strict=True)).rstrip() for line in lines)
 
 
 def show_error(error: BakeError) -> None:
@@ -170,12 +145,12 @@ def _amount(step: Progress, seconds: float, before: float = 0.0) -> str:
         seconds: since it was first told of; ``before``: what was done by then.
     """
     if step.unit == "bytes":
-        done = size(step.done) + (f" of {size(step.total)}" if step.total else "")
+        done = format_size(step.done) + (f" of {format_size(step.total)}" if step.total else "")
         if step.finished or seconds < 0.5 or step.done <= before:
             return done
         rate = (step.done - before) / seconds
-        left = f", {clock((step.total - step.done) / rate)} left" if step.total else ""
-        return f"{done}, {size(rate)}/s{left}"
+        left = f", {format_time((step.total - step.done) / rate)} left" if step.total else ""
+        return f"{done}, {format_size(rate)}/s{left}"
     if step.unit == "s":
         done = f"{step.done:.1f}" + (f" of {step.total:.1f} s" if step.total else " s")
         return f"{done}, {step.done / seconds:.1f} ×" if seconds > 0.2 and step.done else done

@@ -12,6 +12,7 @@ from builder.cli.options import (
     PresetOption,
     emit,
     opened,
+    show,
 )
 from builder.errors import UsageError
 
@@ -52,11 +53,12 @@ def hardware(
 
     Example: python3 build.py hardware --refresh --json
     """
+    from builder.views import machine as views
     from builder.workflows import machine
 
     with opened() as session:
-        result = machine.hardware(session, refresh=refresh)
-    emit(json, result)
+        found = machine.hardware(session, refresh=refresh)
+    show(json, views.HARDWARE, found)
 
 
 @app.command()

@@ -11,7 +11,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from builder.views import Found, View
+
 if TYPE_CHECKING:
+    from builder.errors import BakeError
     from builder.workflows.session import Result, Session
 
 
@@ -56,6 +59,19 @@ def opened(**overrides: object) -> AbstractContextManager[Session]:
     from builder.workflows.session import open_session
 
     return open_session(home=GLOBALS.home, quiet=GLOBALS.quiet, env=os.environ, start=Path.cwd(), overrides=overrides)
+
+
+def show(as_json: bool, view: View[Found], found: Found, *, failure: BakeError | None = None) -> None:
+    """Print a result: JSON for scripts, else lines for people, both on standard output; then raise what failed."""
+    if as_json:
+        import json
+
+        print(json.dumps(view.data(found), indent=2, ensure_ascii=False, default=vars))
+    elif text := view.text(found):
+        print(text)
+    if failure is not None:
+        failure.in_result = as_json
+        raise failure
 
 
 def emit(as_json: bool, result: Result) -> None:

@@ -10,12 +10,13 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from builder import __version__, ui
+from builder import __version__
 from builder.core.bundle import plan as core
 from builder.core.config.types import Config
 from builder.core.jobs import job as spec
 from builder.core.progress import Progress
 from builder.core.terms import Workflow
+from builder.core.text import format_size, table
 from builder.core.weights.catalog import model_digest
 from builder.core.weights.model import Model, Pin
 from builder.errors import IntegrityError, UsageError
@@ -143,11 +144,12 @@ def _written(session: Session, order: Order, plan: BundlePlan, giver: Giver, loa
 
 def _shown(folder: Path, inventory: Mapping[str, Any], data: Mapping[str, Any]) -> str:
     lines = [
-        f"{folder}: {data['content']}, {ui.size(data['bytes'])} in {len(inventory['parts'])} parts"
-        f" (weights {ui.size(data['weights_bytes'])}, code {ui.size(data['code_bytes'])}, rest {ui.size(data['other_bytes'])})"
+        f"{folder}: {data['content']}, {format_size(data['bytes'])} in {len(inventory['parts'])} parts"
+        f" (weights {format_size(data['weights_bytes'])}, code {format_size(data['code_bytes'])},"
+        f" rest {format_size(data['other_bytes'])})"
     ]
     if data["left_out_bytes"]:
-        lines.append(f"left out, the receiver has it: {ui.size(data['left_out_bytes'])}")
+        lines.append(f"left out, the receiver has it: {format_size(data['left_out_bytes'])}")
     bound = [m["id"] for m in inventory["models"] if not m["commercial"]]
     if bound:
         lines.append(f"not for commercial use: {', '.join(bound)}")
@@ -313,13 +315,13 @@ def inspect(session: Session, path: Path) -> Result:
         models = dict.fromkeys(x["model"] for x in found if x["model"])
         size = sum(x["size"] for x in found)
         rows.append(
-            (image["name"], image["manifest"][7:19], ui.size(size), f"{held} of {len(found)}", ", ".join(models))
+            (image["name"], image["manifest"][7:19], format_size(size), f"{held} of {len(found)}", ", ".join(models))
         )
-    text = ui.table(("IMAGE", "MANIFEST", "SIZE", "LAYERS HERE", "MODELS"), rows) if rows else "no images"
+    text = table(("IMAGE", "MANIFEST", "SIZE", "LAYERS HERE", "MODELS"), rows) if rows else "no images"
     bound = "not for commercial use"
     licences = [(m["id"], m["licence"], "" if m["commercial"] else bound, m["page"] or "") for m in inventory["models"]]
     if licences:
-        text += "\n\n" + ui.table(("MODEL", "LICENCE", "", "PAGE"), licences)
+        text += "\n\n" + table(("MODEL", "LICENCE", "", "PAGE"), licences)
     raw = (path / INVENTORY if path.is_dir() else path).read_bytes()
     fingerprint = hashlib.sha256(raw).hexdigest()
     text += (
@@ -334,9 +336,12 @@ def diff(session: Session, first: Path, second: Path) -> Result:
 
     found = core.compare(bundle.read_inventory(first), bundle.read_inventory(second))
     session.live.close()
-    rows = [*((what, name, "") for name, what in found.images), *(("layer", w, ui.size(s)) for _, w, s in found.layers)]
-    text = ui.table(("", "WHAT", "SIZE"), rows) if rows else "the same"
-    text += f"\n\nnew layers: {ui.size(found.size)}" if rows else ""
+    rows = [
+        *((what, name, "") for name, what in found.images),
+        *(("layer", w, format_size(s)) for _, w, s in found.layers),
+    ]
+    text = table(("", "WHAT", "SIZE"), rows) if rows else "the same"
+    text += f"\n\nnew layers: {format_size(found.size)}" if rows else ""
     return Result(data={**asdict(found), "bytes": found.size}, text=text)
 
 

@@ -7,9 +7,9 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from builder import ui
 from builder.core.images import layer_order as ordering
 from builder.core.terms import Variant
+from builder.core.text import format_size, format_time, table
 from builder.core.weights.model import Model, Pin
 from builder.errors import BakeError
 from builder.workflows.session import Result, Session, fetch_missing, image_models
@@ -90,7 +90,7 @@ def plan(session: Session, choice: Choice) -> Result:
             (
                 image.tag,
                 image.parent or made.base.kind,
-                ("" if certain else "≥ ") + ui.size(estimate),
+                ("" if certain else "≥ ") + format_size(estimate),
                 ", ".join(image.libraries),
                 ", ".join(image.models),
             )
@@ -98,8 +98,9 @@ def plan(session: Session, choice: Choice) -> Result:
     weights = sum(pin.size for _, pin in made.models)
     unique = below[None][0] + sum(s or 0 for found in libraries.values() for s in found)
     base = made.base.reference if made.base.kind == "registry" else f"Debian {made.base.suite}'s packages"
-    text = ui.table(("IMAGE", "ON", "SIZE", "LAYERS", "MODELS"), rows) + (
-        f"\n\nbase: {base}\nall images together: {ui.size(unique)} of layers, {ui.size(weights)} of models\n\n{_order(planned)}"
+    text = table(("IMAGE", "ON", "SIZE", "LAYERS", "MODELS"), rows) + (
+        f"\n\nbase: {base}\nall images together: {format_size(unique)} of layers, {format_size(weights)} of models"
+        f"\n\n{_order(planned)}"
     )
     summary = {
         "mode": made.mode.value,
@@ -124,14 +125,12 @@ def _again(planned: Rendered) -> dict[str, int]:
 def _order(planned: Rendered) -> str:
     """The layers of every image from below, and what a change costs."""
     rows = [
-        (i.name, "  ".join(f"{b.name.removeprefix('libraries ')} {ui.size(b.size)}" for b in planned.order[i.name]))
+        (i.name, "  ".join(f"{b.name.removeprefix('libraries ')} {format_size(b.size)}" for b in planned.order[i.name]))
         for i in planned.plan.images
     ]
     again = sorted(_again(planned).items(), key=lambda item: item[1])
-    changes = [(name, ui.size(size)) for name, size in again]
-    return (
-        ui.table(("IMAGE", "LAYERS, LOWEST FIRST"), rows) + "\n\n" + ui.table(("A CHANGE OF", "UNPACKS AGAIN"), changes)
-    )
+    changes = [(name, format_size(size)) for name, size in again]
+    return table(("IMAGE", "LAYERS, LOWEST FIRST"), rows) + "\n\n" + table(("A CHANGE OF", "UNPACKS AGAIN"), changes)
 
 
 def _estimates(library: Library, known: Mapping[str, int]) -> list[int | None]:
@@ -221,10 +220,17 @@ def build(session: Session, choice: Choice, *, cache: bool, refresh: bool) -> Re
     for b in built:
         h = found[b.tag]
         rows.append(
-            (b.tag, ui.size(h.size_bytes), ui.size(h.shared_bytes), ui.size(h.own_bytes), ui.clock(b.seconds), b.state)
+            (
+                b.tag,
+                format_size(h.size_bytes),
+                format_size(h.shared_bytes),
+                format_size(h.own_bytes),
+                format_time(b.seconds),
+                b.state,
+            )
         )
         data.append({**asdict(h), "state": b.state, "seconds": b.seconds, "sent_bytes": b.sent})
-    text = ui.table(("IMAGE", "SIZE", "SHARED", "OWN", "TIME", "STATE"), rows)
+    text = table(("IMAGE", "SIZE", "SHARED", "OWN", "TIME", "STATE"), rows)
     return Result(
         data={
             "mode": made.plan.mode.value,
@@ -233,7 +239,7 @@ def build(session: Session, choice: Choice, *, cache: bool, refresh: bool) -> Re
             "images": data,
             "unique_bytes": unique,
         },
-        text=f"{text}\n\nall together: {ui.size(unique)} unpacked, each layer counted once",
+        text=f"{text}\n\nall together: {format_size(unique)} unpacked, each layer counted once",
     )
 
 
@@ -247,9 +253,9 @@ def listing(session: Session) -> Result:
         (
             h.tag,
             h.id.removeprefix("sha256:")[:12],
-            ui.size(h.size_bytes),
-            ui.size(h.shared_bytes),
-            ui.size(h.own_bytes),
+            format_size(h.size_bytes),
+            format_size(h.shared_bytes),
+            format_size(h.own_bytes),
             ", ".join(h.models),
             "baked" if h.baked else "mounted" if h.models else "",
             "yes" if h.up_to_date else "no",
@@ -257,7 +263,7 @@ def listing(session: Session) -> Result:
         for h in found
     ]
     head = ("IMAGE", "ID", "SIZE", "SHARED", "OWN", "MODELS", "WEIGHTS", "UP TO DATE")
-    return Result(data=[asdict(h) for h in found], text=ui.table(head, rows) if rows else "no images here")
+    return Result(data=[asdict(h) for h in found], text=table(head, rows) if rows else "no images here")
 
 
 def here(session: Session, engine: Engine) -> tuple[Here, ...]:

@@ -8,9 +8,9 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from builder import ui
 from builder.core.jobs import timeline
 from builder.core.terms import Mode
+from builder.core.text import format_size, format_time, table
 from builder.edges.machine import environment as native
 from builder.errors import MissingError, UsageError, did_you_mean
 from builder.workflows.session import Result, Session, Wishes, request_of
@@ -64,7 +64,7 @@ def preflight(session: Session, name: str | None, *, refresh: bool) -> Result:
     failure = next((c.failure for c in checks.checks if c.failure), None)
     return Result(
         data={"job": job.id, **checking.summary(checks)},
-        text=f"job {job.id}{' (cached)' if checks.cached else ''}\n" + ui.table(("", "CHECK", "FOUND"), rows),
+        text=f"job {job.id}{' (cached)' if checks.cached else ''}\n" + table(("", "CHECK", "FOUND"), rows),
         failure=failure,
     )
 
@@ -89,7 +89,7 @@ def listing(session: Session) -> Result:
             }
         )
     head = ("JOB", "STATE", "NOW", "WORKFLOW", "RECORDINGS")
-    return Result(data=data, text=ui.table(head, rows) if rows else "no jobs here")
+    return Result(data=data, text=table(head, rows) if rows else "no jobs here")
 
 
 def _doing(place: Path) -> str:
@@ -137,8 +137,8 @@ def show(session: Session, name: str) -> Result:
             entry["ended"] = None if span.end is None else round(span.end - began, 3)
         stages.append(entry)
         state = "done" if manifest else span.state if span and span.state != "done" else "open"
-        clock = ui.clock(total) if total is not None else ""
-        rows.append((stage.name, state, clock, lines.get(stage.name, "").ljust(timeline.WIDTH), models))
+        spent = format_time(total) if total is not None else ""
+        rows.append((stage.name, state, spent, lines.get(stage.name, "").ljust(timeline.WIDTH), models))
     state = jobs.state(place)
     data = {
         "id": job.id,
@@ -153,7 +153,7 @@ def show(session: Session, name: str) -> Result:
     }
     head = f"{job.id}  {state}  {job.workflow}, preset {job.preset}\n"
     tail = "".join(f"\n{line}" for line in [*(f"note: {n}" for n in notes), *sorted(made)])
-    return Result(data=data, text=head + ui.table(("STAGE", "STATE", "TIME", "WHEN", "MODELS"), rows) + tail)
+    return Result(data=data, text=head + table(("STAGE", "STATE", "TIME", "WHEN", "MODELS"), rows) + tail)
 
 
 def logs(session: Session, name: str, stage: str | None, *, follow: bool) -> Iterator[tuple[str, str]]:
@@ -210,5 +210,5 @@ def remove(session: Session, names: Sequence[str], *, dry_run: bool) -> Result:
     word = "would free" if dry_run else "freed"
     return Result(
         data=[{"job": place.name, "bytes": size, "removed": not dry_run} for place, size in gone],
-        text="\n".join(f"{place.name}: {word} {ui.size(size)}" for place, size in gone),
+        text="\n".join(f"{place.name}: {word} {format_size(size)}" for place, size in gone),
     )

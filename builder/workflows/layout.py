@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
 
-from builder import ui
+from builder.core.text import format_size, table
 from builder.core.weights.model import Pin
 from builder.edges.system import files
 from builder.errors import MissingError
@@ -32,10 +32,10 @@ def prune(session: Session, *, dry_run: bool) -> Result:
             for path in gone:
                 path.path.unlink(missing_ok=True)
     total = sum(g.size for g in gone)
-    rows = [(g.what, ui.size(g.size), g.path.name[:16]) for g in gone]
+    rows = [(g.what, format_size(g.size), g.path.name[:16]) for g in gone]
     note = "" if here is not None else "\nno engine answers: images were kept, whether it has them or not"
     word = "would free" if dry_run else "freed"
-    text = ui.table(("WHAT", "SIZE", "NAME"), rows) + "\n\n" if rows else ""
+    text = table(("WHAT", "SIZE", "NAME"), rows) + "\n\n" if rows else ""
     return Result(
         data={
             "removed": not dry_run,
@@ -43,7 +43,7 @@ def prune(session: Session, *, dry_run: bool) -> Result:
             "engine": here is not None,
             "files": [{"path": str(g.path), "what": g.what, "bytes": g.size} for g in gone],
         },
-        text=f"{text}{word} {ui.size(total)}{note}",
+        text=f"{text}{word} {format_size(total)}{note}",
     )
 
 
@@ -65,7 +65,7 @@ def export(session: Session, out: Path, names: Sequence[str]) -> Result:
     session.live.close()
     return Result(
         data={"folder": str(out), "images": chosen, "bytes": written},
-        text=f"{out}: {len(chosen)} images, {ui.size(written)}\n"
+        text=f"{out}: {len(chosen)} images, {format_size(written)}\n"
         f"next: skopeo copy oci:{out}:{chosen[0]} …, or tar -C {out} -c . | docker load",
     )
 
@@ -86,6 +86,8 @@ def lock_digests(session: Session, ids: Sequence[str]) -> Result:
         digests = {name: layer.blob.digest for name, layer in made.items()}
         pins[model.id] = replace(pin, layers=MappingProxyType(digests))
         change = "unchanged" if dict(pin.layers) == digests else "written"
-        lines.append(f"{model.id}: {change}, {ui.size(sum(m.blob.size for m in made.values()))} in {len(made)} layers")
+        lines.append(
+            f"{model.id}: {change}, {format_size(sum(m.blob.size for m in made.values()))} in {len(made)} layers"
+        )
     locking.write(config.root, config.home, pins, config.models)
     return Result(data={id_: dict(pins[id_].layers) for id_ in ids}, text="\n".join(lines))

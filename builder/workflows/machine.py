@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING
 
-from builder import ui
 from builder.core.terms import Mode
+from builder.core.text import format_size, table
 from builder.workflows import images
 from builder.workflows.session import (
     Result,
@@ -16,6 +17,9 @@ from builder.workflows.session import (
     native_python,
     store_of,
 )
+
+if TYPE_CHECKING:
+    from builder.core.machine import Hardware, Recommendation
 
 
 def build(session: Session, choice: images.Choice, *, cache: bool, refresh: bool) -> Result:
@@ -47,12 +51,12 @@ def build(session: Session, choice: images.Choice, *, cache: bool, refresh: bool
         "fetched": [f.model for f in fetched],
         "ready": True,
     }
-    rows = [(p.value, m.id, ui.size(pin.size), m.licence) for p, (m, pin) in chosen.items()]
+    rows = [(p.value, m.id, format_size(pin.size), m.licence) for p, (m, pin) in chosen.items()]
     lines = [
-        ui.table(("PURPOSE", "MODEL", "SIZE", "LICENCE"), rows),
+        table(("PURPOSE", "MODEL", "SIZE", "LICENCE"), rows),
         "",
         *([made.text, ""] if made else []),
-        f"machine: {found.cores} cores, {ui.size(found.memory)}; recommended preset: {advice.preset} ({advice.reason})",
+        f"machine: {found.cores} cores, {format_size(found.memory)}; recommended preset: {advice.preset} ({advice.reason})",
         *([f"native: no images are built: {why}"] if why else []),
         "ready to run jobs: python3 build.py run RECORDING",
     ]
@@ -74,8 +78,8 @@ def bootstrap(session: Session, *, fetch: bool, force: bool) -> Result:
     lacking = bytes_missing(session)
     session.live.close()
     text = (
-        f"environment: ready\nmachine: {found.cores} cores, {ui.size(found.memory)}; recommended: {advice.preset}\n"
-        + (f"models: {ui.size(lacking)} left to fetch: models fetch" if lacking else "models: all there")
+        f"environment: ready\nmachine: {found.cores} cores, {format_size(found.memory)}; recommended: {advice.preset}\n"
+        + (f"models: {format_size(lacking)} left to fetch: models fetch" if lacking else "models: all there")
     )
     data = {
         "environment": str(python.parent.parent),
@@ -87,27 +91,18 @@ def bootstrap(session: Session, *, fetch: bool, force: bool) -> Result:
     return Result(data=data, text=text)
 
 
-def hardware(session: Session, *, refresh: bool) -> Result:
+@dataclass(frozen=True, kw_only=True)
+class HardwareFound:
+    """This machine, and the settings that suit it."""
+
+    hardware: Hardware
+    recommended: Recommendation
+
+
+def hardware(session: Session, *, refresh: bool) -> HardwareFound:
     """What this machine has, and what that recommends."""
     found, advice = hardware_of(session, refresh=refresh)
-    gpus = [
-        (f"GPU {k}", f"{g.name}, {ui.size(g.memory)}, driver {g.driver}, CUDA {g.cuda}")
-        for k, g in enumerate(found.gpus)
-    ]
-    rows = [
-        ("system", f"{found.system} {found.machine}"),
-        ("processor", f"{found.cpu}, {found.cores} cores, {found.threads} threads"),
-        ("memory", ui.size(found.memory)),
-        *(gpus or [("GPU", "Apple MPS" if found.mps else "none")]),
-        ("preset", f"{advice.preset}: {advice.reason}"),
-        (
-            "settings",
-            f"{advice.device}, {advice.compute_type}, batch size {advice.batch_size}, {advice.threads} threads",
-        ),
-    ]
-    return Result(
-        data={"hardware": asdict(found), "recommended": asdict(advice)}, text=ui.table(("WHAT", "FOUND"), rows)
-    )
+    return HardwareFound(hardware=found, recommended=advice)
 
 
 def doctor(session: Session) -> Result:
@@ -123,5 +118,5 @@ def doctor(session: Session) -> Result:
     rows = [("ok" if ok else "--", name, note, "" if ok else hint) for name, ok, note, hint in checks]
     return Result(
         data={"checks": [{"name": n, "ok": ok, "note": note, "hint": hint} for n, ok, note, hint in checks]},
-        text=ui.table(("", "CHECK", "FOUND", "NEXT"), rows),
+        text=table(("", "CHECK", "FOUND", "NEXT"), rows),
     )

@@ -8,8 +8,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from builder import ui
 from builder.core.progress import Progress
+from builder.core.text import format_size, format_time, table
 from builder.errors import BakeError, MissingError, UsageError
 from builder.workflows.images import Choice, Different, rendered
 from builder.workflows.session import Result, Session
@@ -67,16 +67,16 @@ def push(session: Session, choice: Choice, *, registry: str | None, dry_run: boo
         (
             i["reference"],
             i["digest"].removeprefix("sha256:")[:12],
-            ui.size(i["bytes"]),
-            ui.size(i["sent_bytes"]),
-            ui.size(i["mounted_bytes"]),
+            format_size(i["bytes"]),
+            format_size(i["sent_bytes"]),
+            format_size(i["mounted_bytes"]),
             i["state"],
         )
         for i in data["images"]
     ]
-    verb = "would be sent" if dry_run else f"sent in {ui.clock(data['seconds'])}"
-    text = ui.table(("IMAGE", "DIGEST", "SIZE", "SENT", "MOUNTED", "STATE"), rows)
-    return Result(data=data, text=f"{text}\n\n{ui.size(data['sent_bytes'])} {verb}")
+    verb = "would be sent" if dry_run else f"sent in {format_time(data['seconds'])}"
+    text = table(("IMAGE", "DIGEST", "SIZE", "SENT", "MOUNTED", "STATE"), rows)
+    return Result(data=data, text=f"{text}\n\n{format_size(data['sent_bytes'])} {verb}")
 
 
 def _row(host: str, step: Step, sent: int, dry_run: bool) -> dict[str, Any]:

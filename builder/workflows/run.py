@@ -15,6 +15,7 @@ from builder.core.jobs import compose
 from builder.core.jobs import job as spec
 from builder.core.progress import Progress, Report
 from builder.core.terms import Variant
+from builder.core.text import format_time, table
 from builder.errors import BakeError, InputError, Interrupted, UsageError
 from builder.workflows.session import (
     Result,
@@ -118,7 +119,7 @@ def _single(engine: _Engine, job: Job) -> Result:
     if kept:
         ui.say(f"kept from before: {', '.join(kept)}")
     part = "" if len(outcome.stages) == len(job.stages) else f"{', '.join(s.name for s in outcome.stages)} of "
-    ui.say(f"{part}job {job.id} done in {ui.clock(outcome.seconds)}; {engine.place.note}")
+    ui.say(f"{part}job {job.id} done in {format_time(outcome.seconds)}; {engine.place.note}")
     return Result(data=_data(outcome), text="\n".join(str(p) for p in outcome.files))
 
 
@@ -170,7 +171,7 @@ def _several(engine: _Engine, queue: Sequence[Job]) -> Result:
             except BakeError as error:
                 named(job)(Progress(what="failed", note=error.what, finished=True))
                 return error
-            named(job)(Progress(what="job", note=f"done in {ui.clock(outcome.seconds)}", finished=True))
+            named(job)(Progress(what="job", note=f"done in {format_time(outcome.seconds)}", finished=True))
             return outcome
 
     with contextlib.ExitStack() as locks:
@@ -214,12 +215,12 @@ def _summary(queue: Sequence[Job], results: Sequence[Outcome | BakeError], engin
             rows.append((job.id, "stopped" if isinstance(result, Interrupted) else "failed", "", result.what))
             data.append({"job": job.id, **ui.error_data(result)})
         else:
-            rows.append((job.id, "done", ui.clock(result.seconds), str(result.folder)))
+            rows.append((job.id, "done", format_time(result.seconds), str(result.folder)))
             data.append(_data(result))
     done = len(queue) - len(failures)
     ui.say(f"{done} of {len(queue)} jobs done; {engine.place.note}")
     worst = next((f for f in failures if isinstance(f, Interrupted)), failures[0] if failures else None)
-    return Result(data={"jobs": data}, text=ui.table(("JOB", "STATE", "TIME", "OUTPUT"), rows), failure=worst)
+    return Result(data={"jobs": data}, text=table(("JOB", "STATE", "TIME", "OUTPUT"), rows), failure=worst)
 
 
 def _data(outcome: Outcome) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from typing import Any
 
 from builder import ui
 from builder.core.progress import Progress
+from builder.core.text import format_size, format_time, table
 from builder.core.weights import lock_diff as lockdiff
 from builder.core.weights.model import Model, Pin
 from builder.edges.weights.store import Store
@@ -59,7 +60,7 @@ def listing(session: Session) -> Result:
         (
             d["id"],
             d["purpose"],
-            ui.size(float(d["size"])) if d["size"] else "?",
+            format_size(float(d["size"])) if d["size"] else "?",
             d["licence"] + ("" if d["commercial"] else " (non-commercial)") + (" (gated)" if d["gated"] else ""),
             "yes" if d["pinned"] else "no",
             "yes" if d["present"] else "partly" if d["begun"] else "no",
@@ -69,7 +70,7 @@ def listing(session: Session) -> Result:
         for d in data
     ]
     head = ("MODEL", "PURPOSE", "SIZE", "LICENCE", "PINNED", "PRESENT", "PRESETS", "IMAGES")
-    return Result(data=data, text=ui.table(head, rows))
+    return Result(data=data, text=table(head, rows))
 
 
 def _loads(session: Session, stage: str, model: Model) -> bool:
@@ -99,7 +100,7 @@ def fetch(
     store = store_of(session)
     skipped = [m.id for m, p in wanted if store.missing(m, p)]
     there = [m.id for m, _ in wanted if m.id not in {f.model for f in fetched} and m.id not in skipped]
-    lines = [f"{f.model}: {ui.size(f.size)} from {f.source} in {ui.clock(f.seconds)}" for f in fetched]
+    lines = [f"{f.model}: {format_size(f.size)} from {f.source} in {format_time(f.seconds)}" for f in fetched]
     lines += [f"{name}: there already" for name in there]
     lines += [f"{name}: skipped, gated" for name in skipped]
     data = {"fetched": [asdict(f) for f in fetched], "present": there, "skipped": skipped}
@@ -151,7 +152,7 @@ def verify(session: Session, ids: Sequence[str], *, deep: bool) -> Result:
     if broken:
         bad = " ".join(str(d["id"]) for d in data if not d["ok"])
         failure = IntegrityError(f"{broken} files are not as models.lock says", hint=f"models fetch {bad}")
-    return Result(data=data, text=ui.table(("MODEL", "FOUND"), rows) if rows else "no models here", failure=failure)
+    return Result(data=data, text=table(("MODEL", "FOUND"), rows) if rows else "no models here", failure=failure)
 
 
 def _known(session: Session) -> list[tuple[Model, Pin]]:
@@ -174,7 +175,7 @@ def take(session: Session, paths: Sequence[Path]) -> Result:
     store = store_of(session)
     taken = parcel.take(store, _known(session), paths, session.report)
     session.live.close()
-    lines = [f"took {path} as {model} {file} ({ui.size(size)})" for path, model, file, size in taken.took]
+    lines = [f"took {path} as {model} {file} ({format_size(size)})" for path, model, file, size in taken.took]
     lines += [f"there already: {path} is {model} {file}" for path, model, file in taken.there]
     lines += [f"ignored {path}: {why}" for path, why in taken.ignored[:SHOWN]]
     if len(taken.ignored) > SHOWN:
@@ -212,8 +213,8 @@ def export(session: Session, target: Path, ids: Sequence[str]) -> Result:
         raise MissingError("no models are here to export", hint="models fetch")
     count, size = parcel.export(store, wanted, target, session.report)
     session.live.close()
-    lines = [f"{m.id}: {ui.size(p.size)}, {m.licence}" + _terms(m) for m, p in wanted]
-    lines += [f"{count} files, {ui.size(size)} written to {target}", f"there: build.py models import {target}"]
+    lines = [f"{m.id}: {format_size(p.size)}, {m.licence}" + _terms(m) for m, p in wanted]
+    lines += [f"{count} files, {format_size(size)} written to {target}", f"there: build.py models import {target}"]
     data = {"models": [m.id for m, _ in wanted], "files": count, "bytes": size, "folder": str(target)}
     return Result(data=data, text="\n".join(lines))
 
@@ -233,11 +234,11 @@ def prune(session: Session, *, dry_run: bool) -> Result:
     others = pruning.foreign(store, list(session.config.models.values()))
     gone = found if dry_run else pruning.remove(store, found)
     freed = sum(item.size for item in gone)
-    rows = [(str(i.path.relative_to(store.root)), ui.size(i.size), i.why) for i in found]
-    lines = [ui.table(("WHAT", "SIZE", "WHY"), rows)] if rows else []
+    rows = [(str(i.path.relative_to(store.root)), format_size(i.size), i.why) for i in found]
+    lines = [table(("WHAT", "SIZE", "WHY"), rows)] if rows else []
     lines += [f"left alone, not in models.yaml: {path.relative_to(store.root)}" for path in others]
     lines += [f"left: {i.path.relative_to(store.root)} is in use or can't be removed" for i in found if i not in gone]
-    lines.append(f"{ui.size(freed)} " + ("would be freed  (--dry-run)" if dry_run else "freed"))
+    lines.append(f"{format_size(freed)} " + ("would be freed  (--dry-run)" if dry_run else "freed"))
     data = {
         "removed": [{"path": str(i.path), "why": i.why, "size": i.size} for i in gone],
         "bytes": freed,
@@ -337,7 +338,7 @@ def serve(session: Session, *, bind: str, gated: bool) -> Result:
     shown = f"[{host}]" if ":" in host else host
     address = f"http://{shown}:{listening.getsockname()[1]}"
     size = sum(s.pin.size for s in shelf.models.values())
-    ui.say(f"serving {len(shelf.models)} models, {ui.size(size)}, at {address}  (Ctrl-C ends it)")
+    ui.say(f"serving {len(shelf.models)} models, {format_size(size)}, at {address}  (Ctrl-C ends it)")
     if wide:
         ui.say(f"  warning: everyone who reaches {shown} can read the weights; there is no password and no TLS")
     if withheld:
@@ -363,7 +364,7 @@ def serve(session: Session, *, bind: str, gated: bool) -> Result:
         listening.close()
     return Result(
         data={"address": address, "models": sorted(shelf.models), "requests": count.requests, "bytes": count.bytes},
-        text=f"served {ui.size(count.bytes)} in {count.requests} answers",
+        text=f"served {format_size(count.bytes)} in {count.requests} answers",
     )
 
 

@@ -186,11 +186,11 @@ def table(pytestconfig: pytest.Config) -> Iterator[list[tuple[str, ...]]]:
     """The runs' rows; printed at the end."""
     rows: list[tuple[str, ...]] = []
     yield rows
-    from builder import ui
+    from builder.core.text import table
 
     head = ("FAULT", "STORE", "WHEN", "THAT RUN", "IT SAID", "RUN AGAIN")
     with pytestconfig.pluginmanager.getplugin("capturemanager").global_and_fixture_disabled():
-        print(f"\n{ui.table(head, rows)}")
+        print(f"\n{table(head, rows)}")
 
 
 @pytest.fixture(scope="session")
