@@ -123,7 +123,7 @@ def once(tag: str, deps: str, models: Sequence[str], sizes: dict[str, int]) -> d
         carried = tuple(Block(name=f"model {m.id}", kind="model", size=p.size) for m, p in pins)
         blocks = arrange([Stack(image=tag, blocks=tuple(own), models=carried)])[tag]
         labels = assembly.labels(blocks, pins)
-        image = assemble.assemble(LAYOUT, tag, exported, blocks, pins, labels=labels, report=lambda _: None)
+        image = assemble.assemble(LAYOUT, tag, exported, blocks, pins, labels=labels, on_progress=lambda _: None)
         built = {layer.blob.digest for layer in code.image(LAYOUT, exported).layers}
         has = load.look(engine, LAYOUT)
         loaded = load.load(engine, LAYOUT, image, has=has, built=built, tell=lambda done, total: None)

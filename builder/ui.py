@@ -60,7 +60,7 @@ def error_data(error: BakeError) -> dict[str, Any]:
 
 
 class Live:
-    """Shows :class:`Progress` reports while its ``with`` block runs; its :meth:`report` is a ``Report``."""
+    """Shows :class:`Progress` reports while its ``with`` block runs; its :meth:`on_progress` is an ``OnProgress``."""
 
     def __init__(self, *, quiet: bool = False) -> None:
         self._quiet = quiet
@@ -86,7 +86,7 @@ class Live:
             self._bars = None
         self._tasks.clear()
 
-    def report(self, step: Progress) -> None:
+    def on_progress(self, step: Progress) -> None:
         """Take one step forward into account."""
         if self._quiet:
             return

@@ -86,7 +86,7 @@ class Set:
             extras={p: (len(d), hashlib.sha256(d).hexdigest()) for p, d in extras.items()},
             **more,
         )
-        return edge.create(folder, plan, self.open, texts={"load.py": loader}, report=lambda _: None)
+        return edge.create(folder, plan, self.open, texts={"load.py": loader}, on_progress=lambda _: None)
 
 
 def noise(size: int, seed: int = 1) -> bytes:

@@ -24,8 +24,8 @@ class Progress:
     part: bool = False
 
 
-Report = Callable[[Progress], None]
+OnProgress = Callable[[Progress], None]
 
 
 def silent(_: Progress) -> None:
-    """A report that nobody looks at."""
+    """Progress that nobody looks at."""

@@ -68,7 +68,7 @@ def create(session: Session, choice: Choice, order: Order) -> Result:
         signing.sign(order.key, b"")  # a key that can't be used is found out before anything is built
     engine, made, _ = images.ensure(session, choice)
     pack = packing.Packing(
-        Layout(config.home / "layout", config.home / "models"), config.home / "cache" / "packed", session.report
+        Layout(config.home / "layout", config.home / "models"), config.home / "cache" / "packed", session.on_progress
     )
     ready = pack.images(made.plan.images)
     models = list(made.plan.models)
@@ -88,7 +88,7 @@ def create(session: Session, choice: Choice, order: Order) -> Result:
         if order.native:
             from builder.edges.bundle import wheelhouse
 
-            beside |= wheelhouse.collect(config, session.env, session.report)
+            beside |= wheelhouse.collect(config, session.env, session.on_progress)
     loader = bundle.loader()
     plan = core.plan(
         ready,
@@ -126,7 +126,7 @@ def _written(session: Session, order: Order, plan: BundlePlan, giver: Giver, loa
     else:
         open_, checked = giver
         texts = {bundle.LOADER: loader, "README.txt": bundle.README.encode()}
-        raw = bundle.create(order.out, plan, open_, checked=checked, texts=texts, report=session.report)
+        raw = bundle.create(order.out, plan, open_, checked=checked, texts=texts, on_progress=session.on_progress)
     if order.key:
         files.write_atomic(order.out / SIGNATURE, signing.sign(order.key, raw))
     inventory = json.loads(raw)
@@ -234,12 +234,12 @@ def _example(
     }
     if (place / "expected.json").is_file():
         return beside, paths
-    session.report(Progress(what="example", note="running it, for the receiver to compare with"))
+    session.on_progress(Progress(what="example", note="running it, for the receiver to compare with"))
     files.write_json(place / "job.json", template)
     folder = place / f"example-{key[:12]}"
 
     def tell(line: str) -> None:
-        session.report(Progress(what="example", note=line.strip()))
+        session.on_progress(Progress(what="example", note=line.strip()))
 
     with bundle.stops(place):
         job = new_job(place / "job.json", recording, recording.name, folder)
@@ -285,7 +285,7 @@ def verify(session: Session, folder: Path, *, key: Path | None) -> Result:
         if not (folder / SIGNATURE).is_file():
             raise IntegrityError("this bundle is not signed", where=str(folder))
         signing.verify(key, opened.raw, (folder / SIGNATURE).read_bytes())
-    wrong = bundle.damaged(opened, session.report)
+    wrong = bundle.damaged(opened, session.on_progress)
     failure = None
     if wrong:
         failure = IntegrityError(
@@ -351,7 +351,7 @@ def repair(session: Session, folder: Path, source: Path) -> Result:
 
     if folder.resolve() == source.resolve():
         raise UsageError("a bundle can't be repaired from itself", where=str(source))
-    fixed = bundle.repair(folder, source, session.report)
+    fixed = bundle.repair(folder, source, session.on_progress)
     session.live.close()
     return Result(
         data={"folder": str(folder), "replaced": fixed},

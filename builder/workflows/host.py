@@ -20,7 +20,7 @@ from builder.errors import ConfigError, MissingError
 from builder.workflows.session import Session, chosen_models, hardware_of, native_python
 
 if TYPE_CHECKING:
-    from builder.edges.jobs.folder import Media
+    from builder.edges.jobs.prepare import Media
     from builder.edges.jobs.runner import Host
 
 

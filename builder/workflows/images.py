@@ -40,7 +40,7 @@ def rendered(session: Session, choice: Choice = ALL, *, engine: Engine | None = 
     from builder.edges.images import rendered as images
 
     config = session.config
-    base = images.decide_base(config, session.env, session.report, engine)
+    base = images.decide_base(config, session.env, session.on_progress, engine)
     diarization = choice.diarization and config.defaults.diarization
     models = image_models(session, models=choice.models, languages=choice.languages, diarization=diarization)
     names = choice.names
@@ -160,7 +160,7 @@ def render(session: Session, choice: Choice, *, out: Path | None, check: bool) -
         return Result(
             data={"folder": str(folder), "differences": other}, text="" if other else "as rendered", failure=failure
         )
-    root = images.root_of(session.config, made.plan, session.env, session.report)
+    root = images.root_of(session.config, made.plan, session.env, session.on_progress)
     images.write(folder, made.files, root)
     session.live.close()
     names = sorted([*made.files, *(["rootfs.tar"] if root else [])])
@@ -189,7 +189,7 @@ def ensure(
     made = rendered(session, choice, engine=engine)
     fetch_missing(session, made.plan.models)
     images.require_space(session.config, made.plan, engine)
-    root = images.root_of(session.config, made.plan, session.env, session.report, refresh=refresh)
+    root = images.root_of(session.config, made.plan, session.env, session.on_progress, refresh=refresh)
     folder = images.folder_of(session.config)
     from builder.edges.system import files
 
@@ -201,7 +201,7 @@ def ensure(
             folder,
             engine,
             env=session.env,
-            report=session.report,
+            on_progress=session.on_progress,
             cache=cache,
             base_digest=digest(root) if root else made.plan.base.digest,
         )

@@ -19,10 +19,13 @@ from builder.workflows.session import Result, Session, Wishes, request_of
 def prepare(session: Session, inputs: Sequence[Path], wishes: Wishes, *, build: bool = True) -> Result:
     """Make a job without running it; where stages run in containers, with its compose file."""
     from builder.edges.jobs import folder as jobs
+    from builder.edges.jobs import prepare
     from builder.workflows import host as places
 
     place = places.choose(session, build=build)
-    job = jobs.prepare(session.config, inputs, request_of(session, wishes), media=place.media, report=session.report)
+    job = prepare.prepare(
+        session.config, inputs, request_of(session, wishes), media=place.media, on_progress=session.on_progress
+    )
     folder = jobs.folder(session.config, job)
     data = {"job": job.id, "folder": str(folder), "workflow": job.workflow, "stages": [s.name for s in job.stages]}
     following = f"python3 build.py run {job.id}"
@@ -39,16 +42,16 @@ def prepare(session: Session, inputs: Sequence[Path], wishes: Wishes, *, build: 
 
 def preflight(session: Session, name: str | None, *, refresh: bool) -> Result:
     """Check that a job can run here."""
-    from builder.edges.jobs import folder as jobs
+    from builder.edges.jobs import listing
     from builder.edges.jobs import preflight as checking
     from builder.workflows import host as places
 
     config = session.config
     if name is None:
-        if (job := jobs.newest(config)) is None:
+        if (job := listing.newest(config)) is None:
             raise UsageError("there is no job to check", hint="build.py prepare RECORDING")
     else:
-        job = jobs.find(config, name)
+        job = listing.find(config, name)
     python, containers, lacking = None, None, None
     if config.defaults.mode is Mode.NATIVE:
         python = native.ready(config, tuple(config.stages.values()))
@@ -71,9 +74,9 @@ def preflight(session: Session, name: str | None, *, refresh: bool) -> Result:
 
 def listing(session: Session) -> Result:
     """The jobs, newest first."""
-    from builder.edges.jobs import folder as jobs
+    from builder.edges.jobs import listing
 
-    found = jobs.listing(session.config)
+    found = listing.listing(session.config)
     rows, data = [], []
     for job in found:
         now = _doing(job.folder) if job.state == "running" else ""
@@ -113,10 +116,11 @@ def watch(session: Session, *, every: float = 0.5) -> Iterator[Result]:
 
 def show(session: Session, name: str) -> Result:
     """One job: its stages, when they worked, times and files."""
+    from builder.edges.jobs import folder, listing
     from builder.edges.jobs import folder as jobs
     from builder.edges.system import files
 
-    job = jobs.find(session.config, name)
+    job = listing.find(session.config, name)
     place = jobs.folder(session.config, job)
     spans = timeline.spans(jobs.events(place))
     lines = dict(zip(spans, timeline.bars(list(spans.values()), now=time.time()), strict=True))
@@ -139,7 +143,7 @@ def show(session: Session, name: str) -> Result:
         state = "done" if manifest else span.state if span and span.state != "done" else "open"
         spent = format_time(total) if total is not None else ""
         rows.append((stage.name, state, spent, lines.get(stage.name, "").ljust(timeline.WIDTH), models))
-    state = jobs.state(place)
+    state = folder.state(place)
     data = {
         "id": job.id,
         "state": state,
@@ -162,9 +166,10 @@ def logs(session: Session, name: str, stage: str | None, *, follow: bool) -> Ite
     Raises:
         UsageError: no such job or stage.
     """
+    from builder.edges.jobs import folder, listing
     from builder.edges.jobs import folder as jobs
 
-    job = jobs.find(session.config, name)
+    job = listing.find(session.config, name)
     names = [s.name for s in job.stages]
     if stage is not None and stage not in names:
         raise UsageError(
@@ -174,7 +179,7 @@ def logs(session: Session, name: str, stage: str | None, *, follow: bool) -> Ite
     wanted = [stage] if stage else names
     offsets = dict.fromkeys(wanted, 0)
     while True:
-        going = follow and jobs.state(place) in ("running", "queued")
+        going = follow and folder.state(place) in ("running", "queued")
         for each in wanted:
             lines, offsets[each] = jobs.log_lines(place / "logs" / f"{each}.log", offsets[each], whole=going)
             yield from ((each, line) for line in lines)
@@ -185,10 +190,11 @@ def logs(session: Session, name: str, stage: str | None, *, follow: bool) -> Ite
 
 def cancel(session: Session, names: Sequence[str]) -> Result:
     """Stop running jobs; what is done stays done."""
+    from builder.edges.jobs import folder, listing
     from builder.edges.jobs import folder as jobs
     from builder.edges.jobs.hosts import compose
 
-    found = list({job.id: job for job in (jobs.find(session.config, name) for name in names)}.values())
+    found = list({job.id: job for job in (listing.find(session.config, name) for name in names)}.values())
     asked = [job for job in found if jobs.ask_to_stop(jobs.folder(session.config, job))]
     data = []
     for job in found:
@@ -197,16 +203,16 @@ def cancel(session: Session, names: Sequence[str]) -> Result:
             jobs.wait_for_end(place)
         with contextlib.suppress(TimeoutError), jobs.held(place):  # else somebody has begun it anew
             compose.clean(place)  # of a run that was killed
-        data.append({"job": job.id, "was_running": job in asked, "state": jobs.state(place)})
+        data.append({"job": job.id, "was_running": job in asked, "state": folder.state(place)})
     text = "\n".join(f"{d['job']}: {'stopped' if d['was_running'] else 'was not running'}" for d in data)
     return Result(data=data, text=text)
 
 
 def remove(session: Session, names: Sequence[str], *, dry_run: bool) -> Result:
     """Delete jobs; all of them, or none."""
-    from builder.edges.jobs import folder as jobs
+    from builder.edges.jobs import listing
 
-    gone = jobs.remove(session.config, names, dry_run=dry_run)
+    gone = listing.remove(session.config, names, dry_run=dry_run)
     word = "would free" if dry_run else "freed"
     return Result(
         data=[{"job": place.name, "bytes": size, "removed": not dry_run} for place, size in gone],

@@ -61,7 +61,7 @@ def export(session: Session, out: Path, names: Sequence[str]) -> Result:
             raise MissingError(
                 "nothing is assembled here", where=str(layout.root), hint="build.py build --mode docker-cpu"
             )
-        written = layout.export(out, [layout.image(ref) for ref in chosen], session.report)
+        written = layout.export(out, [layout.image(ref) for ref in chosen], session.on_progress)
     session.live.close()
     return Result(
         data={"folder": str(out), "images": chosen, "bytes": written},

@@ -46,13 +46,17 @@ def push(session: Session, choice: Choice, *, registry: str | None, dry_run: boo
     folder = config.home / "cache" / "uploads"
     server = Registry(http, folder)
     if dry_run:
-        steps = pushing.decide(chosen, server, where, others=others, report=session.report)
+        steps = pushing.decide(chosen, server, where, others=others, on_progress=session.on_progress)
         done = [(step, step.send_bytes) for step in steps]
     else:
         lock = folder / f"{where.host.replace(':', '_')}.lock"
         with _alone(session, lock, where.host):
-            steps = pushing.decide(chosen, server, where, others=others, report=session.report)
-            done = list(pushing.carry_out(steps, server, open_=_layout(session).open, stop=stop, report=session.report))
+            steps = pushing.decide(chosen, server, where, others=others, on_progress=session.on_progress)
+            done = list(
+                pushing.carry_out(
+                    steps, server, open_=_layout(session).open, stop=stop, on_progress=session.on_progress
+                )
+            )
     session.live.close()
     data: dict[str, Any] = {
         "registry": f"{where.host}/{where.prefix}".rstrip("/"),
@@ -161,7 +165,7 @@ def _alone(session: Session, lock: Path, host: str) -> Any:
 
     with suppress(TimeoutError), files.locked(lock, timeout=0):
         return files.locked(lock)
-    session.report(Progress(what="push", note=f"waiting for another push to {host}"))
+    session.on_progress(Progress(what="push", note=f"waiting for another push to {host}"))
     return files.locked(lock)
 
 

@@ -12,14 +12,15 @@ from builder.workflows.session import Result, Session
 def report(session: Session, name: str | None, *, out: Path | None, megabytes: int, show: bool) -> Result:
     """Write a job's page, and open it when asked to."""
     from builder.edges.jobs import folder as jobs
+    from builder.edges.jobs import listing
     from builder.edges.jobs import page as pages
 
     config = session.config
     if name is None:
-        if (job := jobs.newest(config)) is None:
+        if (job := listing.newest(config)) is None:
             raise UsageError("there is no job to report", hint="build.py run RECORDING")
     else:
-        job = jobs.find(config, name)
+        job = listing.find(config, name)
     place = jobs.folder(config, job) / "report.html" if out is None else out.expanduser()
     if place.is_dir():
         place = place / f"{job.id}.html"

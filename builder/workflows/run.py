@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from builder import ui
 from builder.core.jobs import compose
 from builder.core.jobs import job as spec
-from builder.core.progress import Progress, Report
+from builder.core.progress import OnProgress, Progress
 from builder.core.terms import Variant
 from builder.core.text import format_time, table
 from builder.errors import BakeError, InputError, Interrupted, UsageError
@@ -60,7 +60,7 @@ class _Engine:
 
 def run(session: Session, inputs: Sequence[str], wishes: Wishes, how: How) -> Result:
     """Transcribe recordings or resume jobs: set up, prepare, check, run."""
-    from builder.edges.jobs import folder as jobs
+    from builder.edges.jobs import prepare
     from builder.edges.jobs.budget import Budget
     from builder.workflows import host as places
 
@@ -81,12 +81,12 @@ def run(session: Session, inputs: Sequence[str], wishes: Wishes, how: How) -> Re
         fetch_missing(session, list(request.models.values()))
         groups = [inputs] if how.parallel is None else [[name] for name in inputs]
         known = [
-            jobs.prepare(
+            prepare.prepare(
                 session.config,
                 [Path(name) for name in group],
                 request,
                 media=place.media,
-                report=session.report,
+                on_progress=session.on_progress,
                 resume=True,
             )
             for group in groups
@@ -111,7 +111,7 @@ def _of_variant(session: Session, known: Sequence[Job]) -> Session:
 
 
 def _single(engine: _Engine, job: Job) -> Result:
-    outcome = _work(engine, job, engine.session.report, halt=None, held=False)
+    outcome = _work(engine, job, engine.session.on_progress, halt=None, held=False)
     engine.session.live.close()
     for note in outcome.notes:
         ui.say(f"note: {note}")
@@ -123,7 +123,7 @@ def _single(engine: _Engine, job: Job) -> Result:
     return Result(data=_data(outcome), text="\n".join(str(p) for p in outcome.files))
 
 
-def _work(engine: _Engine, job: Job, report: Report, *, halt: threading.Event | None, held: bool) -> Outcome:
+def _work(engine: _Engine, job: Job, on_progress: OnProgress, *, halt: threading.Event | None, held: bool) -> Outcome:
     """Check and run one job."""
     from builder.edges.jobs import preflight, runner
 
@@ -138,7 +138,7 @@ def _work(engine: _Engine, job: Job, report: Report, *, halt: threading.Event | 
         session.config,
         job,
         host=place.host(job, gpu),
-        report=report,
+        on_progress=on_progress,
         parallel=2 if found.threads > 1 else 1,
         selection=selection,
         budget=engine.budget,
@@ -152,13 +152,13 @@ def _several(engine: _Engine, queue: Sequence[Job]) -> Result:
     """Run jobs, some at once; one that fails doesn't stop the others."""
     from builder.edges.jobs import folder as jobs
 
-    config, report = engine.session.config, engine.session.report
+    config, on_progress = engine.session.config, engine.session.on_progress
     halt, mutex = threading.Event(), threading.Lock()
 
-    def named(job: Job) -> Report:
+    def named(job: Job) -> OnProgress:
         def tell(step: Progress) -> None:
             with mutex:
-                report(replace(step, what=f"{job.id[9:]} {step.what}"))
+                on_progress(replace(step, what=f"{job.id[9:]} {step.what}"))
 
         return tell
 

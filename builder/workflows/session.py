@@ -12,7 +12,7 @@ from builder import ui
 from builder.core.config import selection as choice
 from builder.core.config.types import Config
 from builder.core.jobs import job as spec
-from builder.core.progress import Report
+from builder.core.progress import OnProgress
 from builder.core.terms import Mode, Purpose
 from builder.core.weights.catalog import LANGUAGES
 from builder.core.weights.model import Model, Pin
@@ -42,7 +42,7 @@ class Session:
 
     config: Config
     env: Mapping[str, str]
-    report: Report
+    on_progress: OnProgress
     live: ui.Live
     quiet: bool = False
 
@@ -73,7 +73,7 @@ def open_session(
         overrides={name: value for name, value in overrides.items() if value is not None},
     )
     with ui.Live(quiet=quiet) as live:
-        yield Session(config=config, env=env, report=live.report, live=live, quiet=quiet)
+        yield Session(config=config, env=env, on_progress=live.on_progress, live=live, quiet=quiet)
 
 
 def store_of(session: Session) -> Store:
@@ -167,7 +167,7 @@ def fetch_missing(
         names = {gate.model.id for gate in closed}
         missing = [(model, pin) for model, pin in missing if model.id not in names]
     env = {**session.env, "HF_TOKEN": token.value} if token else session.env
-    return tuple(hub.fetch(store, missing, folders=places, env=env, report=session.report))
+    return tuple(hub.fetch(store, missing, folders=places, env=env, on_progress=session.on_progress))
 
 
 def native_python(session: Session, *, force: bool = False) -> Path:
@@ -175,7 +175,7 @@ def native_python(session: Session, *, force: bool = False) -> Path:
     stages = tuple(session.config.stages.values())
     if not force and (there := native.ready(session.config, stages)):
         return there
-    return native.ensure(session.config, stages, env=session.env, report=session.report, force=force)
+    return native.ensure(session.config, stages, env=session.env, on_progress=session.on_progress, force=force)
 
 
 def hardware_of(session: Session, *, refresh: bool = False) -> tuple[Hardware, Recommendation]:
@@ -233,14 +233,14 @@ def existing_jobs(config: Config, words: Sequence[str]) -> list[Job]:
     Raises:
         UsageError: some are jobs, some recordings.
     """
-    from builder.edges.jobs import folder as jobs
+    from builder.edges.jobs import listing
 
     def is_job(word: str) -> bool:
         path = Path(word).expanduser()
-        return not path.is_file() and (jobs.is_id(word) or (path / "job.yaml").is_file())
+        return not path.is_file() and (listing.is_id(word) or (path / "job.yaml").is_file())
 
     named = [word for word in words if is_job(word)]
     if named and len(named) < len(words):
         other = next(word for word in words if word not in named)
         raise UsageError(f"{named[0]} is a job, {other} is none", hint="run jobs and recordings apart")
-    return [jobs.find(config, word) for word in named]
+    return [listing.find(config, word) for word in named]

@@ -127,7 +127,7 @@ def verify(session: Session, ids: Sequence[str], *, deep: bool) -> Result:
     broken = 0
     total, done = sum(p.size for _, p in wanted), 0
     for model, pin in wanted:
-        session.report(Progress(what="verify", done=done, total=total, unit="bytes"))
+        session.on_progress(Progress(what="verify", done=done, total=total, unit="bytes"))
         problems = store.verify(model, pin, deep=deep)
         done += pin.size
         broken += len(problems)
@@ -146,7 +146,7 @@ def verify(session: Session, ids: Sequence[str], *, deep: bool) -> Result:
         )
         rows.append((model.id, note or "as models.lock says"))
     if wanted:
-        session.report(Progress(what="verify", done=done, total=total, unit="bytes", finished=True))
+        session.on_progress(Progress(what="verify", done=done, total=total, unit="bytes", finished=True))
     session.live.close()
     failure = None
     if broken:
@@ -173,7 +173,7 @@ def take(session: Session, paths: Sequence[Path]) -> Result:
     from builder.edges.weights import importing as parcel
 
     store = store_of(session)
-    taken = parcel.take(store, _known(session), paths, session.report)
+    taken = parcel.take(store, _known(session), paths, session.on_progress)
     session.live.close()
     lines = [f"took {path} as {model} {file} ({format_size(size)})" for path, model, file, size in taken.took]
     lines += [f"there already: {path} is {model} {file}" for path, model, file in taken.there]
@@ -211,7 +211,7 @@ def export(session: Session, target: Path, ids: Sequence[str]) -> Result:
     wanted = pinned(session, ids) if ids else [(m, p) for m, p in _known(session) if not store.missing(m, p)]
     if not wanted:
         raise MissingError("no models are here to export", hint="models fetch")
-    count, size = parcel.export(store, wanted, target, session.report)
+    count, size = parcel.export(store, wanted, target, session.on_progress)
     session.live.close()
     lines = [f"{m.id}: {format_size(p.size)}, {m.licence}" + _terms(m) for m, p in wanted]
     lines += [f"{count} files, {format_size(size)} written to {target}", f"there: build.py models import {target}"]
@@ -269,7 +269,7 @@ def lock(session: Session, ids: Sequence[str], *, update: Sequence[str], force: 
         if before is not None and model not in moved:
             lines.append(f"{model.id}: pinned already at {before.revision[:12]}  (--update {model.id} asks again)")
             continue
-        session.report(Progress(what=f"lock {model.id}", note="asking the hub", finished=True))
+        session.on_progress(Progress(what=f"lock {model.id}", note="asking the hub", finished=True))
         try:
             after, history = locking.resolve(model, token=token, env=session.env)
         except SourceError as error:

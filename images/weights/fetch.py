@@ -230,7 +230,7 @@ def converted(convert: dict[str, Any], pins: list[dict[str, Any]], place: Path, 
         if not any(subprocess.run(argv, env=env, check=False).returncode == 0 for _ in range(ATTEMPTS - 1)):
             sys.exit("weights.Unavailable: the package index doesn't have what the converter needs")
         code = (
-            "import sys; from pathlib import Path; from builder.edges.convert import converter; "
+            "import sys; from pathlib import Path; from builder.edges.weights.convert import converter; "
             "converter(sys.argv[1])(Path(sys.argv[2]), Path(sys.argv[3]))"
         )
         argv = [

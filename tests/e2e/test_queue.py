@@ -8,6 +8,7 @@ import sys
 import time
 from pathlib import Path
 
+from builder.edges.jobs import folder
 from builder.edges.jobs import folder as jobs
 from tests.e2e.conftest import ROOT, Bake, write_wav
 
@@ -51,7 +52,7 @@ def test_cancel_and_parts_natively(bake: Bake, tmp_path: Path) -> None:
     place = tmp_path / "jobs" / name
     done = bake("run", name, "--until", "demux", "--json")
     assert [s["name"] for s in done.data["stages"]] == ["demux"]
-    assert jobs.state(place) == "part"
+    assert folder.state(place) == "part"
     env = {**os.environ, "BAKE_JOBS": str(tmp_path / "jobs")}
     process = subprocess.Popen(
         [sys.executable, str(ROOT / "build.py"), "run", name], env=env, stderr=subprocess.PIPE, text=True

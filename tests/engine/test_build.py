@@ -205,7 +205,7 @@ def test_no_permission_on_the_socket_is_said(engine: Engine, tmp_path: Path) -> 
     """Asked as another user, the socket closed to others as engines make it."""
     path = Path(engine.host.removeprefix("unix://"))
     code = (
-        "import sys, os; sys.path.insert(0, sys.argv[1]); from builder.edges import engine\n"
+        "import sys, os; sys.path.insert(0, sys.argv[1]); from builder.edges.engine import connection as engine\n"
         "os.setgid(65534); os.setuid(65534)\n"
         "print(engine.why_not({'DOCKER_HOST': sys.argv[2]}))"
     )

@@ -19,7 +19,6 @@ from typing import Any
 import pytest
 
 from builder.core.jobs import compose
-from builder.edges.jobs import folder as jobs
 from tests.engine import private_engine
 from tests.engine.conftest import EXAMPLE, Engine, Ran, copy_project, results
 from tests.engine.test_jobs import CLIP, ONE_STORE, prepared, said, wait_for
@@ -235,7 +234,7 @@ def survive(
         again = engine.job(place.name, env=env)
         assert again.code == 0, again.err
         assert results(place) == results(truth)
-        assert jobs.state(place) == "done"
+        assert folder.state(place) == "done"
         assert engine.left() == before
         kept = sum(s["kept"] for s in again.data["stages"])
         error = next((line.removeprefix("error: ") for line in first.err.splitlines() if line.startswith("error")), "")

@@ -17,6 +17,7 @@ import pytest
 import yaml
 
 from builder.core.jobs import compose
+from builder.edges.jobs import folder
 from builder.edges.jobs import folder as jobs
 from tests.engine import private_engine
 from tests.engine.conftest import EXAMPLE, ROOT, Engine, results
@@ -178,7 +179,7 @@ def test_ctrl_c_stops_the_containers_and_the_job_goes_on(engine: Engine, clean: 
     assert process.wait(30) == 130
     assert time.monotonic() - began < 10
     assert engine.left() == before
-    assert jobs.state(place) == "interrupted"
+    assert folder.state(place) == "interrupted"
     done = engine.job(place.name)
     assert done.code == 0, done.err
     assert {s["name"]: s["kept"] for s in done.data["stages"]}["demux"] is True
@@ -190,13 +191,13 @@ def test_cancel_stops_one_job_of_a_queue(engine: Engine, clean: None) -> None:
     places = [prepared(engine, *CLIP) for _ in range(3)]
     process = engine.begin(*(p.name for p in places), "--parallel", "2")
     wait_for(lambda: said(places[0], "vad", "start"))
-    assert jobs.state(places[2]) == "queued"
+    assert folder.state(places[2]) == "queued"
     done = engine.bake("jobs", "cancel", places[0].name, places[2].name, "--json")
     assert [(d["was_running"], d["state"]) for d in done.data] == [(True, "interrupted"), (True, "interrupted")]
     assert process.wait(120) == 130
     found = json.loads(process.communicate()[0])["jobs"]
     assert ["error" in job for job in found] == [True, False, True]
-    assert [jobs.state(p) for p in places] == ["interrupted", "done", "interrupted"]
+    assert [folder.state(p) for p in places] == ["interrupted", "done", "interrupted"]
 
 
 @ONE_STORE
@@ -210,7 +211,7 @@ def test_parts_of_a_job(engine: Engine, clean: None) -> None:
         return [s["name"] for s in done.data["stages"] if not s["kept"]]
 
     assert ran("--until", "vad") == ["demux", "vad"]
-    assert jobs.state(place) == "part"
+    assert folder.state(place) == "part"
     refused = engine.job(place.name, "--only", "subtitles")
     assert refused.code == 2
     assert "stage align comes first" in refused.err
@@ -247,7 +248,7 @@ def test_logs_and_the_list_follow_a_job(engine: Engine, clean: None) -> None:
     """While it runs: what is running is in the list; -f ends when the job does."""
     place = prepared(engine, *CLIP)
     process = engine.begin(place.name)
-    wait_for(lambda: jobs.state(place) == "running")
+    wait_for(lambda: folder.state(place) == "running")
     follow = engine.bake("jobs", "logs", place.name, "--follow", "--json")
     assert follow.code == 0
     assert process.wait(60) == 0

@@ -35,9 +35,9 @@ def registry(engine: Engine, state: Path) -> Iterator[str]:
     spec = BaseSpec(kind="debian")
     cache = state / "registry"
     server = base.rootfs(
-        spec, ["base-files", "docker-registry", "ca-certificates"], cache, env=os.environ, report=lambda _: None
+        spec, ["base-files", "docker-registry", "ca-certificates"], cache, env=os.environ, on_progress=lambda _: None
     )
-    python = base.rootfs(spec, PYTHON, cache, env=os.environ, report=lambda _: None)
+    python = base.rootfs(spec, PYTHON, cache, env=os.environ, on_progress=lambda _: None)
     assert engine.docker("import", server, "wb-test-registry:1").code == 0
     os.environ["DOCKER_HOST"], before = engine.host, os.environ.get("DOCKER_HOST")
     try:

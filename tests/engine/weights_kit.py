@@ -115,7 +115,7 @@ class Kit:
         blocks = (*own[:below], *carried, *own[below:])
         manifest = manifest or str(self.layout.images()[ref]["code"])
         labels = assembly.labels(blocks, models)
-        return assemble.assemble(self.layout, ref, manifest, blocks, models, labels=labels, report=quiet)
+        return assemble.assemble(self.layout, ref, manifest, blocks, models, labels=labels, on_progress=quiet)
 
     def load(self, engine: Engine, image: Stored) -> load.Loaded:
         has = load.look(engine, self.layout)

@@ -46,7 +46,7 @@ def fetch(
     told: list[Progress] = []
     address = server if isinstance(server, str) else server.address
     env = {"HF_ENDPOINT": address, **env}
-    hub.fetch(place, [(model, pin)], env=env, report=told.append, limits=limits)
+    hub.fetch(place, [(model, pin)], env=env, on_progress=told.append, limits=limits)
     return told
 
 

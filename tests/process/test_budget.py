@@ -14,7 +14,7 @@ WORKER = """
 import sys, time
 from pathlib import Path
 sys.path.insert(0, sys.argv[1])
-from builder.edges.budget import Budget
+from builder.edges.jobs.budget import Budget
 name, folder = sys.argv[2], Path(sys.argv[3])
 budget = Budget(folder / "budget.json", memory=1000, gpus=0)
 while not budget.take(name, memory=400):

@@ -33,12 +33,12 @@ CHILD = """
 import json, os, sys
 sys.path.insert(0, sys.argv[1])
 from pathlib import Path
-from builder.core.types import FilePin, Pin
-from builder.edges import web
-from builder.edges.store import Store
+from builder.core.weights.model import FilePin, Pin
+from builder.edges.weights.download.traffic import Limits
+from builder.edges.weights.store import Store
 from tests.hub.client import fetch
 pin = Pin(revision="b" * 40, files=tuple(FilePin(**f) for f in json.loads(sys.argv[4])))
-fetch(Store(Path(sys.argv[2])), sys.argv[3], pin, limits=traffic.Limits(chunk=int(sys.argv[5])))
+fetch(Store(Path(sys.argv[2])), sys.argv[3], pin, limits=Limits(chunk=int(sys.argv[5])))
 """
 
 

@@ -19,7 +19,7 @@ from builder.core.config import selection as choice
 from builder.core.jobs import job
 from builder.core.jobs.job import Job, JobInput, Request
 from builder.core.terms import Variant, Workflow
-from builder.edges.jobs import folder as jobs
+from builder.edges.jobs import listing
 from builder.edges.machine import project
 from builder.edges.system import shell
 from tests import small_project
@@ -133,7 +133,7 @@ def test_a_job_that_lies_is_refused_by_every_command(root: Path, evil: Callable[
         assert str(place / "job.yaml") in done.err
         assert "bug" not in done.err
     assert (tree(victim), tree(place)) == before
-    assert [job.id for job in jobs.listing(project.load(root, env={}))] == []
+    assert [job.id for job in listing.listing(project.load(root, env={}))] == []
 
 
 LINKS = (".", "input", "work", "output", "logs", "job.yaml", "events.jsonl", ".lock", ".scratch", "input/01.mp4")
@@ -166,7 +166,7 @@ def test_a_job_file_is_read_without_waiting_and_with_a_bound(root: Path) -> None
     for place in (fifo, vast):
         done = bake(root, "jobs", "show", place.name)
         assert done.code == 2, done.err
-    assert jobs.listing(project.load(root, env={})) == ()
+    assert listing.listing(project.load(root, env={})) == ()
 
 
 def test_two_jobs_of_one_id(root: Path) -> None:
@@ -197,7 +197,7 @@ def test_the_newest_job_is_one_of_ours(root: Path) -> None:
     write(root, made(root))
     later = "20991231-235959-talk-ffff"
     write(root, evil_output(made(root, later)), later)
-    found = jobs.newest(project.load(root, env={}))
+    found = listing.newest(project.load(root, env={}))
     assert found is not None
     assert found.id == ID
 

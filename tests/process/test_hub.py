@@ -262,7 +262,7 @@ def test_one_file_at_an_address(tmp_path: Path, server: Hub) -> None:
         sources=(UrlSource(url=f"{server.address}/org/name/resolve/main/model.bin"),),
     )
     pin = pin_of({"model.bin": FILES["model.bin"]})
-    hub.fetch(Store(tmp_path), [(model, pin)], env={}, report=lambda _: None, limits=QUICK)
+    hub.fetch(Store(tmp_path), [(model, pin)], env={}, on_progress=lambda _: None, limits=QUICK)
     assert (tmp_path / "torch/hub/checkpoints/model.bin").read_bytes() == WEIGHTS
 
 
@@ -302,7 +302,7 @@ def test_models_that_share_a_file_fetch_it_once(tmp_path: Path, server: Hub) -> 
     other = replace(MODEL, id="n", sources=(hub.HubSource(repo="org/other"),))
     place = Store(tmp_path)
     env = {"HF_ENDPOINT": server.address}
-    found = hub.fetch(place, [(MODEL, PIN), (other, PIN)], env=env, report=lambda _: None, limits=QUICK)
+    found = hub.fetch(place, [(MODEL, PIN), (other, PIN)], env=env, on_progress=lambda _: None, limits=QUICK)
     assert [f.model for f in found] == ["m", "n"]
     assert place.verify(MODEL, PIN, deep=True) == place.verify(other, PIN, deep=True) == ()
     assert sum(r.sent for r in server.requests) == PIN.size
@@ -334,7 +334,7 @@ def test_two_models_that_fail_are_both_named(tmp_path: Path, server: Hub) -> Non
             Store(tmp_path),
             [(m, PIN) for m in lost],
             env={"HF_ENDPOINT": server.address},
-            report=lambda _: None,
+            on_progress=lambda _: None,
             limits=QUICK,
         )
     assert caught.value.what == "no source had model a"

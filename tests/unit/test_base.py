@@ -92,5 +92,5 @@ def test_only_what_an_image_needs_is_left(tmp_path: Path) -> None:
 def test_without_mmdebstrap_the_next_step_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(MissingError, match="mmdebstrap") as caught:
-        base.rootfs(BaseSpec(kind="debian"), ["base-files"], tmp_path, env={}, report=lambda _: None)
+        base.rootfs(BaseSpec(kind="debian"), ["base-files"], tmp_path, env={}, on_progress=lambda _: None)
     assert "apt-get install mmdebstrap" in str(caught.value.hint)

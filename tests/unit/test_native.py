@@ -122,5 +122,5 @@ def test_what_pip_prints_becomes_an_error_with_a_way_out(printed: str, kind: typ
 def test_a_state_folder_that_cannot_be_made_is_no_traceback(config: Config) -> None:
     config.home.write_text("a file where the folder should be")
     with pytest.raises(MissingError) as caught:
-        native.ensure(config, STAGES, env={}, report=lambda _: None)
+        native.ensure(config, STAGES, env={}, on_progress=lambda _: None)
     assert caught.value.hint == "use --home DIR"

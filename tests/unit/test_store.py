@@ -50,7 +50,7 @@ def stick(tmp_path: Path) -> Path:
 
 
 def fetch(place: Store, *folders: Path, model: Model = MODEL, pin: Pin = PIN) -> tuple[hub.Fetched, ...]:
-    return hub.fetch(place, [(model, pin)], folders=folders, env=OFFLINE, report=lambda _: None)
+    return hub.fetch(place, [(model, pin)], folders=folders, env=OFFLINE, on_progress=lambda _: None)
 
 
 def test_a_model_lands_in_the_hub_cache_layout(tmp_path: Path, stick: Path) -> None:

@@ -38,8 +38,8 @@ def test_without_a_terminal_a_bar_is_a_line_at_start_and_end(capsys: pytest.Capt
     """A thousand steps in a pipe are not a thousand lines."""
     with ui.Live() as live:
         for done in range(1000):
-            live.report(Progress(what="asr", done=done, total=1000, unit="s"))
-        live.report(Progress(what="asr", done=1000, total=1000, unit="s", finished=True))
+            live.on_progress(Progress(what="asr", done=done, total=1000, unit="s"))
+        live.on_progress(Progress(what="asr", done=1000, total=1000, unit="s", finished=True))
     lines = capsys.readouterr().err.splitlines()
     assert len(lines) == 2
     assert lines[1].startswith("asr: 1000.0 of 1000.0 s")
@@ -48,7 +48,7 @@ def test_without_a_terminal_a_bar_is_a_line_at_start_and_end(capsys: pytest.Capt
 def test_quiet_says_nothing(capsys: pytest.CaptureFixture[str]) -> None:
     """--quiet leaves errors only."""
     with ui.Live(quiet=True) as live:
-        live.report(Progress(what="asr", finished=True))
+        live.on_progress(Progress(what="asr", finished=True))
     assert capsys.readouterr().err == ""
 
 
@@ -67,9 +67,9 @@ def test_secrets_of_others_errors_are_masked(capsys: pytest.CaptureFixture[str])
 def test_a_part_has_no_lines_of_its_own_but_its_notes(capsys: pytest.CaptureFixture[str]) -> None:
     """A hundred files of a fetch are one line in a log; that one is waited for is said."""
     with ui.Live() as live:
-        live.report(Progress(what="m model.bin", done=1, total=9, unit="bytes", part=True))
-        live.report(Progress(what="m model.bin", note="being fetched already", part=True))
-        live.report(Progress(what="m model.bin", done=9, total=9, unit="bytes", part=True, finished=True))
+        live.on_progress(Progress(what="m model.bin", done=1, total=9, unit="bytes", part=True))
+        live.on_progress(Progress(what="m model.bin", note="being fetched already", part=True))
+        live.on_progress(Progress(what="m model.bin", done=9, total=9, unit="bytes", part=True, finished=True))
     assert capsys.readouterr().err.splitlines() == ["m model.bin: being fetched already"]
 
 

@@ -13,7 +13,7 @@ from builder.core.bundle.plan import Image, Layer
 from builder.core.images import oci
 from builder.core.images.oci import Descriptor
 from builder.core.images.plan import PlannedImage
-from builder.core.progress import Progress, Report
+from builder.core.progress import OnProgress, Progress
 from builder.core.weights import layers as weights
 from builder.core.weights.model import Model, Pin
 from builder.edges.images.layout import Layout, Stored
@@ -24,10 +24,10 @@ from builder.errors import IntegrityError
 class Packing:
     """Blobs of a bundle: the layout's own, and those that were made zstd, kept in a cache by what is in them."""
 
-    def __init__(self, layout: Layout, cache: Path, report: Report) -> None:
+    def __init__(self, layout: Layout, cache: Path, on_progress: OnProgress) -> None:
         self.layout = layout
         self.cache = cache
-        self.report = report
+        self.on_progress = on_progress
         self._sizes = cache / "sizes.json"
         self._blobs: dict[str, Descriptor | Path] = {}
 
@@ -92,7 +92,7 @@ class Packing:
         target = self.cache / f"{layer.diff_id[7:]}.tar.zst"
         found = known.get(layer.diff_id)
         if found is None or not target.is_file() or target.stat().st_size != found["size"]:
-            self.report(Progress(what=of, note="packing its code"))
+            self.on_progress(Progress(what=of, note="packing its code"))
             known[layer.diff_id] = found = self._pack(layer, target)
             files.write_json(self._sizes, known)
         self._blobs[found["digest"]] = target

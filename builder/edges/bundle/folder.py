@@ -15,7 +15,7 @@ from typing import Any
 
 from builder.core.bundle import plan as core
 from builder.core.bundle.plan import BundlePlan, Entry, Part
-from builder.core.progress import Progress, Report
+from builder.core.progress import OnProgress, Progress
 from builder.edges.system import files
 from builder.errors import BakeError, IntegrityError, Interrupted, MissingError, StageError, UsageError
 from builder.receiver import inventory as checking
@@ -83,14 +83,14 @@ def open_bundle(folder: Path) -> Bundle:
         return Bundle(folder)
 
 
-def damaged(bundle: Bundle, report: Report) -> list[str]:
+def damaged(bundle: Bundle, on_progress: OnProgress) -> list[str]:
     """Names of the files of a bundle that are missing or not what its inventory says. Reads everything once."""
     total, done = sum(p["size"] for p in bundle.inventory["parts"]), 0
 
     def tell(size: int) -> None:
         nonlocal done
         done += size
-        report(Progress(what="verify", done=done, total=total, unit="bytes"))
+        on_progress(Progress(what="verify", done=done, total=total, unit="bytes"))
 
     wrong = bundle.damaged(tell)
     try:
@@ -121,7 +121,7 @@ def create(
     open_: Open,
     *,
     texts: Mapping[str, bytes],
-    report: Report,
+    on_progress: OnProgress,
     checked: Callable[[Entry], bool] = lambda _: False,
 ) -> bytes:
     """Write the parts, then what stands beside them, the inventory last.
@@ -150,7 +150,7 @@ def create(
                 left.unlink()
         _require_space(folder, plan, len(known))
         files.write_json(folder / STATE, {"key": plan.key, "parts": known})
-        _write(folder, plan, (open_, checked), known, report)
+        _write(folder, plan, (open_, checked), known, on_progress)
         for name, data in texts.items():
             files.write_atomic(folder / name, data, mode=0o755 if name == LOADER else 0o644)
         raw = core.finished(plan, known)
@@ -201,13 +201,13 @@ Giver = tuple[Open, Callable[[Entry], bool]]
 """Who gives the bytes of files, and of which files it checks them."""
 
 
-def _write(folder: Path, plan: BundlePlan, giver: Giver, known: list[str], report: Report) -> None:
+def _write(folder: Path, plan: BundlePlan, giver: Giver, known: list[str], on_progress: OnProgress) -> None:
     """Write the parts from the first unfinished one on; ``known`` gets the sha256 of each."""
     begin = plan.parts[len(known)].begin if len(known) < len(plan.parts) else plan.size
     chunks: Queue[bytes | None] = Queue(WAITING)
     failed: list[BaseException] = []
     # Hashing and writing a part takes as long as reading and hashing a blob: one thread each.
-    writer = threading.Thread(target=_writer, args=(folder, plan, known, chunks, failed, report), daemon=True)
+    writer = threading.Thread(target=_writer, args=(folder, plan, known, chunks, failed, on_progress), daemon=True)
     writer.start()
     try:
         for chunk in _from(begin, _stream(plan, giver, begin)):
@@ -251,10 +251,10 @@ def _writer(
     known: list[str],
     chunks: Queue[bytes | None],
     failed: list[BaseException],
-    report: Report,
+    on_progress: OnProgress,
 ) -> None:
     try:
-        _cut(folder, plan, known, chunks, failed, report)
+        _cut(folder, plan, known, chunks, failed, on_progress)
     except BaseException as error:
         failed.append(error)
         while chunks.get() is not None:  # so that the reader isn't kept waiting
@@ -267,7 +267,7 @@ def _cut(
     known: list[str],
     chunks: Queue[bytes | None],
     failed: list[BaseException],
-    report: Report,
+    on_progress: OnProgress,
 ) -> None:
     """Cut the stream into parts, each hashed, flushed and renamed when it is whole."""
     held = memoryview(b"")
@@ -288,7 +288,7 @@ def _cut(
                 while done < len(piece):
                     done += out.write(piece[done:])
                 left -= len(piece)
-                report(Progress(what="bundle", done=part.end - left, total=plan.size, unit="bytes"))
+                on_progress(Progress(what="bundle", done=part.end - left, total=plan.size, unit="bytes"))
             os.fsync(out.fileno())
         if failed:
             return
@@ -332,7 +332,7 @@ def _stream(plan: BundlePlan, giver: Giver, begin: int) -> Iterator[tuple[int, b
     yield plan.size - core.END, bytes(core.END)
 
 
-def repair(folder: Path, source: Path, report: Report) -> list[str]:
+def repair(folder: Path, source: Path, on_progress: OnProgress) -> list[str]:
     """Bring damaged or missing files of a bundle from another copy of it; the names of what was replaced.
 
     The source may hold the inventory and the wanted parts alone.
@@ -359,7 +359,7 @@ def repair(folder: Path, source: Path, report: Report) -> list[str]:
         if not (folder / name).is_file() or (folder / name).read_bytes() != data:
             files.write_atomic(folder / name, data)
             fixed.append(name)
-    wanted = damaged(open_bundle(folder), report)
+    wanted = damaged(open_bundle(folder), on_progress)
     hashes = {p["name"]: p["sha256"] for p in good.inventory["parts"]} | {LOADER: good.inventory["loader"]["sha256"]}
     for name in wanted:
         part = folder / f".{name}.part"

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from builder.core.config.types import Config
-from builder.core.progress import Progress, Report
+from builder.core.progress import OnProgress, Progress
 from builder.edges.machine import environment as native
 from builder.edges.system import files, shell
 
@@ -21,7 +21,7 @@ PROJECT, WHEELS = "native/project", "native/wheels"
 """Where they are in a bundle."""
 
 
-def collect(config: Config, env: Mapping[str, str], report: Report) -> dict[str, bytes | Path]:
+def collect(config: Config, env: Mapping[str, str], on_progress: OnProgress) -> dict[str, bytes | Path]:
     """Path in the bundle -> file.
 
     Wheels are for this machine's Python and platform: the receiver has the same, or takes the images.
@@ -31,7 +31,7 @@ def collect(config: Config, env: Mapping[str, str], report: Report) -> dict[str,
         IntegrityError: it has other bytes than the locks.
     """
     found: dict[str, bytes | Path] = {
-        f"{WHEELS}/{wheel.name}": wheel for wheel in sorted(_wheels(config, env, report).glob("*.whl"))
+        f"{WHEELS}/{wheel.name}": wheel for wheel in sorted(_wheels(config, env, on_progress).glob("*.whl"))
     }
     there = [config.root / name for name in FILES]
     there += [p for folder in FOLDERS for p in sorted((config.root / folder).rglob("*"))]
@@ -47,7 +47,7 @@ def without_network(text: str) -> str:
     return re.sub(r"^network:.*\n(?:[ \t#].*\n|\n(?=[ \t]))*", "", text + "\n", flags=re.MULTILINE).rstrip() + "\n"
 
 
-def _wheels(config: Config, env: Mapping[str, str], report: Report) -> Path:
+def _wheels(config: Config, env: Mapping[str, str], on_progress: OnProgress) -> Path:
     """A folder with the wheels of the builder's own lock and of all stages', fetched once."""
     variant = config.defaults.variant.value
     locks = sorted({config.root / s.requirements[variant] for s in config.stages.values() if variant in s.requirements})
@@ -60,7 +60,7 @@ def _wheels(config: Config, env: Mapping[str, str], report: Report) -> Path:
         return place
     with files.locked(place.with_name(f"{place.name}.lock")):
         for number, lock in enumerate(locks, 1):
-            report(Progress(what="wheels", done=number, total=len(locks), note=lock.parent.name))
+            on_progress(Progress(what="wheels", done=number, total=len(locks), note=lock.parent.name))
             done = shell.run(
                 [
                     sys.executable,
@@ -84,5 +84,5 @@ def _wheels(config: Config, env: Mapping[str, str], report: Report) -> Path:
             if done.code != 0:
                 raise native.failure(done.err + done.out, place)
         files.write_atomic(place / "ready", "".join(f"{lock.name} of {lock.parent.name}\n" for lock in locks))
-    report(Progress(what="wheels", note="fetched", finished=True))
+    on_progress(Progress(what="wheels", note="fetched", finished=True))
     return place

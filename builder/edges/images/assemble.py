@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from builder.core.images import assembly
 from builder.core.images.layer_order import Block
-from builder.core.progress import Progress, Report
+from builder.core.progress import OnProgress, Progress
 from builder.core.weights.layers import LARGEST
 from builder.core.weights.model import Model, Pin
 from builder.edges.images import code_image as code
@@ -21,7 +21,7 @@ def assemble(
     carried: Sequence[tuple[Model, Pin]],
     *,
     labels: Mapping[str, str],
-    report: Report,
+    on_progress: OnProgress,
 ) -> Stored:
     """Put weight layers between the layers of a code image, and record the result under ``ref``.
 
@@ -44,10 +44,10 @@ def assemble(
             continue
         if layer.size > LARGEST:
             note = f"layer {layer.name} has {layer.size / 1e9:.1f} GB: some registries refuse more than 10"
-            report(Progress(what=ref, note=note, finished=True))
+            on_progress(Progress(what=ref, note=note, finished=True))
 
         def tell(done: int, name: str = layer.name, size: int = layer.size) -> None:
-            report(Progress(what=name, done=done, total=size, unit="bytes"))
+            on_progress(Progress(what=name, done=done, total=size, unit="bytes"))
 
         baked[layer.name] = layout.weights(layer, tell)
     written = assembly.joined(read, slots, baked, labels)

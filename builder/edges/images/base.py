@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from builder.core.config.types import BaseSpec
-from builder.core.progress import Progress, Report
+from builder.core.progress import OnProgress, Progress
 from builder.edges.system import files, shell
 from builder.errors import MissingError, SourceError
 
@@ -84,7 +84,7 @@ def rootfs(
     cache: Path,
     *,
     env: Mapping[str, str],
-    report: Report,
+    on_progress: OnProgress,
     refresh: bool = False,
 ) -> Path:
     """The root file system as a tar file, made once for a suite and a list of packages.
@@ -107,7 +107,7 @@ def rootfs(
                 "a base from Debian's packages needs mmdebstrap",
                 hint="apt-get install mmdebstrap, or base.kind: registry",
             )
-        report(Progress(what="base", note=f"fetching Debian {spec.suite}'s packages"))
+        on_progress(Progress(what="base", note=f"fetching Debian {spec.suite}'s packages"))
         place.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=place.parent, prefix=".part-") as folder:
             raw, made = Path(folder) / "raw.tar", Path(folder) / "rootfs.tar"
@@ -129,7 +129,7 @@ def rootfs(
                 raise _failed(done.err, spec.suite)
             reduce(raw, made)
             made.replace(place)
-    report(Progress(what="base", note=f"{place.stat().st_size / 1e6:.0f} MB", finished=True))
+    on_progress(Progress(what="base", note=f"{place.stat().st_size / 1e6:.0f} MB", finished=True))
     return place
 
 

@@ -17,7 +17,7 @@ from builder.core.images import render as rendering
 from builder.core.images.build_log import BuildLog
 from builder.core.images.oci import Descriptor
 from builder.core.images.plan import PlannedImage
-from builder.core.progress import Progress, Report
+from builder.core.progress import OnProgress, Progress
 from builder.core.terms import LABEL
 from builder.core.weights.model import Model, Pin
 from builder.edges.engine import connection as engines
@@ -70,7 +70,7 @@ class _Job:
     layout: Layout
     store: Store
     env: Mapping[str, str]
-    report: Report
+    on_progress: OnProgress
     cache: bool
     base_digest: str
     exported: set[str] = field(default_factory=set)
@@ -96,7 +96,7 @@ def build(
     engine: Engine,
     *,
     env: Mapping[str, str],
-    report: Report,
+    on_progress: OnProgress,
     cache: bool = True,
     base_digest: str = "",
 ) -> tuple[Built, ...]:
@@ -121,7 +121,7 @@ def build(
         layout=Layout(config.home / "layout", store.root),
         store=store,
         env=env,
-        report=report,
+        on_progress=on_progress,
         cache=cache,
         base_digest=base_digest,
     )
@@ -149,7 +149,7 @@ def _build(job: _Job) -> tuple[Built, ...]:
         done[image.name] = Built(
             name=image.name, tag=image.tag, state=states.get(image.name, "assembled"), seconds=seconds, sent=loaded.sent
         )
-        job.report(Progress(what=image.name, note=done[image.name].state, finished=True))
+        job.on_progress(Progress(what=image.name, note=done[image.name].state, finished=True))
     _drop_replaced(job.engine, before)
     return tuple(done.get(i.name, Built(name=i.name, tag=i.tag, state="up to date", seconds=0.0)) for i in images)
 
@@ -167,7 +167,7 @@ def _code(job: _Job, images: Sequence[PlannedImage]) -> dict[str, str]:
     """Build the code of images and bring it into the layout; what became of each."""
     site = network.find(job.config.network, job.env)
     for note in site.notes:
-        job.report(Progress(what="network", note=note, finished=True))
+        job.on_progress(Progress(what="network", note=note, finished=True))
     log = _log(job.config.home / "logs")
     seen = BuildLog(tags={image.tag: image.name for image in images})
     with network.secrets(site) as secrets, log.open("w", encoding="utf-8") as out:
@@ -188,7 +188,7 @@ def _code(job: _Job, images: Sequence[PlannedImage]) -> dict[str, str]:
                 out.write(line if line.endswith("\n") else f"{line}\n")
                 for part in line.splitlines():
                     if (now := seen.feed(part)) and now[1]:
-                        job.report(Progress(what=now[0], note=now[1]))
+                        job.on_progress(Progress(what=now[0], note=now[1]))
 
         with _failures(seen, log):
             if job.engine.store == "containerd":
@@ -205,7 +205,7 @@ def _exported(job: _Job, images: Sequence[PlannedImage], bake: Bake) -> None:
     if len(images) > 1 or not job.cache:
         bake([i.name for i in images], "type=cacheonly", cache=job.cache)
     for image in images:
-        job.report(Progress(what=image.name, note="into the layout"))
+        job.on_progress(Progress(what=image.name, note="into the layout"))
         bake([image.name], code.output(job.layout))
         if not code.whole(job.layout, code.exported(job.layout, image.tag)):  # a damaged blob was there before
             bake([image.name], code.output(job.layout))
@@ -225,7 +225,7 @@ def _piecewise(job: _Job, images: Sequence[PlannedImage], bake: Bake, variables:
             note = (
                 f"an engine with {job.engine.store} has no OCI exporter: {len(wanted)} layers are exported one by one"
             )
-            job.report(Progress(what="layers", note=note, finished=True))
+            job.on_progress(Progress(what="layers", note=note, finished=True))
             tars = {stage: Path(folder) / f"{stage}.tar" for stage in wanted}
             file = Path(folder) / "docker-bake.json"
             file.write_text(piecewise.bake_file({s: str(path) for s, path in tars.items()}, texts), encoding="utf-8")
@@ -276,7 +276,7 @@ def _assemble(job: _Job, image: PlannedImage) -> Stored:
         )
     blocks, carried = job.made.order[image.name], job.carried(image)
     more = {**rendering.plain_labels(job.made.files, image), **assembly.labels(blocks, carried)}
-    return assemble.assemble(job.layout, image.tag, found, blocks, carried, labels=more, report=job.report)
+    return assemble.assemble(job.layout, image.tag, found, blocks, carried, labels=more, on_progress=job.on_progress)
 
 
 def _load(job: _Job, stored: Stored) -> load.Loaded:
@@ -290,11 +290,11 @@ def _load(job: _Job, stored: Stored) -> load.Loaded:
         )
 
     def tell(done: int, total: int) -> None:
-        job.report(Progress(what=f"{stored.ref} to the engine", done=done, total=total, unit="bytes"))
+        job.on_progress(Progress(what=f"{stored.ref} to the engine", done=done, total=total, unit="bytes"))
 
     loaded = load.load(job.engine, job.layout, stored, has=has, built=job.exported, tell=tell)
     if loaded.lacked:
-        job.report(
+        job.on_progress(
             Progress(
                 what=stored.ref, note="the engine lacked layers that it was built with; it got them", finished=True
             )

@@ -25,7 +25,7 @@ from typing import Any
 
 from builder.core.images import oci
 from builder.core.images.oci import Descriptor, Layer, Written
-from builder.core.progress import Progress, Report
+from builder.core.progress import OnProgress, Progress
 from builder.core.weights import layers as weights
 from builder.core.weights.layers import Member, WeightLayer
 from builder.edges.system import files
@@ -361,7 +361,7 @@ class Layout:
         if keep is not None:
             files.write_json(self._index, {ref: value for ref, value in self.images().items() if ref in keep})
 
-    def export(self, out: Path, images: Sequence[Stored], report: Report) -> int:
+    def export(self, out: Path, images: Sequence[Stored], on_progress: OnProgress) -> int:
         """Write a complete OCI layout; its bytes. What is there already and right is kept: it can be gone on with.
 
         Raises:
@@ -385,7 +385,7 @@ class Layout:
                 for chunk in self.open(blob):
                     yield chunk
                     done += len(chunk)
-                    report(Progress(what=str(out), done=done, total=total, unit="bytes"))
+                    on_progress(Progress(what=str(out), done=done, total=total, unit="bytes"))
 
             other.take(stream(), blob.media_type)
         files.write_atomic(out / "oci-layout", oci.LAYOUT)

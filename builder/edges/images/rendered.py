@@ -18,7 +18,7 @@ from builder.core.images import plan as planning
 from builder.core.images import render as rendering
 from builder.core.images.layer_order import Block, arrange
 from builder.core.images.plan import Plan
-from builder.core.progress import Progress, Report
+from builder.core.progress import OnProgress, Progress
 from builder.core.terms import LABEL, Mode, Variant
 from builder.core.weights.catalog import model_digest
 from builder.core.weights.model import Model, Pin
@@ -73,7 +73,9 @@ class Here:
     """Whether its code and the models it carries are those of today's files and models.lock."""
 
 
-def decide_base(config: Config, env: Mapping[str, str], report: Report, engine: Engine | None = None) -> BaseSpec:
+def decide_base(
+    config: Config, env: Mapping[str, str], on_progress: OnProgress, engine: Engine | None = None
+) -> BaseSpec:
     """What images stand on, with its kind decided and the digest that a registry gives.
 
     Args:
@@ -91,11 +93,11 @@ def decide_base(config: Config, env: Mapping[str, str], report: Report, engine: 
         with suppress(Exception):
             found = engine.client.images.get(spec.reference)
             names = [d.partition("@")[2] for d in found.attrs.get("RepoDigests") or ()]
-            report(Progress(what="base", note=f"{spec.reference}, which the engine has", finished=True))
+            on_progress(Progress(what="base", note=f"{spec.reference}, which the engine has", finished=True))
             return replace(spec, kind="registry", digest=names[0] if names and engine.store == "containerd" else "")
     digest = engines.registry_digest(spec.reference, env) if spec.reference and engine is not None else None
     if digest:
-        report(Progress(what="base", note=f"{spec.reference}@{digest[:19]}…; pin it: base.digest", finished=True))
+        on_progress(Progress(what="base", note=f"{spec.reference}@{digest[:19]}…; pin it: base.digest", finished=True))
         return replace(spec, kind="registry", digest=digest)
     if spec.kind == "registry":
         if engine is None:
@@ -106,7 +108,7 @@ def decide_base(config: Config, env: Mapping[str, str], report: Report, engine: 
             hint="docker pull it, or base.kind: debian",
         )
     if engine is not None:
-        report(
+        on_progress(
             Progress(
                 what="base", note=f"Debian {spec.suite}'s packages: no registry gives {spec.reference}", finished=True
             )
@@ -201,13 +203,13 @@ def require_space(config: Config, plan: Plan, engine: Engine) -> None:
 
 
 def root_of(
-    config: Config, plan: Plan, env: Mapping[str, str], report: Report, *, refresh: bool = False
+    config: Config, plan: Plan, env: Mapping[str, str], on_progress: OnProgress, *, refresh: bool = False
 ) -> Path | None:
     """The root file system of a debian base, made when it is missing."""
     if plan.base.kind != "debian":
         return None
     cache = config.home / "cache" / "base"
-    return bases.rootfs(plan.base, plan.debian_packages, cache, env=env, report=report, refresh=refresh)
+    return bases.rootfs(plan.base, plan.debian_packages, cache, env=env, on_progress=on_progress, refresh=refresh)
 
 
 def write(folder: Path, made: Mapping[str, str], root: Path | None) -> None:

@@ -1,245 +1,29 @@
-"""Job folders: prepared whole or not at all, found, listed, removed."""
+"""A job's folder: its job.yaml, its events, its state, who holds it."""
 
 from __future__ import annotations
 
 import contextlib
 import json
 import os
-import re
-import secrets
-import shutil
 import stat
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from builder.core.config.types import Config
 from builder.core.jobs import job as spec
-from builder.core.jobs.job import Job, JobInput, Request
-from builder.core.progress import Progress, Report
-from builder.core.terms import Workflow
-from builder.core.weights.catalog import model_digest
-from builder.edges.system import files, shell
-from builder.errors import BakeError, ConfigError, InputError, MissingError, UsageError, did_you_mean
+from builder.core.jobs.job import Job
+from builder.edges.system import files
+from builder.errors import BakeError, ConfigError, InputError, MissingError, UsageError
 
 NEW = ".new-"
 """A folder that is still being made; prepare removes those of dead processes."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Summary:
-    """One line of ``jobs list``."""
-
-    id: str
-    state: str
-    """prepared, queued, running, failed, interrupted, part (some stages were asked for, and are done) or done."""
-    created: str
-    workflow: str
-    inputs: tuple[str, ...]
-    folder: Path
-
-
-Media = Callable[[Sequence[str], Path, "Path | None"], shell.Done]
-"""Runs stages/demux/clip.py: its options, the recording, and where a cut goes."""
-
-
 def folder(config: Config, job: Job) -> Path:
     """Where a job lives."""
     return config.jobs / job.id
-
-
-def prepare(
-    config: Config, inputs: Sequence[Path], request: Request, *, media: Media, report: Report, resume: bool = False
-) -> Job:
-    """Make a job of recordings.
-
-    Args:
-        media: looks into the media files and cuts clips.
-        resume: return an unfinished job of the same recordings and settings instead of making a second one.
-
-    Raises:
-        InputError: a recording is not there, empty, not media, without sound.
-        MissingError: the disk is full, or the folder can't be written.
-    """
-    sources = [_source(path) for path in inputs]
-    found = [_tool(media, ["--probe"], path) for path in sources]
-    workflow = request.workflow or (Workflow.SUBTITLE if any(f["video"] for f in found) else Workflow.TRANSCRIBE)
-    try:
-        config.jobs.mkdir(parents=True, exist_ok=True)
-        _sweep(config.jobs)
-        lengths = [f.get("duration") for f in found]
-        return _make(config, sources, lengths, request, workflow, media=media, report=report, resume=resume)
-    except OSError as error:
-        raise disk_error(error, config.jobs) from error
-
-
-def _make(
-    config: Config,
-    sources: Sequence[Path],
-    lengths: Sequence[float | None],
-    request: Request,
-    workflow: Workflow,
-    *,
-    media: Media,
-    report: Report,
-    resume: bool,
-) -> Job:
-    taken: set[str] = set()
-    described = [
-        JobInput(
-            id=f"{number:02}",
-            name=_readable(path.name),
-            path=f"input/{number:02}{spec.input_suffix(path.name)}",
-            sha256=_hash(path, report),
-            size=path.stat().st_size,
-            output=spec.output_stem(path.name, taken),
-            clip=request.clip,
-            duration=length,
-        )
-        for number, (path, length) in enumerate(zip(sources, lengths, strict=True), 1)
-    ]
-    note = {
-        purpose.value: {"id": model.id, "digest": model_digest(pin), "revision": pin.revision}
-        for purpose, (model, pin) in request.models.items()
-    }
-    stages = spec.plan_stages(config.stages, request, workflow=workflow, models_note=note)
-    key = spec.request_key(described, stages, workflow.value)
-    if resume:
-        for known in listing(config):
-            if known.state != "done" and (job := read(config, known.folder)).key == key:
-                return job
-    created = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
-    job_id = spec.job_id(created, sources[0].name, secrets.token_hex(2))
-    place = config.jobs / f"{NEW}{os.getpid()}-{job_id}"
-    try:
-        for part in ("input", "work", "output", "logs"):
-            (place / part).mkdir(parents=True)
-        kept = []
-        for path, entry in zip(sources, described, strict=True):
-            target = place / entry.path
-            if entry.clip is not None:
-                cut = spec.Clip(**_cut(media, path, target, entry.clip))
-                end = cut.end or entry.duration
-                length = None if end is None else max(0.0, end - cut.start + cut.lead)
-                entry = replace(entry, clip=cut, duration=length)
-            else:
-                _link_or_copy(path, target, report)
-            kept.append(replace(entry, size=target.stat().st_size))
-        job = Job(
-            id=job_id,
-            created=created,
-            workflow=workflow.value,
-            variant=request.variant,
-            preset=request.preset,
-            key=key,
-            inputs=tuple(kept),
-            stages=stages,
-        )
-        files.write_atomic(place / "job.yaml", spec.to_yaml(job))
-        place.replace(config.jobs / job_id)
-    except BaseException:
-        shutil.rmtree(place, ignore_errors=True)
-        raise
-    return job
-
-
-def _readable(name: str) -> str:
-    """A file's name as text; bytes that are no UTF-8 become question marks."""
-    return name.encode("utf-8", "replace").decode()
-
-
-def _source(path: Path) -> Path:
-    """The recording behind a path, checked as far as the file system can tell."""
-    try:
-        real = path.expanduser().resolve(strict=True)
-    except (OSError, RuntimeError) as error:
-        raise InputError("no such file", where=str(path), hint="check the path") from error
-    if real.is_dir():
-        raise InputError("this is a folder", where=str(path), hint="name the recordings in it")
-    if not real.is_file():
-        raise InputError("this is no regular file", where=str(path))
-    if real.stat().st_size == 0:
-        raise InputError("the file is empty (zero bytes)", where=str(path))
-    if not os.access(real, os.R_OK):
-        raise InputError("the file can't be read", where=str(path), hint="check its permissions")
-    return real
-
-
-def _tool(media: Media, options: Sequence[str], path: Path, target: Path | None = None) -> Any:
-    """Run stages/demux/clip.py and read its answer."""
-    done = media(options, path, target)
-    if done.code == 2:
-        raise InputError(done.err.strip().splitlines()[-1] if done.err.strip() else "it can't be used", where=str(path))
-    if done.code != 0:
-        raise BakeError("the recording could not be looked into", where=str(path), detail=done.err.splitlines()[-5:])
-    return json.loads(done.out)
-
-
-def _cut(media: Media, path: Path, target: Path, clip: spec.Clip) -> Any:
-    options = ["--start", str(clip.start)] + (["--end", str(clip.end)] if clip.end is not None else [])
-    return _tool(media, options, path, target)
-
-
-def _hash(path: Path, report: Report) -> str:
-    """sha256 of a recording; a gigabyte a second, so a bar only for large ones."""
-    import hashlib
-
-    size, done, digest = path.stat().st_size, 0, hashlib.sha256()
-    with path.open("rb") as source:
-        while chunk := source.read(files.CHUNK):
-            digest.update(chunk)
-            done += len(chunk)
-            if size > 1 << 30:
-                report(
-                    Progress(what=f"reading {path.name}", done=done, total=size, unit="bytes", finished=done == size)
-                )
-    return digest.hexdigest()
-
-
-def _link_or_copy(source: Path, target: Path, report: Report) -> None:
-    """A hard link takes no space and no time; a copy where the file system has none to give."""
-    try:
-        os.link(source, target)
-        return
-    except OSError:
-        pass
-    size = source.stat().st_size
-    free = shutil.disk_usage(target.parent).free
-    if free < size + (1 << 20):
-        raise MissingError(
-            f"the disk has {free / 1e6:.0f} MB free, the recording has {size / 1e6:.0f} MB",
-            where=str(target.parent),
-            hint="free some space, or set BAKE_JOBS to a folder on another disk",
-        )
-    done = 0
-    with source.open("rb") as inside, target.open("wb") as outside:
-        while chunk := inside.read(files.CHUNK):
-            outside.write(chunk)
-            done += len(chunk)
-            if size > 256 << 20:
-                report(
-                    Progress(what=f"copying {source.name}", done=done, total=size, unit="bytes", finished=done == size)
-                )
-
-
-def _sweep(jobs: Path) -> None:
-    """Remove what a killed prepare left."""
-    for place in jobs.glob(f"{NEW}*"):
-        pid = place.name.removeprefix(NEW).split("-", 1)[0]
-        if pid.isdigit() and not _alive(int(pid)):
-            shutil.rmtree(place, ignore_errors=True)
-
-
-def _alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except OSError:
-        return True
-    return True
 
 
 def disk_error(error: OSError, place: Path) -> BakeError:
@@ -268,7 +52,7 @@ def read(config: Config, place: Path) -> Job:
     """
     wrong = _link_in(place)
     if wrong is None:
-        job = _parsed(place)
+        job = parsed(place)
         wrong = spec.stray(job, place.name, stages=config.stages, models=config.models)
     if wrong is not None:
         raise ConfigError(
@@ -279,7 +63,7 @@ def read(config: Config, place: Path) -> Job:
     return job
 
 
-def _parsed(place: Path) -> Job:
+def parsed(place: Path) -> Job:
     path = place / "job.yaml"
     try:
         # Without waiting for a FIFO's writer, and no further than a job's file can be long.
@@ -300,94 +84,6 @@ def _link_in(place: Path) -> str | None:
     except OSError:
         return None  # there is no job to be read either
     return next((f"{part.name!r} is a link" for part in parts if part.is_symlink()), None)
-
-
-def find(config: Config, name: str) -> Job:
-    """A job by id, by the beginning of its id when only one has it, or by its folder.
-
-    Raises:
-        UsageError: none, or several; or it is not a job of this project.
-    """
-    ids = [p.parent.name for p in sorted(config.jobs.glob("*/job.yaml"))]
-    if name in ids:
-        return read(config, config.jobs / name)
-    if (Path(name) / "job.yaml").is_file() and Path(name).resolve().parent == config.jobs.resolve():
-        return read(config, Path(name).resolve())
-    fitting = [i for i in ids if name and i.startswith(name)]
-    if len(fitting) == 1:
-        return read(config, config.jobs / fitting[0])
-    if fitting:
-        raise UsageError(
-            f'several jobs begin with "{name}"', expected=", ".join(fitting[:5]), hint="write more of the id"
-        )
-    raise UsageError(f'no job "{name}"', hint=did_you_mean(name, ids) or "jobs list shows all")
-
-
-def newest(config: Config) -> Job | None:
-    """The job that was prepared last."""
-    for path in sorted(config.jobs.glob("*/job.yaml"), reverse=True):
-        with contextlib.suppress(BakeError):
-            return read(config, path.parent)
-    return None
-
-
-def is_id(name: str) -> bool:
-    """Whether a word looks like a job's id (or the beginning of one) rather than a file."""
-    return re.fullmatch(r"\d{8}(-[a-z0-9-]*)?", name) is not None
-
-
-def listing(config: Config) -> tuple[Summary, ...]:
-    """All jobs, newest first."""
-    found = []
-    for path in sorted(config.jobs.glob("*/job.yaml"), reverse=True):
-        with contextlib.suppress(BakeError):
-            job = read(config, path.parent)
-            found.append(
-                Summary(
-                    id=job.id,
-                    state=state(path.parent),
-                    created=job.created,
-                    workflow=job.workflow,
-                    inputs=tuple(i.name for i in job.inputs),
-                    folder=path.parent,
-                )
-            )
-    return tuple(found)
-
-
-def state(place: Path) -> str:
-    """What the lock and the last words of the orchestrator say."""
-    last, alone = "prepared", False
-    for event in events(place):
-        if event.get("stage") is None:
-            last, alone = STATES.get(str(event.get("event")), last), False
-        else:
-            alone = True
-    if alone and last != "queued":  # docker compose up, without us; or we run it and have said no more yet
-        last = "done" if _all_done(place) else "interrupted"
-    try:
-        with held(place, timeout=0):
-            return "interrupted" if last == "queued" else last
-    except TimeoutError:
-        return "queued" if last == "queued" else "running"
-
-
-def _all_done(place: Path) -> bool:
-    """Whether every stage has left its manifest."""
-    with contextlib.suppress(BakeError):
-        return all((place / "work" / s.name / "manifest.json").is_file() for s in _parsed(place).stages)
-    return False
-
-
-STATES = {
-    "queue": "queued",
-    "begin": "interrupted",
-    "end": "done",
-    "part": "part",
-    "fail": "failed",
-    "stop": "interrupted",
-}
-"""The orchestrator's events, and what a job that nobody runs is after each."""
 
 
 def say(place: Path, event: str, **more: Any) -> None:
@@ -483,37 +179,36 @@ def events(place: Path) -> Iterator[Mapping[str, Any]]:
                 yield event
 
 
-def remove(config: Config, names: Sequence[str], *, dry_run: bool) -> list[tuple[Path, int]]:
-    """Delete jobs, with what a killed run of them left on an engine: all of them, or none.
-
-    Returns:
-        Their folders, and the bytes they took.
-
-    Raises:
-        UsageError: no such job, or one is running: it goes on undisturbed.
-        MissingError: an engine that may have containers of a job doesn't answer.
-    """
-    from builder.edges.jobs.hosts import compose
-
-    places = [folder(config, job) for job in {job.id: job for job in (find(config, name) for name in names)}.values()]
-    with contextlib.ExitStack() as locks:
-        for place in places:
-            try:
-                locks.enter_context(held(place))
-            except TimeoutError as error:
-                raise UsageError(f"job {place.name} is running", hint="wait for it, or stop it: jobs cancel") from error
-        sizes = [sum(p.lstat().st_size for p in place.rglob("*") if _own(p)) for place in places]
-        if not dry_run:
-            for place in places:
-                compose.clean(place)
-            for place in places:
-                gone = place.with_name(f"{NEW}{os.getpid()}-{place.name}")  # swept if we are killed half way
-                place.replace(gone)
-                shutil.rmtree(gone)
-    return list(zip(places, sizes, strict=True))
+def state(place: Path) -> str:
+    """What the lock and the last words of the orchestrator say."""
+    last, alone = "prepared", False
+    for event in events(place):
+        if event.get("stage") is None:
+            last, alone = STATES.get(str(event.get("event")), last), False
+        else:
+            alone = True
+    if alone and last != "queued":  # docker compose up, without us; or we run it and have said no more yet
+        last = "done" if _all_done(place) else "interrupted"
+    try:
+        with held(place, timeout=0):
+            return "interrupted" if last == "queued" else last
+    except TimeoutError:
+        return "queued" if last == "queued" else "running"
 
 
-def _own(path: Path) -> bool:
-    """Whether a path is a file that takes room of its own: a recording may be a hard link."""
-    found = path.lstat()
-    return stat.S_ISREG(found.st_mode) and found.st_nlink == 1
+def _all_done(place: Path) -> bool:
+    """Whether every stage has left its manifest."""
+    with contextlib.suppress(BakeError):
+        return all((place / "work" / s.name / "manifest.json").is_file() for s in parsed(place).stages)
+    return False
+
+
+STATES = {
+    "queue": "queued",
+    "begin": "interrupted",
+    "end": "done",
+    "part": "part",
+    "fail": "failed",
+    "stop": "interrupted",
+}
+"""The orchestrator's events, and what a job that nobody runs is after each."""

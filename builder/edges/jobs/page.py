@@ -16,6 +16,7 @@ from builder.core.jobs import page as pages
 from builder.core.jobs.history import history
 from builder.core.jobs.job import Job, JobInput
 from builder.core.jobs.page import File, Page, Recording
+from builder.edges.jobs import folder
 from builder.edges.jobs import folder as jobs
 from builder.edges.system import files, shell
 from builder.errors import BakeError, MissingError, UsageError
@@ -36,7 +37,7 @@ def gather(config: Config, job: Job, *, out: Path, limit: int) -> Page:
         ConfigError: a transcript is not what the subtitles stage wrote.
     """
     place = jobs.folder(config, job)
-    state = jobs.state(place)
+    state = folder.state(place)
     events = list(jobs.events(place))
     manifests = {s.name: m for s in job.stages if (m := files.read_json(place / "work" / s.name / "manifest.json"))}
     facts = {i.id: files.read_json(place / "work" / "demux" / f"{i.id}.json") or {} for i in job.inputs}

@@ -19,7 +19,7 @@ from builder.core.config.types import Config
 from builder.core.jobs import compose
 from builder.core.jobs import job as spec
 from builder.core.jobs.job import Job, JobStage, Selection
-from builder.core.progress import Progress, Report
+from builder.core.progress import OnProgress, Progress
 from builder.edges.jobs import folder as jobs
 from builder.edges.jobs.budget import Budget
 from builder.edges.system import files
@@ -109,7 +109,7 @@ class _Run:
     job: Job
     place: Path
     host: Host
-    report: Report
+    on_progress: OnProgress
     parallel: int
     selection: Selection
     budget: Budget | None
@@ -126,7 +126,7 @@ def run(
     job: Job,
     *,
     host: Host,
-    report: Report,
+    on_progress: OnProgress,
     parallel: int = 2,
     selection: Selection | None = None,
     budget: Budget | None = None,
@@ -158,7 +158,7 @@ def run(
         job=job,
         place=place,
         host=host,
-        report=report,
+        on_progress=on_progress,
         parallel=parallel,
         selection=selection or spec.select(job),
         budget=budget,
@@ -258,14 +258,14 @@ def _begin_ready(state: _Run) -> None:
         why = "asked for" if name in state.selection.again else unfinished(state.config, state.place, stage)
         if why is None:
             state.done[name] = StageOutcome(name=name, kept=True, seconds=0.0, why="done before")
-            state.report(Progress(what=name, note="done before, kept", finished=True))
+            state.on_progress(Progress(what=name, note="done before, kept", finished=True))
             continue
         if not _granted(state, stage):
             continue
         log = state.place / "logs" / f"{name}.log"
         log.parent.mkdir(exist_ok=True)
         length = log.stat().st_size if log.exists() else 0
-        state.report(Progress(what=name, unit="s"))
+        state.on_progress(Progress(what=name, unit="s"))
         task = state.host.start(stage, log)
         state.running[name] = _Started(task=task, began=time.perf_counter(), why=why, length=length)
 
@@ -282,7 +282,7 @@ def _granted(state: _Run, stage: JobStage) -> bool:
         gpu=state.gpu if compose.needs_gpu(stage) else None,
     )
     if not granted and stage.name not in state.waiting:
-        state.report(Progress(what=stage.name, note="waits until other jobs leave room"))
+        state.on_progress(Progress(what=stage.name, note="waits until other jobs leave room"))
     state.waiting.add(stage.name)
     return granted
 
@@ -309,7 +309,7 @@ def _reap(state: _Run) -> bool:
             _fail(state, name, 0, started, f"said it was done, but {left}")
         seconds = time.perf_counter() - started.began
         state.done[name] = StageOutcome(name=name, kept=False, seconds=seconds, why=started.why)
-        state.report(Progress(what=name, note=f"done in {seconds:.1f} s", finished=True))
+        state.on_progress(Progress(what=name, note=f"done in {seconds:.1f} s", finished=True))
     return bool(ended)
 
 
@@ -377,13 +377,13 @@ def _follow(state: _Run, *ended: str) -> None:
         if not isinstance(name, str) or (name not in state.running and name not in ended):
             continue
         if kind == "progress":
-            state.report(
+            state.on_progress(
                 Progress(
                     what=name, done=float(event.get("done", 0)), total=float(event.get("total", 0)) or None, unit="s"
                 )
             )
         elif kind == "note":
-            state.report(Progress(what=f"{name} note", note=str(event.get("message")), finished=True))
+            state.on_progress(Progress(what=f"{name} note", note=str(event.get("message")), finished=True))
 
 
 def _new_events(state: _Run) -> Iterator[Mapping[str, Any]]:

@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from builder.core.config.types import Config, StageSpec
-from builder.core.progress import Progress, Report
+from builder.core.progress import OnProgress, Progress
 from builder.core.stage_env import stage_environment
 from builder.edges.system import files, shell
 from builder.errors import BakeError, IntegrityError, MissingError, SourceError
@@ -41,7 +41,7 @@ def ready(config: Config, stages: Sequence[StageSpec]) -> Path | None:
 
 
 def ensure(
-    config: Config, stages: Sequence[StageSpec], *, env: Mapping[str, str], report: Report, force: bool = False
+    config: Config, stages: Sequence[StageSpec], *, env: Mapping[str, str], on_progress: OnProgress, force: bool = False
 ) -> Path:
     """Make the environment unless it is there; a second process waits for the first.
 
@@ -56,7 +56,7 @@ def ensure(
             if not force and (found := ready(config, stages)):
                 return found
             _sweep(place)
-            return _make(place, _locks(config, stages), env, report)
+            return _make(place, _locks(config, stages), env, on_progress)
     except OSError as error:
         raise MissingError(
             f"the native environment can't be made: {error.strerror}", where=str(error.filename), hint="use --home DIR"
@@ -78,13 +78,13 @@ def media(
     return look
 
 
-def _make(place: Path, locks: Sequence[Path], env: Mapping[str, str], report: Report) -> Path:
+def _make(place: Path, locks: Sequence[Path], env: Mapping[str, str], on_progress: OnProgress) -> Path:
     """Build beside ``place``, then move there: a pip whose parent was killed may still write into its own folder."""
     began = time.monotonic()
     part = place.with_name(f"{place.name}.{os.getpid()}.part")
     python = place / "bin" / "python"
     try:
-        with _Pulse(report, WHAT):
+        with _Pulse(on_progress, WHAT):
             # pip of our own environment installs into the new one: it needs none, nor ensurepip.
             _run([sys.executable, "-m", "venv", "--without-pip", str(part)], env, part)
             _run(
@@ -119,7 +119,7 @@ def _make(place: Path, locks: Sequence[Path], env: Mapping[str, str], report: Re
     finally:
         shutil.rmtree(part, ignore_errors=True)
     files.write_atomic(place / STAMP, "".join(f"{lock.name} of {lock.parent.name}\n" for lock in locks))
-    report(Progress(what=WHAT, note=f"ready in {time.monotonic() - began:.0f} s", finished=True))
+    on_progress(Progress(what=WHAT, note=f"ready in {time.monotonic() - began:.0f} s", finished=True))
     return python
 
 
@@ -220,12 +220,12 @@ def _sweep(place: Path) -> None:
 class _Pulse:
     """Says twice a second that something is still going on; pip has no progress a program can read."""
 
-    def __init__(self, report: Report, what: str) -> None:
-        self._report, self._what, self._over = report, what, threading.Event()
+    def __init__(self, on_progress: OnProgress, what: str) -> None:
+        self._on_progress, self._what, self._over = on_progress, what, threading.Event()
         self._thread = threading.Thread(target=self._beat, daemon=True)
 
     def __enter__(self) -> None:
-        self._report(Progress(what=self._what, note="installing the stages' packages, once"))
+        self._on_progress(Progress(what=self._what, note="installing the stages' packages, once"))
         self._thread.start()
 
     def __exit__(self, *_: object) -> None:
@@ -235,4 +235,4 @@ class _Pulse:
     def _beat(self) -> None:
         began = time.monotonic()
         while not self._over.wait(10.0):
-            self._report(Progress(what=self._what, note=f"installing, {time.monotonic() - began:.0f} s"))
+            self._on_progress(Progress(what=self._what, note=f"installing, {time.monotonic() - began:.0f} s"))

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 from builder.core.images.oci import Descriptor
 from builder.core.images.reference import Target
-from builder.core.progress import Progress, Report
+from builder.core.progress import OnProgress, Progress
 from builder.edges.registry.blobs import Open, Registry
 from builder.edges.registry.http import Stop, Stopped
 from builder.errors import BakeError, Interrupted
@@ -62,7 +62,7 @@ class _Total:
     """Bytes of all blobs of a push that have arrived, told to one report at a time."""
 
     size: int
-    report: Report
+    on_progress: OnProgress
     done: dict[str, int] = field(default_factory=dict)
     lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -70,8 +70,8 @@ class _Total:
         with self.lock:
             self.done[key] = count
             if blob.size >= SHOWN:
-                self.report(Progress(what=what, done=count, total=blob.size, unit="bytes", finished=finished))
-            self.report(Progress(what="push", done=sum(self.done.values()), total=self.size, unit="bytes"))
+                self.on_progress(Progress(what=what, done=count, total=blob.size, unit="bytes", finished=finished))
+            self.on_progress(Progress(what="push", done=sum(self.done.values()), total=self.size, unit="bytes"))
 
 
 def decide(
@@ -80,7 +80,7 @@ def decide(
     target: Target,
     *,
     others: Mapping[str, Sequence[Descriptor]],
-    report: Report,
+    on_progress: OnProgress,
 ) -> tuple[Step, ...]:
     """Ask the registry what it has.
 
@@ -100,7 +100,7 @@ def decide(
                 for blob in image.blobs:
                     has.setdefault(blob.digest, []).append(target.repository(image.name))
         asked = [(i, b) for i, known in zip(images, there, strict=True) if not known for b in i.blobs]
-        report(Progress(what="asking what the registry has", total=len(asked)))
+        on_progress(Progress(what="asking what the registry has", total=len(asked)))
         lacks = set()
         answers = pool.map(lambda pair: registry.has(target.repository(pair[0].name), pair[1]), asked)
         for (image, blob), answer in zip(asked, answers, strict=True):
@@ -115,7 +115,7 @@ def decide(
             for blob, answer in zip(shared, answers, strict=True):
                 if answer:
                     has[blob.digest] = [target.repository(name)]
-    report(Progress(what="asking what the registry has", done=len(asked), total=len(asked), finished=True))
+    on_progress(Progress(what="asking what the registry has", done=len(asked), total=len(asked), finished=True))
     steps = []
     for image, known in zip(images, there, strict=True):
         repository = target.repository(image.name)
@@ -129,7 +129,7 @@ def decide(
 
 
 def carry_out(
-    steps: Sequence[Step], registry: Registry, *, open_: Open, stop: Stop, report: Report
+    steps: Sequence[Step], registry: Registry, *, open_: Open, stop: Stop, on_progress: OnProgress
 ) -> Iterator[tuple[Step, int]]:
     """Send and mount, image by image; yields each with the bytes that had to be sent, when its tag is in place.
 
@@ -138,7 +138,7 @@ def carry_out(
         IntegrityError: a blob here is damaged; nothing of it stays there.
         Interrupted: Ctrl-C.
     """
-    total = _Total(size=sum(s.send_bytes for s in steps), report=report)
+    total = _Total(size=sum(s.send_bytes for s in steps), on_progress=on_progress)
     for step in steps:
         if step.there:
             yield step, 0
@@ -161,18 +161,20 @@ def carry_out(
                     total.tell(key, what, blob, blob.size, finished=True)
 
         wanted = [b for b in dict.fromkeys(step.image.blobs) if b.digest in step.mount or b in step.send]
-        with _together(stop, report) as submit:
+        with _together(stop, on_progress) as submit:
             for blob in wanted:
                 submit(bring, blob)
         image = step.image
         registry.put_manifest(step.repository, image.tag, image.manifest, image.data)
         yield step, sent[0]
     if total.size:
-        report(Progress(what="push", done=total.size, total=total.size, unit="bytes", finished=True))
+        on_progress(Progress(what="push", done=total.size, total=total.size, unit="bytes", finished=True))
 
 
 @contextmanager
-def _together(stop: Stop, report: Report) -> Iterator[Callable[[Callable[[Descriptor], None], Descriptor], None]]:
+def _together(
+    stop: Stop, on_progress: OnProgress
+) -> Iterator[Callable[[Callable[[Descriptor], None], Descriptor], None]]:
     """Run what the block submits, and end all of it when one fails or Ctrl-C comes.
 
     Ctrl-C once waits for the chunks under way, so that the registry keeps the uploads; twice doesn't.
@@ -188,7 +190,7 @@ def _together(stop: Stop, report: Report) -> Iterator[Callable[[Callable[[Descri
             wait(futures, return_when=FIRST_EXCEPTION)
         except KeyboardInterrupt:
             stop.soon.set()
-            report(Progress(what="push", note="ending with the chunks under way (Ctrl-C again: at once)"))
+            on_progress(Progress(what="push", note="ending with the chunks under way (Ctrl-C again: at once)"))
             try:
                 pool.shutdown(cancel_futures=True)
             except KeyboardInterrupt:

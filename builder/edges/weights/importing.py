@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from builder.core.progress import Progress, Report
+from builder.core.progress import OnProgress, Progress
 from builder.core.weights.model import FilePin, Model, Pin, WheelSource, snapshot_path
 from builder.edges.system import files
 from builder.edges.weights import convert
@@ -45,7 +45,7 @@ class _Wanted:
     origin: bool
 
 
-def take(store: Store, known: Sequence[Pinned], paths: Sequence[Path], report: Report) -> Taken:
+def take(store: Store, known: Sequence[Pinned], paths: Sequence[Path], on_progress: OnProgress) -> Taken:
     """Bring into the store what matches the lock, by size and sha256, whatever it is called; wheels are looked into.
 
     Raises:
@@ -63,11 +63,11 @@ def take(store: Store, known: Sequence[Pinned], paths: Sequence[Path], report: R
     try:
         for entry in entries:
             try:
-                _offer(store, wanted.get(entry.size, []), entry, taken, report, part=parts.get(entry.path))
+                _offer(store, wanted.get(entry.size, []), entry, taken, on_progress, part=parts.get(entry.path))
             except _Unreadable as error:
                 taken.ignored.append((entry.path, f"can't be read: {error}"))
         for model, pin in known:
-            _join(store, model, pin, tuple(entries), taken, report)
+            _join(store, model, pin, tuple(entries), taken, on_progress)
             if not store.missing(model, pin):
                 store.finish(model, pin)
     except OSError as error:
@@ -116,7 +116,13 @@ def _entries(path: Path) -> list[folders.Entry]:
 
 
 def _offer(
-    store: Store, fitting: Sequence[_Wanted], entry: folders.Entry, taken: Taken, report: Report, *, part: str | None
+    store: Store,
+    fitting: Sequence[_Wanted],
+    entry: folders.Entry,
+    taken: Taken,
+    on_progress: OnProgress,
+    *,
+    part: str | None,
 ) -> None:
     """One file of the source: taken, known, or ignored with the reason."""
     if not fitting:
@@ -126,7 +132,7 @@ def _offer(
             taken.ignored.append((entry.path, f"models.lock names no file of {entry.size} bytes"))
         return
     seen = hashlib.sha256()
-    for chunk in _told(entry, report):
+    for chunk in _told(entry, on_progress):
         seen.update(chunk)
     digest = seen.hexdigest()
     matching = [w for w in fitting if w.file.sha256 == digest]
@@ -144,13 +150,13 @@ def _offer(
             taken.ignored.append((entry.path, "it changed while it was read"))
 
 
-def _told(entry: folders.Entry, report: Report) -> Iterable[bytes]:
+def _told(entry: folders.Entry, on_progress: OnProgress) -> Iterable[bytes]:
     done = 0
     for chunk in _read(entry):
         done += len(chunk)
         if entry.size > files.CHUNK * 16:
             last = done == entry.size
-            report(Progress(what=entry.name, done=done, total=entry.size, unit="bytes", finished=last))
+            on_progress(Progress(what=entry.name, done=done, total=entry.size, unit="bytes", finished=last))
         yield chunk
 
 
@@ -189,7 +195,7 @@ def _parts(known: Sequence[Pinned], entries: Sequence[folders.Entry]) -> Iterabl
 
 
 def _join(
-    store: Store, model: Model, pin: Pin, entries: tuple[folders.Entry, ...], taken: Taken, report: Report
+    store: Store, model: Model, pin: Pin, entries: tuple[folders.Entry, ...], taken: Taken, on_progress: OnProgress
 ) -> None:
     """Files that come in parts: joined when all are there."""
     used = [replace(e, read=functools.partial(_read, e)) for _, e in _parts([(model, pin)], entries)]
@@ -197,7 +203,7 @@ def _join(
         return
     for file in store.missing(model, pin):
         for read in folders.candidates(file, model, tuple(used)):
-            report(Progress(what=f"{model.id} {file.path}", note="joining its parts", finished=True))
+            on_progress(Progress(what=f"{model.id} {file.path}", note="joining its parts", finished=True))
             try:
                 joined = _put(store, _Wanted(model=model, pin=pin, file=file, origin=False), read)
             except _Unreadable:
@@ -211,7 +217,7 @@ def _join(
         taken.ignored.append((entry.path, why))
 
 
-def export(store: Store, wanted: Sequence[Pinned], target: Path, report: Report) -> tuple[int, int]:
+def export(store: Store, wanted: Sequence[Pinned], target: Path, on_progress: OnProgress) -> tuple[int, int]:
     """Write models to a folder as plain files, laid out as the store is; (files, bytes) that were written.
 
     What is there already with the right bytes stays. Each file is hashed while it is copied, flushed, and renamed last.
@@ -227,7 +233,7 @@ def export(store: Store, wanted: Sequence[Pinned], target: Path, report: Report)
     try:
         target.mkdir(parents=True, exist_ok=True)
         with files.locked(lock, timeout=0):
-            written = _export(store, wanted, target, report)
+            written = _export(store, wanted, target, on_progress)
             lock.unlink(missing_ok=True)
             return written
     except TimeoutError:
@@ -236,7 +242,7 @@ def export(store: Store, wanted: Sequence[Pinned], target: Path, report: Report)
         raise _unwritable(error, target) from error
 
 
-def _export(store: Store, wanted: Sequence[Pinned], target: Path, report: Report) -> tuple[int, int]:
+def _export(store: Store, wanted: Sequence[Pinned], target: Path, on_progress: OnProgress) -> tuple[int, int]:
     todo = []
     for model, pin in wanted:
         store.require(model, pin)
@@ -253,7 +259,7 @@ def _export(store: Store, wanted: Sequence[Pinned], target: Path, report: Report
         temporary = there.with_name(f".{file.sha256[:16]}.tmp")  # what a killed export left is written over
 
         def tell(n: int, before: int = done) -> None:
-            report(Progress(what="export", done=before + n, total=total, unit="bytes"))
+            on_progress(Progress(what="export", done=before + n, total=total, unit="bytes"))
 
         try:
             found = files.copy_hashed(files.chunks(store.place(model, pin, file)), temporary, tell)
@@ -268,5 +274,5 @@ def _export(store: Store, wanted: Sequence[Pinned], target: Path, report: Report
             ref = target / snapshot_path(model, pin).rsplit("/snapshots/", 1)[0] / "refs" / "main"
             if not ref.is_file() or ref.read_text() != pin.revision:
                 files.write_atomic(ref, pin.revision)
-    report(Progress(what="export", done=total, total=total, unit="bytes", finished=True))
+    on_progress(Progress(what="export", done=total, total=total, unit="bytes", finished=True))
     return len(todo), total

@@ -6,7 +6,7 @@ import threading
 import time
 from collections.abc import Mapping
 
-from builder.core.progress import Progress, Report
+from builder.core.progress import OnProgress, Progress
 from builder.core.weights.model import FilePin
 
 EVERY = 0.1
@@ -20,8 +20,8 @@ class Tally:
         sizes: model -> bytes that it lacks.
     """
 
-    def __init__(self, report: Report, sizes: Mapping[str, int]) -> None:
-        self._report = report
+    def __init__(self, on_progress: OnProgress, sizes: Mapping[str, int]) -> None:
+        self._on_progress = on_progress
         self._sizes = sizes
         self._arrived = dict.fromkeys(sizes, 0)
         self._total = sum(sizes.values())
@@ -32,7 +32,7 @@ class Tally:
 
     def say(self, step: Progress) -> None:
         with self._lock:
-            self._report(step)
+            self._on_progress(step)
 
     def note(self, line: str) -> None:
         """One line about a source."""
@@ -44,14 +44,14 @@ class Tally:
             self._arrived[name] = max(self._arrived[name], min(done, self._sizes[name]))
             here = sum(self._arrived.values())
             if self._due(self._title, here == self._total):
-                self._report(Progress(what=self._title, done=here, total=self._total, unit="bytes"))
+                self._on_progress(Progress(what=self._title, done=here, total=self._total, unit="bytes"))
 
     def file(self, model: str, wanted: FilePin, done: int, *, note: str = "", finished: bool = False) -> None:
         """The same for one file, whatever of it was there before."""
         what = f"{model} {wanted.path}"
         with self._lock:
             if self._due(what, finished or bool(note)):
-                self._report(
+                self._on_progress(
                     Progress(
                         what=what, done=done, total=wanted.size, unit="bytes", note=note, finished=finished, part=True
                     )

@@ -1,0 +1,119 @@
+"""Jobs found by name, listed, removed."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import shutil
+import stat
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from builder.core.config.types import Config
+from builder.core.jobs.job import Job
+from builder.edges.jobs.folder import NEW, folder, held, read, state
+from builder.errors import BakeError, UsageError, did_you_mean
+
+
+@dataclass(frozen=True, kw_only=True)
+class Summary:
+    """One line of ``jobs list``."""
+
+    id: str
+    state: str
+    """prepared, queued, running, failed, interrupted, part (some stages were asked for, and are done) or done."""
+    created: str
+    workflow: str
+    inputs: tuple[str, ...]
+    folder: Path
+
+
+def find(config: Config, name: str) -> Job:
+    """A job by id, by the beginning of its id when only one has it, or by its folder.
+
+    Raises:
+        UsageError: none, or several; or it is not a job of this project.
+    """
+    ids = [p.parent.name for p in sorted(config.jobs.glob("*/job.yaml"))]
+    if name in ids:
+        return read(config, config.jobs / name)
+    if (Path(name) / "job.yaml").is_file() and Path(name).resolve().parent == config.jobs.resolve():
+        return read(config, Path(name).resolve())
+    fitting = [i for i in ids if name and i.startswith(name)]
+    if len(fitting) == 1:
+        return read(config, config.jobs / fitting[0])
+    if fitting:
+        raise UsageError(
+            f'several jobs begin with "{name}"', expected=", ".join(fitting[:5]), hint="write more of the id"
+        )
+    raise UsageError(f'no job "{name}"', hint=did_you_mean(name, ids) or "jobs list shows all")
+
+
+def newest(config: Config) -> Job | None:
+    """The job that was prepared last."""
+    for path in sorted(config.jobs.glob("*/job.yaml"), reverse=True):
+        with contextlib.suppress(BakeError):
+            return read(config, path.parent)
+    return None
+
+
+def is_id(name: str) -> bool:
+    """Whether a word looks like a job's id (or the beginning of one) rather than a file."""
+    return re.fullmatch(r"\d{8}(-[a-z0-9-]*)?", name) is not None
+
+
+def listing(config: Config) -> tuple[Summary, ...]:
+    """All jobs, newest first."""
+    found = []
+    for path in sorted(config.jobs.glob("*/job.yaml"), reverse=True):
+        with contextlib.suppress(BakeError):
+            job = read(config, path.parent)
+            found.append(
+                Summary(
+                    id=job.id,
+                    state=state(path.parent),
+                    created=job.created,
+                    workflow=job.workflow,
+                    inputs=tuple(i.name for i in job.inputs),
+                    folder=path.parent,
+                )
+            )
+    return tuple(found)
+
+
+def remove(config: Config, names: Sequence[str], *, dry_run: bool) -> list[tuple[Path, int]]:
+    """Delete jobs, with what a killed run of them left on an engine: all of them, or none.
+
+    Returns:
+        Their folders, and the bytes they took.
+
+    Raises:
+        UsageError: no such job, or one is running: it goes on undisturbed.
+        MissingError: an engine that may have containers of a job doesn't answer.
+    """
+    from builder.edges.jobs.hosts import compose
+
+    places = [folder(config, job) for job in {job.id: job for job in (find(config, name) for name in names)}.values()]
+    with contextlib.ExitStack() as locks:
+        for place in places:
+            try:
+                locks.enter_context(held(place))
+            except TimeoutError as error:
+                raise UsageError(f"job {place.name} is running", hint="wait for it, or stop it: jobs cancel") from error
+        sizes = [sum(p.lstat().st_size for p in place.rglob("*") if _own(p)) for place in places]
+        if not dry_run:
+            for place in places:
+                compose.clean(place)
+            for place in places:
+                gone = place.with_name(f"{NEW}{os.getpid()}-{place.name}")  # swept if we are killed half way
+                place.replace(gone)
+                shutil.rmtree(gone)
+    return list(zip(places, sizes, strict=True))
+
+
+def _own(path: Path) -> bool:
+    """Whether a path is a file that takes room of its own: a recording may be a hard link."""
+    found = path.lstat()
+    return stat.S_ISREG(found.st_mode) and found.st_nlink == 1

@@ -1,0 +1,225 @@
+"""A job made from recordings: whole or not at all."""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import shutil
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from builder.core.config.types import Config
+from builder.core.jobs import job as spec
+from builder.core.jobs.job import Job, JobInput, Request
+from builder.core.progress import OnProgress, Progress
+from builder.core.terms import Workflow
+from builder.core.weights.catalog import model_digest
+from builder.edges.jobs.folder import NEW, disk_error, read
+from builder.edges.jobs.listing import listing
+from builder.edges.system import files, shell
+from builder.errors import BakeError, InputError, MissingError
+
+Media = Callable[[Sequence[str], Path, "Path | None"], shell.Done]
+"""Runs stages/demux/clip.py: its options, the recording, and where a cut goes."""
+
+
+def prepare(
+    config: Config,
+    inputs: Sequence[Path],
+    request: Request,
+    *,
+    media: Media,
+    on_progress: OnProgress,
+    resume: bool = False,
+) -> Job:
+    """Make a job of recordings.
+
+    Args:
+        media: looks into the media files and cuts clips.
+        resume: return an unfinished job of the same recordings and settings instead of making a second one.
+
+    Raises:
+        InputError: a recording is not there, empty, not media, without sound.
+        MissingError: the disk is full, or the folder can't be written.
+    """
+    sources = [_source(path) for path in inputs]
+    found = [_tool(media, ["--probe"], path) for path in sources]
+    workflow = request.workflow or (Workflow.SUBTITLE if any(f["video"] for f in found) else Workflow.TRANSCRIBE)
+    try:
+        config.jobs.mkdir(parents=True, exist_ok=True)
+        _sweep(config.jobs)
+        lengths = [f.get("duration") for f in found]
+        return _make(config, sources, lengths, request, workflow, media=media, on_progress=on_progress, resume=resume)
+    except OSError as error:
+        raise disk_error(error, config.jobs) from error
+
+
+def _make(
+    config: Config,
+    sources: Sequence[Path],
+    lengths: Sequence[float | None],
+    request: Request,
+    workflow: Workflow,
+    *,
+    media: Media,
+    on_progress: OnProgress,
+    resume: bool,
+) -> Job:
+    taken: set[str] = set()
+    described = [
+        JobInput(
+            id=f"{number:02}",
+            name=_readable(path.name),
+            path=f"input/{number:02}{spec.input_suffix(path.name)}",
+            sha256=_hash(path, on_progress),
+            size=path.stat().st_size,
+            output=spec.output_stem(path.name, taken),
+            clip=request.clip,
+            duration=length,
+        )
+        for number, (path, length) in enumerate(zip(sources, lengths, strict=True), 1)
+    ]
+    note = {
+        purpose.value: {"id": model.id, "digest": model_digest(pin), "revision": pin.revision}
+        for purpose, (model, pin) in request.models.items()
+    }
+    stages = spec.plan_stages(config.stages, request, workflow=workflow, models_note=note)
+    key = spec.request_key(described, stages, workflow.value)
+    if resume:
+        for known in listing(config):
+            if known.state != "done" and (job := read(config, known.folder)).key == key:
+                return job
+    created = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+    job_id = spec.job_id(created, sources[0].name, secrets.token_hex(2))
+    place = config.jobs / f"{NEW}{os.getpid()}-{job_id}"
+    try:
+        for part in ("input", "work", "output", "logs"):
+            (place / part).mkdir(parents=True)
+        kept = []
+        for path, entry in zip(sources, described, strict=True):
+            target = place / entry.path
+            if entry.clip is not None:
+                cut = spec.Clip(**_cut(media, path, target, entry.clip))
+                end = cut.end or entry.duration
+                length = None if end is None else max(0.0, end - cut.start + cut.lead)
+                entry = replace(entry, clip=cut, duration=length)
+            else:
+                _link_or_copy(path, target, on_progress)
+            kept.append(replace(entry, size=target.stat().st_size))
+        job = Job(
+            id=job_id,
+            created=created,
+            workflow=workflow.value,
+            variant=request.variant,
+            preset=request.preset,
+            key=key,
+            inputs=tuple(kept),
+            stages=stages,
+        )
+        files.write_atomic(place / "job.yaml", spec.to_yaml(job))
+        place.replace(config.jobs / job_id)
+    except BaseException:
+        shutil.rmtree(place, ignore_errors=True)
+        raise
+    return job
+
+
+def _readable(name: str) -> str:
+    """A file's name as text; bytes that are no UTF-8 become question marks."""
+    return name.encode("utf-8", "replace").decode()
+
+
+def _source(path: Path) -> Path:
+    """The recording behind a path, checked as far as the file system can tell."""
+    try:
+        real = path.expanduser().resolve(strict=True)
+    except (OSError, RuntimeError) as error:
+        raise InputError("no such file", where=str(path), hint="check the path") from error
+    if real.is_dir():
+        raise InputError("this is a folder", where=str(path), hint="name the recordings in it")
+    if not real.is_file():
+        raise InputError("this is no regular file", where=str(path))
+    if real.stat().st_size == 0:
+        raise InputError("the file is empty (zero bytes)", where=str(path))
+    if not os.access(real, os.R_OK):
+        raise InputError("the file can't be read", where=str(path), hint="check its permissions")
+    return real
+
+
+def _tool(media: Media, options: Sequence[str], path: Path, target: Path | None = None) -> Any:
+    """Run stages/demux/clip.py and read its answer."""
+    done = media(options, path, target)
+    if done.code == 2:
+        raise InputError(done.err.strip().splitlines()[-1] if done.err.strip() else "it can't be used", where=str(path))
+    if done.code != 0:
+        raise BakeError("the recording could not be looked into", where=str(path), detail=done.err.splitlines()[-5:])
+    return json.loads(done.out)
+
+
+def _cut(media: Media, path: Path, target: Path, clip: spec.Clip) -> Any:
+    options = ["--start", str(clip.start)] + (["--end", str(clip.end)] if clip.end is not None else [])
+    return _tool(media, options, path, target)
+
+
+def _hash(path: Path, on_progress: OnProgress) -> str:
+    """sha256 of a recording; a gigabyte a second, so a bar only for large ones."""
+    import hashlib
+
+    size, done, digest = path.stat().st_size, 0, hashlib.sha256()
+    with path.open("rb") as source:
+        while chunk := source.read(files.CHUNK):
+            digest.update(chunk)
+            done += len(chunk)
+            if size > 1 << 30:
+                on_progress(
+                    Progress(what=f"reading {path.name}", done=done, total=size, unit="bytes", finished=done == size)
+                )
+    return digest.hexdigest()
+
+
+def _link_or_copy(source: Path, target: Path, on_progress: OnProgress) -> None:
+    """A hard link takes no space and no time; a copy where the file system has none to give."""
+    try:
+        os.link(source, target)
+        return
+    except OSError:
+        pass
+    size = source.stat().st_size
+    free = shutil.disk_usage(target.parent).free
+    if free < size + (1 << 20):
+        raise MissingError(
+            f"the disk has {free / 1e6:.0f} MB free, the recording has {size / 1e6:.0f} MB",
+            where=str(target.parent),
+            hint="free some space, or set BAKE_JOBS to a folder on another disk",
+        )
+    done = 0
+    with source.open("rb") as inside, target.open("wb") as outside:
+        while chunk := inside.read(files.CHUNK):
+            outside.write(chunk)
+            done += len(chunk)
+            if size > 256 << 20:
+                on_progress(
+                    Progress(what=f"copying {source.name}", done=done, total=size, unit="bytes", finished=done == size)
+                )
+
+
+def _sweep(jobs: Path) -> None:
+    """Remove what a killed prepare left."""
+    for place in jobs.glob(f"{NEW}*"):
+        pid = place.name.removeprefix(NEW).split("-", 1)[0]
+        if pid.isdigit() and not _alive(int(pid)):
+            shutil.rmtree(place, ignore_errors=True)
+
+
+def _alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        return True
+    return True
