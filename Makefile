@@ -16,8 +16,10 @@ test-unit: ## no engine, no network, under 10 s
 test-heavy: ## the builds that take many minutes
 	$(PYTHON) build.py test -m heavy
 
-lint: ## ruff
+lint: ## ruff, its formatter, and who imports whom
 	.venv/bin/python -m ruff check .
+	.venv/bin/python -m ruff format --check .
+	.venv/bin/lint-imports --no-cache --no-logo
 
 types: ## mypy --strict
 	.venv/bin/python -m mypy

@@ -90,7 +90,7 @@ def play(seed: int, root: Path) -> Outcome:
         except (SourceError, IntegrityError) as error:
             fetched = False
             unexplained = explained(error, hub)
-        except BaseException as error:  # not an error of ours: no user could act on it
+        except BaseException as error:  # noqa: BLE001 - not an error of ours: no user could act on it
             fetched, unexplained = False, f"{type(error).__name__}: {error}"
         wrong, kinds = len(wrong_files(root, pin)), sorted(hub.met)
         hub.faults.clear()

@@ -26,6 +26,27 @@ DOORS = {
 MOST_MODULES = 12
 """Modules of one folder."""
 
+NAMED_TWICE = {
+    "Engine",
+    "Entry",
+    "Gpu",
+    "Image",
+    "Layer",
+    "Part",
+    "Step",
+    "Stop",
+    "Stopped",
+    "Unreachable",
+}
+"""Public classes of one name, still. This list only shrinks."""
+
+STILL_IMPORTED = {
+    "builder/workflows/bundle.py": {"hashlib", "json", "shutil"},
+    "builder/workflows/host.py": {"hashlib", "json"},
+    "builder/workflows/weights.py": {"signal"},
+}
+"""What workflows still import and leave to the edges. This list only shrinks."""
+
 
 def short(path: Path) -> str:
     return str(path.relative_to(ROOT))
@@ -58,6 +79,27 @@ def test_core_reads_no_environment_and_no_file() -> None:
         if (names := impure & {n.attr for n in nodes(path) if isinstance(n, ast.Attribute)})
     }
     assert found == {}
+
+
+def test_a_name_means_one_class() -> None:
+    """A reader who meets a name knows which class it is, and a search finds one."""
+    classes: dict[str, list[str]] = defaultdict(list)
+    for path in BUILDER:
+        for node in ast.parse(path.read_text()).body:
+            if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
+                classes[node.name].append(short(path))
+    twice = {name: paths for name, paths in classes.items() if len(paths) > 1}
+    assert {name: paths for name, paths in twice.items() if name not in NAMED_TWICE} == {}
+    assert NAMED_TWICE - twice.keys() == set(), "mended: take it off the list"
+
+
+def test_workflows_leave_effects_to_the_edges() -> None:
+    """They resolve, plan and do; signals, files, digests and texts are the business of others."""
+    effects = {"signal", "shutil", "hashlib", "json"}
+    found = {short(path): names for path in below("workflows") if (names := effects & set(imported(path)))}
+    assert {p: more for p, names in found.items() if (more := names - STILL_IMPORTED.get(p, set()))} == {}
+    done = {p: gone for p, names in STILL_IMPORTED.items() if (gone := names - found.get(p, set()))}
+    assert done == {}, "mended: take it off the list"
 
 
 def test_processes_have_one_door() -> None:
