@@ -56,14 +56,14 @@ def prepare(
 
     Example: python3 build.py prepare talk.mp4 --start 1:30 --end 12:00 --language en
     """
+    from builder.core.jobs.request import JobOptions
     from builder.workflows import jobs
-    from builder.workflows.session import Wishes
 
     with opened(mode=mode, variant=variant, preset=preset, workflow=workflow, language=language) as session:
         result = jobs.prepare(
             session,
             inputs,
-            Wishes(
+            JobOptions(
                 models=models,
                 start=start,
                 end=end,
@@ -133,15 +133,15 @@ def run(
       python3 build.py run *.mp4 --parallel 2 --mode docker-cpu
       python3 build.py run 20261123-200312-dialogue-4f2a --from align
     """
+    from builder.core.jobs.request import JobOptions
     from builder.workflows.run import How
     from builder.workflows.run import run as start_jobs
-    from builder.workflows.session import Wishes
 
     with opened(mode=mode, variant=variant, preset=preset, workflow=workflow, language=language) as session:
         result = start_jobs(
             session,
             inputs,
-            Wishes(
+            JobOptions(
                 models=models,
                 start=start,
                 end=end,

@@ -14,6 +14,8 @@ from builder import __version__
 from builder.core.bundle import plan as core
 from builder.core.config.types import Config
 from builder.core.jobs import job as spec
+from builder.core.jobs import job_file
+from builder.core.jobs.request import JobOptions, plan_stages
 from builder.core.progress import Progress
 from builder.core.terms import Workflow
 from builder.core.text import format_size, table
@@ -21,13 +23,14 @@ from builder.core.weights.catalog import model_digest
 from builder.core.weights.model import Model, Pin
 from builder.errors import IntegrityError, UsageError
 from builder.receiver.inventory import INVENTORY, SIGNATURE
+from builder.workflows import host as places
 from builder.workflows.images import Choice
-from builder.workflows.session import Result, Session, Wishes, fetch_missing, image_models, request_of
+from builder.workflows.session import Result, Session, fetch_missing, image_models
 
 if TYPE_CHECKING:
     from builder.core.bundle.plan import BundlePlan, Entry
     from builder.core.images.plan import Plan
-    from builder.core.jobs.job import Request
+    from builder.core.jobs.request import Request
     from builder.edges.bundle.folder import Giver
     from builder.edges.engine.connection import Engine
 
@@ -217,8 +220,8 @@ def _example(
 
     config = session.config
     recording = config.root / EXAMPLE
-    wishes = Wishes(models=choice.models, diarization=choice.diarization, threads=2, batch_size=0, device="cpu")
-    template = _template(config, request_of(session, wishes))
+    options = JobOptions(models=choice.models, diarization=choice.diarization, threads=2, batch_size=0, device="cpu")
+    template = _template(config, places.resolve(session, options))
     images = {i.stage: str(engine.client.images.get(i.tag).id) for i in plan.images if i.stage}
     if not recording.is_file() or not engine.host.startswith("unix:"):
         return None
@@ -260,7 +263,7 @@ def _template(config: Config, request: Request) -> Any:
         purpose.value: {"id": model.id, "digest": model_digest(pin), "revision": pin.revision}
         for purpose, (model, pin) in request.models.items()
     }
-    stages = spec.plan_stages(config.stages, request, workflow=Workflow.SUBTITLE, models_note=note)
+    stages = plan_stages(config.stages, request, workflow=Workflow.SUBTITLE, models_note=note)
     recording = spec.JobInput(id="01", name="", path="", sha256="", size=0, output="")
     job = spec.Job(
         id="acceptance",
@@ -272,7 +275,7 @@ def _template(config: Config, request: Request) -> Any:
         inputs=(recording,),
         stages=stages,
     )
-    return yaml.safe_load(spec.to_yaml(job))
+    return yaml.safe_load(job_file.to_yaml(job))
 
 
 def verify(session: Session, folder: Path, *, key: Path | None) -> Result:

@@ -9,9 +9,10 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from builder.core.jobs import compose
+from builder.core.jobs import compose, request
 from builder.core.jobs.compose import Image, Machine
 from builder.core.jobs.job import Job
+from builder.core.jobs.request import JobOptions, Request
 from builder.core.terms import Mode
 from builder.edges.jobs.preflight import Containers
 from builder.edges.machine import environment as native
@@ -41,6 +42,17 @@ class Place:
     memory: int = 0
     """Bytes that the engine has, where all stages run in containers."""
     note: str = ""
+
+
+def resolve(session: Session, options: JobOptions) -> Request:
+    """What a job is asked to do, by options, configuration and this machine.
+
+    Raises:
+        UsageError: see :func:`builder.core.jobs.request.resolve`.
+    """
+    hardware, advice = hardware_of(session)
+    models = chosen_models(session, models=options.models, diarization=options.diarization)
+    return request.resolve(options, config=session.config, hardware=hardware, advice=advice, models=models)
 
 
 def choose(session: Session, *, build: bool = True) -> Place:

@@ -9,14 +9,15 @@ from pathlib import Path
 from typing import Any
 
 from builder.core.jobs import timeline
+from builder.core.jobs.request import JobOptions
 from builder.core.terms import Mode
 from builder.core.text import format_size, format_time, table
 from builder.edges.machine import environment as native
 from builder.errors import MissingError, UsageError, did_you_mean
-from builder.workflows.session import Result, Session, Wishes, request_of
+from builder.workflows.session import Result, Session
 
 
-def prepare(session: Session, inputs: Sequence[Path], wishes: Wishes, *, build: bool = True) -> Result:
+def prepare(session: Session, inputs: Sequence[Path], options: JobOptions, *, build: bool = True) -> Result:
     """Make a job without running it; where stages run in containers, with its compose file."""
     from builder.edges.jobs import folder as jobs
     from builder.edges.jobs import prepare
@@ -24,7 +25,7 @@ def prepare(session: Session, inputs: Sequence[Path], wishes: Wishes, *, build: 
 
     place = places.choose(session, build=build)
     job = prepare.prepare(
-        session.config, inputs, request_of(session, wishes), media=place.media, on_progress=session.on_progress
+        session.config, inputs, places.resolve(session, options), media=place.media, on_progress=session.on_progress
     )
     folder = jobs.folder(session.config, job)
     data = {"job": job.id, "folder": str(folder), "workflow": job.workflow, "stages": [s.name for s in job.stages]}

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from builder import ui
 from builder.core.jobs import compose
 from builder.core.jobs import job as spec
+from builder.core.jobs.request import JobOptions
 from builder.core.progress import OnProgress, Progress
 from builder.core.terms import Variant
 from builder.core.text import format_time, table
@@ -20,12 +21,10 @@ from builder.errors import BakeError, InputError, Interrupted, UsageError
 from builder.workflows.session import (
     Result,
     Session,
-    Wishes,
     existing_jobs,
     fetch_missing,
     hardware_of,
     pinned,
-    request_of,
 )
 
 if TYPE_CHECKING:
@@ -58,7 +57,7 @@ class _Engine:
     how: How
 
 
-def run(session: Session, inputs: Sequence[str], wishes: Wishes, how: How) -> Result:
+def run(session: Session, inputs: Sequence[str], options: JobOptions, how: How) -> Result:
     """Transcribe recordings or resume jobs: set up, prepare, check, run."""
     from builder.edges.jobs import prepare
     from builder.edges.jobs.budget import Budget
@@ -76,7 +75,7 @@ def run(session: Session, inputs: Sequence[str], wishes: Wishes, how: How) -> Re
                 raise InputError(
                     "no such file, and no such job", where=name, hint="check the path; jobs list shows the jobs"
                 )
-        request = request_of(session, wishes)
+        request = places.resolve(session, options)
         place = places.choose(session, build=how.build)
         fetch_missing(session, list(request.models.values()))
         groups = [inputs] if how.parallel is None else [[name] for name in inputs]

@@ -11,9 +11,8 @@ from typing import TYPE_CHECKING, Any
 from builder import ui
 from builder.core.config import selection as choice
 from builder.core.config.types import Config
-from builder.core.jobs import job as spec
 from builder.core.progress import OnProgress
-from builder.core.terms import Mode, Purpose
+from builder.core.terms import Purpose
 from builder.core.weights.catalog import LANGUAGES
 from builder.core.weights.model import Model, Pin
 from builder.edges.machine import environment as native
@@ -22,7 +21,7 @@ from builder.edges.weights.store import Store
 from builder.errors import BakeError, UsageError, did_you_mean
 
 if TYPE_CHECKING:
-    from builder.core.jobs.job import Job, Request
+    from builder.core.jobs.job import Job
     from builder.core.machine import Hardware, Recommendation
     from builder.edges.images.layout import Layout
 
@@ -45,20 +44,6 @@ class Session:
     on_progress: OnProgress
     live: ui.Live
     quiet: bool = False
-
-
-@dataclass(frozen=True, kw_only=True)
-class Wishes:
-    """What the command line asks of a job, as it was typed."""
-
-    models: str | None = None
-    start: str | None = None
-    end: str | None = None
-    speakers: int | None = None
-    diarization: bool = True
-    device: str | None = None
-    threads: int | None = None
-    batch_size: int | None = None
 
 
 @contextlib.contextmanager
@@ -184,47 +169,6 @@ def hardware_of(session: Session, *, refresh: bool = False) -> tuple[Hardware, R
 
     found = probe.hardware(session.config.home / "cache" / "hardware.json", refresh=refresh)
     return found, recommend(found)
-
-
-def request_of(session: Session, wishes: Wishes) -> Request:
-    """What the command line and the configuration ask of a job, with the settings that suit this machine."""
-    config = session.config
-    start, end = spec.parse_time(wishes.start, "--start"), spec.parse_time(wishes.end, "--end")
-    if end is not None and end <= (start or 0.0):
-        raise UsageError("the clip ends before it starts", where="--end", expected=f"more than {start or 0:g} s")
-    diarization = wishes.diarization and config.defaults.diarization
-    if wishes.speakers is not None and not diarization:
-        raise UsageError("--speakers needs diarization", hint="leave out --no-diarization")
-    if wishes.device not in (None, "cpu", "cuda"):
-        raise UsageError(f'"{wishes.device}" is no device', where="--device", expected="cpu or cuda")
-    found, advice = hardware_of(session)
-    on_cpu = config.defaults.mode is Mode.DOCKER_CPU
-    if on_cpu and wishes.device == "cuda":
-        raise UsageError("images of docker-cpu can't use a GPU", where="--device", hint="--mode docker-gpu")
-    device = wishes.device or ("cpu" if on_cpu else advice.device)
-    if device == "cuda" and not found.gpus:
-        raise UsageError("there is no NVIDIA GPU here", where="--device", hint="--device cpu")
-    threads = wishes.threads or advice.threads
-
-    def place(stage: str) -> dict[str, Any]:
-        helps = config.defaults.variant in config.stages[stage].gpu
-        return {"device": device if helps else "cpu", "threads": threads}
-
-    asr = {
-        **place("asr"),
-        "language": config.defaults.language,
-        "compute_type": advice.compute_type if device == advice.device else "int8",
-        "batch_size": advice.batch_size if wishes.batch_size is None else wishes.batch_size,
-    }
-    return spec.Request(
-        workflow=config.defaults.workflow,
-        variant=config.defaults.variant.value,
-        preset=config.defaults.preset,
-        models=chosen_models(session, models=wishes.models, diarization=diarization),
-        settings={"asr": asr, "align": place("align"), "diarize": {**place("diarize"), "speakers": wishes.speakers}},
-        clip=None if start is None and end is None else spec.Clip(start=start or 0.0, end=end),
-        diarization=diarization,
-    )
 
 
 def existing_jobs(config: Config, words: Sequence[str]) -> list[Job]:

@@ -9,7 +9,8 @@ from builder.core.config import parse as config
 from builder.core.config.types import BaseSpec, Config
 from builder.core.images import plan, render
 from builder.core.jobs import compose
-from builder.core.jobs.job import Job, JobInput, Request, plan_stages
+from builder.core.jobs.job import Job, JobInput
+from builder.core.jobs.request import Request, plan_stages
 from builder.core.terms import Mode, Variant, Workflow
 from builder.core.weights.model import Model, Pin
 

@@ -16,8 +16,9 @@ import pytest
 import yaml
 
 from builder.core.config import selection as choice
-from builder.core.jobs import job
-from builder.core.jobs.job import Job, JobInput, Request
+from builder.core.jobs import job_file, request
+from builder.core.jobs.job import Job, JobInput
+from builder.core.jobs.request import Request
 from builder.core.terms import Variant, Workflow
 from builder.edges.jobs import listing
 from builder.edges.machine import project
@@ -63,7 +64,7 @@ def made(root: Path, id_: str = ID) -> Job:
         preset="starter",
         key="k",
         inputs=(JobInput(id="01", name="talk.mp4", path="input/01.mp4", sha256="0" * 64, size=4, output="talk"),),
-        stages=job.plan_stages(config.stages, asked, workflow=Workflow.SUBTITLE, models_note={}),
+        stages=request.plan_stages(config.stages, asked, workflow=Workflow.SUBTITLE, models_note={}),
     )
 
 
@@ -72,7 +73,7 @@ def write(root: Path, wanted: Job, folder: str = ID) -> Path:
     for part in ("input", "work", "output", "logs"):
         (place / part).mkdir(parents=True)
     (place / "input/01.mp4").write_bytes(b"film")
-    (place / "job.yaml").write_text(job.to_yaml(wanted))
+    (place / "job.yaml").write_text(job_file.to_yaml(wanted))
     return place
 
 

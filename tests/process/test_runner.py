@@ -16,7 +16,8 @@ from pathlib import Path
 import pytest
 
 from builder.core.config.types import Config, Defaults, StageSpec
-from builder.core.jobs.job import Job, JobInput, JobStage, to_yaml
+from builder.core.jobs.job import Job, JobInput, JobStage
+from builder.core.jobs.job_file import to_yaml
 from builder.core.progress import Progress
 from builder.edges.jobs import folder, listing, preflight, runner
 from builder.edges.jobs import folder as jobs

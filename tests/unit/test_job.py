@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 
 from builder.core import yaml_document as yamldoc
 from builder.core.config import selection as choice
-from builder.core.jobs import job
-from builder.core.jobs.job import Clip, Job, JobInput, JobStage, ModelUse, Request
+from builder.core.jobs import job, job_file
+from builder.core.jobs.job import Clip, Job, JobInput, JobStage, ModelUse
+from builder.core.jobs.request import Request, parse_time, plan_stages, request_key
 from builder.core.terms import Variant, Workflow
 from builder.edges.machine import project
 from builder.errors import ConfigError, UsageError
@@ -36,7 +37,7 @@ def request(diarization: bool = True, **settings: dict[str, object]) -> Request:
 
 
 def plan(asked: Request, workflow: Workflow = Workflow.SUBTITLE) -> dict[str, JobStage]:
-    return {s.name: s for s in job.plan_stages(CONFIG.stages, asked, workflow=workflow, models_note={})}
+    return {s.name: s for s in plan_stages(CONFIG.stages, asked, workflow=workflow, models_note={})}
 
 
 def test_a_workflow_has_its_stages_and_no_other() -> None:
@@ -64,16 +65,16 @@ def entry(name: str = "a.mp4", clip: Clip | None = None) -> JobInput:
 
 def test_the_key_follows_what_decides_the_result() -> None:
     """Same request, same key; another setting, clip or recording is another job."""
-    stages = job.plan_stages(CONFIG.stages, request(), workflow=Workflow.SUBTITLE, models_note={})
-    other = job.plan_stages(CONFIG.stages, request(asr={"language": "de"}), workflow=Workflow.SUBTITLE, models_note={})
+    stages = plan_stages(CONFIG.stages, request(), workflow=Workflow.SUBTITLE, models_note={})
+    other = plan_stages(CONFIG.stages, request(asr={"language": "de"}), workflow=Workflow.SUBTITLE, models_note={})
     keys = {
-        job.request_key([entry()], stages, "subtitle"),
-        job.request_key([entry()], other, "subtitle"),
-        job.request_key([entry(clip=Clip(start=1.0))], stages, "subtitle"),
-        job.request_key([entry("b.mp4")], stages, "subtitle"),
+        request_key([entry()], stages, "subtitle"),
+        request_key([entry()], other, "subtitle"),
+        request_key([entry(clip=Clip(start=1.0))], stages, "subtitle"),
+        request_key([entry("b.mp4")], stages, "subtitle"),
     }
     assert len(keys) == 4
-    assert job.request_key([entry()], stages, "subtitle") in keys
+    assert request_key([entry()], stages, "subtitle") in keys
 
 
 NAMES = st.text(st.characters(exclude_categories=("Cs",), exclude_characters="/\0"), min_size=1, max_size=120)
@@ -112,7 +113,7 @@ def test_a_job_reads_back_as_it_was_written(name: str) -> None:
             ),
         ),
     )
-    assert job.from_yaml(job.to_yaml(made), "job.yaml") == made
+    assert job_file.from_yaml(job_file.to_yaml(made), "job.yaml") == made
 
 
 def prepared(*names: str, diarization: bool = True) -> Job:
@@ -125,7 +126,7 @@ def prepared(*names: str, diarization: bool = True) -> Job:
         for k, name in enumerate(names, 1)
     )
     created = "2026-11-23T20:03:12Z"
-    stages = job.plan_stages(CONFIG.stages, request(diarization), workflow=Workflow.SUBTITLE, models_note={})
+    stages = plan_stages(CONFIG.stages, request(diarization), workflow=Workflow.SUBTITLE, models_note={})
     return Job(
         id=job.job_id(created, names[0], "4f2a"),
         created=created,
@@ -139,7 +140,7 @@ def prepared(*names: str, diarization: bool = True) -> Job:
 
 
 def stray(made: Job, folder: str | None = None) -> str | None:
-    return job.stray(made, made.id if folder is None else folder, stages=CONFIG.stages, models=CONFIG.models)
+    return job_file.stray(made, made.id if folder is None else folder, stages=CONFIG.stages, models=CONFIG.models)
 
 
 @given(st.lists(NAMES, min_size=1, max_size=4), st.booleans())
@@ -148,7 +149,7 @@ def test_what_was_prepared_is_believed(names: list[str], diarization: bool) -> N
     """Whatever the recordings are called, and after it was written and read."""
     made = prepared(*names, diarization=diarization)
     assert stray(made) is None
-    assert stray(job.from_yaml(job.to_yaml(made), "job.yaml")) is None
+    assert stray(job_file.from_yaml(job_file.to_yaml(made), "job.yaml")) is None
 
 
 def with_input(**changed: object) -> Job:
@@ -158,8 +159,8 @@ def with_input(**changed: object) -> Job:
 
 def test_a_job_may_have_thousands_of_recordings() -> None:
     """Its file is longer than one that a person writes may be."""
-    text = job.to_yaml(with_input(name="x" * yamldoc.MAX_TEXT))
-    assert stray(job.from_yaml(text, "job.yaml")) is None
+    text = job_file.to_yaml(with_input(name="x" * yamldoc.MAX_TEXT))
+    assert stray(job_file.from_yaml(text, "job.yaml")) is None
 
 
 def with_stage(which: str, **changed: object) -> Job:
@@ -247,10 +248,10 @@ def test_a_model_that_left_the_catalogue_leaves_the_job_readable() -> None:
 )
 def test_a_job_file_of_another_form_is_refused(change: dict[str, object]) -> None:
     """With the line, and never as a bug of ours."""
-    data = yaml.safe_load(job.to_yaml(prepared("a.mp4")))
+    data = yaml.safe_load(job_file.to_yaml(prepared("a.mp4")))
     data["inputs"][0] |= change
     with pytest.raises(ConfigError) as caught:
-        job.from_yaml(yaml.safe_dump(data), "jobs/x/job.yaml")
+        job_file.from_yaml(yaml.safe_dump(data), "jobs/x/job.yaml")
     assert str(caught.value.where).startswith("jobs/x/job.yaml:")
 
 
@@ -258,7 +259,7 @@ def test_a_broken_job_file_is_named() -> None:
     """Exit code 2, not a traceback."""
     for text in ("", "[]", "a: [", "id: 1\n"):
         with pytest.raises(ConfigError):
-            job.from_yaml(text, "jobs/x/job.yaml")
+            job_file.from_yaml(text, "jobs/x/job.yaml")
 
 
 @given(st.integers(0, 99), st.integers(0, 59), st.integers(0, 59), st.integers(0, 999))
@@ -266,15 +267,15 @@ def test_times_read_as_they_are_written(hours: int, minutes: int, seconds: int, 
     """h:m:s.mmm and the same in seconds are one time."""
     text = f"{hours}:{minutes:02}:{seconds:02}.{millis:03}"
     total = hours * 3600 + minutes * 60 + seconds + millis / 1000
-    assert job.parse_time(text, "--start") == pytest.approx(total)
-    assert job.parse_time(f"{total:.3f}", "--start") == pytest.approx(total)
+    assert parse_time(text, "--start") == pytest.approx(total)
+    assert parse_time(f"{total:.3f}", "--start") == pytest.approx(total)
 
 
 @pytest.mark.parametrize("text", ["", "a", "1:60", "1:99:00", "-3", "1:2:3:4", "1,5", "١"])
 def test_what_is_no_time_is_refused(text: str) -> None:
     """With the flag it stands behind."""
     with pytest.raises(UsageError) as caught:
-        job.parse_time(text, "--end")
+        parse_time(text, "--end")
     assert caught.value.where == "--end"
 
 

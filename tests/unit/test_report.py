@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from builder.core.jobs import job as spec
+from builder.core.jobs import job_file
 from builder.core.jobs import page as report
 from builder.core.jobs.history import history
 from builder.edges.jobs import page as pages
@@ -198,7 +198,7 @@ def test_recordings_go_into_the_page_while_there_is_room(tmp_path: Path) -> None
     config = replace(read({}), jobs=tmp_path / "jobs")
     job = example.job()
     place = config.jobs / job.id
-    texts = {"output/talk.srt": "1\n", "output/talk.json": json.dumps(example.SAID), "job.yaml": spec.to_yaml(job)}
+    texts = {"output/talk.srt": "1\n", "output/talk.json": json.dumps(example.SAID), "job.yaml": job_file.to_yaml(job)}
     facts = {"duration": 9.5, "video": True, "streams": [{"type": "video", "codec": "h264"}]}
     for name, text in {**texts, "work/demux/01.json": json.dumps(facts)}.items():
         (place / name).parent.mkdir(parents=True, exist_ok=True)

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from builder.core.config.types import Config
-from builder.core.jobs import job as spec
+from builder.core.jobs import job_file
 from builder.core.jobs.job import Job
 from builder.edges.system import files
 from builder.errors import BakeError, ConfigError, InputError, MissingError, UsageError
@@ -53,7 +53,7 @@ def read(config: Config, place: Path) -> Job:
     wrong = _link_in(place)
     if wrong is None:
         job = parsed(place)
-        wrong = spec.stray(job, place.name, stages=config.stages, models=config.models)
+        wrong = job_file.stray(job, place.name, stages=config.stages, models=config.models)
     if wrong is not None:
         raise ConfigError(
             f"this is not a job of this project: {wrong}",
@@ -71,8 +71,8 @@ def parsed(place: Path) -> Job:
         with os.fdopen(handle, "rb") as source:
             if not stat.S_ISREG(os.fstat(handle).st_mode):
                 raise OSError("not a file")
-            text = source.read(4 * spec.MAX_TEXT + 1).decode()
-        return spec.from_yaml(text, str(path))
+            text = source.read(4 * job_file.MAX_TEXT + 1).decode()
+        return job_file.from_yaml(text, str(path))
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError("no job here", where=str(place), hint="jobs list shows all") from error
 

@@ -14,7 +14,9 @@ from typing import Any
 
 from builder.core.config.types import Config
 from builder.core.jobs import job as spec
-from builder.core.jobs.job import Job, JobInput, Request
+from builder.core.jobs import job_file
+from builder.core.jobs.job import Job, JobInput
+from builder.core.jobs.request import Request, plan_stages, request_key
 from builder.core.progress import OnProgress, Progress
 from builder.core.terms import Workflow
 from builder.core.weights.catalog import model_digest
@@ -87,8 +89,8 @@ def _make(
         purpose.value: {"id": model.id, "digest": model_digest(pin), "revision": pin.revision}
         for purpose, (model, pin) in request.models.items()
     }
-    stages = spec.plan_stages(config.stages, request, workflow=workflow, models_note=note)
-    key = spec.request_key(described, stages, workflow.value)
+    stages = plan_stages(config.stages, request, workflow=workflow, models_note=note)
+    key = request_key(described, stages, workflow.value)
     if resume:
         for known in listing(config):
             if known.state != "done" and (job := read(config, known.folder)).key == key:
@@ -120,7 +122,7 @@ def _make(
             inputs=tuple(kept),
             stages=stages,
         )
-        files.write_atomic(place / "job.yaml", spec.to_yaml(job))
+        files.write_atomic(place / "job.yaml", job_file.to_yaml(job))
         place.replace(config.jobs / job_id)
     except BaseException:
         shutil.rmtree(place, ignore_errors=True)
