@@ -55,7 +55,7 @@ def make(root: Path, models: Mapping[str, Small], *, fill: bool = True) -> Path:
 def stock(root: Path, models: Mapping[str, Small]) -> Store:
     """Put models into the store of a project."""
     config = project.load(root, env={})
-    store = Store(config.home / "models")
+    store = Store(config.paths.models)
     for id_, small in models.items():
         model, pin = config.models[id_], config.pins[id_]
         for file in pin.files:

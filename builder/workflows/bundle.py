@@ -70,9 +70,7 @@ def create(session: Session, choice: Choice, order: Order) -> Result:
     if order.key:
         signing.sign(order.key, b"")  # a key that can't be used is found out before anything is built
     engine, made, _ = images.ensure(session, choice)
-    pack = packing.Packing(
-        Layout(config.home / "layout", config.home / "models"), config.home / "cache" / "packed", session.on_progress
-    )
+    pack = packing.Packing(Layout(config.paths.layout, config.paths.models), config.paths.packed, session.on_progress)
     ready = pack.images(made.plan.images)
     models = list(made.plan.models)
     loose: tuple[core.Layer, ...] = ()
@@ -228,7 +226,7 @@ def _example(
     if {stage["name"] for stage in template["stages"]} - set(images):
         return None
     key = hashlib.sha256(json.dumps([images, template, files.sha256(recording)], sort_keys=True).encode()).hexdigest()
-    place = config.home / "cache" / "acceptance" / key[:32]
+    place = config.paths.acceptance / key[:32]
     paths = {"job": "job/job.json", "expected": "job/expected.json", "recording": f"job/{recording.name}"}
     beside: dict[str, bytes | Path] = {
         paths["job"]: place / "job.json",

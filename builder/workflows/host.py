@@ -78,7 +78,7 @@ def _native(session: Session) -> Place:
 
     def host(job: Job, gpu: int) -> Host:
         place = jobs.folder(config, job)
-        own = Native(stages=config.root / "stages", models=config.home / "models", place=place, python=python, env=env)
+        own = Native(stages=config.root / "stages", models=config.paths.models, place=place, python=python, env=env)
         return containers.Media(own, host=engine, images=tags, place=place) if tags else own
 
     if not tags:
@@ -112,7 +112,7 @@ def _containers(session: Session, *, build: bool) -> Place:
     template = config.root / "compose" / compose.TEMPLATE
     if not template.is_file():
         raise ConfigError("no template", where=str(template))
-    models = str((config.home / "models").resolve())
+    models = str(config.paths.models.resolve())
     sizes = {id_: pin.size for id_, pin in config.pins.items()}
 
     def text(job: Job, gpu: int) -> str:
@@ -150,10 +150,6 @@ class _Found:
     memory: int
 
 
-STAGES = "stage-images.json"
-"""In the cache folder: images that were found up to date, by what that depends on."""
-
-
 def _looked_up(session: Session, *, build: bool) -> _Found:
     """Plan, ask the engine, build if need be; remembered for :func:`_recorded`."""
     from builder.edges.engine import connection as engines
@@ -180,7 +176,7 @@ def _looked_up(session: Session, *, build: bool) -> _Found:
         memory=engine.memory,
         images={s: Image(id=here[tag].id, models=tuple(sorted(here[tag].baked.values()))) for s, tag in tags.items()},
     )
-    files.write_json(config.home / "cache" / STAGES, {"key": _key(session, engine.host), **asdict(found)})
+    files.write_json(config.paths.stage_images, {"key": _key(session, engine.host), **asdict(found)})
     return found
 
 
@@ -188,7 +184,7 @@ def _recorded(session: Session) -> _Found | None:
     """What the last look found, if nothing that it looked at has changed and the engine still has the images."""
     from builder.edges.engine import connection as engines
 
-    known = files.read_json(session.config.home / "cache" / STAGES)
+    known = files.read_json(session.config.paths.stage_images)
     if not isinstance(known, dict) or known.pop("key", None) != _key(session, engines.address(session.env)):
         return None
     known["images"] = {stage: Image(id=i["id"], models=tuple(i["models"])) for stage, i in known["images"].items()}
@@ -212,10 +208,6 @@ def _key(session: Session, engine: str) -> str:
     return hashlib.sha256(json.dumps(seen).encode()).hexdigest()
 
 
-RECORD = "media-images.json"
-"""In the cache folder: the images for media files, with what they were made from."""
-
-
 def record(session: Session, built: Sequence[tuple[str, str, str]]) -> None:
     """Remember images for native jobs, so that a job need not ask what they are made of.
 
@@ -226,7 +218,7 @@ def record(session: Session, built: Sequence[tuple[str, str, str]]) -> None:
 
     stages = session.config.root / "stages"
     entries = {s: {"tag": tag, "id": id_, "code": runner.code_digest(stages, s)} for s, tag, id_ in built}
-    files.write_json(session.config.home / "cache" / RECORD, entries)
+    files.write_json(session.config.paths.media_images, entries)
 
 
 def _media_images(session: Session) -> tuple[str, dict[str, str], dict[str, str]]:
@@ -235,7 +227,7 @@ def _media_images(session: Session) -> tuple[str, dict[str, str], dict[str, str]
     from builder.edges.jobs import runner
 
     none: tuple[str, dict[str, str], dict[str, str]] = ("", {}, {})
-    known = files.read_json(session.config.home / "cache" / RECORD)
+    known = files.read_json(session.config.paths.media_images)
     media = [s.name for s in session.config.stages.values() if s.media]
     if not isinstance(known, dict) or not known or set(known) != set(media) or engines.why_not(session.env):
         return none

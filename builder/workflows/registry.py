@@ -43,7 +43,7 @@ def push(session: Session, choice: Choice, *, registry: str | None, dry_run: boo
         insecure=lambda: engines.insecure(where.host, session.env),
         stop=stop,
     )
-    folder = config.home / "cache" / "uploads"
+    folder = config.paths.uploads
     server = Registry(http, folder)
     if dry_run:
         steps = pushing.decide(chosen, server, where, others=others, on_progress=session.on_progress)
@@ -99,7 +99,7 @@ def _row(host: str, step: Step, sent: int, dry_run: bool) -> dict[str, Any]:
 def _layout(session: Session) -> Layout:
     from builder.edges.images.layout import Layout
 
-    return Layout(session.config.home / "layout", session.config.home / "models")
+    return Layout(session.config.paths.layout, session.config.paths.models)
 
 
 def _images(session: Session, choice: Choice) -> tuple[list[Image], dict[str, list[Descriptor]]]:

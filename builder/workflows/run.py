@@ -91,9 +91,7 @@ def run(session: Session, inputs: Sequence[str], options: JobOptions, how: How) 
             for group in groups
         ]
     found, _ = hardware_of(session)
-    budget = Budget(
-        session.config.home / "cache" / "budget.json", memory=place.memory or found.memory, gpus=len(found.gpus)
-    )
+    budget = Budget(session.config.paths.budget, memory=place.memory or found.memory, gpus=len(found.gpus))
     engine = _Engine(session=session, place=place, budget=budget, how=how)
     if len(known) == 1:
         return _single(engine, known[0])

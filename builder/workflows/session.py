@@ -62,13 +62,13 @@ def open_session(
 
 
 def store_of(session: Session) -> Store:
-    return Store(session.config.home / "models")
+    return Store(session.config.paths.models)
 
 
 def layout_of(session: Session) -> Layout:
     from builder.edges.images.layout import Layout
 
-    return Layout(session.config.home / "layout", store_of(session).root)
+    return Layout(session.config.paths.layout, store_of(session).root)
 
 
 def model_named(config: Config, name: str) -> Model:
@@ -167,7 +167,7 @@ def hardware_of(session: Session, *, refresh: bool = False) -> tuple[Hardware, R
     from builder.core.machine import recommend
     from builder.edges.machine import hardware as probe
 
-    found = probe.hardware(session.config.home / "cache" / "hardware.json", refresh=refresh)
+    found = probe.hardware(session.config.paths.hardware, refresh=refresh)
     return found, recommend(found)
 
 

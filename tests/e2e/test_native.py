@@ -87,7 +87,7 @@ def test_it_is_made_once_and_whole(config: Config, env: Mapping[str, str], tmp_p
     assert said.stdout.strip().startswith(str(python.parents[1]))
     assert list(python.parents[1].glob("lib/python*/site-packages/__pycache__/parrot.*.pyc"))
     assert not (tmp_path / "astray").exists()
-    assert {p.name for p in (config.home / "native").iterdir()} == {python.parents[1].name, "lock"}
+    assert {p.name for p in config.paths.native.iterdir()} == {python.parents[1].name, "lock"}
 
     began = time.monotonic()
     assert native.ensure(config, STAGES, env={}, on_progress=silent) == python
@@ -143,7 +143,7 @@ def test_a_package_that_is_not_the_locked_one_is_refused(
         native.ensure(config, STAGES, env=env, on_progress=silent)
     assert caught.value.exit_code == 5
     assert native.ready(config, STAGES) is None
-    assert {p.name for p in (config.home / "native").iterdir()} == {"lock"}
+    assert {p.name for p in config.paths.native.iterdir()} == {"lock"}
 
 
 def test_an_index_that_cannot_be_reached_is_an_error_of_the_source(config: Config) -> None:

@@ -65,7 +65,7 @@ def data(done: shell.Done) -> Any:
 
 def whole(root: Path, *ids: str, home: Path | None = None) -> bool:
     config = project.load(root, env={}, home=home)
-    store = Store(config.home / "models")
+    store = Store(config.paths.models)
     return all(store.verify(config.models[i], config.pins[i], deep=True) == () for i in ids)
 
 

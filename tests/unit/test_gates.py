@@ -31,7 +31,7 @@ def test_refusals_are_told_apart(status: int, code: str, message: str, token: bo
 
 
 def secrets(home: Path, text: str, mode: int = 0o600) -> Path:
-    path = home / gates.SECRETS
+    path = home / "secrets"
     path.write_text(text)
     path.chmod(mode)
     return path

@@ -78,7 +78,7 @@ def test_a_variant_without_locks_says_which_stage_lacks_one(config: Config) -> N
 
 def test_only_what_nobody_uses_is_swept(config: Config) -> None:
     """A job that still runs on the environment of yesterday's locks keeps it; a killed set-up leaves nothing."""
-    home = config.home / "native"
+    home = config.paths.native
     mine = made(home / "slim-aaaa", unused=native.UNUSED * 2)
     recent = made(home / "slim-bbbb", unused=native.UNUSED / 2)
     old = made(home / "slim-cccc", unused=native.UNUSED * 2)

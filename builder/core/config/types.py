@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
 
+from builder.core.config.paths import Paths
 from builder.core.terms import Mode, Purpose, Variant, Workflow
 from builder.core.weights.model import Model, Pin
 
@@ -131,3 +132,8 @@ class Config:
     images: Mapping[str, ImageSpec]
     base: BaseSpec = BaseSpec()
     network: NetworkSpec = NetworkSpec()
+
+    @property
+    def paths(self) -> Paths:
+        """The state folder's places."""
+        return Paths(home=self.home)

@@ -6,7 +6,6 @@ import contextlib
 import errno
 import hashlib
 import os
-import shutil
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -187,14 +186,8 @@ def _still(folder: Path, parts: Sequence[Part], known: Sequence[str]) -> list[st
 
 
 def _require_space(folder: Path, plan: BundlePlan, done: int) -> None:
-    wanted = sum(p.size for p in plan.parts[done:]) + (16 << 20)
-    free = shutil.disk_usage(folder).free
-    if free < wanted:
-        raise MissingError(
-            f"{free / 1e9:.1f} GB free, this bundle needs {wanted / 1e9:.1f} GB",
-            where=str(folder),
-            hint="another disk, or --base with what the receiver has",
-        )
+    need = sum(p.size for p in plan.parts[done:])
+    files.require_room({folder: need}, "use another disk, or --base with what the receiver has", reserve=16 << 20)
 
 
 Giver = tuple[Open, Callable[[Entry], bool]]

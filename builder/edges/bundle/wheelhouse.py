@@ -55,7 +55,7 @@ def _wheels(config: Config, env: Mapping[str, str], on_progress: OnProgress) -> 
     digest = hashlib.sha256(sys.version.encode())
     for lock in locks:
         digest.update(lock.read_bytes())
-    place = config.home / "cache" / "wheelhouse" / digest.hexdigest()[:16]
+    place = config.paths.wheelhouse / digest.hexdigest()[:16]
     if (place / "ready").is_file():
         return place
     with files.locked(place.with_name(f"{place.name}.lock")):

@@ -176,7 +176,7 @@ def reduce(raw: Path, made: Path) -> None:
 
 def _failed(text: str, suite: str) -> SourceError | MissingError:
     tail = [line for line in text.splitlines() if line.strip()][-6:]
-    if "No space left" in text:
+    if files.disk_full(text):
         return MissingError("the disk is full", hint="free 500 MB, or use --home DIR", detail=tail)
     return SourceError(
         f"the base could not be made from Debian {suite}'s packages",

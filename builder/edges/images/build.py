@@ -27,7 +27,8 @@ from builder.edges.images import code_image as code
 from builder.edges.images import site as network
 from builder.edges.images.layout import Layout, Stored
 from builder.edges.images.rendered import ROOTFS, Rendered, id_of, labels_of
-from builder.edges.system import files, shell
+from builder.edges.system import files, pip, shell
+from builder.edges.system.pip import Cause
 from builder.edges.weights.store import Store
 from builder.errors import (
     BakeError,
@@ -112,13 +113,13 @@ def build(
         IntegrityError: a weight file or a blob is not what it should be; no tag was touched.
         Interrupted: Ctrl-C; what is finished is kept.
     """
-    store = Store(config.home / "models")
+    store = Store(config.paths.models)
     job = _Job(
         config=config,
         made=made,
         folder=folder,
         engine=engine,
-        layout=Layout(config.home / "layout", store.root),
+        layout=Layout(config.paths.layout, store.root),
         store=store,
         env=env,
         on_progress=on_progress,
@@ -168,7 +169,7 @@ def _code(job: _Job, images: Sequence[PlannedImage]) -> dict[str, str]:
     site = network.find(job.config.network, job.env)
     for note in site.notes:
         job.on_progress(Progress(what="network", note=note, finished=True))
-    log = _log(job.config.home / "logs")
+    log = _log(job.config.paths.logs)
     seen = BuildLog(tags={image.tag: image.name for image in images})
     with network.secrets(site) as secrets, log.open("w", encoding="utf-8") as out:
         # The code alone: weights come from the store.
@@ -312,9 +313,9 @@ def _failure(seen: BuildLog, what: str, log: Path) -> BakeError:
     step = seen.failed
     lines = step.lines if step else log.read_text(errors="replace").splitlines()[-12:]
     text = "\n".join([*lines, log.read_text(errors="replace")[-4000:]])
-    if "No space left" in text or "no space left" in text:
+    if files.disk_full(text):
         return MissingError("the engine's disk is full", where=str(log), hint="docker buildx prune", detail=lines)
-    if "ash mismatch" in text or "DO NOT MATCH THE HASHES" in text:
+    if "ash mismatch" in text or pip.read_log(text).cause is Cause.OTHER_BYTES:
         return IntegrityError(
             "a package from the index is not the one that is locked",
             where=str(log),
@@ -385,6 +386,6 @@ def _drop_replaced(engine: Engine, before: Mapping[str, str | None]) -> None:
 
 
 def _remember_sizes(config: Config, sizes: Mapping[str, int]) -> None:
-    path = config.home / "cache" / "sizes.json"
+    path = config.paths.sizes
     if sizes:
         files.write_json(path, {**(files.read_json(path) or {}), **sizes})

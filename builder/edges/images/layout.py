@@ -376,7 +376,7 @@ class Layout:
         lacking = [b for b in blobs if not _same(other.path(b.digest), b)]
         need = sum(b.size for b in lacking)
         out.mkdir(parents=True, exist_ok=True)
-        files.require_room({out: need}, "layout export to another disk")
+        files.require_room({out: need}, "export to another disk")
         total, done = need, 0
         for blob in lacking:
 

@@ -19,6 +19,7 @@ from builder.core.images import oci
 from builder.core.images.oci import Descriptor
 from builder.edges.engine.connection import Engine
 from builder.edges.images.layout import Layout, Stored
+from builder.edges.system import files
 from builder.errors import BakeError, BuildError, IntegrityError, MissingError
 
 ABSENT = re.compile(r"content digest sha256:[0-9a-f]{64}: not found|blobs/sha256/[0-9a-f]{64}: no such file")
@@ -225,7 +226,7 @@ def _answer(api: Any, data: Iterator[bytes]) -> str:
 def _refused(engine: Engine, image: Stored, why: str) -> Exception:
     if ABSENT.search(why):
         return _Lacks(why)
-    if "no space left" in why.lower() or "disk quota" in why.lower():
+    if files.disk_full(why):
         return MissingError(
             "the engine's disk is full", where=engine.root, hint="docker image prune, or free some space"
         )

@@ -179,7 +179,7 @@ def _context(root: Path) -> dict[str, str]:
 
 def folder_of(config: Config) -> Path:
     """Where a mode and a variant are rendered to unless --out says otherwise."""
-    return config.home / "images" / f"{config.defaults.mode.value}-{config.defaults.variant.value}"
+    return config.paths.images / f"{config.defaults.mode.value}-{config.defaults.variant.value}"
 
 
 def require_space(config: Config, plan: Plan, engine: Engine) -> None:
@@ -199,7 +199,7 @@ def require_space(config: Config, plan: Plan, engine: Engine) -> None:
     needs = {config.home: code}
     if engine.free is not None:
         needs[Path(engine.root)] = 3 * code + 2 * sum(weights.values()) + 500_000_000
-    files.require_room(needs, "docker buildx prune, build.py prune")
+    files.require_room(needs, "run docker buildx prune, or build.py prune")
 
 
 def root_of(
@@ -208,7 +208,7 @@ def root_of(
     """The root file system of a debian base, made when it is missing."""
     if plan.base.kind != "debian":
         return None
-    cache = config.home / "cache" / "base"
+    cache = config.paths.base
     return bases.rootfs(plan.base, plan.debian_packages, cache, env=env, on_progress=on_progress, refresh=refresh)
 
 
@@ -274,7 +274,7 @@ def id_of(engine: Engine, tag: str) -> str | None:
 
 def sizes(config: Config) -> dict[str, int]:
     """Unpacked bytes of ``package==version`` as far as known: measured here, or by those who locked it."""
-    return {**shipped_sizes(config), **(files.read_json(config.home / "cache" / "sizes.json") or {})}
+    return {**shipped_sizes(config), **(files.read_json(config.paths.sizes) or {})}
 
 
 def shipped_sizes(config: Config) -> dict[str, int]:

@@ -28,9 +28,9 @@ def folder(config: Config, job: Job) -> Path:
 
 def disk_error(error: OSError, place: Path) -> BakeError:
     """What went wrong with a disk, as the user meets it."""
-    if error.errno in (28, 122):
+    if files.disk_full(error):
         return MissingError("the disk is full", where=str(place), hint="free some space, then run again")
-    if error.errno in (1, 13, 30):
+    if files.unwritable(error):
         return MissingError(
             f"the folder can't be written ({error.strerror})",
             where=str(place),

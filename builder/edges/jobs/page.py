@@ -154,7 +154,7 @@ def write(out: Path, text: str) -> None:
     try:
         files.write_atomic(out, text)
     except OSError as error:
-        if error.errno in (28, 122):
+        if files.disk_full(error):
             raise MissingError(
                 "the disk is full", where=str(out), hint="--embed 0 leaves the recordings out"
             ) from error

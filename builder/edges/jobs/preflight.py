@@ -87,7 +87,7 @@ def check(
     """
     at = time.time() if now is None else now
     place = config.jobs / job.id
-    cache = config.home / "cache" / "preflight.json"
+    cache = config.paths.preflight
     key = _key(config, job, python, containers, env)
     known = files.read_json(cache)
     entry = known.get(job.id) if isinstance(known, dict) else None
@@ -130,7 +130,7 @@ def _uses(job: Job) -> dict[str, str]:
 
 def _key(config: Config, job: Job, python: Path | None, containers: Containers | None, env: Mapping[str, str]) -> str:
     """A hash over the identity of everything that is looked at."""
-    store = config.home / "models"
+    store = config.paths.models
     watched = [config.root / "models.lock", *(config.jobs / job.id / i.path for i in job.inputs)]
     for folder in _uses(job).values():
         with contextlib.suppress(OSError):
@@ -241,7 +241,12 @@ def _secret_files(config: Config, env: Mapping[str, str]) -> list[Path]:
     home = Path(
         env.get("HF_HOME") or Path(env.get("XDG_CACHE_HOME") or Path(env.get("HOME", "/"), ".cache"), "huggingface")
     )
-    own = [p for name in ("keys", "secrets") for p in sorted((config.home / name).glob("*")) if p.suffix != ".pub"]
+    own = [
+        p
+        for folder in (config.paths.keys, config.paths.secrets)
+        for p in sorted(folder.glob("*"))
+        if p.suffix != ".pub"
+    ]
     return [Path(env.get("HF_TOKEN_PATH") or home / "token"), *own]
 
 
@@ -259,7 +264,7 @@ def _model(config: Config, id_: str) -> str:
     model, pin = config.models.get(id_), config.pins.get(id_)
     if model is None or pin is None:
         raise MissingError(f"model {id_} is no longer in models.lock", hint="prepare the recording again")
-    Store(config.home / "models").require(model, pin)
+    Store(config.paths.models).require(model, pin)
     return f"{pin.size / MB:.0f} MB, as models.lock says"
 
 
@@ -281,17 +286,8 @@ def _disk(config: Config, job: Job, place: Path) -> str:
     """A recording becomes 16 kHz WAV (at most ten times a compressed file's size) and, with mux, a copy of itself."""
     need = 8 * MB + sum(i.size * (11 if "mux" in {s.name for s in job.stages} else 10) for i in job.inputs)
     need = min(need, 8 * MB + sum(i.size for i in job.inputs) + 4_300 * MB * len(job.inputs))
-    try:
-        free = shutil.disk_usage(place if place.exists() else config.root).free
-    except OSError as error:
-        raise MissingError(f"the disk can't be asked for its room: {error.strerror}", where=str(place)) from error
-    if free < need:
-        raise MissingError(
-            f"the disk is too full: {free / MB:.0f} MB free, up to {need / MB:.0f} MB needed",
-            where=str(place),
-            hint="free some space, or set BAKE_JOBS to a folder on another disk",
-        )
-    return f"{free / MB:.0f} MB free, up to {need / MB:.0f} MB needed"
+    files.require_room({place: need}, "set BAKE_JOBS to a folder on another disk", reserve=0)
+    return f"{files.free_bytes(place) / MB:.0f} MB free, up to {need / MB:.0f} MB needed"
 
 
 def _memory(config: Config, job: Job) -> str:

@@ -23,7 +23,7 @@ from builder.core.weights.catalog import model_digest
 from builder.edges.jobs.folder import NEW, disk_error, read
 from builder.edges.jobs.listing import listing
 from builder.edges.system import files, shell
-from builder.errors import BakeError, InputError, MissingError
+from builder.errors import BakeError, InputError
 
 Media = Callable[[Sequence[str], Path, "Path | None"], shell.Done]
 """Runs stages/demux/clip.py: its options, the recording, and where a cut goes."""
@@ -191,13 +191,7 @@ def _link_or_copy(source: Path, target: Path, on_progress: OnProgress) -> None:
     except OSError:
         pass
     size = source.stat().st_size
-    free = shutil.disk_usage(target.parent).free
-    if free < size + (1 << 20):
-        raise MissingError(
-            f"the disk has {free / 1e6:.0f} MB free, the recording has {size / 1e6:.0f} MB",
-            where=str(target.parent),
-            hint="free some space, or set BAKE_JOBS to a folder on another disk",
-        )
+    files.require_room({target.parent: size}, "set BAKE_JOBS to a folder on another disk", reserve=1 << 20)
     done = 0
     with source.open("rb") as inside, target.open("wb") as outside:
         while chunk := inside.read(files.CHUNK):

@@ -6,7 +6,6 @@ import contextlib
 import hashlib
 import json
 import os
-import shutil
 import signal
 import threading
 import time
@@ -331,7 +330,7 @@ def _fail(state: _Run, name: str, code: int, started: _Started, what: str | None
         killed = " (killed: perhaps too little memory)" if code in (-9, 137) else ""
         what = f"was ended by signal {-code if code < 0 else code - 128}{killed}"
     # On a full disk not even the log can be written.
-    if "No space left on device" in last or shutil.disk_usage(state.place).free < FULL:
+    if files.disk_full(last) or files.free_bytes(state.place) < FULL:
         raise MissingError(
             f"stage {name}: the disk is full", where=str(state.place), hint=f"free some space, then {again}"
         )

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 import platform
-import shutil
 import sys
 from collections.abc import Mapping
 
 from builder.core.config.types import Config
 from builder.edges.machine import environment as native
+from builder.edges.system import files
 from builder.edges.weights.store import Store
 
 Finding = tuple[str, bool, str, str]
@@ -19,9 +19,9 @@ Finding = tuple[str, bool, str, str]
 def look(config: Config, env: Mapping[str, str]) -> tuple[Finding, ...]:
     """The findings; nothing is changed, nothing is fetched."""
     place = next(p for p in (config.home, *config.home.parents) if p.exists())
-    free = shutil.disk_usage(place).free
+    free = files.free_bytes(place)
     python = native.ready(config, tuple(config.stages.values()))
-    store = Store(config.home / "models")
+    store = Store(config.paths.models)
     preset = config.presets[config.defaults.preset]
     wanted = [ids[0] for ids in preset.models.values() if ids[0] in config.pins]
     lacking = [i for i in wanted if store.missing(config.models[i], config.pins[i])]

@@ -6,7 +6,6 @@ import contextlib
 import hashlib
 import os
 import platform
-import re
 import shutil
 import sys
 import threading
@@ -17,7 +16,8 @@ from pathlib import Path
 from builder.core.config.types import Config, StageSpec
 from builder.core.progress import OnProgress, Progress
 from builder.core.stage_env import stage_environment
-from builder.edges.system import files, shell
+from builder.edges.system import files, pip, shell
+from builder.edges.system.pip import Cause
 from builder.errors import BakeError, IntegrityError, MissingError, SourceError
 
 STAMP = "ready"
@@ -68,7 +68,7 @@ def media(
 ) -> Callable[[Sequence[str], Path, Path | None], shell.Done]:
     """clip.py in the native environment, offline."""
     variables = stage_environment(
-        models=str(config.home / "models"), scratch=env.get("TMPDIR", "/tmp"), threads=1, inherit=env
+        models=str(config.paths.models), scratch=env.get("TMPDIR", "/tmp"), threads=1, inherit=env
     )
 
     def look(options: Sequence[str], source: Path, target: Path | None) -> shell.Done:
@@ -139,7 +139,7 @@ def _place(config: Config, stages: Sequence[StageSpec]) -> Path:
     digest = hashlib.sha256(sys.version.encode())
     for lock in _locks(config, stages):
         digest.update(lock.read_bytes())
-    return config.home / "native" / f"{config.defaults.variant.value}-{digest.hexdigest()[:12]}"
+    return config.paths.native / f"{config.defaults.variant.value}-{digest.hexdigest()[:12]}"
 
 
 def _without_ours(env: Mapping[str, str]) -> dict[str, str]:
@@ -163,43 +163,53 @@ def _run(argv: Sequence[str], env: Mapping[str, str], part: Path) -> None:
 
 
 def failure(text: str, folder: Path) -> BakeError:
-    """What pip printed, as the error it means. ``folder`` is where environments live."""
+    """What pip printed, as the error it means.
+
+    Args:
+        folder: where the environments are.
+    """
     tail = [line for line in text.splitlines() if line.strip()][-6:]
-    where = str(folder)
-    if "No space left" in text or "Disk quota" in text:
-        return MissingError("the disk is full", where=where, hint="free 600 MB, or use --home DIR", detail=tail)
-    if "Permission denied" in text or "Read-only file system" in text:
-        return MissingError("the state folder can't be written", where=where, hint="use --home DIR", detail=tail)
-    if "DO NOT MATCH THE HASHES" in text:
-        return IntegrityError(
-            "a package from the index is not the one that is locked",
-            detail=tail,
-            hint="ask who runs the index; nothing of it was installed",
-        )
-    if "CERTIFICATE_VERIFY_FAILED" in text:
-        return SourceError(
-            "the package index has a certificate this machine doesn't trust",
-            detail=tail,
-            hint="name the CA bundle: PIP_CERT=FILE, or cert = FILE in pip.conf",
-        )
-    if re.search(r"Retrying|Max retries|NewConnectionError|Connection", text):
-        return SourceError(
-            "the package index can't be reached",
-            detail=tail,
-            hint="check the network and pip's settings (python3 -m pip config list), then run this again",
-        )
-    if "No matching distribution" in text:
-        kind = f"Python {sys.version_info[0]}.{sys.version_info[1]} on {sys.platform} {platform.machine()}"
-        return SourceError(
-            f"pip found no wheel for {kind}",
-            detail=tail,
-            hint="python3 -m pip config list shows where it looks; there are wheels for Python 3.10 to 3.13",
-        )
-    return SourceError(
-        "the stages' packages could not be installed",
-        detail=tail,
-        hint="run this again; python3 -m pip config list shows where pip looks",
-    )
+    settings = "python3 -m pip config list"
+    match pip.read_log(text).cause:
+        case Cause.DISK_FULL:
+            return MissingError(
+                "the disk is full", where=str(folder), hint="free 600 MB, or use --home DIR", detail=tail
+            )
+        case Cause.UNWRITABLE:
+            return MissingError(
+                "the state folder can't be written", where=str(folder), hint="use --home DIR", detail=tail
+            )
+        case Cause.OTHER_BYTES:
+            return IntegrityError(
+                "a package from the index is not the one that is locked",
+                detail=tail,
+                hint="ask who runs the index; nothing of it was installed",
+            )
+        case Cause.CERTIFICATE:
+            return SourceError(
+                "the package index has a certificate this machine doesn't trust",
+                detail=tail,
+                hint="name the CA bundle: PIP_CERT=FILE, or cert = FILE in pip.conf",
+            )
+        case Cause.UNREACHABLE:
+            return SourceError(
+                "the package index can't be reached",
+                detail=tail,
+                hint=f"check the network and pip's settings ({settings}), then run this again",
+            )
+        case Cause.NO_WHEEL:
+            kind = f"Python {sys.version_info[0]}.{sys.version_info[1]} on {sys.platform} {platform.machine()}"
+            return SourceError(
+                f"pip found no wheel for {kind}",
+                detail=tail,
+                hint=f"{settings} shows where it looks; there are wheels for Python 3.10 to 3.13",
+            )
+        case _:
+            return SourceError(
+                "the stages' packages could not be installed",
+                detail=tail,
+                hint=f"run this again; {settings} shows where pip looks",
+            )
 
 
 def _sweep(place: Path) -> None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -113,25 +115,57 @@ RESERVE = 64 << 20
 """Bytes that stay free on every disk."""
 
 
-def require_room(needs: Mapping[Path, int], hint: str) -> None:
+def disk_full(problem: BaseException | str) -> bool:
+    """Whether an error, or what another program printed, says that a disk or a quota is exhausted."""
+    if isinstance(problem, str):
+        return re.search("no space left|disk quota", problem, re.IGNORECASE) is not None
+    return isinstance(problem, OSError) and problem.errno in (errno.ENOSPC, errno.EDQUOT)
+
+
+def unwritable(error: BaseException) -> bool:
+    """Whether an error says that this user, or nobody, may write there."""
+    return isinstance(error, OSError) and error.errno in (errno.EROFS, errno.EACCES, errno.EPERM)
+
+
+def free_bytes(folder: Path) -> int:
+    """Bytes free on the disk of ``folder``, or of the nearest folder above it that exists.
+
+    Raises:
+        MissingError: the file system doesn't answer.
+    """
+    nearest = _nearest(folder)
+    try:
+        return shutil.disk_usage(nearest).free
+    except OSError as error:
+        raise MissingError(f"the disk doesn't say what is free: {error.strerror}", where=str(nearest)) from error
+
+
+def require_room(needs: Mapping[Path, int], otherwise: str, *, reserve: int = RESERVE) -> None:
     """Refuse before the first byte what would not fit. Needs on one disk add up.
 
     Args:
         needs: folder -> bytes that will be written below it.
+        otherwise: what to do instead of freeing space: "export to another disk".
+        reserve: bytes that have to stay free on each disk.
 
     Raises:
         MissingError: a disk has too little free.
     """
     disks: dict[int, tuple[Path, int]] = {}
     for folder, need in needs.items():
-        there = next(p for p in (folder, *folder.parents) if p.exists())
-        device = there.stat().st_dev
-        disks[device] = (there, disks.get(device, (there, 0))[1] + need)
+        nearest = _nearest(folder)
+        device = nearest.stat().st_dev
+        first, so_far = disks.get(device, (nearest, 0))
+        disks[device] = (first, so_far + need)
     for folder, need in disks.values():
-        free = shutil.disk_usage(folder).free
-        if need and free < need + RESERVE:
+        free = free_bytes(folder)
+        if need and free < need + reserve:
             raise MissingError(
-                f"the disk has {free / 1e6:.0f} MB free; this needs {(need + RESERVE) / 1e6:.0f} MB",
+                f"the disk has {free / 1e6:.0f} MB free; this needs {(need + reserve) / 1e6:.0f} MB",
                 where=str(folder),
-                hint=f"free some space; {hint}",
+                hint=f"free some space, or {otherwise}",
             )
+
+
+def _nearest(folder: Path) -> Path:
+    return next(p for p in (folder, *folder.parents) if p.exists())

@@ -17,6 +17,7 @@ from enum import Enum
 from pathlib import Path
 from typing import Any
 
+from builder.core.config.paths import Paths
 from builder.core.weights.model import Model, Pin
 from builder.edges.weights.sources import folder as folders
 from builder.errors import ConfigError, SourceError
@@ -24,9 +25,6 @@ from builder.errors import ConfigError, SourceError
 ENDPOINT = "https://huggingface.co"
 PATIENCE = 4.0
 """Seconds until a hub that doesn't answer is left to the fetch, which knows other sources and waits longer."""
-
-SECRETS = "secrets"
-"""In the state folder, unless BAKE_SECRETS names another file: lines of ``HF_TOKEN=…``."""
 
 
 class Reason(str, Enum):
@@ -71,7 +69,7 @@ def find_token(env: Mapping[str, str], home: Path) -> Token | None:
         if env.get(name, "").strip():
             return _token(env[name], name)
     named = env.get("BAKE_SECRETS")
-    secrets = Path(named).expanduser() if named else home / SECRETS
+    secrets = Path(named).expanduser() if named else Paths(home=home).secrets
     if value := _secret(secrets, "HF_TOKEN", required=bool(named)):
         return _token(value, str(secrets))
     place = env.get("HF_TOKEN_PATH") or str(Path(env.get("HF_HOME") or _cache(env) / "huggingface") / "token")
@@ -218,8 +216,8 @@ def refusal(gates: Sequence[Gate], *, token: Token | None, home: Path, way_out: 
         steps.append("accept each licence at its page")
     if Reason.NO_TOKEN in reasons or Reason.BAD_TOKEN in reasons:
         steps.append(
-            f"make a token (huggingface.co/settings/tokens, Read) and set HF_TOKEN, or write HF_TOKEN=… into {home / SECRETS}"
-            " (mode 0600)"
+            "make a token (huggingface.co/settings/tokens, Read) and set HF_TOKEN,"
+            f" or write HF_TOKEN=… into {Paths(home=home).secrets} (mode 0600)"
         )
     if Reason.SCOPE in reasons:
         steps.append('give the token "Read access to contents of all public gated repos you can access"')

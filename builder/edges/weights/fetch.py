@@ -5,7 +5,6 @@ It does not matter where bytes come from: whatever arrives is hashed, and only a
 
 from __future__ import annotations
 
-import errno
 import functools
 import re
 import threading
@@ -115,13 +114,13 @@ def fetch(
             "interrupted; what has arrived is kept", hint="the same command goes on where it stopped"
         ) from None
     except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        if files.disk_full(error):
             raise MissingError(
                 "the disk is full; what has arrived is kept",
                 where=str(store.root),
                 hint="free some space, then the same command goes on where it stopped",
             ) from error
-        if error.errno in (errno.EROFS, errno.EACCES, errno.EPERM):
+        if files.unwritable(error):
             raise MissingError(
                 f"the store can't be written ({error.strerror})",
                 where=str(error.filename or store.root),

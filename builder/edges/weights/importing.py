@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import errno
 import functools
 import hashlib
-import shutil
 import zipfile
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -98,7 +96,7 @@ def _read(entry: folders.Entry) -> Iterator[bytes]:
 
 
 def _unwritable(error: OSError, place: Path) -> MissingError:
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+    if files.disk_full(error):
         return MissingError("the disk is full", where=str(place), hint="free some space, then again")
     return MissingError(f"it can't be written ({error.strerror})", where=str(error.filename or place))
 
@@ -252,8 +250,7 @@ def _export(store: Store, wanted: Sequence[Pinned], target: Path, on_progress: O
             if not (there.is_file() and there.stat().st_size == file.size and files.sha256(there) == file.sha256):
                 todo.append((model, pin, file, there))
     total, done = sum(file.size for _, _, file, _ in todo), 0
-    if (free := shutil.disk_usage(target).free) < total:
-        raise MissingError(f"{total / 1e6:.0f} MB are needed, {free / 1e6:.0f} MB are free", where=str(target))
+    files.require_room({target: total}, "export to another disk", reserve=0)
     for model, pin, file, there in todo:
         there.parent.mkdir(parents=True, exist_ok=True)
         temporary = there.with_name(f".{file.sha256[:16]}.tmp")  # what a killed export left is written over

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from builder.core.config.paths import Paths
 from builder.core.weights import catalog, lock
 from builder.core.weights.model import FilePin, Model, Pin
 from builder.edges.system import files
@@ -119,7 +120,7 @@ def _first_line(error: BaseException) -> str:
 def write(root: Path, home: Path, pins: Mapping[str, Pin], known: Mapping[str, Model]) -> None:
     """Put pins into models.lock, beside what another process may have put there meanwhile; whole or not at all."""
     path = root / "models.lock"
-    with files.locked(home / "cache" / "models.lock.lock"):
+    with files.locked(Paths(home=home).lock_guard):
         text = path.read_text(encoding="utf-8") if path.exists() else ""
         before = lock.parse_lock(text, known=known) if text.strip() else {}
         after = lock.dump_lock({**before, **pins})

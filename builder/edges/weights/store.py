@@ -249,15 +249,9 @@ class Store:
             MissingError: the disk has less than the files and a reserve.
         """
         self._make(self.root)
-        free = shutil.disk_usage(self.root).free
         begun = sum(_allocated(self.incoming / f"{f.sha256}.part") for f in wanted)
-        need = sum(f.size for f in wanted) - begun + SPARE
-        if free < need:
-            raise MissingError(
-                f"the disk has {free / 1e6:.0f} MB free, the models need {need / 1e6:.0f} MB",
-                where=str(self.root),
-                hint="free some space, or put the state elsewhere: --home DIR",
-            )
+        need = sum(f.size for f in wanted) - begun
+        files.require_room({self.root: need}, "put the state elsewhere: --home DIR", reserve=SPARE)
 
     def _repository(self, model: Model) -> Path:
         assert model.repo is not None

