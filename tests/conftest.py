@@ -28,6 +28,54 @@ def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
             monkeypatch.delenv(name)
 
 
+LONGEST_FIRST = (
+    "containerd",
+    "overlay2",
+    "engine/test_pipeline",
+    "debian-bookworm",
+    "debian-trixie",
+    "e2e/test_bare_machine",
+    "e2e/test_serve_clients",
+    "e2e/test_report",
+    "e2e/test_stages_a",
+    "e2e/test_stages_b",
+)
+"""Groups that take minutes or half of one. What isn't here is short, and fills the second worker at the end."""
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Group the tests for ``--dist loadgroup``: what shares an expensive fixture runs on one worker, in one go."""
+    for item in items:
+        if name := group(item):
+            item.add_marker(pytest.mark.xdist_group(name))
+
+
+@pytest.hookimpl(trylast=True, specname="pytest_collection_modifyitems")
+def pytest_longest_first(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """With several workers, the longest groups begin first; within a group the order stays as it is."""
+    if hasattr(config, "workerinput"):
+        rank = {name: place for place, name in enumerate(LONGEST_FIRST)}
+        items.sort(key=lambda item: rank.get(group(item), len(rank)))
+
+
+def group(item: pytest.Item) -> str:
+    """The name of a test's group; "" for one that any worker may run at any time.
+
+    A store of the shared engine is a group across files. So is a Debian's root. A folder's other tests are grouped by
+    file, because their fixtures are a file's; tests/e2e/test_job.py has none of its own.
+    """
+    path = Path(item.fspath).relative_to(ROOT / "tests").with_suffix("")
+    parameters = item.callspec.params if hasattr(item, "callspec") else {}
+    if "engine" in parameters:
+        return str(parameters["engine"])
+    if "debian" in parameters:
+        return f"debian-{parameters['debian']}"
+    if path.parts[0] == "engine" and "store" in parameters:
+        return f"{path}-{parameters['store']}"
+    return "" if path.as_posix() == "e2e/test_job" else path.as_posix()
+
+
 def stage_module(stage: str, name: str = "main") -> ModuleType:
     """A module of a stage's folder, under a name of its own: every stage has a ``main``.
 

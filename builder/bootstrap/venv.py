@@ -20,17 +20,6 @@ from typing import NoReturn
 
 from builder.bootstrap import pip_wheel as pipwheel
 
-DEBIAN = {
-    "docker-registry": "docker-registry",
-    "espeak-ng": "espeak-ng",
-    "ip": "iproute2",
-    "mmdebstrap": "mmdebstrap",
-    "chromium": "chromium",
-    "openssl": "openssl",
-    "mkfs.ext4": "e2fsprogs",
-}
-"""Programs that tests use, and the packages that have them."""
-
 OLDEST_PIP = (22, 3)
 """The first pip that can install into another environment (``--python``)."""
 
@@ -65,7 +54,10 @@ def make(root: str, fingerprint: Callable[[], bytes]) -> None:
 
 
 def test(root: str, arguments: Sequence[str]) -> NoReturn:
-    """``build.py test [pytest's arguments]``: install what tests need, once, and become pytest."""
+    """``build.py test [pytest's arguments]``: install what tests import, once, and become pytest.
+
+    With CI=true the checkout's own ``.ci/provision.py`` runs first; a copy of the product without it installs nothing.
+    """
     home = Path(root)
     requirements = home / "requirements" / "dev.txt"
     stamp = home / ".venv" / "ready-dev"
@@ -75,11 +67,16 @@ def test(root: str, arguments: Sequence[str]) -> NoReturn:
             _install(home, requirements, lock)
             _stamp(stamp, requirements.read_bytes())
     if os.environ.get("CI", "").lower() in ("1", "true"):
-        _debian_packages()
-        _engine()
+        _provision(home / ".ci" / "provision.py")
     marks = [] if any(a.startswith("-m") for a in arguments) else ["-m", "not heavy"]
     os.chdir(home)  # without a path, pytest takes pyproject.toml's testpaths
     os.execv(sys.executable, [sys.executable, "-m", "pytest", *marks, *arguments])
+
+
+def _provision(program: Path) -> None:
+    """Let CI's own program install what a machine needs for the tests; its exit code ends this one unless it is 0."""
+    if program.exists() and (code := subprocess.run([sys.executable, str(program)], check=False).returncode):
+        raise SystemExit(code)
 
 
 @contextlib.contextmanager
@@ -205,82 +202,6 @@ def _failed(what: str, lines: Sequence[str], following: str) -> NoReturn:
     if "No matching distribution" in text and sys.version_info >= (3, 14):
         _stop(f"{what} for Python {sys.version_info[0]}.{sys.version_info[1]}", "python3.13 build.py")
     _stop(what, following)
-
-
-ENGINE = {
-    "dockerd": "docker.io",
-    "docker": "docker-cli",
-    "containerd": "containerd",
-    "runc": "runc",
-    "iptables": "iptables",
-}
-"""Programs of the engine that tests start for themselves, and Debian's packages."""
-
-NEXT = """\
-Types: deb
-URIs: {uri}
-Suites: trixie
-Components: main
-Signed-By: /usr/share/keyrings/debian-archive-keyring.gpg
-"""
-
-PINS = """\
-Package: *
-Pin: release n=trixie
-Pin-Priority: 100
-
-Package: docker.io docker-cli docker-buildx docker-compose containerd
-Pin: release n=trixie
-Pin-Priority: 990
-"""
-
-
-def _engine() -> None:
-    """CI on a bare machine: install an engine for the engine tests. Debian 12's is too old: 13's runs on it."""
-    plugins = [
-        Path(folder) / "docker-buildx" for folder in ("/usr/libexec/docker/cli-plugins", "/usr/lib/docker/cli-plugins")
-    ]
-    missing = [package for program, package in ENGINE.items() if shutil.which(program) is None]
-    if not missing and any(p.exists() for p in plugins):
-        return
-    release = Path("/etc/os-release")
-    names = dict(re.findall(r'^(\w+)="?([^"\n]*)"?$', release.read_text() if release.exists() else "", re.MULTILINE))
-    if names.get("ID") != "debian" or os.geteuid() != 0:
-        _stop(
-            "the engine tests need a Docker Engine", "install docker 23 or later with buildx, or run as root on Debian"
-        )
-    if names.get("VERSION_CODENAME") == "bookworm":
-        from builder.edges.images import base  # the environment is there by now
-
-        uri = base.sources("bookworm", Path("/etc/apt"))[0].split()[1]
-        Path("/etc/apt/sources.list.d/whisperbake-engine.sources").write_text(NEXT.format(uri=uri))
-        Path("/etc/apt/preferences.d/whisperbake-engine").write_text(PINS)
-    _apt([*dict.fromkeys(ENGINE.values()), "docker-buildx", "docker-compose"])
-
-
-def _debian_packages() -> None:
-    """CI on a bare machine: install the programs that tests use, those that are missing."""
-    missing = [package for program, package in DEBIAN.items() if shutil.which(program) is None]
-    if not missing or shutil.which("apt-get") is None:
-        return
-    _apt(missing)
-
-
-def _apt(packages: Sequence[str]) -> None:
-    """Install Debian packages, or stop and say what to type."""
-    names = " ".join(packages)
-    wanted = f"apt-get install --no-install-recommends {names}"
-    if os.geteuid() != 0:
-        _stop(f"the tests need {names}", f"sudo {wanted}")
-    _say(f"installing {names}…")
-    env = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
-    # An update that fails for one of several sources is no reason to stop: the install shows whether it matters.
-    subprocess.run(["apt-get", "update", "-qq"], env=env, capture_output=True, check=False)
-    done = subprocess.run([*wanted.split(), "-qq", "-y"], env=env, capture_output=True, text=True, check=False)
-    if done.returncode:
-        for line in done.stderr.splitlines()[-TAIL:]:
-            _say(f"  | {line}")
-        _stop(f"{names} could not be installed", wanted)
 
 
 def _say(line: str) -> None:

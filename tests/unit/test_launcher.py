@@ -169,6 +169,75 @@ def test_what_pip_says_becomes_one_line_to_type(printed: str, said: str, capsys)
     assert shown.count("  next: ") == 1
 
 
+# What CI installs: a program of its own, so that the product's launcher installs nothing.
+
+
+@pytest.fixture
+def provision() -> ModuleType:
+    """.ci/provision.py as a module."""
+    spec = importlib.util.spec_from_file_location("provision_under_test", ROOT / ".ci/provision.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.mark.parametrize(("program", "ends_with"), [(None, 0), ("", 0), ("raise SystemExit(3)", 3)])
+def test_the_tests_of_ci_begin_with_its_own_program(tmp_path: Path, program: str | None, ends_with: int) -> None:
+    """A failure to install stops the run with the same exit code; a copy without the program runs the tests as it is."""
+    path = tmp_path / "provision.py"
+    if program is not None:
+        path.write_text(f"open({str(tmp_path / 'ran')!r}, 'w')\n{program}")
+    if ends_with:
+        with pytest.raises(SystemExit) as stopped:
+            launcher._provision(path)
+        assert stopped.value.code == ends_with
+    else:
+        launcher._provision(path)
+    assert (tmp_path / "ran").exists() == (program is not None)
+
+
+def test_only_what_a_machine_lacks_is_installed(provision: ModuleType) -> None:
+    here = {"chromium", "mmdebstrap", "ip", "openssl", "docker-registry"}
+    assert provision.missing(lambda name: name if name in here else None) == ["espeak-ng", "e2fsprogs"]
+    assert provision.missing(lambda name: name) == []
+
+
+@pytest.mark.parametrize(
+    ("absent", "plugin", "lacks"),
+    [("", True, False), ("dockerd", True, True), ("iptables", True, True), ("", False, True)],
+)
+def test_an_engine_is_its_programs_and_buildx(provision: ModuleType, absent: str, plugin: bool, lacks: bool) -> None:
+    def which(name: str) -> str | None:
+        return None if name == absent else name
+
+    assert provision.lacks_engine(which, lambda path: plugin and path == provision.BUILDX[1]) is lacks
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="installing needs root")
+def test_debian_12_takes_its_engine_from_debian_13(provision: ModuleType, tmp_path: Path) -> None:
+    """From the mirror that this machine's apt uses; nothing else comes from there."""
+    for folder in ("sources.list.d", "preferences.d"):
+        (tmp_path / folder).mkdir()
+    (tmp_path / "sources.list").write_text("deb http://mirror.test/debian bookworm main\n")
+    packages = provision.engine_packages(*provision.release('ID=debian\nVERSION_CODENAME="bookworm"\n'), tmp_path)
+    assert packages[0] == "docker.io"
+    assert packages[-2:] == ["docker-buildx", "docker-compose"]
+    source = (tmp_path / "sources.list.d/whisperbake-engine.sources").read_text()
+    assert "URIs: http://mirror.test/debian\nSuites: trixie\n" in source
+    pins = (tmp_path / "preferences.d/whisperbake-engine").read_text()
+    assert "Package: *\nPin: release n=trixie\nPin-Priority: 100\n" in pins
+
+
+def test_another_system_is_told_what_to_install(provision: ModuleType, tmp_path: Path, capsys) -> None:  # type: ignore[no-untyped-def]
+    with pytest.raises(SystemExit) as stopped:
+        provision.engine_packages(*provision.release("ID=arch\n"), tmp_path)
+    assert stopped.value.code == 3
+    assert "  next: install docker 23 or later" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+
+
 # The settings of pip, and the wheel that is fetched with them.
 
 
