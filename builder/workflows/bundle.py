@@ -75,8 +75,10 @@ def create(session: Session, choice: Choice, order: Order) -> Result:
     models = list(made.plan.models)
     loose: tuple[core.Layer, ...] = ()
     if order.native:  # of which images carry a part, or none
-        wanted = image_models(session, models=choice.models, languages=choice.languages, diarization=choice.diarization)
-        fetch_missing(session, wanted)
+        wanted = image_models(
+            session.config, models=choice.models, languages=choice.languages, diarization=choice.diarization
+        )
+        fetch_missing(session.config, wanted, env=session.env, on_progress=session.on_progress)
         loose = pack.weights(wanted)
         models += [m for m in wanted if m not in models]
     beside: dict[str, bytes | Path] = {}

@@ -50,8 +50,8 @@ def resolve(session: Session, options: JobOptions) -> Request:
     Raises:
         UsageError: see :func:`builder.core.jobs.request.resolve`.
     """
-    hardware, advice = hardware_of(session)
-    models = chosen_models(session, models=options.models, diarization=options.diarization)
+    hardware, advice = hardware_of(session.config)
+    models = chosen_models(session.config, models=options.models, diarization=options.diarization)
     return request.resolve(options, config=session.config, hardware=hardware, advice=advice, models=models)
 
 
@@ -73,7 +73,7 @@ def _native(session: Session) -> Place:
     from builder.edges.jobs.hosts.native import Native
 
     config, env = session.config, session.env
-    python = native_python(session)
+    python = native_python(session.config, env=session.env, on_progress=session.on_progress)
     engine, tags, ids = _media_images(session)
 
     def host(job: Job, gpu: int) -> Host:
@@ -102,7 +102,7 @@ def _containers(session: Session, *, build: bool) -> Place:
     found = _recorded(session) or _looked_up(session, build=build)
     if not found.engine.startswith("unix:"):
         raise MissingError("jobs need an engine on this machine: it reads the job's folder", where=found.engine)
-    hardware, _ = hardware_of(session)
+    hardware, _ = hardware_of(session.config)
     machine = Machine(
         threads=min(hardware.threads, found.cpus),
         memory=min(hardware.memory, found.memory or hardware.memory),
@@ -197,7 +197,7 @@ def _key(session: Session, engine: str) -> str:
     """A hash over what images are made from, by the identity of the files."""
     config = session.config
     seen: list[Any] = [engine, config.defaults.mode.value, config.defaults.variant.value, config.defaults.registry]
-    seen.append(sorted(model.id for model, _ in chosen_models(session).values()))
+    seen.append(sorted(model.id for model, _ in chosen_models(session.config).values()))
     folders = ("images", "stages", "templates", "builder")
     paths = [config.root / name for name in ("bake.yaml", "models.yaml", "models.lock")]
     paths += [p for name in folders for p in sorted((config.root / name).rglob("*")) if p.suffix != ".pyc"]

@@ -42,7 +42,7 @@ def rendered(session: Session, choice: Choice = ALL, *, engine: Engine | None = 
     config = session.config
     base = images.decide_base(config, session.env, session.on_progress, engine)
     diarization = choice.diarization and config.defaults.diarization
-    models = image_models(session, models=choice.models, languages=choice.languages, diarization=diarization)
+    models = image_models(session.config, models=choice.models, languages=choice.languages, diarization=diarization)
     names = choice.names
     if not diarization and not names:
         names = [n for n, i in config.images.items() if config.defaults.mode in i.modes and i.stage != "diarize"]
@@ -187,7 +187,7 @@ def ensure(
 
     engine = engines.connect(session.env)
     made = rendered(session, choice, engine=engine)
-    fetch_missing(session, made.plan.models)
+    fetch_missing(session.config, made.plan.models, env=session.env, on_progress=session.on_progress)
     images.require_space(session.config, made.plan, engine)
     root = images.root_of(session.config, made.plan, session.env, session.on_progress, refresh=refresh)
     folder = images.folder_of(session.config)
@@ -273,7 +273,7 @@ def here(session: Session, engine: Engine) -> tuple[Here, ...]:
     def models(variant: Variant) -> tuple[tuple[Model, Pin], ...]:
         defaults = replace(session.config.defaults, variant=variant)
         try:
-            return image_models(replace(session, config=replace(session.config, defaults=defaults)))
+            return image_models(replace(session.config, defaults=defaults))
         except BakeError:  # a preset that this variant can't load
             return ()
 

@@ -19,7 +19,7 @@ def prune(session: Session, *, dry_run: bool) -> Result:
     from builder.edges.engine import connection as engines
     from builder.edges.images import load
 
-    layout = layout_of(session)
+    layout = layout_of(session.config)
     here = None
     if engines.why_not(session.env) is None:
         engine = engines.connect(session.env)
@@ -49,7 +49,7 @@ def prune(session: Session, *, dry_run: bool) -> Result:
 
 def export(session: Session, out: Path, names: Sequence[str]) -> Result:
     """Write a complete OCI layout of assembled images, with the bytes of their weights."""
-    layout = layout_of(session)
+    layout = layout_of(session.config)
     with files.locked(layout.lock):
         known = [ref for ref, value in layout.images().items() if "manifest" in value]
         chosen = [
@@ -75,10 +75,10 @@ def lock_digests(session: Session, ids: Sequence[str]) -> Result:
     from builder.core.weights import layers
     from builder.edges.weights import pinning as locking
 
-    config, store, layout = session.config, store_of(session), layout_of(session)
+    config, store, layout = session.config, store_of(session.config), layout_of(session.config)
     pins: dict[str, Pin] = {}
     lines = []
-    for model, pin in pinned(session, ids):
+    for model, pin in pinned(session.config, ids):
         fresh = replace(pin, layers=MappingProxyType({}))
         store.require(model, fresh)
         with files.locked(layout.lock):

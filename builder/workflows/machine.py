@@ -29,10 +29,10 @@ def build(session: Session, choice: images.Choice, *, cache: bool, refresh: bool
 
     if session.config.defaults.mode is not Mode.NATIVE:
         return images.build(session, choice, cache=cache, refresh=refresh)
-    chosen = chosen_models(session, models=choice.models, diarization=choice.diarization)
-    fetched = fetch_missing(session, list(chosen.values()))
-    python = native_python(session)
-    found, advice = hardware_of(session)
+    chosen = chosen_models(session.config, models=choice.models, diarization=choice.diarization)
+    fetched = fetch_missing(session.config, list(chosen.values()), env=session.env, on_progress=session.on_progress)
+    python = native_python(session.config, env=session.env, on_progress=session.on_progress)
+    found, advice = hardware_of(session.config)
     why = engine.why_not(session.env)
     made = None
     if why is None:
@@ -65,16 +65,20 @@ def build(session: Session, choice: images.Choice, *, cache: bool, refresh: bool
 
 def bytes_missing(session: Session) -> int:
     """Bytes that the preset's models still lack."""
-    store = store_of(session)
-    return sum(f.size for model, pin in chosen_models(session).values() for f in store.missing(model, pin))
+    store = store_of(session.config)
+    return sum(f.size for model, pin in chosen_models(session.config).values() for f in store.missing(model, pin))
 
 
 def bootstrap(session: Session, *, fetch: bool, force: bool) -> Result:
     """Environment, hardware, models."""
-    python = native_python(session, force=force)
-    found, advice = hardware_of(session, refresh=force)
-    chosen = chosen_models(session)
-    fetched = fetch_missing(session, list(chosen.values())) if fetch else ()
+    python = native_python(session.config, env=session.env, on_progress=session.on_progress, force=force)
+    found, advice = hardware_of(session.config, refresh=force)
+    chosen = chosen_models(session.config)
+    fetched = (
+        fetch_missing(session.config, list(chosen.values()), env=session.env, on_progress=session.on_progress)
+        if fetch
+        else ()
+    )
     lacking = bytes_missing(session)
     session.live.close()
     text = (
@@ -101,7 +105,7 @@ class HardwareFound:
 
 def hardware(session: Session, *, refresh: bool) -> HardwareFound:
     """What this machine has, and what that recommends."""
-    found, advice = hardware_of(session, refresh=refresh)
+    found, advice = hardware_of(session.config, refresh=refresh)
     return HardwareFound(hardware=found, recommended=advice)
 
 

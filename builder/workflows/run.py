@@ -68,7 +68,9 @@ def run(session: Session, inputs: Sequence[str], options: JobOptions, how: How) 
         session = _of_variant(session, known)
         place = places.choose(session, build=how.build)
         models = {u.id for job in known for s in job.stages for u in s.models.values()}
-        fetch_missing(session, pinned(session, sorted(models)))
+        fetch_missing(
+            session.config, pinned(session.config, sorted(models)), env=session.env, on_progress=session.on_progress
+        )
     else:
         for name in inputs:  # before anything is installed, built or fetched
             if not Path(name).expanduser().exists():
@@ -77,7 +79,7 @@ def run(session: Session, inputs: Sequence[str], options: JobOptions, how: How) 
                 )
         request = places.resolve(session, options)
         place = places.choose(session, build=how.build)
-        fetch_missing(session, list(request.models.values()))
+        fetch_missing(session.config, list(request.models.values()), env=session.env, on_progress=session.on_progress)
         groups = [inputs] if how.parallel is None else [[name] for name in inputs]
         known = [
             prepare.prepare(
@@ -90,7 +92,7 @@ def run(session: Session, inputs: Sequence[str], options: JobOptions, how: How) 
             )
             for group in groups
         ]
-    found, _ = hardware_of(session)
+    found, _ = hardware_of(session.config)
     budget = Budget(session.config.paths.budget, memory=place.memory or found.memory, gpus=len(found.gpus))
     engine = _Engine(session=session, place=place, budget=budget, how=how)
     if len(known) == 1:
@@ -129,7 +131,7 @@ def _work(engine: _Engine, job: Job, on_progress: OnProgress, *, halt: threading
     preflight.check(
         session.config, job, python=place.python, containers=place.containers, env=session.env
     ).raise_failure()
-    found, _ = hardware_of(session)
+    found, _ = hardware_of(session.config)
     gpu = engine.budget.quietest() if any(compose.needs_gpu(s) for s in job.stages) else 0
     return runner.run(
         session.config,

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from builder.core.jobs.job import Job
     from builder.core.machine import Hardware, Recommendation
     from builder.edges.images.layout import Layout
+    from builder.edges.weights.fetch import Fetched
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,33 +62,45 @@ def open_session(
         yield Session(config=config, env=env, on_progress=live.on_progress, live=live, quiet=quiet)
 
 
-def store_of(session: Session) -> Store:
-    return Store(session.config.paths.models)
+def store_of(config: Config) -> Store:
+    """The store of weights."""
+    return Store(config.paths.models)
 
 
-def layout_of(session: Session) -> Layout:
+def layout_of(config: Config) -> Layout:
+    """The images' layers and manifests."""
     from builder.edges.images.layout import Layout
 
-    return Layout(session.config.paths.layout, store_of(session).root)
+    return Layout(config.paths.layout, config.paths.models)
 
 
 def model_named(config: Config, name: str) -> Model:
+    """A model of the catalogue.
+
+    Raises:
+        UsageError: models.yaml has no such id.
+    """
     if name not in config.models:
         raise UsageError(f'no model "{name}"', hint=did_you_mean(name, config.models) or "models list shows all")
     return config.models[name]
 
 
-def pinned(session: Session, ids: Sequence[str]) -> list[tuple[Model, Pin]]:
-    models = [model_named(session.config, name) for name in ids]
-    pins = choice.require_pins(session.config, models)
+def pinned(config: Config, ids: Sequence[str]) -> list[tuple[Model, Pin]]:
+    """Models by id, each with its pin.
+
+    Raises:
+        UsageError: models.yaml has no such id.
+        MissingError: models.lock doesn't pin one of them.
+    """
+    models = [model_named(config, name) for name in ids]
+    pins = choice.require_pins(config, models)
     return [(m, pins[m.id]) for m in models]
 
 
 def chosen_models(
-    session: Session, *, models: str | None = None, diarization: bool = True
+    config: Config, *, models: str | None = None, diarization: bool = True
 ) -> dict[Purpose, tuple[Model, Pin]]:
     """The pinned model for each purpose of the planned stages."""
-    config = session.config
     speakers = diarization and config.defaults.diarization
     chosen = choice.choose(
         config,
@@ -103,7 +116,7 @@ def chosen_models(
 
 
 def image_models(
-    session: Session, *, models: str | None = None, languages: str | None = None, diarization: bool = True
+    config: Config, *, models: str | None = None, languages: str | None = None, diarization: bool = True
 ) -> tuple[tuple[Model, Pin], ...]:
     """The pinned models that images carry: one for each purpose, of alignment one for each language, in that order.
 
@@ -120,55 +133,70 @@ def image_models(
                 hint=did_you_mean(code, LANGUAGES),
             )
     found: dict[str, tuple[Model, Pin]] = {}
-    every: Sequence[str | None] = asked or [session.config.defaults.language]
+    every: Sequence[str | None] = asked or [config.defaults.language]
     for language in every:
-        config = replace(session.config, defaults=replace(session.config.defaults, language=language))
-        chosen = chosen_models(replace(session, config=config), models=models, diarization=diarization)
+        one = replace(config, defaults=replace(config.defaults, language=language))
+        chosen = chosen_models(one, models=models, diarization=diarization)
         found |= {model.id: (model, pin) for model, pin in chosen.values()}
     return tuple(found.values())
 
 
 def fetch_missing(
-    session: Session, wanted: Sequence[tuple[Model, Pin]], folders: Sequence[Path] = (), *, skip_gated: bool = False
-) -> tuple[Any, ...]:
-    """Bring models into the store; none that is there already, and then without a network.
+    config: Config,
+    models: Sequence[tuple[Model, Pin]],
+    *,
+    env: Mapping[str, str],
+    on_progress: OnProgress,
+    folders: Sequence[Path] = (),
+    skip_gated: bool = False,
+) -> tuple[Fetched, ...]:
+    """Bring models into the store. Needs no network when all of them are in it.
 
     Args:
-        skip_gated: leave out gated models that the hub would not give out; else they are an error, before any download.
+        folders: folders that may hold the files, tried before the configured ones.
+        skip_gated: leave out gated models that the hub wouldn't give out; otherwise they are an error, before any download.
+
+    Returns:
+        What was fetched, a model each.
+
+    Raises:
+        SourceError: the hub wouldn't give out a gated model, or no source has a file.
+        IntegrityError: a file's bytes are not those that models.lock pins.
+        MissingError: the disk is full.
     """
-    store = store_of(session)
-    missing = [(model, pin) for model, pin in wanted if store.missing(model, pin)]
+    store = store_of(config)
+    missing = [(model, pin) for model, pin in models if store.missing(model, pin)]
     if not missing:
         return ()
     from builder.edges.weights import access as gates
     from builder.edges.weights import fetch as hub
 
-    config = session.config
-    places = [*folders, *(Path(p) for p in config.defaults.sources)]
-    token = gates.find_token(session.env, config.home)
-    if closed := gates.closed(missing, token=token, env=session.env, places=places):
+    sources = [*folders, *(Path(p) for p in config.defaults.sources)]
+    token = gates.find_token(env, config.home)
+    if closed := gates.closed(missing, token=token, env=env, places=sources):
         if not skip_gated:
             raise gates.refusal(closed, token=token, home=config.home, way_out="models fetch --skip-gated")
         names = {gate.model.id for gate in closed}
         missing = [(model, pin) for model, pin in missing if model.id not in names]
-    env = {**session.env, "HF_TOKEN": token.value} if token else session.env
-    return tuple(hub.fetch(store, missing, folders=places, env=env, on_progress=session.on_progress))
+    hub_env = {**env, "HF_TOKEN": token.value} if token else env
+    return tuple(hub.fetch(store, missing, folders=sources, env=hub_env, on_progress=on_progress))
 
 
-def native_python(session: Session, *, force: bool = False) -> Path:
+def native_python(config: Config, *, env: Mapping[str, str], on_progress: OnProgress, force: bool = False) -> Path:
     """The native environment's python, made when it is missing."""
-    stages = tuple(session.config.stages.values())
-    if not force and (there := native.ready(session.config, stages)):
-        return there
-    return native.ensure(session.config, stages, env=session.env, on_progress=session.on_progress, force=force)
+    stages = tuple(config.stages.values())
+    if not force and (python := native.ready(config, stages)):
+        return python
+    return native.ensure(config, stages, env=env, on_progress=on_progress, force=force)
 
 
-def hardware_of(session: Session, *, refresh: bool = False) -> tuple[Hardware, Recommendation]:
+def hardware_of(config: Config, *, refresh: bool = False) -> tuple[Hardware, Recommendation]:
+    """What this machine has, and the settings that suit it."""
     from builder.core.machine import recommend
     from builder.edges.machine import hardware as probe
 
-    found = probe.hardware(session.config.paths.hardware, refresh=refresh)
-    return found, recommend(found)
+    hardware = probe.hardware(config.paths.hardware, refresh=refresh)
+    return hardware, recommend(hardware)
 
 
 def existing_jobs(config: Config, words: Sequence[str]) -> list[Job]:

@@ -28,7 +28,7 @@ from builder.workflows.session import (
 
 def listing(session: Session) -> Result:
     """Every model of the catalogue."""
-    config, store = session.config, store_of(session)
+    config, store = session.config, store_of(session.config)
     data: list[dict[str, Any]] = []
     for model in config.models.values():
         pin = config.pins.get(model.id)
@@ -95,9 +95,11 @@ def fetch(
         if len(given) > 1:
             raise UsageError(f"{' and '.join(given)} say different things", hint="give one of them")
     wanted = _asked_for(session, ids, languages, everything)
-    fetched = fetch_missing(session, wanted, folders, skip_gated=skip_gated)
+    fetched = fetch_missing(
+        session.config, wanted, folders=folders, skip_gated=skip_gated, env=session.env, on_progress=session.on_progress
+    )
     session.live.close()
-    store = store_of(session)
+    store = store_of(session.config)
     skipped = [m.id for m, p in wanted if store.missing(m, p)]
     there = [m.id for m, _ in wanted if m.id not in {f.model for f in fetched} and m.id not in skipped]
     lines = [f"{f.model}: {format_size(f.size)} from {f.source} in {format_time(f.seconds)}" for f in fetched]
@@ -114,14 +116,18 @@ def _asked_for(
     if everything:
         return [(m, config.pins[m.id]) for m in config.models.values() if m.id in config.pins]
     if ids:
-        return pinned(session, list(dict.fromkeys(ids)))
-    return list(image_models(session, languages=languages)) if languages else list(chosen_models(session).values())
+        return pinned(session.config, list(dict.fromkeys(ids)))
+    return (
+        list(image_models(session.config, languages=languages))
+        if languages
+        else list(chosen_models(session.config).values())
+    )
 
 
 def verify(session: Session, ids: Sequence[str], *, deep: bool) -> Result:
     """Compare the store with the lock."""
-    store = store_of(session)
-    wanted = pinned(session, ids) if ids else [(m, p) for m, p in _known(session) if _begun(store, m, p)]
+    store = store_of(session.config)
+    wanted = pinned(session.config, ids) if ids else [(m, p) for m, p in _known(session) if _begun(store, m, p)]
     rows: list[tuple[str, str]] = []
     data: list[dict[str, Any]] = []
     broken = 0
@@ -172,7 +178,7 @@ def take(session: Session, paths: Sequence[Path]) -> Result:
     """Take in what matches the lock."""
     from builder.edges.weights import importing as parcel
 
-    store = store_of(session)
+    store = store_of(session.config)
     taken = parcel.take(store, _known(session), paths, session.on_progress)
     session.live.close()
     lines = [f"took {path} as {model} {file} ({format_size(size)})" for path, model, file, size in taken.took]
@@ -207,8 +213,8 @@ def export(session: Session, target: Path, ids: Sequence[str]) -> Result:
     """Write models to a folder, from which another machine takes them."""
     from builder.edges.weights import importing as parcel
 
-    store = store_of(session)
-    wanted = pinned(session, ids) if ids else [(m, p) for m, p in _known(session) if not store.missing(m, p)]
+    store = store_of(session.config)
+    wanted = pinned(session.config, ids) if ids else [(m, p) for m, p in _known(session) if not store.missing(m, p)]
     if not wanted:
         raise MissingError("no models are here to export", hint="models fetch")
     count, size = parcel.export(store, wanted, target, session.on_progress)
@@ -229,7 +235,7 @@ def prune(session: Session, *, dry_run: bool) -> Result:
     """Remove what no pin needs."""
     from builder.edges.weights import prune as pruning
 
-    store = store_of(session)
+    store = store_of(session.config)
     found = pruning.leftovers(store, _known(session))
     others = pruning.foreign(store, list(session.config.models.values()))
     gone = found if dry_run else pruning.remove(store, found)
@@ -332,7 +338,7 @@ def serve(session: Session, *, bind: str, gated: bool) -> Result:
     withheld = frozenset(str(m.repo) for m, p in known if (m, p) not in given and server.in_hub(m, p))
     if not session.quiet:
         ui.say("looking at the store: what was not read before is read once")
-    shelf = server.Shelf(store_of(session), given)
+    shelf = server.Shelf(store_of(session.config), given)
     shelf.look()
     listening = server.listen(host, port)
     shown = f"[{host}]" if ":" in host else host
