@@ -1,6 +1,6 @@
 """The contract every stage keeps (docs/job-format.md): read the job, write results, events, the manifest.
 
-Copied into every image beside the stages; needs PyYAML and nothing else.
+Every image holds a copy beside its stage. It needs PyYAML only.
 """
 
 from __future__ import annotations
@@ -31,27 +31,27 @@ PROGRESS_EVERY = 0.1
 """Seconds between two progress events: at most ten a second."""
 
 RATE = 16_000
-"""Samples a second of the sound that stages exchange (mono, signed 16 bit little-endian)."""
+"""Samples a second of the sound that stages exchange (mono, signed 16-bit little-endian)."""
 
 LISTS = ".baked"
-"""Folder in an image's tree of weights with a list for each model that it carries."""
+"""Folder below the models root of an image that has one list of files for each model in the image."""
 
 INPUT = re.compile(r"input/[0-9]+\.[a-z0-9]+")
 """Where a job keeps a recording."""
 
 VARIANTS = ("slim", "full")
-"""Backends of a stage: without PyTorch and with it."""
+"""Backends of a stage: without PyTorch, and with it."""
 
 _unfinished: set[Path] = set()
-"""Temporary files that are being written; SIGTERM takes them along."""
+"""Temporary files that are being written; a signal that ends the stage removes them."""
 
 
 class InputFault(Exception):
-    """The recording is at fault; exit code 2. The text is what the user reads."""
+    """The recording can't be used; exit code 2. The user reads the text."""
 
 
 class ModelFault(Exception):
-    """A model is missing or broken; exit code 5."""
+    """A model is missing or broken; exit code 5. The user reads the text."""
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ class Recording:
     path: Path
     output: str
     lead: float = 0.0
-    """Seconds at the beginning of a cut film that have a picture, but no sound yet."""
+    """Seconds at the start of a cut film that have a picture but no sound."""
 
 
 @dataclass
@@ -102,13 +102,17 @@ class StageJob:
         return json.loads(self.work(stage, f"{recording.id}.json").read_bytes())
 
     def recording(self, recording: Recording) -> Path:
-        """The recording itself; what it is stands in job.yaml, so it is not hashed again."""
+        """The recording itself. It isn't hashed: job.yaml already has its sha256."""
         if not recording.path.is_file():
-            raise InputFault(f"{recording.name}: the recording is no longer in the job")
+            raise InputFault(f"{recording.name}: the recording is no longer in the job's folder")
         return recording.path
 
     def model(self, purpose: str) -> Path:
-        """The folder of the model for ``purpose``."""
+        """The folder of the model for ``purpose``.
+
+        Raises:
+            ModelFault: the job names no model for it, or the folder is missing.
+        """
         use = self.uses.get(purpose)
         if use is None:
             raise ModelFault(f"the job names no model for {purpose}")
@@ -121,17 +125,17 @@ class StageJob:
 
     @contextmanager
     def writing(self, name: str, *, output: bool = False) -> Iterator[Path]:
-        """A temporary path beside ``work/<stage>/<name>`` (or ``output/<name>``), renamed when the block ends well."""
+        """A temporary path beside ``work/<stage>/<name>`` (or ``output/<name>``), renamed when the block succeeds."""
         relative = f"output/{name}" if output else f"work/{self.stage}/{name}"
         final = self.root / relative
         final.parent.mkdir(parents=True, exist_ok=True)
-        # The suffix stays at the end: muxers choose their format by it. Short, for long output names.
+        # Muxers choose their format by the suffix, so it stays at the end. The output's name can be too long to add to.
         temporary = final.parent / f".{self.stage}-{os.getpid()}.tmp{final.suffix}"
         _unfinished.add(temporary)
         try:
             yield temporary
-            with temporary.open("rb+") as made:
-                os.fsync(made.fileno())
+            with temporary.open("rb+") as written:
+                os.fsync(written.fileno())
             self._wrote[relative] = sha256(temporary)
             temporary.replace(final)
         except BaseException:
@@ -141,19 +145,20 @@ class StageJob:
             _unfinished.discard(temporary)
 
     def write(self, name: str, text: str, *, output: bool = False) -> None:
-        """A whole text file, UTF-8, line ends as given."""
+        """Write a whole text file: UTF-8, line ends unchanged."""
         with self.writing(name, output=output) as path, path.open("w", encoding="utf-8", newline="") as out:
             out.write(text)
 
     def save(self, recording: Recording, value: Any) -> None:
-        """This stage's JSON result for one recording."""
+        """Write this stage's JSON result for one recording."""
         self.write(f"{recording.id}.json", dump(value))
 
-    # Telling
+    # Events
 
-    def event(self, event: str, **more: Any) -> None:
-        """One line in events.jsonl, in one write: several stages may write at once."""
-        line = json.dumps({"t": round(time.time(), 3), "stage": self.stage, "event": event, **more}, ensure_ascii=False)
+    def event(self, event: str, **fields: Any) -> None:
+        """Append a line to events.jsonl, in one write: several stages may write at once."""
+        stamped = {"t": round(time.time(), 3), "stage": self.stage, "event": event, **fields}
+        line = json.dumps(stamped, ensure_ascii=False)
         handle = os.open(self.root / "events.jsonl", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
         try:
             os.write(handle, line.encode() + b"\n")
@@ -161,7 +166,7 @@ class StageJob:
             os.close(handle)
 
     def progress(self, recording: Recording, done: float, total: float) -> None:
-        """``done`` of ``total`` seconds of one recording; what comes too soon after another is dropped."""
+        """Report ``done`` of ``total`` seconds of one recording; dropped less than ``PROGRESS_EVERY`` after the last."""
         now = time.monotonic()
         if done < total and now - self._last < PROGRESS_EVERY:
             return
@@ -169,7 +174,7 @@ class StageJob:
         self.event("progress", input=recording.id, done=round(min(done, total), 2), total=round(total, 2), unit="s")
 
     def note(self, recording: Recording, message: str) -> None:
-        """Something the user should know that is no failure."""
+        """Report something that the user should know and that isn't a failure."""
         self.notes.append(f"{recording.name}: {message}")
         self.event("note", input=recording.id, message=message)
 
@@ -183,7 +188,7 @@ class StageJob:
             self.timings[part] = self.timings.get(part, 0.0) + time.perf_counter() - began
 
     def manifest(self) -> dict[str, Any]:
-        """What was read, with which settings and models, and what came out."""
+        """What the stage read, its settings and models, and what it wrote (docs/job-format.md)."""
         return {
             "schema": 1,
             "stage": self.stage,
@@ -199,18 +204,18 @@ class StageJob:
 
 
 def lacking(root: Path, uses: Iterable[dict[str, Any]], *, deep: bool = False) -> list[str]:
-    """What is wrong with the weights, a sentence each: those that a job's stage loads, and those that an image carries.
+    """What is wrong with the weights that a job's stage loads and with those in an image: a sentence for each fault.
 
-    An image's own lists (``.baked/<id>.json``) say which files its models have; their sizes are compared, in a
-    millisecond or two. A tree that is mounted has no lists: the builder has checked it, and a recording of silence needs
-    no model at all, so that only a stage that asks for one misses it.
+    An image's own lists (``.baked/<id>.json``) say which files its models have. Comparing the sizes takes a millisecond
+    or two. A mounted tree has no lists. The builder has checked it, and silence needs no model, so a missing model is
+    reported only when a stage asks for it.
 
     Args:
-        root: the tree of weights.
+        root: the models root.
         uses: models of the job's stage.
-        deep: read every byte and compare its sha256.
+        deep: also read every file and compare its sha256.
     """
-    found = []
+    faults = []
     lists = {}
     for path in sorted((root / LISTS).glob("*.json")):
         entry = json.loads(path.read_bytes())
@@ -220,46 +225,47 @@ def lacking(root: Path, uses: Iterable[dict[str, Any]], *, deep: bool = False) -
             try:
                 size = (root / file["path"]).stat().st_size
             except OSError:
-                found.append(f"{name} is missing")
+                faults.append(f"{name} is missing")
                 continue
             if size != file["size"]:
-                found.append(f"{name} has {size} bytes in place of {file['size']}")
+                faults.append(f"{name} has {size} bytes, not {file['size']}")
             elif deep and sha256(root / file["path"]) != f"sha256:{file['sha256']}":
-                found.append(f"{name} has another sha256 than its list")
+                faults.append(f"{name} has a different sha256 than its list")
     for use in uses:
         if lists and not (root / use["path"]).is_dir():
-            found.append(f"model {use['id']} is not in the tree of weights: {use['path']}")
+            faults.append(f"model {use['id']} is not in the tree of weights: {use['path']}")
         elif use["id"] in lists and lists[use["id"]] != use["digest"]:
-            found.append(f"model {use['id']} of this image is not the job's: {lists[use['id']][:19]}…")
-    return found
+            faults.append(f"this image's model {use['id']} is not the one that the job names: {lists[use['id']][:19]}…")
+    return faults
 
 
 def verify(root: Path) -> int:
-    """``--verify``: read an image's weights; the exit code."""
+    """``--verify``: read an image's weights and print what is wrong, or the models' names. Returns the exit code."""
     lists = sorted((root / LISTS).glob("*.json"))
-    wrong = lacking(root, (), deep=True)
-    for line in wrong or [f"{path.stem}: whole" for path in lists] or ["this image carries no weights"]:
-        print(line, file=sys.stderr if wrong else sys.stdout)
-    return 5 if wrong else 0
+    faults = lacking(root, (), deep=True)
+    for line in faults or [f"{path.stem}: intact" for path in lists] or ["this image carries no weights"]:
+        print(line, file=sys.stderr if faults else sys.stdout)
+    return 5 if faults else 0
 
 
 def stand_in(*names: str, **attributes: Any) -> None:
-    """Empty modules for what a library imports on the way but never needs here; only where they are absent.
+    """Put empty modules in the place of those that a library imports and never needs here, where they aren't installed.
 
     Args:
-        attributes: what is imported from them. With any, a module that is there is left out too.
+        names: modules.
+        attributes: what the library imports from them. With any, an installed module is replaced too.
     """
     for name in names:
         if attributes or importlib.util.find_spec(name) is None:
             sys.modules[name] = types.ModuleType(name)
-            # Some libraries look for others by their specification.
+            # Some libraries find out by the specification whether another is installed.
             vars(sys.modules[name]).update(attributes, __spec__=importlib.machinery.ModuleSpec(name, None))
 
 
 def peak_bytes() -> int | None:
-    """Most memory that this process held (VmHWM, see proc(5)); None where there is no /proc.
+    """The most memory that this process has held, in bytes (VmHWM, see proc(5)); None without /proc.
 
-    Not getrusage's ru_maxrss: after exec that begins with what the parent held.
+    Not ru_maxrss of getrusage(2): after exec it starts with what the parent held.
     """
     try:
         lines = Path("/proc/self/status").read_text().splitlines()
@@ -269,7 +275,7 @@ def peak_bytes() -> int | None:
 
 
 def dump(value: Any) -> str:
-    """Stable JSON: sorted keys, non-ASCII as it is."""
+    """JSON that is the same every time: sorted keys, non-ASCII characters unescaped."""
     return json.dumps(value, indent=1, sort_keys=True, ensure_ascii=False) + "\n"
 
 
@@ -283,7 +289,7 @@ def sha256(path: Path) -> str:
 
 
 def code_digest(stage: str) -> str:
-    """Hex sha256 over a stage's Python files and this one: other code makes other results."""
+    """Hex sha256 over a stage's Python files and this one: when the code changes, its results are made again."""
     here = Path(__file__).resolve().parent
     digest = hashlib.sha256()
     for path in [here / "contract.py", *sorted((here / stage).glob("*.py"))]:
@@ -295,7 +301,7 @@ def open_job(root: Path, stage: str) -> StageJob:
     """Read job.yaml for one stage.
 
     Raises:
-        InputFault: there is no such job, or the stage is not in it.
+        InputFault: the folder has no readable job, or the job doesn't have the stage.
     """
     try:
         text = (root / "job.yaml").read_text(encoding="utf-8")
@@ -307,7 +313,7 @@ def open_job(root: Path, stage: str) -> StageJob:
         if spec["schema"] != 1:
             raise InputFault(f"job.yaml has schema {spec['schema']}; these stages read schema 1")
         if spec["variant"] not in VARIANTS:
-            raise InputFault(f"job.yaml names the variant {spec['variant']!r}; there are {' and '.join(VARIANTS)}")
+            raise InputFault(f"job.yaml names the variant {spec['variant']!r}, not {' or '.join(VARIANTS)}")
         entry = next((s for s in spec["stages"] if s["name"] == stage), None)
     except (yaml.YAMLError, KeyError, TypeError) as error:
         raise InputFault(f"job.yaml is damaged: {_line(error)}") from error
@@ -328,20 +334,20 @@ def _recording(root: Path, entry: dict[str, Any]) -> Recording:
     """An input as job.yaml names it.
 
     Raises:
-        InputFault: it would be read, or its results written, outside of the job.
+        InputFault: its path, or the paths of its results, would be outside the job's folder.
     """
     path, output = entry["path"], entry["output"]
     if not INPUT.fullmatch(path) or "/" in output or "\0" in output or output in ("", ".", ".."):
-        raise InputFault(f"job.yaml names a file outside of the job: {path!r}, {output!r}")
+        raise InputFault(f"job.yaml names a file outside the job's folder: {path!r}, {output!r}")
     lead = (entry.get("clip") or {}).get("lead", 0.0)
     return Recording(id=entry["id"], name=entry["name"], path=root / path, output=output, lead=lead)
 
 
 def main(stage: str, work: Callable[[StageJob], None]) -> None:
-    """Run one stage as a program: ``--job DIR``; exits 0, 1, 2 (recording at fault) or 5 (model)."""
+    """Run one stage as a program: ``--job DIR``; exits 0, 2 (the recording), 5 (a model) or 1 (anything else)."""
     parser = argparse.ArgumentParser(prog=stage)
     parser.add_argument("--job", type=Path, help="the job's folder")
-    parser.add_argument("--verify", action="store_true", help="read the weights of the image and compare their sha256")
+    parser.add_argument("--verify", action="store_true", help="read the image's weights and compare their sha256")
     arguments = parser.parse_args()
     models = Path(os.environ.get("BAKE_MODELS", "/models"))
     if arguments.verify and (code := verify(models)):
@@ -352,21 +358,24 @@ def main(stage: str, work: Callable[[StageJob], None]) -> None:
         return
     root = arguments.job.resolve()
     signal.signal(signal.SIGTERM, _terminated)
-    signal.signal(signal.SIGINT, _terminated)  # Ctrl-C reaches the stages as well; a traceback tells nobody anything
+    signal.signal(signal.SIGINT, _terminated)  # Ctrl-C reaches the stages too, and a traceback would help nobody
     if parent := os.environ.get("BAKE_PARENT"):
         _die_with(int(parent))
+    code = _run(root, stage, work, models)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    # Native libraries' thread pools take up to 0.2 s to wind down; all results are on disk by now.
+    os._exit(code)
+
+
+def _run(root: Path, stage: str, work: Callable[[StageJob], None], models: Path) -> int:
+    """Do a stage's work on a job; the exit code. Whatever goes wrong ends as one sentence, in the log and the events."""
     job: StageJob | None = None
     try:
         job = open_job(root, stage)
-        if wrong := lacking(models, job.uses.values()):
-            raise ModelFault("; ".join(wrong))
-        folder = root / "work" / stage
-        shutil.rmtree(folder, ignore_errors=True)  # results without a manifest are nobody's
-        with suppress(OSError):
-            folder.unlink()  # a link, or a file: some stage's, which a recording took over
-        folder.mkdir(parents=True)
-        for left in (root / "output").glob(f".{stage}-*.tmp*"):  # of a run that was killed
-            left.unlink()
+        if faults := lacking(models, job.uses.values()):
+            raise ModelFault("; ".join(faults))
+        _make_room(root, stage)
         job.event("start")
         began = time.perf_counter()
         work(job)
@@ -374,22 +383,29 @@ def main(stage: str, work: Callable[[StageJob], None]) -> None:
         with job.writing("manifest.json") as path:
             path.write_text(dump(job.manifest()), encoding="utf-8")
         job.event("done", seconds=round(job.timings["total"], 3))
-        code = 0
     except InputFault as fault:
-        code = _failed(job, str(fault), 2)
+        return _failed(job, str(fault), 2)
     except ModelFault as fault:
-        code = _failed(job, str(fault), 5)
-    except Exception as error:
+        return _failed(job, str(fault), 5)
+    except Exception as error:  # noqa: BLE001  a stage's libraries raise anything; the job must end with a reason
         traceback.print_exc()
-        code = _failed(job, _sentence(error), 1)
-    sys.stdout.flush()
-    sys.stderr.flush()
-    # Native libraries' thread pools take up to 0.2 s to wind down; all results are on disk by now.
-    os._exit(code)
+        return _failed(job, _sentence(error), 1)
+    return 0
+
+
+def _make_room(root: Path, stage: str) -> None:
+    """An empty ``work/<stage>``, and no temporary file of the stage in ``output``."""
+    folder = root / "work" / stage
+    shutil.rmtree(folder, ignore_errors=True)  # results of an earlier run that wrote no manifest
+    with suppress(OSError):
+        folder.unlink()  # a link or a file in its place: a recording took over some stage
+    folder.mkdir(parents=True)
+    for leftover in (root / "output").glob(f".{stage}-*.tmp*"):  # of a run that was killed
+        leftover.unlink()
 
 
 def _die_with(parent: int) -> None:
-    """End when the orchestrator ends, also by kill -9: two runs of one stage must never write at once (Linux)."""
+    """End when the orchestrator ends, even by kill -9: two runs of a stage must never write at once (Linux only)."""
     if sys.platform == "linux":
         import ctypes
 
@@ -399,15 +415,17 @@ def _die_with(parent: int) -> None:
 
 
 def _failed(job: StageJob | None, message: str, code: int) -> int:
-    message = " ".join(message.splitlines())  # a file's name may have line ends; the last line is the reason
+    """Say why the stage failed, as an event and as the last line on standard error; returns ``code``."""
+    message = " ".join(message.splitlines())  # a file's name may have line ends, and the reason is one line
     if job is not None:
-        with suppress(OSError):  # a full disk: the log and the exit code still say it
+        with suppress(OSError):  # on a full disk the log and the exit code still tell
             job.event("failed", message=message)
     print(message, file=sys.stderr)
     return code
 
 
 def _sentence(error: Exception) -> str:
+    """An unexpected error in words; of paths only the file's name."""
     if isinstance(error, OSError) and error.strerror:
         name = Path(os.fsdecode(error.filename)).name if isinstance(error.filename, (str, bytes)) else ""
         return f"{error.strerror}: {name}" if name else error.strerror
@@ -422,6 +440,7 @@ def _line(error: Exception) -> str:
 
 
 def _terminated(signum: int, frame: FrameType | None) -> None:
+    """Remove half-written files and end: 128 + the signal's number."""
     for path in list(_unfinished):
         path.unlink(missing_ok=True)
     os._exit(128 + signum)

@@ -1,17 +1,17 @@
 """Write the stages' hash-locked requirements: ``.venv/bin/python stages/lock.py`` (make lock).
 
-Each lock names just what the stage imports (installed with --no-deps), for Python 3.10 and later on every platform.
-All stages are resolved together first, so that a package has one version in all of them.
+A lock names only what the stage imports (installed with --no-deps), for Python 3.10 and later on every platform.
+All stages are resolved together first, so that a package has the same version in all of them.
 
-``stages/lock.py full-cpu --torch-index URL`` writes the locks of PyTorch's CPU builds, without CUDA's libraries, where
-that index can be reached: what ``network.torch_index_url`` in bake.yaml builds docker-cpu's full images from.
+``stages/lock.py full-cpu --torch-index URL`` writes locks of PyTorch's CPU builds, without CUDA's libraries. It needs
+that index. ``network.torch_index_url`` in bake.yaml then builds the full images of docker-cpu from these locks.
 """
 
 from __future__ import annotations
 
 import argparse
 import re
-import subprocess  # a developer's script, no part of the builder
+import subprocess  # a developer's script, not part of the builder
 import sys
 import tempfile
 from collections.abc import Iterable
@@ -34,7 +34,7 @@ COMPILE = (
     "--no-emit-find-links",
 )
 APART = ("tokenizers",)
-"""What differs between the variants: Transformers 4 takes an older one."""
+"""Packages whose version differs between the variants: Transformers 4 needs an older one."""
 
 CUDA = "nvidia-"
 
@@ -42,10 +42,10 @@ HEADER = "# Written by stages/lock.py from {name}; installed with --no-deps --re
 
 
 def lock(variant: str, *, upgrade: bool, torch_index: str = "") -> None:
-    """Make ``requirements-<variant>.txt`` beside every ``requirements-<variant>.in``."""
+    """Write ``requirements-<variant>.txt`` beside every ``requirements-<variant>.in``."""
     source = variant.removesuffix("-cpu")
-    wanted = sorted(HERE.glob(f"*/requirements-{source}.in"))
-    targets = {path: path.with_name(f"requirements-{variant}.txt") for path in wanted}
+    inputs = sorted(HERE.glob(f"*/requirements-{source}.in"))
+    targets = {path: path.with_name(f"requirements-{variant}.txt") for path in inputs}
     extra = ["--index", torch_index, "--index-strategy", "unsafe-best-match"] if torch_index else []
     with tempfile.TemporaryDirectory() as folder:
         together = Path(folder) / "all.txt"
@@ -56,32 +56,32 @@ def lock(variant: str, *, upgrade: bool, torch_index: str = "") -> None:
         constraints = Path(folder) / "pins.txt"
         constraints.write_text("\n".join(sorted(known)))
         texts = {}
-        for path in wanted:
+        for path in inputs:
             texts[path] = Path(folder) / f"{path.parent.name}.in"
             lines = flat(path)
             texts[path].write_text("\n".join(s for s in lines if not (variant != source and s.startswith(CUDA))))
         keep = ["--constraints", str(constraints), *extra]
         run([*COMPILE, *keep, "--output-file", str(together), *map(str, texts.values())])
-        for path in wanted:
-            made = Path(folder) / "one.txt"
-            run([*COMPILE, "--constraints", str(together), *extra, "--output-file", str(made), str(texts[path])])
-            targets[path].write_text(HEADER.format(name=path.name) + made.read_text())
-            made.unlink()
+        for path in inputs:
+            alone = Path(folder) / "one.txt"
+            run([*COMPILE, "--constraints", str(together), *extra, "--output-file", str(alone), str(texts[path])])
+            targets[path].write_text(HEADER.format(name=path.name) + alone.read_text())
+            alone.unlink()
 
 
 def flat(path: Path) -> list[str]:
     """The requirements of a file and of those it includes."""
-    found = []
+    lines = []
     for line in path.read_text().splitlines():
         if line.startswith("-r "):
-            found += flat(path.parent / line[3:].strip())
+            lines += flat(path.parent / line[3:].strip())
         elif line.strip() and not line.startswith("#"):
-            found.append(line)
-    return found
+            lines.append(line)
+    return lines
 
 
 def pins(locks: Iterable[Path]) -> set[str]:
-    """``name==version ; marker`` of everything in the locks that exist."""
+    """``name==version ; marker`` of every package in those locks that exist."""
     text = "".join(path.read_text() for path in locks if path.exists())
     return set(re.findall(r"^[^\s#]+==\S+(?: ; [^\\\n]+)?", text, re.M))
 

@@ -1,11 +1,11 @@
-"""Look at a recording, or cut a piece out of it without coding it again.
+"""Probe a recording, or cut a piece out of it without encoding it again.
 
     clip.py --probe SRC                     {"video": true, "duration": 31.2}
     clip.py SRC DST --start 10 --end 20     {"start": 10.0, "end": 20.0, "lead": 0.4}
 
-The sound of a cut begins at the start, to the packet. Its picture can begin at a key frame only: the last one before the
-start, ``lead`` seconds earlier, and has no sound until then. One line of JSON on standard output; a recording that can't
-be used ends with exit code 2 and the reason on standard error.
+The sound of a cut begins with the packet that is heard at the start. The picture can only begin at a key frame: the last
+one before the start, ``lead`` seconds earlier; until the start it has no sound. Prints one line of JSON. For a recording
+that can't be used the exit code is 2, and standard error has the reason.
 """
 
 from __future__ import annotations
@@ -22,20 +22,24 @@ import av
 from main import has_video, open_media
 
 BACK = (0.0, 10.0, 60.0)
-"""Seconds before the start to look for a key frame: some containers seek past it. The last resort is the beginning."""
+"""Seconds before the start to seek to for a key frame: some containers seek past it. The last try is the beginning."""
 
 HEADERLESS = {"mpegts", "mpeg", "flv", "live_flv"}
-"""Containers that tell of a stream when its first packet comes: sound that begins late is not seen in time."""
+"""Containers that announce a stream with its first packet: sound that begins late is noticed too late."""
 
 LEAD_IN = 1.0
-"""Seconds before a container's start to seek to for its beginning."""
+"""Seconds before a container's start to seek to, to get its beginning."""
 
 LOSSY = {"avi", "flac"}
-"""Containers that are wrong after a plain copy: AVI counts MP3 by bytes, FLAC's header keeps the whole length."""
+"""Containers that a plain copy leaves wrong: AVI counts MP3 by bytes, FLAC's header keeps the whole length."""
 
 
 def probe(source: Path) -> dict[str, Any]:
-    """Whether it moves, and how long it is in seconds (None: not known)."""
+    """``video``: whether it has moving pictures; ``duration``: seconds by its header (None: not known).
+
+    Raises:
+        ValueError: it has no sound.
+    """
     with open_media(source) as container:
         if not container.streams.audio:
             raise ValueError("no audio stream")
@@ -49,43 +53,47 @@ def clip(source: Path, target: str, start: float, end: float | None) -> dict[str
     """Copy the packets between two times (seconds) into ``target``.
 
     Returns:
-        ``start`` and ``end`` of the sound on the recording's timeline, and ``lead``: how long before ``start`` the
-        picture, and with it the file, begins.
+        ``start`` and ``end`` of the sound on the recording's timeline, and ``lead``: the seconds by which the picture,
+        and so the file, begins before ``start``.
+
+    Raises:
+        ValueError: there is no sound between the times, or none that can be decoded.
+        OSError: the target can't be written.
     """
     with open_media(source) as inside:
         if not inside.streams.audio:
             raise ValueError("no audio stream")
         origin = (inside.start_time or 0) / 1e6
-        # A cover is a picture that stands still: no part of a cut.
-        wanted = [
+        # A cover stands still: a cut leaves it out.
+        streams = [
             s
             for s in inside.streams
             if s.codec_context is not None
             and (s.type == "audio" or (s.type == "video" and not s.disposition & av.stream.Disposition.attached_pic))
         ]
-        if not any(s.type == "audio" for s in wanted):
+        if not any(s.type == "audio" for s in streams):
             raise ValueError("its sound is in a format that can't be decoded")
-        found = None
-        # Where there is a picture it decides where a cut can begin; it may end before the sound does.
-        for leader in sorted(wanted, key=lambda s: s.type != "video"):
-            found = beginning(inside, leader, origin, start)
-            if found is not None and (end is None or found[1] < end):
+        cut = None
+        # The picture, if there is one, decides where a cut can begin; it may end before the sound does.
+        for leader in sorted(streams, key=lambda s: s.type != "video"):
+            cut = beginning(inside, leader, origin, start)
+            if cut is not None and (end is None or cut[1] < end):
                 break
         else:
-            raise ValueError(f"nothing to cut: there is no sound between {start:g} s and {end or 'its end'}")
-        place, first = found
+            raise ValueError(f"nothing to cut: there is no sound between {start:g} s and {end or 'the end'}")
+        seek, first = cut
         picture = leader.type == "video"
         zero = min(first, start) if picture else first  # of the new file; a later first key frame stays later
         start = start if picture else max(first, 0.0)
-        # Its own container, by the suffix; Matroska where that can't be written or would lose the times.
         lead = max(start - zero, 0.0) if picture else 0.0
         apart = picture and first != start
+        # The recording's own container, by the suffix; Matroska where that can't be written or would lose the times.
         bad = inside.format.name in LOSSY or (apart and inside.format.name in HEADERLESS)
         last: float | None = None
         for form in ("matroska",) if bad else (None, "matroska"):
             try:
                 with av.open(target, "w", format=form, options={"fflags": "+bitexact"}) as outside:
-                    last = copy(inside, outside, wanted, origin, place, zero, start, end)
+                    last = copy(inside, outside, streams, origin, seek, zero, start, end)
                 break
             except (av.FFmpegError, ValueError) as error:
                 if form or getattr(error, "errno", None) == errno.ENOSPC:
@@ -95,27 +103,27 @@ def clip(source: Path, target: str, start: float, end: float | None) -> dict[str
 
 
 def beginning(inside: Any, leader: Any, origin: float, start: float) -> tuple[float, float] | None:
-    """Where to seek to, and the time of the last key frame at or before ``start``; else of the first after it.
+    """Where to seek to, and the time of the last key frame at or before ``start``, or of the first after it (seconds).
 
     None when ``leader`` ends before ``start``.
     """
     after: tuple[float, float] | None = None
     for back in (*BACK, start):
-        place = max(start - back, 0.0)
+        seek = max(start - back, 0.0)
         at: float | None = None
         reached = False
-        for packet, time in timed(inside, [leader], origin, place):
+        for packet, time in timed(inside, [leader], origin, seek):
             reached = reached or time + float((packet.duration or 0) * packet.time_base) > start
             if packet.is_keyframe and time <= start + 0.001:
                 at = time
             elif time > start:
                 if packet.is_keyframe and after is None:
-                    after = (place, time)
+                    after = (seek, time)
                 if at is not None or after is not None:
                     break
         if at is not None and reached:
-            return place, at
-        if place == 0.0 or not reached:
+            return seek, at
+        if seek == 0.0 or not reached:
             break
     return after
 
@@ -123,24 +131,29 @@ def beginning(inside: Any, leader: Any, origin: float, start: float) -> tuple[fl
 def copy(
     inside: Any,
     outside: Any,
-    wanted: list[Any],
+    streams: list[Any],
     origin: float,
-    place: float,
+    seek: float,
     zero: float,
     start: float,
     end: float | None,
 ) -> float:
-    """Packets of ``wanted`` up to ``end``: the picture from ``zero`` on, the sound from ``start``; the last time.
+    """Copy packets of ``streams`` up to ``end``: the picture from ``zero`` on, the sound from ``start``.
+
+    All times are seconds on the recording's timeline.
 
     Args:
-        place: where to seek to.
+        seek: where to begin reading.
         zero: the time that becomes 0.
+
+    Returns:
+        the time at which the last packet ends.
     """
-    pairs = {s.index: outside.add_stream_from_template(s) for s in wanted}
+    pairs = {s.index: outside.add_stream_from_template(s) for s in streams}
     last = start
     started: set[int] = set()
     done: set[int] = set()
-    for packet, time in timed(inside, wanted, origin, place):
+    for packet, time in timed(inside, streams, origin, seek):
         index = packet.stream.index
         if end is not None and time >= end:
             done.add(index)
@@ -149,7 +162,7 @@ def copy(
             continue
         length = float((packet.duration or 0) * packet.time_base)
         if index not in started:
-            # A picture begins with a key frame; sound with the packet that is heard at that moment.
+            # A picture begins with a key frame, sound with the packet that is heard at ``start``.
             early = time < zero - 0.001 if packet.stream.type == "video" else time + length <= start
             if early or not packet.is_keyframe:
                 continue
@@ -163,13 +176,13 @@ def copy(
     return last
 
 
-def timed(inside: Any, streams: list[Any], origin: float, place: float) -> Iterator[tuple[Any, float]]:
-    """Packets from about ``place`` seconds on, each with its time; what is broken is left out."""
+def timed(inside: Any, streams: list[Any], origin: float, seek: float) -> Iterator[tuple[Any, float]]:
+    """Packets from about ``seek`` seconds on, each with its time in seconds; ends at the first that can't be read."""
     try:
-        # Of a broadcast the picture's first packet may lie before the time at which the container starts.
-        inside.seek(int((origin + place - (0.0 if place else LEAD_IN)) * 1e6), backward=True)
-    except av.FFmpegError:  # many containers refuse a time before their own
-        inside.seek(int((origin + place) * 1e6), backward=True)
+        # A broadcast's first picture may lie before the time at which the container starts.
+        inside.seek(int((origin + seek - (0.0 if seek else LEAD_IN)) * 1e6), backward=True)
+    except av.FFmpegError:  # many containers refuse a time before their own start
+        inside.seek(int((origin + seek) * 1e6), backward=True)
     packets = inside.demux(streams)
     while True:
         try:
@@ -188,24 +201,25 @@ def run() -> int:
     parser.add_argument("target", type=Path, nargs="?")
     parser.add_argument("--start", type=float, default=0.0)
     parser.add_argument("--end", type=float)
-    asked = parser.parse_args()
+    options = parser.parse_args()
     try:
-        if asked.source.stat().st_size == 0:
+        if options.source.stat().st_size == 0:
             raise ValueError("the file is empty (zero bytes)")
-        source = asked.source.resolve()
-        found = probe(source) if asked.probe else clip(source, f"file:{asked.target.resolve()}", asked.start, asked.end)
+        source = options.source.resolve()
+        target = f"file:{options.target.resolve()}" if options.target else ""
+        answer = probe(source) if options.probe else clip(source, target, options.start, options.end)
     except av.FFmpegError as error:
-        return refuse(asked.target, f"not a media file that can be read ({error.strerror})", 2)
+        return refuse(options.target, f"not a media file that can be read ({error.strerror})", 2)
     except ValueError as error:
-        return refuse(asked.target, str(error), 2)
+        return refuse(options.target, str(error), 2)
     except OSError as error:  # a full disk, a source that went away
-        return refuse(asked.target, error.strerror or str(error), 1)
-    print(json.dumps(found))
+        return refuse(options.target, error.strerror or str(error), 1)
+    print(json.dumps(answer))
     return 0
 
 
 def refuse(target: Path | None, reason: str, code: int) -> int:
-    """Leave nothing half-written, and say why."""
+    """Remove what is half-written and say why on standard error; returns ``code``."""
     if target is not None:
         target.unlink(missing_ok=True)
     print(reason, file=sys.stderr)

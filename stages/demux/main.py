@@ -18,23 +18,23 @@ LONGEST = 36 * 3600
 """Seconds. A WAV file counts its bytes in 32 bits: 37 hours of 16 kHz mono."""
 
 GAP = 0.1
-"""Seconds. A jump in the timestamps below this is rounding, above it a hole that silence must fill."""
+"""Seconds. A smaller jump in the timestamps is rounding; a larger one is a hole that silence must fill."""
 
 BACK = 1.0
-"""Seconds. A clock that goes back by more has started anew; by less, the sound overlaps."""
+"""Seconds. A clock that goes back by more has started again; when it goes back by less, the sound overlaps."""
 
 BEYOND = 10.0
-"""Seconds. A clock that goes on this far behind the end that the file names has jumped."""
+"""Seconds. A clock that is this far beyond the end that the file names has jumped."""
 
 STUBBORN = 20
 """Read errors in a row that end a file."""
 
 PLAYLISTS = {"hls", "dash", "concat", "imf", "sdp", "rtsp", "vobsub", "image2"}
-"""Formats that name other files. A recording is one file, whoever made it."""
+"""Formats that name other files. A recording is one file, and must not choose what else is read."""
 
 OPTIONS = {
     "protocol_whitelist": "file",  # no network, whatever the file names
-    "analyzeduration": "30000000",  # µs: broadcasts whose sound begins late; read only while a stream is unknown
+    "analyzeduration": "30000000",  # µs, for broadcasts whose sound begins late; read only while a stream is unknown
     "probesize": "20000000",  # bytes, likewise
 }
 
@@ -48,7 +48,11 @@ def work(job: StageJob) -> None:
 
 
 def demux(job: StageJob, recording: Recording) -> None:
-    """Write ``<id>.wav`` and ``<id>.json`` (duration in seconds, streams, container format)."""
+    """Write ``<id>.wav`` and ``<id>.json`` (duration in seconds, streams, container format).
+
+    Raises:
+        InputFault: the recording has no sound that can be used.
+    """
     import av
 
     path = job.recording(recording)
@@ -63,7 +67,8 @@ def demux(job: StageJob, recording: Recording) -> None:
             raise InputFault(f"{recording.name}: no audio stream")
         index = job.settings.get("stream") or 0
         if index >= len(container.streams.audio):
-            raise InputFault(f"{recording.name}: audio stream {index} asked for, {len(container.streams.audio)} there")
+            count = len(container.streams.audio)
+            raise InputFault(f"{recording.name}: it has no audio stream {index}; its {count} are counted from 0")
         if container.streams.audio[index].codec_context is None:
             raise InputFault(f"{recording.name}: its sound is in a format that can't be decoded")
         with job.writing(f"{recording.id}.wav") as temporary, wave.open(str(temporary), "wb") as wav:
@@ -72,7 +77,7 @@ def demux(job: StageJob, recording: Recording) -> None:
             wav.setframerate(RATE)
             if recording.lead > GAP:
                 early = f"{recording.lead:.1f} s before the start, at a key frame"
-                job.note(recording, f"the cut film begins {early}; its sound at the start")
+                job.note(recording, f"the cut film begins {early}; its sound begins at the start")
             samples = 0
             expected = (container.duration or 0) / 1e6
             for chunk in sound(job, recording, container, index):
@@ -81,7 +86,7 @@ def demux(job: StageJob, recording: Recording) -> None:
                     raise InputFault(
                         f"{recording.name}: longer than {LONGEST // 3600} hours; cut it with --start/--end"
                     )
-                wav.writeframesraw(chunk)  # the header is put right once, at the end
+                wav.writeframesraw(chunk)  # the header is corrected once, at the end
                 job.progress(recording, samples / RATE, max(expected, samples / RATE))
             if not samples:
                 raise InputFault(f"{recording.name}: the audio stream holds no sound that can be decoded")
@@ -93,11 +98,11 @@ def open_media(path: Path) -> Any:
 
     Raises:
         av.FFmpegError: it can't be read, or isn't media.
-        ValueError: it is a list of other files.
+        ValueError: it names other files.
     """
     import av
 
-    # "file:" keeps a name such as "concat:a" a name; old tags are in any encoding.
+    # With "file:" a name such as "concat:a" is a file's name. Old tags may be in any encoding.
     container = av.open(f"file:{path}", options=OPTIONS, metadata_errors="replace")
     if container.format.name in PLAYLISTS:
         container.close()
@@ -108,15 +113,15 @@ def open_media(path: Path) -> Any:
 def sound(job: StageJob, recording: Recording, container: Any, index: int) -> Iterator[bytes]:
     """16 kHz mono s16 chunks of one audio stream.
 
-    The first sample stands for the container's start, and a time in the sound is a time in the video: a stream that
-    begins later is padded with silence, a hole between packets is filled, what overlaps is cut.
+    The first sample is the container's start, and a time in the sound is the same time in the video: silence stands
+    before a stream that begins later and in holes between packets; what overlaps is cut.
     """
     stream = container.streams.audio[index]
     origin = (container.start_time or 0) / 1e6
     whole = (container.duration or 0) / 1e6
-    position = 0  # samples given out
-    shift = 0  # samples that timestamps are moved by, since they jumped
-    drop = 0  # samples still to leave out
+    position = 0  # samples yielded so far
+    shift = 0  # samples by which timestamps are moved after jumps
+    drop = 0  # samples still to skip
     jumps: list[float] = []
     for frame, pieces in resampled(believed(decoded(job, recording, container, stream))):
         if frame is not None and frame.time is not None:
@@ -135,14 +140,14 @@ def sound(job: StageJob, recording: Recording, container: Any, index: int) -> It
             position += piece.samples - skipped
             yield bytes(piece.planes[0])[skipped * 2 : piece.samples * 2]
     if jumps:
-        job.note(recording, f"its clock jumps at {jumps[0]:.1f} s: later times count from the sound that is there")
+        job.note(recording, f"its timestamps jump at {jumps[0]:.1f} s: later times are counted from the sound itself")
     promised = length(stream) or 0.0
     if position and promised - position / RATE > max(2.0, 0.02 * promised):
-        job.note(recording, f"the file is cut short: {position / RATE:.1f} s of {promised:.1f} s of sound are there")
+        job.note(recording, f"the file is cut short: it has {position / RATE:.1f} s of {promised:.1f} s of sound")
 
 
 def decoded(job: StageJob, recording: Recording, container: Any, stream: Any) -> Iterator[Any]:
-    """Frames of ``stream``; what is broken is left out with a note."""
+    """Frames of ``stream``; broken packets are skipped, with a note."""
     import av
 
     broken = 0
@@ -167,11 +172,11 @@ def decoded(job: StageJob, recording: Recording, container: Any, stream: Any) ->
         except av.FFmpegError:
             broken += 1
     if broken:
-        job.note(recording, f"{broken} broken packet{'s were' if broken > 1 else ' was'} left out")
+        job.note(recording, f"{broken} broken packet{'s were' if broken > 1 else ' was'} skipped")
 
 
 def believed(frames: Iterator[Any]) -> Iterator[Any]:
-    """Frames, without their time where the next one doesn't follow on it: a damaged timestamp must not move the sound."""
+    """Frames, without their time where the next doesn't begin at their end: a damaged timestamp must not move sound."""
     before: Any = None
     for frame in frames:
         if before is not None:
@@ -186,29 +191,28 @@ def believed(frames: Iterator[Any]) -> Iterator[Any]:
 
 
 def resampled(frames: Iterator[Any]) -> Iterator[tuple[Any, list[Any]]]:
-    """Each frame with the 16 kHz mono frames that became ready with it; at the end (None, what was left)."""
+    """Each frame with the 16 kHz mono frames that it completes; at the end (None, the rest)."""
     import av
 
     resampler: Any = None
     kind: Any = None
     for frame in frames:
         now = (frame.format.name, frame.layout.name, frame.layout.nb_channels, frame.sample_rate)
-        left: list[Any] = []
-        if now != kind:  # at the start; also in mid-stream, where broadcasts and joined files change
-            left = resampler.resample(None) if resampler else []
+        rest: list[Any] = []
+        if now != kind:  # at the start, and in mid-stream where broadcasts and joined files change
+            rest = resampler.resample(None) if resampler else []
             resampler = av.AudioResampler(format="s16", layout="mono", rate=RATE)
             kind = now
-        yield frame, left + resampler.resample(frame)
+        yield frame, rest + resampler.resample(frame)
     if resampler:
         yield None, resampler.resample(None)
 
 
 def length(stream: Any) -> float | None:
-    """Seconds of sound the file says it has, as far as it says so for this stream."""
+    """Seconds of sound that the file announces for this stream; None when it doesn't."""
     if stream.duration is not None:
         return float(stream.duration * stream.time_base)
-    said = stream.metadata.get("DURATION", "")  # Matroska: 00:00:31.200000000
-    parts = said.split(":")
+    parts = stream.metadata.get("DURATION", "").split(":")  # Matroska: 00:00:31.200000000
     try:
         return int(parts[0]) * 3600 + int(parts[1]) * 60 + float(parts[2])
     except (ValueError, IndexError):
@@ -216,7 +220,7 @@ def length(stream: Any) -> float | None:
 
 
 def silence(samples: int) -> Iterator[bytes]:
-    """Zeros, a minute at a time."""
+    """16-bit zeros, at most a minute at a time."""
     minute = 60 * RATE
     while samples > 0:
         count = min(samples, minute)
@@ -225,7 +229,7 @@ def silence(samples: int) -> Iterator[bytes]:
 
 
 def describe(container: Any, duration: float) -> dict[str, Any]:
-    """What later stages and the user may want to know of the recording."""
+    """What later stages and the user may want to know about the recording (docs/job-format.md)."""
     streams = [
         {
             "index": s.index,
@@ -244,7 +248,7 @@ def describe(container: Any, duration: float) -> dict[str, Any]:
 
 
 def has_video(container: Any) -> bool:
-    """Moving pictures: an attached cover is a video stream as well, but not a video."""
+    """Whether there are moving pictures: an attached cover is a video stream, but not a video."""
     import av
 
     cover = av.stream.Disposition.attached_pic

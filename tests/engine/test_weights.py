@@ -126,7 +126,7 @@ def test_a_container_says_before_any_work_what_its_weights_lack(engine: Engine, 
     short.write_bytes(b"x")
     size = next(f["size"] for f in listing["files"] if f["path"].endswith("tokenizer.json"))
     other.write_bytes(bytes(size))
-    assert engine.docker("run", "--rm", tag, "--verify").out.strip() == "tiny.en: whole"
+    assert engine.docker("run", "--rm", tag, "--verify").out.strip() == "tiny.en: intact"
     job = tmp_path / "job"
     job.mkdir()
     (job / "job.yaml").write_text(
@@ -143,11 +143,11 @@ def test_a_container_says_before_any_work_what_its_weights_lack(engine: Engine, 
     mounts = ["--volume", f"{short}:{folder}/model.bin:ro", "--volume", f"{other}:{folder}/tokenizer.json:ro"]
     done = engine.docker("run", "--rm", *mounts, "--volume", f"{job}:/job", tag, "--job", "/job")
     assert done.code == 5
-    assert done.err.strip() == "model tiny.en: model.bin has 1 bytes in place of 75537502"
+    assert done.err.strip() == "model tiny.en: model.bin has 1 bytes, not 75537502"
     assert not (job / "work").exists()
     deep = engine.docker("run", "--rm", *mounts, tag, "--verify")
     assert deep.code == 5
-    assert "model tiny.en: tokenizer.json has another sha256 than its list" in deep.err
+    assert "model tiny.en: tokenizer.json has a different sha256 than its list" in deep.err
 
 
 def test_a_change_of_code_moves_no_weights(engine: Engine, built: Any, tmp_path: Path) -> None:

@@ -210,7 +210,7 @@ def test_the_stage_itself_takes_no_path_that_leads_out(root: Path) -> None:
         stage = small_project.ROOT / "stages/subtitles/main.py"
         done = shell.run([sys.executable, str(stage), "--job", str(place)], timeout=60)
         assert done.code == 2
-        assert done.err.startswith("job.yaml names a file outside of the job: ")
+        assert done.err.startswith("job.yaml names a file outside the job's folder: ")
         assert list((place / "output").iterdir()) == []
 
 

@@ -139,7 +139,7 @@ def test_a_job_that_leads_out_of_its_folder_is_refused(toy: Toy, path: str, outp
     (toy.job / "job.yaml").write_text(yaml.safe_dump(spec))
     done = toy.run("job.write('x.srt', 'made', output=True)")
     assert done.returncode == 2
-    assert done.stderr.startswith("job.yaml names a file outside of the job: ")
+    assert done.stderr.startswith("job.yaml names a file outside the job's folder: ")
     assert not toy.work.exists()
 
 
@@ -280,18 +280,18 @@ def test_weights_of_an_image_are_compared_with_their_list(tmp_path: Path) -> Non
     use = tree(tmp_path)
     assert contract.lacking(tmp_path, [use]) == []
     assert contract.lacking(tmp_path, [{**use, "digest": "sha256:2"}]) == [
-        "model m of this image is not the job's: sha256:1…"
+        "this image's model m is not the one that the job names: sha256:1…"
     ]
     assert contract.lacking(tmp_path, [{"id": "n", "path": "onnx/n", "digest": ""}]) == [
         "model n is not in the tree of weights: onnx/n"
     ]
     (tmp_path / "onnx/m/a.onnx").write_bytes(b"yyy")
     assert contract.lacking(tmp_path, [use]) == []
-    assert contract.lacking(tmp_path, [use], deep=True) == ["model m: a.onnx has another sha256 than its list"]
+    assert contract.lacking(tmp_path, [use], deep=True) == ["model m: a.onnx has a different sha256 than its list"]
     (tmp_path / "onnx/m/a.onnx").write_bytes(b"x")
     (tmp_path / "onnx/m/b.json").unlink()
     assert contract.lacking(tmp_path, [use]) == [
-        "model m: a.onnx has 1 bytes in place of 3",
+        "model m: a.onnx has 1 bytes, not 3",
         "model m: b.json is missing",
     ]
 
@@ -302,7 +302,7 @@ def test_verify_reads_the_weights_and_names_what_is_wrong(tmp_path: Path, capsys
     assert capsys.readouterr().out == "this image carries no weights\n"
     tree(tmp_path)
     assert contract.verify(tmp_path) == 0
-    assert capsys.readouterr().out == "m: whole\n"
+    assert capsys.readouterr().out == "m: intact\n"
     (tmp_path / "onnx/m/b.json").write_bytes(b"zzz")
     assert contract.verify(tmp_path) == 5
-    assert "b.json has another sha256" in capsys.readouterr().err
+    assert "b.json has a different sha256" in capsys.readouterr().err
