@@ -12,14 +12,14 @@ from contract import RATE, ModelFault, Recording, StageJob
 from rules import adopt
 
 PAD = 0.2
-"""Seconds of sound around a segment that the aligner gets to hear: Whisper's edges are that inexact."""
+"""Seconds of sound around a segment that the aligner hears too: Whisper's edges are that inexact."""
 
 LONGEST = 30.0
-"""Seconds of a segment that are aligned at once: memory grows with it."""
+"""Seconds of a segment that are aligned: memory grows with the length."""
 
 
 class WholeText:
-    """In the place of NLTK's sentence splitter, whose data WhisperX would download: segments are split already."""
+    """Takes the place of NLTK's sentence splitter, whose data WhisperX would download. Segments are split already."""
 
     def span_tokenize(self, text: str) -> list[tuple[int, int]]:
         return [(0, len(text))]
@@ -36,10 +36,10 @@ class Aligner:
 
 
 def load(job: StageJob, language: str) -> Aligner:
-    """The model for ``language`` from the job's folder, by torchaudio or by Transformers.
+    """The model for ``language`` from the model's folder, by torchaudio or by Transformers.
 
     Raises:
-        ModelFault: there is no such model in it.
+        ModelFault: the folder has no such model.
     """
     folder, device = job.model("alignment"), job.settings["device"]
     with job.timed("imports"):
@@ -62,7 +62,7 @@ def load(job: StageJob, language: str) -> Aligner:
 
 
 def _require(folder: Path, alignment: Any, language: str, model: str) -> None:
-    """torchaudio downloads a checkpoint that isn't there."""
+    """Raises ModelFault when the checkpoint is missing: torchaudio would download it."""
     import torchaudio
 
     bundle = getattr(torchaudio.pipelines, alignment.DEFAULT_ALIGN_MODELS_TORCH.get(language, ""), None)
@@ -84,7 +84,7 @@ def refine(job: StageJob, recording: Recording, aligner: Aligner, result: dict[s
             pcm = wav.readframes(round((end - start) * RATE))
             sound = np.frombuffer(pcm, dtype="<i2").astype(np.float32) / 32768.0
             if words and len(sound):
-                # Every time counts that the aligner gives, as in WhisperX: it can't leave the segment.
+                # As in WhisperX, every aligned time is taken: none can leave the segment.
                 adopt(words, times(aligner, sound, words, start), result["duration"], farthest=math.inf)
                 segment["start"], segment["end"] = words[0]["start"], words[-1]["end"]
             job.progress(recording, segment["end"], result["duration"])
@@ -92,13 +92,13 @@ def refine(job: StageJob, recording: Recording, aligner: Aligner, result: dict[s
 
 
 def times(aligner: Aligner, sound: Any, words: list[dict[str, Any]], start: float) -> dict[int, tuple[float, float]]:
-    """Start and end in seconds by position in ``words``, of those with characters that the model knows.
+    """Start and end in seconds, by position in ``words``, of the words with characters that the model knows.
 
     Args:
         sound: float32 samples from ``start`` (seconds) on.
     """
     text = "".join(word["word"] for word in words)
-    made = aligner.whisperx.align(
+    aligned = aligner.whisperx.align(
         [{"start": 0.0, "end": len(sound) / RATE, "text": text}],
         aligner.model,
         aligner.metadata,
@@ -106,14 +106,14 @@ def times(aligner: Aligner, sound: Any, words: list[dict[str, Any]], start: floa
         aligner.device,
         return_char_alignments=True,
     )
-    characters = [character for segment in made["segments"] for character in segment["chars"] or ()]
+    characters = [character for segment in aligned["segments"] for character in segment["chars"] or ()]
     if len(characters) != len(text):
-        return {}  # it could not be aligned
-    found = {}
+        return {}  # the segment can't be aligned
+    edges = {}
     at = 0
     for k, word in enumerate(words):
         mine = [c for c in characters[at : at + len(word["word"])] if c["char"] != " " and "start" in c]
         at += len(word["word"])
         if mine:
-            found[k] = (start + mine[0]["start"], start + mine[-1]["end"])
-    return found
+            edges[k] = (start + mine[0]["start"], start + mine[-1]["end"])
+    return edges

@@ -1,5 +1,7 @@
-"""align: exact word times. WhisperX's alignment where there is a model for the language (full), pocketsphinx's for
-English, Whisper's own times for the rest."""
+"""align: exact word times, by WhisperX with a model for the language (full) or by pocketsphinx for English.
+
+Other languages keep Whisper's own times.
+"""
 
 from __future__ import annotations
 
@@ -39,7 +41,7 @@ def work(job: StageJob) -> None:
 
 
 def backend(job: StageJob, language: str) -> str | None:
-    """The module that aligns a language, or None."""
+    """The name of the module that aligns ``language``; None: none does."""
     use = job.uses.get("alignment")
     if job.variant == "full" and use is not None and language in use["languages"]:
         return "full"

@@ -1,4 +1,4 @@
-"""When an aligner's time is taken over Whisper's: pure, so that it can be tested without one."""
+"""When an aligner's time replaces Whisper's: pure, so that tests need no aligner."""
 
 from __future__ import annotations
 
@@ -7,21 +7,21 @@ from collections.abc import Mapping
 from typing import Any
 
 FARTHEST = 0.35
-"""Seconds. An edge that moves by more is more likely a wrong alignment than a wrong Whisper time (measured)."""
+"""Seconds. When an edge moves by more, the alignment is more often wrong than Whisper's time (measured)."""
 
 SHORTEST = 0.02
-"""Seconds a word lasts at least."""
+"""Seconds that a word lasts at least."""
 
 _WORD = re.compile(r"[a-z]+(?:'[a-z]+)*'?")
 
 
 def tidy(word: str) -> str:
-    """As pocketsphinx's dictionary spells it: lower case, no punctuation around it, straight apostrophes."""
+    """A word as pocketsphinx's dictionary spells it: lower case, no punctuation around it, straight apostrophes."""
     return word.strip().lower().replace("’", "'").strip("\"“”.,;:!?…()[]-–—' ")
 
 
 def spellable(word: str) -> bool:
-    """Letters and apostrophes alone: a digit's pronunciation isn't its spelling."""
+    """Whether a word has only letters and apostrophes: a digit's pronunciation isn't its spelling."""
     return _WORD.fullmatch(tidy(word)) is not None
 
 
@@ -32,11 +32,11 @@ def adopt(
     *,
     farthest: float = FARTHEST,
 ) -> None:
-    """Move the words whose aligned time is believable, and keep all of them in order without overlap.
+    """Move words to their aligned times where these are believable. All words stay in order and don't overlap.
 
     Args:
         words: of one segment, in order; changed in place (``start``, ``end`` in seconds, ``source``).
-        times: by position in ``words``: the aligned start and end in seconds.
+        times: the aligned start and end in seconds, by position in ``words``.
         duration: of the recording, in seconds; no time goes beyond it.
         farthest: seconds that an edge may move.
     """
@@ -51,7 +51,7 @@ def adopt(
         end = max(word["end"], word["start"] + SHORTEST)
         following = words[k + 1] if k + 1 < len(words) else None
         if following is not None and end > following["start"] and word["source"] == "whisper":
-            # A neighbour that was measured pushes one that was estimated, not the other way round.
+            # A measured time pushes an estimated one, not the other way round.
             end = max(following["start"], word["start"] + SHORTEST)
         word["end"] = round(min(end, duration), 3)
         floor = word["end"]

@@ -9,19 +9,19 @@ from contract import RATE, Recording, StageJob
 from rules import adopt, spellable, tidy
 
 TRIES = ((0.15, 0.3), (0.3, 0.5))
-"""Seconds of sound before and after a segment that the aligner gets to hear; the second pair is for segments
-that the first could not align. Measured on LibriVox clips and synthetic speech: with both, 86–92 % of words come
-within 0.1 s of the truth, against 67 % of Whisper base's own times."""
+"""Seconds of sound before and after a segment that the aligner hears too; the second pair is for segments that
+fail with the first. Measured on LibriVox clips and synthetic speech: with both, 86–92 % of words are within 0.1 s of
+the truth; of Whisper base's own times, 67 % are."""
 
 FRAME = 0.01
-"""Seconds a frame of pocketsphinx."""
+"""Seconds of a frame of pocketsphinx."""
 
-# With the default beams most segments fail; a best-path pass and phones would undo the wide ones.
+# With the default beams most segments fail. A best-path pass or phones would undo the wide beams.
 DECODER = {"samprate": RATE, "beam": 1e-80, "wbeam": 1e-60, "pbeam": 1e-80, "bestpath": False, "loglevel": "FATAL"}
 
 
 def load(job: StageJob, language: str) -> Any:
-    """A decoder, or None where this machine has no pocketsphinx: no wheel for 64-bit ARM with Python 3.10 and 3.12."""
+    """A decoder, or None without pocketsphinx: it has no wheel for 64-bit ARM with Python 3.10 and 3.12."""
     try:
         with job.timed("imports"):
             from pocketsphinx import Decoder
@@ -32,7 +32,7 @@ def load(job: StageJob, language: str) -> Any:
 
 
 def refine(job: StageJob, recording: Recording, decoder: Any, result: dict[str, Any]) -> None:
-    """Give the words of ``result`` exact times where the rule of :func:`rules.adopt` trusts them."""
+    """Give the words of ``result`` exact times where :func:`rules.adopt` trusts them."""
     with wave.open(str(job.work("demux", f"{recording.id}.wav")), "rb") as wav:
         for segment in result["segments"]:
             words = segment["words"]
@@ -52,7 +52,7 @@ def refine(job: StageJob, recording: Recording, decoder: Any, result: dict[str, 
 def force(
     decoder: Any, wav: wave.Wave_read, texts: list[str], segment: dict[str, Any], before: float, after: float
 ) -> list[tuple[float, float]] | None:
-    """Start and end in seconds of every one of ``texts``, or None when the aligner doesn't find them all, in order."""
+    """Start and end in seconds of each of ``texts``, or None unless the aligner finds them all, in order."""
     start = max(segment["start"] - before, 0.0)
     first = round(start * RATE)
     wav.setpos(min(first, wav.getnframes()))
@@ -61,15 +61,15 @@ def force(
         decoder.set_align_text(" ".join(texts))
         decoder.start_utt()
         try:
-            # full_utt: normalisation over the whole segment; without it word starts moved by 0.1 s.
+            # full_utt normalises over the whole segment; without it word starts are off by 0.1 s.
             decoder.process_raw(pcm, full_utt=True)
         finally:
-            decoder.end_utt()  # also after an error: a decoder that is left in an utterance takes no other
-        found = [(s.word, s.start_frame, s.end_frame) for s in decoder.seg() or ()]
+            decoder.end_utt()  # also after an error: a decoder inside an utterance refuses another one
+        aligned = [(s.word, s.start_frame, s.end_frame) for s in decoder.seg() or ()]
     except RuntimeError:
         return None
     # "hello(2)" is the dictionary's second pronunciation; "<sil>" and "[NOISE]" are not words.
-    spoken = [(w.split("(")[0], a, b) for w, a, b in found if w[0] not in "<[+("]
+    spoken = [(w.split("(")[0], a, b) for w, a, b in aligned if w[0] not in "<[+("]
     if [w for w, _, _ in spoken] != texts:
         return None
     return [(start + a * FRAME, start + (b + 1) * FRAME) for _, a, b in spoken]

@@ -1,4 +1,4 @@
-"""The full backend: WhisperX's batched inference, with PyTorch. Word times are Whisper's own until align has them."""
+"""The full backend: WhisperX's batched inference, with PyTorch. Word times are Whisper's own until align's."""
 
 from __future__ import annotations
 
@@ -11,28 +11,28 @@ from typing import Any
 from contract import StageJob, stand_in
 
 BATCH = 8
-"""Windows heard at once where the settings name no number: WhisperX's own default."""
+"""Windows that are heard at once when the settings name no number: WhisperX's own default."""
 
 ENDS = ".?!…。？！"
-"""What ends a sentence: a window has many, and WhisperX gives it in one piece."""
+"""Marks that end a sentence: WhisperX gives a whole window as one segment."""
 
 
 def load(job: StageJob, folder: Path) -> Any:
-    """WhisperX's model on the weights in ``folder``; imports and loading are timed.
+    """WhisperX's model with the weights in ``folder``; imports and loading are timed.
 
     Raises:
-        RuntimeError, ValueError, OSError: what CTranslate2 says of broken weights.
+        RuntimeError, ValueError, OSError: CTranslate2 can't load the weights.
     """
     with job.timed("imports"):
         os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-        # pyannote.audio and a dozen packages with it take 10 s to import; the vad stage has the regions already.
-        stand_in("av", "onnxruntime")  # nothing is decoded here, and the vad stage has heard it
+        # pyannote.audio and its dozen packages take 10 s to import, and the vad stage has found the regions already.
+        stand_in("av", "onnxruntime")  # nothing is decoded here, and vad has run
         stand_in("whisperx.vads", Vad=type("Vad", (), {}), Silero=None, Pyannote=None)
         import torch
         from whisperx.asr import WhisperModel
 
     class Timed(WhisperModel):  # type: ignore[misc,unused-ignore]
-        """Keeps the words' times of what it has heard, in order: WhisperX leaves them to its alignment."""
+        """Also keeps the times of the words that it hears, in order: WhisperX leaves times to its alignment."""
 
         lengths: Sequence[float] = ()
         """Seconds of each window."""
@@ -46,18 +46,18 @@ def load(job: StageJob, folder: Path) -> Any:
         def generate_segment_batched(
             self, features: Any, tokenizer: Any, options: Any, encoder_output: Any = None
         ) -> Any:
-            made = super().generate_segment_batched(features, tokenizer, options, encoder_output)
+            heard = super().generate_segment_batched(features, tokenizer, options, encoder_output)
             first = len(self.words)
-            lengths = self.lengths[first : first + len(made["text"])]
-            found = [
+            lengths = self.lengths[first : first + len(heard["text"])]
+            segments = [
                 [{"tokens": tokenizer.encode(text), "start": 0.0, "end": seconds, "seek": 0}]
-                for text, seconds in zip(made["text"], lengths, strict=True)
+                for text, seconds in zip(heard["text"], lengths, strict=True)
             ]
             frames = [int(seconds * self.frames_per_second) for seconds in lengths]
             marks = options.prepend_punctuations, options.append_punctuations
-            self.add_word_timestamps(found, tokenizer, self.encoded, frames, *marks, 0.0)
-            self.words += [one[0]["words"] for one in found]
-            return made
+            self.add_word_timestamps(segments, tokenizer, self.encoded, frames, *marks, 0.0)
+            self.words += [window[0]["words"] for window in segments]
+            return heard
 
     with job.timed("load"):
         torch.set_num_threads(job.settings["threads"])
@@ -71,11 +71,11 @@ def load(job: StageJob, folder: Path) -> Any:
 
 
 def recognise(job: StageJob, model: Any, sound: Any, spans: list[tuple[float, float]], language: str) -> Iterator[Any]:
-    """WhisperX over ``spans`` (seconds) of float32 ``sound``: a segment is a sentence, with words."""
+    """What WhisperX hears in ``spans`` (seconds) of float32 ``sound``: a segment for each sentence, with its words."""
     import whisperx.asr
 
     class Regions(whisperx.asr.Vad):  # type: ignore[misc,name-defined,unused-ignore]
-        """The windows, in the place of speech detection."""
+        """Gives WhisperX the windows in the place of its speech detection."""
 
         def __call__(self, heard: Any) -> Any:
             return [{"start": a, "end": b, "segments": [(a, b)]} for a, b in spans]
@@ -98,14 +98,19 @@ def recognise(job: StageJob, model: Any, sound: Any, spans: list[tuple[float, fl
         asr_options={"beam_size": job.settings["beam_size"], "initial_prompt": job.settings["initial_prompt"]},
     )
     model.words, model.lengths = [], [b - a for a, b in spans]
-    # A list, since WhisperX reports nothing before it has heard all.
+    # All at once: WhisperX reports nothing before the end.
     pipeline.transcribe(sound, batch_size=job.settings["batch_size"] or BATCH, language=language)
     for (start, end), words in zip(spans, model.words, strict=True):
         yield from sentences(words, start, end)
 
 
 def sentences(words: list[dict[str, Any]], start: float, end: float) -> Iterator[SimpleNamespace]:
-    """A window's words (seconds from ``start`` on) as segments that end where a sentence does."""
+    """A window's words as segments that end where a sentence does.
+
+    Args:
+        words: with times in seconds from ``start`` on.
+        start, end: of the window, in seconds; no time goes beyond it.
+    """
     group: list[SimpleNamespace] = []
     for k, word in enumerate(words):
         a, b = min(start + word["start"], end), min(start + word["end"], end)

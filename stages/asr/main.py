@@ -15,7 +15,7 @@ from contract import InputFault, ModelFault, Recording, StageJob
 from windows import pieces, read, samples, windows, within
 
 SURE = 0.5
-"""Probability from which on a language is no guess: faster-whisper's own threshold."""
+"""Probability below which a language is a guess: faster-whisper's own threshold."""
 
 
 def work(job: StageJob) -> None:
@@ -31,7 +31,7 @@ def work(job: StageJob) -> None:
             continue
         if model is None:
             folder = job.model("asr")
-            # Without it faster-whisper would ask the hub.
+            # Without this file faster-whisper would ask the hub for it.
             if not (folder / "tokenizer.json").is_file():
                 raise ModelFault(f"model {job.uses['asr']['id']}: no tokenizer.json in its folder")
             try:
@@ -51,7 +51,17 @@ def transcribe(
     speech: list[list[float]],
     duration: float,
 ) -> dict[str, Any]:
-    """The result of one recording; ``speech`` are regions in seconds, ``model`` what ``backend`` loaded."""
+    """The result of one recording.
+
+    Args:
+        model: what ``backend.load`` returned.
+        path: the recording's sound.
+        speech: regions ``[start, end]`` in seconds.
+        duration: of the recording, in seconds.
+
+    Raises:
+        InputFault: the model doesn't know the language that was asked for.
+    """
     language = job.settings["language"]
     if language is not None and language not in model.supported_languages:
         raise InputFault(
@@ -64,13 +74,12 @@ def transcribe(
     if language is None:
         language, chance = spoken_language(model, path, speech)
         if chance < SURE:
-            job.note(recording, f"the language is a guess: {language} ({chance:.0%}); --language names it")
+            job.note(recording, f"the language is a guess: {language} ({chance:.0%}); --language sets it")
     segments: list[dict[str, Any]] = []
     for piece in pieces(windows(speech, duration)):
         offset = piece[0][0]
         sound = read(path, offset, piece[-1][1])
-        found = backend.recognise(job, model, sound, within(piece, len(sound)), language)
-        for segment in found:
+        for segment in backend.recognise(job, model, sound, within(piece, len(sound)), language):
             if not segment.text.strip():
                 continue
             segments.append(described(len(segments), segment, offset, duration))
@@ -81,10 +90,10 @@ def transcribe(
 
 
 def spoken_language(model: Any, path: Path, speech: list[list[float]]) -> tuple[str, float]:
-    """The language of a recording and its probability, from speech alone.
+    """The language of a recording and its probability, from speech only.
 
-    Half a minute of speech is heard, and more of it while that leaves a doubt; probabilities are averaged. Silence
-    and music at the start, which faster-whisper's own detection hears, say nothing about the language.
+    The model hears half a minute of speech, and more while it is unsure; probabilities are averaged. (faster-whisper's
+    own detection hears the start, which may be silence or music.)
     """
     if not model.model.is_multilingual:
         return "en", 1.0
@@ -121,6 +130,7 @@ def described(number: int, segment: Any, offset: float, duration: float) -> dict
 
 
 def result(language: str | None, chance: float, duration: float, segments: list[dict[str, Any]]) -> dict[str, Any]:
+    """``work/asr/<in>.json`` (docs/job-format.md)."""
     return {
         "language": language,
         "language_probability": round(float(chance), 3),

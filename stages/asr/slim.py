@@ -9,17 +9,17 @@ from typing import Any
 from contract import StageJob, stand_in
 
 SEED = 20_000
-"""Where the temperature fallback samples: the same job gives the same text."""
+"""Seed of the temperature fallback, which samples: the same job gives the same text."""
 
 
 def load(job: StageJob, folder: Path) -> Any:
-    """faster-whisper's model on the weights in ``folder``; imports and loading are timed.
+    """faster-whisper's model with the weights in ``folder``; imports and loading are timed.
 
     Raises:
-        RuntimeError, ValueError, OSError: what CTranslate2 says of broken weights.
+        RuntimeError, ValueError, OSError: CTranslate2 can't load the weights.
     """
     with job.timed("imports"):
-        # PyAV, the hub client and ONNX Runtime are 150 MB of an image, and a folder and ready samples need none.
+        # PyAV, the hub client and ONNX Runtime would be 150 MB of an image. A local folder and samples need none of them.
         stand_in("av", "huggingface_hub", "onnxruntime")
         from faster_whisper import WhisperModel
     with job.timed("load"):
@@ -33,7 +33,7 @@ def load(job: StageJob, folder: Path) -> Any:
 
 
 def recognise(job: StageJob, model: Any, sound: Any, spans: list[tuple[float, float]], language: str) -> Iterator[Any]:
-    """faster-whisper over ``spans`` (seconds) of float32 ``sound``: one after the other, or in batches."""
+    """Segments that faster-whisper hears in ``spans`` (seconds) of float32 ``sound``: one by one, or in batches."""
     import ctranslate2
 
     ctranslate2.set_random_seed(SEED)
@@ -47,15 +47,15 @@ def recognise(job: StageJob, model: Any, sound: Any, spans: list[tuple[float, fl
         from faster_whisper import BatchedInferencePipeline
 
         chunks = [{"start": a, "end": b} for a, b in spans]
-        found, _ = BatchedInferencePipeline(model).transcribe(
+        segments, _ = BatchedInferencePipeline(model).transcribe(
             sound, batch_size=job.settings["batch_size"], clip_timestamps=chunks, vad_filter=False, **options
         )
-        return found  # type: ignore[no-any-return]
-    found, _ = model.transcribe(
+        return segments  # type: ignore[no-any-return]
+    segments, _ = model.transcribe(
         sound,
         clip_timestamps=[edge for span in spans for edge in span],
-        # Text of one window in the prompt of the next repeats itself without end once it goes wrong.
+        # When the previous window's text is in the prompt, one repetition goes on forever.
         condition_on_previous_text=False,
         **options,
     )
-    return found  # type: ignore[no-any-return]
+    return segments  # type: ignore[no-any-return]

@@ -1,4 +1,4 @@
-"""What of the sound a model hears at once."""
+"""Which parts of the sound a model hears at once."""
 
 from __future__ import annotations
 
@@ -10,51 +10,50 @@ from typing import Any
 from contract import RATE
 
 WINDOW = 29.0
-"""Seconds. Whisper hears 30 s at a time; a second is left for padding."""
+"""Seconds. Whisper hears 30 s at a time; one second is for padding."""
 
 PAD = 0.2
 """Seconds of sound around speech that the model gets to hear."""
 
 BRIDGE = 2.0
-"""Seconds. Silences up to this stay inside a window; longer ones are never shown to the model, which invents
-text for them."""
+"""Seconds. Shorter silences stay inside a window. The model never hears longer ones: it invents text for them."""
 
 PIECE = 600.0
 """Seconds of sound whose features are computed at once: memory doesn't grow with the recording."""
 
 HEARD = 30.0
-"""Seconds of speech that a language is told from at once: what Whisper hears at a time."""
+"""Seconds of speech from which a language is told: what Whisper hears at a time."""
 
 LISTEN = 4
-"""Times that is tried while it leaves a doubt."""
+"""How often more speech is heard while the language is in doubt."""
 
 
 def windows(speech: list[list[float]], duration: float) -> list[tuple[float, float]]:
     """Group speech regions into windows of at most ``WINDOW`` seconds that don't overlap.
 
-    Regions less than ``BRIDGE`` apart go together. A region that is longer is cut into equal parts.
+    Regions less than ``BRIDGE`` apart go together. A longer region is cut into equal parts. All times are seconds.
     """
-    out: list[list[float]] = []
+    joined: list[list[float]] = []
     for start, end in speech:
         parts = max(1, -int(-(end - start) // WINDOW))
         step = (end - start) / parts
         for k in range(parts):
             a, b = start + k * step, start + (k + 1) * step
-            if out and k == 0 and a - out[-1][1] < BRIDGE and b - out[-1][0] <= WINDOW:
-                out[-1][1] = b
+            if joined and k == 0 and a - joined[-1][1] < BRIDGE and b - joined[-1][0] <= WINDOW:
+                joined[-1][1] = b
             else:
-                out.append([a, b])
+                joined.append([a, b])
     padded: list[tuple[float, float]] = []
-    for k, (a, b) in enumerate(out):
-        before = out[k - 1][1] if k else 0.0
-        after = out[k + 1][0] if k + 1 < len(out) else duration
-        # Half of the gap at the most, so that neighbours never overlap.
+    for k, (a, b) in enumerate(joined):
+        before = joined[k - 1][1] if k else 0.0
+        after = joined[k + 1][0] if k + 1 < len(joined) else duration
+        # At most half of the gap, so that neighbours never overlap.
         padded.append((round(a - min(PAD, (a - before) / 2), 3), round(b + min(PAD, (after - b) / 2), 3)))
     return padded
 
 
 def samples(speech: list[list[float]]) -> Iterator[list[tuple[float, float]]]:
-    """Up to ``LISTEN`` times half a minute of speech (seconds), from the start on."""
+    """Up to ``LISTEN`` groups of spans (seconds), each ``HEARD`` seconds of speech, in order."""
     group: list[tuple[float, float]] = []
     room, groups = HEARD, 0
     for start, end in speech:
@@ -84,24 +83,24 @@ def pieces(spans: list[tuple[float, float]]) -> Iterator[list[tuple[float, float
 
 
 def within(spans: list[tuple[float, float]], samples: int) -> list[tuple[float, float]]:
-    """Windows as they lie in a piece of sound that begins with the first: none beyond its last sample, none overlapping.
+    """Windows in seconds from the start of the first: none goes beyond the last sample, and none overlap.
 
-    Times are rounded to a millisecond, which may lie past the last of the samples that were read.
+    Times are rounded to a millisecond, which may be later than the last sample.
 
     Args:
-        spans: windows of the piece, seconds on the recording's timeline.
-        samples: how many were read for it.
+        spans: windows of one piece, in seconds on the recording's timeline.
+        samples: how many were read for the piece.
     """
     offset, end = spans[0][0], samples / RATE
-    found: list[tuple[float, float]] = []
+    inside: list[tuple[float, float]] = []
     for a, b in spans:
-        start = min(max(a - offset, found[-1][1] if found else 0.0), end)
-        found.append((start, max(start, min(b - offset, end))))
-    return found
+        start = min(max(a - offset, inside[-1][1] if inside else 0.0), end)
+        inside.append((start, max(start, min(b - offset, end))))
+    return inside
 
 
 def read(path: Path, start: float, end: float) -> Any:
-    """Float32 samples of a part of a WAV file (seconds)."""
+    """Float32 samples of a WAV file between two times in seconds."""
     import numpy as np
 
     with wave.open(str(path), "rb") as wav:

@@ -14,13 +14,13 @@ import contract
 from contract import RATE, ModelFault, Recording, StageJob
 
 WINDOW = 512
-"""Samples a probability stands for (32 ms): what the model was trained on."""
+"""Samples of one probability (32 ms): what the model was trained on."""
 
 CONTEXT = 64
-"""Samples of the window before that the model wants in front of each window."""
+"""Samples of the previous window that the model wants in front of each window."""
 
 BLOCK = 1024
-"""Windows a call (33 s of sound). Larger ones are no quicker, and 4096 take 120 MB more."""
+"""Windows a call (33 s of sound). Larger blocks aren't quicker, and 4096 windows take 120 MB more."""
 
 
 def work(job: StageJob) -> None:
@@ -30,7 +30,7 @@ def work(job: StageJob) -> None:
     folder = job.model("vad")
     with job.timed("load"):
         options = onnxruntime.SessionOptions()
-        # One thread: the recurrent part can't use more, and results stay the same on any machine.
+        # One thread: the recurrent part can't use more, and the results are the same on every machine.
         options.intra_op_num_threads = options.inter_op_num_threads = 1
         options.log_severity_level = 3
         model = next(folder.glob("*.onnx"), None)
@@ -38,19 +38,19 @@ def work(job: StageJob) -> None:
             raise ModelFault(f"model {job.uses['vad']['id']}: no .onnx file in its folder")
         try:
             session = onnxruntime.InferenceSession(str(model), options, providers=["CPUExecutionProvider"])
-        except Exception as error:  # its exceptions have no common base of their own
+        except Exception as error:  # onnxruntime's exceptions share no base class
             raise ModelFault(f"model {job.uses['vad']['id']} can't be loaded: {error}") from error
     with job.timed("work"):
         for recording in job.inputs:
             path = job.work("demux", f"{recording.id}.wav")
-            found, duration = detect(job, recording, session, path)
-            if not found:
+            speech, duration = detect(job, recording, session, path)
+            if not speech:
                 job.note(recording, "no speech found")
-            job.save(recording, {"duration": round(duration, 3), "speech": found})
+            job.save(recording, {"duration": round(duration, 3), "speech": speech})
 
 
 def detect(job: StageJob, recording: Recording, session: Any, path: Path) -> tuple[list[list[float]], float]:
-    """Speech regions ``[start, end]`` in seconds, and the sound's length."""
+    """Speech regions ``[start, end]`` and the sound's length, in seconds."""
     import numpy as np
 
     state = np.zeros((2, 1, 1, 128), dtype=np.float32)
@@ -72,7 +72,7 @@ def detect(job: StageJob, recording: Recording, session: Any, path: Path) -> tup
             state = np.stack([h, c])
             chances.append(np.asarray(out).reshape(-1))
             job.progress(recording, done / RATE, total / RATE)
-    found = regions(
+    speech = regions(
         (float(p) for block in chances for p in block),
         duration=total / RATE,
         threshold=job.settings["threshold"],
@@ -80,17 +80,17 @@ def detect(job: StageJob, recording: Recording, session: Any, path: Path) -> tup
         min_silence=job.settings["min_silence_ms"] / 1000,
         pad=job.settings["pad_ms"] / 1000,
     )
-    return found, total / RATE
+    return speech, total / RATE
 
 
 def regions(
     chances: Iterable[float], *, duration: float, threshold: float, min_speech: float, min_silence: float, pad: float
 ) -> list[list[float]]:
-    """Turn probabilities, one a window, into sorted regions that don't overlap (seconds).
+    """Turn the windows' probabilities into sorted regions ``[start, end]`` in seconds that don't overlap.
 
     Speech begins at ``threshold`` and ends when the probability stays below ``threshold - 0.15`` for ``min_silence``
-    (Silero's own hysteresis). What is shorter than ``min_speech`` is dropped; what is left grows by ``pad`` on each
-    side, and regions that meet become one.
+    (Silero's own hysteresis). Regions shorter than ``min_speech`` are dropped. The others grow by ``pad`` on each side,
+    and regions that meet become one.
     """
     step = WINDOW / RATE
     low = max(threshold - 0.15, 0.01)
