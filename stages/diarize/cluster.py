@@ -1,4 +1,4 @@
-"""Who is who: cluster speaker embeddings. NumPy and fastcluster; no scikit-learn, which would be 114 MB of an image."""
+"""Cluster speaker embeddings, with NumPy and fastcluster: scikit-learn would add 114 MB to an image."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ import fastcluster
 import numpy as np
 
 NEAREST = 0.33
-"""Share of the nearest neighbours kept in the affinity graph."""
+"""Share of the embeddings that stay in the affinity graph as an embedding's nearest neighbours."""
 
 CUT = 0.36
-"""Cosine distance at which average-linkage clustering stops. Measured on synthetic and on real voices: a smaller
-share or a smaller cut counts similar synthetic voices better and splits single real ones."""
+"""Cosine distance at which average-linkage clustering stops. Measured on synthetic and on real voices: with a smaller
+share or a smaller cut, similar synthetic voices are counted better and single real ones are split."""
 
 MOST = 10
-"""Speakers that are found without being told the number."""
+"""The largest number of speakers that is guessed."""
 
 SAMPLE = 1200
-"""Embeddings that are clustered at the most: the eigenvalues of a larger graph take seconds. The rest of a long
-recording is assigned to the nearest centre."""
+"""The most embeddings that are clustered: the eigenvalues of a larger graph take seconds. The rest of a long
+recording goes to the nearest centre."""
 
 
 def cluster(vectors: Any, *, speakers: int | None, step: float) -> Any:
@@ -27,7 +27,7 @@ def cluster(vectors: Any, *, speakers: int | None, step: float) -> Any:
 
     Args:
         vectors: float32 [n, d], unit length, in time order.
-        speakers: how many there are, or None to find out.
+        speakers: how many there are; None: guess.
         step: seconds that one embedding stands for.
     """
     count = len(vectors)
@@ -35,22 +35,22 @@ def cluster(vectors: Any, *, speakers: int | None, step: float) -> Any:
         return np.zeros(0, dtype=np.int64)
     chosen = np.unique(np.linspace(0, count - 1, min(count, SAMPLE)).round().astype(np.int64))
     sample = vectors[chosen]
-    wanted = speakers if speakers is not None else estimate(sample, step * count / len(sample))
-    wanted = max(1, min(wanted, len(sample)))
-    if wanted == 1:
+    clusters = speakers if speakers is not None else estimate(sample, step * count / len(sample))
+    clusters = max(1, min(clusters, len(sample)))
+    if clusters == 1:
         return np.zeros(count, dtype=np.int64)
-    # All d-vectors lie in one corner of the space, and the room and the microphone add their own share: what
-    # tells people apart is what differs from the recording's mean. (Measured: no change on mixes of synthetic or
-    # of real voices, half the error on the one real telephone call.)
+    # All d-vectors lie in one corner of the space, and room and microphone add their share: people differ in what is
+    # left without the recording's mean. (Measured: no change on mixes of synthetic or of real voices, half the error
+    # on the one real telephone call.)
     mean = sample.mean(axis=0)
     sample = units(sample - mean)
-    labels = cut(fastcluster.linkage_vector(sample, method="ward"), wanted)
+    labels = cut(fastcluster.linkage_vector(sample, method="ward"), clusters)
     for _ in range(10):
-        moved = nearest(sample, centres(sample, labels, wanted))
-        if len(np.unique(moved)) < wanted or np.array_equal(moved, labels):
+        moved = nearest(sample, centres(sample, labels, clusters))
+        if len(np.unique(moved)) < clusters or np.array_equal(moved, labels):
             break
         labels = moved
-    return nearest(units(vectors - mean), centres(sample, labels, wanted))
+    return nearest(units(vectors - mean), centres(sample, labels, clusters))
 
 
 def centres(vectors: Any, labels: Any, count: int) -> Any:
@@ -59,19 +59,19 @@ def centres(vectors: Any, labels: Any, count: int) -> Any:
 
 
 def nearest(vectors: Any, middles: Any) -> Any:
-    """For each vector the centre with the smallest angle."""
+    """For each vector, the index of the centre at the smallest angle."""
     return np.argmax(vectors @ middles.T, axis=1)
 
 
 def estimate(vectors: Any, step: float) -> int:
-    """A best guess at the number of speakers: the larger of two independent counts."""
+    """A best guess of the number of speakers: the larger of two independent counts."""
     return max(by_eigengap(vectors), by_distance(vectors, step))
 
 
 def by_eigengap(vectors: Any) -> int:
-    """The largest gap among the first eigenvalues of the normalised Laplacian of a nearest-neighbour graph.
+    """How many eigenvalues lie before the largest gap, for a nearest-neighbour graph's normalised Laplacian.
 
-    von Luxburg, A Tutorial on Spectral Clustering (2007), section 8.3.
+    Von Luxburg, A Tutorial on Spectral Clustering (2007), section 8.3.
     """
     count = len(vectors)
     if count < 4:
@@ -89,7 +89,7 @@ def by_eigengap(vectors: Any) -> int:
 
 
 def by_distance(vectors: Any, step: float) -> int:
-    """Average-linkage clusters further apart than ``CUT`` that last long enough to be a person."""
+    """The number of average-linkage clusters that are further apart than ``CUT`` and last long enough for a person."""
     if len(vectors) < 2:
         return 1
     distance = 1 - vectors @ vectors.T
@@ -100,11 +100,14 @@ def by_distance(vectors: Any, step: float) -> int:
     return max(1, min(MOST, int(np.count_nonzero(seconds >= max(3.0, 0.04 * len(vectors) * step)))))
 
 
-def cut(tree: Any, wanted: int) -> Any:
-    """Labels of the ``wanted`` clusters of a linkage ``tree`` ([n-1, 4], SciPy's format), in order of appearance."""
+def cut(tree: Any, clusters: int) -> Any:
+    """Each leaf's label when a linkage ``tree`` ([n-1, 4], SciPy's format) is cut into ``clusters``.
+
+    Labels are numbered by first appearance.
+    """
     count = len(tree) + 1
     parent = np.arange(2 * count - 1)
-    for row in range(count - wanted):
+    for row in range(count - clusters):
         parent[int(tree[row, 0])] = parent[int(tree[row, 1])] = count + row
 
     def top(node: int) -> int:
@@ -117,5 +120,5 @@ def cut(tree: Any, wanted: int) -> Any:
 
 
 def units(vectors: Any) -> Any:
-    """Rows brought to length one; a row of zeros stays."""
+    """Rows scaled to length one; a row of zeros stays."""
     return vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-9)

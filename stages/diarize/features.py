@@ -1,4 +1,4 @@
-"""Mel energies as the d-vector was trained on (resemblyzer/audio.py), in NumPy."""
+"""The mel energies that the d-vector was trained on (resemblyzer/audio.py), in NumPy: librosa would add SciPy and more."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ HOP = 160
 """Samples between frames (10 ms)."""
 MELS = 40
 LEVEL = -30.0
-"""dBFS that speech is brought to."""
+"""dBFS (RMS) to which speech is scaled."""
 
 
 def level(sound: Any) -> Any:
-    """Float32 samples brought to ``LEVEL`` dBFS (RMS)."""
+    """Float32 samples scaled to ``LEVEL``; silence stays."""
     rms = float(np.sqrt(np.mean(np.square(sound), dtype=np.float64))) if len(sound) else 0.0
     return sound if rms < 1e-6 else sound * np.float32(10 ** (LEVEL / 20) / rms)
 

@@ -9,13 +9,13 @@ from slim import DVector, open_session
 
 
 class WeSpeaker:
-    """An encoder of the WeSpeaker toolkit as ONNX: ``feats`` [n, frames, 80] to one vector each."""
+    """An encoder of the WeSpeaker toolkit as ONNX: from ``feats`` [n, frames, 80] to n vectors."""
 
     def __init__(self, session: Any) -> None:
         self.session = session
 
     def features(self, sound: Any) -> Any:
-        """Kaldi's filter bank [frames, 80] of float32 samples, 100 frames a second, as WeSpeaker trains with."""
+        """Kaldi's filter bank [frames, 80] of float32 samples, 100 frames a second, as in WeSpeaker's training."""
         import torch
         from torchaudio.compliance import kaldi
 
@@ -32,16 +32,16 @@ class WeSpeaker:
         return bank.numpy()
 
     def embed(self, windows: Any) -> Any:
-        """Float32 [n, d] of features [n, frames, 80], whose mean over time is taken out as in training."""
+        """Float32 [n, d] of features [n, frames, 80], without their mean over time, as in training."""
         feats = windows - windows.mean(axis=1, keepdims=True)
         return self.session.run(None, {"feats": feats})[0]
 
 
 def load(job: StageJob) -> WeSpeaker | DVector:
-    """The embedding from the job's folder.
+    """The job's embedding.
 
     Raises:
-        ModelFault: there is none, or one of another kind.
+        ModelFault: it is missing or broken, or takes other inputs.
     """
     session = open_session(job)
     inputs = [i.name for i in session.get_inputs()]
@@ -49,4 +49,4 @@ def load(job: StageJob) -> WeSpeaker | DVector:
         return WeSpeaker(session)
     if inputs == ["mels"]:
         return DVector(session)
-    raise ModelFault(f"model {job.uses['embedding']['id']}: takes {', '.join(inputs)}, not mels or feats")
+    raise ModelFault(f"model {job.uses['embedding']['id']}: it takes {', '.join(inputs)}, not mels or feats")

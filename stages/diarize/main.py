@@ -1,4 +1,4 @@
-"""diarize: who speaks when. A speaker embedding every 0.4 s of speech, then clustering; or a whole pipeline (full)."""
+"""diarize: who speaks when. A speaker embedding for every 0.4 s of speech, then clustering; or a pipeline (full)."""
 
 from __future__ import annotations
 
@@ -15,24 +15,24 @@ import contract
 from contract import RATE, Recording, StageJob
 
 SPAN = 1.6
-"""Seconds an embedding hears: 160 frames, what the d-vector was trained on."""
+"""Seconds that an embedding hears: 160 frames, what the d-vector was trained on."""
 
 HOP = 0.4
 """Seconds between embeddings."""
 
 PAD = 0.12
-"""Seconds a turn grows on each side into silence: speech detection clips soft starts and ends."""
+"""Seconds by which a turn grows into silence on each side: speech detection clips soft starts and ends."""
 
 BATCH = 64
-"""Windows embedded at once."""
+"""Windows that are embedded at once."""
 
 PIECE = 60.0
-"""Seconds of a region that are worked on at once: its spectrum takes 30 MB. Speech without a pause can last for hours."""
+"""Seconds of a region that are handled at once: the spectrum takes 30 MB. Speech can go on for hours without a pause."""
 
 
 def work(job: StageJob) -> None:
     heard = {r.id: job.load("vad", r) for r in job.inputs}
-    whole = "diarization" in job.uses  # a pipeline that does all of it
+    whole = "diarization" in job.uses  # a pipeline that does everything
     backend = importlib.import_module("pipeline" if whole else job.variant)
     model: Any = None
     for recording in job.inputs:
@@ -44,19 +44,19 @@ def work(job: StageJob) -> None:
         if model is None:
             model = backend.load(job)
         with job.timed("work"):
-            found = (backend.diarize if whole else own)(job, recording, model, speech, duration)
-            asked, count = job.settings["speakers"], len({turn["speaker"] for turn in found})
-            if asked is None and count > 1:
+            diarized = (backend.diarize if whole else clustered)(job, recording, model, speech, duration)
+            expected, count = job.settings["speakers"], len({turn["speaker"] for turn in diarized})
+            if expected is None and count > 1:
                 job.note(recording, f"{count} speakers: a best guess; --speakers N is more exact")
-            elif asked is not None and count < asked:
-                job.note(recording, f"{asked} speakers asked for, {count} found")
-            job.save(recording, {"speakers": count, "guess": asked is None, "turns": found})
+            elif expected is not None and count < expected:
+                job.note(recording, f"{count} speakers found, not {expected} as --speakers says")
+            job.save(recording, {"speakers": count, "guess": expected is None, "turns": diarized})
 
 
-def own(
+def clustered(
     job: StageJob, recording: Recording, encoder: Any, speech: list[list[float]], duration: float
 ) -> list[dict[str, Any]]:
-    """Turns by embeddings and clustering."""
+    """Turns by embeddings and clustering; ``speech`` are regions in seconds."""
     import cluster
 
     parts = pieces(speech)
@@ -67,12 +67,12 @@ def own(
 
 def pieces(speech: list[list[float]]) -> list[tuple[float, float]]:
     """Regions cut into equal parts of at most ``PIECE`` seconds."""
-    found = []
+    cuts: list[tuple[float, float]] = []
     for start, end in speech:
         parts = max(1, -int(-(end - start) // PIECE))
         edges = [start + (end - start) * k / parts for k in range(parts)] + [end]
-        found += list(itertools.pairwise(edges))
-    return found
+        cuts += itertools.pairwise(edges)
+    return cuts
 
 
 def embed(
@@ -81,8 +81,8 @@ def embed(
     """Embeddings over all speech.
 
     Returns:
-        for each embedding its region's index and its centre in seconds, and the vectors [n, d], each averaged with
-        its neighbours in the region and of unit length.
+        for each embedding the index of its region and its centre in seconds; and the vectors [n, d] of unit length, each
+        averaged with its neighbours in the region.
     """
     import numpy as np
     from cluster import units
@@ -102,7 +102,7 @@ def embed(
             wav.setpos(min(round(start * RATE), wav.getnframes()))
             data = wav.readframes(round((end - start) * RATE))
             sound = np.frombuffer(data, dtype="<i2").astype(np.float32) / 32768.0
-            if len(sound) < SPAN * RATE:  # a short word: heard again until the window is full
+            if len(sound) < SPAN * RATE:  # a short word is repeated until the window is full
                 sound = np.resize(sound, round(SPAN * RATE)) if len(sound) else np.zeros(round(SPAN * RATE), np.float32)
             energy = encoder.features(sound)
             last = max(0, len(energy) - frames)
@@ -127,9 +127,9 @@ def embed(
 def turns(
     spans: list[tuple[int, float]], labels: list[int], speech: list[tuple[float, float]], duration: float
 ) -> list[dict[str, Any]]:
-    """Speaker turns from labelled embeddings: each moment of a region belongs to the nearest embedding of the region.
+    """Speaker turns from labelled embeddings: each moment of a region belongs to the region's nearest embedding.
 
-    Turns grow by ``PAD`` into silence, never into another turn; neighbours of one speaker that meet become one.
+    Turns grow by ``PAD`` into silence, but not into each other; neighbours of one speaker that meet become one.
     """
     centres: list[list[tuple[float, int]]] = [[] for _ in speech]
     for (owner, centre), label in zip(spans, labels, strict=True):

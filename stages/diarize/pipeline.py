@@ -1,4 +1,4 @@
-"""A whole diarization pipeline of pyannote.audio (full only): segmentation, embedding and clustering of its own."""
+"""A diarization pipeline of pyannote.audio (full only), with its own segmentation, embedding and clustering."""
 
 from __future__ import annotations
 
@@ -8,14 +8,15 @@ from typing import Any
 from contract import RATE, ModelFault, Recording, StageJob, stand_in
 
 STEPS = {"segmentation": 0.0, "embeddings": 0.5}
-"""pyannote.audio's steps that report progress, and the share of the work that lies before each."""
+"""pyannote.audio's steps that report progress, and the share of the work before each."""
 
 TELEMETRY = ("track_model_init", "track_pipeline_init", "track_pipeline_apply")
-"""What pyannote.audio reports to its makers, by libraries that are not installed; here it does nothing."""
+"""Functions by which pyannote.audio reports to its makers, through libraries that aren't installed. Here they do
+nothing."""
 
 
 def load(job: StageJob) -> Any:
-    """The pipeline in the job's folder, on the job's device.
+    """The job's pipeline, on the job's device.
 
     Raises:
         ModelFault: it can't be loaded.
@@ -29,7 +30,7 @@ def load(job: StageJob) -> Any:
         torch.set_num_threads(job.settings["threads"])
         try:
             pipeline = Pipeline.from_pretrained(folder)
-        except Exception as error:  # yaml's, torch's, pyannote's: no base class in common
+        except Exception as error:  # the exceptions of yaml, torch and pyannote share no base class
             raise ModelFault(f"model {job.uses['diarization']['id']} can't be loaded: {error}") from error
         if pipeline is None:
             raise ModelFault(f"model {job.uses['diarization']['id']}: no config.yaml in its folder")
@@ -39,9 +40,9 @@ def load(job: StageJob) -> Any:
 def diarize(
     job: StageJob, recording: Recording, pipeline: Any, speech: list[list[float]], duration: float
 ) -> list[dict[str, Any]]:
-    """Turns that don't overlap: pyannote.audio's exclusive diarization, made for putting words to speakers.
+    """Turns that don't overlap: pyannote.audio's exclusive diarization, which is meant for assigning words to speakers.
 
-    The pipeline hears all of it and finds ``speech`` (regions in seconds) by itself.
+    The pipeline hears everything and finds speech itself; ``speech`` (regions in seconds) is not used.
     """
     import numpy as np
     import torch
@@ -54,22 +55,26 @@ def diarize(
             share = STEPS[step] + 0.5 * min(completed or 0, total) / total
             job.progress(recording, share * duration, duration)
 
-    # Samples, not a path: decoding would need torchcodec and ffmpeg's libraries.
+    # Samples in place of a path: decoding would need torchcodec and FFmpeg's libraries.
     heard = {"waveform": torch.from_numpy(sound)[None], "sample_rate": RATE, "uri": recording.id}
-    made = pipeline(heard, num_speakers=job.settings["speakers"], hook=hook)
-    turns = getattr(made, "exclusive_speaker_diarization", made)  # "legacy" pipelines give the annotation itself
+    output = pipeline(heard, num_speakers=job.settings["speakers"], hook=hook)
+    turns = getattr(output, "exclusive_speaker_diarization", output)  # "legacy" pipelines return the annotation itself
     job.progress(recording, duration, duration)
     return described([(t.start, t.end, str(who)) for t, _, who in turns.itertracks(yield_label=True)], duration)
 
 
 def described(tracks: list[tuple[float, float, str]], duration: float) -> list[dict[str, Any]]:
-    """Turns in order, without overlap, named S1, S2… as they appear."""
+    """Turns in order, without overlap; speakers are S1, S2… by first appearance.
+
+    Args:
+        tracks: start, end (seconds) and the pipeline's name of the speaker.
+    """
     names: dict[str, str] = {}
-    found: list[dict[str, Any]] = []
+    turns: list[dict[str, Any]] = []
     for start, end, who in sorted(tracks):
-        start = max(start, found[-1]["end"] if found else 0.0)
+        start = max(start, turns[-1]["end"] if turns else 0.0)
         end = min(end, duration)
         if end > start:
             speaker = names.setdefault(who, f"S{len(names) + 1}")
-            found.append({"start": round(start, 3), "end": round(end, 3), "speaker": speaker})
-    return found
+            turns.append({"start": round(start, 3), "end": round(end, 3), "speaker": speaker})
+    return turns

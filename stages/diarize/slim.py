@@ -26,26 +26,28 @@ class DVector:
 
 
 def load(job: StageJob) -> DVector:
-    """The d-vector from the job's folder.
+    """The job's d-vector.
 
     Raises:
-        ModelFault: there is no such model in it.
+        ModelFault: it is missing or broken, or takes other inputs.
     """
     session = open_session(job)
     inputs = [i.name for i in session.get_inputs()]
     if inputs != ["mels"]:
-        raise ModelFault(f"model {job.uses['embedding']['id']}: takes {', '.join(inputs)}, not mels (a d-vector does)")
+        raise ModelFault(
+            f"model {job.uses['embedding']['id']}: it takes {', '.join(inputs)}, not mels as a d-vector does"
+        )
     return DVector(session)
 
 
 def open_session(job: StageJob) -> Any:
-    """ONNX Runtime's session on the only ``.onnx`` file of the embedding's folder; imports and loading are timed.
+    """ONNX Runtime's session of the embedding's ``.onnx`` file; imports and loading are timed.
 
     Raises:
-        ModelFault: there is none, or a broken one.
+        ModelFault: the file is missing or broken.
     """
     with job.timed("imports"):
-        import cluster  # noqa: F401  # its libraries, so that they don't count as work
+        import cluster  # noqa: F401  # for its libraries, so that their import doesn't count as work
         import onnxruntime
     with job.timed("load"):
         folder: Path = job.model("embedding")

@@ -1,4 +1,4 @@
-"""mux: the subtitles as a soft track beside the untouched video and audio, in MKV or MP4."""
+"""mux: the subtitles as a soft track beside the unchanged video and audio, in MKV or MP4."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ import contract
 from contract import InputFault, Recording, StageJob
 
 MP4 = {".mp4", ".m4v", ".mov"}
-"""Recordings that stay MP4; everything else goes to Matroska, which holds any codec."""
+"""Recordings that stay MP4; everything else becomes Matroska, which holds any codec."""
 
 WAIT = 500
-"""Packets that are held back for a decoding time at the most."""
+"""The most packets that wait for a decoding time."""
 
 TICK = Fraction(1, 1000)
 """Time base of the subtitle track, in seconds."""
@@ -32,7 +32,7 @@ HEADER = (
     "Style: Default,Arial,16,&Hffffff,&Hffffff,&H0,&H0,0,0,0,0,100,100,0,0,1,1,0,2,10,10,10,0\n\n"
     "[Events]\nFormat: Layer, Start, End, Style, Name, MarginL, MarginR, MarginV, Effect, Text\n"
 )
-"""FFmpeg's text encoders take their style from an ASS header; without a style line the text is invisible."""
+"""An ASS header, from which FFmpeg's text encoders take the style; without a style line the text is invisible."""
 
 LANGUAGES = dict(
     re.findall(
@@ -47,10 +47,10 @@ LANGUAGES = dict(
         "yo:yor yue:zho zh:zho",
     )
 )
-"""Whisper's language codes to ISO 639-2/T, as containers want them (the Matroska muxer turns them into /B)."""
+"""From Whisper's language codes to ISO 639-2/T, which containers have (the Matroska muxer writes /B)."""
 
 OWN = {"major_brand", "minor_version", "compatible_brands", "encoder"}
-"""Metadata that describes the old file, not the film."""
+"""Metadata of the recording's file, not of the film."""
 
 
 def work(job: StageJob) -> None:
@@ -70,32 +70,35 @@ def mux(job: StageJob, recording: Recording) -> None:
     import av
 
     source = job.recording(recording)
-    made = job.load("subtitles", recording)
+    subtitles = job.load("subtitles", recording)
     try:
-        inside = av.open(f"file:{source}")  # "file:" keeps any name a name
+        inside = av.open(f"file:{source}")  # with "file:" any name is a file's name
     except (av.FFmpegError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
         raise InputFault(f"{recording.name}: not a media file that can be read ({reason})") from error
     with inside:
         cover = av.stream.Disposition.attached_pic
         if not any(not s.disposition & cover for s in inside.streams.video):
-            write(job, recording, inside, made, ".mka")
+            write(job, recording, inside, subtitles, ".mka")
         elif source.suffix.lower() not in MP4:
-            write(job, recording, inside, made, ".mkv")
-        elif not write(job, recording, inside, made, ".mp4"):
+            write(job, recording, inside, subtitles, ".mkv")
+        elif not write(job, recording, inside, subtitles, ".mp4"):
             job.note(recording, "MP4 can't hold one of its codecs: the film with subtitles is an MKV")
-            write(job, recording, inside, made, ".mkv")
+            write(job, recording, inside, subtitles, ".mkv")
 
 
-def write(job: StageJob, recording: Recording, inside: Any, made: dict[str, Any], suffix: str) -> bool:
-    """Every stream copied packet by packet, and one subtitle track more.
+def write(job: StageJob, recording: Recording, inside: Any, subtitles: dict[str, Any], suffix: str) -> bool:
+    """Copy every stream packet by packet, and add a subtitle track.
+
+    Args:
+        subtitles: the ``language`` and the ``cues``, as the subtitles stage saved them.
 
     Returns:
-        False, and no file, when an MP4 can't hold a stream; a Matroska file raises then.
+        False, without a file, when an MP4 can't hold a stream; for Matroska that is an error.
     """
     import av
 
-    # bitexact: no date, no random ids: the same job gives the same file.
+    # bitexact leaves out dates and random ids: the same job gives the same file.
     options = {"fflags": "+bitexact"} | ({"movflags": "+faststart"} if suffix == ".mp4" else {})
     try:
         with (
@@ -104,19 +107,19 @@ def write(job: StageJob, recording: Recording, inside: Any, made: dict[str, Any]
         ):
             outside.metadata.update({k: v for k, v in inside.metadata.items() if k.lower() not in OWN})
             outside.set_chapters(inside.chapters())
-            copies, left = copy_streams(outside, inside, suffix)
-            track = add_track(outside, inside, made["language"], mp4=suffix == ".mp4")
+            copies, unfit = copy_streams(outside, inside, suffix)
+            track = add_track(outside, inside, subtitles["language"], mp4=suffix == ".mp4")
             try:
                 outside.start_encoding()
             except (av.FFmpegError, ValueError) as error:
                 if suffix == ".mp4":
                     raise _Refused from error
                 raise
-            for stream in left:
+            for stream in unfit:
                 if stream.type == "data" and inside.chapters():
-                    continue  # MP4 keeps chapter titles in one; they are written anew
+                    continue  # an MP4's chapter titles, which set_chapters writes again
                 job.note(recording, f"a {stream.type} stream does not fit into {suffix} and was left out")
-            interleave(job, recording, inside, outside, copies, track, made["cues"])
+            interleave(job, recording, inside, outside, copies, track, subtitles["cues"])
     except _Refused:
         return False
     return True
@@ -126,13 +129,17 @@ FORMATS = {".mp4": "mp4", ".mkv": "matroska", ".mka": "matroska"}
 
 
 class _Refused(Exception):
-    """MP4 has no place for a codec of the recording."""
+    """MP4 can't hold one of the recording's codecs."""
 
 
 def copy_streams(outside: Any, inside: Any, suffix: str) -> tuple[dict[int, Any], list[Any]]:
-    """Twins of the recording's streams by their index, and the streams that have no place in the container."""
+    """The new streams by the index of the recording's, and those that the container can't hold.
+
+    Raises:
+        _Refused: MP4 can't hold the picture or the sound.
+    """
     copies: dict[int, Any] = {}
-    left = []
+    unfit = []
     for stream in inside.streams:
         codec = stream.codec_context.name if stream.codec_context else None
         fits = stream.type in ("video", "audio", "subtitle", "attachment")
@@ -147,17 +154,17 @@ def copy_streams(outside: Any, inside: Any, suffix: str) -> tuple[dict[int, Any]
         except (ValueError, TypeError):
             if suffix == ".mp4" and stream.type in ("video", "audio"):
                 raise _Refused from None
-            left.append(stream)
+            unfit.append(stream)
             continue
         twin.metadata.update(stream.metadata)
         if stream.type != "attachment":
             twin.disposition = stream.disposition
             copies[stream.index] = twin
-    return copies, left
+    return copies, unfit
 
 
 def add_track(outside: Any, inside: Any, language: str | None, *, mp4: bool) -> Any:
-    """The new subtitle track; shown without being asked for when it is the only one."""
+    """The new subtitle track; it is the default one when there is no other."""
     from av.stream import Disposition
 
     track = outside.add_stream("mov_text" if mp4 else "subrip")
@@ -165,7 +172,7 @@ def add_track(outside: Any, inside: Any, language: str | None, *, mp4: bool) -> 
     track.time_base = TICK
     track.metadata["language"] = LANGUAGES.get(language or "", "und")
     track.metadata["title"] = "whisperbake"
-    if mp4:  # where MP4 players look for a track's name
+    if mp4:  # MP4 players read a track's name here
         track.metadata["handler_name"] = "whisperbake"
     if not inside.streams.subtitles:
         track.disposition = Disposition.default
@@ -181,7 +188,7 @@ def interleave(
     track: Any,
     cues: list[dict[str, Any]],
 ) -> None:
-    """Copy all packets in their order, each cue before the first packet that is later."""
+    """Copy all packets in order, and write each cue before the first packet that is later."""
     origin = (inside.start_time or 0) / 1e6
     total = (inside.duration or 0) / 1e6
     waiting = subtitle_packets(cues, track, origin)
@@ -202,26 +209,26 @@ def interleave(
 
 
 def packets(job: StageJob, recording: Recording, inside: Any, streams: list[Any]) -> Iterator[Any]:
-    """The recording's packets; a file that is cut short ends early, with a note."""
+    """The recording's packets, up to the first that can't be read; then there is a note."""
     import av
 
     demuxer = inside.demux(streams)
 
     def read() -> Iterator[Any]:
         try:
-            # Empty ones mark the end of a stream.
+            # Empty packets mark the end of a stream.
             yield from (packet for packet in demuxer if packet.size)
         except av.FFmpegError as error:
-            job.note(recording, f"the file ends early: copied up to there ({error.strerror})")
+            job.note(recording, f"the file ends early, and so does its copy ({error.strerror})")
 
     return with_decoding_times(read())
 
 
 def with_decoding_times(source: Iterator[Any]) -> Iterator[Any]:
-    """Packets in their order, each with a decoding time: muxers refuse one that has none.
+    """Packets in order, each with a decoding time: muxers refuse packets without one.
 
     Matroska stores when to show a frame, not when to decode it, and FFmpeg knows that only some packets later: the
-    first pictures of a film with B-frames come without. They get the times that lead up to the first known one.
+    first pictures of a film with B-frames have no decoding time. They get times that lead up to the first known one.
     """
     last: dict[int, int] = {}
     held: list[Any] = []
@@ -243,7 +250,7 @@ def with_decoding_times(source: Iterator[Any]) -> Iterator[Any]:
     for packet in source:
         index = packet.stream.index
         held.append(packet)
-        if packet.dts is None and index in last:  # a hole in the middle
+        if packet.dts is None and index in last:  # missing in mid-stream
             packet.dts = last[index] + 1
         if packet.dts is None:
             unknown.setdefault(index, []).append(packet)
@@ -260,14 +267,14 @@ def with_decoding_times(source: Iterator[Any]) -> Iterator[Any]:
 
 
 def guess(unknown: dict[int, list[Any]], settle: Callable[[int, int], None]) -> None:
-    """Decoding times for streams that never tell one: right before the first picture is shown."""
+    """Decoding times for streams without any: just before the first picture is shown."""
     for index, packets in list(unknown.items()):
         shown = [p.pts for p in packets if p.pts is not None]
         settle(index, min(shown, default=0))
 
 
 def subtitle_packets(cues: list[dict[str, Any]], track: Any, origin: float) -> Iterator[Any]:
-    """Packets of the subtitle track; ``origin`` seconds is where the container's own clock starts."""
+    """Packets of the subtitle track; ``origin`` is the container's start on its own clock, in seconds."""
     import av
 
     start = round(origin * 1000)

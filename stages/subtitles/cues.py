@@ -1,4 +1,4 @@
-"""Sentences to cues that can be read: short lines, long enough on screen, never two at once."""
+"""From sentences to cues that can be read: short lines, long enough on screen, never two at once."""
 
 from __future__ import annotations
 
@@ -9,22 +9,22 @@ from functools import lru_cache
 from sentences import Sentence, Word, unspaced, with_text
 
 GAP = 83
-"""Milliseconds between two cues that don't touch (two frames at 24 a second): the eye sees that the text changed."""
+"""Milliseconds between two cues that don't touch: two frames at 24 a second, so that the eye sees the text change."""
 
 SLOT = 200
-"""Milliseconds that a cue gets even where alignment put many words on one moment."""
+"""Milliseconds that a cue lasts at least, also where alignment puts many words at one moment."""
 
 CLOSE = 0.6
 """Seconds between two sentences of one speaker that may share a cue."""
 
 _BEFORE = {"and", "but", "or", "because", "that", "which", "who", "when", "where", "while", "if", "so", "to", "with"}
-"""English words that a line may begin with rather than end."""
+"""English words that rather begin a line than end one."""
 
 _BREAKS = (",", ";", ":", "-", "–", "—", "、", "，", "；", "：", "،", ".", "?", "!", "…", "。", "？", "！")
-"""A cue or line ends well after these."""
+"""Marks after which a cue or a line ends well."""
 
 _CLINGS = set("、。，．！？：；」』）】〉》…ー々ぁぃぅぇぉっゃゅょァィゥェォッャュョ,.!?:;)]}”’%")
-"""A line must not begin with these (the core of Japanese and Chinese line breaking rules)."""
+"""Characters that must not begin a line (the core of the Japanese and Chinese rules)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,7 +54,7 @@ class Cue:
     lines: tuple[str, ...]
     speaker: str | None
     changed: bool
-    """The speaker is another than in the cue before."""
+    """Whether the speaker isn't the previous cue's."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,7 +66,7 @@ class _Block:
 
 
 def width(text: str) -> int:
-    """Columns of a text: East Asian wide characters take two, combining and invisible marks none."""
+    """Columns of a text: East Asian wide characters have two, combining and invisible marks none."""
     if text.isascii():
         return len(text)
     return sum(_columns(c) for c in text)
@@ -85,18 +85,18 @@ def title(speaker: str | None) -> str:
 
 
 def cues(sentences: list[Sentence], rules: Rules, *, duration: float, label: bool) -> list[Cue]:
-    """Every word once, in order.
+    """Cues with every word once, in order.
 
     Args:
         duration: of the recording in seconds; no cue ends after it.
-        label: a ``Speaker 1: `` stands in front where the speaker changes; its room is kept.
+        label: keep room for ``Speaker 1: `` where the speaker changes.
     """
     blocks: list[_Block] = []
     last: str | None = None
     for sentence in sentences:
         changed = sentence.speaker is not None and sentence.speaker != last
         last = sentence.speaker or last
-        # A label may take half a line at the most; a longer one gets what it needs and the line runs over.
+        # Room is kept for half a line at most: with a longer label the line is too long.
         prefix = width(f"{title(sentence.speaker)}: ") if label and changed else 0
         prefix = min(prefix, rules.line_chars // 2)
         words = [part for word in sentence.words for part in parted(word, rules.line_chars)]
@@ -113,7 +113,7 @@ def cues(sentences: list[Sentence], rules: Rules, *, duration: float, label: boo
 
 
 def parted(word: Word, columns: int) -> list[Word]:
-    """A word too wide for a line, letter by letter if its script has no spaces; else the word itself."""
+    """A word that is too wide for a line, letter by letter if its script has no spaces; else the word itself."""
     text = word.text
     if width(text.strip()) <= columns or not any(map(unspaced, text)):
         return [word]
@@ -134,7 +134,7 @@ def parted(word: Word, columns: int) -> list[Word]:
 
 
 def joined(before: _Block, block: _Block, rules: Rules) -> _Block | None:
-    """Two short sentences of one speaker as one cue, where either alone would be gone too soon to read."""
+    """Two short sentences of one speaker as one cue, when either alone would be gone before it is read; else None."""
     a, b = before.words, block.words
     if block.changed or before.speaker != block.speaker or b[0].start - a[-1].end > CLOSE:
         return None
@@ -149,9 +149,9 @@ def joined(before: _Block, block: _Block, rules: Rules) -> _Block | None:
 
 
 def divide(words: list[Word], rules: Rules, prefix: int) -> list[list[Word]]:
-    """Cut one sentence into cues that fit: few, evenly filled, cut at punctuation or a pause where there is some.
+    """Cut a sentence into cues that fit: few, evenly filled, and cut at punctuation or a pause where possible.
 
-    The cheapest way, by dynamic programming from the end; linear in the number of words.
+    Dynamic programming from the end finds the cheapest cuts; linear in the number of words.
     """
     widths = [width(w.text) for w in words]
     heads = [width(w.text.lstrip()) for w in words]
@@ -184,16 +184,16 @@ def divide(words: list[Word], rules: Rules, prefix: int) -> list[list[Word]]:
 
 
 def _cut(words: list[Word], at: int) -> float:
-    """How bad it is to cut before word ``at``: 0 (punctuation or a pause) to 25 (in the middle of a phrase)."""
+    """How bad it is to cut before word ``at``: from 0 (punctuation or a pause) to 25 (within a phrase)."""
     if words[at - 1].text.endswith(_BREAKS) or words[at].start - words[at - 1].end > 0.3:
         return 0.0
     return 12.0 if words[at].text.strip().lower() in _BEFORE else 25.0
 
 
 def layout(words: list[Word], rules: Rules, prefix: int) -> tuple[str, ...]:
-    """Break a cue into lines: the fewest that fit, then the most even, rather at punctuation.
+    """Break a cue into lines: the fewest that fit, then the most even, preferably at punctuation.
 
-    A single word that is wider than a line stays whole.
+    A word that is wider than a line stays whole.
     """
     count = len(words)
     widths = [width(w.text) for w in words]
@@ -210,18 +210,18 @@ def layout(words: list[Word], rules: Rules, prefix: int) -> tuple[str, ...]:
             ragged = max(0, rules.line_chars - used) ** 2 + (6 * _cut(words, end) if end < count else 0)
             options.append((best[end][0] + 1, best[end][1] + ragged, end))
         best[start] = min(options)
-    found, at = [], 0
+    lines, at = [], 0
     while at < count:
-        found.append("".join(w.text for w in words[at : best[at][2]]).strip())
+        lines.append("".join(w.text for w in words[at : best[at][2]]).strip())
         at = best[at][2]
-    return tuple(found)
+    return tuple(lines)
 
 
 def timed(blocks: list[_Block], rules: Rules, duration: float) -> list[Cue]:
-    """Times on screen: as spoken, longer into the silence after it where it would be gone before it is read.
+    """Give cues their times: as spoken, and on into the silence that follows when there is more to read.
 
-    Cues never overlap and lie within ``duration``. Where words stand at one moment (bad alignment does that), the
-    cues are moved earlier so that each has at least ``SLOT`` ms, or an equal share where there is no such room.
+    Cues never overlap, and lie within ``duration``. Where a bad alignment puts words at one moment, cues begin earlier,
+    so that each has at least ``SLOT`` ms, or an equal share when there is less room.
     """
     if not blocks:
         return []
@@ -234,7 +234,7 @@ def timed(blocks: list[_Block], rules: Rules, duration: float) -> list[Cue]:
     at = -slot
     for k in range(len(starts)):
         at = starts[k] = max(starts[k], at + slot)
-    found = []
+    shown = []
     longest = round(rules.max_duration * 1000)
     for k, (block, start) in enumerate(zip(blocks, starts, strict=True)):
         lines = layout(block.words, rules, block.prefix)
@@ -244,9 +244,9 @@ def timed(blocks: list[_Block], rules: Rules, duration: float) -> list[Cue]:
         if k + 1 < len(blocks):
             following = starts[k + 1]
             end = min(end, following)
-            if 0 < following - end < GAP:  # a flash of nothing between two cues is worse than none
+            if 0 < following - end < GAP:  # an empty flash between two cues is worse than none
                 end = following if following - start <= longest else following - GAP
         else:
             end = min(end, max(total, start + slot))
-        found.append(Cue(start=start / 1000, end=end / 1000, lines=lines, speaker=block.speaker, changed=block.changed))
-    return found
+        shown.append(Cue(start=start / 1000, end=end / 1000, lines=lines, speaker=block.speaker, changed=block.changed))
+    return shown

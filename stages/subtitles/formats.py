@@ -1,4 +1,7 @@
-"""Cues and sentences as files. What was said can never become markup: each format escapes its own."""
+"""Cues and sentences as files. Speech never becomes markup: each format escapes what it would read as such.
+
+Written by hand: docs/dependencies.md says what pysubs2 would do.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,7 @@ from cues import Cue, title
 from sentences import Sentence
 
 _COLOURS = ("FFFFFF", "80D8FF", "FFD180", "B9F6CA", "FF9E80", "EA80FC")
-"""RRGGBB, one a speaker, in turn."""
+"""RRGGBB, for one speaker after another."""
 
 
 def stamp(seconds: float, separator: str) -> str:
@@ -27,9 +30,10 @@ def srt(cues: list[Cue], *, prefix: bool) -> str:
 
 
 def plain(cue: Cue, *, prefix: bool) -> str:
-    """A cue as SubRip and the soft track hold it.
+    """A cue's text in SubRip and in the soft track.
 
-    Players read ``<`` as a tag, ``-->`` as a time and ``{\\`` as a command; SubRip has no escapes, so look-alikes stand in.
+    Players read ``<`` as a tag, ``-->`` as a time and ``{\\`` as a command. SubRip has no escapes, so similar characters
+    take their place.
     """
     text = "\n".join(
         line.replace("-->", "→").replace("<", "‹").replace(">", "›").replace("{\\", "{∖") for line in cue.lines
@@ -38,7 +42,7 @@ def plain(cue: Cue, *, prefix: bool) -> str:
 
 
 def vtt(cues: list[Cue]) -> str:
-    """WebVTT with a voice tag on every cue that has a speaker (W3C WebVTT, section 4.2)."""
+    """WebVTT, with a voice span in every cue that has a speaker (W3C WebVTT, section 4.2)."""
     blocks = ["WEBVTT\n"]
     for cue in cues:
         text = "\n".join(line.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;") for line in cue.lines)
@@ -49,7 +53,7 @@ def vtt(cues: list[Cue]) -> str:
 
 
 def ass(cues: list[Cue], speakers: list[str]) -> str:
-    """Advanced SubStation Alpha, one style a speaker. Braces and backslashes would be commands."""
+    """Advanced SubStation Alpha, with a style for each speaker. Braces and backslashes would be commands."""
     styles = [
         f"Style: {name},Arial,54,&H00{_bgr(k)},&H000000FF,&H00000000,&H80000000,0,0,0,0,100,100,0,0,1,3,1,2,60,60,50,1"
         for k, name in enumerate(["Default", *map(title, speakers)])
@@ -83,18 +87,18 @@ def ass(cues: list[Cue], speakers: list[str]) -> str:
 
 
 def txt(sentences: list[Sentence]) -> str:
-    """A paragraph a turn."""
+    """Plain text: a paragraph for each turn."""
     paragraphs: list[tuple[str | None, list[str]]] = []
     for sentence in sentences:
         if not paragraphs or paragraphs[-1][0] != sentence.speaker:
             paragraphs.append((sentence.speaker, []))
-        # Joined as they are: Chinese and Japanese have no space between sentences.
+        # Joined without a space: Chinese and Japanese have none between sentences, other words begin with theirs.
         paragraphs[-1][1].extend(w.text for w in sentence.words)
     return "\n".join((f"{title(who)}: " if who else "") + "".join(texts).strip() + "\n" for who, texts in paragraphs)
 
 
 def rttm(name: str, turns: list[dict[str, Any]]) -> str:
-    """NIST Rich Transcription Time Marked; a file's name must not hold spaces there."""
+    """NIST Rich Transcription Time Marked, where a file's name can't have spaces."""
     safe = "".join(c if c.isalnum() or c in "-_." else "_" for c in name)
     return "".join(
         f"SPEAKER {safe} 1 {t['start']:.3f} {t['end'] - t['start']:.3f} <NA> <NA> {t['speaker']} <NA> <NA>\n"
@@ -105,7 +109,7 @@ def rttm(name: str, turns: list[dict[str, Any]]) -> str:
 def whole(
     result: dict[str, Any], sentences: list[Sentence], diarization: dict[str, Any] | None, models: dict[str, Any]
 ) -> dict[str, Any]:
-    """Everything in one JSON document; times in seconds."""
+    """The whole result for ``output/<name>.json``; times in seconds."""
     return {
         "schema": 1,
         "language": result["language"],

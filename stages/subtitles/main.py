@@ -1,4 +1,4 @@
-"""subtitles: words and turns to SRT, WebVTT, ASS, text, JSON and RTTM."""
+"""subtitles: from words and turns to SRT, WebVTT, ASS, text, JSON and RTTM."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def work(job: StageJob) -> None:
 
 
 def write(job: StageJob, recording: Recording, rules: cue.Rules) -> None:
-    """All formats of one recording into ``output/``, and the cues for mux into ``work/``."""
+    """Write one recording in all formats into ``output/``, and the cues for mux into ``work/``."""
     result = job.load("align" if "align" in job.stages else "asr", recording)
     diarization: dict[str, Any] | None = job.load("diarize", recording) if "diarize" in job.stages else None
     turns = diarization["turns"] if diarization else None
@@ -53,16 +53,16 @@ def write(job: StageJob, recording: Recording, rules: cue.Rules) -> None:
 
 
 def models(job: StageJob) -> dict[str, Any]:
-    """Purpose -> the model that made the result: as the job tells this stage, else the digests in the manifests."""
+    """Purpose -> the model behind the result: what the job tells this stage, else the digests in the manifests."""
     if "models" in job.settings:
         return dict(job.settings["models"])
-    found: dict[str, Any] = {}
+    digests: dict[str, Any] = {}
     for stage in job.stages:
         try:
-            found |= json.loads((job.root / "work" / stage / "manifest.json").read_bytes())["models"]
+            digests |= json.loads((job.root / "work" / stage / "manifest.json").read_bytes())["models"]
         except (OSError, ValueError, KeyError):
-            continue  # not run yet, or a stage after this one
-    return found
+            continue  # a stage that has not run yet
+    return digests
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Words to sentences, each with one speaker."""
+"""From words to sentences, each with one speaker."""
 
 from __future__ import annotations
 
@@ -12,11 +12,10 @@ PAUSE = 1.2
 """Seconds of silence that end a sentence, whatever its punctuation."""
 
 BREATH = 0.3
-"""Seconds of silence where another speaker may take over inside a sentence that has no punctuation."""
+"""Seconds of silence at which another speaker may take over within a sentence."""
 
 OWN_TIME, OWN_WORDS = 1.5, 4
-"""What a speaker must have said (seconds, words) to get a part of an unpunctuated sentence: less is often a slip of
-diarization."""
+"""Seconds and words that each speaker must have for a sentence to be divided: less is often a mistake of diarization."""
 
 ENDS = (".", "?", "!", "…", "。", "？", "！", "।", "؟", "۔")
 _CLOSERS = "\"'”’»)]}」』）"
@@ -25,7 +24,7 @@ _TITLES = {"mr.", "mrs.", "ms.", "dr.", "st.", "prof.", "sr.", "jr.", "vs.", "e.
 
 @dataclass(frozen=True, kw_only=True)
 class Word:
-    """``text`` begins with a space where one stands before it; times in seconds."""
+    """A word with its times in seconds; ``text`` begins with the space before it, if there is one."""
 
     text: str
     start: float
@@ -36,7 +35,7 @@ class Word:
 
 @dataclass(frozen=True, kw_only=True)
 class Sentence:
-    """Words said in one go, by one speaker (None: no diarization, or nobody's turn)."""
+    """Consecutive words of one speaker (None: without diarization)."""
 
     words: tuple[Word, ...]
     speaker: str | None = None
@@ -55,7 +54,7 @@ class Sentence:
 
 
 def unspaced(char: str) -> bool:
-    """A letter of a script that puts no spaces between words: Chinese, Japanese, Thai, Lao, Burmese, Khmer.
+    """Whether a letter's script has no spaces between words: Chinese, Japanese, Thai, Lao, Burmese, Khmer.
 
     Korean has spaces, though its letters are as wide as Chinese ones.
     """
@@ -68,38 +67,38 @@ def unspaced(char: str) -> bool:
 
 
 def clean(text: str) -> str:
-    """One line: control characters and line ends become spaces, runs of spaces one.
+    """A text on one line: control characters and line ends become spaces, and several spaces become one.
 
-    Marks that steer right-to-left text or join letters (category Cf) belong to the words and stay.
+    Marks for right-to-left text and joined letters (category Cf) belong to the words and stay.
     """
     return " ".join("".join(" " if unicodedata.category(c) in ("Cc", "Cs", "Zl", "Zp") else c for c in text).split())
 
 
 def visible(text: str) -> bool:
-    """Something can be seen of it."""
+    """Whether any character of a text can be seen."""
     return any(not c.isspace() and unicodedata.category(c) not in ("Cf", "Mn", "Me") for c in text)
 
 
 def read_words(segments: list[dict[str, Any]], duration: float) -> list[Word]:
-    """The words of a result, in order, inside ``0…duration`` seconds."""
-    found: list[Word] = []
+    """The words of a result, in order, between 0 and ``duration`` seconds."""
+    words: list[Word] = []
     for segment in segments:
         entries = segment["words"] or spread(segment["text"], segment["start"], segment["end"])
         for k, entry in enumerate(entries):
             text = clean(entry["word"])
             if not visible(text):
                 continue
-            if entry["word"][:1].isspace() or (k == 0 and found and not unspaced(text[0])):
+            if entry["word"][:1].isspace() or (k == 0 and words and not unspaced(text[0])):
                 text = " " + text
-            start = min(max(entry["start"], found[-1].start if found else 0.0), duration)
+            start = min(max(entry["start"], words[-1].start if words else 0.0), duration)
             end = min(max(entry["end"], start), duration)
             source = entry.get("source", "whisper")
-            found.append(Word(text=text, start=start, end=end, probability=entry["probability"], source=source))
-    return found
+            words.append(Word(text=text, start=start, end=end, probability=entry["probability"], source=source))
+    return words
 
 
 def spread(text: str, start: float, end: float) -> list[dict[str, Any]]:
-    """Words of a segment that has no word times: each gets a share of the time by its length."""
+    """Words of a segment without word times: each gets a share of the time by its length."""
     parts = clean(text).split(" ")
     total = sum(map(len, parts)) or 1
     edges = [start + (end - start) * n / total for n in accumulate(map(len, parts), initial=0)]
@@ -110,7 +109,7 @@ def spread(text: str, start: float, end: float) -> list[dict[str, Any]]:
 
 
 def sentences(words: list[Word], turns: list[dict[str, Any]] | None) -> list[Sentence]:
-    """Cut at punctuation and long pauses. A speaker has whole sentences: a vote a word mislabels single words.
+    """Cut words at punctuation and long pauses. Speakers get whole sentences: word by word, single ones would be wrong.
 
     Args:
         turns: of diarization; None without it.
@@ -127,16 +126,16 @@ def sentences(words: list[Word], turns: list[dict[str, Any]] | None) -> list[Sen
 
 
 class Floor:
-    """Who has the floor when: turns with an index, since a long recording has thousands."""
+    """Who speaks when: turns with an index, since a long recording has thousands."""
 
     def __init__(self, turns: list[dict[str, Any]]) -> None:
         self.turns = sorted(turns, key=lambda t: (t["start"], t["end"]))
         self.starts = [t["start"] for t in self.turns]
-        # Turns may overlap: the end of the last one that has ended so far, for a search that misses none.
+        # Turns may overlap, so this is the latest end so far: a search by it misses none.
         self.ends = list(accumulate((t["end"] for t in self.turns), max))
 
     def speaker(self, words: list[Word]) -> str:
-        """Whose turns cover most of the words' time; the nearest turn where none covers any."""
+        """The speaker whose turns cover most of the words' time, or the nearest turn's when none covers any."""
         votes: dict[str, float] = {}
         for word in words:
             for turn in self.turns[bisect_right(self.ends, word.start) : bisect_left(self.starts, word.end)]:
@@ -150,7 +149,7 @@ class Floor:
 
 
 def _takeovers(group: list[Word], floor: Floor) -> list[tuple[list[Word], str]]:
-    """One sentence, or several where another speaker clearly takes over at a pause and Whisper wrote no full stop."""
+    """The sentence, or its parts where another speaker clearly takes over at a pause without a full stop."""
     chunks: list[list[Word]] = [[group[0]]]
     for before, word in pairwise(group):
         if word.start - before.end >= BREATH:
@@ -169,15 +168,16 @@ def _takeovers(group: list[Word], floor: Floor) -> list[tuple[list[Word], str]]:
 
 
 def with_text(word: Word, text: str, start: float, end: float) -> Word:
-    """A part of a word."""
+    """A part of a word, with its own times in seconds."""
     return replace(word, text=text, start=start, end=end)
 
 
 def _ends(text: str, following: str) -> bool:
+    """Whether a sentence ends with the word ``text``."""
     bare = text.strip().rstrip(_CLOSERS)
     if not bare.endswith(ENDS) or bare.lower() in _TITLES:
         return False
     if len(bare) == 2 and bare[0].isupper() and bare[1] == ".":  # the initial of a name
         return False
-    # "Well... maybe": a pause for thought, not an end.
+    # "Well... maybe" has a pause, not an end.
     return not (bare.endswith(("...", "…")) and following.strip()[:1].islower())
