@@ -2,7 +2,7 @@
 PYTHON ?= python3
 
 .DEFAULT_GOAL := help
-.PHONY: help test test-unit test-heavy lint types lock example bench-job bench-weights bench-images bench-fetch bench-jobs bench-bundle clean
+.PHONY: help test test-unit test-heavy lint types house lock example bench-job bench-weights bench-images bench-fetch bench-jobs bench-bundle clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -23,6 +23,9 @@ lint: ## ruff, its formatter, and who imports whom
 
 types: ## mypy --strict
 	.venv/bin/python -m mypy
+
+house: ## the measures of the layout, each with its bar (add ARGS=-v for where)
+	.venv/bin/python bench/house.py $(ARGS)
 
 lock: ## write the hash-locked requirements anew
 	PATH="$(CURDIR)/.venv/bin:$$PATH" requirements/lock.sh

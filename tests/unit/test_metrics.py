@@ -3,37 +3,27 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from metrics import Turn, diarization_error, word_errors
-
-WORDS = st.lists(st.sampled_from(["a", "b", "c", "d"]), max_size=12)
 
 
 @pytest.mark.parametrize(
-    ("truth", "heard", "errors"),
+    ("truth", "heard", "errors", "count"),
     [
-        ("a b c", "a b c", 0),
-        ("Hello, world!", "hello world", 0),
-        ("twenty years", "20 years.", 0),
-        ("a b c d", "a x c", 2),
-        ("a", "a b c", 2),
-        ("a b", "", 2),
-        ("It’s fine", "it's fine", 0),
+        ("a b c", "a b c", 0, 3),
+        ("Hello, world!", "hello world", 0, 2),
+        ("zero, twenty years", "0 20 years.", 0, 3),
+        ("twenty-one", "twenty 1", 0, 2),
+        ("a b c d", "a x c", 2, 4),
+        ("a b c d", "d a b c", 2, 4),
+        ("a", "a b c", 2, 1),
+        ("a b", "", 2, 2),
+        ("", "a b", 2, 0),
+        ("It’s fine", "it's fine", 0, 2),
     ],
 )
-def test_word_errors_are_edits_of_normalised_words(truth: str, heard: str, errors: int) -> None:
-    """Case, punctuation and small numbers don't count."""
-    assert word_errors(truth, heard)[0] == errors
-
-
-@given(WORDS, WORDS)
-def test_word_errors_are_a_distance(left: list[str], right: list[str]) -> None:
-    """Symmetric, zero for equals alone, at least the difference in length."""
-    there, back = word_errors(" ".join(left), " ".join(right))[0], word_errors(" ".join(right), " ".join(left))[0]
-    assert there == back
-    assert (there == 0) == (left == right)
-    assert abs(len(left) - len(right)) <= there <= max(len(left), len(right))
+def test_word_errors_are_edits_of_normalised_words(truth: str, heard: str, errors: int, count: int) -> None:
+    """Case, punctuation and the spelling of small numbers don't count."""
+    assert word_errors(truth, heard) == (errors, count)
 
 
 TRUTH = [Turn(0, 10, "A"), Turn(10, 20, "B")]
