@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import functools
-import itertools
-import json
 import re
 
 import pytest
@@ -12,11 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from builder.core.config import requirements
-from builder.core.config.types import BaseSpec, Config
+from builder.core.config.types import Config
 from builder.core.images import plan, render
-from builder.core.terms import Mode, Purpose, Variant
-from builder.core.weights.model import FilePin, HubSource, Model, Pin
-from builder.errors import BakeError, ConfigError, UsageError
+from builder.core.terms import Mode, Variant
+from builder.errors import ConfigError, UsageError
 from tests.golden import project as fixed
 
 
@@ -147,126 +143,6 @@ def test_a_requirement_without_its_hash_is_refused(line: str) -> None:
 
 
 # Injection
-
-PAYLOADS = (
-    "x\nRUN evil",
-    "x\r\nRUN evil",
-    "x\\\nRUN evil",
-    'x"\nRUN evil',
-    "x AS evil",
-    "x;evil",
-    "x&&evil",
-    "x|evil",
-    "$(evil)",
-    "`evil`",
-    "${EVIL}",
-    "%{if true}evil%{endif}",
-    '", "evil": "',
-    "x'evil",
-    "<<EOF\nevil\nEOF",
-    "--mount=type=ssh",
-    "../../evil",
-    "x\x00evil",
-    "x\u2028RUN evil",
-    "{{ evil }}",
-    "{% include 'evil' %}",
-    "# syntax=evil/x",
-    " evil",
-    "",
-)
-
-FIELDS = {
-    "registry": "bake.yaml",
-    "reference": "bake.yaml",
-    "digest": "bake.yaml",
-    "suite": "bake.yaml",
-    "kind": "bake.yaml",
-    "image": "images",
-    "package": "images",
-    "debian package": "images",
-    "requirements": "images",
-    "stage": "images",
-    "licence": "value",
-    "model": "value",
-    "version": "value",
-    "environment": "value",
-    "package pin": "lock",
-}
-
-
-SMALL = "presets: {starter: {summary: s, models: {}}}\n"
-
-
-def attempt(field: str, payload: str) -> dict[str, str]:
-    """Render with ``payload`` in the place of one configurable string."""
-    quoted = json.dumps(payload)  # YAML reads JSON's strings
-    extra = {"models.yaml": "models: {}", "models.lock": "models: {}", "bake.yaml": SMALL}
-    base, locks, version = fixed.REGISTRY, dict(fixed.LOCKS), "1"
-    overrides: dict[str, object] = {"mode": "docker-cpu"}
-    if field == "registry":
-        overrides["registry"] = payload
-    elif field in ("reference", "kind", "suite", "digest"):
-        known = {"kind": '"registry"', "reference": '"a:1"', field: quoted}
-        extra["bake.yaml"] += f"base: {{{', '.join(f'{key}: {value}' for key, value in known.items())}}}\n"
-    elif field == "image":
-        extra["images/x.yaml"] = f"name: {quoted}\nparent: base\nstage: asr\nmodes: [docker-cpu]\n"
-    elif field == "package":
-        extra["images/base.yaml"] = f"name: base\nmodes: [docker-cpu]\npackages: [{quoted}]\n"
-    elif field == "debian package":
-        extra["images/base.yaml"] = f"name: base\nmodes: [docker-cpu]\ndebian_packages: [{quoted}]\n"
-    elif field == "requirements":
-        extra["images/base.yaml"] = f"name: base\nmodes: [docker-cpu]\nrequirements: {{slim: {quoted}}}\n"
-    elif field == "stage":
-        extra["images/asr.yaml"] = f"name: asr\nparent: base\nstage: {quoted}\nmodes: [docker-cpu]\n"
-    elif field == "package pin":
-        locks["stages/demux/requirements-slim.txt"] = fixed.pin(payload)
-    settings = fixed.read(overrides, extra)
-    if field in ("reference", "digest"):
-        base = BaseSpec(kind="registry", reference=settings.base.reference, digest=settings.base.digest)
-    name, licence = (payload if field == kind else "x" for kind in ("model", "licence"))
-    made = plan.plan(settings, locks=locks, base=base, models=one_model(name, licence))
-    if field == "version":
-        version = payload
-    found = render.render(made, fixed.templates(), fixed.CONTEXT, version=version)
-    if field == "environment":
-        render.quoted(payload)
-    return found
-
-
-def one_model(name: str, licence: str = "MIT") -> list[tuple[Model, Pin]]:
-    """A model of asr, as a catalogue could name it."""
-    model = Model(id=name, purpose=Purpose.ASR, title=name, licence=licence, sources=(HubSource(repo=f"org/{name}"),))
-    return [(model, Pin(revision="0" * 40, files=(FilePin(path="model.bin", size=1, sha256="0" * 64),)))]
-
-
-@functools.cache
-def plain_render() -> dict[str, str]:
-    settings = fixed.read({"mode": "docker-cpu"})
-    made = plan.plan(settings, locks=fixed.LOCKS, base=fixed.REGISTRY, models=one_model("x"))
-    return render.render(made, fixed.templates(), fixed.CONTEXT, version="1")
-
-
-def instructions(text: str) -> list[str]:
-    """The first word of every instruction, as BuildKit splits them."""
-    joined = re.sub(r"\\\n", " ", text)
-    return [line.split()[0] for line in joined.splitlines() if line.strip() and not line.startswith("#")]
-
-
-@pytest.mark.parametrize(("field", "payload"), list(itertools.product(FIELDS, PAYLOADS)))
-def test_no_configurable_string_adds_an_instruction(field: str, payload: str) -> None:
-    """It is refused, or it is quoted: the Dockerfile's instructions and the bake file's keys stay the same."""
-    plain = plain_render()
-    try:
-        made = attempt(field, payload)
-    except BakeError:
-        return
-    assert instructions(made["Dockerfile"]) == instructions(plain["Dockerfile"])
-    assert not [line for line in made["Dockerfile"].splitlines() if line.split()[:1] == ["RUN"] and "evil" in line]
-    bake, expected = json.loads(made["docker-bake.json"]), json.loads(plain["docker-bake.json"])
-    assert bake.keys() == expected.keys()
-    assert {n: t.keys() for n, t in bake["target"].items()} == {n: t.keys() for n, t in expected["target"].items()}
-    assert "${EVIL}" not in made["docker-bake.json"].replace("$${EVIL}", "")
-    assert "%{if" not in made["docker-bake.json"].replace("%%{if", "")
 
 
 @given(st.text(st.characters(exclude_categories=("Cc", "Cs")), max_size=30))

@@ -30,12 +30,15 @@ def pipeline(
         registry: ``HOST/PREFIX``; None for the one that comes with the service.
 
     Raises:
-        UsageError: another kind, or a folder that isn't in the project.
+        UsageError: another kind, a folder that isn't in the project, or a word that would be more than a word.
     """
     if kind not in KINDS:
         raise UsageError(f'"{kind}" is no CI service known here', expected=" or ".join(KINDS))
     if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9._-]*(/[A-Za-z0-9_][A-Za-z0-9._-]*)*", folder):
         raise UsageError(f'"{folder}" is no folder of the project', where="--rendered", expected="a relative path")
+    for words in (command, choice):
+        if not words.isprintable() or "${{" in words:  # a comment would end; GitHub would compute it
+            raise UsageError(f"{words!r} can't stand in a pipeline", expected="one line of text, without ${{")
     environment = jinja2.Environment(
         loader=jinja2.DictLoader(dict(templates)),
         undefined=jinja2.StrictUndefined,
