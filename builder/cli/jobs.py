@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -23,14 +24,28 @@ from builder.cli.options import (
     ThreadsOption,
     VariantOption,
     WorkflowOption,
-    emit,
-    emit_again,
-    emit_line,
     opened,
+    show,
 )
+from builder.views import Found, View
 
 app = typer.Typer(rich_markup_mode=None)
 jobs_app = typer.Typer(rich_markup_mode=None, no_args_is_help=True, help="The jobs on this machine.")
+
+
+def _show_again(as_json: bool, view: View[Found], found: Found, *, clear: bool = False) -> None:
+    """One of several results in a row: a JSON line, or text.
+
+    Args:
+        clear: empty a terminal's screen before the text.
+    """
+    if as_json:
+        import json
+
+        print(json.dumps(view.data(found), ensure_ascii=False, default=vars), flush=True)
+        return
+    before = "\x1b[H\x1b[2J\x1b[3J" if clear and sys.stdout.isatty() else ""
+    print(f"{before}{view.text(found)}", flush=True)
 
 
 @app.command()
@@ -57,10 +72,11 @@ def prepare(
     Example: python3 build.py prepare talk.mp4 --start 1:30 --end 12:00 --language en
     """
     from builder.core.jobs.request import JobOptions
+    from builder.views import jobs as views
     from builder.workflows import jobs
 
     with opened(mode=mode, variant=variant, preset=preset, workflow=workflow, language=language) as session:
-        result = jobs.prepare(
+        prepared = jobs.prepare(
             session,
             inputs,
             JobOptions(
@@ -75,7 +91,7 @@ def prepare(
             ),
             build=not no_build,
         )
-    emit(json, result)
+    show(json, views.PREPARE, prepared)
 
 
 @app.command()
@@ -90,11 +106,12 @@ def preflight(
 
     Example: python3 build.py preflight
     """
+    from builder.views import jobs as views
     from builder.workflows import jobs
 
     with opened(mode=mode, variant=variant) as session:
-        result = jobs.preflight(session, job, refresh=refresh)
-    emit(json, result)
+        checked = jobs.preflight(session, job, refresh=refresh)
+    show(json, views.PREFLIGHT, checked, failure=checked.failure)
 
 
 @app.command()
@@ -133,12 +150,14 @@ def run(
       python3 build.py run *.mp4 --parallel 2 --mode docker-cpu
       python3 build.py run 20261123-200312-dialogue-4f2a --from align
     """
+    from builder import ui
     from builder.core.jobs.request import JobOptions
-    from builder.workflows.run import How
-    from builder.workflows.run import run as start_jobs
+    from builder.views import jobs as views
+    from builder.workflows.run import JobRan, RunOptions
+    from builder.workflows.run import run as run_jobs
 
     with opened(mode=mode, variant=variant, preset=preset, workflow=workflow, language=language) as session:
-        result = start_jobs(
+        ran = run_jobs(
             session,
             inputs,
             JobOptions(
@@ -151,9 +170,11 @@ def run(
                 threads=threads,
                 batch_size=batch_size,
             ),
-            How(build=not no_build, parallel=parallel, only=only, first=from_, until=until),
+            RunOptions(build=not no_build, parallel=parallel, only=only, first=from_, until=until),
         )
-    emit(json, result)
+    for line in views.run_remarks(ran):
+        ui.say(line)
+    show(json, views.RUN, ran, failure=None if isinstance(ran, JobRan) else ran.failure)
 
 
 @jobs_app.command("list")
@@ -165,36 +186,38 @@ def listing(
 
     Example: python3 build.py jobs list --watch
     """
+    from builder.views import jobs as views
     from builder.workflows import jobs
 
     with opened() as session:
         if not watch:
-            emit(json, jobs.listing(session))
+            show(json, views.LIST, jobs.list_jobs(session.config))
             return
         try:
-            for result in jobs.watch(session):
-                emit_again(json, result)
+            for listed in jobs.watch(session.config):
+                _show_again(json, views.LIST, listed, clear=True)
         except KeyboardInterrupt:  # the way to end it
             return
 
 
 @jobs_app.command("show")
-def show(job: Annotated[str, typer.Argument(help="A job's id.")], json: Json = False) -> None:
+def show_job(job: Annotated[str, typer.Argument(help="A job's id.")], json: Json = False) -> None:
     """One job: its stages, times and files.
 
     Example: python3 build.py jobs show 20261123
     """
+    from builder.views import jobs as views
     from builder.workflows import jobs
 
     with opened() as session:
-        result = jobs.show(session, job)
-    emit(json, result)
+        shown = jobs.show(session.config, job)
+    show(json, views.SHOW, shown)
 
 
 @jobs_app.command("report")
 def report(
     job: Annotated[str | None, typer.Argument(help="A job's id. Default: the newest job.")] = None,
-    show: Annotated[bool, typer.Option("--open", help="Show it in a browser.")] = False,
+    open_it: Annotated[bool, typer.Option("--open", help="Show it in a browser.")] = False,
     out: Annotated[
         Path | None, typer.Option("--out", help="File or folder. Default: report.html in the job's folder.")
     ] = None,
@@ -207,11 +230,12 @@ def report(
 
     Example: python3 build.py jobs report 20261123 --open
     """
-    from builder.workflows import report as pages
+    from builder.views import jobs as views
+    from builder.workflows import jobs
 
     with opened() as session:
-        result = pages.report(session, job, out=out, megabytes=embed, show=show)
-    emit(json, result)
+        written = jobs.report(session, job, out=out, megabytes=embed, open_it=open_it)
+    show(json, views.REPORT, written, failure=written.failure)
 
 
 @jobs_app.command("logs")
@@ -225,12 +249,13 @@ def logs(
 
     Example: python3 build.py jobs logs 20261123 asr -f
     """
+    from builder.views import jobs as views
     from builder.workflows import jobs
 
     with opened() as session:
         try:
-            for name, line in jobs.logs(session, job, stage, follow=follow):
-                emit_line(json, name, line, alone=stage is not None)
+            for line in jobs.logs(session.config, job, stage, follow=follow):
+                _show_again(json, views.LOGS, line)
         except KeyboardInterrupt:  # the way to end it
             return
 
@@ -240,15 +265,16 @@ def cancel(
     ids: Annotated[list[str], typer.Argument(metavar="JOB...", help="Jobs to stop.")],
     json: Json = False,
 ) -> None:
-    """Stop running jobs; run goes on where they stopped.
+    """Stop running jobs; run resumes where they stopped.
 
     Example: python3 build.py jobs cancel 20261123-200312-dialogue-4f2a
     """
+    from builder.views import jobs as views
     from builder.workflows import jobs
 
     with opened() as session:
-        result = jobs.cancel(session, ids)
-    emit(json, result)
+        cancelled = jobs.cancel(session.config, ids)
+    show(json, views.CANCEL, cancelled)
 
 
 @jobs_app.command("remove")
@@ -261,8 +287,9 @@ def remove(
 
     Example: python3 build.py jobs remove 20261123-200312-dialogue-4f2a --dry-run
     """
+    from builder.views import jobs as views
     from builder.workflows import jobs
 
     with opened() as session:
-        result = jobs.remove(session, ids, dry_run=dry_run)
-    emit(json, result)
+        removed = jobs.remove(session.config, ids, dry_run=dry_run)
+    show(json, views.REMOVE, removed)

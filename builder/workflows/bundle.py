@@ -23,7 +23,7 @@ from builder.core.weights.catalog import model_digest
 from builder.core.weights.model import Model, Pin
 from builder.errors import IntegrityError, UsageError
 from builder.receiver.inventory import INVENTORY, SIGNATURE
-from builder.workflows import host as places
+from builder.workflows import host as hosts
 from builder.workflows.images import Choice
 from builder.workflows.session import Result, Session, fetch_missing, image_models
 
@@ -221,7 +221,7 @@ def _example(
     config = session.config
     recording = config.root / EXAMPLE
     options = JobOptions(models=choice.models, diarization=choice.diarization, threads=2, batch_size=0, device="cpu")
-    template = _template(config, places.resolve(session, options))
+    template = _template(config, hosts.resolve(config, options))
     images = {i.stage: str(engine.client.images.get(i.tag).id) for i in plan.images if i.stage}
     if not recording.is_file() or not engine.host.startswith("unix:"):
         return None

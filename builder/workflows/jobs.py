@@ -1,221 +1,331 @@
-"""The commands about jobs: prepare, preflight, list, show, logs, cancel, remove. ``run`` has a file of its own."""
+"""The commands about jobs: prepare, preflight, list, show, report, logs, cancel, remove. ``run`` has a file of its own."""
 
 from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from builder.core.config.types import Config
 from builder.core.jobs import timeline
+from builder.core.jobs.job import Job
 from builder.core.jobs.request import JobOptions
+from builder.core.jobs.timeline import Span
 from builder.core.terms import Mode
-from builder.core.text import format_size, format_time, table
+from builder.edges.jobs import folder as jobs
+from builder.edges.jobs import listing
 from builder.edges.machine import environment as native
-from builder.errors import MissingError, UsageError, did_you_mean
-from builder.workflows.session import Result, Session
+from builder.errors import BakeError, MissingError, UsageError, did_you_mean
+
+if TYPE_CHECKING:
+    from builder.edges.jobs.preflight import Checks
+    from builder.workflows.session import Session
 
 
-def prepare(session: Session, inputs: Sequence[Path], options: JobOptions, *, build: bool = True) -> Result:
+@dataclass(frozen=True, kw_only=True)
+class JobPrepared:
+    """A job that was made."""
+
+    job: Job
+    folder: Path
+    mode: Mode
+    compose: Path | None
+    """Its compose file, where its stages run in containers."""
+
+
+def prepare(session: Session, inputs: Sequence[Path], options: JobOptions, *, build: bool = True) -> JobPrepared:
     """Make a job without running it; where stages run in containers, with its compose file."""
-    from builder.edges.jobs import folder as jobs
-    from builder.edges.jobs import prepare
-    from builder.workflows import host as places
-
-    place = places.choose(session, build=build)
-    job = prepare.prepare(
-        session.config, inputs, places.resolve(session, options), media=place.media, on_progress=session.on_progress
-    )
-    folder = jobs.folder(session.config, job)
-    data = {"job": job.id, "folder": str(folder), "workflow": job.workflow, "stages": [s.name for s in job.stages]}
-    following = f"python3 build.py run {job.id}"
-    if place.text is not None:
-        from builder.edges.jobs.hosts import compose
-
-        compose.write(folder, place.text(job, 0))
-        mode = session.config.defaults.mode.value
-        following += f" --mode {mode}    (or: cd {folder} && docker compose up)"
-        data |= {"compose": str(folder / "compose.yaml"), "mode": mode}
-    session.live.close()
-    return Result(data=data, text=f"{job.id}\nnext: {following}")
-
-
-def preflight(session: Session, name: str | None, *, refresh: bool) -> Result:
-    """Check that a job can run here."""
-    from builder.edges.jobs import listing
-    from builder.edges.jobs import preflight as checking
-    from builder.workflows import host as places
+    from builder.edges.jobs import prepare as making
+    from builder.workflows import host as hosts
 
     config = session.config
-    if name is None:
-        if (job := listing.newest(config)) is None:
-            raise UsageError("there is no job to check", hint="build.py prepare RECORDING")
-    else:
-        job = listing.find(config, name)
+    host = hosts.choose(session, build=build)
+    request = hosts.resolve(config, options)
+    job = making.prepare(config, inputs, request, media=host.media, on_progress=session.on_progress)
+    folder = jobs.folder(config, job)
+    compose_file = None
+    if host.compose_text is not None:
+        from builder.edges.jobs.hosts import compose
+
+        compose_file = compose.write(folder, host.compose_text(job, 0))
+    return JobPrepared(job=job, folder=folder, mode=config.defaults.mode, compose=compose_file)
+
+
+@dataclass(frozen=True, kw_only=True)
+class JobChecked:
+    """Whether a job can run here."""
+
+    job: Job
+    checks: Checks
+
+    @property
+    def failure(self) -> BakeError | None:
+        """The first check's that failed."""
+        return next((check.failure for check in self.checks.checks if check.failure), None)
+
+
+def preflight(session: Session, name: str | None, *, refresh: bool) -> JobChecked:
+    """Check that a job can run here.
+
+    Args:
+        name: the job's id; None for the newest job.
+        refresh: look, whatever the cache says.
+    """
+    from builder.edges.jobs import preflight as checking
+    from builder.workflows import host as hosts
+
+    config = session.config
+    job = _named_or_newest(config, name, what="check", hint="build.py prepare RECORDING")
     python, containers, lacking = None, None, None
     if config.defaults.mode is Mode.NATIVE:
         python = native.ready(config, tuple(config.stages.values()))
     else:
         try:
-            containers = places.choose(session, build=False).containers
+            containers = hosts.choose(session, build=False).containers
         except MissingError as missing:
             lacking = checking.Check(name="images", note=missing.what, failure=missing)
     checks = checking.check(
         config, job, python=python, containers=containers, env=session.env, refresh=refresh, lacking=lacking
     )
-    rows = [("ok" if c.failure is None else "FAILED", c.name, c.note) for c in checks.checks]
-    failure = next((c.failure for c in checks.checks if c.failure), None)
-    return Result(
-        data={"job": job.id, **checking.summary(checks)},
-        text=f"job {job.id}{' (cached)' if checks.cached else ''}\n" + table(("", "CHECK", "FOUND"), rows),
-        failure=failure,
-    )
+    return JobChecked(job=job, checks=checks)
 
 
-def listing(session: Session) -> Result:
+def _named_or_newest(config: Config, name: str | None, *, what: str, hint: str) -> Job:
+    """A job by name, or the one that was prepared last.
+
+    Args:
+        what: what is to be done with it, for the error.
+        hint: how there comes to be one.
+    """
+    if name is not None:
+        return listing.find(config, name)
+    newest = listing.newest(config)
+    if newest is None:
+        raise UsageError(f"there is no job to {what}", hint=hint)
+    return newest
+
+
+@dataclass(frozen=True, kw_only=True)
+class JobListed:
+    """One line of ``jobs list``."""
+
+    summary: listing.Summary
+    running: tuple[Span, ...]
+    """The stages that run."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class JobsListed:
     """The jobs, newest first."""
-    from builder.edges.jobs import listing
 
-    found = listing.listing(session.config)
-    rows, data = [], []
-    for job in found:
-        now = _doing(job.folder) if job.state == "running" else ""
-        rows.append((job.id, job.state, now, job.workflow, ", ".join(repr(n)[1:-1] for n in job.inputs)))
-        data.append(
-            {
-                "id": job.id,
-                "state": job.state,
-                "now": now,
-                "created": job.created,
-                "workflow": job.workflow,
-                "inputs": list(job.inputs),
-            }
-        )
-    head = ("JOB", "STATE", "NOW", "WORKFLOW", "RECORDINGS")
-    return Result(data=data, text=table(head, rows) if rows else "no jobs here")
+    jobs: tuple[JobListed, ...]
 
 
-def _doing(place: Path) -> str:
-    """``asr 45 %, diarize``: the stages that run."""
-    from builder.edges.jobs import folder as jobs
+def list_jobs(config: Config) -> JobsListed:
+    """The jobs, newest first, with what each is doing."""
+    listed = []
+    for summary in listing.listing(config):
+        running: tuple[Span, ...] = ()
+        if summary.state == "running":
+            spans = timeline.spans(jobs.events(summary.folder))
+            running = tuple(span for span in spans.values() if span.state == "running")
+        listed.append(JobListed(summary=summary, running=running))
+    return JobsListed(jobs=tuple(listed))
 
-    running = [s for s in timeline.spans(jobs.events(place)).values() if s.state == "running"]
-    return ", ".join(s.stage + ("" if s.progress is None else f" {s.progress:.0%}") for s in running)
 
+def watch(config: Config, *, every: float = 0.5) -> Iterator[JobsListed]:
+    """The listing whenever it changes, until the reader stops.
 
-def watch(session: Session, *, every: float = 0.5) -> Iterator[Result]:
-    """The listing whenever it changes, until the reader stops."""
+    Args:
+        every: seconds between two looks.
+    """
     last = None
     while True:
-        result = listing(session)
-        if result.data != last:
-            last = result.data
-            yield result
+        listed = list_jobs(config)
+        if listed != last:
+            last = listed
+            yield listed
         time.sleep(every)
 
 
-def show(session: Session, name: str) -> Result:
+@dataclass(frozen=True, kw_only=True)
+class StageShown:
+    """One stage of a job."""
+
+    name: str
+    done: bool
+    """Its manifest is there."""
+    timings: Mapping[str, Any]
+    """Seconds of its parts, as its manifest says; ``total`` is all of them."""
+    models: tuple[str, ...]
+    span: Span | None
+    """Its last run; None when it never ran."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class JobShown:
+    """One job."""
+
+    job: Job
+    state: str
+    stages: tuple[StageShown, ...]
+    spans: tuple[Span, ...]
+    """The last run of each stage, in the order of their starts."""
+    files: tuple[str, ...]
+    notes: tuple[str, ...]
+    now: float
+    """Seconds since the epoch."""
+
+
+def show(config: Config, name: str) -> JobShown:
     """One job: its stages, when they worked, times and files."""
-    from builder.edges.jobs import folder, listing
-    from builder.edges.jobs import folder as jobs
-    from builder.edges.system import files
+    from builder.edges.jobs.outcome import manifest
 
-    job = listing.find(session.config, name)
-    place = jobs.folder(session.config, job)
-    spans = timeline.spans(jobs.events(place))
-    lines = dict(zip(spans, timeline.bars(list(spans.values()), now=time.time()), strict=True))
-    began = min((s.start for s in spans.values()), default=0.0)
-    rows, stages = [], []
-    made: list[str] = []
-    notes: list[str] = []
-    for stage in job.stages:
-        manifest = files.read_json(place / "work" / stage.name / "manifest.json") or {}
-        timings = manifest.get("timings", {})
-        models = ", ".join(u.id for u in stage.models.values())
-        made += [str(place / p) for p in manifest.get("outputs", {}) if p.startswith("output/")]
-        notes += manifest.get("notes", [])
-        total, span = timings.get("total"), spans.get(stage.name)
-        entry: dict[str, Any] = {"name": stage.name, "done": bool(manifest), "timings": timings, "models": models}
-        if span is not None:
-            entry |= {"began": round(span.start - began, 3), "state": span.state, "progress": span.progress}
-            entry["ended"] = None if span.end is None else round(span.end - began, 3)
-        stages.append(entry)
-        state = "done" if manifest else span.state if span and span.state != "done" else "open"
-        spent = format_time(total) if total is not None else ""
-        rows.append((stage.name, state, spent, lines.get(stage.name, "").ljust(timeline.WIDTH), models))
-    state = folder.state(place)
-    data = {
-        "id": job.id,
-        "state": state,
-        "created": job.created,
-        "workflow": job.workflow,
-        "preset": job.preset,
-        "inputs": [i.name for i in job.inputs],
-        "stages": stages,
-        "files": sorted(made),
-        "notes": notes,
-    }
-    head = f"{job.id}  {state}  {job.workflow}, preset {job.preset}\n"
-    tail = "".join(f"\n{line}" for line in [*(f"note: {n}" for n in notes), *sorted(made)])
-    return Result(data=data, text=head + table(("STAGE", "STATE", "TIME", "WHEN", "MODELS"), rows) + tail)
+    job = listing.find(config, name)
+    folder = jobs.folder(config, job)
+    spans = timeline.spans(jobs.events(folder))
+    manifests = {stage.name: manifest(folder, stage.name) or {} for stage in job.stages}
+    stages = tuple(
+        StageShown(
+            name=stage.name,
+            done=bool(manifests[stage.name]),
+            timings=manifests[stage.name].get("timings", {}),
+            models=tuple(use.id for use in stage.models.values()),
+            span=spans.get(stage.name),
+        )
+        for stage in job.stages
+    )
+    results = [path for m in manifests.values() for path in m.get("outputs", {}) if path.startswith("output/")]
+    return JobShown(
+        job=job,
+        state=jobs.state(folder),
+        stages=stages,
+        spans=tuple(spans.values()),
+        files=tuple(sorted(str(folder / path) for path in results)),
+        notes=tuple(note for m in manifests.values() for note in m.get("notes", [])),
+        now=time.time(),
+    )
 
 
-def logs(session: Session, name: str, stage: str | None, *, follow: bool) -> Iterator[tuple[str, str]]:
-    """(stage, line) of what the stages printed; with ``follow`` as it comes, while the job is running.
+@dataclass(frozen=True, kw_only=True)
+class ReportWritten:
+    """A job's page that was written."""
+
+    job: Job
+    state: str
+    file: Path
+    size: int
+    """Bytes."""
+    recordings: tuple[str, ...]
+    beside: tuple[str, ...]
+    """What the page refers to because it is too large to be in it."""
+    failure: BakeError | None
+    """Why the page could not be opened."""
+
+
+def report(session: Session, name: str | None, *, out: Path | None, megabytes: int, open_it: bool) -> ReportWritten:
+    """Write a job as one page to look at, and open it when asked to.
+
+    Args:
+        name: the job's id; None for the newest job.
+        out: file or folder; None for report.html in the job's folder.
+        megabytes: size of the recordings that go into the page.
+    """
+    from builder.core.jobs.page import render
+    from builder.edges.jobs import page as pages
+
+    config = session.config
+    job = _named_or_newest(config, name, what="report", hint="build.py run RECORDING")
+    file = jobs.folder(config, job) / "report.html" if out is None else out.expanduser()
+    if file.is_dir():
+        file = file / f"{job.id}.html"
+    page = pages.gather(config, job, out=file, limit=megabytes * 1_000_000)
+    pages.write(file, render(page, pages.templates(config.root)))
+    attached = [f for recording in page.recordings for f in (recording.media, *recording.files) if f is not None]
+    return ReportWritten(
+        job=job,
+        state=page.state,
+        file=file,
+        size=file.stat().st_size,
+        recordings=tuple(recording.name for recording in page.recordings),
+        beside=tuple(f.href for f in attached if f.data is None),
+        failure=pages.open_page(file.resolve(), session.env) if open_it else None,
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class LogLine:
+    """One line of what a stage printed."""
+
+    stage: str
+    line: str
+    alone: bool
+    """One stage's log was asked for, so that its name need not be said."""
+
+
+def logs(config: Config, name: str, stage: str | None, *, follow: bool) -> Iterator[LogLine]:
+    """What the stages printed; with ``follow`` as it comes, while the job is running.
 
     Raises:
         UsageError: no such job or stage.
     """
-    from builder.edges.jobs import folder, listing
-    from builder.edges.jobs import folder as jobs
-
-    job = listing.find(session.config, name)
+    job = listing.find(config, name)
     names = [s.name for s in job.stages]
     if stage is not None and stage not in names:
         raise UsageError(
             f'job {job.id} has no stage "{stage}"', expected=", ".join(names), hint=did_you_mean(stage, names)
         )
-    place = jobs.folder(session.config, job)
-    wanted = [stage] if stage else names
-    offsets = dict.fromkeys(wanted, 0)
+    folder = jobs.folder(config, job)
+    offsets = dict.fromkeys([stage] if stage else names, 0)
     while True:
-        going = follow and folder.state(place) in ("running", "queued")
-        for each in wanted:
-            lines, offsets[each] = jobs.log_lines(place / "logs" / f"{each}.log", offsets[each], whole=going)
-            yield from ((each, line) for line in lines)
-        if not going:
+        running = follow and jobs.state(folder) in ("running", "queued")
+        for each in offsets:
+            lines, offsets[each] = jobs.log_lines(folder / "logs" / f"{each}.log", offsets[each], whole=running)
+            yield from (LogLine(stage=each, line=line, alone=stage is not None) for line in lines)
+        if not running:
             return
         time.sleep(0.1)
 
 
-def cancel(session: Session, names: Sequence[str]) -> Result:
+@dataclass(frozen=True, kw_only=True)
+class JobCancelled:
+    """A job that was asked to stop."""
+
+    job: Job
+    was_running: bool
+    state: str
+
+
+def cancel(config: Config, names: Sequence[str]) -> tuple[JobCancelled, ...]:
     """Stop running jobs; what is done stays done."""
-    from builder.edges.jobs import folder, listing
-    from builder.edges.jobs import folder as jobs
     from builder.edges.jobs.hosts import compose
 
-    found = list({job.id: job for job in (listing.find(session.config, name) for name in names)}.values())
-    asked = [job for job in found if jobs.ask_to_stop(jobs.folder(session.config, job))]
-    data = []
-    for job in found:
-        place = jobs.folder(session.config, job)
-        if job in asked:
-            jobs.wait_for_end(place)
-        with contextlib.suppress(TimeoutError), jobs.held(place):  # else somebody has begun it anew
-            compose.clean(place)  # of a run that was killed
-        data.append({"job": job.id, "was_running": job in asked, "state": folder.state(place)})
-    text = "\n".join(f"{d['job']}: {'stopped' if d['was_running'] else 'was not running'}" for d in data)
-    return Result(data=data, text=text)
+    chosen = list({job.id: job for job in (listing.find(config, name) for name in names)}.values())
+    asked = {job.id for job in chosen if jobs.ask_to_stop(jobs.folder(config, job))}
+    cancelled = []
+    for job in chosen:
+        folder = jobs.folder(config, job)
+        if job.id in asked:
+            jobs.wait_for_end(folder)
+        with contextlib.suppress(TimeoutError), jobs.held(folder):  # else another process has started it again
+            compose.clean(folder)  # of a run that was killed
+        cancelled.append(JobCancelled(job=job, was_running=job.id in asked, state=jobs.state(folder)))
+    return tuple(cancelled)
 
 
-def remove(session: Session, names: Sequence[str], *, dry_run: bool) -> Result:
+@dataclass(frozen=True, kw_only=True)
+class JobsRemoved:
+    """Jobs that were deleted, or would be."""
+
+    jobs: tuple[tuple[str, int], ...]
+    """Id, and the bytes that it took."""
+    dry_run: bool
+
+
+def remove(config: Config, names: Sequence[str], *, dry_run: bool) -> JobsRemoved:
     """Delete jobs; all of them, or none."""
-    from builder.edges.jobs import listing
-
-    gone = listing.remove(session.config, names, dry_run=dry_run)
-    word = "would free" if dry_run else "freed"
-    return Result(
-        data=[{"job": place.name, "bytes": size, "removed": not dry_run} for place, size in gone],
-        text="\n".join(f"{place.name}: {word} {format_size(size)}" for place, size in gone),
-    )
+    removed = listing.remove(config, names, dry_run=dry_run)
+    return JobsRemoved(jobs=tuple((folder.name, size) for folder, size in removed), dry_run=dry_run)

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 def build(session: Session, choice: images.Choice, *, cache: bool, refresh: bool) -> Result:
     """Set up what the mode needs, and say what is there."""
     from builder.edges.engine import connection as engine
-    from builder.workflows import host as places
+    from builder.edges.jobs import stage_images
 
     if session.config.defaults.mode is not Mode.NATIVE:
         return images.build(session, choice, cache=cache, refresh=refresh)
@@ -38,7 +38,9 @@ def build(session: Session, choice: images.Choice, *, cache: bool, refresh: bool
     if why is None:
         made = images.build(session, choice, cache=cache, refresh=refresh)
         media = {s.name for s in session.config.stages.values() if s.media}
-        places.record(session, [(i["name"], i["tag"], i["id"]) for i in made.data["images"] if i["name"] in media])
+        stage_images.record_media(
+            session.config, [(i["name"], i["tag"], i["id"]) for i in made.data["images"] if i["name"] in media]
+        )
     session.live.close()
     data = {
         "mode": session.config.defaults.mode.value,

@@ -4,38 +4,35 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from builder import ui
+from builder.core.config.types import Config
 from builder.core.jobs import compose
 from builder.core.jobs import job as spec
-from builder.core.jobs.request import JobOptions
+from builder.core.jobs.request import JobOptions, Request
+from builder.core.machine import Hardware
 from builder.core.progress import OnProgress, Progress
 from builder.core.terms import Variant
-from builder.core.text import format_time, table
+from builder.core.text import format_time
+from builder.edges.jobs import folder as jobs
 from builder.errors import BakeError, InputError, Interrupted, UsageError
-from builder.workflows.session import (
-    Result,
-    Session,
-    existing_jobs,
-    fetch_missing,
-    hardware_of,
-    pinned,
-)
+from builder.workflows import host as hosts
+from builder.workflows.session import Session, hardware_of, pinned
 
 if TYPE_CHECKING:
     from builder.core.jobs.job import Job
     from builder.edges.jobs.budget import Budget
-    from builder.edges.jobs.runner import Outcome
-    from builder.workflows.host import Place
+    from builder.edges.jobs.outcome import Outcome
+    from builder.edges.jobs.prepare import Media
+    from builder.workflows.host import JobHost
 
 
 @dataclass(frozen=True, kw_only=True)
-class How:
+class RunOptions:
     """How jobs are run, apart from what they are."""
 
     build: bool = True
@@ -48,147 +45,240 @@ class How:
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Engine:
+class JobRan:
+    """One job that was run."""
+
+    outcome: Outcome
+    note: str
+    """Where its stages ran."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class QueueRan:
+    """Jobs that were run in a queue."""
+
+    results: tuple[tuple[Job, Outcome | BakeError], ...]
+    """Each job with what came out of it, or why it failed."""
+    note: str
+    """Where their stages ran."""
+
+    @property
+    def failure(self) -> BakeError | None:
+        """Ctrl-C, else the first job's that failed."""
+        failures = [result for _, result in self.results if isinstance(result, BakeError)]
+        return next((f for f in failures if isinstance(f, Interrupted)), failures[0] if failures else None)
+
+
+@dataclass(frozen=True, kw_only=True)
+class QueueContext:
     """What the jobs of one command share."""
 
-    session: Session
-    place: Place
+    config: Config
+    env: Mapping[str, str]
+    on_progress: OnProgress
+    host: JobHost
+    hardware: Hardware
     budget: Budget
-    how: How
+    options: RunOptions
 
 
-def run(session: Session, inputs: Sequence[str], options: JobOptions, how: How) -> Result:
-    """Transcribe recordings or resume jobs: set up, prepare, check, run."""
-    from builder.edges.jobs import prepare
-    from builder.edges.jobs.budget import Budget
-    from builder.workflows import host as places
+def run(session: Session, words: Sequence[str], asked: JobOptions, options: RunOptions) -> JobRan | QueueRan:
+    """Transcribe recordings or resume jobs: set up, prepare, check, run.
 
-    known = existing_jobs(session.config, inputs)
-    if known:
-        session = _of_variant(session, known)
-        place = places.choose(session, build=how.build)
-        models = {u.id for job in known for s in job.stages for u in s.models.values()}
-        fetch_missing(
-            session.config, pinned(session.config, sorted(models)), env=session.env, on_progress=session.on_progress
-        )
+    Args:
+        words: recordings, or jobs by id.
+        asked: what a new job is asked to do.
+    """
+    config, env, on_progress = session.config, session.env, session.on_progress
+    queue, request = existing_jobs(config, words), None
+    if queue:
+        config = of_variant(config, queue)
+        models = pinned(config, models_of(queue))
     else:
-        for name in inputs:  # before anything is installed, built or fetched
-            if not Path(name).expanduser().exists():
-                raise InputError(
-                    "no such file, and no such job", where=name, hint="check the path; jobs list shows the jobs"
-                )
-        request = places.resolve(session, options)
-        place = places.choose(session, build=how.build)
-        fetch_missing(session.config, list(request.models.values()), env=session.env, on_progress=session.on_progress)
-        groups = [inputs] if how.parallel is None else [[name] for name in inputs]
-        known = [
-            prepare.prepare(
-                session.config,
-                [Path(name) for name in group],
-                request,
-                media=place.media,
-                on_progress=session.on_progress,
-                resume=True,
-            )
-            for group in groups
-        ]
-    found, _ = hardware_of(session.config)
-    budget = Budget(session.config.paths.budget, memory=place.memory or found.memory, gpus=len(found.gpus))
-    engine = _Engine(session=session, place=place, budget=budget, how=how)
-    if len(known) == 1:
-        return _single(engine, known[0])
-    return _several(engine, list({job.id: job for job in known}.values()))
+        require_recordings(words)
+        request = hosts.resolve(config, asked)
+        models = list(request.models.values())
+    host = hosts.choose(replace(session, config=config), build=options.build)
+    fetch_missing(config, models, env=env, on_progress=on_progress)
+    if request is not None:
+        groups = [words] if options.parallel is None else [[word] for word in words]
+        queue = prepare_all(config, groups, request, media=host.media, on_progress=on_progress)
+    hardware, _ = hardware_of(config)
+    context = QueueContext(
+        config=config,
+        env=env,
+        on_progress=on_progress,
+        host=host,
+        hardware=hardware,
+        budget=budget_of(config, memory=host.memory or hardware.memory, gpus=len(hardware.gpus)),
+        options=options,
+    )
+    if len(queue) == 1:
+        return JobRan(outcome=run_one(context, queue[0], on_progress), note=host.note)
+    return run_several(context, list({job.id: job for job in queue}.values()))
 
 
-def _of_variant(session: Session, known: Sequence[Job]) -> Session:
-    """The session with the jobs' own variant: it was decided when they were prepared."""
-    variants = {job.variant for job in known}
+def existing_jobs(config: Config, words: Sequence[str]) -> list[Job]:
+    """The jobs that the words name; none when they are recordings. A file wins over an id.
+
+    Raises:
+        UsageError: some are jobs, some recordings.
+    """
+    from builder.edges.jobs import listing
+
+    def is_job(word: str) -> bool:
+        path = Path(word).expanduser()
+        return not path.is_file() and (listing.is_id(word) or (path / "job.yaml").is_file())
+
+    named = [word for word in words if is_job(word)]
+    if named and len(named) < len(words):
+        other = next(word for word in words if word not in named)
+        raise UsageError(f"{named[0]} is a job, {other} is not", hint="run jobs and recordings apart")
+    return [listing.find(config, word) for word in named]
+
+
+def of_variant(config: Config, queue: Sequence[Job]) -> Config:
+    """The configuration with the jobs' own variant: it was decided when they were prepared.
+
+    Raises:
+        UsageError: they have two.
+    """
+    variants = {job.variant for job in queue}
     if len(variants) > 1:
         raise UsageError(f"these jobs are of two variants: {', '.join(sorted(variants))}", hint="run them apart")
-    defaults = replace(session.config.defaults, variant=Variant(variants.pop()))
-    return replace(session, config=replace(session.config, defaults=defaults))
+    return replace(config, defaults=replace(config.defaults, variant=Variant(variants.pop())))
 
 
-def _single(engine: _Engine, job: Job) -> Result:
-    outcome = _work(engine, job, engine.session.on_progress, halt=None, held=False)
-    engine.session.live.close()
-    for note in outcome.notes:
-        ui.say(f"note: {note}")
-    kept = [s.name for s in outcome.stages if s.kept]
-    if kept:
-        ui.say(f"kept from before: {', '.join(kept)}")
-    part = "" if len(outcome.stages) == len(job.stages) else f"{', '.join(s.name for s in outcome.stages)} of "
-    ui.say(f"{part}job {job.id} done in {format_time(outcome.seconds)}; {engine.place.note}")
-    return Result(data=_data(outcome), text="\n".join(str(p) for p in outcome.files))
+def models_of(queue: Sequence[Job]) -> list[str]:
+    """Ids of the models that the jobs load."""
+    return sorted({use.id for job in queue for stage in job.stages for use in stage.models.values()})
 
 
-def _work(engine: _Engine, job: Job, on_progress: OnProgress, *, halt: threading.Event | None, held: bool) -> Outcome:
-    """Check and run one job."""
+def require_recordings(words: Sequence[str]) -> None:
+    """Refuse what is neither a file nor a job.
+
+    Raises:
+        InputError: no such file.
+    """
+    for word in words:
+        if not Path(word).expanduser().exists():
+            raise InputError(
+                "no such file, and no such job", where=word, hint="check the path; jobs list shows the jobs"
+            )
+
+
+def prepare_all(
+    config: Config, groups: Sequence[Sequence[str]], request: Request, *, media: Media, on_progress: OnProgress
+) -> list[Job]:
+    """A job of each group of recordings, or an unfinished one of the same recordings and settings."""
+    from builder.edges.jobs import prepare
+
+    return [
+        prepare.prepare(
+            config, [Path(name) for name in group], request, media=media, on_progress=on_progress, resume=True
+        )
+        for group in groups
+    ]
+
+
+def budget_of(config: Config, *, memory: int, gpus: int) -> Budget:
+    """What all jobs of this state folder share: bytes of memory, and GPUs."""
+    from builder.edges.jobs.budget import Budget
+
+    return Budget(config.paths.budget, memory=memory, gpus=gpus)
+
+
+def run_one(
+    context: QueueContext,
+    job: Job,
+    on_progress: OnProgress,
+    *,
+    halt: threading.Event | None = None,
+    held: bool = False,
+) -> Outcome:
+    """Check and run one job.
+
+    Args:
+        halt: set by another thread to stop the job.
+        held: the caller holds the job's lock already.
+    """
     from builder.edges.jobs import preflight, runner
 
-    session, place, how = engine.session, engine.place, engine.how
-    selection = spec.select(job, only=how.only, first=how.first, until=how.until)
-    preflight.check(
-        session.config, job, python=place.python, containers=place.containers, env=session.env
-    ).raise_failure()
-    found, _ = hardware_of(session.config)
-    gpu = engine.budget.quietest() if any(compose.needs_gpu(s) for s in job.stages) else 0
+    config, host, options = context.config, context.host, context.options
+    selection = spec.select(job, only=options.only, first=options.first, until=options.until)
+    checks = preflight.check(config, job, python=host.python, containers=host.containers, env=context.env)
+    checks.raise_failure()
+    gpu = context.budget.quietest() if any(compose.needs_gpu(stage) for stage in job.stages) else 0
     return runner.run(
-        session.config,
+        config,
         job,
-        host=place.host(job, gpu),
+        host=host.stages(job, gpu),
         on_progress=on_progress,
-        parallel=2 if found.threads > 1 else 1,
+        parallel=2 if context.hardware.threads > 1 else 1,
         selection=selection,
-        budget=engine.budget,
+        budget=context.budget,
         gpu=gpu,
         halt=halt,
         held=held,
     )
 
 
-def _several(engine: _Engine, queue: Sequence[Job]) -> Result:
-    """Run jobs, some at once; one that fails doesn't stop the others."""
-    from builder.edges.jobs import folder as jobs
+def run_several(context: QueueContext, queue: Sequence[Job]) -> QueueRan:
+    """Run jobs, some at once; one that fails doesn't stop the others.
 
-    config, on_progress = engine.session.config, engine.session.on_progress
+    Raises:
+        UsageError: another process runs one of them.
+    """
     halt, mutex = threading.Event(), threading.Lock()
 
-    def named(job: Job) -> OnProgress:
-        def tell(step: Progress) -> None:
-            with mutex:
-                on_progress(replace(step, what=f"{job.id[9:]} {step.what}"))
-
-        return tell
-
     def work(job: Job, lock: contextlib.ExitStack) -> Outcome | BakeError:
+        on_progress = _named(context.on_progress, job, mutex)
         with lock:
-            if halt.is_set():
-                return Interrupted(f"job {job.id} was not begun")
-            try:
-                outcome = _work(engine, job, named(job), halt=halt, held=True)
-            except BakeError as error:
-                named(job)(Progress(what="failed", note=error.what, finished=True))
-                return error
-            named(job)(Progress(what="job", note=f"done in {format_time(outcome.seconds)}", finished=True))
-            return outcome
+            return _attempt(context, job, on_progress, halt)
 
     with contextlib.ExitStack() as locks:
-        held = {}
-        for job in queue:
-            place = jobs.folder(config, job)
-            try:
-                held[job.id] = contextlib.ExitStack()
-                held[job.id].enter_context(jobs.held(place))
-            except TimeoutError as error:
-                raise UsageError(f"job {job.id} is already running", hint="wait for it, or leave it out") from error
-            locks.push(held[job.id])
-            jobs.say(place, "queue")
-        with ThreadPoolExecutor(max_workers=engine.how.parallel or 1, thread_name_prefix="job") as pool:
+        held = {job.id: locks.enter_context(_queued(context.config, job)) for job in queue}
+        with ThreadPoolExecutor(max_workers=context.options.parallel or 1, thread_name_prefix="job") as pool:
             futures = [pool.submit(work, job, held[job.id]) for job in queue]
             _wait(futures, halt)
-    engine.session.live.close()
-    return _summary(queue, [f.result() for f in futures], engine)
+    results = tuple((job, future.result()) for job, future in zip(queue, futures, strict=True))
+    return QueueRan(results=results, note=context.host.note)
+
+
+@contextlib.contextmanager
+def _queued(config: Config, job: Job) -> Iterator[contextlib.ExitStack]:
+    """Hold a job from the moment it is queued; whoever works on it closes the lock earlier."""
+    folder = jobs.folder(config, job)
+    with contextlib.ExitStack() as lock:
+        try:
+            lock.enter_context(jobs.held(folder))
+        except TimeoutError as error:
+            raise UsageError(f"job {job.id} is already running", hint="wait for it, or leave it out") from error
+        jobs.append_event(folder, "queue")
+        yield lock
+
+
+def _attempt(context: QueueContext, job: Job, on_progress: OnProgress, halt: threading.Event) -> Outcome | BakeError:
+    """Run one job of a queue whose lock is held; a failure is its result."""
+    if halt.is_set():
+        return Interrupted(f"job {job.id} did not start")
+    try:
+        outcome = run_one(context, job, on_progress, halt=halt, held=True)
+    except BakeError as error:
+        on_progress(Progress(what="failed", note=error.what, finished=True))
+        return error
+    on_progress(Progress(what="job", note=f"done in {format_time(outcome.seconds)}", finished=True))
+    return outcome
+
+
+def _named(on_progress: OnProgress, job: Job, mutex: threading.Lock) -> OnProgress:
+    """Progress with the job's name before it, from one thread at a time."""
+
+    def named(step: Progress) -> None:
+        with mutex:
+            on_progress(replace(step, what=f"{job.id[9:]} {step.what}"))
+
+    return named
 
 
 def _wait(futures: Sequence[Future[Any]], halt: threading.Event) -> None:
@@ -203,31 +293,3 @@ def _wait(futures: Sequence[Future[Any]], halt: threading.Event) -> None:
         halt.set()
         with undisturbed():
             wait(left)
-
-
-def _summary(queue: Sequence[Job], results: Sequence[Outcome | BakeError], engine: _Engine) -> Result:
-    """What became of each job of a queue; the first failure is the command's."""
-    rows, data, failures = [], [], []
-    for job, result in zip(queue, results, strict=True):
-        if isinstance(result, BakeError):
-            failures.append(result)
-            rows.append((job.id, "stopped" if isinstance(result, Interrupted) else "failed", "", result.what))
-            data.append({"job": job.id, **ui.error_data(result)})
-        else:
-            rows.append((job.id, "done", format_time(result.seconds), str(result.folder)))
-            data.append(_data(result))
-    done = len(queue) - len(failures)
-    ui.say(f"{done} of {len(queue)} jobs done; {engine.place.note}")
-    worst = next((f for f in failures if isinstance(f, Interrupted)), failures[0] if failures else None)
-    return Result(data={"jobs": data}, text=table(("JOB", "STATE", "TIME", "OUTPUT"), rows), failure=worst)
-
-
-def _data(outcome: Outcome) -> dict[str, Any]:
-    return {
-        "job": outcome.job.id,
-        "output": str(outcome.folder),
-        "files": [str(p) for p in outcome.files],
-        "stages": [asdict(s) for s in outcome.stages],
-        "notes": list(outcome.notes),
-        "seconds": round(outcome.seconds, 3),
-    }

@@ -21,7 +21,6 @@ from builder.edges.weights.store import Store
 from builder.errors import BakeError, UsageError, did_you_mean
 
 if TYPE_CHECKING:
-    from builder.core.jobs.job import Job
     from builder.core.machine import Hardware, Recommendation
     from builder.edges.images.layout import Layout
     from builder.edges.weights.fetch import Fetched
@@ -197,22 +196,3 @@ def hardware_of(config: Config, *, refresh: bool = False) -> tuple[Hardware, Rec
 
     hardware = probe.hardware(config.paths.hardware, refresh=refresh)
     return hardware, recommend(hardware)
-
-
-def existing_jobs(config: Config, words: Sequence[str]) -> list[Job]:
-    """The jobs that ``run``'s words name; none when they are recordings. A file wins over an id.
-
-    Raises:
-        UsageError: some are jobs, some recordings.
-    """
-    from builder.edges.jobs import listing
-
-    def is_job(word: str) -> bool:
-        path = Path(word).expanduser()
-        return not path.is_file() and (listing.is_id(word) or (path / "job.yaml").is_file())
-
-    named = [word for word in words if is_job(word)]
-    if named and len(named) < len(words):
-        other = next(word for word in words if word not in named)
-        raise UsageError(f"{named[0]} is a job, {other} is none", hint="run jobs and recordings apart")
-    return [listing.find(config, word) for word in named]

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from builder.core.jobs import page as report
-from builder.core.jobs.history import history
 from builder.core.jobs.job import Clip, Job, JobInput, JobStage, ModelUse
 from builder.core.jobs.page import File, Page, Recording
+from builder.core.jobs.timeline import history
 from tests.golden.project import ROOT, read
 
 STUBS = {"report.css": "body { color: black }\n", "report.js": '"use strict";\n'}

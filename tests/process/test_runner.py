@@ -19,7 +19,7 @@ from builder.core.config.types import Config, Defaults, StageSpec
 from builder.core.jobs.job import Job, JobInput, JobStage
 from builder.core.jobs.job_file import to_yaml
 from builder.core.progress import Progress
-from builder.edges.jobs import folder, listing, preflight, runner
+from builder.edges.jobs import folder, listing, outcome, preflight, runner
 from builder.edges.jobs import folder as jobs
 from builder.edges.jobs.hosts.native import Native
 from builder.errors import BakeError, InputError, IntegrityError, Interrupted, MissingError, StageError, UsageError
@@ -97,14 +97,14 @@ def make(config: Config, **bodies: str) -> Job:
     return job
 
 
-def go(config: Config, job: Job, seen: list[Progress] | None = None) -> runner.Outcome:
+def go(config: Config, job: Job, seen: list[Progress] | None = None) -> outcome.Outcome:
     return runner.run(config, job, host=host(config, job), on_progress=(seen if seen is not None else []).append)
 
 
 def host(config: Config, job: Job) -> Native:
     place = jobs.folder(config, job)
     return Native(
-        stages=config.root / "stages", models=config.home, place=place, python=Path(sys.executable), env=os.environ
+        stages=config.root / "stages", models=config.home, folder=place, python=Path(sys.executable), env=os.environ
     )
 
 
@@ -218,7 +218,7 @@ config = Config(root=root, home=root / ".bake", jobs=root / "jobs", defaults=Def
                 stages={{n: StageSpec(name=n, summary="", needs=tuple(needs)) for n, needs in {needs!r}.items()}})
 job = jobs.read(config, next((root / "jobs").iterdir()))
 try:
-    host = Native(stages=root / "stages", models=root, place=jobs.folder(config, job), python=Path(sys.executable),
+    host = Native(stages=root / "stages", models=root, folder=jobs.folder(config, job), python=Path(sys.executable),
                   env=os.environ)
     runner.run(config, job, host=host, on_progress=lambda p: None)
 except Interrupted:
@@ -326,4 +326,4 @@ def test_code_digests_agree_between_builder_and_stages(project: Config) -> None:
     )
     with contextlib.suppress(ValueError):
         sys.path.remove(str(project.root / "stages"))
-    assert done.stdout.strip() == runner.code_digest(project.root / "stages", "first")
+    assert done.stdout.strip() == outcome.code_digest(project.root / "stages", "first")

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from builder.core.jobs import job_file
 from builder.core.jobs import page as report
-from builder.core.jobs.history import history
+from builder.core.jobs.timeline import history
 from builder.edges.jobs import page as pages
 from builder.errors import ConfigError, UsageError
 from tests.golden import report as example

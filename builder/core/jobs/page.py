@@ -18,8 +18,8 @@ from typing import Any
 import jinja2
 from markupsafe import Markup
 
-from builder.core.jobs.history import StageRun
 from builder.core.jobs.job import Clip, Job
+from builder.core.jobs.timeline import StageRun
 from builder.core.weights.model import Model
 from builder.errors import ConfigError
 

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from types import MappingProxyType
 from typing import Any
+
+from builder.core.jobs.job import Job
 
 WIDTH = 40
 """Characters of a timeline."""
@@ -78,3 +81,88 @@ def bars(found: Sequence[Span], *, now: float, width: int = WIDTH) -> list[str]:
 
 def _any(found: Sequence[Span], a: float, b: float, now: float) -> bool:
     return any(s.start <= a and (s.end or now) >= b for s in found)
+
+
+IDLE = 5.0
+"""Seconds without any stage at work that are left out: a job that was resumed the next morning."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class StageRun:
+    """A stage's last run."""
+
+    name: str
+    state: str
+    """done, failed, running, stopped or open (not run yet)."""
+    start: float | None = None
+    """Seconds since the first stage began, idle time left out."""
+    seconds: float = 0.0
+    rtf: float | None = None
+    """Real-time factor: seconds of work for a second of sound."""
+    peak_bytes: int | None = None
+    """Most memory it held, where its manifest says so."""
+    timings: Mapping[str, float] = field(default_factory=lambda: MappingProxyType({}))
+    """Seconds of its parts: imports, load, work."""
+    message: str = ""
+    """Why it failed."""
+
+
+def history(
+    job: Job,
+    events: Sequence[Mapping[str, Any]],
+    manifests: Mapping[str, Any],
+    *,
+    sound: float | None,
+    now: float | None,
+) -> tuple[StageRun, ...]:
+    """The last run of each stage, in pipeline order.
+
+    Args:
+        events: the lines of events.jsonl; what doesn't fit is left out.
+        manifests: stage -> its manifest.json, those that are there.
+        sound: seconds of all recordings together, when known.
+        now: seconds since the epoch while the job runs, else None.
+    """
+    # What a dead orchestrator left open ended with the last word that was said.
+    last = max((e["t"] for e in events if isinstance(e.get("t"), (int, float))), default=0.0)
+    found = {
+        name: span
+        if span.end is not None
+        else replace(span, end=max(now or last, span.start), state="stopped" if now is None else span.state)
+        for name, span in spans(events).items()
+    }
+    starts = _starts(list(found.values()))
+    runs = []
+    for stage in job.stages:
+        manifest = manifests.get(stage.name) or {}
+        timings = manifest.get("timings") or {}
+        run = StageRun(
+            name=stage.name,
+            state="done" if manifest else "open",
+            seconds=float(timings.get("total", 0)),
+            timings={k: float(v) for k, v in timings.items() if k != "total"},
+            peak_bytes=manifest.get("peak_bytes"),
+        )
+        if (span := found.get(stage.name)) is not None and span.end is not None:
+            state = "done" if manifest and span.state == "stopped" else span.state
+            run = replace(
+                run,
+                state=state,
+                start=starts[span.stage],
+                seconds=round(span.end - span.start, 3),
+                message=span.message,
+            )
+        if sound and run.seconds and run.state == "done":
+            run = replace(run, rtf=run.seconds / sound)
+        runs.append(run)
+    return tuple(runs)
+
+
+def _starts(found: Sequence[Span]) -> dict[str, float]:
+    """Stage -> its start, in seconds since the first one without idle time."""
+    cuts = sorted({s.start for s in found} | {s.end or s.start for s in found})
+    clock = {cuts[0]: 0.0} if cuts else {}
+    for a, b in itertools.pairwise(cuts):
+        idle = b - a > IDLE and not any(s.start <= a and (s.end or s.start) >= b for s in found)
+        clock[b] = clock[a] + (0.0 if idle else b - a)
+    return {s.stage: round(clock[s.start], 3) for s in found}

@@ -86,9 +86,9 @@ def _link_in(place: Path) -> str | None:
     return next((f"{part.name!r} is a link" for part in parts if part.is_symlink()), None)
 
 
-def say(place: Path, event: str, **more: Any) -> None:
-    """The orchestrator's own line in events.jsonl; it has no stage."""
-    line = json.dumps({"t": round(time.time(), 3), "event": event, **more}, ensure_ascii=False).encode() + b"\n"
+def append_event(place: Path, event: str, **facts: Any) -> None:
+    """Write the orchestrator's own line into events.jsonl; it has no stage."""
+    line = json.dumps({"t": round(time.time(), 3), "event": event, **facts}, ensure_ascii=False).encode() + b"\n"
     handle = os.open(place / "events.jsonl", os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
     try:
         size = os.fstat(handle).st_size

@@ -13,9 +13,9 @@ from urllib.parse import quote
 from builder import __version__
 from builder.core.config.types import Config
 from builder.core.jobs import page as pages
-from builder.core.jobs.history import history
 from builder.core.jobs.job import Job, JobInput
 from builder.core.jobs.page import File, Page, Recording
+from builder.core.jobs.timeline import history
 from builder.edges.jobs import folder
 from builder.edges.jobs import folder as jobs
 from builder.edges.system import files, shell

@@ -304,12 +304,3 @@ def _memory(config: Config, job: Job) -> str:
             hint="close other programs, or take a smaller preset",
         )
     return f"{free / MB:.0f} MB free, {need / MB:.0f} MB needed"
-
-
-def summary(checks: Checks) -> Mapping[str, object]:
-    """For ``--json``."""
-    return {
-        "cached": checks.cached,
-        "ok": not any(c.failure for c in checks.checks),
-        "checks": [{"name": c.name, "ok": c.failure is None, "note": c.note} for c in checks.checks],
-    }

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import json
 import os
 import signal
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NoReturn, Protocol
+from typing import Any, Protocol
 
 from builder.core.config.types import Config
 from builder.core.jobs import compose
@@ -20,40 +19,13 @@ from builder.core.jobs import job as spec
 from builder.core.jobs.job import Job, JobStage, Selection
 from builder.core.progress import OnProgress, Progress
 from builder.edges.jobs import folder as jobs
+from builder.edges.jobs import outcome as outcomes
 from builder.edges.jobs.budget import Budget
-from builder.edges.system import files
-from builder.errors import BakeError, InputError, IntegrityError, Interrupted, MissingError, StageError, UsageError
+from builder.edges.jobs.outcome import Outcome, StageOutcome, unfinished
+from builder.errors import BakeError, Interrupted, UsageError
 
-POLL = 0.02
-"""Seconds between two looks at the running stages."""
-
-FULL = 64 << 10
-"""Bytes free at which a disk counts as full."""
-
-TAIL = 10
-"""Lines of a log that an error shows."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class StageOutcome:
-    """What became of one stage; seconds of wall time, 0 when its results were kept."""
-
-    name: str
-    kept: bool
-    seconds: float
-    why: str
-
-
-@dataclass(frozen=True, kw_only=True)
-class Outcome:
-    """What came out of a job."""
-
-    job: Job
-    folder: Path
-    files: tuple[Path, ...]
-    stages: tuple[StageOutcome, ...]
-    notes: tuple[str, ...]
-    seconds: float
+EVERY = 0.05
+"""Seconds between two looks at what nobody tells the runner: progress, ``jobs cancel``, room on the machine."""
 
 
 class Task(Protocol):
@@ -83,8 +55,12 @@ class Host(Protocol):
     def open(self, stages: Sequence[str]) -> None:
         """Get ready for what will probably run, and remove what a killed run left."""
 
-    def start(self, stage: JobStage, log: Path) -> Task:
-        """Start a stage; what it prints is appended to the log."""
+    def start(self, stage: JobStage, log: Path, on_end: Callable[[], None]) -> Task:
+        """Start a stage; what it prints is appended to the log.
+
+        Args:
+            on_end: called from any thread once the stage has ended, when its task's ``poll`` knows the exit code.
+        """
 
     def close(self) -> None:
         """Leave nothing running or lying about."""
@@ -92,7 +68,7 @@ class Host(Protocol):
 
 @dataclass
 class _Started:
-    """A stage that runs: since when (``perf_counter``), why, and how long its log was before."""
+    """A stage that runs: since when (``perf_counter``), why, and how many bytes its log had before."""
 
     task: Task
     began: float
@@ -106,7 +82,7 @@ class _Run:
 
     config: Config
     job: Job
-    place: Path
+    folder: Path
     host: Host
     on_progress: OnProgress
     parallel: int
@@ -114,10 +90,14 @@ class _Run:
     budget: Budget | None
     gpu: int
     halt: threading.Event
+    ended: threading.Event = field(default_factory=threading.Event)
+    """Set when a stage has ended that was not yet taken note of."""
     done: dict[str, StageOutcome] = field(default_factory=dict)
     running: dict[str, _Started] = field(default_factory=dict)
     waiting: set[str] = field(default_factory=set)
+    """Stages that hold a place in the budget's queue, or what it granted."""
     offset: int = 0
+    """Bytes of events.jsonl that were read."""
 
 
 def run(
@@ -144,18 +124,18 @@ def run(
         held: the caller holds the job's lock already.
 
     Raises:
-        UsageError: somebody else runs this job, or a stage lacks what a left out one makes.
+        UsageError: another process runs this job, or a stage lacks the results of one that was left out.
         InputError: a recording is at fault.
         IntegrityError: a model is missing or broken.
         MissingError: the disk is full, or the place where stages run failed.
         StageError: a stage failed otherwise; with its log and last lines.
         Interrupted: Ctrl-C, SIGTERM, ``jobs cancel``; what is done stays done.
     """
-    place = jobs.folder(config, job)
+    folder = jobs.folder(config, job)
     state = _Run(
         config=config,
         job=job,
-        place=place,
+        folder=folder,
         host=host,
         on_progress=on_progress,
         parallel=parallel,
@@ -165,67 +145,74 @@ def run(
         halt=halt or threading.Event(),
     )
     try:
-        with contextlib.nullcontext() if held else jobs.held(place):
+        with contextlib.nullcontext() if held else jobs.held(folder):
             return _run(state)
     except TimeoutError as error:
         raise UsageError(
-            f"job {job.id} is already running", where=str(place), hint="wait for it; jobs list shows its state"
+            f"job {job.id} is already running", where=str(folder), hint="wait for it; jobs list shows its state"
         ) from error
     except OSError as error:
-        raise jobs.disk_error(error, place) from error
+        raise jobs.disk_error(error, folder) from error
 
 
 def _run(state: _Run) -> Outcome:
     began = time.perf_counter()
-    log = state.place / "events.jsonl"
-    state.offset = log.stat().st_size if log.exists() else 0
+    events = state.folder / "events.jsonl"
+    state.offset = events.stat().st_size if events.exists() else 0
     _require_needs(state)
-    jobs.say(state.place, "begin", stages=list(state.selection.run))
+    jobs.append_event(state.folder, "begin", stages=list(state.selection.run))
     try:
         state.host.open(_likely(state))
-        while len(state.done) < len(state.selection.run):
-            if state.halt.is_set() or jobs.cancelled(state.place):
-                raise KeyboardInterrupt
-            _begin_ready(state)
-            _follow(state)
-            if not _reap(state):
-                time.sleep(POLL)
-        _follow(state)
+        _work(state)
     except KeyboardInterrupt:
         _stop_all(state)
-        jobs.say(state.place, "stop")
-        word = "cancelled" if jobs.cancelled(state.place) else "interrupted"
+        jobs.append_event(state.folder, "stop")
+        word = "cancelled" if jobs.cancelled(state.folder) else "interrupted"
         raise Interrupted(
-            f"job {state.job.id} was {word}", hint=f"build.py run {state.job.id} goes on where it stopped"
+            f"job {state.job.id} was {word}", hint=f"build.py run {state.job.id} resumes where it stopped"
         ) from None
     except BaseException as error:
         _stop_all(state)
         with contextlib.suppress(OSError):
-            jobs.say(state.place, "fail", message=str(error))
+            jobs.append_event(state.folder, "fail", message=str(error))
         raise
     finally:
         state.host.close()
         for name in state.waiting:
             _give_back(state, name)
-    jobs.say(state.place, "end" if set(state.selection.run) == {s.name for s in state.job.stages} else "part")
-    manifests = [_manifest(state, stage.name) or {} for stage in state.job.stages]
-    output = state.place / "output"
-    made = sorted({p for m in manifests for p in m.get("outputs", {}) if p.startswith("output/")})
-    return Outcome(
-        job=state.job,
-        folder=output,
-        files=tuple(state.place / p for p in made),
-        stages=tuple(state.done[name] for name in state.selection.run),
-        notes=tuple(note for m in manifests for note in m.get("notes", ())),
-        seconds=time.perf_counter() - began,
-    )
+    whole = set(state.selection.run) == {s.name for s in state.job.stages}
+    jobs.append_event(state.folder, "end" if whole else "part")
+    stages = [state.done[name] for name in state.selection.run]
+    return outcomes.collect(state.job, state.folder, stages=stages, seconds=time.perf_counter() - began)
+
+
+def _work(state: _Run) -> None:
+    """Start stages as they become ready, until all that were asked for are done.
+
+    Raises:
+        KeyboardInterrupt: the job is to stop.
+    """
+    while len(state.done) < len(state.selection.run):
+        if state.halt.is_set() or jobs.cancelled(state.folder):
+            raise KeyboardInterrupt
+        _begin_ready(state)
+        _follow(state)
+        if state.running or state.waiting:
+            state.ended.wait(EVERY)
+        state.ended.clear()
+        _reap(state)
+    _follow(state)
 
 
 def _require_needs(state: _Run) -> None:
-    """What a chosen stage reads from one that was left out must be there."""
+    """Refuse a selection that leaves out what it reads, unless that is there.
+
+    Raises:
+        UsageError: a stage that was left out is unfinished.
+    """
     run = state.selection.run
     for need in dict.fromkeys(n for name in run for n in state.job.stage(name).needs if n not in run):
-        why = unfinished(state.config, state.place, state.job.stage(need))
+        why = unfinished(state.config, state.folder, state.job.stage(need))
         if why is not None:
             raise UsageError(
                 f"stage {need} comes first: {why}",
@@ -236,13 +223,13 @@ def _require_needs(state: _Run) -> None:
 
 def _likely(state: _Run) -> list[str]:
     """The stages that will run as far as can be told now: unfinished ones, and what reads from them."""
-    found: list[str] = []
+    likely: list[str] = []
     for name in state.selection.run:
         stage = state.job.stage(name)
-        forced = name in state.selection.again or any(n in found for n in stage.needs)
-        if forced or unfinished(state.config, state.place, stage) is not None:
-            found.append(name)
-    return found
+        forced = name in state.selection.again or any(n in likely for n in stage.needs)
+        if forced or unfinished(state.config, state.folder, stage) is not None:
+            likely.append(name)
+    return likely
 
 
 def _begin_ready(state: _Run) -> None:
@@ -254,30 +241,33 @@ def _begin_ready(state: _Run) -> None:
             continue
         if len(state.running) >= state.parallel:
             return
-        why = "asked for" if name in state.selection.again else unfinished(state.config, state.place, stage)
+        why = "asked for" if name in state.selection.again else unfinished(state.config, state.folder, stage)
         if why is None:
             state.done[name] = StageOutcome(name=name, kept=True, seconds=0.0, why="done before")
             state.on_progress(Progress(what=name, note="done before, kept", finished=True))
-            continue
-        if not _granted(state, stage):
-            continue
-        log = state.place / "logs" / f"{name}.log"
-        log.parent.mkdir(exist_ok=True)
-        length = log.stat().st_size if log.exists() else 0
-        state.on_progress(Progress(what=name, unit="s"))
-        task = state.host.start(stage, log)
-        state.running[name] = _Started(task=task, began=time.perf_counter(), why=why, length=length)
+        elif _granted(state, stage):
+            _begin(state, stage, why)
+
+
+def _begin(state: _Run, stage: JobStage, why: str) -> None:
+    """Start one stage."""
+    log = outcomes.log_path(state.folder, stage.name)
+    log.parent.mkdir(exist_ok=True)
+    length = log.stat().st_size if log.exists() else 0
+    state.on_progress(Progress(what=stage.name, unit="s"))
+    task = state.host.start(stage, log, state.ended.set)
+    state.running[stage.name] = _Started(task=task, began=time.perf_counter(), why=why, length=length)
 
 
 def _granted(state: _Run, stage: JobStage) -> bool:
     """Whether the machine has room for a stage now."""
     if state.budget is None:
         return True
-    spec_ = state.config.stages.get(stage.name)
+    stage_spec = state.config.stages.get(stage.name)
     sizes = {id_: pin.size for id_, pin in state.config.pins.items()}
     granted = state.budget.take(
         f"{state.job.id}/{stage.name}",
-        memory=compose.memory(state.job, stage, spec=spec_, sizes=sizes, machine=state.budget.machine),
+        memory=compose.memory(state.job, stage, spec=stage_spec, sizes=sizes, machine=state.budget.machine),
         gpu=state.gpu if compose.needs_gpu(stage) else None,
     )
     if not granted and stage.name not in state.waiting:
@@ -291,8 +281,12 @@ def _give_back(state: _Run, name: str) -> None:
         state.budget.give(f"{state.job.id}/{name}")
 
 
-def _reap(state: _Run) -> bool:
-    """Take note of the stages that ended; whether any did."""
+def _reap(state: _Run) -> None:
+    """Take note of the stages that ended.
+
+    Raises:
+        BakeError: a stage failed.
+    """
     ended = [(n, r, code) for n, r in state.running.items() if (code := r.task.poll()) is not None]
     for name, started, code in ended:
         del state.running[name]
@@ -302,47 +296,13 @@ def _reap(state: _Run) -> bool:
         if started.task.error is not None:
             raise started.task.error
         if code != 0:
-            _fail(state, name, code, started)
-        left = unfinished(state.config, state.place, state.job.stage(name))
-        if left is not None:
-            _fail(state, name, 0, started, f"said it was done, but {left}")
+            raise outcomes.failure(state.folder, name, code, since=started.length, cause=started.task.cause)
+        missing = unfinished(state.config, state.folder, state.job.stage(name))
+        if missing is not None:
+            raise outcomes.failure(state.folder, name, 0, since=started.length, missing=missing)
         seconds = time.perf_counter() - started.began
         state.done[name] = StageOutcome(name=name, kept=False, seconds=seconds, why=started.why)
         state.on_progress(Progress(what=name, note=f"done in {seconds:.1f} s", finished=True))
-    return bool(ended)
-
-
-def _fail(state: _Run, name: str, code: int, started: _Started, what: str | None = None) -> NoReturn:
-    """Raise what a stage's end means, with the last lines it wrote in this run."""
-    log = state.place / "logs" / f"{name}.log"
-    lines: list[str] = []
-    with contextlib.suppress(OSError), log.open("rb") as source:
-        source.seek(started.length)
-        lines = [line for line in source.read().decode("utf-8", "replace").splitlines() if line.strip()]
-    last = lines[-1] if lines else "it said nothing"
-    again = f"build.py run {state.job.id}"
-    what = what or started.task.cause or None
-    if what is None and code == 2:
-        raise InputError(last, hint="check the recording")
-    if what is None and code == 5:
-        raise IntegrityError(last, hint=f"models verify --deep, then {again}")
-    if what is None and (code < 0 or code in (137, 143)):
-        killed = " (killed: perhaps too little memory)" if code in (-9, 137) else ""
-        what = f"was ended by signal {-code if code < 0 else code - 128}{killed}"
-    # On a full disk not even the log can be written.
-    if files.disk_full(last) or files.free_bytes(state.place) < FULL:
-        raise MissingError(
-            f"stage {name}: the disk is full", where=str(state.place), hint=f"free some space, then {again}"
-        )
-    hint = again
-    if "memory" in started.task.cause:
-        hint = f"raise memory_mb in stages/{name}/stage.yaml, or take a smaller preset; then {again}"
-    raise StageError(
-        f"stage {name} {what}" if what else f"stage {name} failed: {last}",
-        where=str(log),
-        detail=lines[-TAIL:],
-        hint=hint,
-    )
 
 
 def _stop_all(state: _Run) -> None:
@@ -370,62 +330,38 @@ def undisturbed() -> Iterator[None]:
 
 
 def _follow(state: _Run, *ended: str) -> None:
-    """Turn new lines of events.jsonl into reports. A line that is cut short or broken is left out."""
+    """Report what new lines of events.jsonl say of the stages that run or have just ended."""
     for event in _new_events(state):
         name, kind = event.get("stage"), event.get("event")
         if not isinstance(name, str) or (name not in state.running and name not in ended):
             continue
         if kind == "progress":
-            state.on_progress(
-                Progress(
-                    what=name, done=float(event.get("done", 0)), total=float(event.get("total", 0)) or None, unit="s"
-                )
-            )
+            done, total = _number(event.get("done")), _number(event.get("total")) or None
+            state.on_progress(Progress(what=name, done=done, total=total, unit="s"))
         elif kind == "note":
             state.on_progress(Progress(what=f"{name} note", note=str(event.get("message")), finished=True))
 
 
+def _number(value: object) -> float:
+    """A number of an event; 0 for whatever else a stage wrote there."""
+    return float(value) if isinstance(value, (int, float)) else 0.0
+
+
 def _new_events(state: _Run) -> Iterator[Mapping[str, Any]]:
+    """The whole lines that were appended to events.jsonl since the last look; broken ones are left out."""
     try:
-        with (state.place / "events.jsonl").open("rb") as source:
+        with (state.folder / "events.jsonl").open("rb") as source:
             size = source.seek(0, os.SEEK_END)
             if size < state.offset:  # somebody truncated it
                 state.offset = 0
             source.seek(state.offset)
-            data = source.read()
+            appended = source.read()
     except OSError:
         return
-    whole = data[: data.rfind(b"\n") + 1]
+    whole = appended[: appended.rfind(b"\n") + 1]
     state.offset += len(whole)
     for line in whole.splitlines():
         with contextlib.suppress(ValueError, TypeError):
             event = json.loads(line)
             if isinstance(event, dict):
                 yield event
-
-
-def _manifest(state: _Run, name: str) -> Any:
-    return files.read_json(state.place / "work" / name / "manifest.json")
-
-
-def unfinished(config: Config, place: Path, stage: JobStage) -> str | None:
-    """Why a stage has to run, or None: its manifest against the disk."""
-    manifest = files.read_json(place / "work" / stage.name / "manifest.json")
-    named = [p for kind in ("inputs", "outputs") for p in (manifest or {}).get(kind, {})]
-    digests = {p: _digest(place / p) for p in named}
-    return spec.unfinished(stage, manifest, code=code_digest(config.root / "stages", stage.name), digests=digests)
-
-
-def _digest(path: Path) -> str | None:
-    try:
-        return f"sha256:{files.sha256(path)}"
-    except OSError:
-        return None
-
-
-def code_digest(stages: Path, name: str) -> str:
-    """Hex sha256 over a stage's Python files and the contract, as stages/contract.py computes it."""
-    digest = hashlib.sha256()
-    for path in [stages / "contract.py", *sorted((stages / name).glob("*.py"))]:
-        digest.update(path.name.encode() + b"\0" + path.read_bytes() + b"\0")
-    return digest.hexdigest()

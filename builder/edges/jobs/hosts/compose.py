@@ -12,7 +12,7 @@ import os
 import tempfile
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -41,51 +41,57 @@ LOOK = 0.02
 """Seconds between two looks for a container that compose is creating."""
 
 
-def write(place: Path, text: str) -> None:
-    """Put compose.yaml into a job's folder, and make the folder ready for the user in the containers."""
-    files.write_atomic(place / compose.FILE, text)
+def write(folder: Path, text: str) -> Path:
+    """Put compose.yaml into a job's folder, and make the folder ready for the user in the containers.
+
+    Returns:
+        The file.
+    """
+    file = folder / compose.FILE
+    files.write_atomic(file, text)
     for part in permissions.SHARED:
-        (place / part).mkdir(exist_ok=True)
-    (place / permissions.EVENTS).touch()  # mounted by name
-    permissions.give(place)
+        (folder / part).mkdir(exist_ok=True)
+    (folder / permissions.EVENTS).touch()  # mounted by name
+    permissions.give(folder)
+    return file
 
 
 class Project:
-    """The containers of one job as the place of its stages; see :class:`builder.edges.jobs.runner.Host`."""
+    """The containers of one job as the place where its stages run; see :class:`builder.edges.jobs.runner.Host`."""
 
-    def __init__(self, *, host: str, job: str, place: Path, text: str, env: Mapping[str, str]) -> None:
+    def __init__(self, *, host: str, job: str, folder: Path, text: str, env: Mapping[str, str]) -> None:
         """
         Args:
             host: address of the engine.
             job: its id.
-            place: its folder.
+            folder: its folder.
             text: its compose file.
             env: the caller's, for the docker client.
         """
-        self._host, self._job, self._place, self._text = host, job, place, text
+        self._host, self._job, self._folder, self._text = host, job, folder, text
         # COMPOSE_FILE, COMPOSE_PROFILES and the like would make another project of it.
         self._env = {k: v for k, v in env.items() if not k.startswith("COMPOSE_")}
         self._creating: shell.Process | None = None
-        self._said = Path(os.devnull)
+        self._compose_log = Path(os.devnull)
         self._dropping: list[threading.Thread] = []
 
     def open(self, stages: Sequence[str]) -> None:
         """Write the file and begin to create containers for ``stages``; what a killed run left is removed first."""
-        clean(self._place)
-        write(self._place, self._text)
-        mark(self._place, self._host)
+        clean(self._folder)
+        write(self._folder, self._text)
+        mark(self._folder, self._host)
         handle, name = tempfile.mkstemp(prefix="whisperbake-compose-")
         os.close(handle)
-        self._said = Path(name)
+        self._compose_log = Path(name)
         words = [
             "docker",
             "--host",
             self._host,
             "compose",
             "--project-directory",
-            str(self._place),
+            str(self._folder),
             "--file",
-            str(self._place / compose.FILE),
+            str(self._folder / compose.FILE),
             "--env-file",
             os.devnull,
             "up",
@@ -96,11 +102,11 @@ class Project:
             "never",
             *stages,
         ]
-        self._creating = shell.start(words, env=self._env, log=self._said)
+        self._creating = shell.start(words, env=self._env, log=self._compose_log)
 
-    def start(self, stage: JobStage, log: Path) -> Container:
+    def start(self, stage: JobStage, log: Path, on_end: Callable[[], None]) -> Container:
         assert self.client is not None  # made here, not by the threads of two stages at once
-        return Container(self, stage.name, log)
+        return Container(self, stage.name, log, on_end)
 
     def drop(self, container: str) -> None:
         """Remove a container that has ended; not waited for, as the next stage need not."""
@@ -113,12 +119,12 @@ class Project:
         if self._creating is not None:
             shell.stop(self._creating, grace=2.0)
         with contextlib.suppress(OSError):
-            self._said.unlink()
+            self._compose_log.unlink()
         for thread in self._dropping:
             thread.join(10)
         with contextlib.suppress(Exception):  # an engine that has gone takes nothing more; the next run will
             remove_all(self.client, self._job)
-            unmark(self._place)
+            unmark(self._folder)
             self.client.close()
 
     def find(self, stage: str) -> str:
@@ -128,16 +134,18 @@ class Project:
             MissingError: compose could not.
         """
         while True:
-            ended = self._creating is None or self._creating.poll() is not None
-            found = containers_of(self.client, self._job, stage)
-            if found:
-                return str(found[0]["Id"])
-            if ended:
+            compose_ended = self._creating is None or self._creating.poll() is not None
+            containers = containers_of(self.client, self._job, stage)
+            if containers:
+                return str(containers[0]["Id"])
+            if compose_ended:
                 raise self._not_created(stage)
             time.sleep(LOOK)
 
     def _not_created(self, stage: str) -> BakeError:
-        lines = [line for line in self._said.read_text(errors="replace").splitlines() if "level=warning" not in line]
+        lines = [
+            line for line in self._compose_log.read_text(errors="replace").splitlines() if "level=warning" not in line
+        ]
         tail = [line.strip() for line in lines if line.strip()][-3:]
         last = tail[-1] if tail else "compose said nothing"
         if "No such image" in last or "not found" in last.lower():
@@ -162,9 +170,10 @@ class Project:
 class Container:
     """One stage's container from its start to its end, watched by a thread of its own."""
 
-    def __init__(self, project: Project, stage: str, log: Path) -> None:
-        self._project, self._stage, self._log = project, stage, log
+    def __init__(self, project: Project, stage: str, log: Path, on_end: Callable[[], None]) -> None:
+        self._project, self._stage, self._log, self._on_end = project, stage, log, on_end
         self._id = ""
+        self._over = threading.Event()
         self._code: int | None = None
         self._written = 0
         self._asked = False
@@ -174,7 +183,7 @@ class Container:
         self._thread.start()
 
     def poll(self) -> int | None:
-        return None if self._thread.is_alive() else self._code
+        return self._code if self._over.is_set() else None
 
     def terminate(self) -> None:
         self._asked = True
@@ -197,7 +206,7 @@ class Container:
             self._code = self._run()
         except BakeError as error:
             self._code, self.error = 125, error
-        except Exception as error:  # the engine's own words: its client has many kinds of errors
+        except Exception as error:
             self._code = 125
             self.error = MissingError(
                 f"the container of stage {self._stage} could not be started: {_reason(error)}",
@@ -205,10 +214,12 @@ class Container:
             )
         if self._id:
             self._project.drop(self._id)
+        self._over.set()
+        self._on_end()
 
     def _run(self) -> int:
         """Start, wait, and tell the kinds of ends apart; the exit code."""
-        self._id = self._found()
+        self._id = self._created()
         api, restarts, begin = self._project.api, 0, True
         while True:
             if self._asked and begin:
@@ -228,13 +239,13 @@ class Container:
                 if begin and not self._engine_leaves():
                     raise
             self._wait_for_engine()
-            found = self._inspect()
-            if found is None:
+            state = self._inspect()
+            if state is None:
                 self.cause = "vanished: the engine restarted, and its container is gone"
                 return 137
-            if found["Running"] or begin:
+            if state["Running"] or begin:
                 continue
-            if int(found["ExitCode"]) == 0:
+            if int(state["ExitCode"]) == 0:
                 return 0
             if restarts == RESTARTS:
                 self.cause = "was ended by a restart of the engine, again"
@@ -242,7 +253,7 @@ class Container:
             restarts, begin = restarts + 1, True
             self._append(b"whisperbake: the engine restarted; the stage starts again\n")
 
-    def _found(self) -> str:
+    def _created(self) -> str:
         """Id of the container that compose creates; an engine that goes away meanwhile is waited for."""
         while True:
             try:
@@ -279,10 +290,10 @@ class Container:
         """Note what an exit code doesn't tell."""
         if code in (0, 1, 2, 5):
             return code
-        found = self._inspect()
-        if found is None:
+        state = self._inspect()
+        if state is None:
             self.cause = "vanished: somebody removed its container while it ran"
-        elif found["OOMKilled"]:
+        elif state["OOMKilled"]:
             limit = self._limit()
             self.cause = f"ran out of memory: its limit is {limit / compose.MB:.0f} MB"
         elif not self._asked and code in (137, 143):
@@ -329,7 +340,7 @@ class Container:
             time.sleep(0.05)
         raise MissingError(
             f"the engine went away in the middle of stage {self._stage}, and did not come back within {BACK:.0f} s",
-            hint="start it, then run the job again: it goes on where it stopped",
+            hint="start it, then run the job again: it resumes where it stopped",
         )
 
 
@@ -349,8 +360,8 @@ def _reason(error: Exception) -> str:
 def containers_of(client: Any, job: str, stage: str | None = None) -> list[dict[str, Any]]:
     """The containers of a job (or of one of its stages), running or not, as the engine describes them."""
     labels = [f"{compose.JOB}={job}", *([f"{compose.STAGE}={stage}"] if stage else [])]
-    found: list[dict[str, Any]] = client.api.containers(all=True, filters={"label": labels})
-    return found
+    containers: list[dict[str, Any]] = client.api.containers(all=True, filters={"label": labels})
+    return containers
 
 
 def remove(client: Any, container: str) -> None:
@@ -368,53 +379,53 @@ def remove_all(client: Any, job: str) -> None:
         MissingError: one of them runs on.
     """
     threads = [
-        threading.Thread(target=remove, args=(client, str(found["Id"])), daemon=True)
-        for found in containers_of(client, job)
+        threading.Thread(target=remove, args=(client, str(container["Id"])), daemon=True)
+        for container in containers_of(client, job)
     ]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join(30)
-    if threads and any(found["State"] in ("running", "paused", "restarting") for found in containers_of(client, job)):
+    if threads and any(c["State"] in ("running", "paused", "restarting") for c in containers_of(client, job)):
         raise MissingError(
             f"a container of job {job} can't be ended", hint=f"docker ps --filter label={compose.JOB}={job}"
         )
 
 
-def mark(place: Path, host: str) -> None:
+def mark(folder: Path, host: str) -> None:
     """Note in a job's folder that the engine at ``host`` may have containers of it from now on."""
-    (place / MARK).write_text(host)
+    (folder / MARK).write_text(host)
 
 
-def unmark(place: Path) -> None:
+def unmark(folder: Path) -> None:
     """Note that no engine has containers of a job any more."""
-    (place / MARK).unlink(missing_ok=True)
+    (folder / MARK).unlink(missing_ok=True)
 
 
-def clean(place: Path) -> None:
+def clean(folder: Path) -> None:
     """End the containers that a killed run of a job left; nothing is asked of an engine when there can be none.
 
-    Before anything else is done in the job's folder: until then they write in it.
+    This comes before anything else in the job's folder: until then they write in it.
 
     Raises:
         MissingError: the engine doesn't answer, or a container can't be ended.
     """
     try:
-        host = (place / MARK).read_text()
+        host = (folder / MARK).read_text()
     except FileNotFoundError:
         return
     # Jobs run on engines of this machine alone; one whose socket has gone is no more.
     if host.startswith("unix:/") and Path(host.removeprefix("unix://")).exists():
         try:
             client = engines.client_of(host)
-            remove_all(client, place.name)
+            remove_all(client, folder.name)
             client.close()
         except MissingError:
             raise
-        except Exception as error:
+        except Exception as error:  # docker-py's client, requests and sockets have many kinds of errors
             raise MissingError(
-                f"the engine that may have containers of job {place.name} doesn't answer",
+                f"the engine that may have containers of job {folder.name} doesn't answer",
                 where=host,
-                hint=f"start it; or, if it is gone for good, remove {place / MARK}",
+                hint=f"start it; or, if it is gone for good, remove {folder / MARK}",
             ) from error
-    unmark(place)
+    unmark(folder)

@@ -19,52 +19,52 @@ from builder.errors import InputError, MissingError
 
 
 class Media:
-    """A native job's place: its media stages in containers, the others as processes."""
+    """A native job's host: its media stages run in containers, the others as processes."""
 
-    def __init__(self, native: Native, *, host: str, images: Mapping[str, str], place: Path) -> None:
+    def __init__(self, native: Native, *, host: str, images: Mapping[str, str], folder: Path) -> None:
         """
         Args:
             images: stage -> tag.
-            place: the job's folder.
+            folder: the job's folder.
         """
-        self._native, self._host, self._images, self._place = native, host, images, place
+        self._native, self._host, self._images, self._folder = native, host, images, folder
         self._started: list[Process] = []
 
     def open(self, stages: Sequence[str]) -> None:
         self._native.open(stages)
-        (self._place / permissions.EVENTS).touch()
-        projects.mark(self._place, self._host)
+        (self._folder / permissions.EVENTS).touch()
+        projects.mark(self._folder, self._host)
 
-    def start(self, stage: JobStage, log: Path) -> Process:
+    def start(self, stage: JobStage, log: Path, on_end: Callable[[], None]) -> Process:
         tag = self._images.get(stage.name)
         if tag is None:
-            return self._native.start(stage, log)
-        permissions.give(self._place)  # what native stages have made since, too
+            return self._native.start(stage, log, on_end)
+        permissions.give(self._folder)  # what native stages have made since, too
         parts = compose.mounts("")
-        given = [
-            Mount(source=str(self._place / parts[p].source), target=parts[p].target, writable=parts[p].writable)
+        job_mounts = [
+            Mount(source=str(self._folder / parts[p].source), target=parts[p].target, writable=parts[p].writable)
             for p in compose.PARTS
         ]
         words = compose.run_command(
             self._host,
             tag,
             ["--job", "/job"],
-            name=f"whisperbake-{self._place.name}-{stage.name}",
-            given=given,
+            name=f"whisperbake-{self._folder.name}-{stage.name}",
+            given=job_mounts,
             user=user(),
             variables={"OMP_NUM_THREADS": str(int(stage.settings.get("threads", 1)))},
-            labels={compose.JOB: self._place.name, compose.STAGE: stage.name},
+            labels={compose.JOB: self._folder.name, compose.STAGE: stage.name},
         )
-        self._started.append(Process(shell.start(words, log=log)))
+        self._started.append(Process(shell.start(words, log=log), on_end))
         return self._started[-1]
 
     def close(self) -> None:
         self._native.close()
         if all(process.poll() == 0 for process in self._started):
-            projects.unmark(self._place)
+            projects.unmark(self._folder)
             return
         with contextlib.suppress(MissingError):  # an engine that has gone takes nothing more; the next run will
-            projects.clean(self._place)  # a client that was killed leaves its container
+            projects.clean(self._folder)  # a client that was killed leaves its container
 
 
 def user() -> str:
@@ -73,28 +73,28 @@ def user() -> str:
 
 
 def remove(host: str, name: str) -> None:
-    """Remove a container by its name, running or not; none is fine."""
+    """Remove a container by its name, running or not; one that is gone already is fine."""
     shell.run(["docker", "--host", host, "rm", "--force", name], timeout=30)
 
 
 def media(host: str, tag: str) -> Callable[[Sequence[str], Path, Path | None], shell.Done]:
     """clip.py in the demux container: a recording is untrusted input from the first look on."""
 
-    def look(options: Sequence[str], source: Path, target: Path | None) -> shell.Done:
+    def inspect(options: Sequence[str], source: Path, target: Path | None) -> shell.Done:
         suffix = source.suffix if source.suffix.isascii() and source.suffix[1:].isalnum() else ""
-        name = f"whisperbake-look-{os.getpid()}"
+        name = f"whisperbake-inspect-{os.getpid()}"
         with _open_to_all(source) as recording, _outlet(target) as out:
-            given = [Mount(source=str(recording), target=f"/in/recording{suffix}")]
+            mounts = [Mount(source=str(recording), target=f"/in/recording{suffix}")]
             words = [*options, f"/in/recording{suffix}"]
             if target is not None:
-                given.append(Mount(source=str(out), target="/out", writable=True))
+                mounts.append(Mount(source=str(out), target="/out", writable=True))
                 words.append(f"/out/{target.name}")
             argv = compose.run_command(
                 host,
                 tag,
                 ["/opt/bake/stages/demux/clip.py", *words],
                 name=name,
-                given=given,
+                given=mounts,
                 user=user(),
                 variables={},
                 entrypoint="python3",
@@ -112,7 +112,7 @@ def media(host: str, tag: str) -> Callable[[Sequence[str], Path, Path | None], s
                     raise InputError("no file came out of the cut", where=str(source)) from error
             return done
 
-    return look
+    return inspect
 
 
 @contextlib.contextmanager

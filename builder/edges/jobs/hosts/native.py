@@ -5,7 +5,8 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
-from collections.abc import Mapping, Sequence
+import threading
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from builder.core.jobs.job import JobStage
@@ -20,8 +21,13 @@ class Process:
     cause = ""
     error = None
 
-    def __init__(self, process: shell.Process) -> None:
+    def __init__(self, process: shell.Process, on_end: Callable[[], None]) -> None:
+        """
+        Args:
+            on_end: called from a thread of its own once the process has ended.
+        """
         self._process = process
+        threading.Thread(target=self._await, args=(on_end,), name=f"wait {process.pid}", daemon=True).start()
 
     def poll(self) -> int | None:
         return self._process.poll()
@@ -33,26 +39,31 @@ class Process:
     def stop(self) -> None:
         shell.stop(self._process)
 
+    def _await(self, on_end: Callable[[], None]) -> None:
+        self._process.wait()
+        on_end()
+
 
 class Native:
-    """The native environment as the place of a job's stages."""
+    """The native environment as the place where a job's stages run."""
 
-    def __init__(self, *, stages: Path, models: Path, place: Path, python: Path, env: Mapping[str, str]) -> None:
+    def __init__(self, *, stages: Path, models: Path, folder: Path, python: Path, env: Mapping[str, str]) -> None:
         """
         Args:
             stages: the folder of the stages' code.
             models: the tree of weights.
-            place: the job's folder.
+            folder: the job's folder.
+            python: the environment's interpreter.
             env: the caller's, of which little is taken over.
         """
-        self._stages, self._models, self._place, self._python, self._env = stages, models, place, python, env
-        self._scratch = place / ".scratch"  # not in work/, where a container could have put a link in its place
+        self._stages, self._models, self._folder, self._python, self._env = stages, models, folder, python, env
+        self._scratch = folder / ".scratch"  # not in work/, where a container could have put a link in its place
 
     def open(self, stages: Sequence[str]) -> None:
         """End the containers that a killed run left."""
-        compose.clean(self._place)
+        compose.clean(self._folder)
 
-    def start(self, stage: JobStage, log: Path) -> Process:
+    def start(self, stage: JobStage, log: Path, on_end: Callable[[], None]) -> Process:
         self._scratch.mkdir(exist_ok=True)
         variables = stage_environment(
             models=str(self._models),
@@ -62,8 +73,8 @@ class Native:
         )
         variables["BAKE_PARENT"] = str(os.getpid())
         main = self._stages / stage.name / "main.py"
-        words = [str(self._python), str(main), "--job", str(self._place)]
-        return Process(shell.start(words, env=variables, log=log))
+        words = [str(self._python), str(main), "--job", str(self._folder)]
+        return Process(shell.start(words, env=variables, log=log), on_end)
 
     def close(self) -> None:
         """Remove what libraries wrote into their home."""

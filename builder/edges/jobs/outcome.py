@@ -1,0 +1,162 @@
+"""What came out of a job's stages: manifests and results on the disk, and what a stage's end means."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from builder.core.config.types import Config
+from builder.core.jobs import job as spec
+from builder.core.jobs.job import Job, JobStage
+from builder.edges.system import files
+from builder.errors import BakeError, InputError, IntegrityError, MissingError, StageError
+
+FULL = 64 << 10
+"""Bytes free at which a disk counts as full."""
+
+TAIL = 10
+"""Lines of a log that an error shows."""
+
+INPUT_FAULT, MODEL_FAULT = 2, 5
+"""Exit codes with which a stage says that a recording, or a model, is at fault; see stages/contract.py."""
+
+KILLED = (-9, 137)
+"""Exit codes of a stage that got SIGKILL: of a process, and of a container."""
+
+STOPPED = (137, 143)
+"""Exit codes of a container that got SIGKILL or SIGTERM."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class StageOutcome:
+    """What became of one stage."""
+
+    name: str
+    kept: bool
+    """Its results of an earlier run are still good."""
+    seconds: float
+    """Wall time; 0 when its results were kept."""
+    why: str
+    """Why it ran, or was kept."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """What came out of a job."""
+
+    job: Job
+    folder: Path
+    """Where its results are."""
+    files: tuple[Path, ...]
+    stages: tuple[StageOutcome, ...]
+    """Those that were asked for, in pipeline order."""
+    notes: tuple[str, ...]
+    seconds: float
+    """Wall time of the run."""
+
+
+def manifest(job_folder: Path, stage: str) -> dict[str, Any] | None:
+    """A stage's manifest.json; None when there is none, or when it is not an object."""
+    read = files.read_json(job_folder / "work" / stage / "manifest.json")
+    return read if isinstance(read, dict) else None
+
+
+def collect(job: Job, job_folder: Path, *, stages: Sequence[StageOutcome], seconds: float) -> Outcome:
+    """A job's results and notes, as the manifests of all its stages name them."""
+    manifests = [manifest(job_folder, stage.name) or {} for stage in job.stages]
+    results = sorted({path for m in manifests for path in m.get("outputs", {}) if path.startswith("output/")})
+    return Outcome(
+        job=job,
+        folder=job_folder / "output",
+        files=tuple(job_folder / path for path in results),
+        stages=tuple(stages),
+        notes=tuple(note for m in manifests for note in m.get("notes", ())),
+        seconds=seconds,
+    )
+
+
+def unfinished(config: Config, job_folder: Path, stage: JobStage) -> str | None:
+    """Why a stage has to run, or None: its manifest against the disk."""
+    stage_manifest = manifest(job_folder, stage.name)
+    named = [path for kind in ("inputs", "outputs") for path in (stage_manifest or {}).get(kind, {})]
+    digests = {path: _digest(job_folder / path) for path in named}
+    code = code_digest(config.root / "stages", stage.name)
+    return spec.unfinished(stage, stage_manifest, code=code, digests=digests)
+
+
+def _digest(path: Path) -> str | None:
+    try:
+        return f"sha256:{files.sha256(path)}"
+    except OSError:
+        return None
+
+
+def code_digest(stages: Path, name: str) -> str:
+    """Hex sha256 over a stage's Python files and the contract, as stages/contract.py computes it."""
+    digest = hashlib.sha256()
+    for path in [stages / "contract.py", *sorted((stages / name).glob("*.py"))]:
+        digest.update(path.name.encode() + b"\0" + path.read_bytes() + b"\0")
+    return digest.hexdigest()
+
+
+def log_path(job_folder: Path, stage: str) -> Path:
+    """The log of a stage."""
+    return job_folder / "logs" / f"{stage}.log"
+
+
+def failure(
+    job_folder: Path, stage: str, code: int, *, since: int, cause: str = "", missing: str | None = None
+) -> BakeError:
+    """What a stage's end means, with the last lines that it wrote in this run.
+
+    Args:
+        code: its exit code, negative when a signal ended it.
+        since: bytes of its log that are of earlier runs.
+        cause: what the exit code doesn't tell, as the end of a sentence about the stage.
+        missing: why its results are not good although it said that it was done.
+    """
+    log = log_path(job_folder, stage)
+    lines = _lines(log, since)
+    last = lines[-1] if lines else "it said nothing"
+    again = f"build.py run {job_folder.name}"
+    what = f"said it was done, but {missing}" if missing else cause
+    if not what and code == INPUT_FAULT:
+        return InputError(last, hint="check the recording")
+    if not what and code == MODEL_FAULT:
+        return IntegrityError(last, hint=f"models verify --deep, then {again}")
+    if not what:
+        what = _signal(code)
+    # On a full disk not even the log can be written.
+    if files.disk_full(last) or files.free_bytes(job_folder) < FULL:
+        return MissingError(
+            f"stage {stage}: the disk is full", where=str(job_folder), hint=f"free some space, then {again}"
+        )
+    hint = again
+    if "memory" in cause:
+        hint = f"raise memory_mb in stages/{stage}/stage.yaml, or take a smaller preset; then {again}"
+    return StageError(
+        f"stage {stage} {what}" if what else f"stage {stage} failed: {last}",
+        where=str(log),
+        detail=lines[-TAIL:],
+        hint=hint,
+    )
+
+
+def _lines(log: Path, since: int) -> list[str]:
+    """The lines of a log from a byte on that are not blank."""
+    with contextlib.suppress(OSError), log.open("rb") as source:
+        source.seek(since)
+        return [line for line in source.read().decode("utf-8", "replace").splitlines() if line.strip()]
+    return []
+
+
+def _signal(code: int) -> str:
+    """What an exit code says of a signal, as the end of a sentence; empty when it says nothing of one."""
+    if code >= 0 and code not in STOPPED:
+        return ""
+    killed = " (killed: perhaps too little memory)" if code in KILLED else ""
+    return f"was ended by signal {-code if code < 0 else code - 128}{killed}"

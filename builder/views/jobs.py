@@ -1,0 +1,459 @@
+"""Results of the commands about jobs, and of ``run``."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from typing_extensions import NotRequired, TypedDict
+
+from builder import ui
+from builder.core.jobs import timeline
+from builder.core.text import format_size, format_time, table
+from builder.errors import BakeError, Interrupted
+from builder.views import View
+from builder.workflows.run import JobRan, QueueRan
+
+if TYPE_CHECKING:
+    from builder.edges.jobs.outcome import Outcome
+    from builder.workflows.jobs import (
+        JobCancelled,
+        JobChecked,
+        JobListed,
+        JobPrepared,
+        JobShown,
+        JobsListed,
+        JobsRemoved,
+        LogLine,
+        ReportWritten,
+        StageShown,
+    )
+
+
+class JobPreparedJson(TypedDict):
+    """A job that was made."""
+
+    job: str
+    """Its id."""
+    folder: str
+    """Where it lives."""
+    workflow: str
+    """``transcribe`` or ``subtitle``."""
+    stages: list[str]
+    """Names of its stages, in pipeline order."""
+    compose: NotRequired[str]
+    """Its compose file, where its stages run in containers."""
+    mode: NotRequired[str]
+    """``docker-cpu`` or ``docker-gpu``, where its stages run in containers."""
+
+
+def _prepare_data(prepared: JobPrepared) -> JobPreparedJson:
+    job = prepared.job
+    data: JobPreparedJson = {
+        "job": job.id,
+        "folder": str(prepared.folder),
+        "workflow": job.workflow,
+        "stages": [stage.name for stage in job.stages],
+    }
+    if prepared.compose is not None:
+        data |= {"compose": str(prepared.compose), "mode": prepared.mode.value}
+    return data
+
+
+def _prepare_text(prepared: JobPrepared) -> str:
+    following = f"python3 build.py run {prepared.job.id}"
+    if prepared.compose is not None:
+        following += f" --mode {prepared.mode.value}    (or: cd {prepared.folder} && docker compose up)"
+    return f"{prepared.job.id}\nnext: {following}"
+
+
+PREPARE = View(command="prepare", shape=JobPreparedJson, data=_prepare_data, text=_prepare_text)
+
+
+class CheckJson(TypedDict):
+    """One thing that was looked at."""
+
+    name: str
+    """What it is."""
+    ok: bool
+    """Whether a job can run with it."""
+    note: str
+    """What was found, or what is wrong."""
+
+
+class JobCheckedJson(TypedDict):
+    """Whether a job can run here."""
+
+    job: str
+    """Its id."""
+    cached: bool
+    """Whether the checks are those of an earlier look; room on disk and in memory is always looked at."""
+    ok: bool
+    """Whether all checks are."""
+    checks: list[CheckJson]
+    """What was looked at, in that order."""
+
+
+def _preflight_data(checked: JobChecked) -> JobCheckedJson:
+    checks = checked.checks
+    return {
+        "job": checked.job.id,
+        "cached": checks.cached,
+        "ok": checked.failure is None,
+        "checks": [{"name": c.name, "ok": c.failure is None, "note": c.note} for c in checks.checks],
+    }
+
+
+def _preflight_text(checked: JobChecked) -> str:
+    checks = checked.checks
+    rows = [("ok" if c.failure is None else "FAILED", c.name, c.note) for c in checks.checks]
+    return f"job {checked.job.id}{' (cached)' if checks.cached else ''}\n" + table(("", "CHECK", "FOUND"), rows)
+
+
+PREFLIGHT = View(command="preflight", shape=JobCheckedJson, data=_preflight_data, text=_preflight_text)
+
+
+class StageRanJson(TypedDict):
+    """One stage of a job that was run."""
+
+    name: str
+    """Its name."""
+    kept: bool
+    """Whether its results of an earlier run were still good."""
+    seconds: float
+    """Wall time; 0 when its results were kept."""
+    why: str
+    """Why it ran, or was kept."""
+
+
+class JobRanJson(TypedDict):
+    """One job that was run."""
+
+    job: str
+    """Its id."""
+    output: str
+    """The folder of its results."""
+    files: list[str]
+    """The results."""
+    stages: list[StageRanJson]
+    """The stages that were asked for, in pipeline order."""
+    notes: list[str]
+    """What the stages have to say to a person."""
+    seconds: float
+    """Wall time."""
+
+
+class JobFailedJson(TypedDict):
+    """One job of a queue that failed or was stopped."""
+
+    job: str
+    """Its id."""
+    error: dict[str, Any]
+    """As a command's own error."""
+
+
+class QueueRanJson(TypedDict):
+    """Several jobs that were run."""
+
+    jobs: list[JobRanJson | JobFailedJson]
+    """In the order of the queue."""
+
+
+def _outcome_data(outcome: Outcome) -> JobRanJson:
+    return {
+        "job": outcome.job.id,
+        "output": str(outcome.folder),
+        "files": [str(path) for path in outcome.files],
+        "stages": [{"name": s.name, "kept": s.kept, "seconds": s.seconds, "why": s.why} for s in outcome.stages],
+        "notes": list(outcome.notes),
+        "seconds": round(outcome.seconds, 3),
+    }
+
+
+def _run_data(ran: JobRan | QueueRan) -> JobRanJson | QueueRanJson:
+    if isinstance(ran, JobRan):
+        return _outcome_data(ran.outcome)
+    jobs: list[JobRanJson | JobFailedJson] = []
+    for job, result in ran.results:
+        if isinstance(result, BakeError):
+            jobs.append({"job": job.id, "error": ui.error_data(result)["error"]})
+        else:
+            jobs.append(_outcome_data(result))
+    return {"jobs": jobs}
+
+
+def _run_text(ran: JobRan | QueueRan) -> str:
+    if isinstance(ran, JobRan):
+        return "\n".join(str(path) for path in ran.outcome.files)
+    rows = []
+    for job, result in ran.results:
+        if isinstance(result, BakeError):
+            rows.append((job.id, "stopped" if isinstance(result, Interrupted) else "failed", "", result.what))
+        else:
+            rows.append((job.id, "done", format_time(result.seconds), str(result.folder)))
+    return table(("JOB", "STATE", "TIME", "OUTPUT"), rows)
+
+
+def run_remarks(ran: JobRan | QueueRan) -> list[str]:
+    """What a person is told beside the results: notes, what was kept, how long it took, where it ran."""
+    if isinstance(ran, QueueRan):
+        done = sum(not isinstance(result, BakeError) for _, result in ran.results)
+        return [f"{done} of {len(ran.results)} jobs done; {ran.note}"]
+    outcome = ran.outcome
+    lines = [f"note: {note}" for note in outcome.notes]
+    if kept := [stage.name for stage in outcome.stages if stage.kept]:
+        lines.append(f"kept from before: {', '.join(kept)}")
+    whole = len(outcome.stages) == len(outcome.job.stages)
+    part = "" if whole else f"{', '.join(stage.name for stage in outcome.stages)} of "
+    return [*lines, f"{part}job {outcome.job.id} done in {format_time(outcome.seconds)}; {ran.note}"]
+
+
+RUN = View(command="run", shape=JobRanJson | QueueRanJson, data=_run_data, text=_run_text)
+
+
+class JobListedJson(TypedDict):
+    """One job of the list."""
+
+    id: str
+    """Its id."""
+    state: str
+    """prepared, queued, running, failed, interrupted, part (some stages were asked for, and are done) or done."""
+    now: str
+    """The stages that run, with their progress; empty when none does."""
+    created: str
+    """ISO 8601, UTC."""
+    workflow: str
+    """``transcribe`` or ``subtitle``."""
+    inputs: list[str]
+    """Names of its recordings."""
+
+
+def _now(listed: JobListed) -> str:
+    """``asr 45 %, diarize``: the stages that run."""
+    return ", ".join(s.stage + ("" if s.progress is None else f" {s.progress:.0%}") for s in listed.running)
+
+
+def _list_data(listed: JobsListed) -> list[JobListedJson]:
+    return [
+        {
+            "id": job.summary.id,
+            "state": job.summary.state,
+            "now": _now(job),
+            "created": job.summary.created,
+            "workflow": job.summary.workflow,
+            "inputs": list(job.summary.inputs),
+        }
+        for job in listed.jobs
+    ]
+
+
+def _list_text(listed: JobsListed) -> str:
+    rows = [
+        (
+            job.summary.id,
+            job.summary.state,
+            _now(job),
+            job.summary.workflow,
+            ", ".join(repr(name)[1:-1] for name in job.summary.inputs),
+        )
+        for job in listed.jobs
+    ]
+    return table(("JOB", "STATE", "NOW", "WORKFLOW", "RECORDINGS"), rows) if rows else "no jobs here"
+
+
+LIST = View(command="jobs list", shape=list[JobListedJson], data=_list_data, text=_list_text)
+"""``--watch --json`` prints it again, on one line, whenever it changes."""
+
+
+class StageShownJson(TypedDict):
+    """One stage of a job."""
+
+    name: str
+    """Its name."""
+    done: bool
+    """Whether its results are there."""
+    timings: dict[str, float]
+    """Seconds of its parts, as the stage measured them; ``total`` is all of them."""
+    models: str
+    """Ids of its models, separated by commas."""
+    began: NotRequired[float]
+    """Seconds from the first stage's start to the start of its last run; absent when it never ran."""
+    state: NotRequired[str]
+    """Of its last run: running, done, failed or stopped."""
+    progress: NotRequired[float | None]
+    """Part of the present recording that is done, 0 to 1."""
+    ended: NotRequired[float | None]
+    """Seconds from the first stage's start to the end of its last run; null while it runs."""
+
+
+class JobShownJson(TypedDict):
+    """One job."""
+
+    id: str
+    """Its id."""
+    state: str
+    """As in the list."""
+    created: str
+    """ISO 8601, UTC."""
+    workflow: str
+    """``transcribe`` or ``subtitle``."""
+    preset: str
+    """The preset that it was made with."""
+    inputs: list[str]
+    """Names of its recordings."""
+    stages: list[StageShownJson]
+    """Its stages, in pipeline order."""
+    files: list[str]
+    """Its results."""
+    notes: list[str]
+    """What the stages have to say to a person."""
+
+
+def _show_data(shown: JobShown) -> JobShownJson:
+    job = shown.job
+    began = min((span.start for span in shown.spans), default=0.0)
+    return {
+        "id": job.id,
+        "state": shown.state,
+        "created": job.created,
+        "workflow": job.workflow,
+        "preset": job.preset,
+        "inputs": [recording.name for recording in job.inputs],
+        "stages": [_stage_data(stage, began) for stage in shown.stages],
+        "files": list(shown.files),
+        "notes": list(shown.notes),
+    }
+
+
+def _stage_data(stage: StageShown, began: float) -> StageShownJson:
+    data: StageShownJson = {
+        "name": stage.name,
+        "done": stage.done,
+        "timings": dict(stage.timings),
+        "models": ", ".join(stage.models),
+    }
+    if (span := stage.span) is not None:
+        data |= {"began": round(span.start - began, 3), "state": span.state, "progress": span.progress}
+        data["ended"] = None if span.end is None else round(span.end - began, 3)
+    return data
+
+
+def _show_text(shown: JobShown) -> str:
+    job = shown.job
+    bars = dict(zip((s.stage for s in shown.spans), timeline.bars(shown.spans, now=shown.now), strict=True))
+    rows = []
+    for stage in shown.stages:
+        ran = stage.span.state if stage.span and stage.span.state != "done" else "open"
+        total = stage.timings.get("total")
+        rows.append(
+            (
+                stage.name,
+                "done" if stage.done else ran,
+                format_time(total) if total is not None else "",
+                bars.get(stage.name, "").ljust(timeline.WIDTH),
+                ", ".join(stage.models),
+            )
+        )
+    head = f"{job.id}  {shown.state}  {job.workflow}, preset {job.preset}\n"
+    tail = "".join(f"\n{line}" for line in [*(f"note: {note}" for note in shown.notes), *shown.files])
+    return head + table(("STAGE", "STATE", "TIME", "WHEN", "MODELS"), rows) + tail
+
+
+SHOW = View(command="jobs show", shape=JobShownJson, data=_show_data, text=_show_text)
+
+
+class ReportWrittenJson(TypedDict):
+    """A job's page that was written."""
+
+    job: str
+    """Its id."""
+    state: str
+    """As in the list."""
+    file: str
+    """The page."""
+    bytes: int
+    """Its size."""
+    recordings: list[str]
+    """Names of the job's recordings."""
+    beside: list[str]
+    """Files that the page refers to, relative to it: they are too large to be in it."""
+
+
+def _report_data(report: ReportWritten) -> ReportWrittenJson:
+    return {
+        "job": report.job.id,
+        "state": report.state,
+        "file": str(report.file),
+        "bytes": report.size,
+        "recordings": list(report.recordings),
+        "beside": list(report.beside),
+    }
+
+
+REPORT = View(command="jobs report", shape=ReportWrittenJson, data=_report_data, text=lambda report: str(report.file))
+
+
+class LogLineJson(TypedDict):
+    """One line of what a stage printed."""
+
+    stage: str
+    """The stage's name."""
+    line: str
+    """The line; characters that steer a terminal are written as ``\\x1b``."""
+
+
+def _logs_data(line: LogLine) -> LogLineJson:
+    return {"stage": line.stage, "line": line.line}
+
+
+def _logs_text(line: LogLine) -> str:
+    return line.line if line.alone else f"{line.stage:<9} | {line.line}"
+
+
+LOGS = View(command="jobs logs", shape=LogLineJson, data=_logs_data, text=_logs_text)
+"""Printed once for each line."""
+
+
+class JobCancelledJson(TypedDict):
+    """A job that was asked to stop."""
+
+    job: str
+    """Its id."""
+    was_running: bool
+    """Whether it was running or queued."""
+    state: str
+    """As in the list, afterwards."""
+
+
+def _cancel_data(cancelled: Sequence[JobCancelled]) -> list[JobCancelledJson]:
+    return [{"job": c.job.id, "was_running": c.was_running, "state": c.state} for c in cancelled]
+
+
+def _cancel_text(cancelled: Sequence[JobCancelled]) -> str:
+    return "\n".join(f"{c.job.id}: {'stopped' if c.was_running else 'was not running'}" for c in cancelled)
+
+
+CANCEL = View(command="jobs cancel", shape=list[JobCancelledJson], data=_cancel_data, text=_cancel_text)
+
+
+class JobRemovedJson(TypedDict):
+    """A job that was deleted, or would be."""
+
+    job: str
+    """Its id."""
+    bytes: int
+    """Bytes that it took, recordings that are links not counted."""
+    removed: bool
+    """False after a dry run."""
+
+
+def _remove_data(removed: JobsRemoved) -> list[JobRemovedJson]:
+    return [{"job": id_, "bytes": size, "removed": not removed.dry_run} for id_, size in removed.jobs]
+
+
+def _remove_text(removed: JobsRemoved) -> str:
+    word = "would free" if removed.dry_run else "freed"
+    return "\n".join(f"{id_}: {word} {format_size(size)}" for id_, size in removed.jobs)
+
+
+REMOVE = View(command="jobs remove", shape=list[JobRemovedJson], data=_remove_data, text=_remove_text)
