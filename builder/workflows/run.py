@@ -21,7 +21,7 @@ from builder.core.text import format_time
 from builder.edges.jobs import folder as jobs
 from builder.errors import BakeError, InputError, Interrupted, UsageError
 from builder.workflows import host as hosts
-from builder.workflows.session import Session, hardware_of, pinned
+from builder.workflows.session import Session, fetch_missing, hardware_of, pinned
 
 if TYPE_CHECKING:
     from builder.core.jobs.job import Job
