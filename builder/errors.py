@@ -1,6 +1,6 @@
-"""Every error a user can meet: its exit code, what happened, and what to do next.
+"""Every error a user can meet: its exit code, what happened, what to do next.
 
-Errors are raised as data anywhere and shown once, in ``cli.py``.
+Errors are raised as data anywhere and shown once, by ``builder.cli``.
 """
 
 from __future__ import annotations
@@ -22,6 +22,8 @@ class BakeError(Exception):
     """
 
     exit_code: ClassVar[int] = 1
+    kind: ClassVar[str] = "failed"
+    """One word for scripts. It never changes."""
 
     def __init__(
         self,
@@ -43,53 +45,70 @@ class BakeError(Exception):
 
 
 class UsageError(BakeError):
-    """The command line, or a file the user wrote, asks for something that makes no sense."""
+    """The command line, or a file the user wrote, asks for something that can't be."""
 
     exit_code = 2
+    kind = "usage"
 
 
 class ConfigError(UsageError):
     """A configuration file is wrong; ``where`` is ``file:line``."""
 
+    kind = "config"
+
 
 class InputError(UsageError):
     """A recording can't be used: not media, no sound, gone, empty."""
+
+    kind = "input"
 
 
 class MissingError(BakeError):
     """This machine lacks something: a tool, memory, disk, a permission, an engine."""
 
     exit_code = 3
+    kind = "missing"
 
 
 class SourceError(BakeError):
     """A source could not be reached, or refused."""
 
     exit_code = 4
+    kind = "source"
 
 
 class IntegrityError(BakeError):
     """Bytes are not what the lock, an inventory or a manifest says."""
 
     exit_code = 5
+    kind = "integrity"
 
 
 class BuildError(BakeError):
     """An image build failed."""
 
     exit_code = 6
+    kind = "build"
 
 
 class StageError(BakeError):
     """A stage of a job failed; ``detail`` holds its last lines, ``where`` its log."""
 
     exit_code = 7
+    kind = "stage"
 
 
 class Interrupted(BakeError):
     """Ctrl-C or SIGTERM; what was done so far is kept."""
 
     exit_code = 130
+    kind = "interrupted"
+
+
+class Bug(BakeError):
+    """An exception that nobody foresaw; ``hint`` names the file that describes it."""
+
+    kind = "bug"
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str | None:

@@ -49,6 +49,7 @@ def error_data(error: BakeError) -> dict[str, Any]:
     """The same for ``--json``."""
     return {
         "error": {
+            "code": error.kind,
             "what": masked(error.what),
             "where": error.where and masked(error.where),
             "expected": error.expected and masked(error.expected),

@@ -5,20 +5,20 @@ from __future__ import annotations
 import os
 import signal
 import sys
-import traceback
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from builder import __version__
-from builder.cli import bundle, images, jobs, machine, registry
-from builder.cli import weights as models
-from builder.cli.options import GLOBALS, Json, ModeOption, PresetOption, VariantOption
-from builder.errors import BakeError, Interrupted, UsageError
+from builder.cli.commands import RootGroup
+from builder.cli.options import GLOBALS, Json, ModeOption, PresetOption, VariantOption, print_json
+from builder.errors import BakeError, Bug, Interrupted, UsageError
 
 # Without rich markup: importing rich for a help page costs more than the whole page (0.1 s).
 app = typer.Typer(
+    cls=RootGroup,
     rich_markup_mode=None,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -31,18 +31,10 @@ app = typer.Typer(
       python3 build.py                              set up this machine, say what is there
     """,
 )
-app.add_typer(images.app)
-app.add_typer(registry.app)
-app.add_typer(jobs.app)
-app.add_typer(machine.app)
-app.add_typer(models.app, name="models")
-app.add_typer(jobs.jobs_app, name="jobs")
-app.add_typer(bundle.app, name="bundle")
-app.add_typer(images.layout_app, name="layout")
 
 
-def _show_version(wanted: bool) -> None:
-    if wanted:
+def _show_version(asked: bool) -> None:
+    if asked:
         print(f"whisperbake {__version__}")
         raise typer.Exit
 
@@ -61,8 +53,10 @@ def root(
     ] = False,
 ) -> None:
     """See the help text of ``app``."""
-    GLOBALS.home, GLOBALS.quiet = home, quiet
+    GLOBALS.home, GLOBALS.quiet, GLOBALS.streaming = home, quiet, False
     if context.invoked_subcommand is None:
+        from builder.cli import images
+
         images.build(mode=mode, variant=variant, preset=preset, json=json, names=None, progress="auto")
 
 
@@ -71,47 +65,79 @@ def main(argv: list[str] | None = None) -> int:
     arguments = sys.argv[1:] if argv is None else argv
     # The hub client would ask the hub which programs there are, to tell it which one calls: we tell nobody.
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
-    if argv is None:  # who ends us with SIGTERM or closes the terminal wants no less tidiness than Ctrl-C
+    if argv is None:  # whoever ends us with SIGTERM or closes the terminal wants as much tidiness as with Ctrl-C
         for number in (signal.SIGTERM, signal.SIGHUP):
             signal.signal(number, signal.default_int_handler)
     try:
-        return app(args=arguments, prog_name="build.py", standalone_mode=False) or 0
-    except BakeError as error:
-        return _failed(error, as_json="--json" in arguments)
-    except KeyboardInterrupt:
-        return _failed(Interrupted("interrupted"), as_json="--json" in arguments)
-    except typer.Abort:
-        return _failed(Interrupted("stopped at the question"), as_json="--json" in arguments)
+        return _run(arguments)
     except BrokenPipeError:
         # The reader of our output (head, less) has gone: nothing is wrong.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+
+
+def _run(arguments: Sequence[str]) -> int:
+    """Run one command and show what failed, as prose or as JSON."""
+    as_json = wants_json(arguments)
+    try:
+        command: Any = typer.main.get_command(app)
+        # Not command.main(): it ends the process itself on Ctrl-C and on a closed pipe.
+        with command.make_context("build.py", list(arguments)) as context:
+            command.invoke(context)
+        sys.stdout.flush()
+        return 0
+    except typer.Exit as end:
+        sys.stdout.flush()
+        return end.exit_code
+    except BakeError as error:
+        return _failed(error, as_json)
+    except (KeyboardInterrupt, EOFError):
+        return _failed(Interrupted("interrupted"), as_json)
+    except typer.Abort:
+        return _failed(Interrupted("stopped at the question"), as_json)
+    except BrokenPipeError:
+        raise
     except Exception as error:
-        usage = getattr(error, "format_message", None)
-        if usage is not None:  # typer's own: an unknown option, a missing argument
-            from builder import ui
-
-            ui.say(f"error: {usage()}")
-            context = getattr(error, "ctx", None)
-            ui.say(f"  next: {context.command_path if context else 'build.py'} --help")
-            return UsageError.exit_code
-        return _crashed(error)
+        if hasattr(error, "format_message"):  # typer's own: an unknown option, a missing argument
+            return _failed(_usage(error, as_json), as_json)
+        return _failed(_bug(error), as_json)
 
 
-def _failed(error: BakeError, *, as_json: bool) -> int:
+def wants_json(arguments: Sequence[str]) -> bool:
+    """Whether ``--json`` is among the options: known before they are read, for errors in reading them."""
+    options = arguments[: arguments.index("--")] if "--" in arguments else arguments
+    return "--json" in options
+
+
+def _failed(error: BakeError, as_json: bool) -> int:
     from builder import ui
 
-    if as_json and not error.in_result:
-        import json
-
-        print(json.dumps(ui.error_data(error), indent=2, ensure_ascii=False))
-    ui.show_error(error)
+    if not as_json:
+        ui.show_error(error)
+    elif not error.in_result:
+        print_json(ui.error_data(error), compact=GLOBALS.streaming)
     return error.exit_code
 
 
-def _crashed(error: Exception) -> int:
-    """Write what a developer needs to a file, and tell the user where it is."""
+def _usage(error: Any, as_json: bool) -> UsageError:
+    """An error of the command line as typer words it."""
+    context = getattr(error, "ctx", None)
+    path = context.command_path if context else "build.py"
+    message = error.format_message()
+    if context is not None and message == context.get_help():  # a group without a command
+        names = ", ".join(context.command.list_commands(context))
+        if not as_json:
+            from builder import ui
+
+            ui.say(message)
+        return UsageError(f"{path}: which command?", expected=names, hint=f"{path} --help")
+    return UsageError(message, hint=f"{path} --help")
+
+
+def _bug(error: Exception) -> Bug:
+    """Write what a developer needs to a file, and name the file."""
     import tempfile
+    import traceback
 
     from builder import ui
 
@@ -120,6 +146,4 @@ def _crashed(error: Exception) -> int:
     handle, name = tempfile.mkstemp(prefix="whisperbake-crash-", suffix=".log")
     with os.fdopen(handle, "w", encoding="utf-8") as log:
         log.write(f"whisperbake {__version__}, Python {sys.version}, {sys.platform}\ncommand: {words}\n\n{text}")
-    ui.say(f"error: this is a bug in whisperbake: {type(error).__name__}: {error}")
-    ui.say(f"  next: report it with the file {name}")
-    return 1
+    return Bug(f"this is a bug in whisperbake: {type(error).__name__}: {error}", hint=f"report it with the file {name}")

@@ -7,7 +7,7 @@ import sys
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -24,7 +24,8 @@ class Globals:
 
     home: Path | None = None
     quiet: bool = False
-    debug: bool = False
+    streaming: bool = False
+    """Results are printed one JSON document a line: an error is the last line."""
 
 
 GLOBALS = Globals()
@@ -61,38 +62,67 @@ def opened(**overrides: object) -> AbstractContextManager[Session]:
     return open_session(home=GLOBALS.home, quiet=GLOBALS.quiet, env=os.environ, start=Path.cwd(), overrides=overrides)
 
 
-def show(as_json: bool, view: View[Found], found: Found, *, failure: BakeError | None = None) -> None:
-    """Print a result: JSON for scripts, else lines for people, both on standard output; then raise what failed."""
-    if as_json:
-        import json
+def print_json(data: Any, *, compact: bool = False) -> None:
+    """One JSON document on standard output; ``compact``: on one line, as part of a stream."""
+    import json
 
-        print(json.dumps(view.data(found), indent=2, ensure_ascii=False, default=vars))
+    print(json.dumps(data, indent=None if compact else 2, ensure_ascii=False, default=vars), flush=compact)
+
+
+def show(as_json: bool, view: View[Found], found: Found, *, failure: BakeError | None = None) -> None:
+    """Print a result: JSON for scripts, otherwise lines for people, both on standard output.
+
+    Args:
+        failure: what failed although there is a result, such as a check that found differences. In JSON it is the
+            result's ``error``.
+
+    Raises:
+        BakeError: ``failure``, after the result is printed.
+    """
+    if as_json:
+        print_json(_with_error(view.data(found), failure))
     elif text := view.text(found):
         print(text)
     if failure is not None:
-        failure.in_result = as_json
         raise failure
+
+
+def show_again(as_json: bool, view: View[Found], found: Found) -> None:
+    """Print one of several results in a row: a JSON line, a screen that is drawn again, or lines in a pipe."""
+    if as_json:
+        GLOBALS.streaming = True
+        print_json(view.data(found), compact=True)
+    else:
+        clear = "\x1b[H\x1b[2J\x1b[3J" if sys.stdout.isatty() else ""
+        print(f"{clear}{view.text(found)}", flush=True)
+
+
+def _with_error(data: Any, failure: BakeError | None) -> Any:
+    if failure is None:
+        return data
+    if not isinstance(data, dict):
+        return data
+    from builder import ui
+
+    failure.in_result = True
+    return {**data, **ui.error_data(failure)}
 
 
 def emit(as_json: bool, result: Result) -> None:
     """The result: JSON for scripts, else lines for people. Both on standard output."""
     if as_json:
-        import json
-
-        print(json.dumps(result.data, indent=2, ensure_ascii=False))
+        print_json(_with_error(result.data, result.failure))
     elif result.text:
         print(result.text)
     if result.failure is not None:
-        result.failure.in_result = as_json
         raise result.failure
 
 
 def emit_again(as_json: bool, result: Result) -> None:
     """One of several results in a row: a JSON line, a screen that is drawn anew, or lines in a pipe."""
     if as_json:
-        import json
-
-        print(json.dumps(result.data, ensure_ascii=False), flush=True)
+        GLOBALS.streaming = True
+        print_json(result.data, compact=True)
     else:
         clear = "\x1b[H\x1b[2J\x1b[3J" if sys.stdout.isatty() else ""
         print(f"{clear}{result.text}", flush=True)
@@ -101,8 +131,7 @@ def emit_again(as_json: bool, result: Result) -> None:
 def emit_line(as_json: bool, name: str, line: str, *, alone: bool) -> None:
     """One line of a log, with the stage's name unless it is the only one."""
     if as_json:
-        import json
-
-        print(json.dumps({"stage": name, "line": line}, ensure_ascii=False), flush=True)
+        GLOBALS.streaming = True
+        print_json({"stage": name, "line": line}, compact=True)
     else:
         print(line if alone else f"{name:<9} | {line}", flush=True)

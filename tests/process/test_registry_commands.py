@@ -47,5 +47,5 @@ def test_what_cant_be_pushed_is_said_before_a_registry_is_asked(tmp_path: Path) 
     empty = typed("push", "--mode", "docker-cpu", "--registry", "localhost:9/x", "--json", env=env)
     assert empty.returncode == 3
     assert "base-ml" in json.loads(empty.stdout)["error"]["what"]
-    assert "build.py build --mode docker-cpu" in empty.stderr
+    assert "build.py build --mode docker-cpu" in json.loads(empty.stdout)["error"]["hint"]
     assert typed("push", "nope", "--registry", "localhost:9/x", env=env).returncode == 2

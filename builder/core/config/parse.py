@@ -6,7 +6,7 @@ Precedence: default < bake.yaml < environment (``BAKE_*``) < flag.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path, PurePosixPath
 from types import MappingProxyType
@@ -195,8 +195,36 @@ def _defaults(
     env: Mapping[str, str],
     overrides: Mapping[str, object],
 ) -> Defaults:
+    """``defaults`` of bake.yaml, changed by the environment, then by flags. Each value is checked, used or not."""
     values: dict[str, Any] = shape.model_dump()
     origin = {name: document.where(("defaults", name)) for name in values}
+    for name in sorted(shape.model_fields_set):
+        _check_default(name, values[name], origin[name], presets)
+    for name, value, where in (*_from_environment(env), *((n, v, f"--{n}") for n, v in overrides.items())):
+        _check_default(name, value, where, presets)
+        values[name], origin[name] = value, where
+    for name, value in values.items():
+        _check_default(name, value, origin[name], presets)
+    language, workflow = values["language"], values["workflow"]
+    return Defaults(
+        mode=Mode(values["mode"]),
+        variant=Variant(values["variant"]),
+        preset=values["preset"],
+        workflow=None if workflow is None else Workflow(workflow),
+        language=None if language is None else language.lower(),
+        diarization=values["diarization"],
+        gpu_driver=values["gpu_driver"],
+        registry=values["registry"],
+        sources=tuple(_beside(root, source, origin["sources"]) for source in values["sources"]),
+    )
+
+
+def _from_environment(env: Mapping[str, str]) -> Iterator[tuple[str, Any, str]]:
+    """Field, value and variable of each BAKE_* that overrides a default.
+
+    Raises:
+        UsageError: there is no such variable.
+    """
     for variable in sorted(env):
         if not variable.startswith("BAKE_") or variable in PLACES or not env[variable]:
             continue
@@ -211,65 +239,49 @@ def _defaults(
                 expected=", ".join([*ENVIRONMENT, "BAKE_HOME", "BAKE_JOBS"]),
                 hint=close.replace('"', '"BAKE_', 1) if close else f"unset {variable}",
             )
-        values[name], origin[name] = _from_text(variable, name, env[variable]), variable
-    for name, value in overrides.items():
-        values[name], origin[name] = value, f"--{name}"
+        yield name, _from_text(variable, name, env[variable]), variable
 
-    def member(name: str, kind: Any) -> Any:
-        known = [m.value for m in kind]
-        if values[name] not in known:
+
+def _check_default(name: str, value: Any, where: str, presets: Mapping[str, Preset]) -> None:
+    """Refuse what a field of ``defaults`` can't be.
+
+    Raises:
+        UsageError: with what it can be, and the close match.
+    """
+    if value is None:
+        return
+    choices: dict[str, tuple[str, Iterable[str]]] = {
+        "mode": ("a mode", [m.value for m in Mode]),
+        "variant": ("a variant", [v.value for v in Variant]),
+        "workflow": ("a workflow", [w.value for w in Workflow]),
+        "preset": ("a preset", presets),
+        "gpu_driver": ("a way to a GPU", GPU_DRIVERS),
+    }
+    if name in choices:
+        what, known = choices[name]
+        if value not in known:
             raise UsageError(
-                f'"{values[name]}" is no {name}',
-                where=origin[name],
+                f'"{value}" is not {what}',
+                where=where,
                 expected=", ".join(known),
-                hint=did_you_mean(str(values[name]), known),
+                hint=did_you_mean(str(value), known),
             )
-        return kind(values[name])
-
-    if values["preset"] not in presets:
+    if name == "language" and value.lower() not in LANGUAGES:
         raise UsageError(
-            f'no preset "{values["preset"]}"',
-            where=origin["preset"],
-            expected=", ".join(presets),
-            hint=did_you_mean(str(values["preset"]), presets),
+            f'"{value}" is not a language that Whisper knows',
+            where=where,
+            expected="a code such as en, de, zh; or none, so that it is detected",
         )
-    if values["gpu_driver"] not in GPU_DRIVERS:
+    if name == "registry" and not _is_reference(value):
         raise UsageError(
-            f'"{values["gpu_driver"]}" is no way to a GPU',
-            where=origin["gpu_driver"],
-            expected=", ".join(GPU_DRIVERS),
-            hint=did_you_mean(str(values["gpu_driver"]), GPU_DRIVERS),
+            f"\"{value}\" can't stand before an image's name", where=where, expected="host[:port]/path, lower case"
         )
-    language = values["language"]
-    if language is not None and language.lower() not in LANGUAGES:
-        raise UsageError(
-            f'"{language}" is no language that Whisper knows',
-            where=origin["language"],
-            expected="its code, such as en, de, zh; or none, to have it detected",
-        )
-    if not _is_reference(str(values["registry"])):
-        raise UsageError(
-            f"\"{values['registry']}\" can't stand before an image's name",
-            where=origin["registry"],
-            expected="host[:port]/path, lower case",
-        )
-    return Defaults(
-        mode=member("mode", Mode),
-        variant=member("variant", Variant),
-        preset=values["preset"],
-        workflow=None if values["workflow"] is None else member("workflow", Workflow),
-        language=None if language is None else language.lower(),
-        diarization=values["diarization"],
-        gpu_driver=values["gpu_driver"],
-        registry=values["registry"],
-        sources=tuple(_beside(root, source, origin["sources"]) for source in values["sources"]),
-    )
 
 
 def _beside(root: Path, folder: str, origin: str) -> str:
     """A folder of weights as an absolute path: of bake.yaml relative to it, of the environment as it was given."""
     if not folder or "\0" in folder:
-        raise UsageError(f"{folder!r} is no folder", where=origin)
+        raise UsageError(f"{folder!r} is not a folder", where=origin)
     return str(root / folder) if origin.startswith("bake.yaml") else folder
 
 
@@ -292,7 +304,7 @@ def _from_text(variable: str, name: str, text: str) -> Any:
 
 
 def _is_reference(text: str) -> bool:
-    """Docker's grammar of a name without tag: what could be an option or a tag is none."""
+    """Docker's grammar of a name without tag: what could be an option or a tag doesn't match."""
     return NAME.fullmatch(text) is not None and len(text) <= 200
 
 
@@ -300,7 +312,7 @@ def _base(document: Document, shape: BaseShape) -> BaseSpec:
     """``base``, checked: its values end up in commands and Dockerfiles."""
     if shape.kind not in KINDS:
         raise document.error(
-            f'"{shape.kind}" is no base',
+            f'"{shape.kind}" is not a base',
             ("base", "kind"),
             expected=", ".join(KINDS),
             hint=did_you_mean(shape.kind, KINDS),
@@ -309,27 +321,27 @@ def _base(document: Document, shape: BaseShape) -> BaseSpec:
         raise document.error("which image?", ("base", "kind"), hint="add reference: python:3.11-slim-bookworm")
     if shape.reference and not TAGGED.fullmatch(shape.reference):
         raise document.error(
-            f'"{shape.reference}" is no image with a tag', ("base", "reference"), expected="name:tag, not latest"
+            f'"{shape.reference}" is not an image with a tag', ("base", "reference"), expected="name:tag, not latest"
         )
     if shape.reference.endswith(":latest"):
         raise document.error("latest is another image tomorrow", ("base", "reference"), expected="a tag that stays")
     if shape.digest and not re.fullmatch(r"sha256:[0-9a-f]{64}", shape.digest):
-        raise document.error(f'"{shape.digest}" is no digest', ("base", "digest"), expected="sha256:<64 hex digits>")
+        raise document.error(f'"{shape.digest}" is not a digest', ("base", "digest"), expected="sha256:<64 hex digits>")
     if not re.fullmatch(r"[a-z]{2,20}", shape.suite):
-        raise document.error(f'"{shape.suite}" is no Debian suite', ("base", "suite"), expected="bookworm, trixie")
+        raise document.error(f'"{shape.suite}" is not a Debian suite', ("base", "suite"), expected="bookworm, trixie")
     return BaseSpec(**shape.model_dump())
 
 
 def _network(document: Document, shape: NetworkShape) -> NetworkSpec:
-    """``network``, checked. An address is shown without what it may hold of a password."""
+    """``network``, checked. Errors don't quote an address: it may hold a password."""
     for key in ("proxy", "index_url", "torch_index_url"):
         value = getattr(shape, key)
         if value is not None and not re.fullmatch(r"https?://[^\s]+", value):
-            raise document.error(f"network.{key} is no address", ("network", key), expected="https://… or http://…")
+            raise document.error(f"network.{key} is not an address", ("network", key), expected="https://… or http://…")
     for key in ("ca_bundle", "pip_conf"):
         value = getattr(shape, key)
         if value is not None and (not value or any(ord(c) < 32 for c in value)):
-            raise document.error(f"network.{key} is no path", ("network", key))
+            raise document.error(f"network.{key} is not a path", ("network", key))
     return NetworkSpec(**shape.model_dump())
 
 
@@ -337,7 +349,7 @@ def _requirements(document: Document, found: Mapping[str, str]) -> Mapping[str, 
     for variant, path in found.items():
         if variant not in LOCKS:
             raise document.error(
-                f'"{variant}" is no variant',
+                f'"{variant}" is not a variant',
                 ("requirements", variant),
                 expected=", ".join(LOCKS),
                 hint=did_you_mean(variant, LOCKS),
@@ -406,10 +418,12 @@ def _images(found: Iterable[tuple[str, str]], stages: Mapping[str, StageSpec]) -
             raise document.error(f'no stage "{shape.stage}"', ("stage",), hint=did_you_mean(shape.stage, stages))
         for k, package in enumerate(shape.debian_packages):
             if not re.fullmatch(r"[a-z0-9][a-z0-9+.-]+", package):
-                raise document.error(f'"{package}" is no Debian package', ("debian_packages", k))
+                raise document.error(f'"{package}" is not a Debian package', ("debian_packages", k))
         for k, package in enumerate(shape.packages):
             if not re.fullmatch(r"[a-z0-9][a-z0-9-]*", package):
-                raise document.error(f'"{package}" is no package', ("packages", k), expected="lower case, with dashes")
+                raise document.error(
+                    f'"{package}" is not a package', ("packages", k), expected="lower case, with dashes"
+                )
         shapes[shape.name] = (document, shape)
     for document, shape in shapes.values():
         if shape.parent is not None and shape.parent not in shapes:
