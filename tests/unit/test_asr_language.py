@@ -1,4 +1,4 @@
-"""Which sound the language of a recording is told from: speech alone, more of it while there is a doubt."""
+"""Which sound tells a recording's language: speech only, and more of it while the model is unsure."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ REGIONS = st.lists(st.tuples(st.floats(0.01, 90), st.floats(0.05, 50)), max_size
 
 @given(REGIONS)
 def test_half_a_minute_of_speech_at_a_time(steps: list[tuple[float, float]]) -> None:
-    """In order, from speech only, at most four times 30 s, and all of it where there is less."""
+    """In order, from speech only, at most four times 30 s, and all speech when there is less."""
     speech, at = [], 0.0
     for length, gap in steps:
         speech.append([at + gap, at + gap + length])
@@ -63,7 +63,7 @@ def sound(tmp_path: Path) -> Path:
 
 
 def test_a_sure_answer_is_taken_at_once(sound: Path) -> None:
-    """One pass of the encoder, over the speech: the silence before it is not heard."""
+    """One pass of the encoder, over speech: the model doesn't hear the silence before it."""
     model = Model({"fr": 0.9, "en": 0.1})
     assert asr.spoken_language(model, sound, [[50.0, 60.0], [70.0, 75.0]]) == ("fr", 0.9)
     assert model.heard == [15.0]

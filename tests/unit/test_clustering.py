@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 STAGE = Path(__file__).resolve().parents[2] / "stages/diarize"
 sys.path.insert(0, str(STAGE))
 
-if not os.environ.get("CI"):  # where CI is set a missing library is a failure, not a skip
+if not os.environ.get("CI"):  # in CI a missing library is a failure, not a skip
     pytest.importorskip("fastcluster")
 
 import cluster  # noqa: E402
@@ -26,7 +26,7 @@ import features  # noqa: E402
 
 
 def load_stage() -> ModuleType:
-    """stages/diarize/main.py under a name of its own: every stage has a main."""
+    """stages/diarize/main.py under another name: every stage has a main."""
     spec = importlib.util.spec_from_file_location("diarize_main", STAGE / "main.py")
     assert spec is not None
     assert spec.loader is not None
@@ -39,7 +39,7 @@ stage = load_stage()
 
 
 def voices(labels: list[int], *, spread: float = 0.25, seed: int = 3) -> Any:
-    """Made-up embeddings [n, 64]: a direction a speaker, and noise of length ``spread``."""
+    """Invented embeddings [n, 64]: a direction for each speaker, and noise of length ``spread``."""
     chance = np.random.default_rng(seed)
     centres = cluster.units(chance.standard_normal((max(labels) + 1, 64)))
     noise = chance.standard_normal((len(labels), 64)) * spread / 8
@@ -54,20 +54,20 @@ def same_partition(a: Any, b: Any) -> bool:
 
 @pytest.mark.parametrize("count", [1, 2, 3, 4])
 def test_speakers_are_found_and_counted(count: int) -> None:
-    """Well separated voices: the number is found, and nobody is mixed up."""
+    """Well separated voices: the number is right, and nobody is mixed up."""
     truth = [k // 12 % count for k in range(120)]
-    found = cluster.cluster(voices(truth), speakers=None, step=0.4)
-    assert same_partition(found, truth)
+    labels = cluster.cluster(voices(truth), speakers=None, step=0.4)
+    assert same_partition(labels, truth)
 
 
 def test_the_count_that_is_given_is_kept() -> None:
     truth = [k // 12 % 3 for k in range(120)]
     vectors = voices(truth, spread=0.6)
-    for wanted in (1, 2, 3, 5):
-        assert len(np.unique(cluster.cluster(vectors, speakers=wanted, step=0.4))) == wanted
+    for speakers in (1, 2, 3, 5):
+        assert len(np.unique(cluster.cluster(vectors, speakers=speakers, step=0.4))) == speakers
 
 
-def test_more_speakers_than_embeddings_is_no_error() -> None:
+def test_more_speakers_than_embeddings_is_not_an_error() -> None:
     """--speakers 8 on one short word gives one speaker."""
     assert list(cluster.cluster(voices([0]), speakers=8, step=0.4)) == [0]
     assert len(cluster.cluster(voices([0, 1]), speakers=8, step=0.4)) == 2
@@ -82,11 +82,12 @@ def test_equal_embeddings_are_one_speaker() -> None:
 def test_long_recordings_are_sampled() -> None:
     """Ten hours are 90,000 embeddings; clustering all of them would take 65 GB."""
     truth = [k // 40 % 3 for k in range(20_000)]
-    found = cluster.cluster(voices(truth), speakers=None, step=0.4)
-    assert same_partition(found, truth)
+    labels = cluster.cluster(voices(truth), speakers=None, step=0.4)
+    assert same_partition(labels, truth)
 
 
 def test_same_input_same_labels() -> None:
+    """Nothing is left to chance: a stage's results depend on its inputs only."""
     vectors = voices([k // 5 % 4 for k in range(200)], spread=1.0)
     first, second = (cluster.cluster(vectors, speakers=None, step=0.4) for _ in range(2))
     assert np.array_equal(first, second)
@@ -94,15 +95,15 @@ def test_same_input_same_labels() -> None:
 
 @settings(max_examples=60, deadline=None)
 @given(st.integers(1, 12), st.integers(1, 40), st.integers(0, 5))
-def test_a_tree_is_cut_into_as_many_parts(wanted: int, count: int, seed: int) -> None:
+def test_a_tree_is_cut_into_as_many_parts(parts: int, count: int, seed: int) -> None:
     """Labels are 0…k-1 in order of appearance."""
     import fastcluster
 
-    wanted = min(wanted, count)
+    parts = min(parts, count)
     points = np.random.default_rng(seed).standard_normal((count, 3))
     tree = fastcluster.linkage_vector(points, method="ward") if count > 1 else np.zeros((0, 4))
-    labels = cluster.cut(tree, wanted)
-    assert list(dict.fromkeys(map(int, labels))) == list(range(wanted))
+    labels = cluster.cut(tree, parts)
+    assert list(dict.fromkeys(map(int, labels))) == list(range(parts))
 
 
 def test_mel_filters_are_slaneys() -> None:
@@ -150,7 +151,7 @@ def labelled(draw: st.DrawFn) -> tuple[list[tuple[float, float]], list[tuple[int
 @settings(max_examples=200, deadline=None)
 @given(labelled())
 def test_turns_cover_speech_and_never_overlap(data: Any) -> None:
-    """All speech is somebody's, nobody's turn leaves the recording, numbers go by first appearance."""
+    """All speech is somebody's, every turn lies in the recording, speakers are numbered by first appearance."""
     regions, spans, labels, duration = data
     turns = stage.turns(spans, labels, regions, duration)
     for t in turns:
@@ -164,8 +165,8 @@ def test_turns_cover_speech_and_never_overlap(data: Any) -> None:
     assert list(dict.fromkeys(t["speaker"] for t in turns)) == [f"S{k + 1}" for k in range(len(set(labels)))]
 
 
-def test_hours_without_a_pause_are_worked_on_in_pieces() -> None:
-    """Memory is bounded by the piece, and turns that meet at a seam become one again."""
+def test_hours_without_a_pause_are_handled_in_pieces() -> None:
+    """A piece bounds the memory, and turns that meet at a seam become one again."""
     parts = stage.pieces([(1.0, 2.0), (10.0, 7210.0)])
     assert parts[0] == (1.0, 2.0)
     assert max(b - a for a, b in parts) <= stage.PIECE + 1e-9

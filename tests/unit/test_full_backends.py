@@ -1,4 +1,4 @@
-"""The pure parts of the full variant's backends: which one works, sentences, times of words, turns."""
+"""The pure parts of the full variant's backends: which one is used, sentences, times of words, turns."""
 
 from __future__ import annotations
 
@@ -48,16 +48,16 @@ WORDS = st.lists(
 @given(WORDS)
 def test_sentences_keep_every_word_inside_the_window(words: list[tuple[str, float, float]]) -> None:
     """All words, in order, none beyond the window's end."""
-    given = [{"word": text, "start": at, "end": at + long, "probability": 0.5} for text, at, long in words]
-    made = list(asr.sentences(given, 10.0, 39.0))
-    assert [w.word for s in made for w in s.words] == [w["word"] for w in given]
-    assert all(s.words for s in made)
-    assert all(10.0 <= w.start <= w.end <= 39.0 for s in made for w in s.words)
-    assert all("".join(w.word for w in s.words) == s.text for s in made)
+    heard = [{"word": text, "start": at, "end": at + long, "probability": 0.5} for text, at, long in words]
+    sentences = list(asr.sentences(heard, 10.0, 39.0))
+    assert [w.word for s in sentences for w in s.words] == [w["word"] for w in heard]
+    assert all(s.words for s in sentences)
+    assert all(10.0 <= w.start <= w.end <= 39.0 for s in sentences for w in s.words)
+    assert all("".join(w.word for w in s.words) == s.text for s in sentences)
 
 
 def test_a_sentence_ends_at_its_mark() -> None:
-    """Also where a quotation mark follows it; not at a comma."""
+    """Also when a quotation mark follows; not at a comma."""
     words = [{"word": w, "start": k, "end": k + 1, "probability": 1} for k, w in enumerate([" So,", " “Yes!”", " No"])]
     assert [s.text for s in asr.sentences(words, 0.0, 9.0)] == [" So, “Yes!”", " No"]
 
@@ -78,28 +78,27 @@ class Characters:
 
 
 def test_words_get_the_times_of_their_letters() -> None:
-    """A word without a letter that the model knows keeps the time it had."""
+    """A word without a letter that the model knows keeps its time."""
     words = [{"word": w} for w in (" ab", " 12", " c.")]
     tool = aligner.Aligner(Characters(), None, {}, "cpu")
-    found = aligner.times(tool, np.zeros(16_000, np.float32), words, 5.0)
-    assert found == {0: (5.1, pytest.approx(5.3)), 2: (pytest.approx(5.7), pytest.approx(5.8))}
+    edges = aligner.times(tool, np.zeros(16_000, np.float32), words, 5.0)
+    assert edges == {0: (5.1, pytest.approx(5.3)), 2: (pytest.approx(5.7), pytest.approx(5.8))}
 
 
-def test_an_alignment_of_other_length_is_not_believed() -> None:
-    """WhisperX gives fewer characters when it could not align."""
+def test_an_alignment_of_another_length_is_ignored() -> None:
+    """WhisperX gives fewer characters when it can't align."""
 
     class Fewer(Characters):
         def align(self, *_: Any, **__: Any) -> Any:
             return {"segments": [{"chars": None}]}
 
-    assert (
-        aligner.times(aligner.Aligner(Fewer(), None, {}, "cpu"), np.zeros(16, np.float32), [{"word": "a"}], 0.0) == {}
-    )
+    tool = aligner.Aligner(Fewer(), None, {}, "cpu")
+    assert aligner.times(tool, np.zeros(16, np.float32), [{"word": "a"}], 0.0) == {}
 
 
 @given(st.lists(st.tuples(st.floats(0, 60), st.floats(0, 70), st.sampled_from("AB")), max_size=20))
 def test_turns_are_in_order_and_apart(tracks: list[tuple[float, float, str]]) -> None:
-    """Whatever the pipeline says; speakers are named as they appear."""
+    """Whatever the pipeline says; speakers are named by first appearance."""
     turns = pipeline.described(tracks, 60.0)
     assert all(0 <= t["start"] <= t["end"] <= 60.0 for t in turns)
     assert all(a["end"] <= b["start"] for a, b in pairwise(turns))

@@ -63,42 +63,40 @@ def test_pruning_takes_what_the_list_names_and_nothing_else(tmp_path: Path) -> N
 
 
 def library(folder: Path) -> Path:
-    """A shared library that this machine has, with its symbols."""
+    """A shared library with symbols, compiled by this machine."""
     source = folder / "a.c"
     source.write_text("static int hidden(int a) { return a + 1; }\nint shown(int a) { return hidden(a) * 2; }\n")
-    made = folder / "a.so"
-    subprocess.run(["cc", "-shared", "-fPIC", "-g", "-o", str(made), str(source)], check=True)
-    return made
+    compiled = folder / "a.so"
+    subprocess.run(["cc", "-shared", "-fPIC", "-g", "-o", str(compiled), str(source)], check=True)
+    return compiled
 
 
 @pytest.mark.skipif(shutil.which("cc") is None, reason="no C compiler; the engine tests strip real libraries")
 def test_a_stripped_library_loads_and_has_no_symbol_table(tmp_path: Path) -> None:
     """As strip would leave it, and it still computes."""
-    made = library(tmp_path)
-    assert tool("elf").strip(made) > 0
+    path = library(tmp_path)
+    assert tool("elf").strip(path) > 0
     code = "import ctypes, sys; print(ctypes.CDLL(sys.argv[1]).shown(20))"
-    assert (
-        subprocess.run([sys.executable, "-c", code, str(made)], capture_output=True, text=True, check=True).stdout
-        == "42\n"
-    )
+    called = subprocess.run([sys.executable, "-c", code, str(path)], capture_output=True, text=True, check=True)
+    assert called.stdout == "42\n"
     if shutil.which("readelf"):
-        sections = subprocess.run(["readelf", "-SW", str(made)], capture_output=True, text=True, check=True)
+        sections = subprocess.run(["readelf", "-SW", str(path)], capture_output=True, text=True, check=True)
         assert ".symtab" not in sections.stdout
         assert ".debug_info" not in sections.stdout
         assert ".dynsym" in sections.stdout
         assert "arning" not in sections.stderr
-    assert tool("elf").strip(made) == 0, "a second time there is nothing left"
+    assert tool("elf").strip(path) == 0, "the second time nothing is left to remove"
 
 
 @pytest.mark.parametrize(
     "data", [b"", b"\x7fELF", b"#!/bin/sh\n", b"\x7fELF\x01\x01" + b"\0" * 100, b"\x7fELF\x02\x01" + b"\0" * 100]
 )
-def test_what_is_no_library_stays_as_it_is(data: bytes) -> None:
+def test_what_is_not_a_library_stays_unchanged(data: bytes) -> None:
     assert tool("elf").stripped(data) == data
 
 
 def test_a_sites_settings_reach_only_what_goes_to_the_network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """From the secrets; nothing of the build's own environment."""
+    """They come from the secrets; nothing comes from the build's own environment."""
     steps = tool("steps")
     monkeypatch.setattr(steps, "SECRETS", tmp_path)
     monkeypatch.setenv("HF_TOKEN", "hf_x")
@@ -111,7 +109,7 @@ def test_a_sites_settings_reach_only_what_goes_to_the_network(tmp_path: Path, mo
 
 
 def test_settled_files_have_one_time_and_one_mode(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The same input gives the same layer, whenever and under whatever umask it was made."""
+    """The same input gives the same layer, at any time and with any umask."""
     steps = tool("steps")
     monkeypatch.setattr(steps, "OUT", tree(tmp_path, "a/b.py", "a/run"))
     (tmp_path / "a/run").chmod(0o700)
@@ -127,7 +125,7 @@ def test_bytecode_is_the_same_each_time_and_names_no_build_folder(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     steps = tool("steps")
-    made = []
+    compiled = []
     for part in ("one", "two"):
         out = tmp_path / part
         (out / "opt").mkdir(parents=True)
@@ -135,17 +133,17 @@ def test_bytecode_is_the_same_each_time_and_names_no_build_folder(
         os.utime(out / "opt/m.py", (1, 1 if part == "one" else 2))
         monkeypatch.setattr(steps, "OUT", out)
         steps.compiled(out)
-        (found,) = out.rglob("*.pyc")
-        made.append(found.read_bytes())
-    assert made[0] == made[1]
-    assert str(tmp_path).encode() not in made[0]
+        (bytecode,) = out.rglob("*.pyc")
+        compiled.append(bytecode.read_bytes())
+    assert compiled[0] == compiled[1]
+    assert str(tmp_path).encode() not in compiled[0]
 
 
 def test_a_users_line_is_added_once(tmp_path: Path) -> None:
     steps = tool("steps")
-    there = tmp_path / "passwd"
-    there.write_text("root:x:0:0::/root:/bin/sh\nbake:x:7:7::/:/\n")
-    assert steps.lines(str(there), steps.USER, steps.NOBODY).splitlines() == [
+    passwd = tmp_path / "passwd"
+    passwd.write_text("root:x:0:0::/root:/bin/sh\nbake:x:7:7::/:/\n")
+    assert steps.lines(str(passwd), steps.USER, steps.NOBODY).splitlines() == [
         "root:x:0:0::/root:/bin/sh",
         "bake:x:7:7::/:/",
         steps.NOBODY,

@@ -16,12 +16,12 @@ vad, asr, rules = stage_module("vad"), stage_module("asr", "windows"), stage_mod
 
 def regions(chances: list[float], **more: float) -> list[list[float]]:
     options = {"threshold": 0.5, "min_speech": 0.1, "min_silence": 0.25, "pad": 0.06, **more}
-    found: list[list[float]] = vad.regions(chances, duration=len(chances) * 0.032, **options)
-    return found
+    speech: list[list[float]] = vad.regions(chances, duration=len(chances) * 0.032, **options)
+    return speech
 
 
 def test_speech_begins_and_ends_with_hysteresis() -> None:
-    """A dip above the lower threshold, or a short one, doesn't end it; a click is no speech."""
+    """A dip above the lower threshold, or a short one, doesn't end speech; a click isn't speech."""
     quiet, speech = [0.0] * 20, [0.9] * 20
     assert len(regions(quiet + speech + [0.4] * 20 + speech + quiet)) == 1
     assert len(regions(quiet + speech + [0.1] * 5 + speech + quiet)) == 1
@@ -33,10 +33,10 @@ def test_speech_begins_and_ends_with_hysteresis() -> None:
 @given(st.lists(st.floats(0, 1), max_size=400), st.floats(0, 0.5), st.floats(0, 0.5))
 def test_regions_are_sorted_inside_the_sound_and_apart(chances: list[float], pad: float, silence: float) -> None:
     """Whatever the model says."""
-    found = regions(chances, pad=pad, min_silence=silence)
-    edges = [edge for region in found for edge in region]
+    speech = regions(chances, pad=pad, min_silence=silence)
+    edges = [edge for region in speech for edge in region]
     assert edges == sorted(edges)
-    assert all(a < b for a, b in found)
+    assert all(a < b for a, b in speech)
     assert not edges or (edges[0] >= 0 and edges[-1] <= len(chances) * 0.032 + 1e-3)
 
 
@@ -62,8 +62,8 @@ def test_windows_cover_all_speech_and_fit_the_model(steps: list[tuple[float, flo
 
 @given(SPEECH.filter(bool), st.integers(0, 16))
 def test_windows_end_where_the_samples_do(steps: list[tuple[float, float]], short: int) -> None:
-    """Speech to the last sample, of a length that is no whole millisecond: faster-whisper's batches refuse more sound
-    than there is, all windows together. Its own counting is done here."""
+    """Speech to the last sample, of a length that isn't a whole number of milliseconds: faster-whisper's batches refuse
+    windows that are longer than the sound, all together. The test counts as faster-whisper does."""
     speech, at = [], 0.0
     for length, gap in steps:
         speech.append([round(at + gap, 3), round(at + gap + length, 3)])

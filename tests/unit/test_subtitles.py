@@ -1,4 +1,4 @@
-"""Subtitles: every word once and readable, whatever was said; one speaker a sentence; no markup from a recording."""
+"""Subtitles: every word once and readable, whatever is said; one speaker a sentence; no markup from a recording."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def show(
 
 def parse(text: str, *, separator: str) -> list[tuple[float, float, str]]:
     """A small reader of SRT and WebVTT cues: a time line, then text up to an empty line."""
-    found = []
+    cues = []
     for block in re.split(r"\n\n+", text.strip("\n")):
         lines = block.split("\n")
         at = next((k for k, line in enumerate(lines) if " --> " in line), None)
@@ -62,8 +62,8 @@ def parse(text: str, *, separator: str) -> list[tuple[float, float, str]]:
             assert matched, lines[at]
             h, m, s, ms = map(int, matched.groups())
             times.append(((h * 60 + m) * 60_000 + s * 1000 + ms) / 1000)
-        found.append((times[0], times[1], "\n".join(lines[at + 1 :])))
-    return found
+        cues.append((times[0], times[1], "\n".join(lines[at + 1 :])))
+    return cues
 
 
 # What Whisper may write, and what it should not.
@@ -87,7 +87,7 @@ RTL = st.sampled_from(["שלום", "\u200fمرحبا\u200e", "می\u200cخواه
 
 @st.composite
 def results(draw: st.DrawFn) -> tuple[list[dict[str, Any]], list[dict[str, Any]] | None, float]:
-    """Segments, turns and a duration; times may stand still, and words may pass the end of the recording."""
+    """Segments, turns and a duration; several words may have one time, and words may end after the recording."""
     at = draw(st.floats(0, 5))
     segments = []
     for k in range(draw(st.integers(0, 5))):
@@ -116,7 +116,7 @@ def letters(text: str) -> str:
 @settings(max_examples=120, deadline=None)
 @given(results(), st.sampled_from([RULES, cue.Rules(line_chars=16, lines=1), cue.Rules(lines=3, min_duration=0.2)]))
 def test_every_word_once_readable_in_time(data: tuple[Any, Any, float], rules: cue.Rules) -> None:
-    """Protects the heart of the stage: nothing lost, nothing twice, nothing on top of another, nothing too wide."""
+    """The heart of the stage: no word is lost or shown twice, no cue overlaps another, no line is too wide."""
     segments, turns, duration = data
     said = sentences(read_words(segments, duration), turns)
     shown = cue.cues(said, rules, duration=duration, label=True)
@@ -139,16 +139,16 @@ def test_every_word_once_readable_in_time(data: tuple[Any, Any, float], rules: c
 @settings(max_examples=80, deadline=None)
 @given(results())
 def test_files_read_back(data: tuple[Any, Any, float]) -> None:
-    """SRT and WebVTT hold as many cues as there are, at their times, whatever was said."""
+    """SRT and WebVTT have every cue at its times, whatever is said."""
     segments, turns, duration = data
     shown = cue.cues(sentences(read_words(segments, duration), turns), RULES, duration=duration, label=True)
-    wanted = [(c.start, c.end) for c in shown]
+    times = [(c.start, c.end) for c in shown]
     srt = parse(formats.srt(shown, prefix=True), separator=",")
-    assert [(a, b) for a, b, _ in srt] == wanted
+    assert [(a, b) for a, b, _ in srt] == times
     vtt_text = formats.vtt(shown)
     assert vtt_text.startswith("WEBVTT\n")
     vtt = parse(vtt_text.removeprefix("WEBVTT\n"), separator=".")
-    assert [(a, b) for a, b, _ in vtt] == wanted
+    assert [(a, b) for a, b, _ in vtt] == times
     for c, (_, _, text) in zip(shown, vtt, strict=True):
         assert html.unescape(re.sub(r"</?v[^>]*>", "", text)) == "\n".join(c.lines)
     events = [line for line in formats.ass(shown, ["S1", "S2", "S3"]).splitlines() if line.startswith("Dialogue:")]
@@ -160,7 +160,7 @@ def test_files_read_back(data: tuple[Any, Any, float]) -> None:
 
 
 def test_one_speaker_a_sentence_and_a_label_where_it_changes() -> None:
-    """The first word of an answer often falls into the other's turn; a sentence is split between two people never."""
+    """The first word of an answer often falls into the other's turn; a sentence is never split between two people."""
     segments = [segment(" How are you? I am fine.", 0.0, 4.0)]
     turns = [turn(0.0, 2.4, "S1"), turn(2.4, 4.0, "S2")]
     said = sentences(read_words(segments, 10.0), turns)
@@ -172,7 +172,7 @@ def test_one_speaker_a_sentence_and_a_label_where_it_changes() -> None:
 
 
 def test_speakers_part_without_punctuation_only_when_clear() -> None:
-    """Small models leave out full stops: a pause and a real share of the words split there, a slip does not."""
+    """Small models leave out full stops: a pause with a real share of the words splits there, a slip doesn't."""
     segments = [segment(" one two three four five six", 0.0, 3.0), segment(" a b c d e f", 3.5, 6.5)]
     clear = sentences(read_words(segments, 10.0), [turn(0, 3.2, "S1"), turn(3.2, 7, "S2")])
     assert [s.speaker for s in clear] == ["S1", "S2"]
@@ -194,7 +194,7 @@ def test_short_sentences_of_one_speaker_share_a_cue() -> None:
 
 
 def test_cues_last_into_the_silence_for_reading() -> None:
-    """17 columns a second: 34 columns want 2 s, though they were said in one."""
+    """17 columns a second: 34 columns need 2 s, though they were said in one."""
     shown = show([segment(" Twelve twelve twelve twelve twelves", 5.0, 6.0)])
     assert shown[0].start == 5.0
     assert shown[0].end == pytest.approx(5.0 + len(shown[0].lines[0]) / 17, abs=0.01)
