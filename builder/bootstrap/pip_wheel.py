@@ -1,7 +1,7 @@
-"""A pip for a Python that comes without one: the locked wheel, fetched with this machine's own pip settings.
+"""A pip for a Python that has none: the locked wheel, fetched with this machine's own pip settings.
 
-Standard library only, used by the launcher before there is an environment. The settings are read as pip reads them
-(files of the machine, of the user, PIP_CONFIG_FILE, then PIP_* variables), as far as fetching one file needs them.
+The launcher uses this before there is an environment, so it needs the standard library only. It reads those settings that
+fetching one file needs, in pip's order: files of the machine and of the user, PIP_CONFIG_FILE, PIP_* variables.
 """
 
 from __future__ import annotations
@@ -24,15 +24,15 @@ from pathlib import Path
 from typing import IO
 
 NAMES = ("index-url", "extra-index-url", "find-links", "cert", "proxy", "trusted-host", "no-index")
-"""The settings that matter here."""
+"""The settings that are used here."""
 
 
 class Unavailable(Exception):
-    """No pip can be had; the text says why."""
+    """No pip is available; the text says why."""
 
 
 def settings(env: Mapping[str, str]) -> dict[str, str]:
-    """pip's settings on this machine, the later source winning; keys as in pip.conf, with dashes."""
+    """pip's settings on this machine; later sources override earlier ones. Keys are as in pip.conf, with dashes."""
     found: dict[str, str] = {}
     for path in _files(env):
         parser = configparser.RawConfigParser()
@@ -48,7 +48,7 @@ def settings(env: Mapping[str, str]) -> dict[str, str]:
 
 
 def _files(env: Mapping[str, str]) -> list[Path]:
-    """pip.conf's places, in the order pip reads them (``pip config debug`` shows them)."""
+    """The configuration files of pip in its order (``pip config debug`` shows them)."""
     own = env.get("PIP_CONFIG_FILE")
     if own == os.devnull:
         return []
@@ -63,9 +63,9 @@ def _files(env: Mapping[str, str]) -> list[Path]:
 
 
 def certificates(env: Mapping[str, str]) -> str | None:
-    """The CA bundle that pip should trust: the one it is given, else the system's, else None (pip's own).
+    """The CA bundle that pip should trust: the configured one, else the system's, else None (pip's own).
 
-    A pip before 24.2 trusts only its own list, which lacks the private authority of a site.
+    A pip before 24.2 trusts only its own list, which lacks a site's private authority.
     """
     given = settings(env).get("cert") or env.get("REQUESTS_CA_BUNDLE") or env.get("CURL_CA_BUNDLE")
     return given or ssl.get_default_verify_paths().cafile  # the latter honours SSL_CERT_FILE
@@ -84,10 +84,10 @@ def locked(requirements: str) -> tuple[str, frozenset[str]]:
 
 
 def fetch(requirements: str, folder: Path, env: Mapping[str, str]) -> Path:
-    """Put the locked pip wheel into ``folder``, whole and checked.
+    """Put the locked pip wheel into ``folder`` and check it.
 
     Raises:
-        Unavailable: no place that pip's settings name has it, or it has other bytes.
+        Unavailable: no folder or index of pip's settings has it, or it has other bytes.
     """
     version, digests = locked(requirements)
     name = f"pip-{version}-py3-none-any.whl"
@@ -112,7 +112,7 @@ def _places(known: Mapping[str, str]) -> list[str]:
     folders = [place for place in known.get("find-links", "").split() if "://" not in place]
     if known.get("no-index", "").lower() in ("1", "true", "yes", "on"):
         return folders
-    # pip's own default. It is put together here because no host is written out in this repository.
+    # pip's own default, put together here because this repository names no host.
     default = "https://" + ".".join(("pypi", "org")) + "/simple"
     return [*folders, known.get("index-url", default), *known.get("extra-index-url", "").split()]
 
@@ -135,7 +135,7 @@ def _from(place: str, name: str, known: Mapping[str, str], env: Mapping[str, str
 
 
 def _get(url: str, known: Mapping[str, str], env: Mapping[str, str], *, timeout: float) -> tuple[bytes, str]:
-    """The body, and the address it came from after redirects. ``timeout`` in seconds for each wait."""
+    """The body, and its address after redirects. ``timeout`` is in seconds, for each wait."""
     parts = urllib.parse.urlsplit(url)
     user, password = parts.username, parts.password
     if user is None:
@@ -155,7 +155,7 @@ def _get(url: str, known: Mapping[str, str], env: Mapping[str, str], *, timeout:
         handlers.append(urllib.request.ProxyHandler({"http": address, "https": address}))
     with urllib.request.build_opener(*handlers).open(request, timeout=timeout) as answer:
         final = urllib.parse.urlsplit(answer.geturl())
-        if final.hostname == parts.hostname:  # the next address is relative to this one: keep the name and password
+        if final.hostname == parts.hostname:  # addresses relative to this one need the name and password
             final = final._replace(netloc=parts.netloc)
         return answer.read(), urllib.parse.urlunsplit(final)
 
@@ -165,7 +165,7 @@ def _without_password(place: str) -> str:
 
 
 class _Redirects(urllib.request.HTTPRedirectHandler):
-    """Name and password go along to another page of the same host, and to no other host."""
+    """Sends name and password to other pages of the same host, and to no other host."""
 
     def redirect_request(
         self, req: urllib.request.Request, fp: IO[bytes], code: int, msg: str, headers: HTTPMessage, newurl: str

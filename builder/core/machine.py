@@ -19,15 +19,15 @@ class Gpu:
 
 @dataclass(frozen=True, kw_only=True)
 class Hardware:
-    """This machine; memory in bytes, within the limits of the cgroup that we run in."""
+    """This machine, within the limits of this process's cgroup; memory in bytes."""
 
     system: str
     machine: str
     cpu: str
     cores: int
-    """Physical cores that may be used."""
+    """Physical cores that this process may use."""
     threads: int
-    """Logical processors that may be used."""
+    """Logical processors that this process may use."""
     memory: int
     gpus: tuple[Gpu, ...] = ()
     mps: bool = False
@@ -47,10 +47,10 @@ class Recommendation:
 
 
 def recommend(hardware: Hardware) -> Recommendation:
-    """The largest preset that runs at a bearable speed.
+    """The largest preset that is fast enough on a machine.
 
-    Memory: a preset takes about its weights in int8 or float16 plus 0.3–1 GB (measured with base: 0.35 GB, in batches of
-    four 0.9 GB). CTranslate2 gains nothing from hyper-threads, so threads are physical cores.
+    A preset takes about as much memory as its models in int8 or float16, plus 0.3–1 GB (measured with base: 0.35 GB, in
+    batches of four 0.9 GB). CTranslate2 gains nothing from hyper-threads, so threads are physical cores.
     """
     best = max(hardware.gpus, key=lambda g: g.memory, default=None)
     threads = max(1, min(hardware.cores, 16))

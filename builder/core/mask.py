@@ -1,4 +1,4 @@
-"""What no message, log or report may hold: tokens and passwords that this process knows of."""
+"""Keeps tokens and passwords that this process knows out of messages, logs and reports."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ SECRET = re.compile(r"TOKEN|SECRET|PASSWORD|PASSWD|API_?KEY|CREDENTIAL", re.IGNO
 """Names of environment variables whose values are secrets."""
 
 SHORTEST = 6
-"""Characters; what is shorter is no secret, and would be found everywhere."""
+"""Characters. A shorter value isn't treated as a secret: it would occur everywhere."""
 
 
 def secrets_of(env: Mapping[str, str]) -> list[str]:
-    """The values of an environment that are secrets, the longest first. Paths to files with secrets are none."""
+    """The secret values of an environment, the longest first. A path to a file with a secret isn't one."""
     found = {
         value.strip()
         for name, value in env.items()

@@ -1,4 +1,4 @@
-"""What the effects tell the user interface while they work."""
+"""What effects report to the user interface while they work."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, kw_only=True)
 class Progress:
-    """One step forward of one named thing; ``ui.py`` shows it as a bar or a line.
+    """How far one named thing is; ``ui.py`` shows it as a bar or a line.
 
     ``done`` and ``total`` are in ``unit``: bytes, seconds of audio (``s``), or steps. ``total`` is
-    None while it isn't known. ``finished`` closes the bar; ``note`` is one short line to show.
-    A ``part`` belongs to another thing that is shown too: its bar goes when it is finished, and it has no lines.
+    None while it isn't known. ``finished`` closes the bar; ``note`` is a short line to show.
+    A ``part`` belongs to another thing that is shown too: it has no lines, and its bar disappears at the end.
     """
 
     what: str
@@ -28,4 +28,4 @@ OnProgress = Callable[[Progress], None]
 
 
 def silent(_: Progress) -> None:
-    """Progress that nobody looks at."""
+    """Shows nothing."""

@@ -1,21 +1,21 @@
-"""The variables a stage gets: computed here and nowhere else (docs/offline.md says why each is there)."""
+"""The variables that a stage gets. No other place computes them; docs/offline.md has the reason for each."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
 INHERITED = ("PATH", "LANG", "LANGUAGE", "LD_LIBRARY_PATH", "TMPDIR", "SYSTEMROOT")
-"""What a stage takes over from its caller, with ``LC_*``. No token, no proxy, no PYTHONPATH."""
+"""The caller's variables that a stage gets, with ``LC_*``: no token, no proxy, no PYTHONPATH."""
 
 
 def stage_environment(*, models: str, scratch: str, threads: int, inherit: Mapping[str, str]) -> dict[str, str]:
     """A stage's whole environment; offline by construction.
 
     Args:
-        models: the root of the tree of weights.
-        scratch: a writable folder for libraries that insist on a home.
+        models: the models root.
+        scratch: a writable folder for libraries that need a home.
         threads: for OpenMP.
-        inherit: the caller's environment, of which only :data:`INHERITED` is taken.
+        inherit: the caller's environment, from which only :data:`INHERITED` and ``LC_*`` are taken.
     """
     taken = {name: value for name, value in inherit.items() if name in INHERITED or name.startswith("LC_")}
     return {

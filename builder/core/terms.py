@@ -1,11 +1,11 @@
-"""The words that every subject shares: mode, variant, workflow, purpose, and the prefix of our labels."""
+"""Words that all subjects share: mode, variant, workflow, purpose, and the prefix of our labels."""
 
 from __future__ import annotations
 
 from enum import Enum
 
 LABEL = "io.whisperbake."
-"""What stands before the names of our own labels of images and containers."""
+"""The prefix of our labels on images and containers."""
 
 
 class Mode(str, Enum):
@@ -24,14 +24,14 @@ class Variant(str, Enum):
 
 
 class Workflow(str, Enum):
-    """Which stages a job has: ``subtitle`` ends with mux, ``transcribe`` without."""
+    """Which stages a job has: ``subtitle`` also has mux."""
 
     TRANSCRIBE = "transcribe"
     SUBTITLE = "subtitle"
 
 
 class Purpose(str, Enum):
-    """What a stage uses a model for. A purpose that no stage uses is refused for building."""
+    """What a stage uses a model for. Models for a purpose that no stage has can't be built into images."""
 
     ASR = "asr"
     VAD = "vad"
@@ -39,8 +39,8 @@ class Purpose(str, Enum):
     ALIGNMENT = "alignment"
     DIARIZATION = "diarization"
     SEPARATION = "separation"
-    """Voices from music."""
+    """Separates voices from music."""
     TRANSLATION = "translation"
     TEXT = "text"
-    """What splits and tags text."""
+    """Splits and tags text."""
     OTHER = "other"

@@ -1,4 +1,7 @@
-"""YAML text to plain data that knows its lines. Duplicate keys, aliases and tags are refused."""
+"""YAML text as plain data, with the line of each key. Duplicate keys, aliases and tags are refused.
+
+Written by hand because PyYAML drops the lines when it builds data (docs/dependencies.md).
+"""
 
 from __future__ import annotations
 
@@ -13,23 +16,23 @@ Path = tuple[Any, ...]
 Shape = TypeVar("Shape", bound="Strict")
 
 LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-"""The parser in C where PyYAML has it: ten times as fast, the same rules."""
+"""PyYAML's parser in C if it is available: ten times as fast, with the same rules."""
 
 MAX_TEXT = 1_000_000
 """Characters of one file; the longest here has 12,000."""
 
 MAX_DEPTH = 20
-"""Levels of nesting; the files here have five. Reading recurses, so this also bounds the stack."""
+"""Levels of nesting; the files here have five. Reading is recursive, so this also limits the stack."""
 
 
 class Strict(BaseModel):
-    """The base of every shape a file may have: no unknown keys, no silent conversions, never changed."""
+    """The base of all shapes of files: no unknown keys, no silent conversions, immutable."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
 
 class Document:
-    """A parsed file: ``data``, and the line of every place in it."""
+    """A parsed file: ``data``, and the line of every key and item."""
 
     def __init__(self, name: str, text: str, *, longest: int = MAX_TEXT) -> None:
         self.name = name
@@ -45,13 +48,13 @@ class Document:
             line = f":{mark.line + 1}" if mark else ""
             raise ConfigError(f"not YAML: {error.problem or error.context}", where=f"{name}{line}") from error
         except (yaml.YAMLError, ValueError, ArithmeticError) as error:
-            # A word that looks like a date or a number and is none: 2026-13-41.
+            # A word that looks like a date or a number and isn't one: 2026-13-41.
             raise ConfigError(f"not YAML: {error}", where=name) from error
         finally:
             loader.dispose()
 
     def _look_first(self, text: str) -> None:
-        """Refuse, before anything is built from it, what could blow up or be more than plain data."""
+        """Refuse text that is too large or more than plain data, before anything is built from it."""
         if len(text) > self._longest:
             raise ConfigError(
                 f"{len(text)} characters are too many", where=self.name, expected=f"at most {self._longest}"
@@ -95,7 +98,7 @@ class Document:
         return loader.construct_object(node)
 
     def where(self, path: Path) -> str:
-        """``file:line`` of a place, or of the nearest one around it that exists."""
+        """``file:line`` of a key or item, or of the nearest existing one around it."""
         while path and path not in self._lines:
             path = path[:-1]
         return f"{self.name}:{self._lines.get(path, 1)}"
@@ -108,19 +111,19 @@ class Document:
         """The file's data in ``shape``.
 
         Raises:
-            ConfigError: unknown key, wrong type, missing value; with the line and the close match.
+            ConfigError: a key is unknown or missing, or a value has the wrong type; with the line and a close match.
         """
         if not isinstance(self.data, dict):
             raise ConfigError("the file is not a mapping", where=self.where(()), expected="key: value")
         try:
             return shape.model_validate(self.data)
         except ValidationError as error:
-            # Of several the innermost says most: a union reports every member it tried.
+            # The innermost of several errors says most: a union reports every member that it tried.
             first = max(error.errors(), key=lambda e: (len(e["loc"]), e["type"] == "extra_forbidden"))
             raise self._explain(shape, self._place(first["loc"], missing=first["type"] == "missing"), first) from error
 
     def _place(self, loc: Path, *, missing: bool) -> Path:
-        """A location of pydantic as a place in the file: without the names of union members that it puts in."""
+        """Pydantic's location as a path in the file, without the names of union members that pydantic inserts."""
         place: Path = ()
         for part in loc:
             if (*place, part) in self._lines:
@@ -140,8 +143,8 @@ class Document:
         if allowed and isinstance(error["input"], str):
             hint = did_you_mean(error["input"], allowed.replace("'", "").replace(" or ", ", ").split(", "))
         if error["type"] == "string_type" and not isinstance(error["input"], (list, dict, type(None))):
-            # no, on, 12e3, 2026-11-23: the classic traps of YAML, such as Norwegian in a list of languages.
-            hint = "YAML reads this word as something else than text: put it in quotes"
+            # no, on, 12e3, 2026-11-23: YAML's classic traps, such as Norwegian in a list of languages.
+            hint = "YAML doesn't read this word as text: put it in quotes"
         message = error["msg"].removeprefix("Value error, ")
         given = repr(error["input"])
         given = given if len(given) <= 80 else given[:79] + "…"

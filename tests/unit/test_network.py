@@ -39,7 +39,7 @@ def test_pips_settings_proxies_and_authorities_are_found(env: dict[str, str]) ->
     assert found.variables["HTTPS_PROXY"] == "http://proxy.site:3128"
     assert found.variables["UV_INSECURE_HOST"] == "index.site"
     assert found.authorities == CERTIFICATE.format("AAA") + CERTIFICATE.format("BBB"), "each once, no comments"
-    assert "out of a build's reach" in found.notes[0]
+    assert "a build can't reach folders" in found.notes[0]
 
 
 def test_bake_yaml_wins(env: dict[str, str], tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Hash-locked requirements files, as data: which packages they pin, and their text."""
+"""Hash-locked requirements files as data: the packages that they pin, and their text."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Requirement:
     """Lower case, with dashes (PEP 503)."""
     version: str
     text: str
-    """The pin as it stands in the file, its hashes with it."""
+    """The pin's text in the file, with its hashes."""
 
 
 def parse(name: str, text: str) -> tuple[Requirement, ...]:

@@ -1,4 +1,4 @@
-"""What an assembled image consists of: the layers of its code with those of its weights between, in the planned order. Pure."""
+"""What an assembled image consists of: layers of code and of weights, in the planned order. Pure."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from builder.core.weights.model import Model, Pin
 from builder.errors import BuildError
 
 BAKED = f"{LABEL}weights"
-"""Label of images that carry their weights: ``baked``."""
+"""Label of images that carry their weights; its value is ``baked``."""
 DIGESTS = f"{LABEL}model-digests"
 """Label: ``<id>=sha256:…`` of every model, separated by spaces."""
 ORDER = f"{LABEL}order"
@@ -26,14 +26,14 @@ ORDER = f"{LABEL}order"
 
 @dataclass(frozen=True, kw_only=True)
 class Slot:
-    """One place in an image: a layer of the code, by its number from below, or a weight layer."""
+    """One layer of an image: a layer of the code, by its number from the bottom, or a weight layer."""
 
     code: int = -1
     weights: WeightLayer | None = None
 
 
 def labels(blocks: Sequence[Block], carried: Sequence[tuple[Model, Pin]]) -> dict[str, str]:
-    """What an assembled image says of its weights; nothing when it has none."""
+    """Labels about an assembled image's weights; empty when it has none."""
     if not carried:
         return {}
     names = "\n".join(block.name for block in blocks)
@@ -50,8 +50,8 @@ def slots(
 ) -> tuple[Slot, ...]:
     """The layers of an image, lowest first.
 
-    Every block but the base and the models is one layer of the code image; the base is what remains below.
-    Past :data:`weights.MOST` layers small ones are folded together.
+    Every block except the base and the models is one layer of the code image; all layers below are the base.
+    When there are more than :data:`weights.MOST` layers, small ones are folded together.
 
     Raises:
         BuildError: the code image has fewer layers than the plan.
@@ -90,7 +90,7 @@ def joined(code: oci.Image, slots_: Sequence[Slot], baked: Mapping[str, Layer], 
 
     Args:
         baked: weight layers by name, with their digests.
-        more: labels beside those of the code.
+        more: labels to add to those of the code.
     """
     made = [code.layers[s.code] if s.weights is None else baked[s.weights.name] for s in slots_]
     return oci.write(oci.assemble(code, made, more))

@@ -1,4 +1,4 @@
-"""BuildKit's plain progress, read line by line: which image is at which step, and why one failed. Pure."""
+"""Reads BuildKit's plain progress line by line: the step of each image, and why one failed. Pure."""
 
 from __future__ import annotations
 
@@ -30,10 +30,7 @@ class Step:
 
 @dataclass
 class BuildLog:
-    """What the lines so far say.
-
-    ``tags`` maps an image's full tag to its name.
-    """
+    """What the lines so far say. ``tags`` maps an image's full tag to its name."""
 
     tags: dict[str, str]
     steps: dict[str, Step] = field(default_factory=dict)
@@ -41,21 +38,21 @@ class BuildLog:
     """``package==version`` -> unpacked bytes, from the lines that images/tools/steps.py prints."""
     failed: Step | None = None
     done: list[str] = field(default_factory=list)
-    """Names of the images that are whole, in their order."""
+    """Names of the finished images, in order."""
     _waiting: tuple[str, tuple[str, str]] | None = None
 
     def feed(self, line: str) -> tuple[str, str] | None:
-        """Take in one line; (image, what it does now) when that changed, ``(image, "")`` when it is done."""
+        """Read one line. Returns (image, its present step) when that changed, ``(image, "")`` when it is done."""
         line = line.rstrip()
         waiting, self._waiting = self._waiting, None
         state = STATE.match(line)
         now = waiting[1] if waiting and not (state and state[1] == waiting[0] and state[2] == "CACHED") else None
         if match := STEP.match(line):
-            # buildx leaves the target's name out where there is only one.
+            # With only one target buildx leaves out its name.
             first = match["target"] or next(iter(self.tags.values()), match["stage"])
             step = Step(image=first, stage=match["stage"], count=match["count"], what=match["what"])
             if self.steps.setdefault(match[1], step) is step:
-                # Said with the next line: what was built before says so there, and nobody wants to read it.
+                # Returned with the next line, which tells cached steps: nobody wants to read those.
                 self._waiting = (match[1], (first, f"{step.stage} {step.count}: {_short(step.what)}"))
         elif match := NAMING.match(line):
             name = self.tags.get(match[1])
@@ -76,7 +73,7 @@ class BuildLog:
         return now
 
     def built(self, stages: Sequence[str]) -> bool:
-        """Whether any step of these build stages really ran."""
+        """Whether any step of these build stages ran and was not cached."""
         return any(step.stage in stages and not step.cached for step in self.steps.values())
 
 

@@ -1,8 +1,8 @@
 """The order of layers, planned for a whole set of images at once. Pure.
 
-An engine unpacks a layer once for each chain of layers below it. So what a set costs is the bytes of every distinct
-chain, once when it is baked and once more whenever something in the chain changes: what is heavy and steady belongs low,
-what changes belongs on top, and what images share belongs below what they don't.
+An engine unpacks a layer once for each chain of layers below it. So a set costs the bytes of every distinct chain, once
+when it is baked and again whenever something in the chain changes. What is heavy and steady belongs at the bottom, what
+changes at the top, and what images share below what they don't.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ A base follows Debian's point releases, each library layer moves with a season's
 once, code changes every other week."""
 
 TRIES = 4096
-"""Arrangements of one image that are looked at all together; where there are more, models are moved one by one."""
+"""The most arrangements of one image that are all compared; when there are more, models are moved one by one."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Block:
-    """Layers that stay together: what an image stands on, a library, one model, the code."""
+    """Layers that stay together: the base, a library, one model, the code."""
 
     name: str
     kind: str
@@ -35,7 +35,7 @@ class Block:
 
 @dataclass(frozen=True, kw_only=True)
 class Stack:
-    """One image: its own blocks, lowest first, in an order that stays; and its models, in the plan's order."""
+    """One image: its own blocks, lowest first, in a fixed order; and its models, in the plan's order."""
 
     image: str
     blocks: tuple[Block, ...]
@@ -47,11 +47,11 @@ Order = Mapping[str, tuple[Block, ...]]
 
 
 def arrange(stacks: Sequence[Stack]) -> dict[str, tuple[Block, ...]]:
-    """The order of every image that costs least together.
+    """The orders of all images that cost least together.
 
-    Models stay in one order everywhere (those that most images share first, then as planned), so that what is added to
-    the end of a choice lands on top of the others. Each may stand below any block of its image but the code's own place:
-    code is always last. Starts from three plain orders and improves each until nothing gets better.
+    Models have the same order everywhere (those that most images share first, then as planned), so a model that is added
+    to the end of a choice comes on top of the others. A model may stand anywhere below the code, which is always last.
+    The search starts from three simple orders and improves each until nothing gets better.
     """
     users = Counter(m.name for s in stacks for m in s.models)
     ranked = {s.image: tuple(sorted(s.models, key=lambda m: -users[m.name])) for s in stacks}
@@ -90,7 +90,7 @@ def _best(
     places: Mapping[str, tuple[int, ...]],
     stacks: Sequence[Stack],
 ) -> tuple[int, ...]:
-    """The places of one image's models that cost least while all other images stay; the present ones when none is better."""
+    """The cheapest places of one image's models while all other images stay; the present ones unless others are better."""
     others = {s.image: merged(s, ranked[s.image], places[s.image]) for s in stacks if s is not stack}
     now = places[stack.image]
 
@@ -99,7 +99,7 @@ def _best(
 
     slots = range(_top(stack) + 1)
     choices: Iterator[tuple[int, ...]]
-    # Never falling: models keep their order among themselves.
+    # Ascending places: models keep their order.
     if math.comb(len(slots) + len(now) - 1, len(now)) <= TRIES:
         choices = itertools.combinations_with_replacement(slots, len(now))
     else:
@@ -122,7 +122,7 @@ def merged(stack: Stack, models: Sequence[Block], places: Sequence[int]) -> tupl
 
 
 def _chains(order: Order) -> dict[tuple[str, ...], int]:
-    """Every distinct chain with the bytes of its topmost block: what an engine unpacks and keeps."""
+    """Every distinct chain with the bytes of its top block: what an engine unpacks and keeps."""
     found = {}
     for blocks in order.values():
         names = tuple(b.name for b in blocks)
@@ -132,16 +132,16 @@ def _chains(order: Order) -> dict[tuple[str, ...], int]:
 
 
 def cost(order: Order) -> float:
-    """Bytes unpacked in :data:`RATES`' span of time: of every chain, once and again for each change in it."""
+    """Bytes unpacked in the time span of :data:`RATES`: every chain once, and again for each change in it."""
     kinds = {b.name: b.kind for blocks in order.values() for b in blocks}
     return sum(size * (1 + sum(RATES[kinds[n]] for n in chain)) for chain, size in _chains(order).items())
 
 
 def unpacked(order: Order) -> int:
-    """Bytes of the set in an engine, each chain once."""
+    """Bytes of the set in an engine: each chain once."""
     return sum(_chains(order).values())
 
 
 def again(order: Order, changed: str) -> int:
-    """Bytes an engine unpacks when the block of that name changes, itself included."""
+    """Bytes that an engine unpacks when the block of that name changes, including the block."""
     return sum(size for chain, size in _chains(order).items() if changed in chain)

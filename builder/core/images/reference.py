@@ -1,4 +1,4 @@
-"""Where images are in registries, and what registries say in headers. Pure."""
+"""Names of images in registries, and the headers of registries. Pure."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ COMPONENT = r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*"
 """One part of a repository's name (OCI distribution specification, "Pulling manifests")."""
 
 HUB = "docker.io"
-"""Docker Hub's name in references. Its interface has another, and clients keep its password under a third."""
+"""Docker Hub's name in references. Its server has another name, and clients keep its login under a third."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,19 +29,19 @@ class Target:
 
     @property
     def address(self) -> str:
-        """``host[:port]`` that answers for it."""
+        """``host[:port]`` of the server."""
         return "registry-1.docker.io" if self.host == HUB else self.host
 
     @property
     def keys(self) -> tuple[str, ...]:
-        """Names that config.json may have its login under, the usual one first."""
+        """Names under which config.json may have the login, the usual one first."""
         if self.host == HUB:
             return ("https://index.docker.io/v1/", "index.docker.io", HUB)
         return (self.host,)
 
     @property
     def loopback(self) -> bool:
-        """Whether it is this machine: nobody is between, so that plain HTTP is safe."""
+        """Whether it is this machine: nobody can listen, so plain HTTP is safe."""
         name = re.sub(r":\d+$", "", self.host).strip("[]")
         try:
             return ipaddress.ip_address(name).is_loopback
@@ -50,10 +50,10 @@ class Target:
 
 
 def target(text: str, *, where: str) -> Target:
-    """``HOST[:PORT]/PREFIX``. The host has to be said: a bare name would mean Docker Hub.
+    """Parse ``HOST[:PORT]/PREFIX``. The host is required: a bare name would mean Docker Hub.
 
     Raises:
-        UsageError: it is no such thing.
+        UsageError: the text has another form.
     """
     host, _, prefix = text.rstrip("/").partition("/")
     expected = "HOST[:PORT]/PREFIX, such as ghcr.io/me/speech or localhost:5000/speech"
@@ -66,7 +66,7 @@ def target(text: str, *, where: str) -> Target:
         raise UsageError(f'"{text}" names no registry', where=where, expected=expected)
     if prefix and not re.fullmatch(rf"{COMPONENT}(/{COMPONENT})*", prefix):
         raise UsageError(
-            f'"{prefix}" is no path in a registry', where=where, expected="lower-case letters, digits, . _ - /"
+            f'"{prefix}" is not a path in a registry', where=where, expected="lower-case letters, digits, . _ - /"
         )
     return Target(host=host.lower(), prefix=prefix)
 
@@ -86,9 +86,9 @@ def challenges(header: str) -> dict[str, Mapping[str, str]]:
 
 
 def received(header: str) -> int | None:
-    """Bytes that a ``Range: 0-<last>`` header says an upload has; None when it says nothing.
+    """Bytes that an upload has by its ``Range: 0-<last>`` header; None without one.
 
-    ``0-0`` is what registries answer for an upload without a byte, so that is what it means.
+    Registries answer ``0-0`` for an upload without a byte, so it means 0.
     """
     match = re.fullmatch(r"(?:bytes[=\s])?0-(\d+)", header.strip())
     return None if match is None else int(match[1]) + 1 if int(match[1]) else 0

@@ -1,6 +1,6 @@
-"""The network of the site, as build steps need it: CA bundle, proxy, package index, found on this machine.
+"""The site's network for build steps: the CA bundle, proxy and package index that this machine has.
 
-They reach a build as BuildKit secrets, from files in a private folder: in no argument, layer, history, label or log.
+They reach a build as BuildKit secrets, from files in a private folder. No argument, layer, history, label or log has them.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ from builder.core.config.types import NetworkSpec
 from builder.errors import ConfigError, MissingError
 
 LARGEST = 500 * 1024
-"""Bytes a BuildKit secret may have (MaxSecretSize in its session/secrets)."""
+"""The largest BuildKit secret, in bytes (MaxSecretSize in its session/secrets)."""
 
 PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "ALL_PROXY")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Site:
-    """What was found: variables for pip and uv, the CA bundle's text, and what had to be left out."""
+    """The site's settings: variables for pip and uv, the CA bundle's text, and notes about what is left out."""
 
     variables: Mapping[str, str]
     authorities: str
@@ -35,7 +35,7 @@ class Site:
 
 
 def find(spec: NetworkSpec, env: Mapping[str, str]) -> Site:
-    """Look at pip's settings, the environment and bake.yaml; the last wins.
+    """The settings of pip, the environment and bake.yaml; later ones override earlier ones.
 
     Raises:
         ConfigError: bake.yaml names a file that isn't there.
@@ -51,7 +51,7 @@ def find(spec: NetworkSpec, env: Mapping[str, str]) -> Site:
     notes = []
     indexes = [spec.index_url or known.get("index-url", ""), *known.get("extra-index-url", "").split()]
     if known.get("find-links") or any(_local(i) for i in indexes):
-        notes.append("folders of packages on this machine are out of a build's reach; its indexes are asked")
+        notes.append("a build can't reach folders of packages on this machine; it asks the indexes")
     main, *more = [_signed(i, env) if i and not _local(i) else "" for i in indexes]
     more = [m for m in [*more, _signed(spec.torch_index_url, env) if spec.torch_index_url else ""] if m]
     # Every package is pinned by hash: it doesn't matter which index has it.
@@ -81,7 +81,7 @@ def find(spec: NetworkSpec, env: Mapping[str, str]) -> Site:
 
 @contextlib.contextmanager
 def secrets(site: Site) -> Iterator[dict[str, str]]:
-    """Files for docker-bake.json's variables, in a folder that only this user can read and that goes afterwards."""
+    """Files for docker-bake.json's variables, in a temporary folder that only this user can read."""
     with tempfile.TemporaryDirectory(prefix="whisperbake-", dir=_memory()) as folder:
         paths = {"BAKE_SITE": Path(folder) / "site", "BAKE_CA": Path(folder) / "ca.crt"}
         texts = {
@@ -95,7 +95,7 @@ def secrets(site: Site) -> Iterator[dict[str, str]]:
 
 
 def _memory() -> str | None:
-    """A folder in memory where there is one: nothing is written to a disk."""
+    """A folder in memory, if there is one: nothing is written to a disk."""
     return "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
 
 
@@ -104,7 +104,7 @@ def _local(address: str) -> bool:
 
 
 def _signed(address: str, env: Mapping[str, str]) -> str:
-    """The address with the name and password that netrc has for its host."""
+    """The address with netrc's name and password for its host."""
     parts = urllib.parse.urlsplit(address)
     if parts.username is not None or not parts.hostname:
         return address

@@ -1,4 +1,4 @@
-"""Look at this machine: cores, memory, GPUs. Cached for an hour."""
+"""Inspect this machine: cores, memory, GPUs. The result is kept for an hour."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from builder.core.machine import Gpu, Hardware
 from builder.edges.system import files
 
 FRESH = 3600.0
-"""Seconds that a look is good for."""
+"""Seconds that a result is kept."""
 
 
 def hardware(cache: Path, *, refresh: bool = False, now: float | None = None) -> Hardware:
-    """This machine, from the cache when that is younger than an hour and whole.
+    """This machine, from the cache when that is complete and younger than an hour.
 
     Args:
         now: seconds since the epoch, for tests.
@@ -31,7 +31,7 @@ def hardware(cache: Path, *, refresh: bool = False, now: float | None = None) ->
             gpus = tuple(Gpu(**gpu) for gpu in known["hardware"].pop("gpus"))
             return Hardware(**known["hardware"], gpus=gpus)
     found = look()
-    with contextlib.suppress(OSError):  # a state folder that can't be written is no reason not to work
+    with contextlib.suppress(OSError):  # a state folder that can't be written must not stop the work
         files.write_json(cache, {"at": at, "hardware": dataclasses.asdict(found)})
     return found
 
@@ -58,7 +58,7 @@ def look() -> Hardware:
 
 
 def cpu_quota(cgroup: Path) -> float | None:
-    """Processors' worth of time that the cgroup (v2) may use, or None without a limit."""
+    """The number of processors whose time the cgroup (v2) may use, or None without a limit."""
     with contextlib.suppress(OSError, ValueError, ZeroDivisionError):
         quota, period = (cgroup / "cpu.max").read_text().split()
         if quota != "max":
@@ -74,7 +74,7 @@ def memory_limit(cgroup: Path) -> int | None:
 
 
 def memory_available() -> int:
-    """Bytes that can be had now without swapping."""
+    """Bytes that are available now without swapping."""
     import psutil
 
     return int(psutil.virtual_memory().available)
@@ -89,7 +89,7 @@ def _cpu_name() -> str:
 
 
 def _gpus() -> tuple[Gpu, ...]:
-    """NVIDIA's GPUs by NVML; none where there is no driver."""
+    """NVIDIA's GPUs by NVML; empty without a driver."""
     if platform.system() == "Linux" and not Path("/dev/nvidiactl").exists() and not Path("/dev/dxg").exists():
         return ()
     try:

@@ -24,10 +24,10 @@ def find_root(start: Path) -> Path:
 def load(
     root: Path, *, env: Mapping[str, str], home: Path | None = None, overrides: Mapping[str, object] | None = None
 ) -> Config:
-    """Read and check everything that is configured below ``root``.
+    """Read and check all configuration below ``root``.
 
     Raises:
-        ConfigError: a file can't be read, or is wrong.
+        ConfigError: a file can't be read, or is invalid.
     """
     names = ["bake.yaml", "models.yaml", "models.lock"]
     names += [p.relative_to(root).as_posix() for p in sorted(root.glob("stages/*/stage.yaml"))]
@@ -44,11 +44,11 @@ def load(
                 raise ConfigError("not a file", where=name)
             files[name] = path.read_text(encoding="utf-8-sig")
         except FileNotFoundError:
-            if name != "models.lock":  # nothing is pinned yet
+            if name != "models.lock":  # without it nothing is pinned yet
                 raise ConfigError("not there", where=name, hint=f"look for bake.yaml: {root}") from None
         except (OSError, RuntimeError, UnicodeDecodeError) as error:  # RuntimeError: links in a circle
             raise ConfigError(f"can't be read: {error}", where=name) from error
-    # Relative to where the command was typed; the files' own paths are relative to the files.
+    # Paths in variables are relative to the current folder, paths in a file to that file.
     env = dict(env)
     for place in ("BAKE_HOME", "BAKE_JOBS"):
         if env.get(place):

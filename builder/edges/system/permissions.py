@@ -1,8 +1,8 @@
-"""Files that a container's user can read and write, in folders that containers write as well.
+"""Give a container's user access to a job's files, in folders that containers write too.
 
-What a container left in such a folder, or changes in it at this moment, is an attacker's: links, hard links, FIFOs in place
-of files. So nothing there is reached by a path: a folder is opened relative to the one above it, no link is followed, and
-what is changed is the file that was opened and looked at.
+An attacker may control what a container left in such a folder or changes there at this moment: links, hard links, FIFOs
+in place of files. So nothing there is reached by a path: each folder is opened relative to its parent, no link is followed,
+and changes are made to the file that was opened and checked.
 """
 
 from __future__ import annotations
@@ -21,24 +21,24 @@ EVENTS = "events.jsonl"
 """The file of a job that its containers write."""
 
 DEPTH = 2
-"""Levels below a folder of :data:`SHARED` on which files of ours lie: ``work/<stage>/<file>``."""
+"""Levels below a folder of :data:`SHARED` that hold our files: ``work/<stage>/<file>``."""
 
 COPY = ".recording.copy"
-"""A recording on its way into ``input``, in the job's folder, which no container sees."""
+"""A recording on its way into ``input``: a file in the job's folder, which no container sees."""
 
 ROOT = 0
-"""User and group: the group is that of the containers' user too."""
+"""Id of the user and of the group; the containers' user is in this group."""
 
 
 def give(place: Path) -> None:
-    """Let the containers' user into a job's folder whose owner is root: nothing to do for other callers.
+    """Let the containers' user into a job's folder when the caller is root; other callers need nothing.
 
-    Files and folders of root get the rights of its group; what the containers made is theirs already. A file that has
-    another name somewhere keeps its mode: a recording is a hard link to the caller's own file. Where that keeps the
-    containers out, the job gets a copy.
+    Root's files and folders get rights for its group; the containers own what they made. A file with another name
+    somewhere keeps its mode, since a recording is a hard link to the caller's own file: if the containers can't read it,
+    the job gets a copy.
 
     Raises:
-        OSError: the disk is full; or a part of the job is no folder.
+        OSError: the disk is full, or a part of the job is not a folder.
     """
     if os.getuid() != ROOT:
         return
@@ -57,10 +57,10 @@ def readable(found: os.stat_result) -> bool:
 
 
 def take(folder: Path, name: str, target: Path) -> None:
-    """Move what a container wrote into ``folder`` to ``target``, in a folder that no container sees, on the same disk.
+    """Move a file that a container wrote in ``folder`` to ``target``, in a folder that no container sees, on the same disk.
 
     Raises:
-        OSError: there is no such file, or it is no plain file with this name alone.
+        OSError: the file is missing, or isn't a plain file with one name.
     """
     with _opened(folder) as source, _opened(target.parent) as place:
         os.rename(name, target.name, src_dir_fd=source, dst_dir_fd=place)
@@ -70,12 +70,12 @@ def take(folder: Path, name: str, target: Path) -> None:
 
 
 _SAFELY = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-"""Open what may be anything: a link is an error, a FIFO doesn't wait for its writer."""
+"""Flags to open what may be anything: a link is an error, and a FIFO doesn't wait for its writer."""
 
 
 @contextlib.contextmanager
 def _opened(name: str | Path, parent: int | None = None) -> Iterator[int]:
-    """The descriptor of a folder that is no link."""
+    """The descriptor of a folder that is not a link."""
     handle = os.open(name, _SAFELY | os.O_DIRECTORY, dir_fd=parent)
     try:
         yield handle
@@ -84,33 +84,33 @@ def _opened(name: str | Path, parent: int | None = None) -> Iterator[int]:
 
 
 def _plain(name: str, folder: int) -> int | None:
-    """The descriptor of a file in an open folder; None where there is none, or a link, a FIFO, a folder in its place."""
+    """The descriptor of a plain file in an open folder; None when it is missing, a link, a FIFO or a folder."""
     try:
         if not stat.S_ISREG(os.stat(name, dir_fd=folder, follow_symlinks=False).st_mode):
-            return None  # not even opened: a device does something then
+            return None  # not even opened: opening a device can have effects
         handle = os.open(name, _SAFELY, dir_fd=folder)
     except OSError:
         return None
-    if not stat.S_ISREG(os.fstat(handle).st_mode):  # it was swapped meanwhile
+    if not stat.S_ISREG(os.fstat(handle).st_mode):  # another file took its place meanwhile
         os.close(handle)
         return None
     return handle
 
 
 def _share(folder: int, depth: int) -> None:
-    """Give an open folder, and what is in it down to ``depth`` levels, the rights of its group."""
+    """Give an open folder, and what is in it down to ``depth`` levels, rights for its group."""
     found = os.fstat(folder)
     if found.st_uid == ROOT:
         os.fchmod(folder, stat.S_IMODE(found.st_mode) | 0o770)
     for name in os.listdir(folder) if depth else ():
         _share_file(folder, name)
-        # No folder, a link, or gone by now: nothing of ours.
+        # Not a folder, a link, or gone by now: not ours.
         with contextlib.suppress(OSError), _opened(name, folder) as inner:
             _share(inner, depth - 1)
 
 
 def _share_file(folder: int, name: str) -> None:
-    """Give a file of root the rights of its group, unless it has other names."""
+    """Give root's file rights for its group, unless it has other names."""
     if (handle := _plain(name, folder)) is None:
         return
     try:
@@ -122,7 +122,7 @@ def _share_file(folder: int, name: str) -> None:
 
 
 def _copy_closed(folder: int, job: int) -> None:
-    """Replace the recordings in ``folder`` that the containers may not read by copies, made in ``job`` beside it."""
+    """Replace recordings in ``folder`` that the containers can't read by copies, which are written in ``job``."""
     for name in os.listdir(folder):
         if (handle := _plain(name, folder)) is None:
             continue

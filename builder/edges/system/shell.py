@@ -1,4 +1,4 @@
-"""The one door to subprocesses. Argument lists are built as data elsewhere, then run here."""
+"""The only way to subprocesses: argument lists are built as data elsewhere and run here."""
 
 from __future__ import annotations
 
@@ -31,11 +31,11 @@ def run(
     timeout: float | None = None,
     stdin: bytes | None = None,
 ) -> Done:
-    """Run to the end and capture the output. Never raises for a non-zero exit.
+    """Run a program to its end and capture the output; a non-zero exit code isn't an error.
 
     Args:
         env: the whole environment, or None for this process's.
-        timeout: seconds; past it the process is killed and ``code`` is -9.
+        timeout: seconds; then the process is killed and ``code`` is -9.
 
     Raises:
         MissingError: the program is not on this machine.
@@ -65,10 +65,10 @@ def start(
     cwd: Path | None = None,
     log: Path | None = None,
 ) -> Process:
-    """Start a process in a session of its own; both its outputs are appended to ``log``.
+    """Start a process in a new session; both of its outputs are appended to ``log``.
 
-    A session of its own, so that Ctrl-C reaches only the orchestrator, which ends its children in
-    order. The caller ends it with :func:`stop`.
+    In a new session Ctrl-C reaches only the orchestrator, which ends its children in order. The caller ends the process
+    with :func:`stop`.
     """
     out = subprocess.DEVNULL if log is None else os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
     try:
@@ -89,7 +89,7 @@ def start(
 
 
 def stop(process: Process, *, grace: float = 5.0) -> int:
-    """Ask a process of :func:`start` to end (SIGTERM), kill its group after ``grace`` seconds."""
+    """Ask a process of :func:`start` to end (SIGTERM); kill its group after ``grace`` seconds. Returns its exit code."""
     if process.poll() is None:
         process.terminate()
         try:
