@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from builder.core.config.types import Config
-from builder.core.jobs import compose, request
-from builder.core.jobs.compose import Image, Machine
-from builder.core.jobs.job import Job
+from builder.core.jobs import compose, request, sandbox
+from builder.core.jobs.compose import Machine, StageImage
+from builder.core.jobs.job import Job, JobStage
 from builder.core.jobs.request import JobOptions, Request
+from builder.core.jobs.sandbox import ContainerLimits
 from builder.core.machine import Hardware
 from builder.core.terms import Mode
 from builder.edges.jobs import folder as jobs
@@ -66,12 +67,16 @@ def choose(session: Session, *, build: bool = True) -> JobHost:
     config, env = session.config, session.env
     if config.defaults.mode is Mode.NATIVE:
         python = native_python(config, env=env, on_progress=session.on_progress)
-        return _native(config, env, python=python, media=stage_images.recorded_media(config, env))
+        return _native(
+            config, env, python=python, media=stage_images.recorded_media(config, env), hardware=hardware_of(config)[0]
+        )
     hardware, _ = hardware_of(config)
     return _containers(config, env, images=_images(session, build=build), hardware=hardware)
 
 
-def _native(config: Config, env: Mapping[str, str], *, python: Path, media: MediaImages | None) -> JobHost:
+def _native(
+    config: Config, env: Mapping[str, str], *, python: Path, media: MediaImages | None, hardware: Hardware
+) -> JobHost:
     """Processes of this machine; media files in containers when their images were built (``build.py build``)."""
     from builder.edges.jobs.hosts import media as containers
     from builder.edges.jobs.hosts.native import Native
@@ -84,13 +89,21 @@ def _native(config: Config, env: Mapping[str, str], *, python: Path, media: Medi
         note = "media were read in the native environment (no images here)"
         return JobHost(stages=processes, media=native.media(config, python, env), python=python, note=note)
 
-    def mixed(job: Job, gpu: int) -> Host:
-        folder = jobs.folder(config, job)
-        return containers.Media(processes(job, gpu), host=media.engine, images=media.tags, folder=folder)
+    sizes = {id_: pin.size for id_, pin in config.pins.items()}
 
+    def mixed(job: Job, gpu: int) -> Host:
+        def limits(stage: JobStage) -> ContainerLimits:
+            spec = config.stages.get(stage.name)
+            memory = compose.memory(job, stage, spec=spec, sizes=sizes, machine=hardware.memory)
+            return ContainerLimits(memory=memory, cpus=hardware.threads)
+
+        folder = jobs.folder(config, job)
+        return containers.Media(processes(job, gpu), host=media.engine, images=media.tags, folder=folder, limits=limits)
+
+    limits = ContainerLimits(memory=sandbox.look_memory(hardware.memory), cpus=hardware.threads)
     return JobHost(
         stages=mixed,
-        media=containers.media(media.engine, media.tags["demux"]),
+        media=containers.media(media.engine, media.tags["demux"], limits),
         python=python,
         note="media were read in containers without network",
     )
@@ -125,9 +138,10 @@ def _containers(config: Config, env: Mapping[str, str], *, images: StageImages, 
         folder = jobs.folder(config, job)
         return Project(host=images.engine, job=job.id, folder=folder, text=text(job, gpu), env=env)
 
+    limits = ContainerLimits(memory=sandbox.look_memory(machine.memory), cpus=machine.threads)
     return JobHost(
         stages=project,
-        media=containers.media(images.engine, images.images["demux"].id),
+        media=containers.media(images.engine, images.images["demux"].id, limits),
         python=None,
         compose_text=text,
         containers=Containers(engine=images.engine, images=sorted(i.id for i in images.images.values())),
@@ -164,7 +178,7 @@ def _images(session: Session, *, build: bool) -> StageImages:
             hint=f"build.py build --mode {config.defaults.mode.value}",
         )
     baked = {
-        stage: Image(id=installed[tag].id, models=tuple(sorted(installed[tag].baked.values())))
+        stage: StageImage(id=installed[tag].id, models=tuple(sorted(installed[tag].baked.values())))
         for stage, tag in tags.items()
     }
     ready = StageImages(engine=engine.host, images=baked, tags=tags, cpus=engine.cpus, memory=engine.memory)

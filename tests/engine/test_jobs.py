@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 import yaml
 
-from builder.core.jobs import compose
+from builder.core.jobs import compose, sandbox
 from builder.edges.jobs import folder
 from builder.edges.jobs import folder as jobs
 from tests.engine import private_engine
@@ -155,7 +155,7 @@ def test_results_belong_to_the_caller(engine: Engine, clean: None) -> None:
     """As a user who isn't root, and to whom the folder belongs."""
     place = prepared(engine, *CLIP)
     file = place / "compose.yaml"
-    file.write_text(file.read_text().replace('user: "65532:0"', f'user: "{compose.user(12345, 678)}"'))
+    file.write_text(file.read_text().replace('user: "65532:0"', f'user: "{sandbox.user(12345, 678)}"'))
     for path in [place, *place.rglob("*")]:
         if path.name != "01.mp4":
             shutil.chown(path, 12345, 678)

@@ -8,7 +8,7 @@ from pathlib import Path
 from builder.core.config import parse as config
 from builder.core.config.types import BaseSpec, Config
 from builder.core.images import plan, render
-from builder.core.jobs import compose
+from builder.core.jobs import compose, sandbox
 from builder.core.jobs.job import Job, JobInput
 from builder.core.jobs.request import Request, plan_stages
 from builder.core.terms import Mode, Variant, Workflow
@@ -108,9 +108,9 @@ HOSTILE = '/srv/O\'Neil "& sons"/$HOME ${X} $$ {{ y }}/\\ : # - é\u2028\n\t\x7f
 """A folder as a person may call it."""
 
 PROJECTS = {
-    "cpu": compose.Machine(threads=2, memory=4_000_000_000, user=compose.user(0, 0)),
-    "gpu": compose.Machine(threads=16, memory=64_000_000_000, user=compose.user(1000, 100), gpu=1),
-    "cdi": compose.Machine(threads=16, memory=64_000_000_000, user=compose.user(1000, 100), gpu_driver="cdi"),
+    "cpu": compose.Machine(threads=2, memory=4_000_000_000, user=sandbox.user(0, 0)),
+    "gpu": compose.Machine(threads=16, memory=64_000_000_000, user=sandbox.user(1000, 100), gpu=1),
+    "cdi": compose.Machine(threads=16, memory=64_000_000_000, user=sandbox.user(1000, 100), gpu_driver="cdi"),
 }
 
 
@@ -154,9 +154,9 @@ def project(case: str) -> str:
     """compose.yaml of a case; one stage has its model inside its image."""
     settings, machine = read({}), PROJECTS[case]
     made = job("cpu" if case == "cpu" else "cuda")
-    images = {s.name: compose.Image(id=f"sha256:{k:064x}") for k, s in enumerate(made.stages)}
+    images = {s.name: compose.StageImage(id=f"sha256:{k:064x}") for k, s in enumerate(made.stages)}
     inside = tuple(use.digest for use in next(s for s in made.stages if s.name == "vad").models.values())
-    images["vad"] = compose.Image(id=images["vad"].id, models=inside)
+    images["vad"] = compose.StageImage(id=images["vad"].id, models=inside)
     services = compose.services(
         made, images, machine=machine, specs=settings.stages, sizes={i: p.size for i, p in settings.pins.items()}
     )

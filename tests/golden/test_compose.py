@@ -92,6 +92,6 @@ def test_memory_grows_with_the_recording_and_ends_at_the_machine() -> None:
 
 def test_a_misspelt_variable_is_an_error() -> None:
     """A template that renders a slip as nothing would take a right away from nobody."""
-    text = (ROOT / "compose" / compose.TEMPLATE).read_text().replace("{{ pids }}", "{{ pdis }}")
+    text = (ROOT / "compose" / compose.TEMPLATE).read_text().replace("{{ rights.pids }}", "{{ rights.pdis }}")
     with pytest.raises(Exception, match="pdis"):
         compose.render(text, job("cpu"), (), machine=PROJECTS["cpu"], models="/m")

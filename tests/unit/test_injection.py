@@ -302,7 +302,7 @@ def test_a_folder_arrives_in_compose() -> None:
     """The folder of the models may have any name that a file system takes."""
     template = (fixed.ROOT / "compose" / compose.TEMPLATE).read_text()
     job, machine = fixed.job("cpu"), fixed.PROJECTS["cpu"]
-    images = {s.name: compose.Image(id=f"sha256:{k:064x}") for k, s in enumerate(job.stages)}
+    images = {s.name: compose.StageImage(id=f"sha256:{k:064x}") for k, s in enumerate(job.stages)}
     services = compose.services(job, images, machine=machine, specs=fixed.read({}).stages, sizes={})
     for payload in ("".join(PAYLOADS), *FEW, "x\\", "$"):
         text = compose.render(template, job, services, machine=machine, models=f"/srv/{payload}")

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from builder.core.config.types import StageSpec
-from builder.core.jobs import compose, timeline
+from builder.core.jobs import compose, sandbox, timeline
 from builder.core.jobs.job import Job, JobStage, select
 from builder.edges.jobs import budget as budgets
 from builder.edges.jobs import folder as jobs
@@ -155,9 +155,19 @@ def test_a_log_cannot_steer_the_terminal(tmp_path: Path) -> None:
 
 def test_containers_outside_of_a_project_have_the_same_rights() -> None:
     """The command line says what compose.yaml says; any path stands in one mount."""
-    given = [compose.Mount(source='/a,b "c"', target="/in/x"), compose.Mount(source="/w", target="/out", writable=True)]
+    mounts = [
+        sandbox.Mount(source='/a,b "c"', target="/in/x"),
+        sandbox.Mount(source="/w", target="/out", writable=True),
+    ]
     words = compose.run_command(
-        "unix:///s", "img", ["--probe"], name="n", given=given, user=compose.user(0, 0), variables={"A": "1"}
+        "unix:///s",
+        "img",
+        ["--probe"],
+        name="n",
+        mounts=mounts,
+        limits=sandbox.ContainerLimits(memory=500, cpus=2),
+        user=sandbox.user(0, 0),
+        variables={"A": "1"},
     )
     text = " ".join(words)
     for right in (
@@ -167,11 +177,13 @@ def test_containers_outside_of_a_project_have_the_same_rights() -> None:
         "no-new-privileges",
         "--user 65532:0",
         "--pids-limit 1024",
+        "--memory 500 --memory-swap 500",
+        "--cpu-period 100000 --cpu-quota 200000",
     ):
         assert right in text
     assert 'type=bind,"source=/a,b ""c""",target=/in/x,readonly' in words
     assert "type=bind,source=/w,target=/out" in words
-    assert compose.user(1000, 100) == "1000:100"
+    assert sandbox.user(1000, 100) == "1000:100"
 
 
 def test_the_full_variant_has_its_own_memory() -> None:

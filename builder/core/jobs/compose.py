@@ -1,6 +1,6 @@
-"""A job as a compose project: one service a stage. Pure; what stands in a file is quoted for YAML and for compose.
+"""A job as a compose project: one service for each stage; and ``docker run`` with the same rights. Pure.
 
-Also the one place for what every container of ours may and may not, whoever starts it.
+What stands in a file is quoted for YAML and for compose. What a container may do is data of :mod:`sandbox`.
 """
 
 from __future__ import annotations
@@ -12,7 +12,9 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 
 from builder.core.config.types import StageSpec
+from builder.core.jobs import sandbox
 from builder.core.jobs.job import Job, JobStage
+from builder.core.jobs.sandbox import RIGHTS, ContainerLimits, Mount
 from builder.core.terms import LABEL
 from builder.errors import ConfigError
 
@@ -22,46 +24,18 @@ FILE = "compose.yaml"
 JOB, STAGE = f"{LABEL}job", f"{LABEL}stage"
 """Labels of a container."""
 
-PIDS = 1024
-"""Threads and processes of one container: a thread pool of each library on a large machine, and no fork bomb."""
-
-TMPFS = "/tmp:rw,nosuid,nodev,size=256m,mode=1777"
-
-BESIDE_ROOT = "65532:0"
-"""Who runs in a container when the caller is root: nobody here is root without need."""
-
-PARTS = ("recipe", "input", "work", "output", "events")
-"""What every stage sees of its job's folder, by the names of :func:`mounts`."""
-
-MB = 1_000_000
-
-AUDIO = 300_000
-"""Bytes of memory for one second of a recording: samples as float32, features, and a copy on the way (0.1 MB each)."""
-
-UNKNOWN = 4 * 3600.0
-"""Seconds that a recording counts as whose length its header doesn't tell."""
-
-SHARE = 0.9
-"""Of a machine's memory is given to stages at the most."""
+CPU_PERIOD = 100_000
+"""Microseconds. An engine refuses ``--cpus`` beyond what it has; a quota above that is no limit and no error."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Image:
+class StageImage:
     """What a stage runs in."""
 
     id: str
     """``sha256:…``, local: a name with a digest makes a graph-driver engine ask a registry."""
     models: tuple[str, ...] = ()
     """Digests of the models that it has inside."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Mount:
-    """A bind mount: the path here (absolute, or relative to the compose file), the path there."""
-
-    source: str
-    target: str
-    writable: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,11 +73,6 @@ class Machine:
     """Index of the GPU that the job is given."""
 
 
-def user(uid: int, gid: int) -> str:
-    """``uid:gid`` in a container: the caller's own, so that results belong to the caller; never root."""
-    return BESIDE_ROOT if uid == 0 else f"{uid}:{gid}"
-
-
 def project(job_id: str) -> str:
     """Name of a job's compose project."""
     return f"whisperbake-{job_id}"
@@ -112,17 +81,16 @@ def project(job_id: str) -> str:
 def memory(job: Job, stage: JobStage, *, spec: StageSpec | None, sizes: Mapping[str, int], machine: int) -> int:
     """Bytes that a stage may use: its limit as a container, and what it counts for in the queue.
 
-    Twice what it was seen to need, its models (and half as much while they are converted), the sound of the longest
-    recording; at most most of the machine.
-
     Args:
         sizes: bytes of each model, by id.
         machine: bytes of this machine.
     """
-    longest = max((UNKNOWN if i.duration is None else i.duration for i in job.inputs), default=0.0)
-    models = sum(sizes.get(use.id, 0) for use in stage.models.values())
-    wish = 2 * (spec.memory(job.variant) if spec else 256 * MB) + models * 3 // 2 + int(AUDIO * longest)
-    return max(64 * MB, min(wish, int(SHARE * machine)))
+    wish = sandbox.memory_wish(
+        seen=spec.memory(job.variant) if spec else 256 * sandbox.MB,
+        models=sum(sizes.get(use.id, 0) for use in stage.models.values()),
+        seconds=max((sandbox.UNKNOWN if i.duration is None else i.duration for i in job.inputs), default=0.0),
+    )
+    return sandbox.memory_limit(wish, machine)
 
 
 def needs_gpu(stage: JobStage) -> bool:
@@ -131,23 +99,21 @@ def needs_gpu(stage: JobStage) -> bool:
 
 
 def mounts(models: str) -> dict[str, Mount]:
-    """What stages see, by name. They write results and events; not job.yaml, nor anything that compose reads.
+    """What stages may see, by name.
 
     Args:
         models: the tree of weights here, for images that don't have theirs inside.
     """
-    return {
-        "recipe": Mount(source="./job.yaml", target="/job/job.yaml"),
-        "input": Mount(source="./input", target="/job/input"),
-        "work": Mount(source="./work", target="/job/work", writable=True),
-        "output": Mount(source="./output", target="/job/output", writable=True),
-        "events": Mount(source="./events.jsonl", target="/job/events.jsonl", writable=True),
-        "models": Mount(source=models, target="/models"),
-    }
+    return {**sandbox.JOB_MOUNTS, "models": Mount(source=models, target="/models")}
 
 
 def services(
-    job: Job, images: Mapping[str, Image], *, machine: Machine, specs: Mapping[str, StageSpec], sizes: Mapping[str, int]
+    job: Job,
+    images: Mapping[str, StageImage],
+    *,
+    machine: Machine,
+    specs: Mapping[str, StageSpec],
+    sizes: Mapping[str, int],
 ) -> tuple[Service, ...]:
     """The containers of a job, in pipeline order.
 
@@ -162,6 +128,7 @@ def services(
         raise ConfigError(f"no image for stage {lacking[0]}", where=f"job {job.id}", hint="build.py build")
     device = f"nvidia.com/gpu={machine.gpu}" if machine.gpu_driver == "cdi" else str(machine.gpu)
     gpu = Gpu(driver=machine.gpu_driver, device=device)
+    parts = tuple(sandbox.JOB_MOUNTS)
     return tuple(
         Service(
             name=stage.name,
@@ -170,9 +137,9 @@ def services(
             threads=int(stage.settings.get("threads", 1)),
             memory=memory(job, stage, spec=specs.get(stage.name), sizes=sizes, machine=machine.memory),
             # One model that the image lacks, and the whole tree of weights stands in its place.
-            mounts=PARTS
+            mounts=parts
             if {u.digest for u in stage.models.values()} <= set(images[stage.name].models)
-            else (*PARTS, "models"),
+            else (*parts, "models"),
             gpu=gpu if needs_gpu(stage) else None,
             labels={JOB: job.id, STAGE: stage.name},
         )
@@ -180,7 +147,7 @@ def services(
     )
 
 
-def render(template: str, job: Job, made: Sequence[Service], *, machine: Machine, models: str) -> str:
+def render(template: str, job: Job, containers: Sequence[Service], *, machine: Machine, models: str) -> str:
     """compose.yaml; a pure function of its arguments.
 
     Args:
@@ -199,15 +166,14 @@ def render(template: str, job: Job, made: Sequence[Service], *, machine: Machine
         autoescape=False,
     )
     environment.filters |= {"name": name_, "quoted": quoted}
-    used = {name for service in made for name in service.mounts}
+    used = {name for service in containers for name in service.mounts}
     return environment.from_string(template).render(
         job=name_(job.id),
         project=project(job.id),
-        stages=made,
+        stages=containers,
         user=machine.user,
         cpus=machine.threads,
-        pids=PIDS,
-        tmpfs=TMPFS,
+        rights=RIGHTS,
         mounts={name: mount for name, mount in mounts(models).items() if name in used},
     )
 
@@ -218,7 +184,8 @@ def run_command(
     arguments: Sequence[str],
     *,
     name: str,
-    given: Sequence[Mount],
+    mounts: Sequence[Mount],
+    limits: ContainerLimits,
     user: str,
     variables: Mapping[str, str],
     labels: Mapping[str, str] = MappingProxyType({}),
@@ -228,7 +195,7 @@ def run_command(
     """``docker run`` with the rights that compose.yaml gives, for containers outside of a project.
 
     Args:
-        given: bind mounts, with absolute paths.
+        mounts: bind mounts, with absolute paths.
         entrypoint: instead of the image's own.
     """
     words = [
@@ -242,20 +209,26 @@ def run_command(
         "--pull",
         "never",
         "--network",
-        "none",
-        "--read-only",
+        RIGHTS.network,
+        *(["--read-only"] if RIGHTS.read_only else []),
         "--tmpfs",
-        TMPFS,
-        "--cap-drop",
-        "ALL",
-        "--security-opt",
-        "no-new-privileges",
+        RIGHTS.tmpfs,
+        *(word for name in RIGHTS.cap_drop for word in ("--cap-drop", name)),
+        *(word for name in RIGHTS.security for word in ("--security-opt", name)),
         "--pids-limit",
-        str(PIDS),
+        str(RIGHTS.pids),
+        "--cpu-period",
+        str(CPU_PERIOD),
+        "--cpu-quota",
+        str(limits.cpus * CPU_PERIOD),
+        "--memory",
+        str(limits.memory),
+        "--memory-swap",
+        str(limits.memory),
         "--user",
         user,
     ]
-    for mount in given:
+    for mount in mounts:
         words += ["--mount", _csv(mount)]
     for key, value in sorted(variables.items()):
         words += ["--env", f"{key}={value}"]
@@ -278,16 +251,16 @@ def quoted(text: str) -> str:
     """Any text in YAML's double quotes, with ``$`` doubled: compose expands variables in every value.
 
     Raises:
-        ConfigError: bytes that are no text (a path that isn't UTF-8).
+        ConfigError: bytes that are not text (a path that isn't UTF-8).
     """
-    made = []
+    signs = []
     for char in text:
         if char == "$":
-            made.append("$$")
+            signs.append("$$")
         elif char in '"\\':
-            made.append(f"\\{char}")
+            signs.append(f"\\{char}")
         elif char.isprintable():
-            made.append(char)
+            signs.append(char)
         elif 0xD800 <= ord(char) < 0xE000:
             raise ConfigError(
                 f"{text!r} is not UTF-8, and can't stand in a compose file",
@@ -295,5 +268,5 @@ def quoted(text: str) -> str:
                 hint="set BAKE_HOME to a folder whose name is",
             )
         else:
-            made.append(f"\\U{ord(char):08x}")
-    return f'"{"".join(made)}"'
+            signs.append(f"\\U{ord(char):08x}")
+    return f'"{"".join(signs)}"'

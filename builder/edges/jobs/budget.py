@@ -15,7 +15,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from builder.core.jobs.compose import SHARE
+from builder.core.jobs.sandbox import SHARE
 from builder.edges.system import files
 
 EVERY = 0.05

@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from builder.core.config.types import Config
-from builder.core.jobs.compose import Image
+from builder.core.jobs.compose import StageImage
 from builder.edges.engine import connection as engines
 from builder.edges.jobs.outcome import code_digest
 from builder.edges.system import files
@@ -25,7 +25,7 @@ class StageImages:
 
     engine: str
     """Its address."""
-    images: Mapping[str, Image]
+    images: Mapping[str, StageImage]
     """Stage -> image."""
     tags: Mapping[str, str]
     """Stage -> tag of its image."""
@@ -61,7 +61,7 @@ def recorded(config: Config, models: Iterable[str], env: Mapping[str, str]) -> S
     entry = files.read_json(config.paths.stage_images)
     if not isinstance(entry, dict) or entry.pop("key", None) != _key(config, models, engines.address(env)):
         return None
-    entry["images"] = {stage: Image(id=i["id"], models=tuple(i["models"])) for stage, i in entry["images"].items()}
+    entry["images"] = {stage: StageImage(id=i["id"], models=tuple(i["models"])) for stage, i in entry["images"].items()}
     images = StageImages(**entry)
     ids = engines.image_ids(images.engine, list(images.tags.values()))
     return images if ids == [images.images[stage].id for stage in images.tags] else None

@@ -16,7 +16,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from builder.core.jobs import compose
+from builder.core.jobs import compose, sandbox
 from builder.core.jobs.job import JobStage
 from builder.edges.engine import connection as engines
 from builder.edges.system import files, permissions, shell
@@ -295,7 +295,7 @@ class Container:
             self.cause = "vanished: somebody removed its container while it ran"
         elif state["OOMKilled"]:
             limit = self._limit()
-            self.cause = f"ran out of memory: its limit is {limit / compose.MB:.0f} MB"
+            self.cause = f"ran out of memory: its limit is {limit / sandbox.MB:.0f} MB"
         elif not self._asked and code in (137, 143):
             self.cause = f"was {'killed' if code == 137 else 'stopped'} from outside (signal {code - 128})"
         return code

@@ -9,9 +9,9 @@ import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
-from builder.core.jobs import compose
-from builder.core.jobs.compose import Mount
+from builder.core.jobs import compose, sandbox
 from builder.core.jobs.job import JobStage
+from builder.core.jobs.sandbox import ContainerLimits, Mount
 from builder.edges.jobs.hosts import compose as projects
 from builder.edges.jobs.hosts.native import Native, Process
 from builder.edges.system import permissions, shell
@@ -21,12 +21,22 @@ from builder.errors import InputError, MissingError
 class Media:
     """A native job's host: its media stages run in containers, the others as processes."""
 
-    def __init__(self, native: Native, *, host: str, images: Mapping[str, str], folder: Path) -> None:
+    def __init__(
+        self,
+        native: Native,
+        *,
+        host: str,
+        images: Mapping[str, str],
+        folder: Path,
+        limits: Callable[[JobStage], ContainerLimits],
+    ) -> None:
         """
         Args:
             images: stage -> tag.
             folder: the job's folder.
+            limits: what a stage's container may use.
         """
+        self._limits = limits
         self._native, self._host, self._images, self._folder = native, host, images, folder
         self._started: list[Process] = []
 
@@ -40,17 +50,17 @@ class Media:
         if tag is None:
             return self._native.start(stage, log, on_end)
         permissions.give(self._folder)  # what native stages have made since, too
-        parts = compose.mounts("")
         job_mounts = [
-            Mount(source=str(self._folder / parts[p].source), target=parts[p].target, writable=parts[p].writable)
-            for p in compose.PARTS
+            Mount(source=str(self._folder / part.source), target=part.target, writable=part.writable)
+            for part in sandbox.JOB_MOUNTS.values()
         ]
         words = compose.run_command(
             self._host,
             tag,
             ["--job", "/job"],
             name=f"whisperbake-{self._folder.name}-{stage.name}",
-            given=job_mounts,
+            mounts=job_mounts,
+            limits=self._limits(stage),
             user=user(),
             variables={"OMP_NUM_THREADS": str(int(stage.settings.get("threads", 1)))},
             labels={compose.JOB: self._folder.name, compose.STAGE: stage.name},
@@ -68,8 +78,8 @@ class Media:
 
 
 def user() -> str:
-    """Who runs in a container: see :func:`builder.core.jobs.compose.user`."""
-    return compose.user(os.getuid(), os.getgid())
+    """Who runs in a container: see :func:`builder.core.jobs.sandbox.user`."""
+    return sandbox.user(os.getuid(), os.getgid())
 
 
 def remove(host: str, name: str) -> None:
@@ -77,7 +87,7 @@ def remove(host: str, name: str) -> None:
     shell.run(["docker", "--host", host, "rm", "--force", name], timeout=30)
 
 
-def media(host: str, tag: str) -> Callable[[Sequence[str], Path, Path | None], shell.Done]:
+def media(host: str, tag: str, limits: ContainerLimits) -> Callable[[Sequence[str], Path, Path | None], shell.Done]:
     """clip.py in the demux container: a recording is untrusted input from the first look on."""
 
     def inspect(options: Sequence[str], source: Path, target: Path | None) -> shell.Done:
@@ -94,7 +104,8 @@ def media(host: str, tag: str) -> Callable[[Sequence[str], Path, Path | None], s
                 tag,
                 ["/opt/bake/stages/demux/clip.py", *words],
                 name=name,
-                given=mounts,
+                mounts=mounts,
+                limits=limits,
                 user=user(),
                 variables={},
                 entrypoint="python3",

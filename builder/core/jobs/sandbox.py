@@ -1,0 +1,117 @@
+"""What every container of ours may do and how much it may use, as data: pure.
+
+Three places spell it: compose.yaml and ``docker run`` (core/jobs/compose.py), and the loader of a bundle, which gets
+:func:`as_data` as JSON (core/bundle/loader.py, receiver/run.py). A golden test compares the three for every stage.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+MB = 1_000_000
+
+AUDIO = 300_000
+"""Bytes of memory for one second of a recording: samples as float32, features, and a copy on the way (0.1 MB each)."""
+
+UNKNOWN = 4 * 3600.0
+"""Seconds that a recording counts as when its header doesn't tell its length."""
+
+SHARE = 0.9
+"""The largest part of a machine's memory that stages get."""
+
+LEAST = 64 * MB
+"""Bytes; a container gets no less, whatever the machine has."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Mount:
+    """A bind mount: the path here (absolute, or relative to the job's folder), the path in the container."""
+
+    source: str
+    target: str
+    writable: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class ContainerLimits:
+    """What one container may use."""
+
+    memory: int
+    """Bytes of memory and swap together: nothing of it is swapped beyond that."""
+    cpus: int
+    """Logical processors."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rights:
+    """What every container may do, whoever starts it."""
+
+    user_beside_root: str = "65532:0"
+    """Who runs in a container when the caller is root: nobody here is root without need."""
+    network: str = "none"
+    read_only: bool = True
+    """Of the root file system."""
+    tmpfs: str = "/tmp:rw,nosuid,nodev,size=256m,mode=1777"
+    """Path and options of the only folder that every container writes."""
+    cap_drop: tuple[str, ...] = ("ALL",)
+    security: tuple[str, ...] = ("no-new-privileges",)
+    pids: int = 1024
+    """Threads and processes of one container: a thread pool of each library on a large machine, and no fork bomb."""
+
+
+RIGHTS = Rights()
+
+JOB_MOUNTS: Mapping[str, Mount] = {
+    "recipe": Mount(source="./job.yaml", target="/job/job.yaml"),
+    "input": Mount(source="./input", target="/job/input"),
+    "work": Mount(source="./work", target="/job/work", writable=True),
+    "output": Mount(source="./output", target="/job/output", writable=True),
+    "events": Mount(source="./events.jsonl", target="/job/events.jsonl", writable=True),
+}
+"""What every stage sees of its job's folder, by name: it writes results and events, nothing that decides what it may."""
+
+
+def user(uid: int, gid: int) -> str:
+    """``uid:gid`` in a container: the caller's own, so that results belong to the caller; never root."""
+    return RIGHTS.user_beside_root if uid == 0 else f"{uid}:{gid}"
+
+
+def memory_wish(*, seen: int, models: int, seconds: float) -> int:
+    """Bytes that a stage should get: twice what it was seen to need, its models (and half as much while they are
+    converted), and the sound of the longest recording.
+
+    Args:
+        seen: bytes that the stage was seen to need without models and sound.
+        models: bytes of its models.
+        seconds: length of the longest recording; :data:`UNKNOWN` where a header doesn't tell.
+    """
+    return 2 * seen + models * 3 // 2 + int(AUDIO * seconds)
+
+
+def memory_limit(wish: int, machine: int) -> int:
+    """Bytes that a container gets of a machine with ``machine`` bytes of memory."""
+    return max(LEAST, min(wish, int(SHARE * machine)))
+
+
+LOOK = 2000 * MB
+"""Bytes for a look into a recording, or a cut of it: ffmpeg with a few frames of the largest video."""
+
+
+def look_memory(machine: int) -> int:
+    """Bytes for a container that looks into a recording, before there is a job."""
+    return memory_limit(LOOK, machine)
+
+
+DEFAULT_MEMORY = memory_wish(seen=2000 * MB, models=4000 * MB, seconds=UNKNOWN)
+"""Bytes for a stage of which an inventory says nothing: enough for the largest model in the full variant."""
+
+
+def as_data() -> dict[str, Any]:
+    """All of it for the loader of a bundle, as JSON types."""
+    return {
+        **{key: list(value) if isinstance(value, tuple) else value for key, value in asdict(RIGHTS).items()},
+        "mounts": [asdict(mount) for mount in JOB_MOUNTS.values()],
+        "memory": {"default": DEFAULT_MEMORY, "least": LEAST, "share": SHARE},
+    }
