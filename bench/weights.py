@@ -125,8 +125,8 @@ def once(tag: str, deps: str, models: Sequence[str], sizes: dict[str, int]) -> d
         labels = assembly.labels(blocks, pins)
         image = assemble.assemble(LAYOUT, tag, exported, blocks, pins, labels=labels, on_progress=lambda _: None)
         built = {layer.blob.digest for layer in code.image(LAYOUT, exported).layers}
-        has = load.look(engine, LAYOUT)
-        loaded = load.load(engine, LAYOUT, image, has=has, built=built, tell=lambda done, total: None)
+        contents = load.inspect(engine, LAYOUT)
+        loaded = load.load(engine, LAYOUT, image, contents=contents, built=built, on_bytes=lambda done, total: None)
     memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     return {
         "seconds": time.perf_counter() - began,

@@ -15,7 +15,8 @@ from typing import Any
 import zstandard
 
 from builder.core.bundle import plan as core
-from builder.core.bundle.plan import Entry, Image, Layer
+from builder.core.bundle.image import PLAIN, ZSTD, BundledImage, BundledLayer
+from builder.core.bundle.plan import TarEntry
 from builder.core.images.oci import digest
 from builder.edges.bundle import folder as edge
 
@@ -26,10 +27,10 @@ REGISTRY = "wb-bundle"
 class Set:
     """Images with the bytes of their blobs."""
 
-    images: list[Image] = field(default_factory=list)
+    images: list[BundledImage] = field(default_factory=list)
     blobs: dict[str, bytes] = field(default_factory=dict)
 
-    def layer(self, files: Mapping[str, bytes], model: str | None = None) -> Layer:
+    def layer(self, files: Mapping[str, bytes], model: str | None = None) -> BundledLayer:
         """A layer of these files: plain tar for a model, zstd for code."""
         out = io.BytesIO()
         with tarfile.open(fileobj=out, mode="w", format=tarfile.GNU_FORMAT) as archive:
@@ -39,18 +40,18 @@ class Set:
                 archive.addfile(info, io.BytesIO(data))
         tar = out.getvalue()
         blob = tar if model else zstandard.ZstdCompressor().compress(tar)
-        made = Layer(
+        made = BundledLayer(
             digest=digest(blob),
             size=len(blob),
             diff_id=digest(tar),
             unpacked=len(tar),
-            media_type=core.PLAIN if model else core.ZSTD,
+            media_type=PLAIN if model else ZSTD,
             model=model,
         )
         self.blobs[made.digest] = blob
         return made
 
-    def image(self, stage: str, layers: Sequence[Layer], **config: Any) -> Image:
+    def image(self, stage: str, layers: Sequence[BundledLayer], **config: Any) -> BundledImage:
         """An image of layers; ``config`` joins what an image's config says of running it."""
         settings = {
             "architecture": "amd64",
@@ -59,13 +60,13 @@ class Set:
             "rootfs": {"type": "layers", "diff_ids": [x.diff_id for x in layers]},
             "history": [{"created_by": "test"} for _ in layers],
         }
-        made = Image(
+        made = BundledImage(
             name=f"{REGISTRY}/{stage}:slim-cpu", stage=stage, config=json.dumps(settings).encode(), layers=tuple(layers)
         )
         self.images.append(made)
         return made
 
-    def open(self, entry: Entry) -> Iterator[bytes]:
+    def open(self, entry: TarEntry) -> Iterator[bytes]:
         data = self.blobs[f"sha256:{entry.sha256}"]
         for at in range(0, len(data), 1 << 16):
             yield data[at : at + (1 << 16)]

@@ -15,8 +15,8 @@ from builder.cli.options import (
     NoDiarization,
     PresetOption,
     VariantOption,
-    emit,
     opened,
+    show,
 )
 from builder.errors import UsageError
 
@@ -25,7 +25,7 @@ app = typer.Typer(rich_markup_mode=None, no_args_is_help=True, help="Bundles for
 
 @app.command()
 def create(
-    out: Annotated[Path, typer.Argument(metavar="OUT", help="The folder, new.")],
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="The folder, a new one.")],
     mode: ModeOption = None,
     variant: VariantOption = None,
     preset: PresetOption = None,
@@ -38,16 +38,19 @@ def create(
     ] = None,
     part_size: Annotated[str, typer.Option("--part-size", help="Largest file. 4G fits on FAT sticks.")] = "4G",
     code_only: Annotated[bool, typer.Option("--code-only", help="Without weights.")] = False,
-    models_only: Annotated[bool, typer.Option("--models-only", help="Weights alone.")] = False,
+    models_only: Annotated[bool, typer.Option("--models-only", help="Only weights.")] = False,
     with_native: Annotated[bool, typer.Option("--with-native", help="Also what --mode native needs there.")] = False,
     no_example: Annotated[bool, typer.Option("--no-example", help="Without the acceptance run.")] = False,
-    sign: Annotated[Path | None, typer.Option("--sign", help="Private key of bundle keys.")] = None,
+    sign: Annotated[
+        Path | None, typer.Option("--sign", help="Sign with this private key, made by bundle keys.")
+    ] = None,
     json: Json = False,
 ) -> None:
-    """Write images, weights and a loader into a folder. Missing images are built first; a killed run is gone on with.
+    """Write images, weights and a loader into a folder. Missing images are built first; a killed run resumes.
 
     Example: python3 build.py bundle create /media/stick/bundle --mode docker-cpu --preset starter
     """
+    from builder.views import bundle as views
     from builder.workflows import bundle
     from builder.workflows.images import Choice
 
@@ -55,7 +58,7 @@ def create(
         raise UsageError("--code-only and --models-only exclude each other", hint="without both it is complete")
     with opened(mode=mode or "docker-cpu", variant=variant, preset=preset) as session:
         choice = Choice(models=models, languages=languages, diarization=not no_diarization)
-        order = bundle.Order(
+        options = bundle.BundleOptions(
             out=out,
             base=base,
             part_size=part_size,
@@ -65,8 +68,8 @@ def create(
             example=not no_example,
             key=sign,
         )
-        result = bundle.create(session, choice, order)
-    emit(json, result)
+        created = bundle.create(session, choice, options)
+    show(json, views.CREATE, created)
 
 
 FolderArgument = Annotated[Path, typer.Argument(metavar="BUNDLE", help="A bundle's folder.")]
@@ -75,18 +78,21 @@ FolderArgument = Annotated[Path, typer.Argument(metavar="BUNDLE", help="A bundle
 @app.command()
 def verify(
     folder: FolderArgument,
-    key: Annotated[Path | None, typer.Option("--key", help="Public key that it has to be signed with.")] = None,
+    key: Annotated[
+        Path | None, typer.Option("--key", help="Refuse a bundle that this public key's owner didn't sign.")
+    ] = None,
     json: Json = False,
 ) -> None:
-    """Read everything once, name damaged parts. On the receiver's side: load.py --check.
+    """Read everything once, name damaged parts. load.py --check does the same on the receiver's side.
 
     Example: python3 build.py bundle verify /media/stick/bundle
     """
+    from builder.views import bundle as views
     from builder.workflows import bundle
 
     with opened() as session:
-        result = bundle.verify(session, folder, key=key)
-    emit(json, result)
+        verified = bundle.verify(session, folder, key=key)
+    show(json, views.VERIFY, verified, failure=verified.failure)
 
 
 @app.command()
@@ -94,15 +100,16 @@ def inspect(
     path: Annotated[Path, typer.Argument(metavar="BUNDLE", help="A bundle's folder, or an inventory.")],
     json: Json = False,
 ) -> None:
-    """Images, models, licences, sizes, and the fingerprint to read aloud. Reads no part.
+    """Show images, models, licences, sizes, and the fingerprint to read aloud. Reads no part.
 
     Example: python3 build.py bundle inspect /media/stick/bundle
     """
+    from builder.views import bundle as views
     from builder.workflows import bundle
 
-    with opened() as session:
-        result = bundle.inspect(session, path)
-    emit(json, result)
+    with opened():
+        inspected = bundle.inspect(path)
+    show(json, views.INSPECT, inspected)
 
 
 @app.command()
@@ -111,32 +118,34 @@ def diff(
     second: Annotated[Path, typer.Argument(metavar="B", help="Another.")],
     json: Json = False,
 ) -> None:
-    """What B has that A hasn't: images, layers, bytes.
+    """Show what B has that A hasn't: images, layers, bytes.
 
     Example: python3 build.py bundle diff receiver/inventory.json /media/stick/bundle
     """
+    from builder.views import bundle as views
     from builder.workflows import bundle
 
-    with opened() as session:
-        result = bundle.diff(session, first, second)
-    emit(json, result)
+    with opened():
+        change = bundle.diff(first, second)
+    show(json, views.DIFF, change)
 
 
 @app.command()
 def repair(
     folder: FolderArgument,
-    source: Annotated[Path, typer.Option("--from", help="Another copy; the damaged parts of it are enough.")],
+    source: Annotated[Path, typer.Option("--from", help="Another copy; its copies of the damaged files are enough.")],
     json: Json = False,
 ) -> None:
-    """Replace what is damaged or missing, and nothing else.
+    """Replace files that are damaged or missing; leave all others.
 
     Example: python3 build.py bundle repair /media/stick/bundle --from /srv/bundle
     """
+    from builder.views import bundle as views
     from builder.workflows import bundle
 
     with opened() as session:
-        result = bundle.repair(session, folder, source)
-    emit(json, result)
+        repaired = bundle.repair(session, folder, source)
+    show(json, views.REPAIR, repaired)
 
 
 @app.command()
@@ -144,12 +153,13 @@ def keys(
     name: Annotated[Path, typer.Argument(metavar="FILE", help="The private key; FILE.pub.pem is the public one.")],
     json: Json = False,
 ) -> None:
-    """A new pair of Ed25519 keys, to sign bundles with.
+    """Make a pair of Ed25519 keys that sign bundles.
 
     Example: python3 build.py bundle keys ~/.config/whisperbake/sender
     """
+    from builder.views import bundle as views
     from builder.workflows import bundle
 
-    with opened() as session:
-        result = bundle.keys(session, name)
-    emit(json, result)
+    with opened():
+        made = bundle.keys(name)
+    show(json, views.KEYS, made)

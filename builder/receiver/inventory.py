@@ -6,12 +6,10 @@ import json
 import os
 import re
 import stat
-import tarfile
 from pathlib import Path
 from typing import Any
 
-BLOCK = 512
-"""Bytes of a tar header, and what every file is padded to."""
+from builder.receiver.tar import END, header, padding
 
 CHUNK = 1 << 20
 LARGEST_INVENTORY = 32 << 20
@@ -25,10 +23,13 @@ PLAIN = "application/vnd.oci.image.layer.v1.tar"
 INVENTORY, SIGNATURE, KEY = "inventory.json", "inventory.json.sig", "sender.pem"
 
 Inventory = dict[str, Any]
-Entry = dict[str, Any]
+"""inventory.json as it was parsed and checked (docs/air-gap.md, The format)."""
+
+FileEntry = dict[str, Any]
+"""A row of the inventory's ``files`` or ``parts``."""
 
 
-class Stop(Exception):
+class LoaderError(Exception):
     """Something that a person can act on: the exit code, what is wrong, what to do next."""
 
     def __init__(self, code: int, what: str, do: str = "") -> None:
@@ -36,100 +37,121 @@ class Stop(Exception):
         self.code, self.what, self.do = code, what, do
 
 
-def bad(what: str) -> Stop:
-    return Stop(5, f"{INVENTORY}: {what}", "ask the sender for this file again, and compare its sha256")
+def bad(what: str) -> LoaderError:
+    """The error of an inventory that can't be right."""
+    return LoaderError(5, f"{INVENTORY}: {what}", "ask the sender for this file again, and compare its sha256")
 
 
 def read_inventory(folder: Path) -> tuple[bytes, Inventory]:
-    """inventory.json of a bundle, checked; its bytes too."""
+    """A bundle's inventory.json, as bytes and checked. Raises LoaderError."""
     raw = read_file(folder / INVENTORY, LARGEST_INVENTORY)
     return raw, check_inventory(raw)
 
 
 def read_file(path: Path, largest: int) -> bytes:
-    """A small regular file that is no link."""
+    """The bytes of a regular file; a link is refused.
+
+    Raises:
+        LoaderError: there is no such file, or it has more than ``largest`` bytes.
+    """
     try:
         with open_file(path) as source:
             data: bytes = source.read(largest + 1)
     except FileNotFoundError:
-        raise Stop(5, f"{path.name} is missing", f"it belongs into {path.parent}") from None
+        raise LoaderError(5, f"{path.name} is missing", f"it belongs in {path.parent}") from None
     except OSError as error:
-        raise Stop(5, f"{path.name} can't be read: {error.strerror}", "copy it again") from None
+        raise LoaderError(5, f"{path.name} can't be read: {error.strerror}", "copy it again") from None
     if len(data) > largest:
-        raise Stop(5, f"{path.name} is larger than {largest} bytes", "ask the sender for this file again")
+        raise LoaderError(5, f"{path.name} is larger than {largest} bytes", "ask the sender for this file again")
     return data
 
 
 def open_file(path: Path) -> Any:
+    """A regular file, open for reading: no link is followed, and a FIFO doesn't block. Raises OSError."""
     handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
     if not stat.S_ISREG(os.fstat(handle).st_mode):
         os.close(handle)
-        raise OSError(0, "no regular file")
+        raise OSError(0, "not a regular file")
     return os.fdopen(handle, "rb", buffering=0)
 
 
 def check_inventory(raw: bytes) -> Inventory:
-    """The inventory in ``raw``, with every claim of it that can be held against another. Raises Stop."""
+    """The inventory in ``raw``, with every claim held against the others. Raises LoaderError."""
     try:
         data = json.loads(raw.decode("utf-8"), object_pairs_hook=_once)
     except (ValueError, RecursionError) as error:
-        raise bad(f"this is no inventory ({error})") from None
+        raise bad(f"this is not an inventory ({error})") from None
     try:
         _check(data)
     except (KeyError, TypeError, AttributeError, IndexError) as error:
-        raise bad(f"this is no inventory ({type(error).__name__}: {error})") from None
+        raise bad(f"this is not an inventory ({type(error).__name__}: {error})") from None
     return data  # type: ignore[no-any-return]
 
 
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) != len(pairs):
+    data = dict(pairs)
+    if len(data) != len(pairs):
         raise ValueError("a name stands twice")
-    return found
+    return data
 
 
 def _check(data: Any) -> None:
     if data["schema"] != 1:
-        raise Stop(5, f"{INVENTORY} has schema {data['schema']!r}; this loader reads 1", "use the load.py beside it")
+        raise LoaderError(
+            5, f"{INVENTORY} has schema {data['schema']!r}; this loader reads 1", "use the load.py beside it"
+        )
     need(data["kind"] in ("bundle", "receiver"), "it is neither a bundle's nor a receiver's")
     need(data["content"] in ("complete", "difference", "code", "models"), "unknown content")
-    for name, layer in data["layers"].items():
-        need(matches(DIGEST, name) and matches(DIGEST, layer["diff_id"]), f"{name!r} is no layer")
-        need(number(layer["size"]) and number(layer["unpacked"]), f"{name}: no size")
-        need(layer["media_type"] in (ZSTD, PLAIN), f"{name}: {layer['media_type']!r} is no kind of layer")
-        plain = layer["media_type"] == PLAIN
-        need(
-            not plain or (name == layer["diff_id"] and layer["size"] == layer["unpacked"]),
-            f"{name}: contradicts itself",
-        )
-        need(layer["model"] is None or isinstance(layer["model"], str), f"{name}: no model")
-    names: set[str] = set()
-    for image in [*data["images"], *data["known"]]:
-        need(matches(NAME, image["name"]), f"{image['name']!r} is no image name")
-        need(matches(DIGEST, image["manifest"]) and matches(DIGEST, image["config"]), f"{image['name']}: no digests")
-        need(0 < len(image["layers"]) <= 127, f"{image['name']}: {len(image['layers'])} layers")
-        need(all(matches(DIGEST, x) for x in image["layers"]), f"{image['name']}: no digests")
-    for image in data["images"]:
-        need(image["name"] not in names, f"{image['name']} stands twice")
-        names.add(image["name"])
-        need(all(x in data["layers"] for x in image["layers"]), f"{image['name']}: a layer is not described")
-        need(image["stage"] is None or matches(PATH, image["stage"]), f"{image['name']}: no stage")
+    for digest, layer in data["layers"].items():
+        _check_layer(digest, layer)
+    _check_images(data)
     _check_files(data)
     if data["kind"] == "bundle":
+        _check_parts(data)
         loader, engine = data["loader"], data["engine"]
         need(loader["name"] == "load.py" and matches(HEX, loader["sha256"]), "no loader")
         need(matches(re.compile(r"\d+\.\d+"), engine["oldest"]), "no oldest engine")
         need(matches(re.compile(r"[a-z0-9]+/[a-z0-9]+"), engine["platform"]), "no platform")
     if data["acceptance"] is not None:  # a difference may leave out what the receiver has of it
-        need(all(inside(p) and p.startswith("job/") for p in data["acceptance"].values()), "acceptance is no job")
+        need(all(inside(p) and p.startswith("job/") for p in data["acceptance"].values()), "acceptance is not a job")
+    for stage, size in data.get("memory", {}).items():
+        need(matches(PATH, stage) and number(size), f"memory of {stage!r} is not a size")
+
+
+def _check_layer(digest: str, layer: Any) -> None:
+    need(matches(DIGEST, digest) and matches(DIGEST, layer["diff_id"]), f"{digest!r} is not a layer")
+    need(number(layer["size"]) and number(layer["unpacked"]), f"{digest}: no size")
+    need(layer["media_type"] in (ZSTD, PLAIN), f"{digest}: {layer['media_type']!r} is not a kind of layer")
+    plain = layer["media_type"] == PLAIN
+    need(
+        not plain or (digest == layer["diff_id"] and layer["size"] == layer["unpacked"]),
+        f"{digest}: contradicts itself",
+    )
+    need(layer["model"] is None or isinstance(layer["model"], str), f"{digest}: no model")
+
+
+def _check_images(data: Inventory) -> None:
+    names: set[str] = set()
+    for image in [*data["images"], *data["known"]]:
+        name = image["name"]
+        need(matches(NAME, name), f"{name!r} is not an image name")
+        need(matches(DIGEST, image["manifest"]) and matches(DIGEST, image["config"]), f"{name}: no digests")
+        need(0 < len(image["layers"]) <= 127, f"{name}: {len(image['layers'])} layers")
+        need(all(matches(DIGEST, x) for x in image["layers"]), f"{name}: no digests")
+    for image in data["images"]:
+        name = image["name"]
+        need(name not in names, f"{name} stands twice")
+        names.add(name)
+        need(all(x in data["layers"] for x in image["layers"]), f"{name}: a layer is not described")
+        need(image["stage"] is None or matches(PATH, image["stage"]), f"{name}: no stage")
 
 
 def _check_files(data: Inventory) -> None:
-    """Paths stay inside; offsets are those of a tar of just these files, and parts add up to it."""
+    """Paths stay inside, and offsets are those of a tar of exactly these files."""
     at, paths = 0, set()
     for entry in data["files"]:
         path = entry["path"]
-        need(inside(path), f"{path!r} is no path inside a bundle")
+        need(inside(path), f"{path!r} is not a path inside a bundle")
         need(path.casefold() not in paths, f"{path} stands twice")
         paths.add(path.casefold())
         need(number(entry["size"]) and matches(HEX, entry["sha256"]), f"{path}: no size or sha256")
@@ -140,14 +162,17 @@ def _check_files(data: Inventory) -> None:
         if data["kind"] == "bundle":
             at += len(header(path, entry["size"]))
             need(entry["at"] == at, f"{path} is not where it says")
-            at += entry["size"] + (-entry["size"] % BLOCK)
-    if data["kind"] == "bundle":
-        for index, part in enumerate(data["parts"]):
-            need(part["name"] == f"whisperbake.tar.{index:03}", f"{part['name']!r} is no part")
-            need(
-                number(part["size"]) and part["size"] > 0 and matches(HEX, part["sha256"]), f"{part['name']}: no sha256"
-            )
-        need(sum(p["size"] for p in data["parts"]) == at + 2 * BLOCK, "the parts don't add up to the files")
+            at += entry["size"] + padding(entry["size"])
+
+
+def _check_parts(data: Inventory) -> None:
+    """The parts add up to the tar of the files."""
+    for index, part in enumerate(data["parts"]):
+        need(part["name"] == f"whisperbake.tar.{index:03}", f"{part['name']!r} is not a part")
+        need(number(part["size"]) and part["size"] > 0 and matches(HEX, part["sha256"]), f"{part['name']}: no sha256")
+    last = data["files"][-1] if data["files"] else {"at": 0, "size": 0}
+    end = last["at"] + last["size"] + padding(last["size"]) + END
+    need(sum(p["size"] for p in data["parts"]) == end, "the parts don't add up to the files")
 
 
 def need(right: bool, what: str) -> None:
@@ -166,10 +191,3 @@ def inside(path: Any) -> bool:
 
 def number(value: Any) -> bool:
     return type(value) is int and 0 <= value < 1 << 50
-
-
-def header(path: str, size: int) -> bytes:
-    """The tar header of a file in a bundle: the same everywhere, nothing of the machine in it."""
-    info = tarfile.TarInfo(path)
-    info.size, info.mode = size, 0o444
-    return info.tobuf(tarfile.GNU_FORMAT)

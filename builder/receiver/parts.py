@@ -7,7 +7,8 @@ import stat
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from builder.receiver.inventory import BLOCK, CHUNK, Entry, Stop, bad, header, need, open_file, read_inventory
+from builder.receiver.inventory import CHUNK, FileEntry, LoaderError, bad, need, open_file, read_inventory
+from builder.receiver.tar import BLOCK, header
 
 
 class Bundle:
@@ -16,45 +17,46 @@ class Bundle:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.raw, self.inventory = read_inventory(folder)
-        self.files: dict[str, Entry] = {f["path"]: f for f in self.inventory["files"]}
+        self.files: dict[str, FileEntry] = {f["path"]: f for f in self.inventory["files"]}
         if self.inventory["kind"] != "bundle":
-            raise bad("this is the inventory of a receiver")
+            raise bad("this is a receiver's inventory")
 
     @property
     def fingerprint(self) -> str:
         return hashlib.sha256(self.raw).hexdigest()
 
     def require_parts(self) -> None:
-        """All parts are there, are files, and have their sizes. Reads nothing."""
-        wrong = [f"{p['name']} {why}" for p in self.inventory["parts"] if (why := self._why(p))]
+        """Raises LoaderError when a part is missing, not a file, or of another size. Reads no part."""
+        wrong = [f"{p['name']} {reason}" for p in self.inventory["parts"] if (reason := self._wrong(p))]
         if wrong:
-            raise Stop(
+            raise LoaderError(
                 5,
                 "; ".join(wrong[:8]),
                 f"copy {'these parts' if len(wrong) > 1 else 'this part'} again from the sender",
             )
 
-    def _why(self, part: Entry) -> str:
+    def _wrong(self, part: FileEntry) -> str:
+        """What is wrong with a part by its size, or an empty text."""
         path = self.folder / part["name"]
         try:
-            found = path.lstat()
+            status = path.lstat()
         except OSError:
             return "is missing"
-        if not stat.S_ISREG(found.st_mode):
-            return "is no regular file"
-        return "" if found.st_size == part["size"] else f"has {found.st_size} bytes in place of {part['size']}"
+        if not stat.S_ISREG(status.st_mode):
+            return "is not a regular file"
+        return "" if status.st_size == part["size"] else f"has {status.st_size} bytes in place of {part['size']}"
 
-    def damaged(self, tell: Callable[[int], None] = lambda _: None) -> list[str]:
-        """Names of the parts whose bytes are not what the inventory says. Reads everything once."""
-        return [p["name"] for p in self.inventory["parts"] if self._why(p) or self._hash(p, tell) != p["sha256"]]
+    def damaged(self, on_bytes: Callable[[int], None] = lambda _: None) -> list[str]:
+        """Names of the parts that are missing or whose sha256 is another. Reads everything once."""
+        return [p["name"] for p in self.inventory["parts"] if self._wrong(p) or self._hash(p, on_bytes) != p["sha256"]]
 
-    def _hash(self, part: Entry, tell: Callable[[int], None] = lambda _: None) -> str:
+    def _hash(self, part: FileEntry, on_bytes: Callable[[int], None] = lambda _: None) -> str:
         digest = hashlib.sha256()
         try:
             with open_file(self.folder / part["name"]) as source:
                 while chunk := source.read(CHUNK):
                     digest.update(chunk)
-                    tell(len(chunk))
+                    on_bytes(len(chunk))
         except OSError:  # a disk that can't read it any more
             return ""
         return digest.hexdigest()
@@ -76,7 +78,7 @@ class Bundle:
                             left -= len(chunk)
                             yield chunk
                 except OSError as error:
-                    raise Stop(
+                    raise LoaderError(
                         5,
                         f"{part['name']} can't be read: {error.strerror or error}",
                         "copy this part again from the sender",
@@ -84,7 +86,11 @@ class Bundle:
             at += part["size"]
 
     def open(self, path: str, guard: Guard | None = None) -> Iterator[bytes]:
-        """A file's bytes. The last of them come only when all are what the inventory says."""
+        """A file's bytes. The last chunk comes only after all of them were found to be what the inventory says.
+
+        Raises:
+            LoaderError: they are something else; the error names the part to blame.
+        """
         entry = self.files[path]
         head = header(path, entry["size"])
         if b"".join(self.range(entry["at"] - len(head), len(head))) != head:
@@ -103,8 +109,8 @@ class Bundle:
             guard.finish()
         yield held
 
-    def fault(self, entry: Entry, what: str) -> Stop:
-        """Which part is to blame for a file that is not what the inventory says."""
+    def fault(self, entry: FileEntry, what: str) -> LoaderError:
+        """The error that names the part to blame for a file that is not what the inventory says."""
         at, wrong = 0, []
         for part in self.inventory["parts"]:
             inside = at < entry["at"] + entry["size"] and at + part["size"] > entry["at"] - BLOCK
@@ -112,12 +118,14 @@ class Bundle:
                 wrong.append(part["name"])
             at += part["size"]
         if not wrong:
-            return bad(f"{what} of {entry['path']} are not what it says, and the parts are: it contradicts itself")
-        return Stop(5, f"{', '.join(wrong)}: damaged, or of another bundle", "copy this part again from the sender")
+            return bad(f"{what} of {entry['path']} are not what it says, but the parts are: it contradicts itself")
+        return LoaderError(
+            5, f"{', '.join(wrong)}: damaged, or of another bundle", "copy this part again from the sender"
+        )
 
 
 class Guard:
-    """Follows the blocks of a zstd layer (RFC 8878), so that it can't grow beyond what the inventory announced.
+    """Follows the blocks of a zstd layer (RFC 8878), so that it can't grow beyond the size in the inventory.
 
     A compressed block gives at most 128 KiB and says no more, so this is a bound, not the size: writers that end blocks
     early stay far below :attr:`SLACK`, a bomb is thousands of times its size.
@@ -160,5 +168,5 @@ class Guard:
         return True
 
     def finish(self) -> None:
-        """Called when the blob's bytes are all there."""
+        """Raises LoaderError when the blob ended in the middle of a block."""
         need(not (self.inside or self.skip or self.buffer), f"{self.name}: its zstd is cut short")

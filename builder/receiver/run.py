@@ -9,18 +9,24 @@ import os
 import re
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from builder.receiver.engine import Engine
-from builder.receiver.inventory import CHUNK, Inventory, Stop
+from builder.receiver.engine import EngineSocket
+from builder.receiver.inventory import CHUNK, Inventory, LoaderError
+
+Sandbox = Mapping[str, Any]
+"""What a container may do, as JSON types (builder's core/jobs/sandbox.py, ``as_data``); load.py carries it."""
 
 WORDS_WRONG = 0.05
 """Share of words that may differ in the acceptance run: another processor rounds differently."""
 
 TAIL = 8
 """Lines of a failed stage that are shown."""
+
+CPU_PERIOD = 100_000
+"""Microseconds; a container's quota of processors is counted in it."""
 
 
 def new_job(template: Path, recording: Path, name: str, folder: Path) -> dict[str, Any]:
@@ -45,57 +51,145 @@ def new_job(template: Path, recording: Path, name: str, folder: Path) -> dict[st
     # JSON is YAML.
     (folder / "job.yaml").write_text(json.dumps(job, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     (folder / "events.jsonl").touch()
-    if os.getuid() == 0:  # the container's user is in group 0
-        for path in [folder, *folder.rglob("*")]:
-            path.chmod(0o770 if path.is_dir() else 0o660)
     return job
 
 
+def let_in(folder: Path) -> None:
+    """Let the containers' user, who is in group 0 beside a caller who is root, into a job's folder.
+
+    It reads the recipe and the recording, and writes results and events; nothing else of the folder is its business.
+    """
+    (folder / "job.yaml").chmod(0o640)
+    (folder / "events.jsonl").chmod(0o660)
+    for recording in (folder / "input").iterdir():
+        recording.chmod(0o640)
+    (folder / "input").chmod(0o750)
+    for name in ("work", "output"):
+        (folder / name).chmod(0o770)
+    for path in (folder, folder / "logs"):
+        path.chmod(0o700)
+
+
+def container(
+    sandbox: Sandbox,
+    *,
+    image: str,
+    folder: Path,
+    uid: int,
+    gid: int,
+    threads: int,
+    memory: int,
+    cpus: int,
+) -> dict[str, Any]:
+    """A stage's container, as the engine's API takes it (POST /containers/create).
+
+    Args:
+        folder: the job's.
+        uid: the caller's; results belong to the caller.
+        memory: bytes of memory and swap together.
+        cpus: logical processors.
+    """
+    mounts = [
+        {
+            "Type": "bind",
+            "Source": str(folder / mount["source"]),
+            "Target": mount["target"],
+            "ReadOnly": not mount["writable"],
+        }
+        for mount in sandbox["mounts"]
+    ]
+    path, _, options = sandbox["tmpfs"].partition(":")
+    return {
+        "Image": image,
+        "Cmd": ["--job", "/job"],
+        "User": sandbox["user_beside_root"] if uid == 0 else f"{uid}:{gid}",
+        "Env": [f"OMP_NUM_THREADS={threads}"],
+        "HostConfig": {
+            "NetworkMode": sandbox["network"],
+            "ReadonlyRootfs": sandbox["read_only"],
+            "CapDrop": sandbox["cap_drop"],
+            "SecurityOpt": sandbox["security"],
+            "PidsLimit": sandbox["pids"],
+            "Memory": memory,
+            "MemorySwap": memory,
+            "CpuPeriod": CPU_PERIOD,
+            "CpuQuota": cpus * CPU_PERIOD,
+            "Tmpfs": {path: options},
+            "Mounts": mounts,
+        },
+    }
+
+
+def memory_limit(sandbox: Sandbox, wish: int | None, machine: int) -> int:
+    """Bytes that a container gets of a machine with ``machine`` bytes of memory.
+
+    Args:
+        wish: what the inventory says of the stage; None when it says nothing (an older loader wrote it).
+    """
+    rule = sandbox["memory"]
+    least, wished = int(rule["least"]), int(rule["default"]) if wish is None else wish
+    return max(least, min(wished, int(rule["share"] * machine)))
+
+
 def run_job(
-    engine: Engine, images: dict[str, str], job: dict[str, Any], folder: Path, tell: Callable[[str], None]
+    engine: EngineSocket,
+    images: Mapping[str, str],
+    job: Mapping[str, Any],
+    folder: Path,
+    on_line: Callable[[str], None],
+    *,
+    sandbox: Sandbox,
+    memory: Mapping[str, int],
 ) -> None:
-    """Run a job's stages in their order, each in a container without network or rights. Raises Stop.
+    """Run a job's stages in their order, each in a container without network or rights.
 
     Args:
         images: stage -> image id.
+        on_line: gets one line a stage.
+        memory: stage -> bytes that it should get.
+
+    Raises:
+        LoaderError: a stage has no image here, or fails; or the engine does.
     """
-    user = "1000:0" if os.getuid() == 0 else f"{os.getuid()}:{os.getgid()}"
+    uid, gid = os.getuid(), os.getgid()
+    if uid == 0:
+        let_in(folder)
     for stage in job["stages"]:
-        if stage["name"] not in images:
-            raise Stop(3, f"there is no image for stage {stage['name']} here", "load a bundle that has all images")
-        threads = max(1, min(int(stage["settings"].get("threads") or 1), os.cpu_count() or 1))
+        name = stage["name"]
+        if name not in images:
+            raise LoaderError(3, f"no image for stage {name} here", "load a bundle that has all images")
         began = time.monotonic()
-        settings = {
-            "Image": images[stage["name"]],
-            "Cmd": ["--job", "/job"],
-            "User": user,
-            "Env": [f"OMP_NUM_THREADS={threads}"],
-            "HostConfig": {
-                "NetworkMode": "none",
-                "ReadonlyRootfs": True,
-                "CapDrop": ["ALL"],
-                "PidsLimit": 1024,
-                "SecurityOpt": ["no-new-privileges"],
-                "Tmpfs": {"/tmp": "rw,nosuid,nodev,size=256m,mode=1777"},
-                "Mounts": [{"Type": "bind", "Source": str(folder), "Target": "/job"}],
-            },
-        }
-        name = f"whisperbake-{folder.name}-{stage['name']}"
-        engine.ask("DELETE", f"/containers/{name}?force=1")  # of a run that was killed
-        made = engine.need("POST", f"/containers/create?name={name}", settings)["Id"]
-        try:
-            engine.need("POST", f"/containers/{made}/start")
-            code = engine.need("POST", f"/containers/{made}/wait")["StatusCode"]
-            _, raw = engine.ask("GET", f"/containers/{made}/logs?stdout=1&stderr=1&tail={TAIL}")
-        finally:
-            engine.ask("DELETE", f"/containers/{made}?force=1")
+        settings = container(
+            sandbox,
+            image=images[name],
+            folder=folder,
+            uid=uid,
+            gid=gid,
+            threads=max(1, min(int(stage["settings"].get("threads") or 1), engine.cpus)),
+            memory=memory_limit(sandbox, memory.get(name), engine.memory),
+            cpus=engine.cpus,
+        )
+        code, log = _run_container(engine, f"whisperbake-{folder.name}-{name}", settings)
         if code != 0:
-            lines = "\n  | ".join(logged(raw))
-            raise Stop(7, f"stage {stage['name']} failed with {code}\n  | {lines}", f"the job's folder is {folder}")
-        tell(f"  {stage['name']}: {time.monotonic() - began:.1f} s")
+            lines = "\n  | ".join(log)
+            raise LoaderError(7, f"stage {name} failed with {code}\n  | {lines}", f"the job's folder is {folder}")
+        on_line(f"  {name}: {time.monotonic() - began:.1f} s")
 
 
-def logged(raw: bytes) -> list[str]:
+def _run_container(engine: EngineSocket, name: str, settings: Mapping[str, Any]) -> tuple[int, list[str]]:
+    """Exit code and last lines of a container, which is removed afterwards."""
+    engine.ask("DELETE", f"/containers/{name}?force=1")  # of a run that was killed
+    id_ = engine.need("POST", f"/containers/create?name={name}", settings)["Id"]
+    try:
+        engine.need("POST", f"/containers/{id_}/start")
+        code = engine.need("POST", f"/containers/{id_}/wait")["StatusCode"]
+        _, raw = engine.ask("GET", f"/containers/{id_}/logs?stdout=1&stderr=1&tail={TAIL}")
+    finally:
+        engine.ask("DELETE", f"/containers/{id_}?force=1")
+    return int(code), log_lines(raw)
+
+
+def log_lines(raw: bytes) -> list[str]:
     """Lines of a container's log: frames of an 8-byte head with the length in its last four bytes, then the text."""
     text, at = b"", 0
     while at + 8 <= len(raw):
@@ -105,44 +199,59 @@ def logged(raw: bytes) -> list[str]:
     return text.decode("utf-8", "replace").splitlines()
 
 
-def accept(engine: Engine, inventory: Inventory, folder: Path, tell: Callable[[str], None]) -> str:
-    """Run the example, compare with what the sender's images made of it; how it went. Raises Stop."""
-    given = inventory["acceptance"]
-    if not given:
-        raise Stop(2, "this bundle has no acceptance run", "load one that has")
+def accept(
+    engine: EngineSocket, inventory: Inventory, folder: Path, on_line: Callable[[str], None], *, sandbox: Sandbox
+) -> str:
+    """Run the example, compare its result with that of the sender's images; one line about how it went.
+
+    Args:
+        inventory: this machine's.
+        folder: where the bundle's files were unpacked.
+
+    Raises:
+        LoaderError: the result is another (7), the example is not there, or a stage fails.
+    """
+    paths = inventory["acceptance"]
+    if not paths:
+        raise LoaderError(2, "this bundle has no acceptance run", "load one that has")
+    job_folder = folder / "acceptance"
     try:
-        expected = json.loads((folder / given["expected"]).read_bytes())
-        recording = folder / given["recording"]
-        job = new_job(folder / given["job"], recording, expected["name"], folder / "acceptance")
+        expected = json.loads((folder / paths["expected"]).read_bytes())
+        job = new_job(folder / paths["job"], folder / paths["recording"], expected["name"], job_folder)
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise Stop(
+        raise LoaderError(
             3, f"the acceptance job is not whole ({error})", "run load.py again, in the bundle's folder"
         ) from None
-    tell("acceptance run: the example, in containers without a network")
-    images = {i["stage"]: i.get("id") or i["manifest"] for i in inventory["images"] if i["stage"]}
-    place = folder / "acceptance"
-    run_job(engine, images, job, place, tell)
-    got = {p: hashlib.sha256((place / p).read_bytes()).hexdigest() for p in expected["files"] if (place / p).is_file()}
-    if got == expected["files"]:
-        return f"accepted: {len(got)} files, byte for byte what the sender's images made"
-    words = spoken(json.loads((place / expected["result"]).read_bytes()))
-    wrong = different(expected["words"], words)
+    on_line("acceptance run: the example, in containers without a network")
+    memory = inventory.get("memory", {})
+    run_job(engine, stage_images(inventory), job, job_folder, on_line, sandbox=sandbox, memory=memory)
+    results = [path for path in expected["files"] if (job_folder / path).is_file()]
+    digests = {path: hashlib.sha256((job_folder / path).read_bytes()).hexdigest() for path in results}
+    if digests == expected["files"]:
+        return f"accepted: {len(digests)} files, byte for byte what the sender's images made"
+    words = words_of(json.loads((job_folder / expected["result"]).read_bytes()))
+    wrong = count_changes(expected["words"], words)
     if wrong > WORDS_WRONG * len(expected["words"]):
-        raise Stop(
+        raise LoaderError(
             7,
             f"the result is another: {wrong} of {len(expected['words'])} words differ",
-            f"compare {place / 'output'} with {folder / given['expected']}",
+            f"compare {job_folder / 'output'} with {folder / paths['expected']}",
         )
     return f"accepted: {wrong} of {len(expected['words'])} words differ (another processor rounds differently)"
 
 
-def spoken(result: dict[str, Any]) -> list[str]:
+def stage_images(inventory: Inventory) -> dict[str, str]:
+    """Stage -> id of its image on this engine."""
+    return {i["stage"]: i.get("id") or i["manifest"] for i in inventory["images"] if i["stage"]}
+
+
+def words_of(result: dict[str, Any]) -> list[str]:
     """The words of a result, in lower case, without punctuation."""
     text = " ".join(str(s["text"]) for s in result["segments"]).lower()
     return re.findall(r"[^\W_]+(?:['’][^\W_]+)*", text)
 
 
-def different(first: list[str], second: list[str]) -> int:
+def count_changes(first: list[str], second: list[str]) -> int:
     """Words that were changed, left out or added between the two."""
     pairs = difflib.SequenceMatcher(None, first, second, autojunk=False).get_opcodes()
     return sum(max(b - a, d - c) for kind, a, b, c, d in pairs if kind != "equal")

@@ -2,374 +2,306 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
-import shutil
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from builder import __version__
-from builder.core.bundle import plan as core
+from builder.core.bundle import contents, licences
+from builder.core.bundle import plan as planning
+from builder.core.bundle.contents import Base, InventoryChange
+from builder.core.bundle.image import platform
 from builder.core.config.types import Config
-from builder.core.jobs import job as spec
-from builder.core.jobs import job_file
-from builder.core.jobs.request import JobOptions, plan_stages
-from builder.core.progress import Progress
-from builder.core.terms import Workflow
-from builder.core.text import format_size, table
-from builder.core.weights.catalog import model_digest
-from builder.core.weights.model import Model, Pin
-from builder.errors import IntegrityError, UsageError
+from builder.core.jobs.request import JobOptions
+from builder.errors import BakeError, IntegrityError, UsageError
 from builder.receiver.inventory import INVENTORY, SIGNATURE
-from builder.workflows import host as hosts
+from builder.workflows import host
 from builder.workflows.images import Choice
-from builder.workflows.session import Result, Session, fetch_missing, image_models
+from builder.workflows.session import Session, fetch_missing, image_models
 
 if TYPE_CHECKING:
-    from builder.core.bundle.plan import BundlePlan, Entry
-    from builder.core.images.plan import Plan
-    from builder.core.jobs.request import Request
-    from builder.edges.bundle.folder import Giver
-    from builder.edges.engine.connection import Engine
-
-Models = Sequence[tuple[Model, Pin]]
-
-EXAMPLE = "examples/dialogue.mp4"
-
-LICENCES = "licences/models.md"
+    from builder.core.bundle.plan import BundlePlan
+    from builder.core.progress import OnProgress
+    from builder.core.weights.model import Model, Pin
+    from builder.edges.bundle.acceptance import Acceptance
+    from builder.edges.bundle.blobs import BundleSource
 
 
 @dataclass(frozen=True, kw_only=True)
-class Order:
+class BundleOptions:
     """What the command line asks of a bundle, as it was typed."""
 
     out: Path
     base: Path | None = None
+    """A receiver's inventory, or an earlier bundle: what it has is left out."""
     part_size: str = "4G"
     code_only: bool = False
     models_only: bool = False
     native: bool = False
+    """Whether it carries what ``--mode native`` needs."""
     example: bool = True
     """Whether it carries the acceptance run."""
     key: Path | None = None
+    """A private key to sign with."""
+
+    @property
+    def content(self) -> str:
+        """What the bundle is to hold: of :mod:`builder.core.bundle.contents`."""
+        return contents.MODELS if self.models_only else contents.CODE if self.code_only else contents.COMPLETE
 
 
-def create(session: Session, choice: Choice, order: Order) -> Result:
-    """Build what is missing, then write what the receiver lacks."""
-    from builder.edges.bundle import blobs as packing
+@dataclass(frozen=True, kw_only=True)
+class BundleCreated:
+    """A bundle that was written, or was there already."""
+
+    folder: Path
+    up_to_date: bool
+    """The folder held this very bundle: nothing was written but the signature."""
+    signed: bool
+    fingerprint: str
+    """Hex sha256 of inventory.json."""
+    inventory: Mapping[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class BundleVerified:
+    """What a look at every byte of a bundle found."""
+
+    folder: Path
+    fingerprint: str
+    damaged: tuple[str, ...]
+    """Names of files."""
+    signed: bool
+    """The signature was checked with a key."""
+    parts: int
+
+    @property
+    def failure(self) -> BakeError | None:
+        """The error of a damaged bundle."""
+        if not self.damaged:
+            return None
+        return IntegrityError(
+            f"damaged or missing: {', '.join(self.damaged)}",
+            where=str(self.folder),
+            hint=f"bundle repair {self.folder} --from ANOTHER-COPY",
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class BundleInspected:
+    """An inventory: of a bundle, or of a receiver."""
+
+    fingerprint: str
+    """Hex sha256 of inventory.json."""
+    inventory: Mapping[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class BundleRepaired:
+    """A bundle whose damaged files were replaced."""
+
+    folder: Path
+    replaced: tuple[str, ...]
+    """Names of files."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class KeysMade:
+    """A new pair of keys."""
+
+    private: Path
+    public: Path
+
+
+def create(session: Session, choice: Choice, options: BundleOptions) -> BundleCreated:
+    """Build the images that are missing, then write what the receiver lacks.
+
+    Raises:
+        UsageError: an option makes no sense, the key can't be used, or the folder holds something else.
+        BuildError, MissingError, IntegrityError: see the building of images, and :func:`builder.edges.bundle.folder.create`.
+    """
+    from builder.edges.bundle import acceptance as accepting
+    from builder.edges.bundle import blobs
     from builder.edges.bundle import folder as bundle
-    from builder.edges.bundle import signing
-    from builder.edges.images.layout import Layout
     from builder.workflows import images
 
-    config = session.config
-    part_size = core.parse_size(order.part_size)
-    there = core.have(bundle.read_inventory(order.base)) if order.base else None
-    if order.key:
-        signing.sign(order.key, b"")  # a key that can't be used is found out before anything is built
-    engine, made, _ = images.ensure(session, choice)
-    pack = packing.Packing(Layout(config.paths.layout, config.paths.models), config.paths.packed, session.on_progress)
-    ready = pack.images(made.plan.images)
-    models = list(made.plan.models)
-    loose: tuple[core.Layer, ...] = ()
-    if order.native:  # of which images carry a part, or none
-        wanted = image_models(
-            session.config, models=choice.models, languages=choice.languages, diarization=choice.diarization
-        )
-        fetch_missing(session.config, wanted, env=session.env, on_progress=session.on_progress)
-        loose = pack.weights(wanted)
-        models += [m for m in wanted if m not in models]
-    beside: dict[str, bytes | Path] = {}
-    acceptance = None
-    if not order.models_only:
-        beside |= _licences(config.root, models)
-        if order.example and (found := _example(session, choice, made.plan, engine)):
-            more, acceptance = found
-            beside |= more
-        if order.native:
-            from builder.edges.bundle import wheelhouse
-
-            beside |= wheelhouse.collect(config, session.env, session.on_progress)
+    config, on_progress = session.config, session.on_progress
+    part_size = planning.parse_size(options.part_size)
+    base = _base(options.base)
+    _require_key(options.key)
+    engine, rendered, _ = images.ensure(session, choice)
+    packing = blobs.packing(config, on_progress)
+    bundled = packing.images(rendered.plan.images)
+    native = _native_models(session, choice) if options.native else ()
+    loose = packing.weights(native)
+    models = tuple(dict.fromkeys([*rendered.plan.models, *native]))
+    example = None
+    if options.example and not options.models_only:
+        request = host.resolve(config, _example_options(choice))
+        example = accepting.acceptance(config, request, rendered.plan, engine, on_progress)
+    source = blobs.BundleSource(packing=packing, beside=_beside(session, options, models, example))
     loader = bundle.loader()
-    plan = core.plan(
-        ready,
-        extras={path: _described(data) for path, data in sorted(beside.items())},
-        licences=_described_models(models),
+    plan = planning.plan(
+        bundled,
+        extras=source.sizes(),
+        licences=licences.licences(models),
         loader=loader,
         made_by=f"whisperbake {__version__}",
-        platform=packing.platform(ready[0]),
+        platform=platform(bundled[0]),
         part_size=part_size,
-        content=core.MODELS if order.models_only else core.CODE if order.code_only else core.COMPLETE,
-        base=there,
+        content=options.content,
+        base=base,
         loose=loose,
-        acceptance=acceptance,
+        memory={} if options.models_only else accepting.stage_memory(config, rendered.plan),
+        acceptance=example.paths if example else None,
     )
-
-    def open_(entry: Entry) -> Iterator[bytes]:
-        if entry.path.startswith("blobs/"):
-            return pack.open(entry.sha256)
-        data = beside[entry.path]
-        from builder.edges.system import files
-
-        return files.chunks(data) if isinstance(data, Path) else iter([data])
-
-    return _written(session, order, plan, (open_, lambda entry: pack.checks(entry.sha256)), loader)
+    return _written(options, plan, source, loader, on_progress)
 
 
-def _written(session: Session, order: Order, plan: BundlePlan, giver: Giver, loader: bytes) -> Result:
+def _base(path: Path | None) -> Base | None:
+    """What the receiver has, as its inventory or an earlier bundle says."""
+    from builder.edges.bundle import folder as bundle
+
+    return contents.base_of(bundle.read_inventory(path)) if path else None
+
+
+def _require_key(key: Path | None) -> None:
+    """Raises UsageError for a key that can't be used, before anything is built."""
+    from builder.edges.bundle import signing
+
+    if key:
+        signing.sign(key, b"")
+
+
+def _native_models(session: Session, choice: Choice) -> tuple[tuple[Model, Pin], ...]:
+    """The models of native runs, fetched: images carry a part of them, or none."""
+    config = session.config
+    models = image_models(config, models=choice.models, languages=choice.languages, diarization=choice.diarization)
+    fetch_missing(config, models, env=session.env, on_progress=session.on_progress)
+    return models
+
+
+def _example_options(choice: Choice) -> JobOptions:
+    """How the example is run: alike on every machine."""
+    return JobOptions(models=choice.models, diarization=choice.diarization, threads=2, batch_size=0, device="cpu")
+
+
+def _beside(
+    session: Session, options: BundleOptions, models: Sequence[tuple[Model, Pin]], example: Acceptance | None
+) -> dict[str, bytes | Path]:
+    """Path in the bundle -> file, of all that is not a blob."""
+    if options.models_only:
+        return {}
+    beside = {**_licence_files(session.config, models), **(example.files if example else {})}
+    if options.native:
+        from builder.edges.bundle import wheelhouse
+
+        beside |= wheelhouse.collect(session.config, session.env, session.on_progress)
+    return beside
+
+
+def _licence_files(config: Config, models: Sequence[tuple[Model, Pin]]) -> dict[str, bytes | Path]:
+    """The licences of the models, and this project's own."""
+    licence_files: dict[str, bytes | Path] = {licences.MODELS_FILE: licences.licence_table(models).encode()}
+    if (config.root / "LICENSE").is_file():
+        licence_files[licences.PROJECT_FILE] = config.root / "LICENSE"
+    return licence_files
+
+
+def _written(
+    options: BundleOptions, plan: BundlePlan, source: BundleSource, loader: bytes, on_progress: OnProgress
+) -> BundleCreated:
+    """Write the bundle, unless the folder holds it, and sign it."""
     from builder.edges.bundle import folder as bundle
     from builder.edges.bundle import signing
-    from builder.edges.system import files
 
-    there = bundle.is_done(order.out, plan)
-    if there:
-        raw = (order.out / INVENTORY).read_bytes()
-    else:
-        open_, checked = giver
+    up_to_date = bundle.is_done(options.out, plan)
+    if not up_to_date:
         texts = {bundle.LOADER: loader, "README.txt": bundle.README.encode()}
-        raw = bundle.create(order.out, plan, open_, checked=checked, texts=texts, on_progress=session.on_progress)
-    if order.key:
-        files.write_atomic(order.out / SIGNATURE, signing.sign(order.key, raw))
-    inventory = json.loads(raw)
-    session.live.close()
-    data = {
-        "folder": str(order.out),
-        "state": "up to date" if there else "created",
-        "signed": order.key is not None,
-        "fingerprint": hashlib.sha256(raw).hexdigest(),
-        "parts": inventory["parts"],
-        **bundle.summary(inventory),
-    }
-    return Result(data=data, text=_shown(order.out, inventory, data))
-
-
-def _shown(folder: Path, inventory: Mapping[str, Any], data: Mapping[str, Any]) -> str:
-    lines = [
-        f"{folder}: {data['content']}, {format_size(data['bytes'])} in {len(inventory['parts'])} parts"
-        f" (weights {format_size(data['weights_bytes'])}, code {format_size(data['code_bytes'])},"
-        f" rest {format_size(data['other_bytes'])})"
-    ]
-    if data["left_out_bytes"]:
-        lines.append(f"left out, the receiver has it: {format_size(data['left_out_bytes'])}")
-    bound = [m["id"] for m in inventory["models"] if not m["commercial"]]
-    if bound:
-        lines.append(f"not for commercial use: {', '.join(bound)}")
-    oldest, platform = inventory["engine"]["oldest"], inventory["engine"]["platform"]
-    lines += [
-        f"for Docker Engine {oldest} or later on {platform}; fingerprint {data['fingerprint']}",
-        f"next: copy the folder, then there: python3 {bundle_name(folder)}/load.py",
-    ]
-    return "\n".join(lines)
-
-
-def bundle_name(folder: Path) -> str:
-    """What a copied folder is called."""
-    return folder.resolve().name
-
-
-def _described(data: bytes | Path) -> tuple[int, str]:
-    """Size and hex sha256."""
-    from builder.edges.system import files
-
-    if isinstance(data, Path):
-        return data.stat().st_size, files.sha256(data)
-    return len(data), hashlib.sha256(data).hexdigest()
-
-
-def _described_models(models: Models) -> tuple[core.Licence, ...]:
-    return tuple(
-        core.Licence(
-            id=m.id,
-            title=m.title,
-            licence=m.licence,
-            commercial=m.commercial,
-            page=m.page,
-            revision=pin.revision,
-            size=pin.size,
-        )
-        for m, pin in models
+        bundle.create(options.out, plan, source.open, checked=source.is_checked, texts=texts, on_progress=on_progress)
+    if options.key:
+        signing.sign_file(options.key, options.out / INVENTORY, options.out / SIGNATURE)
+    opened = bundle.open_bundle(options.out)
+    return BundleCreated(
+        folder=options.out,
+        up_to_date=up_to_date,
+        signed=options.key is not None,
+        fingerprint=opened.fingerprint,
+        inventory=opened.inventory,
     )
 
 
-def _licences(root: Path, models: Models) -> dict[str, bytes | Path]:
-    """The licences of the models, and this project's own."""
-    rows = [
-        f"| {m.id} | {m.title} | {m.licence} | {'yes' if m.commercial else 'no'} | {m.page or m.repo or ''} | {pin.revision} |"
-        for m, pin in models
-    ]
-    head = "| model | what it is | licence | commercial use | page | revision |\n|---|---|---|---|---|---|\n"
-    found: dict[str, bytes | Path] = {LICENCES: (head + "\n".join(rows) + "\n").encode()}
-    if (root / "LICENSE").is_file():
-        found["licences/LICENSE"] = root / "LICENSE"
-    return found
+def verify(session: Session, folder: Path, *, key: Path | None) -> BundleVerified:
+    """Read everything once.
 
+    Args:
+        key: a public key that the bundle has to be signed with.
 
-def _example(
-    session: Session, choice: Choice, plan: Plan, engine: Engine
-) -> tuple[dict[str, bytes | Path], Mapping[str, str]] | None:
-    """The acceptance run: the example's job, and what these images make of it here, run as the receiver will run it.
-
-    Kept for the same images. None where they are not those of a whole job, or the engine is on another machine.
+    Raises:
+        IntegrityError: the inventory can't be right, or is not signed with the key.
     """
-    from builder.edges.bundle import folder as bundle
-    from builder.edges.system import files
-    from builder.receiver.engine import Engine as Socket
-    from builder.receiver.run import new_job, run_job, spoken
-
-    config = session.config
-    recording = config.root / EXAMPLE
-    options = JobOptions(models=choice.models, diarization=choice.diarization, threads=2, batch_size=0, device="cpu")
-    template = _template(config, hosts.resolve(config, options))
-    images = {i.stage: str(engine.client.images.get(i.tag).id) for i in plan.images if i.stage}
-    if not recording.is_file() or not engine.host.startswith("unix:"):
-        return None
-    if {stage["name"] for stage in template["stages"]} - set(images):
-        return None
-    key = hashlib.sha256(json.dumps([images, template, files.sha256(recording)], sort_keys=True).encode()).hexdigest()
-    place = config.paths.acceptance / key[:32]
-    paths = {"job": "job/job.json", "expected": "job/expected.json", "recording": f"job/{recording.name}"}
-    beside: dict[str, bytes | Path] = {
-        paths["job"]: place / "job.json",
-        paths["expected"]: place / "expected.json",
-        paths["recording"]: recording,
-    }
-    if (place / "expected.json").is_file():
-        return beside, paths
-    session.on_progress(Progress(what="example", note="running it, for the receiver to compare with"))
-    files.write_json(place / "job.json", template)
-    folder = place / f"example-{key[:12]}"
-
-    def tell(line: str) -> None:
-        session.on_progress(Progress(what="example", note=line.strip()))
-
-    with bundle.stops(place):
-        job = new_job(place / "job.json", recording, recording.name, folder)
-        run_job(Socket(engine.host), images, job, folder, tell)
-    made = {p.relative_to(folder).as_posix(): files.sha256(p) for p in sorted((folder / "output").iterdir())}
-    result = next(p for p in made if p.endswith(".json"))
-    words = spoken(json.loads((folder / result).read_bytes()))
-    files.write_json(place / "expected.json", {"name": recording.name, "files": made, "result": result, "words": words})
-    shutil.rmtree(folder)
-    return beside, paths
-
-
-def _template(config: Config, request: Request) -> Any:
-    """The example's job.yaml as data, without what belongs to one run or one recording."""
-    import yaml
-
-    note = {
-        purpose.value: {"id": model.id, "digest": model_digest(pin), "revision": pin.revision}
-        for purpose, (model, pin) in request.models.items()
-    }
-    stages = plan_stages(config.stages, request, workflow=Workflow.SUBTITLE, models_note=note)
-    recording = spec.JobInput(id="01", name="", path="", sha256="", size=0, output="")
-    job = spec.Job(
-        id="acceptance",
-        created="2020-01-01T00:00:00Z",
-        workflow=Workflow.SUBTITLE.value,
-        variant=request.variant,
-        preset=request.preset,
-        key="0" * 64,
-        inputs=(recording,),
-        stages=stages,
-    )
-    return yaml.safe_load(job_file.to_yaml(job))
-
-
-def verify(session: Session, folder: Path, *, key: Path | None) -> Result:
-    """Read everything once."""
     from builder.edges.bundle import folder as bundle
     from builder.edges.bundle import signing
 
     opened = bundle.open_bundle(folder)
     if key:
-        if not (folder / SIGNATURE).is_file():
-            raise IntegrityError("this bundle is not signed", where=str(folder))
-        signing.verify(key, opened.raw, (folder / SIGNATURE).read_bytes())
-    wrong = bundle.damaged(opened, session.on_progress)
-    failure = None
-    if wrong:
-        failure = IntegrityError(
-            f"damaged or missing: {', '.join(wrong)}",
-            where=str(folder),
-            hint=f"bundle repair {folder} --from ANOTHER-COPY",
-        )
-    session.live.close()
-    return Result(
-        data={"folder": str(folder), "fingerprint": opened.fingerprint, "damaged": wrong, "signed": bool(key)},
-        text="" if wrong else f"whole: {len(opened.inventory['parts'])} parts, fingerprint {opened.fingerprint}",
-        failure=failure,
+        signing.verify_file(key, opened.raw, folder / SIGNATURE)
+    damaged = bundle.damaged(opened, session.on_progress)
+    return BundleVerified(
+        folder=folder,
+        fingerprint=opened.fingerprint,
+        damaged=tuple(damaged),
+        signed=key is not None,
+        parts=len(opened.inventory["parts"]),
     )
 
 
-def inspect(session: Session, path: Path) -> Result:
-    """What is in a bundle, or on a receiver. Reads the inventory alone."""
+def inspect(path: Path) -> BundleInspected:
+    """What is in a bundle, or on a receiver. Reads only the inventory.
+
+    Raises:
+        IntegrityError: the inventory can't be right.
+    """
     from builder.edges.bundle import folder as bundle
 
-    inventory = bundle.read_inventory(path)
-    session.live.close()
-    inside = {f["path"] for f in inventory["files"]}
-    rows = []
-    for image in inventory["images"]:
-        found = [inventory["layers"][x] for x in image["layers"]]
-        held = sum(1 for x in image["layers"] if f"blobs/sha256/{x[7:]}" in inside)
-        models = dict.fromkeys(x["model"] for x in found if x["model"])
-        size = sum(x["size"] for x in found)
-        rows.append(
-            (image["name"], image["manifest"][7:19], format_size(size), f"{held} of {len(found)}", ", ".join(models))
-        )
-    text = table(("IMAGE", "MANIFEST", "SIZE", "LAYERS HERE", "MODELS"), rows) if rows else "no images"
-    bound = "not for commercial use"
-    licences = [(m["id"], m["licence"], "" if m["commercial"] else bound, m["page"] or "") for m in inventory["models"]]
-    if licences:
-        text += "\n\n" + table(("MODEL", "LICENCE", "", "PAGE"), licences)
-    raw = (path / INVENTORY if path.is_dir() else path).read_bytes()
-    fingerprint = hashlib.sha256(raw).hexdigest()
-    text += (
-        f"\n\n{inventory['kind']}, {inventory['content']}, made by {inventory['made_by']}; fingerprint {fingerprint}"
-    )
-    return Result(data={"fingerprint": fingerprint, **bundle.summary(inventory), "inventory": inventory}, text=text)
+    fingerprint, inventory = bundle.read_with_fingerprint(path)
+    return BundleInspected(fingerprint=fingerprint, inventory=inventory)
 
 
-def diff(session: Session, first: Path, second: Path) -> Result:
-    """What the second bundle or receiver has that the first hasn't."""
+def diff(first: Path, second: Path) -> InventoryChange:
+    """What the second bundle or receiver has that the first hasn't.
+
+    Raises:
+        IntegrityError: an inventory can't be right.
+    """
     from builder.edges.bundle import folder as bundle
 
-    found = core.compare(bundle.read_inventory(first), bundle.read_inventory(second))
-    session.live.close()
-    rows = [
-        *((what, name, "") for name, what in found.images),
-        *(("layer", w, format_size(s)) for _, w, s in found.layers),
-    ]
-    text = table(("", "WHAT", "SIZE"), rows) if rows else "the same"
-    text += f"\n\nnew layers: {format_size(found.size)}" if rows else ""
-    return Result(data={**asdict(found), "bytes": found.size}, text=text)
+    return contents.compare(bundle.read_inventory(first), bundle.read_inventory(second))
 
 
-def repair(session: Session, folder: Path, source: Path) -> Result:
-    """Bring damaged or missing files from another copy."""
+def repair(session: Session, folder: Path, source: Path) -> BundleRepaired:
+    """Copy damaged or missing files from another copy of the bundle.
+
+    Raises:
+        UsageError: both are the same folder.
+        IntegrityError, MissingError: see :func:`builder.edges.bundle.folder.repair`.
+    """
     from builder.edges.bundle import folder as bundle
 
     if folder.resolve() == source.resolve():
         raise UsageError("a bundle can't be repaired from itself", where=str(source))
-    fixed = bundle.repair(folder, source, session.on_progress)
-    session.live.close()
-    return Result(
-        data={"folder": str(folder), "replaced": fixed},
-        text=f"replaced: {', '.join(fixed)}" if fixed else "nothing was damaged",
-    )
+    return BundleRepaired(folder=folder, replaced=tuple(bundle.repair(folder, source, session.on_progress)))
 
 
-def keys(session: Session, private: Path) -> Result:
-    """A new Ed25519 pair."""
+def keys(private: Path) -> KeysMade:
+    """A new Ed25519 pair.
+
+    Raises:
+        UsageError: one of the files exists.
+    """
     from builder.edges.bundle import signing
 
     public = private.with_name(f"{private.name}.pub.pem")
     signing.make_keys(private, public)
-    session.live.close()
-    return Result(
-        data={"private": str(private), "public": str(public)},
-        text=f"{private}: yours alone (bundle create --sign {private})\n{public}: for receivers, by another way than the bundle",
-    )
+    return KeysMade(private=private, public=public)

@@ -13,8 +13,8 @@ from typing import Any
 
 import zstandard
 
-from builder.core.bundle import plan as core
-from builder.core.bundle.plan import Image, Layer
+from builder.core.bundle.contents import dump
+from builder.core.bundle.image import PLAIN, ZSTD, BundledImage, BundledLayer
 from builder.core.images.oci import digest
 from builder.edges.bundle import signing
 from tests import bundles
@@ -79,7 +79,7 @@ def lie(folder: Path, change: Callable[[dict[str, Any]], Any]) -> None:
     path = folder / "inventory.json"
     data = json.loads(path.read_bytes())
     change(data)
-    path.write_bytes(core.dump(data))
+    path.write_bytes(dump(data))
 
 
 def replaced(folder: Path, images: Callable[[bundles.Set], None], **more: Any) -> None:
@@ -213,10 +213,12 @@ add(
 )
 add(
     "an unknown kind of layer",
-    "no kind",
+    "is not a kind",
     lambda f: lie(f, lambda d: [x.update(media_type="x") for x in d["layers"].values()]),
 )
-add("a part by another name", "is no part", lambda f: lie(f, lambda d: d["parts"][0].update(name="../../etc/passwd")))
+add(
+    "a part by another name", "is not a part", lambda f: lie(f, lambda d: d["parts"][0].update(name="../../etc/passwd"))
+)
 add("parts that don't add up", "add up", lambda f: lie(f, lambda d: d["parts"].pop()))
 
 
@@ -227,7 +229,7 @@ def first_image(folder: Path, change: Callable[[list[dict[str, Any]]], dict[str,
 
 add("an image of no layer", "0 layers", lambda f: first_image(f, lambda i: {"layers": []}))
 add("an image of too many layers", "128 layers", lambda f: first_image(f, lambda i: {"layers": i[0]["layers"] * 128}))
-add("an image with an odd name", "no image name", lambda f: first_image(f, lambda i: {"name": "../../x?y=z:t"}))
+add("an image with an odd name", "is not an image name", lambda f: first_image(f, lambda i: {"name": "../../x?y=z:t"}))
 add("two images of one name", "twice", lambda f: first_image(f, lambda i: {"name": i[1]["name"]}))
 add("a stage that leads out", "no stage", lambda f: first_image(f, lambda i: {"stage": "../x"}))
 add("another image's config", "contradict", lambda f: first_image(f, lambda i: {"config": i[1]["config"]}))
@@ -264,9 +266,11 @@ def _(folder: Path) -> None:
 # Bundles written by the rules, of bad images
 
 
-def only(blob: bytes, *, diff_id: str, unpacked: int, media_type: str = core.ZSTD) -> Callable[[bundles.Set], None]:
+def only(blob: bytes, *, diff_id: str, unpacked: int, media_type: str = ZSTD) -> Callable[[bundles.Set], None]:
     def images(made: bundles.Set) -> None:
-        layer = Layer(digest=digest(blob), size=len(blob), diff_id=diff_id, unpacked=unpacked, media_type=media_type)
+        layer = BundledLayer(
+            digest=digest(blob), size=len(blob), diff_id=diff_id, unpacked=unpacked, media_type=media_type
+        )
         made.blobs[layer.digest] = blob
         made.image("bomb", [layer])
 
@@ -292,7 +296,7 @@ add("zstd cut short", "cut short", lambda f: replaced(f, only(ZEROS[:-9], diff_i
 add(
     "a layer that is no tar",
     "refused",
-    lambda f: replaced(f, only(b"x" * 4096, diff_id=digest(b"x" * 4096), unpacked=4096, media_type=core.PLAIN)),
+    lambda f: replaced(f, only(b"x" * 4096, diff_id=digest(b"x" * 4096), unpacked=4096, media_type=PLAIN)),
 )
 
 
@@ -309,7 +313,7 @@ def _(folder: Path) -> None:
 def _(folder: Path) -> None:
     def images(made: bundles.Set) -> None:
         good = made.image("asr", [made.layer({"a": b"b"})])
-        made.images[0] = Image(name=good.name, stage="asr", config=b"[]", layers=good.layers)
+        made.images[0] = BundledImage(name=good.name, stage="asr", config=b"[]", layers=good.layers)
 
     replaced(folder, images)
 

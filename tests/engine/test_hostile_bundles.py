@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pytest
 
-from builder.core.bundle import plan as core
+from builder.core.bundle import contents
 from builder.edges.bundle import folder as edge
 from builder.receiver import images as receiving
 from tests import bundles
@@ -144,7 +144,7 @@ def test_code_and_weights_apart(engine: Engine, clean: None, tmp_path: Path) -> 
 
 def test_a_difference_needs_what_it_is_a_difference_to(engine: Engine, clean: None, good: Path, tmp_path: Path) -> None:
     """On an engine without it: exit 3, with what to ask for. On one that has it: the changed layer alone is sent."""
-    base = core.have(edge.read_inventory(good))
+    base = contents.base_of(edge.read_inventory(good))
     bundles.three(code=b"print(3)\n").write(tmp_path / "next", base=base)
     empty = load(engine, tmp_path / "next")
     assert empty.code == 3

@@ -18,6 +18,7 @@ from builder.core.images import oci
 from builder.edges.images import load
 from builder.edges.system import files
 from builder.errors import BakeError, BuildError, IntegrityError, MissingError
+from builder.receiver.missing import EngineContents, chain_ids
 from tests.engine import private_engine
 from tests.engine.conftest import ROOT, Engine
 from tests.engine.weights_kit import MB, POINTS, Kit, connect, tar, weights_in
@@ -121,12 +122,12 @@ def test_what_the_engine_lost_meanwhile_is_sent_after_all(own: Any, kit: Kit) ->
     model, pin = kit.model("small", MB)
     kit.code(ref, (*CODE[:1], tar({"z": os.urandom(2000)})))
     image = kit.assemble(ref, [(model, pin)])
-    has = load.Has(
+    contents = EngineContents(
+        store=own.store,
         blobs=frozenset(layer.blob.digest for layer in image.layers),
-        chains=frozenset([tuple(layer.diff_id for layer in image.layers)]),
-        ids=frozenset(),
+        chains=frozenset(chain_ids([layer.diff_id for layer in image.layers])),
     )
-    loaded = load.load(own, kit.layout, image, has=has, built=(), tell=lambda done, total: None)
+    loaded = load.load(own, kit.layout, image, contents=contents, built=(), on_bytes=lambda done, total: None)
     assert loaded.lacked
     assert tagged(own, ref) == load.identity(own, image)
 
@@ -199,7 +200,7 @@ def test_an_engine_that_stops_in_the_middle_keeps_no_tag(store: str, kit: Kit, r
                     os.kill(pid, signal.SIGKILL)
 
         with pytest.raises(MissingError, match="went away"):
-            load.load(engine, kit.layout, image, has=load.look(engine, kit.layout), built=(), tell=tell)
+            load.load(engine, kit.layout, image, contents=load.inspect(engine, kit.layout), built=(), on_bytes=tell)
     with private_engine.engine(store, root) as host:
         engine = connect(host, store)
         assert tagged(engine, ref) is None
@@ -227,11 +228,11 @@ def test_an_engine_whose_disk_fills_keeps_no_tag(store: str, kit: Kit, small_dis
     image = kit.assemble(ref, [(model, pin)])
     with private_engine.engine(store, small_disk / "engine") as host:
         engine = connect(host, store)
-        has = load.look(engine, kit.layout)
+        contents = load.inspect(engine, kit.layout)
         assert engine.free is not None
-        assert load.room(engine, has, image, ()) > engine.free, "the estimate sees it"
+        assert load.room(engine, contents, image, ()) > engine.free, "the estimate sees it"
         with pytest.raises(MissingError, match="disk is full"):
-            load.load(engine, kit.layout, image, has=has, built=(), tell=lambda done, total: None)
+            load.load(engine, kit.layout, image, contents=contents, built=(), on_bytes=lambda done, total: None)
         assert tagged(engine, ref) is None
         small, its = kit.model("little", 20 * MB)
         kit.code("wb-kill/little:1", CODE)

@@ -118,8 +118,8 @@ class Kit:
         return assemble.assemble(self.layout, ref, manifest, blocks, models, labels=labels, on_progress=quiet)
 
     def load(self, engine: Engine, image: Stored) -> load.Loaded:
-        has = load.look(engine, self.layout)
-        return load.load(engine, self.layout, image, has=has, built=(), tell=lambda done, total: None)
+        contents = load.inspect(engine, self.layout)
+        return load.load(engine, self.layout, image, contents=contents, built=(), on_bytes=lambda done, total: None)
 
 
 def weights_in(engine: Engine, ref: str, path: str) -> str:
@@ -164,7 +164,7 @@ def main(folder: Path, host: str, store: str, point: str) -> None:
     kit.layout._bytes = reading  # type: ignore[method-assign]
     with files.locked(kit.layout.lock):
         image = kit.assemble("wb-kill/image:1", models)
-        has = load.look(engine, kit.layout)
+        contents = load.inspect(engine, kit.layout)
         at("looked")
 
         def tell(done: int, total: int) -> None:
@@ -181,7 +181,7 @@ def main(folder: Path, host: str, store: str, point: str) -> None:
             return done
 
         engine.client.api.tag = tagging
-        load.load(engine, kit.layout, image, has=has, built=(), tell=tell)
+        load.load(engine, kit.layout, image, contents=contents, built=(), on_bytes=tell)
 
 
 if __name__ == "__main__":

@@ -18,14 +18,14 @@ from pathlib import Path
 import pytest
 import zstandard
 
-from builder.core.bundle.plan import Entry
+from builder.core.bundle.plan import TarEntry
 from builder.core.images.oci import Descriptor, digest
 from builder.edges.bundle import blobs as packing
 from builder.edges.bundle import folder as edge
 from builder.edges.bundle import signing
 from builder.errors import IntegrityError, UsageError
 from builder.receiver import run as running
-from builder.receiver.inventory import Stop
+from builder.receiver.inventory import LoaderError
 from tests import bundles
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -116,7 +116,7 @@ def test_wrong_bytes_end_in_no_bundle_and_the_next_run_goes_on(tmp_path: Path) -
     made = bundles.three()
     whole = made.open
 
-    def changed(entry: Entry) -> Iterator[bytes]:
+    def changed(entry: TarEntry) -> Iterator[bytes]:
         for chunk in whole(entry):
             yield chunk[:-1] + b"!" if entry.size > 2_000_000 else chunk
 
@@ -189,7 +189,7 @@ def test_keys_sign_and_openssl_agrees(good: Path, tmp_path: Path) -> None:
     signing.verify(public, raw, signing.sign(private, raw))
     with pytest.raises(IntegrityError):
         signing.verify(public, raw + b" ", signing.sign(private, raw))
-    with pytest.raises(UsageError, match="a key already"):
+    with pytest.raises(UsageError, match="a key already exists"):
         signing.make_keys(private, public)
     with pytest.raises(UsageError, match="can't be used"):
         signing.sign(public, raw)
@@ -269,18 +269,19 @@ def accepted(folder: Path, monkeypatch: pytest.MonkeyPatch, said: str) -> str:
         "name": "call.mp4",
         "files": {"output/call.json": hashlib.sha256(text.encode()).hexdigest()},
         "result": "output/call.json",
-        "words": running.spoken(result),
+        "words": running.words_of(result),
     }
     for name, value in (("job.json", job), ("expected.json", expected), ("call.mp4", {})):
         (folder / "job").mkdir(exist_ok=True)
         (folder / "job" / name).write_text(json.dumps(value))
     given = {"job": "job/job.json", "expected": "job/expected.json", "recording": "job/call.mp4"}
 
-    def made(engine: object, images: object, job: object, place: Path, tell: object) -> None:
-        (place / "output/call.json").write_text(said or text)
+    def made(engine: object, images: object, job: object, folder: Path, *_: object, **__: object) -> None:
+        (folder / "output/call.json").write_text(said or text)
 
     monkeypatch.setattr(running, "run_job", made)
-    return running.accept(None, {"acceptance": given, "images": []}, folder, quiet)  # type: ignore[arg-type]
+    inventory = {"acceptance": given, "images": []}
+    return running.accept(None, inventory, folder, quiet, sandbox={})  # type: ignore[arg-type]
 
 
 def test_acceptance_is_about_the_words(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -289,6 +290,6 @@ def test_acceptance_is_about_the_words(tmp_path: Path, monkeypatch: pytest.Monke
     ten = "one two three four five six seven eight nine ten "
     near = json.dumps({"segments": [{"text": ten.replace("four", "for") + 3 * ten}]})
     assert "1 of 40 words differ" in accepted(tmp_path, monkeypatch, near)
-    with pytest.raises(Stop) as stop:
+    with pytest.raises(LoaderError) as stop:
         accepted(tmp_path, monkeypatch, json.dumps({"segments": [{"text": "something else"}]}))
     assert stop.value.code == 7

@@ -9,14 +9,16 @@ from collections.abc import Callable
 import pytest
 import zstandard
 
+from builder.core.bundle import contents
 from builder.core.bundle import plan as core
-from builder.core.bundle.plan import Have
+from builder.core.bundle.image import BundledImage, full_name
 from builder.edges.bundle import folder as edge
 from builder.errors import UsageError
 from builder.receiver import inventory as checking
-from builder.receiver.inventory import Stop
+from builder.receiver.inventory import LoaderError
+from builder.receiver.missing import EngineContents
 from builder.receiver.parts import Guard
-from builder.receiver.run import different, logged, spoken
+from builder.receiver.run import count_changes, log_lines, words_of
 from tests import bundles
 
 
@@ -66,20 +68,19 @@ def test_a_receiver_lacks_what_its_store_can_not_use() -> None:
     new = made.layer({"b": b"y"})
     changed = made.image("asr2", [low, new, top])
     inventory = json.loads(core.finished(plan_of(made, image), ["0" * 64]))
-    there = core.have(inventory)
-    assert core.lacking(image, there) == ()
-    assert core.lacking(changed, there) == (new, top), "its store is not known"
-    contained = Have(store="containerd", blobs=there.blobs)
-    assert core.lacking(changed, contained) == (new,)
+    known = contents.base_of(inventory).contents
+    assert contents.lacking(image, known) == ()
+    assert contents.lacking(changed, known) == (new, top), "its store is not known"
+    assert contents.lacking(changed, EngineContents(store="containerd", blobs=known.blobs)) == (new,)
 
 
-def plan_of(made: bundles.Set, *images: core.Image, **more: object) -> core.BundlePlan:
+def plan_of(made: bundles.Set, *images: BundledImage, **more: object) -> core.BundlePlan:
     return plan(bundles.Set(images=list(images), blobs=made.blobs), **more)
 
 
 def test_a_difference_holds_what_is_new_and_says_so() -> None:
     first, second = bundles.three(), bundles.three(code=b"print(3)\n")
-    base = core.have(json.loads(core.finished(plan(first), ["0" * 64] * len(plan(first).parts))))
+    base = contents.base_of(json.loads(core.finished(plan(first), ["0" * 64] * len(plan(first).parts))))
     made = plan(second, base=base)
     assert made.content == "difference"
     assert "index.json" not in {e.path for e in made.entries}, "docker load alone can't use it"
@@ -94,14 +95,16 @@ def test_a_difference_may_leave_out_files_of_the_acceptance_run() -> None:
     paths = {"job": "job/job.json", "expected": "job/expected.json"}
     extras = {"job/job.json": (3, "1" * 64), "job/expected.json": (3, "2" * 64)}
     first = plan(bundles.three(), extras=extras, acceptance=paths)
-    base = core.have(json.loads(core.finished(first, ["0" * 64] * len(first.parts))))
+    base = contents.base_of(json.loads(core.finished(first, ["0" * 64] * len(first.parts))))
     made = plan(bundles.three(), extras=extras, acceptance=paths, base=base)
     assert not {e.path for e in made.entries} & set(extras)
     checking.check_inventory(core.finished(made, ["0" * 64] * len(made.parts)))
 
 
 def test_code_and_models_apart_are_all_of_it() -> None:
-    whole, code, models = (plan(bundles.three(), content=c) for c in (core.COMPLETE, core.CODE, core.MODELS))
+    whole, code, models = (
+        plan(bundles.three(), content=c) for c in (contents.COMPLETE, contents.CODE, contents.MODELS)
+    )
 
     def layers(of: core.BundlePlan) -> set[str]:
         return {e.path for e in of.entries if f"sha256:{e.sha256}" in whole.inventory["layers"]}
@@ -114,7 +117,7 @@ def test_code_and_models_apart_are_all_of_it() -> None:
 
 def test_two_inventories_are_compared() -> None:
     first, second = plan(bundles.three()).inventory, plan(bundles.three(code=b"x")).inventory
-    found = core.compare(first, second)
+    found = contents.compare(first, second)
     assert found.images == (("wb-bundle/asr:slim-cpu", "other"),)
     assert [what for _, what, _ in found.layers] == ["code of asr"]
     assert found.size == found.layers[0][2]
@@ -131,7 +134,7 @@ def test_two_inventories_are_compared() -> None:
     ],
 )
 def test_names_as_containerd_has_them(name: str, full: str) -> None:
-    assert core.full_name(name) == full
+    assert full_name(name) == full
 
 
 def test_the_loader_is_one_file_of_its_modules() -> None:
@@ -184,17 +187,17 @@ def test_zstd_of_any_making_passes_the_guard(step: int, write_checksum: bool) ->
     ids=["grows", "cut short", "no header", "no zstd"],
 )
 def test_the_guard_stops(feed: Callable[[Guard], object]) -> None:
-    with pytest.raises(Stop) as stop:
+    with pytest.raises(LoaderError) as stop:
         feed(Guard("x", 1000))
     assert stop.value.code == 5
 
 
 def test_results_are_compared_by_their_words() -> None:
     result = {"segments": [{"text": " Good morning, and"}, {"text": " it's 8 o’clock."}]}
-    assert spoken(result) == ["good", "morning", "and", "it's", "8", "o’clock"]
-    assert different(["a", "b", "c", "d"], ["a", "x", "c"]) == 2
+    assert words_of(result) == ["good", "morning", "and", "it's", "8", "o’clock"]
+    assert count_changes(["a", "b", "c", "d"], ["a", "x", "c"]) == 2
 
 
 def test_a_containers_log_is_read_from_its_frames() -> None:
     raw = b"\x01\0\0\0\0\0\0\x06hello\n" + b"\x02\0\0\0\0\0\0\x04bye\n"
-    assert logged(raw) == ["hello", "bye"]
+    assert log_lines(raw) == ["hello", "bye"]

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-import tarfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from builder.core.weights.catalog import model_digest
 from builder.core.weights.model import Model, Pin, snapshot_path
+from builder.receiver.tar import END, folder_header, header, padding
 
 ROOT = "models"
 """Folder of an image that all weights are below."""
@@ -34,10 +34,6 @@ REST = "rest"
 
 FILE, FOLDER, PARENT = 0o444, 0o555, 0o755
 """Modes: of a file, of a model's own folders, of the folders above them, which models share."""
-
-BLOCK = 512
-END = 2 * BLOCK
-"""Zero bytes that end a tar (POSIX)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,8 +67,8 @@ class WeightLayer:
     @property
     def size(self) -> int:
         """Bytes of the tar."""
-        heads = sum(len(_head(path, mode=mode)) for path, mode in self.folders.items())
-        return heads + sum(len(_head(m.path, size=m.size)) + _padded(m.size) for m in self.members) + END
+        folders = sum(len(folder_header(path, mode)) for path, mode in self.folders.items())
+        return folders + sum(len(header(m.path, m.size, FILE)) + m.size + padding(m.size) for m in self.members) + END
 
     @property
     def key(self) -> str:
@@ -161,25 +157,13 @@ def pieces(layer: WeightLayer) -> Iterator[bytes | Member]:
     files = {m.path: m for m in layer.members}
     for path in sorted([*layer.folders, *files]):
         if path not in files:
-            yield _head(path, mode=layer.folders[path])
+            yield folder_header(path, layer.folders[path])
             continue
         member = files[path]
-        yield _head(path, size=member.size)
+        yield header(path, member.size, FILE)
         if member.source is None:
             yield member.text.encode()
         else:
             yield member
-        yield bytes(_padded(member.size) - member.size)
+        yield bytes(padding(member.size))
     yield bytes(END)
-
-
-def _head(path: str, *, size: int = 0, mode: int | None = None) -> bytes:
-    """A GNU tar header: of a folder when it has a mode."""
-    info = tarfile.TarInfo(path if mode is None else f"{path}/")
-    info.size, info.mode = size, FILE if mode is None else mode
-    info.type = tarfile.REGTYPE if mode is None else tarfile.DIRTYPE
-    return info.tobuf(tarfile.GNU_FORMAT)
-
-
-def _padded(size: int) -> int:
-    return -(-size // BLOCK) * BLOCK

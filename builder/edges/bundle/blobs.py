@@ -1,15 +1,16 @@
-"""Images of the layout as they travel in a bundle: code as zstd, weights as they are, every blob known by size before."""
+"""Images of the layout as they travel in a bundle: code as zstd, weights as they are, each blob's size known before."""
 
 from __future__ import annotations
 
 import hashlib
-import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from builder.core.bundle import plan as core
-from builder.core.bundle.plan import Image, Layer
+from builder.core.bundle.image import PLAIN, ZSTD, BundledImage, BundledLayer
+from builder.core.bundle.plan import TarEntry
+from builder.core.config.types import Config
 from builder.core.images import oci
 from builder.core.images.oci import Descriptor
 from builder.core.images.plan import PlannedImage
@@ -21,8 +22,14 @@ from builder.edges.system import files
 from builder.errors import IntegrityError
 
 
+def packing(config: Config, on_progress: OnProgress) -> Packing:
+    """The blobs of the project's own layout."""
+    layout = Layout(config.paths.layout, config.paths.models)
+    return Packing(layout, config.paths.packed, on_progress)
+
+
 class Packing:
-    """Blobs of a bundle: the layout's own, and those that were made zstd, kept in a cache by what is in them."""
+    """Blobs of a bundle: the layout's own, and code packed as zstd, cached by diff id."""
 
     def __init__(self, layout: Layout, cache: Path, on_progress: OnProgress) -> None:
         self.layout = layout
@@ -31,75 +38,75 @@ class Packing:
         self._sizes = cache / "sizes.json"
         self._blobs: dict[str, Descriptor | Path] = {}
 
-    def images(self, planned: Sequence[PlannedImage]) -> tuple[Image, ...]:
-        """As they travel, in the order they are given.
+    def images(self, planned: Sequence[PlannedImage]) -> tuple[BundledImage, ...]:
+        """The images as they travel, in the same order.
 
         Raises:
-            MissingError, IntegrityError: the layout lacks one, or it is damaged.
+            MissingError, IntegrityError: the layout lacks an image, or an image is damaged.
         """
         return tuple(self._image(image, self.layout.image(image.tag)) for image in planned)
 
-    def weights(self, models: Sequence[tuple[Model, Pin]]) -> tuple[Layer, ...]:
+    def weights(self, models: Sequence[tuple[Model, Pin]]) -> tuple[BundledLayer, ...]:
         """The weight layers of models that no image here carries.
 
         Raises:
             MissingError: a file is not in the store.
         """
-        made = []
+        bundled = []
         for model, pin in models:
-            for layer in weights.layers(model, pin):
-                found = self.layout.weights(layer)
-                self._blobs[found.blob.digest] = found.blob
-                made.append(
-                    Layer(
-                        digest=found.blob.digest,
-                        size=found.blob.size,
-                        diff_id=found.diff_id,
-                        unpacked=found.blob.size,
-                        media_type=core.PLAIN,
+            for planned in weights.layers(model, pin):
+                layer = self.layout.weights(planned)
+                self._blobs[layer.blob.digest] = layer.blob
+                bundled.append(
+                    BundledLayer(
+                        digest=layer.blob.digest,
+                        size=layer.blob.size,
+                        diff_id=layer.diff_id,
+                        unpacked=layer.blob.size,
+                        media_type=PLAIN,
                         model=model.id,
                     )
                 )
-        return tuple(made)
+        return tuple(bundled)
 
     def open(self, sha256: str) -> Iterator[bytes]:
         """The bytes of a blob of :meth:`images`."""
-        found = self._blobs[f"sha256:{sha256}"]
-        return files.chunks(found) if isinstance(found, Path) else self.layout.open(found)
+        blob = self._blobs[f"sha256:{sha256}"]
+        return files.chunks(blob) if isinstance(blob, Path) else self.layout.open(blob)
 
     def checks(self, sha256: str) -> bool:
-        """Whether :meth:`open` checks a blob on the way, as the layout does."""
+        """Whether :meth:`open` checks a blob's digest on the way, as the layout does."""
         return isinstance(self._blobs.get(f"sha256:{sha256}"), Descriptor)
 
-    def _image(self, image: PlannedImage, stored: Stored) -> Image:
+    def _image(self, image: PlannedImage, stored: Stored) -> BundledImage:
         layers = tuple(self._layer(layer, image.name) for layer in stored.layers)
-        return Image(name=image.tag, stage=image.stage, config=stored.written.config, layers=layers)
+        return BundledImage(name=image.tag, stage=image.stage, config=stored.written.config, layers=layers)
 
-    def _layer(self, layer: oci.Layer, of: str) -> Layer:
+    def _layer(self, layer: oci.Layer, of: str) -> BundledLayer:
         blob = layer.blob
         if self.layout.is_weights(blob.digest):
             self._blobs[blob.digest] = blob
-            return Layer(
+            return BundledLayer(
                 digest=blob.digest,
                 size=blob.size,
                 diff_id=layer.diff_id,
                 unpacked=blob.size,
-                media_type=core.PLAIN,
+                media_type=PLAIN,
                 model="+".join(self.layout.recipe(blob.digest).models),
             )
-        known = files.read_json(self._sizes)
-        known = known if isinstance(known, dict) else {}
+        cached = files.read_json(self._sizes)
+        cached = cached if isinstance(cached, dict) else {}
         target = self.cache / f"{layer.diff_id[7:]}.tar.zst"
-        found = known.get(layer.diff_id)
-        if found is None or not target.is_file() or target.stat().st_size != found["size"]:
+        packed = cached.get(layer.diff_id)
+        if packed is None or not target.is_file() or target.stat().st_size != packed["size"]:
             self.on_progress(Progress(what=of, note="packing its code"))
-            known[layer.diff_id] = found = self._pack(layer, target)
-            files.write_json(self._sizes, known)
-        self._blobs[found["digest"]] = target
-        return Layer(diff_id=layer.diff_id, media_type=core.ZSTD, **found)
+            cached[layer.diff_id] = packed = self._pack(layer, target)
+            files.write_json(self._sizes, cached)
+        self._blobs[packed["digest"]] = target
+        return BundledLayer(diff_id=layer.diff_id, media_type=ZSTD, **packed)
 
     def _pack(self, layer: oci.Layer, target: Path) -> dict[str, Any]:
-        """Make a code layer zstd; its digest, size and unpacked bytes."""
+        """Pack a code layer as zstd; its digest, size and unpacked bytes."""
         seen, size = hashlib.sha256(), 0
 
         def tar() -> Iterator[bytes]:
@@ -116,8 +123,39 @@ class Packing:
         return {"digest": digest, "size": packed, "unpacked": size}
 
 
+@dataclass(frozen=True, kw_only=True)
+class BundleSource:
+    """The bytes of every file of a bundle."""
+
+    packing: Packing
+    beside: Mapping[str, bytes | Path]
+    """Path in the bundle -> file, of all that is not a blob."""
+
+    def sizes(self) -> dict[str, tuple[int, str]]:
+        """Path -> (size, hex sha256) of what is not a blob, sorted by path."""
+        return {path: _described(data) for path, data in sorted(self.beside.items())}
+
+    def open(self, entry: TarEntry) -> Iterator[bytes]:
+        """The bytes of a file."""
+        if entry.path.startswith("blobs/"):
+            return self.packing.open(entry.sha256)
+        data = self.beside[entry.path]
+        return files.chunks(data) if isinstance(data, Path) else iter([data])
+
+    def is_checked(self, entry: TarEntry) -> bool:
+        """Whether :meth:`open` checks the bytes itself."""
+        return self.packing.checks(entry.sha256)
+
+
+def _described(data: bytes | Path) -> tuple[int, str]:
+    """Size and hex sha256."""
+    if isinstance(data, Path):
+        return data.stat().st_size, files.sha256(data)
+    return len(data), hashlib.sha256(data).hexdigest()
+
+
 def unpacked(blob: Descriptor, chunks: Iterator[bytes]) -> Iterator[bytes]:
-    """The tar that a blob of any media type is."""
+    """The tar in a blob of any media type."""
     import zlib
 
     import zstandard
@@ -151,13 +189,7 @@ def compress(chunks: Iterator[bytes], target: Path) -> tuple[str, int]:
 
     target.parent.mkdir(parents=True, exist_ok=True)
     part = target.with_name(f".{target.name}.part")
-    found = files.copy_hashed(packed(), part)
+    sha256 = files.copy_hashed(packed(), part)
     size = part.stat().st_size
     part.replace(target)
-    return f"sha256:{found}", size
-
-
-def platform(image: Image) -> str:
-    """``linux/amd64``, from an image's config."""
-    settings = json.loads(image.config)
-    return f"{settings['os']}/{settings['architecture']}"
+    return f"sha256:{sha256}", size

@@ -9,17 +9,17 @@ from builder.errors import IntegrityError, UsageError
 
 
 def make_keys(private: Path, public: Path) -> None:
-    """A new pair, as PEM: PKCS #8 for its owner's eyes, SubjectPublicKeyInfo for receivers.
+    """A new pair, as PEM: PKCS #8 that only its owner reads, SubjectPublicKeyInfo for receivers.
 
     Raises:
-        UsageError: one of the files is there already.
+        UsageError: one of the files exists.
     """
     from cryptography.hazmat.primitives import serialization
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
     for path in (private, public):
         if path.exists():
-            raise UsageError("there is a key already", where=str(path), hint="name another, or remove it yourself")
+            raise UsageError("a key already exists", where=str(path), hint="name another, or remove it yourself")
     key = Ed25519PrivateKey.generate()
     secret = key.private_bytes(
         serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
@@ -33,7 +33,7 @@ def sign(private: Path, data: bytes) -> bytes:
     """64 bytes; the same key and data give the same (RFC 8032).
 
     Raises:
-        UsageError: no such key, or of another kind; with a passphrase (openssl pkey removes it into a pipe or tmpfs).
+        UsageError: the key is missing, of another kind, or has a passphrase (openssl pkey removes it into a pipe or tmpfs).
     """
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
     from cryptography.hazmat.primitives.serialization import load_pem_private_key
@@ -43,14 +43,33 @@ def sign(private: Path, data: bytes) -> bytes:
     except (OSError, ValueError, TypeError) as error:
         raise UsageError(f"this key can't be used: {error}", where=str(private), hint="bundle keys NAME") from None
     if not isinstance(key, Ed25519PrivateKey):
-        raise UsageError("this is no Ed25519 key", where=str(private), hint="bundle keys NAME")
+        raise UsageError("this is not an Ed25519 key", where=str(private), hint="bundle keys NAME")
     return key.sign(data)
 
 
+def sign_file(private: Path, signed: Path, signature: Path) -> None:
+    """Write the signature of a file into another. Raises UsageError: see :func:`sign`."""
+    files.write_atomic(signature, sign(private, signed.read_bytes()))
+
+
+def verify_file(public: Path, data: bytes, signature: Path) -> None:
+    """Check a signature in a file.
+
+    Raises:
+        UsageError: the public key can't be used.
+        IntegrityError: there is no signature, or another.
+    """
+    if not signature.is_file():
+        raise IntegrityError("this bundle is not signed", where=str(signature.parent))
+    verify(public, data, signature.read_bytes())
+
+
 def verify(public: Path, data: bytes, signature: bytes) -> None:
-    """Raises:
-    UsageError: no such public key.
-    IntegrityError: the signature is not of this key and data.
+    """Check a signature.
+
+    Raises:
+        UsageError: the public key can't be used.
+        IntegrityError: the signature is not of this key and data.
     """
     from cryptography.exceptions import InvalidSignature
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
@@ -61,7 +80,7 @@ def verify(public: Path, data: bytes, signature: bytes) -> None:
     except (OSError, ValueError) as error:
         raise UsageError(f"this key can't be used: {error}", where=str(public)) from None
     if not isinstance(key, Ed25519PublicKey):
-        raise UsageError("this is no Ed25519 key", where=str(public))
+        raise UsageError("this is not an Ed25519 key", where=str(public))
     try:
         key.verify(signature, data)
     except InvalidSignature:

@@ -281,8 +281,8 @@ def _assemble(job: _Job, image: PlannedImage) -> Stored:
 
 
 def _load(job: _Job, stored: Stored) -> load.Loaded:
-    has = load.look(job.engine, job.layout)
-    need = load.room(job.engine, has, stored, job.exported)
+    contents = load.inspect(job.engine, job.layout)
+    need = load.room(job.engine, contents, stored, job.exported)
     if job.engine.free is not None and need > job.engine.free:
         raise MissingError(
             f"the engine has {job.engine.free / 1e9:.1f} GB free; {stored.ref} needs {need / 1e9:.1f} GB",
@@ -293,7 +293,7 @@ def _load(job: _Job, stored: Stored) -> load.Loaded:
     def tell(done: int, total: int) -> None:
         job.on_progress(Progress(what=f"{stored.ref} to the engine", done=done, total=total, unit="bytes"))
 
-    loaded = load.load(job.engine, job.layout, stored, has=has, built=job.exported, tell=tell)
+    loaded = load.load(job.engine, job.layout, stored, contents=contents, built=job.exported, on_bytes=tell)
     if loaded.lacked:
         job.on_progress(
             Progress(

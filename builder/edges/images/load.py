@@ -1,16 +1,12 @@
 """Partial ``docker load``: an engine gets an image's manifest and config, and of its layers only those that it lacks.
 
-A containerd store keeps blobs by digest: what it has may stand anywhere in the image. A graph driver (overlay2) keeps
-layers by the chain below them: what is left out must be the lowest ones of a chain that it has. Either unpacks and checks
-every layer against its digest before there is an image; it gets its tag only after that, so a tag is old or whole.
+Which layers an engine lacks is a rule of receiver/missing.py. An engine unpacks every layer and checks it against its
+digest before the image exists; it gets its tag only after that, so a tag is old or whole.
 """
 
 from __future__ import annotations
 
-import json
-import re
-import tarfile
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
@@ -19,16 +15,24 @@ from builder.core.images import oci
 from builder.core.images.oci import Descriptor
 from builder.edges.engine.connection import Engine
 from builder.edges.images.layout import Layout, Stored
-from builder.edges.system import files
 from builder.errors import BakeError, BuildError, IntegrityError, MissingError
-
-ABSENT = re.compile(r"content digest sha256:[0-9a-f]{64}: not found|blobs/sha256/[0-9a-f]{64}: no such file")
-"""How a containerd store, and a graph driver, say that they don't have a layer that wasn't sent."""
+from builder.receiver.missing import (
+    CONTAINERD,
+    DISK_FULL,
+    LACKS_LAYER,
+    WRONG_BYTES,
+    EngineContents,
+    chain_ids,
+    image_id,
+    meaning,
+    missing_layers,
+)
+from builder.receiver.tar import END, header, padding
 
 
 @dataclass(frozen=True, kw_only=True)
 class Loaded:
-    """What a load took."""
+    """How a load went."""
 
     id: str
     sent: int
@@ -37,114 +41,102 @@ class Loaded:
     """The engine turned out to lack a layer that it was believed to have, and got it after all."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Has:
-    """What an engine has of layers."""
-
-    blobs: frozenset[str]
-    """Digests of blobs of the images that came from this layout (containerd store)."""
-    chains: frozenset[tuple[str, ...]]
-    """Chains of diff ids, from the lowest layer up (graph driver)."""
-    ids: frozenset[str]
-
-
-def look(engine: Engine, layout: Layout) -> Has:
-    """Ask an engine about its images."""
+def inspect(engine: Engine, layout: Layout) -> EngineContents:
+    """What an engine has of images; in a containerd store, the blobs of those that came from this layout."""
     blobs: set[str] = set()
-    chains: set[tuple[str, ...]] = set()
-    ids = set()
+    chains: set[str] = set()
+    ids: set[str] = set()
     manifests = {value.get("manifest") for value in layout.images().values()}
-    for found in engine.client.api.images(all=True):
-        ids.add(found["Id"])
-        if engine.store == "containerd" and found["Id"] not in manifests and not layout.path(found["Id"]).is_file():
-            continue
-        if engine.store == "containerd":
-            try:
-                blobs |= {blob.digest for blob in layout.stored("", found["Id"]).blobs}
-            except BakeError:  # not an image of this layout any more
-                continue
-        else:
-            diffs = (engine.client.api.inspect_image(found["Id"])["RootFS"] or {}).get("Layers") or ()
-            chains |= {tuple(diffs[: k + 1]) for k in range(len(diffs))}
-    return Has(blobs=frozenset(blobs), chains=frozenset(chains), ids=frozenset(ids))
+    for image in engine.client.api.images(all=True):
+        id_ = image["Id"]
+        ids.add(id_)
+        if engine.store != CONTAINERD:
+            chains |= set(chain_ids((engine.client.api.inspect_image(id_)["RootFS"] or {}).get("Layers") or ()))
+        elif id_ in manifests or layout.path(id_).is_file():
+            with suppress(BakeError):  # not an image of this layout any more
+                blobs |= {blob.digest for blob in layout.stored("", id_).blobs}
+    return EngineContents(engine.store, frozenset(ids), frozenset(blobs), frozenset(chains))
 
 
 def tagged(engine: Engine, layout: Layout) -> frozenset[str]:
-    """References of the layout that the engine has, as they were assembled."""
+    """References of the layout that name the same image in the engine."""
     from docker.errors import ImageNotFound
 
-    found = set()
+    refs = set()
     for ref in layout.images():
         with suppress(BakeError, ImageNotFound):
             if engine.client.api.inspect_image(ref)["Id"] == identity(engine, layout.image(ref)):
-                found.add(ref)
-    return frozenset(found)
+                refs.add(ref)
+    return frozenset(refs)
 
 
 def identity(engine: Engine, image: Stored) -> str:
-    """What an engine calls the image: its manifest's digest in a containerd store, else its config's."""
-    return (image.manifest if engine.store == "containerd" else image.config).digest
+    """The id that an engine gives the image."""
+    return image_id(engine.store, image.manifest.digest, image.config.digest)
 
 
-def lacking(engine: Engine, has: Has, image: Stored, built: Collection[str]) -> tuple[Descriptor, ...]:
+def lacking(contents: EngineContents, image: Stored, built: Collection[str]) -> tuple[Descriptor, ...]:
     """The layers to send, lowest first.
 
     Args:
         built: digests of blobs that this engine's own BuildKit has just exported: a containerd store has them too.
     """
-    if engine.store == "containerd":
-        return tuple(layer.blob for layer in image.layers if layer.blob.digest not in has.blobs | set(built))
-    diffs = [layer.diff_id for layer in image.layers]
-    there = next((k for k in range(len(diffs), 0, -1) if tuple(diffs[:k]) in has.chains), 0)
-    return tuple(layer.blob for layer in image.layers[there:])
+    layers = [(layer.blob.digest, layer.diff_id) for layer in image.layers]
+    return tuple(image.layers[k].blob for k in missing_layers(layers, contents.plus(blobs=built)))
 
 
 UNPACKED = 3
-"""Bytes that one of a compressed layer becomes, at most as a rule."""
+"""Bytes that a byte of a compressed layer becomes, at most as a rule."""
 
 
-def room(engine: Engine, has: Has, image: Stored, built: Collection[str]) -> int:
+def room(engine: Engine, contents: EngineContents, image: Stored, built: Collection[str]) -> int:
     """Bytes that an engine needs for an image: what is sent is written once as it comes and once unpacked.
 
     Layers above the lowest that it lacks are unpacked again.
     """
-    if identity(engine, image) in has.ids:
+    if identity(engine, image) in contents.ids:
         return 0
-    missing = lacking(engine, has, image, built)
+    missing = lacking(contents, image, built)
     first = next((k for k, layer in enumerate(image.layers) if layer.blob in missing), len(image.layers))
     above = sum(b.size * (1 if b.media_type == oci.TAR else UNPACKED) for b in (x.blob for x in image.layers[first:]))
     return sum(b.size for b in missing) + above
 
 
 def load(
-    engine: Engine, layout: Layout, image: Stored, *, has: Has, built: Collection[str], tell: Callable[[int, int], None]
+    engine: Engine,
+    layout: Layout,
+    image: Stored,
+    *,
+    contents: EngineContents,
+    built: Collection[str],
+    on_bytes: Callable[[int, int], None],
 ) -> Loaded:
     """Bring an image into an engine, and tag it as the last step.
 
     Args:
-        tell: hears the bytes sent, of how many.
+        contents: what the engine has.
+        on_bytes: gets the bytes sent so far, and the bytes to send.
 
     Raises:
         IntegrityError: a blob's bytes are not those of its digest; nothing was tagged.
         MissingError: the engine's disk is full, or the engine went away.
         BuildError: it refuses the image.
     """
-    wanted = identity(engine, image)
+    id_ = identity(engine, image)
     lacked, sent = False, 0
-    if wanted not in has.ids:
-        missing = lacking(engine, has, image, built)
+    if id_ not in contents.ids:
+        missing = lacking(contents, image, built)
         try:
-            sent = _send(engine, layout, image, missing, wanted, tell)
-        except _Lacks:
+            sent = _send(engine, layout, image, missing, on_bytes)
+        except _LacksLayer:
             lacked = True
-            missing = tuple(layer.blob for layer in image.layers)
-            sent = _send(engine, layout, image, missing, wanted, tell)
+            sent = _send(engine, layout, image, [layer.blob for layer in image.layers], on_bytes)
     repository, _, tag = image.ref.rpartition(":")
-    engine.client.api.tag(wanted, repository, tag, force=True)
-    return Loaded(id=wanted, sent=sent, lacked=lacked)
+    engine.client.api.tag(id_, repository, tag, force=True)
+    return Loaded(id=id_, sent=sent, lacked=lacked)
 
 
-class _Lacks(Exception):
+class _LacksLayer(Exception):
     """The engine lacks a layer that wasn't sent."""
 
 
@@ -153,48 +145,56 @@ def _send(
     layout: Layout,
     image: Stored,
     missing: Iterable[Descriptor],
-    wanted: str,
-    tell: Callable[[int, int], None],
+    on_bytes: Callable[[int, int], None],
 ) -> int:
-    import requests
+    """``docker load`` of an image without the layers that are not ``missing``; bytes of blobs sent."""
+    from docker.errors import DockerException
+    from requests.exceptions import RequestException
+    from urllib3.exceptions import HTTPError
 
     blobs = tuple(dict.fromkeys(missing))
-    total, done = sum(b.size for b in blobs), 0
-
-    def stream() -> Iterator[bytes]:
-        nonlocal done
-        yield _entry("oci-layout", len(oci.LAYOUT)) + oci.LAYOUT.encode() + _padding(len(oci.LAYOUT))
-        for blob in blobs:
-            yield _entry(oci.blob_path(blob.digest), blob.size)
-            for chunk in layout.open(blob):
-                yield chunk
-                done += len(chunk)
-                tell(done, total)
-            yield _padding(blob.size)
-        small = {
-            oci.blob_path(image.config.digest): image.written.config,
-            oci.blob_path(image.manifest.digest): image.written.manifest,
-            "manifest.json": oci.docker_manifest(image.written),
-            "index.json": oci.index([(image.manifest, None)]),
-        }
-        for name, data in small.items():
-            yield _entry(name, len(data)) + data + _padding(len(data))
-        yield bytes(1024)
-
+    id_ = identity(engine, image)
     try:
-        answer = _answer(engine.client.api, stream())
-        if answer != wanted:
-            raise _refused(engine, image, answer)
-    except requests.exceptions.RequestException as error:
+        answer = _answer(engine.client.api, _tar(layout, image, blobs, on_bytes))
+        if answer != id_:
+            raise _refusal(engine, image, answer)
+    except (RequestException, HTTPError) as error:
         raise MissingError(
             f"the engine went away while {image.ref} was loaded ({_reason(error)})",
             where=engine.host,
-            hint="docker info; then the same command again",
+            hint="docker info; then run the same command again",
         ) from None
+    except DockerException as error:
+        _forget(engine, id_)
+        raise _refusal(engine, image, str(getattr(error, "explanation", None) or error)) from None
     except BaseException:
-        _forget(engine, wanted)
+        _forget(engine, id_)
         raise
-    return total
+    return sum(blob.size for blob in blobs)
+
+
+def _tar(
+    layout: Layout, image: Stored, blobs: Sequence[Descriptor], on_bytes: Callable[[int, int], None]
+) -> Iterator[bytes]:
+    """An OCI image layout as a tar, with these blobs alone: what ``docker load`` reads."""
+    total, done = sum(blob.size for blob in blobs), 0
+    yield _file("oci-layout", oci.LAYOUT.encode())
+    for blob in blobs:
+        yield header(oci.blob_path(blob.digest), blob.size)
+        for chunk in layout.open(blob):
+            yield chunk
+            done += len(chunk)
+            on_bytes(done, total)
+        yield bytes(padding(blob.size))
+    yield _file(oci.blob_path(image.config.digest), image.written.config)
+    yield _file(oci.blob_path(image.manifest.digest), image.written.manifest)
+    yield _file("manifest.json", oci.docker_manifest(image.written))
+    yield _file("index.json", oci.index([(image.manifest, None)]))
+    yield bytes(END)
+
+
+def _file(path: str, data: bytes) -> bytes:
+    return header(path, len(data)) + data + bytes(padding(len(data)))
 
 
 def _forget(engine: Engine, id_: str) -> None:
@@ -209,42 +209,33 @@ def _forget(engine: Engine, id_: str) -> None:
 
 
 def _answer(api: Any, data: Iterator[bytes]) -> str:
-    """POST /images/load: the id of what was loaded, or the engine's complaint."""
-    answer = api._post(api._url("/images/load"), data=data, params={"quiet": True}, stream=True)
-    said = ""
-    for line in answer.iter_lines():
-        try:
-            event: Mapping[str, Any] = json.loads(line)
-        except ValueError:
-            continue
-        said = str(event.get("error") or event.get("stream") or event.get("message") or said).strip()
+    """Load a tar: the id of what was loaded, or the engine's error.
+
+    Raises:
+        docker.errors.DockerException: the engine refuses at once.
+    """
+    answer = ""
+    for event in api.load_image(data, quiet=True):
         if event.get("error"):
-            break
-    return said.removeprefix("Loaded image ID: ")
+            return str(event["error"]).strip()
+        answer = str(event.get("stream") or event.get("message") or answer).strip()
+    return answer.removeprefix("Loaded image ID: ")
 
 
-def _refused(engine: Engine, image: Stored, why: str) -> Exception:
-    if ABSENT.search(why):
-        return _Lacks(why)
-    if files.disk_full(why):
+def _refusal(engine: Engine, image: Stored, answer: str) -> Exception:
+    """What an engine's answer means."""
+    meant = meaning(answer)
+    if meant == LACKS_LAYER:
+        return _LacksLayer(answer)
+    if meant == DISK_FULL:
         return MissingError(
             "the engine's disk is full", where=engine.root, hint="docker image prune, or free some space"
         )
-    if "diffID" in why or "unexpected commit digest" in why or ("digest" in why and "mismatch" in why):
-        return IntegrityError(f"the engine got other bytes than {image.ref}'s", where=image.ref, detail=[why])
-    return BuildError(f"the engine refused {image.ref}", where=engine.host, detail=[why], hint="docker info")
+    if meant == WRONG_BYTES:
+        return IntegrityError(f"the engine got other bytes than {image.ref}'s", where=image.ref, detail=[answer])
+    return BuildError(f"the engine refused {image.ref}", where=engine.host, detail=[answer], hint="docker info")
 
 
 def _reason(error: BaseException) -> str:
     text = str(error)
     return text.splitlines()[0][:120] if text else type(error).__name__
-
-
-def _entry(name: str, size: int) -> bytes:
-    info = tarfile.TarInfo(name)
-    info.size = size
-    return info.tobuf(tarfile.GNU_FORMAT)
-
-
-def _padding(size: int) -> bytes:
-    return bytes(-size % 512)

@@ -1,0 +1,152 @@
+"""The acceptance run: the example's job, and what the sender's images make of it, to compare the receiver's run with."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from builder.core.config.types import Config
+from builder.core.images.plan import Plan
+from builder.core.jobs import job as spec
+from builder.core.jobs import job_file, sandbox
+from builder.core.jobs.request import Request, plan_stages
+from builder.core.progress import OnProgress, Progress
+from builder.core.terms import Workflow
+from builder.core.weights.catalog import model_digest
+from builder.edges.bundle import folder as bundle
+from builder.edges.engine.connection import Engine
+from builder.edges.system import files
+from builder.receiver.engine import EngineSocket
+from builder.receiver.run import new_job, run_job, words_of
+
+EXAMPLE = "examples/dialogue.mp4"
+"""The recording, in this project."""
+
+JOB, EXPECTED = "job.json", "expected.json"
+"""The job's template and what came out of it: names of files in the cache, and below ``job/`` in a bundle."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Acceptance:
+    """What a bundle carries for the acceptance run."""
+
+    paths: Mapping[str, str]
+    """``job``, ``expected`` and ``recording`` -> path in the bundle."""
+    files: Mapping[str, bytes | Path]
+    """Path in the bundle -> the file here."""
+
+
+def acceptance(
+    config: Config, request: Request, plan: Plan, engine: Engine, on_progress: OnProgress
+) -> Acceptance | None:
+    """Run the example as the receiver will run it; a result is kept for the same images.
+
+    Args:
+        request: what the example's job is asked to do.
+
+    Returns:
+        None where the images are not those of a whole job, or the engine is on another machine.
+
+    Raises:
+        StageError: a stage fails.
+        MissingError, IntegrityError: the engine went away, or refuses.
+    """
+    recording = config.root / EXAMPLE
+    job = template(config, request)
+    images = {i.stage: str(engine.client.images.get(i.tag).id) for i in plan.images if i.stage}
+    if not recording.is_file() or not engine.host.startswith("unix:"):
+        return None
+    if {stage["name"] for stage in job["stages"]} - set(images):
+        return None
+    key = hashlib.sha256(json.dumps([images, job, files.sha256(recording)], sort_keys=True).encode()).hexdigest()
+    cached = config.paths.acceptance / key[:32]
+    if not (cached / EXPECTED).is_file():
+        on_progress(Progress(what="example", note="running it, for the receiver to compare with"))
+        files.write_json(cached / JOB, job)
+        job_folder = cached / f"example-{key[:12]}"
+        _run(engine.host, images, recording, cached / JOB, job_folder, stage_memory(config, plan), on_progress)
+        files.write_json(cached / EXPECTED, _results(recording.name, job_folder))
+        shutil.rmtree(job_folder)
+    paths = {"job": f"job/{JOB}", "expected": f"job/{EXPECTED}", "recording": f"job/{recording.name}"}
+    return Acceptance(
+        paths=paths,
+        files={paths["job"]: cached / JOB, paths["expected"]: cached / EXPECTED, paths["recording"]: recording},
+    )
+
+
+def _run(
+    host: str,
+    images: Mapping[str, str],
+    recording: Path,
+    template_file: Path,
+    job_folder: Path,
+    memory: Mapping[str, int],
+    on_progress: OnProgress,
+) -> None:
+    """Run the example with the loader's own code.
+
+    Args:
+        memory: stage -> bytes.
+    """
+
+    def on_line(line: str) -> None:
+        on_progress(Progress(what="example", note=line.strip()))
+
+    with bundle.loader_errors(job_folder):
+        job = new_job(template_file, recording, recording.name, job_folder)
+        run_job(EngineSocket(host), images, job, job_folder, on_line, sandbox=sandbox.as_data(), memory=memory)
+
+
+def _results(name: str, job_folder: Path) -> dict[str, Any]:
+    """What the receiver compares its own run with: the digests of all results, and the words.
+
+    Args:
+        name: of the recording.
+    """
+    results = sorted((job_folder / "output").iterdir())
+    digests = {path.relative_to(job_folder).as_posix(): files.sha256(path) for path in results}
+    result = next(path for path in digests if path.endswith(".json"))
+    words = words_of(json.loads((job_folder / result).read_bytes()))
+    return {"name": name, "files": digests, "result": result, "words": words}
+
+
+def stage_memory(config: Config, plan: Plan) -> dict[str, int]:
+    """Stage -> bytes that its container should get for a recording of unknown length."""
+    variant = config.defaults.variant.value
+    return {
+        image.stage: sandbox.memory_wish(
+            seen=config.stages[image.stage].memory(variant),
+            models=sum(pin.size for _, pin in plan.carried(image)),
+            seconds=sandbox.UNKNOWN,
+        )
+        for image in plan.images
+        if image.stage
+    }
+
+
+def template(config: Config, request: Request) -> Any:
+    """The example's job.yaml as data, without what belongs to one run or one recording."""
+    import yaml
+
+    note = {
+        purpose.value: {"id": model.id, "digest": model_digest(pin), "revision": pin.revision}
+        for purpose, (model, pin) in request.models.items()
+    }
+    stages = plan_stages(config.stages, request, workflow=Workflow.SUBTITLE, models_note=note)
+    recording = spec.JobInput(id="01", name="", path="", sha256="", size=0, output="")
+    job = spec.Job(
+        id="acceptance",
+        created="2020-01-01T00:00:00Z",
+        workflow=Workflow.SUBTITLE.value,
+        variant=request.variant,
+        preset=request.preset,
+        key="0" * 64,
+        inputs=(recording,),
+        stages=stages,
+    )
+    return yaml.safe_load(job_file.to_yaml(job))
