@@ -13,7 +13,7 @@ import yaml
 from builder.core.images import plan
 from builder.core.jobs import compose, sandbox
 from builder.core.jobs.job import Job
-from builder.core.jobs.sandbox import Limits
+from builder.core.jobs.sandbox import ContainerLimits
 from builder.edges.bundle import acceptance
 from builder.receiver import run
 from tests.golden import project
@@ -147,7 +147,7 @@ def test_three_spellings_are_the_same_rights(uid: int, gid: int, memory: int) ->
             ["--job", "/job"],
             name="n",
             mounts=[replace(mount, source=str(FOLDER / mount.source)) for mount in sandbox.JOB_MOUNTS.values()],
-            limits=Limits(memory=expected.memory, cpus=machine.threads),
+            limits=ContainerLimits(memory=expected.memory, cpus=machine.threads),
             user=sandbox.user(uid, gid),
             variables={"OMP_NUM_THREADS": "2"},
             labels={"a": "b"},

@@ -27,21 +27,13 @@ MOST_MODULES = 12
 """Modules of one folder."""
 
 NAMED_TWICE = {
-    "Engine",
-    "Entry",
-    "Gpu",
     "Image",
-    "Layer",
-    "Part",
     "Step",
-    "Stop",
-    "Stopped",
     "Unreachable",
 }
 """Public classes of one name, still. This list only shrinks."""
 
 STILL_IMPORTED = {
-    "builder/workflows/bundle.py": {"hashlib", "json", "shutil"},
     "builder/workflows/weights.py": {"signal"},
 }
 """What workflows still import and leave to the edges. This list only shrinks."""

@@ -39,7 +39,7 @@ class StageImage:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Gpu:
+class GpuDevice:
     """How a stage gets its GPU: ``nvidia`` with the index of one, ``cdi`` with the name of a device."""
 
     driver: str
@@ -57,7 +57,7 @@ class Service:
     memory: int
     mounts: tuple[str, ...]
     """Names of what it sees, of :func:`mounts`."""
-    gpu: Gpu | None
+    gpu: GpuDevice | None
     labels: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -127,7 +127,7 @@ def services(
     if lacking := [s.name for s in job.stages if s.name not in images]:
         raise ConfigError(f"no image for stage {lacking[0]}", where=f"job {job.id}", hint="build.py build")
     device = f"nvidia.com/gpu={machine.gpu}" if machine.gpu_driver == "cdi" else str(machine.gpu)
-    gpu = Gpu(driver=machine.gpu_driver, device=device)
+    gpu = GpuDevice(driver=machine.gpu_driver, device=device)
     parts = tuple(sandbox.JOB_MOUNTS)
     return tuple(
         Service(
