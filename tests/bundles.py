@@ -71,23 +71,23 @@ class Set:
         for at in range(0, len(data), 1 << 16):
             yield data[at : at + (1 << 16)]
 
-    def write(
-        self, folder: Path, *, part_size: int = 1_000_000, extras: Mapping[str, bytes] = {}, **more: Any
-    ) -> bytes:
-        """Make a bundle of them; its inventory's bytes."""
+    def write(self, folder: Path, *, extras: Mapping[str, bytes] = {}, **more: Any) -> bytes:
+        """Make a bundle of them; its inventory's bytes.
+
+        Args:
+            extras: path -> bytes of files that are not blobs.
+        """
+        self.blobs |= {digest(data): data for data in extras.values()}
+        described = {p: (len(d), hashlib.sha256(d).hexdigest()) for p, d in extras.items()}
+        plan = planned(self, extras=described, **more)
         loader = edge.loader()
-        for data in extras.values():
-            self.blobs[digest(data)] = data
-        plan = core.plan(
-            self.images,
-            loader=loader,
-            made_by="test",
-            platform="linux/amd64",
-            part_size=part_size,
-            extras={p: (len(d), hashlib.sha256(d).hexdigest()) for p, d in extras.items()},
-            **more,
-        )
         return edge.create(folder, plan, self.open, texts={"load.py": loader}, on_progress=lambda _: None)
+
+
+def planned(images: Set, **more: Any) -> core.BundlePlan:
+    """The plan of a bundle of these images."""
+    usual = {"loader": edge.loader(), "made_by": "test", "platform": "linux/amd64", "part_size": 1_000_000}
+    return core.plan(images.images, **{**usual, **more})
 
 
 def noise(size: int, seed: int = 1) -> bytes:

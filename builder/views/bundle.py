@@ -41,7 +41,7 @@ class BundleSizesJson(TypedDict):
     code_bytes: int
     """Of layers of code."""
     other_bytes: int
-    """Of files that are not layers, manifests or configs: licences, the acceptance run, the native set."""
+    """Of files that are not layers, manifests or configs: licences, the acceptance run, the native set, the index."""
     left_out_bytes: int
     """Of layers that its images have and that are not in it, because the receiver has them."""
 

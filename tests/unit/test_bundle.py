@@ -23,14 +23,7 @@ from tests import bundles
 
 
 def plan(made: bundles.Set, **more: object) -> core.BundlePlan:
-    return core.plan(
-        made.images,
-        loader=b"loader",
-        made_by="test",
-        platform="linux/amd64",
-        part_size=1_000_000,
-        **more,  # type: ignore[arg-type]
-    )
+    return bundles.planned(made, loader=b"loader", **more)
 
 
 def test_the_plan_is_the_tar_to_the_byte() -> None:

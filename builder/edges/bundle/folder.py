@@ -154,6 +154,8 @@ def create(
     _require_ours(folder)
     folder.mkdir(parents=True, exist_ok=True)
     with files.locked(folder / ".lock", timeout=0):
+        for left in folder.glob(".*.tmp"):  # of a run that was killed while it wrote a small file
+            left.unlink()
         state = files.read_json(folder / STATE)
         hashes = list(state["parts"]) if isinstance(state, dict) and state.get("key") == plan.key else []
         hashes = _finished(folder, plan.parts, hashes)
@@ -181,7 +183,7 @@ def _require_ours(folder: Path) -> None:
         raise UsageError("this is not a folder", where=str(folder), hint="name another")
     if (folder / STATE).exists():
         return
-    others = [p.name for p in folder.iterdir() if p.name != ".lock"]
+    others = [p.name for p in folder.iterdir() if p.name != ".lock" and not p.name.startswith(f".{STATE}.")]
     if others:
         what = "another bundle" if INVENTORY in others else "something else"
         raise UsageError(f"this folder holds {what}", where=str(folder), hint="name another folder")

@@ -1,4 +1,4 @@
-"""What native runs need on a machine without an index: this project's files, and the wheels of its locks."""
+"""What native runs need on a machine without an index: this project's files and the wheels of its locks."""
 
 from __future__ import annotations
 
@@ -15,50 +15,52 @@ from builder.edges.system import files, shell
 
 FOLDERS = ("builder", "compose", "examples", "images", "requirements", "stages", "templates")
 FILES = ("LICENSE", "README.md", "bake.yaml", "build.py", "models.lock", "models.yaml", "pyproject.toml")
-"""Of the project; tests, documents and state stay at home."""
+"""What is taken of the project; tests, documents and state stay here."""
 
 PROJECT, WHEELS = "native/project", "native/wheels"
-"""Where they are in a bundle."""
+"""Folders in a bundle."""
 
 
 def collect(config: Config, env: Mapping[str, str], on_progress: OnProgress) -> dict[str, bytes | Path]:
     """Path in the bundle -> file.
 
-    Wheels are for this machine's Python and platform: the receiver has the same, or takes the images.
+    Wheels are for this machine's Python and platform: a receiver with another takes the images.
 
     Raises:
         SourceError: the package index can't be reached, or lacks a wheel.
-        IntegrityError: it has other bytes than the locks.
+        IntegrityError: the index has other bytes than the locks say.
     """
-    found: dict[str, bytes | Path] = {
+    collected: dict[str, bytes | Path] = {
         f"{WHEELS}/{wheel.name}": wheel for wheel in sorted(_wheels(config, env, on_progress).glob("*.whl"))
     }
-    there = [config.root / name for name in FILES]
-    there += [p for folder in FOLDERS for p in sorted((config.root / folder).rglob("*"))]
-    for path in there:
+    paths = [config.root / name for name in FILES]
+    paths += [p for folder in FOLDERS for p in sorted((config.root / folder).rglob("*"))]
+    for path in paths:
         if path.is_file() and not path.is_symlink() and "__pycache__" not in path.parts:
-            found[f"{PROJECT}/{path.relative_to(config.root).as_posix()}"] = path
-    found[f"{PROJECT}/bake.yaml"] = without_network((config.root / "bake.yaml").read_text(encoding="utf-8")).encode()
-    return found
+            collected[f"{PROJECT}/{path.relative_to(config.root).as_posix()}"] = path
+    collected[f"{PROJECT}/bake.yaml"] = without_network(
+        (config.root / "bake.yaml").read_text(encoding="utf-8")
+    ).encode()
+    return collected
 
 
 def without_network(text: str) -> str:
-    """bake.yaml without its ``network`` section: it is about this site, and may hold a password."""
+    """bake.yaml without its ``network`` section, which is about this site and may hold a password."""
     return re.sub(r"^network:.*\n(?:[ \t#].*\n|\n(?=[ \t]))*", "", text + "\n", flags=re.MULTILINE).rstrip() + "\n"
 
 
 def _wheels(config: Config, env: Mapping[str, str], on_progress: OnProgress) -> Path:
-    """A folder with the wheels of the builder's own lock and of all stages', fetched once."""
+    """A folder with the wheels of the builder's lock and of all stages', fetched once."""
     variant = config.defaults.variant.value
     locks = sorted({config.root / s.requirements[variant] for s in config.stages.values() if variant in s.requirements})
     locks.insert(0, config.root / "requirements" / "builder.txt")
     digest = hashlib.sha256(sys.version.encode())
     for lock in locks:
         digest.update(lock.read_bytes())
-    place = config.paths.wheelhouse / digest.hexdigest()[:16]
-    if (place / "ready").is_file():
-        return place
-    with files.locked(place.with_name(f"{place.name}.lock")):
+    folder = config.paths.wheelhouse / digest.hexdigest()[:16]
+    if (folder / "ready").is_file():
+        return folder
+    with files.locked(folder.with_name(f"{folder.name}.lock")):
         for number, lock in enumerate(locks, 1):
             on_progress(Progress(what="wheels", done=number, total=len(locks), note=lock.parent.name))
             done = shell.run(
@@ -77,12 +79,12 @@ def _wheels(config: Config, env: Mapping[str, str], on_progress: OnProgress) -> 
                     "--requirement",
                     str(lock),
                     "--dest",
-                    str(place),
+                    str(folder),
                 ],
                 env=dict(env),
             )
             if done.code != 0:
-                raise native.failure(done.err + done.out, place)
-        files.write_atomic(place / "ready", "".join(f"{lock.name} of {lock.parent.name}\n" for lock in locks))
+                raise native.failure(done.err + done.out, folder)
+        files.write_atomic(folder / "ready", "".join(f"{lock.name} of {lock.parent.name}\n" for lock in locks))
     on_progress(Progress(what="wheels", note="fetched", finished=True))
-    return place
+    return folder
