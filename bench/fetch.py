@@ -31,13 +31,13 @@ from pathlib import Path
 from builder.core.progress import silent
 from builder.core.terms import Purpose
 from builder.core.weights.model import FilePin, HubSource, Model, Pin
-from builder.edges.weights import fetch as hub
+from builder.edges.weights.fetch import fetch_models
 from builder.edges.weights.store import Store
 address, place, repo, revision, files = sys.argv[2:]
 model = Model(id="m", purpose=Purpose.ASR, title="t", licence="MIT", sources=(HubSource(repo=repo),))
 pin = Pin(revision=revision, files=tuple(FilePin(**f) for f in json.loads(files)))
 began = time.perf_counter()
-hub.fetch(Store(Path(place)), [(model, pin)], env={"HF_ENDPOINT": address}, on_progress=silent)
+fetch_models(Store(Path(place)), [(model, pin)], env={"HF_ENDPOINT": address}, on_progress=silent)
 print(time.perf_counter() - began)
 """
 

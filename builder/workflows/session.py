@@ -167,18 +167,18 @@ def fetch_missing(
     missing = [(model, pin) for model, pin in models if store.missing(model, pin)]
     if not missing:
         return ()
-    from builder.edges.weights import access as gates
-    from builder.edges.weights import fetch as hub
+    from builder.edges.weights import access
+    from builder.edges.weights.fetch import fetch_models
 
     sources = [*folders, *(Path(p) for p in config.defaults.sources)]
-    token = gates.find_token(env, config.home)
-    if closed := gates.closed(missing, token=token, env=env, places=sources):
+    token = access.find_token(env, config.home)
+    if closed := access.closed_gates(missing, token=token, env=env, folders=sources):
         if not skip_gated:
-            raise gates.refusal(closed, token=token, home=config.home, way_out="models fetch --skip-gated")
+            raise access.refusal(closed, token=token, home=config.home, way_out="models fetch --skip-gated")
         names = {gate.model.id for gate in closed}
         missing = [(model, pin) for model, pin in missing if model.id not in names]
     hub_env = {**env, "HF_TOKEN": token.value} if token else env
-    return tuple(hub.fetch(store, missing, folders=sources, env=hub_env, on_progress=on_progress))
+    return tuple(fetch_models(store, missing, folders=sources, env=hub_env, on_progress=on_progress))
 
 
 def native_python(config: Config, *, env: Mapping[str, str], on_progress: OnProgress, force: bool = False) -> Path:

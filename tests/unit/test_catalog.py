@@ -107,7 +107,7 @@ def test_an_alternative_is_an_ungated_model(alternative: str) -> None:
     """What is offered in place of a gated model must be one that can be had."""
     one = "{{purpose: asr, title: t, licence: MIT, hub: o/{0}, gated: true, alternative: {1}}}"
     text = f"models:\n  m: {one.format('a', alternative)}\n  other-gated: {one.format('b', 'm')}\n"
-    with pytest.raises(ConfigError, match="no alternative"):
+    with pytest.raises(ConfigError, match="not an alternative"):
         catalog.parse_models(text)
 
 
@@ -153,7 +153,7 @@ def test_a_word_that_yaml_reads_otherwise_says_so() -> None:
 @pytest.mark.parametrize(
     ("text", "entry", "word"),
     [
-        (f"{{revision: main, files: {pinned()}}}", "hub: o/n", "no commit"),
+        (f"{{revision: main, files: {pinned()}}}", "hub: o/n", "not a commit"),
         (f"{{revision: '{COMMIT}', files: []}}", "hub: o/n", "without files"),
         (f"{{revision: '{COMMIT}', files: {pinned(sha='0' * 63)}}}", "hub: o/n", "sha256"),
         (f"{{revision: '{COMMIT}', files: {pinned('../f')}}}", "hub: o/n", "unsafe path"),

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from builder.edges.system import http
-from builder.edges.weights.download.transfer import Ranges, forget
+from builder.edges.weights.download.ranges import Ranges, forget
 
 SIZE, CHUNK = 1000, 64
 

@@ -15,8 +15,8 @@ from builder.core.terms import Purpose
 from builder.core.weights.catalog import model_digest
 from builder.core.weights.model import FilePin, HubSource, Model, Pin
 from builder.edges.system import files
-from builder.edges.weights import fetch as hub
 from builder.edges.weights import store
+from builder.edges.weights.fetch import Fetched, fetch_models
 from builder.edges.weights.store import Store
 from builder.errors import IntegrityError, MissingError, SourceError
 
@@ -49,8 +49,8 @@ def stick(tmp_path: Path) -> Path:
     return tmp_path / "stick"
 
 
-def fetch(place: Store, *folders: Path, model: Model = MODEL, pin: Pin = PIN) -> tuple[hub.Fetched, ...]:
-    return hub.fetch(place, [(model, pin)], folders=folders, env=OFFLINE, on_progress=lambda _: None)
+def fetch(place: Store, *folders: Path, model: Model = MODEL, pin: Pin = PIN) -> tuple[Fetched, ...]:
+    return fetch_models(place, [(model, pin)], folders=folders, env=OFFLINE, on_progress=lambda _: None)
 
 
 def test_a_model_lands_in_the_hub_cache_layout(tmp_path: Path, stick: Path) -> None:
@@ -154,7 +154,7 @@ def test_no_name_in_the_lock_leads_out_of_the_store(repo: str, target: str, revi
     wanted = FilePin(path=path, size=0, sha256="0")
     pin = Pin(revision=revision, files=(wanted,))
     with contextlib.suppress(IntegrityError):
-        found = Store(root).place(model, pin, wanted)
+        found = Store(root).path(model, pin, wanted)
         assert ".." not in found.parts
         assert found.is_relative_to(Store(root).folder(model, pin))
         assert found.is_relative_to(root)
@@ -208,7 +208,7 @@ def test_files_of_a_model_may_lie_in_several_folders(tmp_path: Path, stick: Path
     (stick / "some/where/blob-2").rename(tmp_path / "config.json")
     with pytest.raises(SourceError) as caught:
         fetch(Store(tmp_path / "models"), stick, other)
-    assert "its config.json has the right size and other bytes" in caught.value.detail[-1]
+    assert "its config.json has the right size, but other bytes" in caught.value.detail[-1]
     (other / "config.json").write_bytes(CONFIG)
     assert fetch(Store(tmp_path / "models"), other)[0].size == len(CONFIG)
 

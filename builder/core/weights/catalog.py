@@ -33,7 +33,7 @@ _CODES = (
     "zh"
 )
 LANGUAGES = frozenset(_CODES.split())
-"""What Whisper's large-v3 knows (yue is new with it); OpenAI's and faster-whisper's tokenizer agree."""
+"""What Whisper's large-v3 knows (yue is new in it); OpenAI's and faster-whisper's tokenizers agree."""
 
 SHA256 = re.compile(r"[0-9a-f]{64}")
 COMMIT = re.compile(r"[0-9a-f]{40}")
@@ -76,12 +76,12 @@ class CatalogShape(Strict):
 
 
 def unsafe(path: str) -> str | None:
-    """Why a relative POSIX path could lead outside its folder, or None when it can't."""
+    """Why a relative POSIX path could lead out of its folder; None when it can't."""
     if not path or path.startswith(("/", "~")) or "\\" in path:
         return "not a relative path with forward slashes"
     if any(part in ("", ".", "..") for part in path.split("/")):
         return 'it has an empty, "." or ".." part'
-    # Controls, half surrogates, line separators, and the marks that turn the reading direction.
+    # Controls, half surrogates, line separators, and the marks that change the reading direction.
     if any(unicodedata.category(c) in ("Cc", "Cf", "Cs", "Zl", "Zp") for c in path):
         return "it holds a control character"
     if len(path.encode()) > 200:
@@ -90,7 +90,7 @@ def unsafe(path: str) -> str | None:
 
 
 def parse_models(text: str, name: str = "models.yaml") -> dict[str, Model]:
-    """The catalogue.
+    """The models of the catalogue by id.
 
     Raises:
         ConfigError: with file and line.
@@ -102,7 +102,7 @@ def parse_models(text: str, name: str = "models.yaml") -> dict[str, Model]:
         other = model.alternative
         if other is not None and (other not in models or models[other].gated or not model.gated):
             raise document.error(
-                f'"{other}" is no alternative to "{id_}"',
+                f'"{other}" is not an alternative to "{id_}"',
                 ("models", id_, "alternative"),
                 expected="an ungated model, for a gated one",
                 hint=did_you_mean(other, models),
@@ -121,36 +121,12 @@ def _model(document: Document, id_: str, entry: ModelShape) -> Model:
     for k, code in enumerate(entry.languages):
         if code not in LANGUAGES:
             raise document.error(
-                f'"{code}" is no language code', (*at, "languages", k), expected="ISO 639-1, as Whisper knows them"
+                f'"{code}" is not a language code', (*at, "languages", k), expected="ISO 639-1, as Whisper knows them"
             )
-    sources: list[HubSource | WheelSource | UrlSource] = []
-    if entry.hub is not None:
-        if not REPO.fullmatch(entry.hub):
-            raise document.error(f'"{entry.hub}" is no repository', (*at, "hub"), expected="org/name")
-        sources.append(HubSource(repo=entry.hub))
-    if entry.url is not None:
-        if not re.fullmatch(r"https://[^\s?#]+", entry.url):
-            raise document.error(f'"{entry.url}" is no address', (*at, "url"), expected="https://…, no query")
-        sources.append(UrlSource(url=entry.url))
-    if entry.wheels or entry.files:
-        sources.append(_wheels(document, at, entry))
-    for key, path in (("target", entry.target), *(("files", f) for f in entry.files)):
-        if path and (why := unsafe(path)):
-            raise document.error(f'unsafe path "{path}": {why}', (*at, key))
-    if not entry.target and not entry.hub:
-        raise document.error("a model without a hub repository needs a target folder", at, hint="add target: onnx/…")
-    if entry.include and not entry.hub:
-        raise document.error("include chooses files of a hub repository, and there is none", (*at, "include"))
+    sources = _sources(document, at, entry)
+    _check_places(document, at, entry)
     if not sources:
         raise document.error("a model needs a source", at, expected="hub, url, or wheels and files")
-    convert = None
-    if entry.convert is not None:
-        for path in (entry.convert.source, entry.convert.result):
-            if why := unsafe(path):
-                raise document.error(f'unsafe path "{path}": {why}', (*at, "convert"))
-        if not entry.target:
-            raise document.error("a converted model needs a target folder", at, hint="add target: onnx/…")
-        convert = Convert(how=entry.convert.how, source=entry.convert.source, result=entry.convert.result)
     return Model(
         id=id_,
         purpose=purpose,
@@ -163,10 +139,51 @@ def _model(document: Document, id_: str, entry: ModelShape) -> Model:
         languages=tuple(entry.languages),
         variants=variants,
         target=entry.target,
-        sources=tuple(sources),
-        convert=convert,
+        sources=sources,
+        convert=_convert(document, at, entry),
         include=tuple(entry.include),
     )
+
+
+def _sources(
+    document: Document, at: tuple[str, ...], entry: ModelShape
+) -> tuple[HubSource | WheelSource | UrlSource, ...]:
+    """Where a model comes from, in the order in which they are tried."""
+    sources: list[HubSource | WheelSource | UrlSource] = []
+    if entry.hub is not None:
+        if not REPO.fullmatch(entry.hub):
+            raise document.error(f'"{entry.hub}" is not a repository', (*at, "hub"), expected="org/name")
+        sources.append(HubSource(repo=entry.hub))
+    if entry.url is not None:
+        if not re.fullmatch(r"https://[^\s?#]+", entry.url):
+            raise document.error(f'"{entry.url}" is not an address', (*at, "url"), expected="https://…, no query")
+        sources.append(UrlSource(url=entry.url))
+    if entry.wheels or entry.files:
+        sources.append(_wheels(document, at, entry))
+    return tuple(sources)
+
+
+def _check_places(document: Document, at: tuple[str, ...], entry: ModelShape) -> None:
+    """Refuse paths that lead out of a model's folder, and a model without a folder."""
+    for key, path in (("target", entry.target), *(("files", f) for f in entry.files)):
+        if path and (why := unsafe(path)):
+            raise document.error(f'unsafe path "{path}": {why}', (*at, key))
+    if not entry.target and not entry.hub:
+        raise document.error("a model without a hub repository needs a target folder", at, hint="add target: onnx/…")
+    if entry.include and not entry.hub:
+        raise document.error("include chooses files of a hub repository; this model has none", (*at, "include"))
+
+
+def _convert(document: Document, at: tuple[str, ...], entry: ModelShape) -> Convert | None:
+    convert = entry.convert
+    if convert is None:
+        return None
+    for path in (convert.source, convert.result):
+        if why := unsafe(path):
+            raise document.error(f'unsafe path "{path}": {why}', (*at, "convert"))
+    if not entry.target:
+        raise document.error("a converted model needs a target folder", at, hint="add target: onnx/…")
+    return Convert(how=convert.how, source=convert.source, result=convert.result)
 
 
 def _wheels(document: Document, at: tuple[str, ...], entry: ModelShape) -> WheelSource:
@@ -175,7 +192,7 @@ def _wheels(document: Document, at: tuple[str, ...], entry: ModelShape) -> Wheel
     for wheel, digest in entry.wheels.items():
         if not WHEEL.fullmatch(wheel) or not SHA256.fullmatch(digest):
             raise document.error(
-                f'"{wheel}" is no pinned wheel', (*at, "wheels", wheel), expected="name==version: <64 hex digits>"
+                f'"{wheel}" is not a pinned wheel', (*at, "wheels", wheel), expected="name==version: <64 hex digits>"
             )
     files = {}
     used: set[str] = set()
@@ -201,11 +218,18 @@ def _wheels(document: Document, at: tuple[str, ...], entry: ModelShape) -> Wheel
 
 
 def one_of(document: Document, path: tuple[Any, ...], value: str, kind: Any) -> Any:
-    """The member of an enumeration, or an error with the close match."""
+    """The member of an enumeration.
+
+    Raises:
+        ConfigError: it has no such value; a close one is named.
+    """
     known = [member.value for member in kind]
     if value not in known:
         raise document.error(
-            f'"{value}" is no {kind.__name__.lower()}', path, expected=", ".join(known), hint=did_you_mean(value, known)
+            f'"{value}" is not a {kind.__name__.lower()}',
+            path,
+            expected=", ".join(known),
+            hint=did_you_mean(value, known),
         )
     return kind(value)
 
@@ -217,6 +241,6 @@ LOCK_HEADER = """\
 
 
 def model_digest(pin: Pin) -> str:
-    """``sha256:<hex>`` over the sorted lines ``<sha256>  <path>``: one name for all of a model's bytes."""
+    """``sha256:<hex>`` over the sorted lines ``<sha256>  <path>``: one digest for all of a model's bytes."""
     lines = "".join(f"{f.sha256}  {f.path}\n" for f in sorted(pin.files, key=lambda f: f.path))
     return f"sha256:{hashlib.sha256(lines.encode()).hexdigest()}"

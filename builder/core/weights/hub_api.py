@@ -1,7 +1,7 @@
-"""What the Hugging Face hub says of a repository, said of a pinned model: the shapes that hub clients read.
+"""What the Hugging Face hub would say of a pinned model's repository, in the shapes that hub clients read. Pure.
 
-Every file is given as an LFS object, named by its sha256. So a client's cache names it by sha256 too, as the store does,
-and the git object ids that the protocol wants are those of the LFS pointers, which size and sha256 determine.
+Every file is given as an LFS object, named after its sha256, so a client's cache names it after its sha256, as the store does.
+The git object ids that the protocol wants are those of the LFS pointers, which size and sha256 determine.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ def pointer(file: FilePin) -> bytes:
     """The Git LFS pointer (git-lfs, docs/spec.md) that stands for a file in a repository."""
     return (
         f"version https://git-lfs.github.com/spec/v1\noid sha256:{file.sha256}\nsize {file.size}\n".encode()
-    )  # one form only: keys sorted after version, one blank, a newline at the end
+    )  # the one valid form: version first, keys sorted, single blanks, a newline at the end
 
 
 def git_id(kind: str, data: bytes) -> str:
@@ -64,7 +64,7 @@ def refs(pin: Pin) -> dict[str, Any]:
 
 
 def tree(pin: Pin, folder: str, *, recursive: bool) -> list[dict[str, Any]] | None:
-    """The answer of ``/api/models/<repo>/tree/<revision>/<folder>``; None when there is no such folder."""
+    """The answer of ``/api/models/<repo>/tree/<revision>/<folder>``; None when the repository has no such folder."""
     below = f"{folder}/" if folder else ""
     inside = [f for f in pin.files if f.path.startswith(below)]
     if not inside:

@@ -1,6 +1,6 @@
-"""The layers that a model's files become: one deterministic, uncompressed tar each, known by size without a byte read. Pure.
+"""The layers that a model's files become: deterministic, uncompressed tars, whose sizes are known without reading a byte. Pure.
 
-The bytes of a layer depend on the pin alone, whatever machine writes it and whatever source the files came from.
+A layer's bytes depend only on the pin, whatever machine writes it and whatever source the files came from.
 """
 
 from __future__ import annotations
@@ -15,25 +15,25 @@ from builder.core.weights.model import Model, Pin, snapshot_path
 from builder.receiver.tar import END, folder_header, header, padding
 
 ROOT = "models"
-"""Folder of an image that all weights are below."""
+"""The image's folder of weights."""
 
 LISTS = f"{ROOT}/.baked"
-"""Folder with one list a model, ``<id>.json``: what a container checks at its start (stages/weights.py)."""
+"""Folder with a list of each model's files, ``<id>.json``, which a container checks at its start (stages/weights.py)."""
 
 OWN = 64 << 20
-"""Bytes from which a file has a layer of its own."""
+"""Bytes from which a file has a layer to itself."""
 
 MOST = 100
-"""Layers that an image may have: engines hold at most 125 to 127."""
+"""Layers that an image may have: engines allow 125 to 127."""
 
 LARGEST = 10_000_000_000
-"""Bytes of a layer that some registries refuse to take."""
+"""Bytes from which some registries refuse a layer."""
 
 REST = "rest"
-"""Name of the layer that a model's smaller files share."""
+"""The name of the layer that a model's smaller files share."""
 
 FILE, FOLDER, PARENT = 0o444, 0o555, 0o755
-"""Modes: of a file, of a model's own folders, of the folders above them, which models share."""
+"""Modes of a file, of a model's own folders, and of the folders above them, which models share."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,23 +46,23 @@ class Member:
     sha256: str
     """Hex."""
     source: str | None = None
-    """Path in the store; None: ``text`` is all of it."""
+    """Path in the store; None when ``text`` is its content."""
     text: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
 class WeightLayer:
-    """A layer before anything of it was read."""
+    """A layer, before any of its bytes is read."""
 
     name: str
-    """``<model>/<file>`` or ``<model>/rest``; of layers folded together, joined by ``+``."""
+    """``<model>/<file>`` or ``<model>/rest``; the names of folded layers are joined by ``+``."""
     models: tuple[str, ...]
     members: tuple[Member, ...]
     """Sorted by path."""
     folders: Mapping[str, int]
-    """Path -> mode, parents first."""
+    """Mode of each folder by path, parents first."""
     digest: str | None = None
-    """``sha256:…`` when models.lock has it."""
+    """``sha256:…``; None when models.lock doesn't have it."""
 
     @property
     def size(self) -> int:
@@ -72,14 +72,14 @@ class WeightLayer:
 
     @property
     def key(self) -> str:
-        """Hex sha256 over what decides its bytes: the same key, the same digest."""
+        """Hex sha256 over what determines its bytes: layers with the same key have the same digest."""
         rows = [(m.path, m.size, m.sha256) for m in self.members]
         text = json.dumps([rows, sorted(self.folders.items()), FILE, END])
         return hashlib.sha256(text.encode()).hexdigest()
 
 
 def listed(model: Model, pin: Pin) -> str:
-    """The list of a model's files, as it stands in an image: JSON, paths relative to the folder of weights."""
+    """The list of a model's files that an image has: JSON, with paths relative to the folder of weights."""
     folder = snapshot_path(model, pin)
     value = {
         "id": model.id,
@@ -90,42 +90,42 @@ def listed(model: Model, pin: Pin) -> str:
 
 
 def layers(model: Model, pin: Pin) -> tuple[WeightLayer, ...]:
-    """One model's layers: its large files, then the rest with its list and, for a hub repository, ``refs/main``."""
-    folder, inside = snapshot_path(model, pin), own(model, pin)
+    """One model's layers: one for each large file, then the rest with its list and, for a hub repository, ``refs/main``."""
+    folder, model_folder = snapshot_path(model, pin), own(model, pin)
     small = [_text(f"{LISTS}/{model.id}.json", listed(model, pin))]
-    if inside != f"{ROOT}/{folder}":
-        small.append(_text(f"{inside}/refs/main", pin.revision))
-    made = []
+    if model.in_hub_layout:
+        small.append(_text(f"{model_folder}/refs/main", pin.revision))
+    large = []
     for file in pin.files:
         member = Member(
             path=f"{ROOT}/{folder}/{file.path}", size=file.size, sha256=file.sha256, source=f"{folder}/{file.path}"
         )
         if file.size >= OWN:
-            made.append(_layer(model.id, file.path, (member,), inside, pin))
+            large.append(_layer(model.id, file.path, (member,), model_folder, pin))
         else:
             small.append(member)
-    return (*made, _layer(model.id, REST, small, inside, pin))
+    return (*large, _layer(model.id, REST, small, model_folder, pin))
 
 
 def own(model: Model, pin: Pin) -> str:
-    """A model's own folder in an image: nothing of another model is in it, so that nobody has to write there."""
+    """A model's own folder in an image. It holds no other model, so it needn't be writable."""
     folder = f"{ROOT}/{snapshot_path(model, pin)}"
-    return folder if model.target or not model.repo else folder.rsplit("/snapshots/", 1)[0]
+    return folder.rsplit("/snapshots/", 1)[0] if model.in_hub_layout else folder
 
 
-def _layer(id_: str, name: str, members: Sequence[Member], own_: str, pin: Pin) -> WeightLayer:
-    found: dict[str, int] = {}
+def _layer(id_: str, name: str, members: Sequence[Member], model_folder: str, pin: Pin) -> WeightLayer:
+    folders: dict[str, int] = {}
     for member in members:
         parts = member.path.split("/")[:-1]
         for k in range(1, len(parts) + 1):
             path = "/".join(parts[:k])
-            inside = f"{path}/".startswith(f"{own_}/")
-            found[path] = FOLDER if inside else PARENT
+            inside = f"{path}/".startswith(f"{model_folder}/")
+            folders[path] = FOLDER if inside else PARENT
     return WeightLayer(
         name=f"{id_}/{name}",
         models=(id_,),
         members=tuple(sorted(members, key=lambda m: m.path)),
-        folders=dict(sorted(found.items())),
+        folders=dict(sorted(folders.items())),
         digest=pin.layers.get(name),
     )
 
@@ -135,25 +135,29 @@ def _text(path: str, text: str) -> Member:
     return Member(path=path, size=len(raw), sha256=hashlib.sha256(raw).hexdigest(), text=text)
 
 
-def fold(found: Sequence[WeightLayer], most: int) -> tuple[WeightLayer, ...]:
-    """At most ``most`` layers: the smallest become one, in the place of the first of them."""
-    if len(found) <= most:
-        return tuple(found)
-    small = sorted(range(len(found)), key=lambda k: (found[k].size, found[k].name))[: len(found) - most + 1]
-    members = {m.path: m for k in small for m in found[k].members}
+def fold(unfolded: Sequence[WeightLayer], most: int) -> tuple[WeightLayer, ...]:
+    """At most ``most`` layers: the smallest are merged, in the place of the first of them."""
+    if len(unfolded) <= most:
+        return tuple(unfolded)
+    smallest = sorted(range(len(unfolded)), key=lambda k: (unfolded[k].size, unfolded[k].name))[
+        : len(unfolded) - most + 1
+    ]
+    merged = [unfolded[k] for k in sorted(smallest)]
+    members = {m.path: m for layer in merged for m in layer.members}
     together = WeightLayer(
-        name="+".join(found[k].name for k in sorted(small)),
-        models=tuple(dict.fromkeys(m for k in sorted(small) for m in found[k].models)),
+        name="+".join(layer.name for layer in merged),
+        models=tuple(dict.fromkeys(m for layer in merged for m in layer.models)),
         members=tuple(members[path] for path in sorted(members)),
-        folders=dict(sorted({p: mode for k in small for p, mode in found[k].folders.items()}.items())),
+        folders=dict(sorted({p: mode for k in smallest for p, mode in unfolded[k].folders.items()}.items())),
     )
+    first = min(smallest)
     return tuple(
-        together if k == min(small) else layer for k, layer in enumerate(found) if k == min(small) or k not in small
+        together if k == first else layer for k, layer in enumerate(unfolded) if k == first or k not in smallest
     )
 
 
 def pieces(layer: WeightLayer) -> Iterator[bytes | Member]:
-    """The tar, in order: heads and padding as bytes, and each file that is to be read in its place."""
+    """The tar, in order: headers and padding as bytes, and in place of each file's bytes its :class:`Member`."""
     files = {m.path: m for m in layer.members}
     for path in sorted([*layer.folders, *files]):
         if path not in files:

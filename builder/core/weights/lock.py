@@ -1,9 +1,9 @@
-"""models.lock: which bytes each model is; read, checked and written."""
+"""models.lock: which bytes each model is; parsed, checked and written as text."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 
 import yaml
@@ -18,6 +18,8 @@ from builder.core.weights.model import (
 )
 from builder.core.yaml_document import Document, Strict
 from builder.errors import did_you_mean
+
+DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 
 
 class FileShape(Strict):
@@ -46,61 +48,82 @@ class LockShape(Strict):
 
 
 def parse_lock(text: str, name: str = "models.lock", *, known: Mapping[str, Model] | None = None) -> dict[str, Pin]:
-    """The pins; with ``known``, every one must belong to a model of the catalogue."""
+    """The pins by model.
+
+    Args:
+        known: the catalogue; with it, each pin must belong to one of its models.
+
+    Raises:
+        ConfigError: with file and line.
+    """
     document = Document(name, text)
     shape = document.read(LockShape)
     pins = {}
-    places: dict[str, tuple[str, FilePin]] = {}
     for id_, entry in shape.models.items():
         at = ("models", id_)
         if known is not None and id_ not in known:
             raise document.error(f'"{id_}" is not in models.yaml', at, hint=did_you_mean(id_, known))
-        if not REVISION.fullmatch(entry.revision):
-            raise document.error(f'"{entry.revision}" is no revision', (*at, "revision"))
-        for key, files in (("files", entry.files), ("source_files", entry.source_files)):
-            seen: set[str] = set()
-            for k, file in enumerate(files):
-                if why := unsafe(file.path):
-                    raise document.error(f'unsafe path "{file.path}": {why}', (*at, key, k))
-                if file.path in seen:
-                    raise document.error(f'"{file.path}" stands here twice', (*at, key, k))
-                if not SHA256.fullmatch(file.sha256):
-                    raise document.error(f'"{file.sha256}" is no sha256', (*at, key, k), expected="64 hex digits")
-                seen.add(file.path)
-        if not entry.files:
-            raise document.error("a pin without files", at)
-        for name_, digest in entry.layers.items():
-            if not re.fullmatch(r"sha256:[0-9a-f]{64}", digest):
-                raise document.error(
-                    f'"{digest}" is no digest', (*at, "layers", name_), expected="sha256:<64 hex digits>"
-                )
+        _check_pin(document, at, entry)
         if known is not None:
-            _fits(document, at, known[id_], entry)
+            _check_model(document, at, known[id_], entry)
         pins[id_] = Pin(
             revision=entry.revision,
-            files=tuple(sorted((_pin(f) for f in entry.files), key=lambda f: f.path)),
-            source_files=tuple(sorted((_pin(f) for f in entry.source_files), key=lambda f: f.path)),
+            files=_file_pins(entry.files),
+            source_files=_file_pins(entry.source_files),
             records=tuple(entry.records),
             licence=entry.licence,
             layers=MappingProxyType(dict(entry.layers)),
         )
-        if known is not None:
-            # Models that share a folder, such as torchaudio's checkpoints, must not overwrite each other.
-            folder = snapshot_path(known[id_], pins[id_])
-            for pinned in pins[id_].files:
-                other, there = places.setdefault(f"{folder}/{pinned.path}", (id_, pinned))
-                if there.sha256 != pinned.sha256:
-                    raise document.error(
-                        f'"{id_}" and "{other}" both put {folder}/{pinned.path}, with different bytes', at
-                    )
+    if known is not None:
+        _check_shared_folders(document, known, pins)
     return pins
 
 
-def _fits(document: Document, at: tuple[str, ...], model: Model, entry: PinShape) -> None:
-    """Refuse a pin that this model of the catalogue can't be fetched by."""
-    if model.repo and not model.target and not COMMIT.fullmatch(entry.revision):
+def _check_pin(document: Document, at: tuple[str, ...], entry: PinShape) -> None:
+    """Refuse a pin that can't be compared with bytes."""
+    if not REVISION.fullmatch(entry.revision):
+        raise document.error(f'"{entry.revision}" is not a revision', (*at, "revision"))
+    if not entry.files:
+        raise document.error("a pin without files", at)
+    _check_files(document, (*at, "files"), entry.files)
+    _check_files(document, (*at, "source_files"), entry.source_files)
+    for name, digest in entry.layers.items():
+        if not DIGEST.fullmatch(digest):
+            raise document.error(
+                f'"{digest}" is not a digest', (*at, "layers", name), expected="sha256:<64 hex digits>"
+            )
+
+
+def _check_files(document: Document, at: tuple[str, ...], files: Sequence[FileShape]) -> None:
+    seen: set[str] = set()
+    for k, file in enumerate(files):
+        if why := unsafe(file.path):
+            raise document.error(f'unsafe path "{file.path}": {why}', (*at, k))
+        if file.path in seen:
+            raise document.error(f'"{file.path}" is listed twice', (*at, k))
+        if not SHA256.fullmatch(file.sha256):
+            raise document.error(f'"{file.sha256}" is not a sha256', (*at, k), expected="64 hex digits")
+        seen.add(file.path)
+
+
+def _check_shared_folders(document: Document, models: Mapping[str, Model], pins: Mapping[str, Pin]) -> None:
+    """Refuse models that share a folder, such as torchaudio's checkpoints, and would overwrite each other's files."""
+    owners: dict[str, tuple[str, FilePin]] = {}
+    for id_, pin in pins.items():
+        folder = snapshot_path(models[id_], pin)
+        for file in pin.files:
+            other, owned = owners.setdefault(f"{folder}/{file.path}", (id_, file))
+            if owned.sha256 != file.sha256:
+                raise document.error(
+                    f'"{id_}" and "{other}" both put {folder}/{file.path}, with different bytes', ("models", id_)
+                )
+
+
+def _check_model(document: Document, at: tuple[str, ...], model: Model, entry: PinShape) -> None:
+    """Refuse a pin with which its model can't be fetched."""
+    if model.in_hub_layout and not COMMIT.fullmatch(entry.revision):
         raise document.error(
-            f'"{entry.revision}" is no commit of {model.repo}',
+            f'"{entry.revision}" is not a commit of {model.repo}',
             (*at, "revision"),
             expected="40 hex digits, not a branch",
         )
@@ -115,12 +138,13 @@ def _fits(document: Document, at: tuple[str, ...], model: Model, entry: PinShape
                 raise document.error(f'"{model.id}" needs exactly one pin here', (*at, key), expected=path)
 
 
-def _pin(file: FileShape) -> FilePin:
-    return FilePin(path=file.path, size=file.size, sha256=file.sha256)
+def _file_pins(files: Sequence[FileShape]) -> tuple[FilePin, ...]:
+    pins = (FilePin(path=file.path, size=file.size, sha256=file.sha256) for file in files)
+    return tuple(sorted(pins, key=lambda pin: pin.path))
 
 
 def dump_lock(pins: Mapping[str, Pin]) -> str:
-    """models.lock as text: sorted, one line a file, so that a change is one line of a diff."""
+    """models.lock as text: sorted, with one line for each file, so that a changed file is one changed line."""
 
     def files(title: str, pinned: tuple[FilePin, ...]) -> list[str]:
         rows = [f"      - {{path: {_quoted(f.path)}, size: {f.size}, sha256: {_quoted(f.sha256)}}}" for f in pinned]
@@ -142,7 +166,7 @@ def dump_lock(pins: Mapping[str, Pin]) -> str:
 
 
 def _quoted(text: str) -> str:
-    """A YAML scalar that reads back as this text: plain where nothing in it could mean something, else in quotes."""
+    """A YAML scalar that reads back as this text: plain where YAML can't take it for anything else, otherwise in quotes."""
     if re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._/-]*", text) and yaml.safe_load(text) == text:
         return text
     return str(yaml.safe_dump(text, default_style='"', allow_unicode=True, width=10_000)).strip("\n")

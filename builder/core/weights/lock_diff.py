@@ -1,19 +1,84 @@
-"""What changes when a model is pinned anew, in words; and which changes must not happen silently."""
+"""Which models to pin, what a new pin changes, in words, and which changes must not happen silently. Pure."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 
+from builder.core.text import format_size
 from builder.core.weights.model import FilePin, Model, Pin
 
 
+@dataclass(frozen=True, kw_only=True)
+class PlannedPin:
+    """A model that somebody wants pinned."""
+
+    model: Model
+    before: Pin | None
+    ask: bool
+    """True when the hub is to be asked; False when the pin stays as it is."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PinChange:
+    """A pin, before and after the hub was asked; they are equal when nothing changed."""
+
+    model: Model
+    before: Pin | None
+    after: Pin
+    lines: tuple[str, ...]
+    """The change for a person (:func:`changes`)."""
+    lowered: tuple[str, ...]
+    """Why the new pin may be a step back (:func:`lowered`)."""
+
+
+def plan_pins(
+    models: Mapping[str, Model], pins: Mapping[str, Pin], *, named: Sequence[Model], update: Sequence[Model]
+) -> tuple[PlannedPin, ...]:
+    """The models to pin, each once: those named and those to update, or else all that have a repository and no pin.
+
+    Args:
+        named: models that get a pin when they have none.
+        update: models whose pin moves to what the hub has today.
+    """
+    fresh = named if named or update else [m for m in models.values() if m.repo and m.id not in pins]
+    wanted = {model.id: model for model in (*fresh, *update)}
+    moving = {model.id for model in update}
+    return tuple(
+        PlannedPin(model=model, before=pins.get(id_), ask=id_ not in pins or id_ in moving)
+        for id_, model in wanted.items()
+    )
+
+
+def pin_change(model: Model, before: Pin | None, answer: Pin, history: Sequence[str] | None) -> PinChange:
+    """What the hub's answer changes. With the same files, the records and the layers of the old pin stay.
+
+    Args:
+        answer: the pin that the hub's answer makes.
+        history: commits of the repository from the answer's backwards; None when the hub doesn't tell.
+    """
+    after = answer
+    if before is not None and before.files == answer.files:
+        records = tuple(dict.fromkeys((*before.records, *answer.records)))
+        after = replace(answer, records=records, layers=before.layers)
+    return PinChange(
+        model=model,
+        before=before,
+        after=after,
+        lines=tuple(changes(model, before, after)),
+        lowered=tuple(lowered(before, after, history)),
+    )
+
+
 def changes(model: Model, before: Pin | None, after: Pin) -> list[str]:
-    """Lines for a person: the revision, then one line for each file that comes, goes or changes, and the licence."""
+    """Lines for a person: the revision, one line for each file that is added, removed or changed, and the licence."""
     old = {f.path: f for f in before.files} if before else {}
     new = {f.path: f for f in after.files}
     was = before.revision[:12] if before else "not pinned"
     same = before is not None and before.revision == after.revision and old == new
-    lines = [f"{model.id}: {was if same else f'{was} → {after.revision[:12]}'}, {_size(after.size)}, {len(new)} files"]
+    lines = [
+        f"{model.id}: {was if same else f'{was} → {after.revision[:12]}'}, {format_size(after.size)}, {len(new)} files"
+    ]
     if same:
         lines[0] += ", unchanged"
     width = max((len(p) for p in {*old, *new}), default=0)
@@ -29,7 +94,7 @@ def changes(model: Model, before: Pin | None, after: Pin) -> list[str]:
 
 
 def lowered(before: Pin | None, after: Pin, history: Sequence[str] | None) -> list[str]:
-    """Why a new pin might be a step back; empty when it is none.
+    """Why a new pin may be a step back; empty when it is not.
 
     Args:
         history: commits of the repository from ``after.revision`` backwards; None when the hub doesn't tell.
@@ -58,12 +123,4 @@ def same_licence(ours: str, theirs: str) -> bool:
 
 
 def _file(file: FilePin) -> str:
-    return f"{_size(file.size)} {file.sha256[:8]}…"
-
-
-def _size(count: float) -> str:
-    for unit in ("B", "kB", "MB"):
-        if count < 1000:
-            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
-        count /= 1000
-    return f"{count:.1f} GB"
+    return f"{format_size(file.size)} {file.sha256[:8]}…"

@@ -51,10 +51,10 @@ class UrlSource:
 
 @dataclass(frozen=True, kw_only=True)
 class Convert:
-    """A model made once from a source file.
+    """How a model is converted, once, from the file that its authors publish.
 
-    ``how`` names a converter of ``edges/weights/convert.py``; ``source`` is the path of the file that is
-    fetched and ``result`` the path of the file that is kept. Both have a pin in the lock.
+    ``how`` names a converter of ``edges/weights/convert.py``, ``source`` the file that is fetched, ``result`` the file that
+    is kept. The lock pins both.
     """
 
     how: str
@@ -78,14 +78,14 @@ class Model:
     page: str | None = None
     """Where a person reads about it, and accepts its licence."""
     alternative: str | None = None
-    """For a gated model: the id of an ungated one for the same job."""
+    """For a gated model: the id of an ungated one for the same purpose."""
     languages: tuple[str, ...] = ()
     """ISO 639-1 codes; empty means any."""
     variants: tuple[Variant, ...] = (Variant.SLIM, Variant.FULL)
     """The variants that can load it."""
     target: str = ""
-    """Folder in the tree of weights: ``onnx/<id>``, ``torch/hub/checkpoints`` and the like.
-    Empty for hub repositories, which go to ``hub/models--<org>--<name>``."""
+    """Folder in the tree of weights: ``onnx/<id>``, ``torch/hub/checkpoints`` and the like; empty for hub repositories,
+    which go to ``hub/models--<org>--<name>``."""
     sources: tuple[HubSource | WheelSource | UrlSource, ...] = ()
     """In the order they are tried."""
     convert: Convert | None = None
@@ -96,6 +96,11 @@ class Model:
     def repo(self) -> str | None:
         """The hub repository it officially lives in, or None."""
         return next((s.repo for s in self.sources if isinstance(s, HubSource)), None)
+
+    @property
+    def in_hub_layout(self) -> bool:
+        """True when it is stored as a hub cache stores it: blobs, and snapshots of links to them."""
+        return self.repo is not None and not self.target
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -116,11 +121,11 @@ class Pin:
     files: tuple[FilePin, ...]
     """The files that are kept, sorted by path."""
     source_files: tuple[FilePin, ...] = ()
-    """For converted models: the files that are fetched and then dropped."""
+    """For converted models: the files that are fetched, converted and then removed."""
     records: tuple[str, ...] = ()
-    """The independent public records that agree on it."""
+    """The independent public records that agree on these bytes."""
     licence: str = ""
-    """What the repository itself says of its licence, in the hub's short names, when it was asked."""
+    """The licence that the repository itself names, in the hub's short form; empty when it wasn't asked."""
     layers: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
     """Digest (``sha256:…``) of each weight layer, by layer name."""
 
@@ -130,12 +135,20 @@ class Pin:
         return sum(f.size for f in self.files)
 
 
+PinnedModel = tuple[Model, Pin]
+"""A model of the catalogue with its pin."""
+
+
+def cache_folder(repo: str) -> str:
+    """``models--<org>--<name>``: a repository's folder in a Hugging Face cache."""
+    return f"models--{repo.replace('/', '--')}"
+
+
 def snapshot_path(model: Model, pin: Pin) -> str:
     """The folder in the tree of weights that a library loads this model from.
 
-    ``hub/models--<org>--<name>/snapshots/<revision>``, the Hugging Face cache layout, or the
-    catalogue's ``target`` for models without a repository.
+    ``hub/models--<org>--<name>/snapshots/<revision>``, the Hugging Face cache layout, or the catalogue's ``target``.
     """
-    if model.target or not model.repo:
+    if model.repo is None or model.target:
         return model.target
-    return f"hub/models--{model.repo.replace('/', '--')}/snapshots/{pin.revision}"
+    return f"hub/{cache_folder(model.repo)}/snapshots/{pin.revision}"

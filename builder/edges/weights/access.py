@@ -1,7 +1,7 @@
-"""Gated models: the token, and which licences are still to be accepted, asked before anything is downloaded.
+"""Access to the hub: its address, the token, and which gated models it would refuse, asked before any download.
 
 The token is read from HF_TOKEN, from a secrets file that only its owner can read, or from the file that `hf auth login`
-writes. Never from an argument; it is handed on in memory, and shown nowhere.
+writes; never from an argument. It stays in memory, and is never shown.
 """
 
 from __future__ import annotations
@@ -18,17 +18,19 @@ from pathlib import Path
 from typing import Any
 
 from builder.core.config.paths import Paths
-from builder.core.weights.model import Model, Pin
-from builder.edges.weights.sources import folder as folders
+from builder.core.weights.model import Model, Pin, PinnedModel
+from builder.edges.weights.sources import folder
 from builder.errors import ConfigError, SourceError
 
 ENDPOINT = "https://huggingface.co"
+"""The hub, unless HF_ENDPOINT names another."""
+
 PATIENCE = 4.0
-"""Seconds until a hub that doesn't answer is left to the fetch, which knows other sources and waits longer."""
+"""Seconds that an answer is waited for; without one, the fetch decides, which knows other sources and waits longer."""
 
 
 class Reason(str, Enum):
-    """Why a gated repository doesn't open, each with another way out."""
+    """Why the hub refuses a gated repository; each has another way out."""
 
     NO_TOKEN = "it wants a token"
     BAD_TOKEN = "the hub refuses the token: mistyped, expired or revoked"
@@ -41,19 +43,31 @@ class Reason(str, Enum):
 
 @dataclass(frozen=True, kw_only=True)
 class Token:
-    """A hub token and where it was found. Its value is in no representation."""
+    """A hub token. Its value is not in its representation."""
 
     value: str = field(repr=False)
     source: str
+    """The variable or the file that it was found in."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Gate:
-    """A gated model that can't be fetched as things are."""
+    """A gated model that the hub refuses now."""
 
     model: Model
     page: str
+    """Address where a person accepts its licence."""
     reason: Reason
+
+
+def offline(env: Mapping[str, str]) -> bool:
+    """True when HF_HUB_OFFLINE says to ask no hub, as the hub client reads it (huggingface_hub/constants.py)."""
+    return env.get("HF_HUB_OFFLINE", "").lower() in ("1", "true", "yes", "on")
+
+
+def endpoint(env: Mapping[str, str]) -> str:
+    """The hub's address, without a slash at its end."""
+    return (env.get("HF_ENDPOINT") or ENDPOINT).rstrip("/")
 
 
 def find_token(env: Mapping[str, str], home: Path) -> Token | None:
@@ -63,7 +77,7 @@ def find_token(env: Mapping[str, str], home: Path) -> Token | None:
         home: the state folder.
 
     Raises:
-        ConfigError: the secrets file can be read by others, or what was found can be no token.
+        ConfigError: others can read the secrets file, or what was found can't be a token.
     """
     for name in ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN"):
         if env.get(name, "").strip():
@@ -72,13 +86,13 @@ def find_token(env: Mapping[str, str], home: Path) -> Token | None:
     secrets = Path(named).expanduser() if named else Paths(home=home).secrets
     if value := _secret(secrets, "HF_TOKEN", required=bool(named)):
         return _token(value, str(secrets))
-    place = env.get("HF_TOKEN_PATH") or str(Path(env.get("HF_HOME") or _cache(env) / "huggingface") / "token")
-    own = Path(place).expanduser()
+    client_home = Path(env.get("HF_HOME") or _cache(env) / "huggingface")
+    client_file = Path(env.get("HF_TOKEN_PATH") or client_home / "token").expanduser()
     try:
-        text = own.read_text()
+        text = client_file.read_text()
     except (OSError, UnicodeDecodeError):
         return None
-    return _token(text, str(own)) if text.strip() else None
+    return _token(text, str(client_file)) if text.strip() else None
 
 
 def _cache(env: Mapping[str, str]) -> Path:
@@ -89,7 +103,7 @@ def _token(text: str, source: str) -> Token:
     value = text.strip()
     if not re.fullmatch(r"[!-~]+", value):
         raise ConfigError(
-            "what stands there is no token: it has blanks, or letters that no token has",
+            "what is there is not a token: it has blanks, or letters that no token has",
             where=source,
             expected="the token alone, hf_…",
         )
@@ -100,27 +114,27 @@ def _secret(path: Path, name: str, *, required: bool) -> str | None:
     """A value of a secrets file.
 
     Raises:
-        ConfigError: it isn't the user's own, or others can read it, or it can't be read.
+        ConfigError: it belongs to another user, others can read it, or it can't be read.
     """
     try:
         handle = os.open(path, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0))
     except FileNotFoundError:
         if required:
-            raise ConfigError("BAKE_SECRETS names a file that is not there", where=str(path)) from None
+            raise ConfigError("BAKE_SECRETS names a file that doesn't exist", where=str(path)) from None
         return None
     except OSError as error:
         raise ConfigError(
-            f"the secrets file can't be read ({error.strerror})", where=str(path), expected="a file, no link"
+            f"the secrets file can't be read ({error.strerror})", where=str(path), expected="a file, not a link"
         ) from error
     try:
-        found = os.fstat(handle)
-        if not stat.S_ISREG(found.st_mode):
-            raise ConfigError("the secrets file is no file", where=str(path))
-        if os.name == "posix" and found.st_uid != os.geteuid():
+        state = os.fstat(handle)
+        if not stat.S_ISREG(state.st_mode):
+            raise ConfigError("the secrets file is not a regular file", where=str(path))
+        if os.name == "posix" and state.st_uid != os.geteuid():
             raise ConfigError("the secrets file belongs to another user", where=str(path), hint=f"chown $USER {path}")
-        if os.name == "posix" and found.st_mode & 0o077:
+        if os.name == "posix" and state.st_mode & 0o077:
             raise ConfigError(
-                f"others can read the secrets file (mode {stat.S_IMODE(found.st_mode):04o})",
+                f"others can read the secrets file (mode {stat.S_IMODE(state.st_mode):04o})",
                 where=str(path),
                 expected="mode 0600",
                 hint=f"chmod 600 {path}",
@@ -135,30 +149,30 @@ def _secret(path: Path, name: str, *, required: bool) -> str | None:
     return None
 
 
-def closed(
-    wanted: Sequence[tuple[Model, Pin]], *, token: Token | None, env: Mapping[str, str], places: Sequence[Path] = ()
+def closed_gates(
+    models: Sequence[PinnedModel], *, token: Token | None, env: Mapping[str, str], folders: Sequence[Path] = ()
 ) -> tuple[Gate, ...]:
-    """The gated models of ``wanted`` that the hub would not give out now; all are asked at once, nothing is downloaded.
+    """The gated models that the hub would refuse now. All are asked about at once; nothing is downloaded.
 
-    A hub that doesn't answer, or doesn't know the file, closes no gate: the fetch tells that better, source by source.
+    No answer, or an unknown file, doesn't count as a refusal: the fetch explains those better, source by source.
 
     Args:
-        places: local folders; a model whose files they seem to hold needs no hub.
+        folders: local folders; a model whose files they seem to hold doesn't need the hub.
     """
-    gated = [(m, p) for m, p in wanted if m.gated and m.repo]
-    if gated and places:
-        entries = tuple(entry for place in places for entry in folders.index(place))
-        gated = [(m, p) for m, p in gated if not all(any(folders.candidates(f, m, entries)) for f in p.files)]
-    if not gated or env.get("HF_HUB_OFFLINE", "").lower() in ("1", "true", "yes", "on"):
+    gated = [(m, p) for m, p in models if m.gated and m.repo]
+    if gated and folders:
+        entries = tuple(entry for path in folders for entry in folder.index(path))
+        gated = [(m, p) for m, p in gated if not all(any(folder.candidates(f, m, entries)) for f in p.files)]
+    if not gated or offline(env):
         return ()
-    endpoint = (env.get("HF_ENDPOINT") or ENDPOINT).rstrip("/")
-    found: dict[str, Reason] = {}
+    address = endpoint(env)
+    reasons: dict[str, Reason] = {}
 
     def ask(model: Model, pin: Pin) -> None:
-        answer = _head(endpoint, model, pin, token)
+        answer = _head(address, model, pin, token)
         if answer is not None and answer.status_code in (401, 403):
             headers = answer.headers
-            found[model.id] = reason(
+            reasons[model.id] = reason(
                 answer.status_code,
                 headers.get("X-Error-Code", ""),
                 headers.get("X-Error-Message", ""),
@@ -172,43 +186,43 @@ def closed(
     for thread in threads:
         thread.join(max(0.0, end - time.monotonic()))
     return tuple(
-        Gate(model=m, page=m.page or f"{endpoint}/{m.repo}", reason=found[m.id]) for m, _ in gated if m.id in found
+        Gate(model=m, page=m.page or f"{address}/{m.repo}", reason=reasons[m.id]) for m, _ in gated if m.id in reasons
     )
 
 
-def _head(endpoint: str, model: Model, pin: Pin, token: Token | None) -> Any | None:
-    """The hub's answer for one file of a model, redirects not followed; None when there is none."""
+def _head(address: str, model: Model, pin: Pin, token: Token | None) -> Any | None:
+    """The hub's answer for one of a model's files, redirects not followed; None without an answer."""
     from huggingface_hub import get_session, hf_hub_url
     from huggingface_hub.utils import build_hf_headers  # type: ignore[attr-defined] # documented, but lazy
 
-    url = hf_hub_url(str(model.repo), pin.files[0].path, revision=pin.revision, endpoint=endpoint)
+    url = hf_hub_url(str(model.repo), pin.files[0].path, revision=pin.revision, endpoint=address)
     headers = build_hf_headers(token=token.value if token else False)
     try:
         return get_session().head(url, headers=headers, timeout=PATIENCE, follow_redirects=False)
-    except Exception:
+    except Exception:  # noqa: BLE001 - whatever keeps the hub from answering, the fetch meets it again and explains it
         return None
 
 
 def reason(status: int, code: str, message: str, *, with_token: bool) -> Reason:
-    """What a 401 or 403 of the hub means (its own words of 2024 to 2026, in X-Error-Code and X-Error-Message)."""
-    said = message.lower()
-    if "invalid credentials" in said:
+    """What the hub's 401 or 403 means, by its X-Error-Code and X-Error-Message (their words of 2024 to 2026)."""
+    text = message.lower()
+    if "invalid credentials" in text:
         return Reason.BAD_TOKEN
     if not with_token:
         return Reason.NO_TOKEN
     if status == 401:
         return Reason.BAD_TOKEN
-    if "fine-grained" in said:
+    if "fine-grained" in text:
         return Reason.SCOPE
-    if "awaiting a review" in said:
+    if "awaiting a review" in text:
         return Reason.PENDING
-    if "rejected" in said:
+    if "rejected" in text:
         return Reason.REJECTED
     return Reason.NOT_ACCEPTED if code == "GatedRepo" else Reason.FORBIDDEN
 
 
 def refusal(gates: Sequence[Gate], *, token: Token | None, home: Path, way_out: str) -> SourceError:
-    """All that is to be done, in one error: each licence with its page, the token, and how to do without."""
+    """All that the user has to do, in one error: each licence with its page, the token, and how to do without."""
     lines = [f"{gate.model.id} ({gate.model.licence}): {gate.reason.value}: {gate.page}" for gate in gates]
     reasons = {gate.reason for gate in gates}
     steps = []
@@ -225,7 +239,7 @@ def refusal(gates: Sequence[Gate], *, token: Token | None, home: Path, way_out: 
     instead = f"; ungated, for the same job: {', '.join(o for o in others if o)}" if others else ""
     where = f"token from {token.source}" if token else "no token was found"
     return SourceError(
-        f"{len(gates)} gated model{'s' if len(gates) > 1 else ''} can't be fetched as things are; nothing was downloaded",
+        f"{len(gates)} gated model{'s' if len(gates) > 1 else ''} can't be fetched now; nothing was downloaded",
         where=where,
         detail=lines,
         hint="; then ".join(steps or ["see the pages above"]) + f"; or {way_out}{instead}",

@@ -1,4 +1,4 @@
-"""Models that are made once from the file their authors publish. Every result is the same bytes, and has a pin."""
+"""Models that are converted once from the file their authors publish. The result is always the same bytes, and has a pin."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ MAGIC = 0x1950A86A20F9469CFC6C
 
 
 def converter(how: str) -> Callable[[Path, Path], None]:
-    """The function that makes ``result`` from ``source`` for a catalogue entry's ``convert.how``."""
+    """The function that writes ``result`` from ``source``, for a catalogue entry's ``convert.how``."""
     return {"dvector-onnx": dvector_to_onnx}[how]
 
 
 class _Storage:
-    """Stands for a tensor's storage until its bytes are read."""
+    """A tensor's storage, before its bytes are read."""
 
     def __init__(self, dtype: str, key: str, count: int) -> None:
         self.dtype, self.key, self.count = dtype, key, count
 
 
 class _Tensor:
-    """What ``_rebuild_tensor_v2`` would have made: a view into a storage."""
+    """What ``_rebuild_tensor_v2`` would have built: a view into a storage."""
 
     def __init__(self, storage: _Storage, offset: int, shape: tuple[int, ...]) -> None:
         self.storage, self.offset, self.shape = storage, offset, shape
@@ -58,7 +58,7 @@ _ALLOWED: Mapping[tuple[str, str], Any] = {
     ("torch", "LongStorage"): _Long,
     ("torch._utils", "_rebuild_tensor_v2"): _rebuild,
 }
-"""All that a file of plain tensors needs. A pickle can name any function of Python: nothing else gets in."""
+"""All that a file of plain tensors needs. A pickle can name any Python function: everything else is refused."""
 
 
 class _Restricted(pickle.Unpickler):
@@ -66,25 +66,23 @@ class _Restricted(pickle.Unpickler):
         try:
             return _ALLOWED[module, name]
         except KeyError:
-            raise IntegrityError(
-                f"the checkpoint asks for {module}.{name}", expected="tensors and nothing that runs"
-            ) from None
+            raise IntegrityError(f"the checkpoint asks for {module}.{name}", expected="tensors, and no code") from None
 
     def persistent_load(self, pid: Any) -> _Storage:
         kind, storage, key, _device, count, *_ = pid
         if kind != "storage" or storage not in (_Float, _Long):
-            raise IntegrityError(f"the checkpoint holds a {kind} this reader does not know")
+            raise IntegrityError(f"the checkpoint holds a {kind} that this reader doesn't know")
         return _Storage(storage.dtype, str(key), int(count))
 
 
 def read_legacy_checkpoint(source: BinaryIO) -> Any:
-    """Read a PyTorch file of before 1.6 without PyTorch; tensors come as NumPy arrays.
+    """Read a PyTorch file from before 1.6 without PyTorch; tensors become NumPy arrays.
 
     The format: five pickles (magic, protocol, system, object, storage keys), then for each storage an int64 count and
-    its little-endian data. Only plain tensors are admitted.
+    its little-endian data.
 
     Raises:
-        IntegrityError: not such a file, or it asks for anything but tensors.
+        IntegrityError: another kind of file, or one that asks for anything but plain tensors.
     """
     import numpy as np
 
@@ -108,7 +106,7 @@ def read_legacy_checkpoint(source: BinaryIO) -> Any:
             arrays[str(key)] = np.frombuffer(data, dtype=dtype)
     except IntegrityError:
         raise
-    except Exception as error:  # a hostile pickle can raise nearly anything; none of it is a bug of ours
+    except Exception as error:  # a hostile pickle can raise nearly anything
         raise IntegrityError(f"not a PyTorch checkpoint of the legacy format: {error}") from error
 
     def dense(tensor: _Tensor) -> Any:
@@ -121,15 +119,15 @@ def read_legacy_checkpoint(source: BinaryIO) -> Any:
     return _replace(tree, dense)
 
 
-def _walk(value: Any, found: Callable[[_Tensor], None]) -> None:
+def _walk(value: Any, visit: Callable[[_Tensor], None]) -> None:
     if isinstance(value, _Tensor):
-        found(value)
+        visit(value)
     elif isinstance(value, Mapping):
         for item in value.values():
-            _walk(item, found)
+            _walk(item, visit)
     elif isinstance(value, (list, tuple)):
         for item in value:
-            _walk(item, found)
+            _walk(item, visit)
 
 
 def _replace(value: Any, dense: Callable[[_Tensor], Any]) -> Any:
@@ -161,7 +159,7 @@ def dvector_to_onnx(source: Path, result: Path) -> None:
 
 
 def encoder_bytes(state: Mapping[str, Any]) -> bytes:
-    """The ONNX file for a state dict of ``lstm.*_l{0,1,2}`` and ``linear.*`` arrays."""
+    """The ONNX file of a state dict with ``lstm.*_l{0,1,2}`` and ``linear.*`` arrays."""
     import numpy as np
     from onnx import TensorProto, helper, numpy_helper
 
@@ -206,7 +204,7 @@ def encoder_bytes(state: Mapping[str, Any]) -> bytes:
         [helper.make_tensor_value_info("embedding", TensorProto.FLOAT, ["batch", state["linear.weight"].shape[0]])],
         initializer=weights,
     )
-    # Versions are fixed, not this machine's: the result has a pin.
+    # Versions are fixed, whatever this machine has: the result has a pin.
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], producer_name="whisperbake")
     model.ir_version = 8
     return bytes(model.SerializeToString(deterministic=True))

@@ -1,154 +1,152 @@
-"""Weights from anywhere, taken in when they match the lock; and written out for another machine."""
+"""Bring files from anywhere into the store when they match the lock, whatever they are called."""
 
 from __future__ import annotations
 
 import functools
 import hashlib
-import zipfile
-import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from builder.core.progress import OnProgress, Progress
-from builder.core.weights.model import FilePin, Model, Pin, WheelSource, snapshot_path
+from builder.core.weights.model import FilePin, Model, Pin, PinnedModel, WheelSource
 from builder.edges.system import files
 from builder.edges.weights import convert
-from builder.edges.weights.sources import folder as folders
-from builder.edges.weights.store import Store
-from builder.errors import IntegrityError, MissingError, UsageError
-
-Pinned = tuple[Model, Pin]
-
-
-@dataclass(kw_only=True)
-class Taken:
-    """What an import did with every file that it was shown."""
-
-    took: list[tuple[str, str, str, int]] = field(default_factory=list)
-    """(path, model, file of it, bytes)."""
-    there: list[tuple[str, str, str]] = field(default_factory=list)
-    """(path, model, file of it): in the store already."""
-    ignored: list[tuple[str, str]] = field(default_factory=list)
-    """(path, why)."""
+from builder.edges.weights.sources import folder
+from builder.edges.weights.store import Store, write_failure
+from builder.errors import UsageError
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Wanted:
-    """A file that the lock names: of a model, or what a model is converted from."""
+class ImportedFile:
+    """A file of the source that is a model's."""
+
+    path: str
+    """In the source; for a file that was joined, all of its parts, with commas between them."""
+    model: str
+    file: str
+    """Its path in the model."""
+    size: int
+    """Bytes."""
+
+
+@dataclass(kw_only=True)
+class ImportResult:
+    """What an import did with every file it was shown."""
+
+    took: list[ImportedFile] = field(default_factory=list)
+    present: list[ImportedFile] = field(default_factory=list)
+    """Files that the store had already."""
+    ignored: list[tuple[str, str]] = field(default_factory=list)
+    """Each with its path and the reason."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class _PinnedFile:
+    """A file that the lock names: one of a model's, or the one that a model is converted from."""
 
     model: Model
     pin: Pin
     file: FilePin
-    origin: bool
-
-
-def take(store: Store, known: Sequence[Pinned], paths: Sequence[Path], on_progress: OnProgress) -> Taken:
-    """Bring into the store what matches the lock, by size and sha256, whatever it is called; wheels are looked into.
-
-    Raises:
-        UsageError: a path is not there.
-        MissingError: the disk is full.
-    """
-    taken = Taken()
-    entries = [entry for path in paths for entry in _entries(path)]
-    wanted: dict[int, list[_Wanted]] = {}
-    for model, pin in known:
-        for file in (*pin.files, *pin.source_files):
-            item = _Wanted(model=model, pin=pin, file=file, origin=file in pin.source_files)
-            wanted.setdefault(file.size, []).append(item)
-    parts = {e.path: used for used, e in _parts(known, entries)}
-    try:
-        for entry in entries:
-            try:
-                _offer(store, wanted.get(entry.size, []), entry, taken, on_progress, part=parts.get(entry.path))
-            except _Unreadable as error:
-                taken.ignored.append((entry.path, f"can't be read: {error}"))
-        for model, pin in known:
-            _join(store, model, pin, tuple(entries), taken, on_progress)
-            if not store.missing(model, pin):
-                store.finish(model, pin)
-    except OSError as error:
-        raise _unwritable(error, store.root) from error
-    return taken
+    converted: bool
+    """True when the model is converted from it."""
 
 
 class _Unreadable(Exception):
-    """A source's bytes can't be had: a bad stick, a broken archive, a right that is missing."""
+    """The bytes of a source can't be read: a bad stick, a broken archive, a missing permission."""
 
 
-def _read(entry: folders.Entry) -> Iterator[bytes]:
-    """An entry's bytes; what goes wrong with them is the source's fault, and told apart from the store's.
+def import_files(
+    store: Store, models: Sequence[PinnedModel], paths: Sequence[Path], on_progress: OnProgress
+) -> ImportResult:
+    """Copy into the store what matches the lock by size and sha256, from files, folders and the insides of wheels.
+
+    Raises:
+        UsageError: a path doesn't exist.
+        MissingError: the disk is full, or the store can't be written.
+    """
+    result = ImportResult()
+    entries = tuple(entry for path in paths for entry in _entries(path))
+    by_size: dict[int, list[_PinnedFile]] = {}
+    for model, pin in models:
+        for file in (*pin.files, *pin.source_files):
+            pinned = _PinnedFile(model=model, pin=pin, file=file, converted=file in pin.source_files)
+            by_size.setdefault(file.size, []).append(pinned)
+    parts = {entry.path for entry in _parts(models, entries)}
+    try:
+        for entry in entries:
+            same_size = by_size.get(entry.size, [])
+            if not same_size and (entry.path in parts or entry.path.endswith(".whl")):
+                continue  # a part is handled when its file is joined; of a wheel, its insides are entries too
+            try:
+                _import_entry(store, same_size, entry, result, on_progress)
+            except _Unreadable as error:
+                result.ignored.append((entry.path, f"can't be read: {error}"))
+        for model, pin in models:
+            _join(store, model, pin, entries, result, on_progress)
+            if not store.missing(model, pin):
+                store.finish(model, pin)
+    except OSError as error:
+        raise write_failure(error, store.root) from error
+    return result
+
+
+def _read(entry: folder.Entry) -> Iterator[bytes]:
+    """An entry's bytes; an error in them is the source's, and kept apart from the store's.
 
     Raises:
         _Unreadable: they can't be read to the end.
     """
     try:
         yield from entry.read()
-    except (
-        OSError,
-        EOFError,
-        RuntimeError,
-        zipfile.BadZipFile,
-        zlib.error,
-    ) as error:  # RuntimeError: an encrypted member
+    except (OSError, *folder.BROKEN) as error:
         raise _Unreadable(str(error) or type(error).__name__) from error
 
 
-def _unwritable(error: OSError, place: Path) -> MissingError:
-    if files.disk_full(error):
-        return MissingError("the disk is full", where=str(place), hint="free some space, then again")
-    return MissingError(f"it can't be written ({error.strerror})", where=str(error.filename or place))
-
-
-def _entries(path: Path) -> list[folders.Entry]:
+def _entries(path: Path) -> list[folder.Entry]:
     if path.is_dir():
-        return list(folders.index(path))
+        return list(folder.index(path))
     if not path.is_file():
         raise UsageError("nothing is there to import", where=str(path), expected="a folder, a file or a wheel")
-    inside = folders.members(path) if path.suffix == ".whl" else ()
-    return [
-        *inside,
-        folders.Entry(path=path.as_posix(), size=path.stat().st_size, read=lambda: files.chunks(path)),
-    ]
+    members = folder.members(path) if path.suffix == ".whl" else ()
+    return [*members, folder.file_entry(path)]
 
 
-def _offer(
+def _import_entry(
     store: Store,
-    fitting: Sequence[_Wanted],
-    entry: folders.Entry,
-    taken: Taken,
+    same_size: Sequence[_PinnedFile],
+    entry: folder.Entry,
+    result: ImportResult,
     on_progress: OnProgress,
-    *,
-    part: str | None,
 ) -> None:
-    """One file of the source: taken, known, or ignored with the reason."""
-    if not fitting:
-        if part:
-            return  # told when the parts are joined
-        if not entry.path.endswith(".whl"):
-            taken.ignored.append((entry.path, f"models.lock names no file of {entry.size} bytes"))
+    """One file of the source: imported, present already, or ignored with the reason."""
+    if not same_size:
+        result.ignored.append((entry.path, f"models.lock names no file of {entry.size} bytes"))
         return
-    seen = hashlib.sha256()
-    for chunk in _told(entry, on_progress):
-        seen.update(chunk)
-    digest = seen.hexdigest()
-    matching = [w for w in fitting if w.file.sha256 == digest]
+    sha256 = hashlib.sha256()
+    for chunk in _shown(entry, on_progress):
+        sha256.update(chunk)
+    matching = [pinned for pinned in same_size if pinned.file.sha256 == sha256.hexdigest()]
     if not matching:
-        close = fitting[0]
-        taken.ignored.append((entry.path, f"as long as {close.model.id}'s {close.file.path}, but with other bytes"))
-    for want in matching:
-        lacking = store.missing(want.model, want.pin)
-        if not lacking or (not want.origin and want.file not in lacking):
-            taken.there.append((entry.path, want.model.id, want.file.path))
-            continue
-        if _put(store, want, lambda: _read(entry)):
-            taken.took.append((entry.path, want.model.id, want.file.path, want.file.size))
+        close = same_size[0]
+        result.ignored.append((entry.path, f"as long as {close.model.id}'s {close.file.path}, but with other bytes"))
+    for pinned in matching:
+        missing = store.missing(pinned.model, pinned.pin)
+        imported = _imported(entry.path, pinned)
+        if not missing or (not pinned.converted and pinned.file not in missing):
+            result.present.append(imported)
+        elif _copy(store, pinned, functools.partial(_read, entry)):
+            result.took.append(imported)
         else:
-            taken.ignored.append((entry.path, "it changed while it was read"))
+            result.ignored.append((entry.path, "it changed while it was read"))
 
 
-def _told(entry: folders.Entry, on_progress: OnProgress) -> Iterable[bytes]:
+def _imported(path: str, pinned: _PinnedFile) -> ImportedFile:
+    return ImportedFile(path=path, model=pinned.model.id, file=pinned.file.path, size=pinned.file.size)
+
+
+def _shown(entry: folder.Entry, on_progress: OnProgress) -> Iterator[bytes]:
+    """An entry's bytes; the progress of a large one is shown."""
     done = 0
     for chunk in _read(entry):
         done += len(chunk)
@@ -158,21 +156,21 @@ def _told(entry: folders.Entry, on_progress: OnProgress) -> Iterable[bytes]:
         yield chunk
 
 
-def _put(store: Store, want: _Wanted, read: Callable[[], Iterable[bytes]]) -> bool:
-    """Copy one file in; False when what was read is not what was hashed a moment ago."""
-    model, pin = want.model, want.pin
-    store.require_space([want.file])
-    with store.fetching(want.file) as incoming:
-        if not want.origin and want.file not in store.missing(model, pin):
+def _copy(store: Store, pinned: _PinnedFile, read: Callable[[], Iterable[bytes]]) -> bool:
+    """Copy one file into the store; False when the bytes are no longer those that were hashed a moment ago."""
+    model, pin = pinned.model, pinned.pin
+    store.require_space([pinned.file])
+    with store.fetching(pinned.file) as incoming:
+        if not pinned.converted and pinned.file not in store.missing(model, pin):
             return True  # another process was quicker
-        if not want.origin and store.adopt(model, pin, want.file):
+        if not pinned.converted and store.adopt(model, pin, pinned.file):
             return True
         incoming.unlink(missing_ok=True)
-        if files.copy_hashed(read(), incoming) != want.file.sha256:
+        if files.copy_hashed(read(), incoming) != pinned.file.sha256:
             incoming.unlink(missing_ok=True)
             return False
-        if not want.origin:
-            store.admit(model, pin, want.file, incoming, digest=want.file.sha256)
+        if not pinned.converted:
+            store.admit(model, pin, pinned.file, incoming, digest=pinned.file.sha256)
             return True
         assert model.convert is not None
         with store.fetching(pin.files[0]) as result:
@@ -182,94 +180,39 @@ def _put(store: Store, want: _Wanted, read: Callable[[], Iterable[bytes]]) -> bo
     return True
 
 
-def _parts(known: Sequence[Pinned], entries: Sequence[folders.Entry]) -> Iterable[tuple[str, folders.Entry]]:
-    """Entries that are one part of a file which wheels cut in pieces, with that file's name."""
-    for model, _ in known:
+def _parts(models: Sequence[PinnedModel], entries: Sequence[folder.Entry]) -> Iterator[folder.Entry]:
+    """Entries that are one part of a file which wheels cut in pieces."""
+    for model, _ in models:
         for source in model.sources:
-            for path, members in source.files.items() if isinstance(source, WheelSource) else ():
+            for members in source.files.values() if isinstance(source, WheelSource) else ():
                 if len(members) > 1:
                     ends = tuple(f"/{m.member}" for m in members)
-                    yield from ((f"{model.id} {path}", e) for e in entries if f"/{e.path}".endswith(ends))
+                    yield from (e for e in entries if f"/{e.path}".endswith(ends))
 
 
 def _join(
-    store: Store, model: Model, pin: Pin, entries: tuple[folders.Entry, ...], taken: Taken, on_progress: OnProgress
+    store: Store,
+    model: Model,
+    pin: Pin,
+    entries: tuple[folder.Entry, ...],
+    result: ImportResult,
+    on_progress: OnProgress,
 ) -> None:
-    """Files that come in parts: joined when all are there."""
-    used = [replace(e, read=functools.partial(_read, e)) for _, e in _parts([(model, pin)], entries)]
-    if not used:
+    """Join the files that come in parts, when all parts are at hand."""
+    parts = tuple(replace(e, read=functools.partial(_read, e)) for e in _parts([(model, pin)], entries))
+    if not parts:
         return
     for file in store.missing(model, pin):
-        for read in folders.candidates(file, model, tuple(used)):
+        pinned = _PinnedFile(model=model, pin=pin, file=file, converted=False)
+        for read in folder.candidates(file, model, parts):
             on_progress(Progress(what=f"{model.id} {file.path}", note="joining its parts", finished=True))
             try:
-                joined = _put(store, _Wanted(model=model, pin=pin, file=file, origin=False), read)
+                joined = _copy(store, pinned, read)
             except _Unreadable:
                 joined = False
             if joined:
-                taken.took.append((", ".join(e.path for e in used), model.id, file.path, file.size))
+                result.took.append(_imported(", ".join(part.path for part in parts), pinned))
                 return
-    for entry in used:
-        lacking = bool(store.missing(model, pin))
-        why = f"a part of {model.id}; the others are not here" if lacking else f"a part of {model.id}, which is here"
-        taken.ignored.append((entry.path, why))
-
-
-def export(store: Store, wanted: Sequence[Pinned], target: Path, on_progress: OnProgress) -> tuple[int, int]:
-    """Write models to a folder as plain files, laid out as the store is; (files, bytes) that were written.
-
-    What is there already with the right bytes stays. Each file is hashed while it is copied, flushed, and renamed last.
-
-    Raises:
-        UsageError: the folder is the store's own.
-        MissingError: a model is not whole, or the disk is full.
-        IntegrityError: a file of the store is not what the lock says.
-    """
-    if target.resolve().is_relative_to(store.root.resolve()):
-        raise UsageError("that is inside of the store", where=str(target), hint="another folder, on a stick")
-    lock = target / ".export.lock"
-    try:
-        target.mkdir(parents=True, exist_ok=True)
-        with files.locked(lock, timeout=0):
-            written = _export(store, wanted, target, on_progress)
-            lock.unlink(missing_ok=True)
-            return written
-    except TimeoutError:
-        raise UsageError("another export is writing there", where=str(target), hint="wait for it") from None
-    except OSError as error:
-        raise _unwritable(error, target) from error
-
-
-def _export(store: Store, wanted: Sequence[Pinned], target: Path, on_progress: OnProgress) -> tuple[int, int]:
-    todo = []
-    for model, pin in wanted:
-        store.require(model, pin)
-        folder = target / snapshot_path(model, pin)
-        for file in pin.files:
-            there = folder / file.path
-            if not (there.is_file() and there.stat().st_size == file.size and files.sha256(there) == file.sha256):
-                todo.append((model, pin, file, there))
-    total, done = sum(file.size for _, _, file, _ in todo), 0
-    files.require_room({target: total}, "export to another disk", reserve=0)
-    for model, pin, file, there in todo:
-        there.parent.mkdir(parents=True, exist_ok=True)
-        temporary = there.with_name(f".{file.sha256[:16]}.tmp")  # what a killed export left is written over
-
-        def tell(n: int, before: int = done) -> None:
-            on_progress(Progress(what="export", done=before + n, total=total, unit="bytes"))
-
-        try:
-            found = files.copy_hashed(files.chunks(store.place(model, pin, file)), temporary, tell)
-            if found != file.sha256:
-                raise IntegrityError(f"{model.id}: {file.path} changed on the disk", hint="models verify --deep")
-            temporary.replace(there)
-        finally:
-            temporary.unlink(missing_ok=True)
-        done += file.size
-    for model, pin in wanted:  # so that a hub client finds it by name, with HF_HUB_CACHE at the folder's hub
-        if model.repo and not model.target:
-            ref = target / snapshot_path(model, pin).rsplit("/snapshots/", 1)[0] / "refs" / "main"
-            if not ref.is_file() or ref.read_text() != pin.revision:
-                files.write_atomic(ref, pin.revision)
-    on_progress(Progress(what="export", done=total, total=total, unit="bytes", finished=True))
-    return len(todo), total
+    lacking = bool(store.missing(model, pin))
+    why = f"a part of {model.id}; the others are not here" if lacking else f"a part of {model.id}, which is here"
+    result.ignored += [(part.path, why) for part in parts]

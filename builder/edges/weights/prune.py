@@ -1,4 +1,4 @@
-"""What the store holds and no pin needs: found first, removed after."""
+"""What the store holds and no pin needs: listed first, removed afterwards."""
 
 from __future__ import annotations
 
@@ -10,39 +10,39 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from builder.core.weights.model import Model, Pin, snapshot_path
+from builder.core.weights.model import Model, PinnedModel, cache_folder, snapshot_path
 from builder.edges.system import files
 from builder.edges.weights.store import STALE, Store
 
 
 @dataclass(frozen=True, kw_only=True)
 class Leftover:
-    """One thing that may go: a file, a link, or a folder with all that is in it."""
+    """A file, a link, or a folder with its contents that may be removed."""
 
     path: Path
     why: str
     size: int
     """Bytes that its removal frees."""
     lock: str = ""
-    """Name of the lock in ``.incoming`` that a process which uses it holds."""
+    """Name of the lock in ``.incoming`` that a process holds while it uses the file; empty: none does."""
 
 
-def leftovers(store: Store, known: Sequence[tuple[Model, Pin]]) -> tuple[Leftover, ...]:
+def leftovers(store: Store, known: Sequence[PinnedModel]) -> tuple[Leftover, ...]:
     """Old revisions, their blobs, quarantine, and what dead processes left in ``.incoming``.
 
-    Nothing that a pin names, and nothing of repositories that models.yaml doesn't know (see :func:`foreign`).
+    Never what a pin names, nor repositories that models.yaml doesn't know (see :func:`foreign`).
     """
     return (*_quarantine(store), *_incoming(store, known), *_repositories(store, known))
 
 
 def foreign(store: Store, known: Sequence[Model]) -> tuple[Path, ...]:
     """Repositories that models.yaml doesn't know: somebody else's, left alone."""
-    ours = {_folder(m) for m in known}
+    ours = {cache_folder(m.repo) for m in known if m.repo is not None and m.in_hub_layout}
     return tuple(p for p in sorted((store.root / "hub").glob("models--*")) if p.name not in ours)
 
 
 def remove(store: Store, what: Sequence[Leftover]) -> tuple[Leftover, ...]:
-    """Remove; what was removed. What a live process holds is left, and so is what can't be removed."""
+    """Remove leftovers, except those that a live process uses or that can't be removed; returns what was removed."""
     gone = []
     for item in what:
         with contextlib.suppress(OSError, TimeoutError), _held(store, item):
@@ -62,7 +62,7 @@ def _held(store: Store, item: Leftover) -> contextlib.AbstractContextManager[Non
 
 
 def _empty_parents(store: Store, folder: Path) -> None:
-    """Folders that became empty, up to the store's own."""
+    """Remove the folders that became empty, up to the store's root."""
     while folder != store.root and folder.is_relative_to(store.root) and not any(folder.iterdir()):
         folder.rmdir()
         folder = folder.parent
@@ -73,8 +73,8 @@ def _quarantine(store: Store) -> Iterator[Leftover]:
         yield Leftover(path=path, why="in quarantine: not the lock's bytes", size=_size(path))
 
 
-def _incoming(store: Store, known: Sequence[tuple[Model, Pin]]) -> Iterator[Leftover]:
-    """Begun files that no pin wants any more, and what lies there for a day."""
+def _incoming(store: Store, known: Sequence[PinnedModel]) -> Iterator[Leftover]:
+    """Begun files that no pin names any more, and whatever is there for more than a day."""
     wanted = {f.sha256 for _, pin in known for f in (*pin.files, *pin.source_files)}
     for path in sorted(store.incoming.glob("*")):
         name = path.name.split(".")[0]
@@ -86,17 +86,17 @@ def _incoming(store: Store, known: Sequence[tuple[Model, Pin]]) -> Iterator[Left
             yield Leftover(path=path, why=why, size=_size(path), lock=f"{name}.lock")
 
 
-def _repositories(store: Store, known: Sequence[tuple[Model, Pin]]) -> Iterator[Leftover]:
-    repositories: dict[str, list[tuple[Model, Pin]]] = {}
+def _repositories(store: Store, known: Sequence[PinnedModel]) -> Iterator[Leftover]:
+    repositories: dict[str, list[PinnedModel]] = {}
     for model, pin in known:
-        if model.repo and not model.target:
-            repositories.setdefault(_folder(model), []).append((model, pin))
+        if model.repo is not None and model.in_hub_layout:
+            repositories.setdefault(cache_folder(model.repo), []).append((model, pin))
     for name, pinned in sorted(repositories.items()):
         folder = store.root / "hub" / name
         keep = {store.root / snapshot_path(m, p) for m, p in pinned}
         for snapshot in sorted((folder / "snapshots").glob("*")):
             if snapshot not in keep:
-                yield Leftover(path=snapshot, why="an old revision", size=_own_bytes(snapshot))
+                yield Leftover(path=snapshot, why="an old revision", size=_bytes_below(snapshot))
         blobs = {f.sha256 for _, p in pinned for f in p.files}
         for blob in sorted((folder / "blobs").glob("*")):
             if blob.name not in blobs:
@@ -107,19 +107,11 @@ def _repositories(store: Store, known: Sequence[tuple[Model, Pin]]) -> Iterator[
                 yield Leftover(path=ref, why="names an old revision", size=0)
 
 
-def _folder(model: Model) -> str:
-    return f"models--{model.repo.replace('/', '--')}" if model.repo and not model.target else ""
-
-
-def _own_bytes(folder: Path) -> int:
-    """Bytes of a folder's own files; links weigh nothing."""
-    return sum(
-        (Path(place) / n).lstat().st_size
-        for place, _, names in os.walk(folder)
-        for n in names
-        if not (Path(place) / n).is_symlink()
-    )
+def _bytes_below(folder: Path) -> int:
+    """Bytes of the files below a folder; links don't count."""
+    paths = (Path(parent) / name for parent, _, names in os.walk(folder) for name in names)
+    return sum(path.lstat().st_size for path in paths if not path.is_symlink())
 
 
 def _size(path: Path) -> int:
-    return _own_bytes(path) if path.is_dir() else path.lstat().st_size
+    return _bytes_below(path) if path.is_dir() else path.lstat().st_size

@@ -2,17 +2,18 @@
 
     /api/models, /api/models/<repo>[/revision/<rev>], …/tree/<rev>[/<folder>], …/refs     what the hub says of a repository
     /<repo>/resolve/<rev>/<file>                                                          a file: HEAD, GET, ranges
-    /whisperbake/models                                                                   all that is here, as JSON
+    /whisperbake/models                                                                   all models here, as JSON
     /whisperbake/sha256/<hex>                                                             any file, by its digest
 
-The last two are for our own `models fetch`: they also have what no hub repository holds. An address is only ever looked up
-among the names of models.lock; none becomes a path on the disk.
+The last two are for this program's own `models fetch`: they also have what no hub repository holds. An address is only looked
+up among the names of models.lock; it never becomes a path on the disk.
 """
 
 from __future__ import annotations
 
 import os
 import re
+import signal
 import socket
 import threading
 import time
@@ -30,93 +31,95 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from uvicorn import Config, Server
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from builder.core.weights import hub_api as hubapi
+from builder.core.weights import hub_api
 from builder.core.weights.catalog import COMMIT
-from builder.core.weights.model import FilePin, Model, Pin
+from builder.core.weights.model import FilePin, Model, Pin, PinnedModel
 from builder.edges.weights.store import Store
 from builder.errors import MissingError
 
 CLIENTS = 512
-"""Connections at a time; more are answered with 503, which clients try again."""
+"""Connections at a time; more are answered with 503, after which clients try again."""
 
 STALL = 60
-"""Seconds after which a client that takes no byte, or doesn't finish asking, is let go. Ours and the hub's resume."""
+"""Seconds after which a client is dropped that takes no byte or doesn't finish its request. It can resume."""
 
 LOOK_AGAIN = 2.0
-"""Seconds between two looks into the store for what was not there."""
+"""Seconds between two checks of the store for models that were not complete."""
 
 PIECE = 256 << 10
-"""Bytes read at a time for a client; with what the connection buffers, about three of these a client."""
+"""Bytes read at a time for a client; with the connection's buffers, a client takes about three times as much memory."""
 
 TOKEN = re.compile(rb"hf_[A-Za-z0-9]+|[\x00-\x20\x7f-\xff]")
-"""What a line of the log never holds: tokens, and bytes that could end the line."""
+"""What a line of the log never holds: tokens, and bytes that could end the line early."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Item:
-    """One file that may be served, as it was when its bytes were compared with the lock."""
+    """One file to serve, as it was when its bytes were compared with the lock."""
 
     file: FilePin
     path: Path
-    """Where its bytes are, links followed."""
-    seen: tuple[int, int, int, int]
+    """Where its bytes are, links resolved."""
+    identity: tuple[int, int, int, int]
     """Device, inode, size, mtime in ns."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Shelved:
-    """A whole model: its files by their paths in it."""
+    """A complete model."""
 
     model: Model
     pin: Pin
     items: Mapping[str, Item]
+    """Its files, by their paths in the model."""
 
 
 @dataclass(kw_only=True)
 class Count:
-    """What was served so far."""
+    """What has been served so far."""
 
     requests: int = 0
     bytes: int = 0
+    """Of bodies, without headers."""
 
 
 class Shelf:
-    """What may be served: models of the lock whose every file is in the store with the lock's bytes."""
+    """What may be served: models whose every file is in the store with the lock's bytes."""
 
-    def __init__(self, store: Store, models: Sequence[tuple[Model, Pin]]) -> None:
+    def __init__(self, store: Store, models: Sequence[PinnedModel]) -> None:
         self._store = store
         self._wanted = models
         self._root = store.root.resolve()
         self._known: dict[str, str] = {}
         self._lock = threading.Lock()
-        self._looked = -LOOK_AGAIN
+        self._updated = -LOOK_AGAIN
         self.models: dict[str, Shelved] = {}
 
-    def look(self) -> None:
-        """Take in what has come into the store since; reads only files that nobody hashed before, writes nothing."""
+    def update(self) -> None:
+        """Add models that have become complete meanwhile. Reads only files that were not hashed before; writes nothing."""
         with self._lock:
-            if time.monotonic() - self._looked < LOOK_AGAIN:
+            if time.monotonic() - self._updated < LOOK_AGAIN:
                 return
             for model, pin in self._wanted:
-                if model.id not in self.models and (found := self._whole(model, pin)):
-                    self.models = {**self.models, model.id: found}
-            self._looked = time.monotonic()
+                if model.id not in self.models and (shelved := self._shelved(model, pin)):
+                    self.models = {**self.models, model.id: shelved}
+            self._updated = time.monotonic()
 
-    def _whole(self, model: Model, pin: Pin) -> Shelved | None:
+    def _shelved(self, model: Model, pin: Pin) -> Shelved | None:
         if not self._store.intact(model, pin, self._known):
             return None
         items = {}
         for file in pin.files:
-            real = self._store.place(model, pin, file).resolve()
-            if not real.is_relative_to(self._root) or (found := _stat(real)) is None:
-                return None  # a link to somewhere else: not the store's own
-            items[file.path] = Item(file=file, path=real, seen=_identity(found))
+            path = self._store.path(model, pin, file).resolve()
+            if not path.is_relative_to(self._root) or (state := _stat(path)) is None:
+                return None  # a link out of the store: not the store's to serve
+            items[file.path] = Item(file=file, path=path, identity=_identity(state))
         return Shelved(model=model, pin=pin, items=items)
 
     def repository(self, repo: str) -> Shelved | None:
         """The model that lives in a hub repository."""
         for shelved in self.models.values():
-            if shelved.model.repo == repo and in_hub(shelved.model, shelved.pin):
+            if shelved.model.repo == repo and has_hub_address(shelved.model, shelved.pin):
                 return shelved
         return None
 
@@ -128,19 +131,19 @@ class Shelf:
                     return shelved, item
         return None
 
-    def still(self, shelved: Shelved, item: Item) -> os.stat_result | None:
-        """The file as it is now; None, and the model is forgotten, when it is not what was hashed."""
-        found = _stat(item.path)
-        if found is None or _identity(found) != item.seen:
+    def unchanged(self, shelved: Shelved, item: Item) -> os.stat_result | None:
+        """The file's state; None when it is no longer the file that was hashed. Then its model isn't served any more."""
+        state = _stat(item.path)
+        if state is None or _identity(state) != item.identity:
             with self._lock:
                 self.models = {k: v for k, v in self.models.items() if v is not shelved}
             return None
-        return found
+        return state
 
 
-def in_hub(model: Model, pin: Pin) -> bool:
-    """True for what a hub client can ask for by repository and commit, just as the hub has it."""
-    return bool(model.repo and not model.target and model.convert is None and COMMIT.fullmatch(pin.revision))
+def has_hub_address(model: Model, pin: Pin) -> bool:
+    """True for a model that hub clients can ask for by repository and commit, exactly as the hub has it."""
+    return model.in_hub_layout and model.convert is None and COMMIT.fullmatch(pin.revision) is not None
 
 
 def _stat(path: Path) -> os.stat_result | None:
@@ -150,8 +153,8 @@ def _stat(path: Path) -> os.stat_result | None:
         return None
 
 
-def _identity(found: os.stat_result) -> tuple[int, int, int, int]:
-    return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns
+def _identity(state: os.stat_result) -> tuple[int, int, int, int]:
+    return state.st_dev, state.st_ino, state.st_size, state.st_mtime_ns
 
 
 class _File(FileResponse):
@@ -164,73 +167,73 @@ class _Answers:
 
     shelf: Shelf
     withheld: frozenset[str] = field(default_factory=frozenset)
-    """Repositories that are here and not given out (gated ones)."""
+    """Repositories that are in the store but not served (gated ones)."""
 
     async def hello(self, request: Request) -> Response:
         return PlainTextResponse("whisperbake models serve: set HF_ENDPOINT to this address\n")
 
     async def everything(self, request: Request) -> Response:
-        await run_in_threadpool(self.shelf.look)
-        return JSONResponse({"models": [hubapi.shelf_entry(s.model, s.pin) for s in self.shelf.models.values()]})
+        await run_in_threadpool(self.shelf.update)
+        return JSONResponse({"models": [hub_api.shelf_entry(s.model, s.pin) for s in self.shelf.models.values()]})
 
     async def repositories(self, request: Request) -> Response:
-        await run_in_threadpool(self.shelf.look)
+        await run_in_threadpool(self.shelf.update)
         known = sorted(
-            (s for s in self.shelf.models.values() if in_hub(s.model, s.pin)), key=lambda s: str(s.model.repo)
+            (s for s in self.shelf.models.values() if has_hub_address(s.model, s.pin)), key=lambda s: str(s.model.repo)
         )
-        return JSONResponse([hubapi.model_info(s.model, s.pin, sizes=False) for s in known])
+        return JSONResponse([hub_api.model_info(s.model, s.pin, sizes=False) for s in known])
 
     async def info(self, request: Request) -> Response:
-        found = await self._found(request)
-        if isinstance(found, Response):
-            return found
-        return JSONResponse(hubapi.model_info(found.model, found.pin, sizes=_yes(request, "blobs")))
+        shelved = await self._named(request)
+        if isinstance(shelved, Response):
+            return shelved
+        return JSONResponse(hub_api.model_info(shelved.model, shelved.pin, sizes=_yes(request, "blobs")))
 
     async def refs(self, request: Request) -> Response:
-        found = await self._found(request)
-        return found if isinstance(found, Response) else JSONResponse(hubapi.refs(found.pin))
+        shelved = await self._named(request)
+        return shelved if isinstance(shelved, Response) else JSONResponse(hub_api.refs(shelved.pin))
 
     async def tree(self, request: Request) -> Response:
-        found = await self._found(request)
-        if isinstance(found, Response):
-            return found
+        shelved = await self._named(request)
+        if isinstance(shelved, Response):
+            return shelved
         folder = request.path_params.get("folder", "")
-        listed = hubapi.tree(found.pin, folder, recursive=_yes(request, "recursive"))
-        return _no("EntryNotFound", "no such folder", found.pin) if listed is None else JSONResponse(listed)
+        listed = hub_api.tree(shelved.pin, folder, recursive=_yes(request, "recursive"))
+        return _no("EntryNotFound", "no such folder", shelved.pin) if listed is None else JSONResponse(listed)
 
     async def resolve(self, request: Request) -> Response:
-        found = await self._found(request)
-        if isinstance(found, Response):
-            return found
-        item = found.items.get(request.path_params["file"])
+        shelved = await self._named(request)
+        if isinstance(shelved, Response):
+            return shelved
+        item = shelved.items.get(request.path_params["file"])
         if item is None:
-            return _no("EntryNotFound", "no such file", found.pin)
-        return await self._file(found, item)
+            return _no("EntryNotFound", "no such file", shelved.pin)
+        return await self._file(shelved, item)
 
     async def content(self, request: Request) -> Response:
         digest = request.path_params["digest"]
         if self.shelf.digest(digest) is None:
-            await run_in_threadpool(self.shelf.look)
-        found = self.shelf.digest(digest)
-        return await self._file(*found) if found else _no("EntryNotFound", "not here, or not whole")
+            await run_in_threadpool(self.shelf.update)
+        served = self.shelf.digest(digest)
+        return await self._file(*served) if served else _no("EntryNotFound", "not here, or not complete")
 
-    async def _found(self, request: Request) -> Shelved | Response:
-        """The model that an address names, or the hub's way of saying that it is not here."""
+    async def _named(self, request: Request) -> Shelved | Response:
+        """The model that an address names, or the answer that the hub gives without it."""
         parameters = request.path_params
         repo = f"{parameters['org']}/{parameters['name']}"
         if repo in self.withheld:
-            return _no("GatedRepo", "gated: it is not given out here (models serve --gated)", status=403)
+            return _no("GatedRepo", "gated: it is not served here (models serve --gated)", status=403)
         if self.shelf.repository(repo) is None:
-            await run_in_threadpool(self.shelf.look)
-        found = self.shelf.repository(repo)
-        if found is None:
-            return _no("RepoNotFound", "not here, or not whole")
-        if parameters.get("revision", "main") not in ("main", found.pin.revision):
-            return _no("RevisionNotFound", f"only {found.pin.revision} is here")
-        return found
+            await run_in_threadpool(self.shelf.update)
+        shelved = self.shelf.repository(repo)
+        if shelved is None:
+            return _no("RepoNotFound", "not here, or not complete")
+        if parameters.get("revision", "main") not in ("main", shelved.pin.revision):
+            return _no("RevisionNotFound", f"only {shelved.pin.revision} is here")
+        return shelved
 
     async def _file(self, shelved: Shelved, item: Item) -> Response:
-        state = await run_in_threadpool(self.shelf.still, shelved, item)
+        state = await run_in_threadpool(self.shelf.unchanged, shelved, item)
         if state is None:
             return _no("EntryNotFound", "it is no longer what models.lock says")
         digest = item.file.sha256
@@ -252,7 +255,7 @@ def _no(code: str, why: str, pin: Pin | None = None, status: int = 404) -> Respo
 
 
 class _Logged:
-    """One line a request: who, what, how it went, how much, how long. No query, no header: that is where tokens are."""
+    """Logs one line for each request: who, what, status, bytes, seconds. No query and no header: tokens are there."""
 
     def __init__(self, app: ASGIApp, log: Callable[[str], None], count: Count) -> None:
         self._app, self._log, self._count = app, log, count
@@ -262,7 +265,7 @@ class _Logged:
             return await self._app(scope, receive, send)
         began, status, sent = time.monotonic(), 0, 0
 
-        async def watched(message: Message) -> None:
+        async def counted(message: Message) -> None:
             nonlocal status, sent
             if message["type"] == "http.response.start":
                 status = message["status"]
@@ -271,7 +274,7 @@ class _Logged:
                 sent += len(message.get("body", b""))
 
         try:
-            await self._app(scope, receive, watched)
+            await self._app(scope, receive, counted)
         finally:
             self._count.requests += 1
             self._count.bytes += sent
@@ -282,7 +285,7 @@ class _Logged:
 
 
 def application(shelf: Shelf, *, withheld: frozenset[str], log: Callable[[str], None], count: Count) -> ASGIApp:
-    """The ASGI application; it reads files of ``shelf`` and nothing else."""
+    """The ASGI application; it reads only the files of ``shelf``."""
     answers = _Answers(shelf=shelf, withheld=withheld)
     api = "/api/models/{org}/{name}"
     routes = [
@@ -301,7 +304,7 @@ def application(shelf: Shelf, *, withheld: frozenset[str], log: Callable[[str], 
 
 
 class _Connection(H11Protocol):
-    """Lets a client go that doesn't finish its first request; uvicorn itself would wait for ever."""
+    """Drops a client that doesn't finish its first request; uvicorn itself would wait for ever."""
 
     def connection_made(self, transport: Any) -> None:
         super().connection_made(transport)
@@ -309,10 +312,10 @@ class _Connection(H11Protocol):
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """A listening socket; port 0 takes any.
+    """A listening socket; port 0 takes any free one.
 
     Raises:
-        MissingError: the address is taken, or not this machine's.
+        MissingError: the address is in use, or not this machine's.
     """
     try:
         family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0][0]
@@ -322,17 +325,13 @@ def listen(host: str, port: int) -> socket.socket:
         raise MissingError(
             f"can't listen at {host}:{port}: {why}", where="--bind", hint="another port: --bind 127.0.0.1:0 takes any"
         ) from error
-    if hasattr(socket, "TCP_USER_TIMEOUT"):  # inherited by every connection: the kernel ends one that takes no byte
+    if hasattr(socket, "TCP_USER_TIMEOUT"):  # every connection inherits it: the kernel ends one that takes no byte
         listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, STALL * 1000)
     return listening
 
 
 def run(app: ASGIApp, listening: socket.socket) -> None:
-    """Serve until SIGINT or SIGTERM; what is under way then has two seconds to end.
-
-    Raises:
-        KeyboardInterrupt: it was SIGINT.
-    """
+    """Serve until SIGINT or SIGTERM, then close the socket; answers under way have two seconds to end."""
     config = Config(
         app,
         http=_Connection,
@@ -347,11 +346,22 @@ def run(app: ASGIApp, listening: socket.socket) -> None:
         timeout_graceful_shutdown=2,
         loop="asyncio",
     )
-    Server(config).run(sockets=[listening])
+
+    def end(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, end)
+    try:
+        Server(config).run(sockets=[listening])
+    except KeyboardInterrupt:  # the usual end of a server
+        pass
+    finally:
+        signal.signal(signal.SIGTERM, before)
+        listening.close()
 
 
 def loopback(host: str) -> bool:
-    """True when only this machine can reach it."""
+    """True when only this machine can reach an address."""
     import ipaddress
 
     if host == "localhost":
@@ -363,7 +373,7 @@ def loopback(host: str) -> bool:
 
 
 def more_files() -> None:
-    """As many open files as clients may need, where the system allows."""
+    """Allow as many open files as clients may need, up to the system's limit."""
     try:
         import resource
     except ImportError:  # Windows

@@ -1,4 +1,4 @@
-"""Requests for one file's bytes: who is asked, what an answer means, and how long nobody is waited for.
+"""Requests for one file's bytes: who is asked, and what an answer means.
 
 The client is the one of huggingface_hub, so that proxies, CA settings and offline mode are decided in one place.
 """
@@ -20,7 +20,7 @@ HOPS = 5
 
 
 class Refused(SourceError):
-    """It answered, and not with the file. ``status`` is HTTP's, ``code`` the hub's own word (``GatedRepo``) or empty."""
+    """An answer without the file. ``status`` is HTTP's, ``code`` the hub's own word (``GatedRepo``) or empty."""
 
     def __init__(self, status: int, code: str = "") -> None:
         super().__init__(f"it answered {status}{f' ({code})' if code else ''}")
@@ -31,7 +31,7 @@ class Refused(SourceError):
 class Broken(SourceError):
     """Worth another try: a broken connection, a busy server, an expired link.
 
-    ``at_once``: the first try after it needs no pause.
+    ``at_once``: the next try needs no pause.
     """
 
     def __init__(self, what: str, *, at_once: bool = False) -> None:
@@ -42,13 +42,13 @@ class Broken(SourceError):
 class Link:
     """Where one file's bytes are.
 
-    A hub redirects large files to a content host, by a link that expires. It is asked for once, used for every range,
-    and asked for again when it no longer works. The token goes to the hub alone.
+    A hub redirects requests for large files to a content host, with a link that expires. It is asked for the link once; the
+    link serves every range, and is asked for again when it no longer works. The token goes to the hub alone.
 
     Args:
         headers: for the hub: user agent and token.
         size: bytes the file must have.
-        sha256: what it must be; a hub that names another one before the first byte is believed.
+        sha256: what it must be; when the hub names another one before the first byte, the file is refused at once.
     """
 
     def __init__(self, url: str, headers: Mapping[str, str], *, size: int, sha256: str, traffic: Traffic) -> None:
@@ -61,14 +61,14 @@ class Link:
 
     @contextlib.contextmanager
     def open(self, start: int, stop: int) -> Iterator[tuple[Any, int]]:
-        """An answer with the bytes from ``start`` on (up to ``stop`` if ranges are served), and where it begins.
+        """An answer with the bytes from ``start`` to ``stop``, and the offset at which it begins.
 
-        It begins at 0, and holds the whole file, where a server doesn't serve ranges.
+        From a server that doesn't serve ranges, it begins at 0 and holds the whole file.
 
         Raises:
-            Refused, SourceError: there is no use in another try.
-            Broken: there is.
-            IntegrityError: what it has is another file: longer, shorter, or of another sha256.
+            Refused, SourceError: another try is pointless.
+            Broken: another try may succeed.
+            IntegrityError: the server has another file: longer, shorter, or of another sha256.
         """
         from huggingface_hub import get_session
         from huggingface_hub.errors import HTTPError  # type: ignore[attr-defined] # its client's, whichever that is
@@ -79,18 +79,18 @@ class Link:
             common["Range"] = f"bytes={start}-{stop - 1}"
         url = self._content or self.url
         for _ in range(HOPS):
-            own = origin(url) == origin(self.url)
+            at_hub = origin(url) == origin(self.url)
             host = urllib.parse.urlsplit(url).netloc.rpartition("@")[2]
-            if not own:
+            if not at_hub:
                 self.traffic.reach(origin(url))
             self.traffic.turn(host)
-            named = self._headers if own else {k: v for k, v in self._headers.items() if k.lower() == "user-agent"}
+            headers = self._headers if at_hub else {k: v for k, v in self._headers.items() if k.lower() == "user-agent"}
             with contextlib.ExitStack() as stack:
                 try:
                     request = get_session().stream(
                         "GET",
                         url,
-                        headers={**named, **common},
+                        headers={**headers, **common},
                         timeout=self.traffic.limits.patience,
                         follow_redirects=False,
                     )
@@ -99,65 +99,74 @@ class Link:
                         answer.read()  # to the end, so that the connection can be used again
                 except HTTPError as error:
                     raise Broken(short(error)) from error
-                if own:
-                    self._named(answer.headers)
+                if at_hub:
+                    self._compare(answer.headers)
                 if answer.is_redirect:
-                    url = _beside(url, answer.headers.get("Location", ""))
+                    url = _redirected(url, answer.headers.get("Location", ""))
                     continue
                 if answer.status_code not in (200, 206):
-                    raise self._not_the_file(answer, host, own=own)
+                    raise self._not_the_file(answer, host, at_hub=at_hub)
                 self._content = url
                 yield answer, self._begins(answer, start)
                 return
         raise SourceError(f"it redirects more than {HOPS} times")
 
-    def _named(self, headers: Mapping[str, str]) -> None:
-        """Compare what the hub says of a large file before it sends it."""
+    def _compare(self, headers: Mapping[str, str]) -> None:
+        """Compare with the pin what the hub says of a large file before it sends it.
+
+        Raises:
+            IntegrityError: it is another file.
+        """
         size, etag = headers.get("X-Linked-Size", ""), headers.get("X-Linked-Etag", "").strip('W/"')
         if size.isdigit() and int(size) != self._size:
             raise IntegrityError(f"it has {size} bytes in place of {self._size}")
         if re.fullmatch(r"[0-9a-f]{64}", etag) and etag != self._sha256:
             raise IntegrityError(f"the hub has another file there (sha256 {etag[:12]}…)")
 
-    def _not_the_file(self, answer: Any, host: str, *, own: bool) -> SourceError | IntegrityError:
+    def _not_the_file(self, answer: Any, host: str, *, at_hub: bool) -> SourceError | IntegrityError:
         """What an answer without the file means."""
         status = answer.status_code
         if status in (408, 429) or status >= 500:
             self.traffic.asked_to_wait(host, answer.headers)
             return Broken(f"{host} answered {status}")
         if status == 416:
-            there = answer.headers.get("Content-Range", "").rpartition("/")[2]
-            return IntegrityError(f"it has {there if there.isdigit() else 'fewer'} bytes in place of {self._size}")
-        if not own and status in (400, 401, 403, 404, 410):
+            size = answer.headers.get("Content-Range", "").rpartition("/")[2]
+            return IntegrityError(f"it has {size if size.isdigit() else 'fewer'} bytes in place of {self._size}")
+        if not at_hub and status in (400, 401, 403, 404, 410):
             self._content = None
             return Broken(f"{host} answered {status} (a link that has expired?)", at_once=True)
         return Refused(status, answer.headers.get("X-Error-Code", ""))
 
     def _begins(self, answer: Any, start: int) -> int:
-        """Where the body begins; its length compared with what it must be."""
+        """The offset at which the body begins.
+
+        Raises:
+            Broken: it is another range than the one that was asked for.
+            IntegrityError: the whole file has another length than it must have.
+        """
         if answer.status_code == 200:
-            there = answer.headers.get("Content-Length", "")
-            if there.isdigit() and int(there) != self._size:
-                raise IntegrityError(f"it has {there} bytes in place of {self._size}")
+            length = answer.headers.get("Content-Length", "")
+            if length.isdigit() and int(length) != self._size:
+                raise IntegrityError(f"it has {length} bytes in place of {self._size}")
             return 0
         match = re.fullmatch(r"bytes (\d+)-\d+/(\d+|\*)", answer.headers.get("Content-Range", "").strip())
         if match is None or int(match[1]) != start:
-            raise Broken("it answered with another range than it was asked for")
+            raise Broken("it answered with another range than was asked for")
         if match[2] not in ("*", str(self._size)):
             raise IntegrityError(f"it has {match[2]} bytes in place of {self._size}")
         return start
 
 
-def _beside(url: str, location: str) -> str:
+def _redirected(url: str, location: str) -> str:
     """The address that a redirect names.
 
     Raises:
-        SourceError: it names none.
+        SourceError: it doesn't name one.
     """
     try:
-        found = urllib.parse.urljoin(url, location)
-        if location and urllib.parse.urlsplit(found).scheme in ("http", "https") and origin(found):
-            return found
+        target = urllib.parse.urljoin(url, location)
+        if location and urllib.parse.urlsplit(target).scheme in ("http", "https") and origin(target):
+            return target
     except ValueError:
         pass
-    raise SourceError("it redirects to no address")
+    raise SourceError("it redirects without an address")

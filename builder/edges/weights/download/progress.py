@@ -1,4 +1,4 @@
-"""How far a fetch has come: bytes of files, of models and of all, told from many threads, a few times a second."""
+"""How far a fetch has come: bytes of each file, each model and all. Many threads add up; a few times a second it is shown."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from builder.core.progress import OnProgress, Progress
 from builder.core.weights.model import FilePin
 
 EVERY = 0.1
-"""Seconds between two looks at the same bar."""
+"""Seconds between two updates of the same bar."""
 
 
 class Tally:
-    """Adds up what has arrived, and reports it.
+    """Adds up what has arrived, and shows it.
 
     Args:
-        sizes: model -> bytes that it lacks.
+        sizes: bytes that each model lacks, by its id.
     """
 
     def __init__(self, on_progress: OnProgress, sizes: Mapping[str, int]) -> None:
@@ -30,44 +30,45 @@ class Tally:
         self._last: dict[str, float] = {}
         self._waited: set[FilePin] = set()
 
-    def say(self, step: Progress) -> None:
+    def show(self, step: Progress) -> None:
+        """Show a step that is not about bytes."""
         with self._lock:
             self._on_progress(step)
 
     def note(self, line: str) -> None:
-        """One line about a source."""
-        self.say(Progress(what="hub", note=line, finished=True))
+        """Show one line about a source."""
+        self.show(Progress(what="hub", note=line, finished=True))
 
     def model(self, name: str, done: int) -> None:
-        """So many of the bytes that a model lacked are here. Never backwards, whatever is tried again."""
+        """``done`` of the bytes that a model lacked have arrived. Never goes backwards, whatever is tried again."""
         with self._lock:
             self._arrived[name] = max(self._arrived[name], min(done, self._sizes[name]))
-            here = sum(self._arrived.values())
-            if self._due(self._title, here == self._total):
-                self._on_progress(Progress(what=self._title, done=here, total=self._total, unit="bytes"))
+            arrived = sum(self._arrived.values())
+            if self._due(self._title, arrived == self._total):
+                self._on_progress(Progress(what=self._title, done=arrived, total=self._total, unit="bytes"))
 
-    def file(self, model: str, wanted: FilePin, done: int, *, note: str = "", finished: bool = False) -> None:
-        """The same for one file, whatever of it was there before."""
-        what = f"{model} {wanted.path}"
+    def file(self, model: str, file: FilePin, done: int, *, note: str = "", finished: bool = False) -> None:
+        """``done`` of one file's bytes are here, with those from earlier runs."""
+        what = f"{model} {file.path}"
         with self._lock:
             if self._due(what, finished or bool(note)):
                 self._on_progress(
                     Progress(
-                        what=what, done=done, total=wanted.size, unit="bytes", note=note, finished=finished, part=True
+                        what=what, done=done, total=file.size, unit="bytes", note=note, finished=finished, part=True
                     )
                 )
 
-    def waiting(self, model: str, wanted: FilePin) -> None:
-        """Another process, or another model, fetches this file. Said once."""
+    def waiting(self, model: str, file: FilePin) -> None:
+        """Show, once, that another process or another model fetches this file."""
         with self._lock:
-            if wanted in self._waited:
+            if file in self._waited:
                 return
-            self._waited.add(wanted)
-        self.file(model, wanted, 0, note="being fetched already; waiting for it")
+            self._waited.add(file)
+        self.file(model, file, 0, note="being fetched already; waiting for it")
 
     def finished(self) -> None:
-        """All is there."""
-        self.say(Progress(what=self._title, done=self._total, total=self._total, unit="bytes", finished=True))
+        """Everything has arrived."""
+        self.show(Progress(what=self._title, done=self._total, total=self._total, unit="bytes", finished=True))
 
     def _due(self, what: str, now: bool) -> bool:
         clock = time.monotonic()

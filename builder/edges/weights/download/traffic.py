@@ -1,4 +1,4 @@
-"""What the connections of one fetch share: limits, who is down, who asked for a pause, and the end."""
+"""What the connections of one fetch share: limits, who is down, who asked for a pause, and whether to stop."""
 
 from __future__ import annotations
 
@@ -15,32 +15,33 @@ from builder.errors import Interrupted, SourceError
 
 @dataclass(frozen=True, kw_only=True)
 class Limits:
-    """How a fetch behaves towards those it asks."""
+    """How a fetch treats the hosts it asks."""
 
     patience: float = PATIENCE
+    """Seconds without an answer, or without one more byte, until a connection is given up."""
     attempts: int = 5
     """Failures in a row, none of which brought ``least`` bytes, until a file is given up."""
     least: int = 64 << 10
-    """Bytes that are worth another try: a server that sends one byte and falls silent would take for ever."""
+    """Bytes that make another try worthwhile: with a server that sends one byte and falls silent, a file would never end."""
     pause: float = 0.5
-    """Seconds before the second try; doubled for each one after, with a jitter of a half either way."""
+    """Seconds before the second try; doubled for each later one, with a jitter of a half either way."""
     longest_wait: float = 300.0
-    """Seconds that a Retry-After is obeyed for: the window in which the hub counts requests."""
+    """The longest Retry-After that is obeyed, in seconds: the window in which the hub counts requests."""
     chunk: int = 8 << 20
-    """Bytes of a file's smallest range of its own, and the most that may come twice after a kill."""
+    """Bytes of a file's smallest range, and the most that may come twice after a kill."""
     files: int = 8
-    """Files at once; each has one connection of its own."""
+    """Files at a time; each has one connection to itself."""
     spare: int = 8
-    """More connections, for whatever files are large."""
+    """Additional connections, for large files."""
     per_file: int = 8
-    """Connections of one file at most."""
+    """One file's connections at most."""
 
 
 class Traffic:
-    """What the connections of one fetch share: their number, who is down, who asked for a pause, and the end.
+    """What the connections of one fetch share.
 
     Args:
-        note: hears one line about a wait that is longer than a moment.
+        note: called with one line about each long wait.
     """
 
     def __init__(self, limits: Limits, *, note: Callable[[str], None] = lambda _: None) -> None:
@@ -55,35 +56,42 @@ class Traffic:
         self._note = note
 
     def reach(self, address: str) -> None:
-        """:func:`reach`, once an address, whoever asks."""
+        """Call :func:`reach` once for each address, whoever asks.
+
+        Raises:
+            SourceError: nobody answers there.
+        """
         with self._asking[address]:
             if address not in self._up:
                 reach(address, self.down, patience=self.limits.patience)
                 self._up.add(address)
 
-    def go_on(self) -> None:
-        """Nothing, unless the fetch is to end.
-
-        Raises:
-            Interrupted: it is.
-        """
+    def check_stopped(self) -> None:
+        """Raises :class:`Interrupted` when the fetch is being cancelled."""
         if self.stopped.is_set():
             raise Interrupted("interrupted")
 
     def sleep(self, seconds: float) -> None:
-        """Wait, but not beyond the end of the fetch."""
+        """Wait, but not when the fetch is being cancelled.
+
+        Raises:
+            Interrupted: the fetch is being cancelled.
+        """
         self.stopped.wait(seconds)
-        self.go_on()
+        self.check_stopped()
 
     def back_off(self, failures: int) -> None:
-        """Wait after the n-th failure in a row: twice as long each time, at most 8 s, never in step with others."""
+        """Wait after the n-th failure in a row: twice as long each time, at most 8 s, not in step with others.
+
+        By hand rather than with stamina: Ctrl-C ends the wait, and a connection that brought bytes begins to count again.
+        """
         self.sleep(min(self.limits.pause * 2 ** (failures - 1), 8.0) * random.uniform(0.5, 1.5))
 
     def asked_to_wait(self, host: str, headers: Mapping[str, str]) -> None:
-        """Nobody asks ``host`` before its Retry-After (seconds or a date) is over.
+        """Let nobody ask ``host`` before its Retry-After (seconds or a date) is over.
 
         Raises:
-            SourceError: it wants more time than anybody would wait.
+            SourceError: it asks for more than ``Limits.longest_wait``.
         """
         seconds = retry_after(headers.get("Retry-After", ""))
         if seconds > self.limits.longest_wait:
@@ -93,7 +101,11 @@ class Traffic:
         self._until[host] = max(self._until.get(host, 0.0), time.monotonic() + seconds)
 
     def turn(self, host: str) -> None:
-        """Wait until ``host`` may be asked."""
+        """Wait until ``host`` may be asked.
+
+        Raises:
+            Interrupted: the fetch is being cancelled.
+        """
         while (left := self._until.get(host, 0.0) - time.monotonic()) > 0:
             self.sleep(left)
-        self.go_on()
+        self.check_stopped()

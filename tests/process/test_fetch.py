@@ -14,10 +14,10 @@ from pathlib import Path
 import pytest
 
 from builder.core.terms import Purpose
-from builder.core.weights.model import FilePin, Model, UrlSource
+from builder.core.weights.model import FilePin, HubSource, Model, UrlSource
 from builder.edges.system import files
-from builder.edges.weights import fetch as hub
 from builder.edges.weights.download.traffic import Limits, Traffic
+from builder.edges.weights.fetch import fetch_models
 from builder.edges.weights.store import Store
 from builder.errors import BakeError, IntegrityError, SourceError, UsageError
 from tests.hub.client import MODEL, QUICK, contents, fetch, pin_of, wrong_files
@@ -262,7 +262,7 @@ def test_one_file_at_an_address(tmp_path: Path, server: Hub) -> None:
         sources=(UrlSource(url=f"{server.address}/org/name/resolve/main/model.bin"),),
     )
     pin = pin_of({"model.bin": FILES["model.bin"]})
-    hub.fetch(Store(tmp_path), [(model, pin)], env={}, on_progress=lambda _: None, limits=QUICK)
+    fetch_models(Store(tmp_path), [(model, pin)], env={}, on_progress=lambda _: None, limits=QUICK)
     assert (tmp_path / "torch/hub/checkpoints/model.bin").read_bytes() == WEIGHTS
 
 
@@ -299,10 +299,10 @@ def test_models_that_share_a_file_fetch_it_once(tmp_path: Path, server: Hub) -> 
     """Whisper's tokenizer is the same in several repositories; side by side or not, it comes over the network once."""
     server.repos["org/other"] = dict(FILES)
     server.rate = 3e6
-    other = replace(MODEL, id="n", sources=(hub.HubSource(repo="org/other"),))
+    other = replace(MODEL, id="n", sources=(HubSource(repo="org/other"),))
     place = Store(tmp_path)
     env = {"HF_ENDPOINT": server.address}
-    found = hub.fetch(place, [(MODEL, PIN), (other, PIN)], env=env, on_progress=lambda _: None, limits=QUICK)
+    found = fetch_models(place, [(MODEL, PIN), (other, PIN)], env=env, on_progress=lambda _: None, limits=QUICK)
     assert [f.model for f in found] == ["m", "n"]
     assert place.verify(MODEL, PIN, deep=True) == place.verify(other, PIN, deep=True) == ()
     assert sum(r.sent for r in server.requests) == PIN.size
@@ -328,9 +328,9 @@ def test_what_the_hub_client_has_is_copied(tmp_path: Path, server: Hub, whole: b
 
 def test_two_models_that_fail_are_both_named(tmp_path: Path, server: Hub) -> None:
     """One run, one message."""
-    lost = [replace(MODEL, id=i, sources=(hub.HubSource(repo=f"org/{i}"),)) for i in ("a", "b")]
+    lost = [replace(MODEL, id=i, sources=(HubSource(repo=f"org/{i}"),)) for i in ("a", "b")]
     with pytest.raises(SourceError) as caught:
-        hub.fetch(
+        fetch_models(
             Store(tmp_path),
             [(m, PIN) for m in lost],
             env={"HF_ENDPOINT": server.address},

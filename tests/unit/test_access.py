@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from builder.edges.weights import access as gates
+from builder.edges.weights import access
 from builder.edges.weights.access import Reason
 from builder.errors import ConfigError
 
@@ -27,7 +27,7 @@ from builder.errors import ConfigError
 )
 def test_refusals_are_told_apart(status: int, code: str, message: str, token: bool, expected: Reason) -> None:
     """401, 403 and "not accepted" have different ways out."""
-    assert gates.reason(status, code, message, with_token=token) is expected
+    assert access.reason(status, code, message, with_token=token) is expected
 
 
 def secrets(home: Path, text: str, mode: int = 0o600) -> Path:
@@ -43,10 +43,10 @@ def test_the_token_is_looked_for_in_order(tmp_path: Path) -> None:
     own.parent.mkdir()
     own.write_text("hf_own\n")
     env = {"HF_HOME": str(own.parent), "HF_TOKEN": " "}
-    assert gates.find_token({"HF_TOKEN_PATH": str(tmp_path / "none")}, tmp_path) is None
+    assert access.find_token({"HF_TOKEN_PATH": str(tmp_path / "none")}, tmp_path) is None
 
     def found(**more: str) -> tuple[str, str]:
-        token = gates.find_token({**env, **more}, tmp_path)
+        token = access.find_token({**env, **more}, tmp_path)
         assert token is not None
         return token.value, token.source
 
@@ -58,7 +58,7 @@ def test_the_token_is_looked_for_in_order(tmp_path: Path) -> None:
 
 def test_the_value_is_in_no_representation(tmp_path: Path) -> None:
     """A traceback or a debug print shows where it came from, not what it is."""
-    assert "hf_secret" not in repr(gates.find_token({"HF_TOKEN": "hf_secret"}, tmp_path))
+    assert "hf_secret" not in repr(access.find_token({"HF_TOKEN": "hf_secret"}, tmp_path))
 
 
 @pytest.mark.parametrize("mode", [0o640, 0o604, 0o644, 0o660, 0o601])
@@ -66,7 +66,7 @@ def test_a_secrets_file_that_others_can_reach_is_refused(tmp_path: Path, mode: i
     """With the command that puts it right; nothing of it is shown."""
     path = secrets(tmp_path, "HF_TOKEN=hf_secret\n", mode)
     with pytest.raises(ConfigError, match="others can read") as caught:
-        gates.find_token({"HF_TOKEN_PATH": "/none"}, tmp_path)
+        access.find_token({"HF_TOKEN_PATH": "/none"}, tmp_path)
     assert caught.value.hint == f"chmod 600 {path}"
     assert "hf_secret" not in repr(vars(caught.value))
 
@@ -83,14 +83,14 @@ def test_a_secrets_file_is_a_file_of_ones_own(tmp_path: Path) -> None:
     ):
         make(tmp_path / name)
         with pytest.raises(ConfigError):
-            gates.find_token({"BAKE_SECRETS": str(tmp_path / name)}, tmp_path)
-    with pytest.raises(ConfigError, match="not there"):
-        gates.find_token({"BAKE_SECRETS": str(tmp_path / "absent")}, tmp_path)
+            access.find_token({"BAKE_SECRETS": str(tmp_path / name)}, tmp_path)
+    with pytest.raises(ConfigError, match="doesn't exist"):
+        access.find_token({"BAKE_SECRETS": str(tmp_path / "absent")}, tmp_path)
 
 
 @pytest.mark.parametrize("text", ["hf_a b", "hf_\x00", "hf_ä", "a\nb"])
 def test_what_can_be_no_token_is_refused_without_showing_it(tmp_path: Path, text: str) -> None:
     """A pasted sentence would else come back in a header error."""
     with pytest.raises(ConfigError) as caught:
-        gates.find_token({"HF_TOKEN": text}, tmp_path)
+        access.find_token({"HF_TOKEN": text}, tmp_path)
     assert text not in repr(vars(caught.value))
