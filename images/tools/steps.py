@@ -76,30 +76,7 @@ def libraries(requirements: str) -> None:
     """Install a hash-locked file with uv, remove what no stage needs, compile bytecode."""
     target = OUT / LIBRARIES
     target.mkdir(parents=True)
-    run(
-        [
-            "/uv/bin/uv",
-            "pip",
-            "install",
-            "--quiet",
-            "--python",
-            sys.executable,
-            "--target",
-            str(target),
-            "--no-deps",
-            "--require-hashes",
-            "--only-binary",
-            ":all:",
-            "--link-mode",
-            "copy",
-            "--cache-dir",
-            str(CACHE),
-            "--no-config",
-            "--requirement",
-            requirements,
-        ],
-        site(),
-    )
+    run(uv_install(requirements, target, "--link-mode", "copy", "--cache-dir", str(CACHE)), site())
     before = size(target)
     packages = installed(target)
     prune.prune(target)
@@ -112,6 +89,13 @@ def libraries(requirements: str) -> None:
         print(f"size {name} {sum(kept(path) for path in paths)}", flush=True)
     print(f"{before / 1e6:.1f} MB installed, {size(target) / 1e6:.1f} MB kept", flush=True)
     settle()
+
+
+def uv_install(requirements: str | Path, target: str | Path, *options: str) -> list[str]:
+    """The command that installs a hash-locked file into a folder."""
+    locked = ("--no-deps", "--require-hashes", "--only-binary", ":all:", "--no-config")
+    uv = ("/uv/bin/uv", "pip", "install", "--quiet", "--python", sys.executable)
+    return [*uv, "--target", str(target), *locked, *options, "--requirement", str(requirements)]
 
 
 def installed(target: Path) -> dict[str, list[Path]]:

@@ -221,25 +221,10 @@ def members(parts: list[list[str]], opened: dict[str, zipfile.ZipFile]) -> Itera
 
 def run_converter(convert: dict[str, Any], pins: list[dict[str, Any]], folder: Path, env: dict[str, str]) -> None:
     """Run the builder's converter on the source file; its result has a pin too."""
+    import steps
+
     with tempfile.TemporaryDirectory() as packages:
-        argv = [
-            "/uv/bin/uv",
-            "pip",
-            "install",
-            "--quiet",
-            "--python",
-            sys.executable,
-            "--target",
-            packages,
-            "--no-deps",
-            "--require-hashes",
-            "--only-binary",
-            ":all:",
-            "--no-config",
-            "--no-cache",
-            "--requirement",
-            str(HERE / "convert.txt"),
-        ]
+        argv = steps.uv_install(HERE / "convert.txt", packages, "--no-cache")
         if not any(subprocess.run(argv, env=env, check=False).returncode == 0 for _ in range(ATTEMPTS - 1)):
             sys.exit("weights.Unavailable: the package index doesn't have what the converter needs")
         code = (

@@ -9,6 +9,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from contract import StageJob, stand_in
+from slim import model_options
 
 BATCH = 8
 """Windows that are heard at once when the settings name no number: WhisperX's own default."""
@@ -61,13 +62,7 @@ def load(job: StageJob, folder: Path) -> Any:
 
     with job.timed("load"):
         torch.set_num_threads(job.settings["threads"])
-        return Timed(
-            str(folder),
-            device=job.settings["device"],
-            compute_type=job.settings["compute_type"],
-            cpu_threads=job.settings["threads"],
-            local_files_only=True,
-        )
+        return Timed(str(folder), **model_options(job))
 
 
 def recognise(job: StageJob, model: Any, sound: Any, spans: list[tuple[float, float]], language: str) -> Iterator[Any]:

@@ -12,6 +12,16 @@ SEED = 20_000
 """Seed of the temperature fallback, which samples: the same job gives the same text."""
 
 
+def model_options(job: StageJob) -> dict[str, Any]:
+    """The job's settings for a model of faster-whisper, which never asks the hub."""
+    return {
+        "device": job.settings["device"],
+        "compute_type": job.settings["compute_type"],
+        "cpu_threads": job.settings["threads"],
+        "local_files_only": True,
+    }
+
+
 def load(job: StageJob, folder: Path) -> Any:
     """faster-whisper's model with the weights in ``folder``; imports and loading are timed.
 
@@ -23,13 +33,7 @@ def load(job: StageJob, folder: Path) -> Any:
         stand_in("av", "huggingface_hub", "onnxruntime")
         from faster_whisper import WhisperModel
     with job.timed("load"):
-        return WhisperModel(
-            str(folder),
-            device=job.settings["device"],
-            compute_type=job.settings["compute_type"],
-            cpu_threads=job.settings["threads"],
-            local_files_only=True,
-        )
+        return WhisperModel(str(folder), **model_options(job))
 
 
 def recognise(job: StageJob, model: Any, sound: Any, spans: list[tuple[float, float]], language: str) -> Iterator[Any]:

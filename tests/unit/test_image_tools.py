@@ -148,3 +148,16 @@ def test_a_users_line_is_added_once(tmp_path: Path) -> None:
         "bake:x:7:7::/:/",
         steps.NOBODY,
     ]
+
+
+def test_only_locked_wheels_are_installed_in_an_image(tmp_path: Path) -> None:
+    """Every file is checked by hash, nothing is compiled, and no configuration of the build's machine counts."""
+    command = tool("steps").uv_install(tmp_path / "lock.txt", tmp_path / "lib", "--no-cache")
+    assert command[:3] == ["/uv/bin/uv", "pip", "install"]
+    assert {"--no-deps", "--require-hashes", "--no-config", "--no-cache"} < set(command)
+    for option, value in (
+        ("--only-binary", ":all:"),
+        ("--target", str(tmp_path / "lib")),
+        ("--requirement", str(tmp_path / "lock.txt")),
+    ):
+        assert command[command.index(option) + 1] == value
