@@ -158,15 +158,15 @@ def _send(
         answer = _answer(engine.client.api, _tar(layout, image, blobs, on_bytes))
         if answer != id_:
             raise _refusal(engine, image, answer)
+    except DockerException as error:  # an APIError is a RequestException too
+        _forget(engine, id_)
+        raise _refusal(engine, image, str(getattr(error, "explanation", None) or error)) from None
     except (RequestException, HTTPError) as error:
         raise MissingError(
             f"the engine went away while {image.ref} was loaded ({_reason(error)})",
             where=engine.host,
             hint="docker info; then run the same command again",
         ) from None
-    except DockerException as error:
-        _forget(engine, id_)
-        raise _refusal(engine, image, str(getattr(error, "explanation", None) or error)) from None
     except BaseException:
         _forget(engine, id_)
         raise
