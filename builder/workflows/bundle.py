@@ -122,7 +122,7 @@ def create(session: Session, choice: Choice, options: BundleOptions) -> BundleCr
         BuildError, MissingError, IntegrityError: see the building of images, and :func:`builder.edges.bundle.folder.create`.
     """
     from builder.edges.bundle import acceptance as accepting
-    from builder.edges.bundle import blobs
+    from builder.edges.bundle import blobs, wheelhouse
     from builder.edges.bundle import folder as bundle
     from builder.workflows import images
 
@@ -133,14 +133,17 @@ def create(session: Session, choice: Choice, options: BundleOptions) -> BundleCr
     engine, rendered, _ = images.ensure(session, choice)
     packing = blobs.packing(config, on_progress)
     bundled = packing.images(rendered.plan.images)
-    native = _native_models(session, choice) if options.native else ()
+    native = _native_models(config, choice, session.env, on_progress) if options.native else ()
     loose = packing.weights(native)
     models = tuple(dict.fromkeys([*rendered.plan.models, *native]))
     example = None
     if options.example and not options.models_only:
         request = host.resolve(config, _example_options(choice))
         example = accepting.acceptance(config, request, rendered.plan, engine, on_progress)
-    source = blobs.BundleSource(packing=packing, beside=_beside(session, options, models, example))
+    beside = _beside(config, options, models, example)
+    if options.native and not options.models_only:
+        beside |= wheelhouse.collect(config, session.env, on_progress)
+    source = blobs.BundleSource(packing=packing, beside=beside)
     loader = bundle.loader()
     plan = planning.plan(
         bundled,
@@ -174,11 +177,12 @@ def _require_key(key: Path | None) -> None:
         signing.sign(key, b"")
 
 
-def _native_models(session: Session, choice: Choice) -> tuple[tuple[Model, Pin], ...]:
+def _native_models(
+    config: Config, choice: Choice, env: Mapping[str, str], on_progress: OnProgress
+) -> tuple[tuple[Model, Pin], ...]:
     """The models of native runs, fetched: images carry a part of them, or none."""
-    config = session.config
     models = image_models(config, models=choice.models, languages=choice.languages, diarization=choice.diarization)
-    fetch_missing(config, models, env=session.env, on_progress=session.on_progress)
+    fetch_missing(config, models, env=env, on_progress=on_progress)
     return models
 
 
@@ -188,17 +192,12 @@ def _example_options(choice: Choice) -> JobOptions:
 
 
 def _beside(
-    session: Session, options: BundleOptions, models: Sequence[tuple[Model, Pin]], example: Acceptance | None
+    config: Config, options: BundleOptions, models: Sequence[tuple[Model, Pin]], example: Acceptance | None
 ) -> dict[str, bytes | Path]:
-    """Path in the bundle -> file, of all that is not a blob."""
+    """Path in the bundle -> file: licences and the acceptance run."""
     if options.models_only:
         return {}
-    beside = {**_licence_files(session.config, models), **(example.files if example else {})}
-    if options.native:
-        from builder.edges.bundle import wheelhouse
-
-        beside |= wheelhouse.collect(session.config, session.env, session.on_progress)
-    return beside
+    return {**_licence_files(config, models), **(example.files if example else {})}
 
 
 def _licence_files(config: Config, models: Sequence[tuple[Model, Pin]]) -> dict[str, bytes | Path]:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import ast
 import json
+import runpy
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 import zstandard
@@ -12,6 +14,7 @@ import zstandard
 from builder.core.bundle import contents
 from builder.core.bundle import plan as core
 from builder.core.bundle.image import BundledImage, full_name
+from builder.core.jobs import sandbox
 from builder.edges.bundle import folder as edge
 from builder.errors import UsageError
 from builder.receiver import inventory as checking
@@ -145,6 +148,32 @@ def test_the_loader_is_one_file_of_its_modules() -> None:
     modules |= {str(n.module) for n in ast.walk(tree) if isinstance(n, ast.ImportFrom)}
     assert not any(m.startswith("builder") for m in modules)
     assert {m.split(".")[0] for m in modules} <= set(__import__("sys").stdlib_module_names)
+
+
+def test_the_loader_carries_the_rights_of_containers(tmp_path: Path) -> None:
+    """As data that its last lines hand on; what compose.yaml has is compared in tests/golden/test_sandbox.py."""
+    (tmp_path / "load.py").write_bytes(edge.loader())
+    module = runpy.run_path(str(tmp_path / "load.py"), run_name="load")
+    assert module["SANDBOX"] == sandbox.as_data()
+    assert [m["source"] for m in module["SANDBOX"]["mounts"]] == [
+        "./job.yaml",
+        "./input",
+        "./work",
+        "./output",
+        "./events.jsonl",
+    ]
+
+
+def test_memory_of_stages_is_checked() -> None:
+    """It may be missing (an older loader wrote the inventory); a stage or size that can't be is refused."""
+    plan_ = plan(bundles.three(), memory={"asr": 5_000_000_000})
+    data = json.loads(core.finished(plan_, ["0" * 64] * len(plan_.parts)))
+    assert checking.check_inventory(contents.dump(data))["memory"] == {"asr": 5_000_000_000}
+    for memory in ({"../asr": 1}, {"asr": -1}, {"asr": "1"}, {"asr": True}):
+        with pytest.raises(LoaderError, match="memory of"):
+            checking.check_inventory(contents.dump({**data, "memory": memory}))
+    del data["memory"]
+    checking.check_inventory(contents.dump(data))
 
 
 GROWN = zstandard.ZstdCompressor().compress(bytes(8 << 20))
