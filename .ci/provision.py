@@ -91,9 +91,9 @@ def engine_packages(distribution: str, suite: str, etc_apt: Path) -> list[str]:
         )
     if suite == "bookworm":
         sys.path.insert(0, str(ROOT))
-        from builder.edges.images import base  # .venv is there: this runs with its interpreter
+        from builder.edges.images import rootfs  # .venv is there: this runs with its interpreter
 
-        uri = base.sources("bookworm", etc_apt)[0].split()[1]
+        uri = rootfs.sources("bookworm", etc_apt)[0].split()[1]
         (etc_apt / "sources.list.d/whisperbake-engine.sources").write_text(NEXT.format(uri=uri))
         (etc_apt / "preferences.d/whisperbake-engine").write_text(PINS)
     return [*dict.fromkeys(ENGINE.values()), *PLUGINS]

@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from builder.core.images import layer_order as ordering
-from builder.core.terms import Variant
+from builder.core.terms import Mode, Variant
 from builder.core.text import format_size, format_time, table
-from builder.core.weights.model import Model, Pin
 from builder.errors import BakeError
 from builder.workflows.session import Result, Session, fetch_missing, image_models
 
 if TYPE_CHECKING:
+    from builder.core.config.types import BaseSpec, Config
     from builder.core.images.plan import Library
     from builder.edges.engine.connection import Engine
     from builder.edges.images.build import Built
-    from builder.edges.images.rendered import Here, Rendered
+    from builder.edges.images.installed import InstalledImage, Planner
+    from builder.edges.images.rendered import Rendered
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,10 +39,11 @@ ALL = Choice()
 
 def rendered(session: Session, choice: Choice = ALL, *, engine: Engine | None = None) -> Rendered:
     """The plan of the session's mode and variant, with its files."""
+    from builder.edges.images import base as bases
     from builder.edges.images import rendered as images
 
     config = session.config
-    base = images.decide_base(config, session.env, session.on_progress, engine)
+    base = bases.decide_base(config, session.env, session.on_progress, engine)
     diarization = choice.diarization and config.defaults.diarization
     models = image_models(session.config, models=choice.models, languages=choice.languages, diarization=diarization)
     names = choice.names
@@ -183,13 +186,15 @@ def ensure(
     from builder.edges.engine import connection as engines
     from builder.edges.images import build as baking
     from builder.edges.images import rendered as images
-    from builder.edges.images.base import digest
+    from builder.edges.images.rootfs import digest
 
     engine = engines.connect(session.env)
     made = rendered(session, choice, engine=engine)
     fetch_missing(session.config, made.plan.models, env=session.env, on_progress=session.on_progress)
-    images.require_space(session.config, made.plan, engine)
+    baking.require_space(session.config, made.plan, engine)
     root = images.root_of(session.config, made.plan, session.env, session.on_progress, refresh=refresh)
+    if root:
+        made = replace(made, base_digest=digest(root))
     folder = images.folder_of(session.config)
     from builder.edges.system import files
 
@@ -203,18 +208,17 @@ def ensure(
             env=session.env,
             on_progress=session.on_progress,
             cache=cache,
-            base_digest=digest(root) if root else made.plan.base.digest,
         )
     return engine, made, built
 
 
 def build(session: Session, choice: Choice, *, cache: bool, refresh: bool) -> Result:
     """Build images, and a table of what there is now."""
-    from builder.edges.images import rendered as images
+    from builder.edges.images import installed
 
     engine, made, built = ensure(session, choice, cache=cache, refresh=refresh)
-    found = {h.tag: h for h in here(session, engine)}
-    unique = images.unique_bytes(session.config, engine, [b.tag for b in built])
+    found = {h.tag: h for h in here(session, engine, choice)}
+    unique = installed.unique_bytes(engine, [b.tag for b in built])
     session.live.close()
     rows, data = [], []
     for b in built:
@@ -229,7 +233,7 @@ def build(session: Session, choice: Choice, *, cache: bool, refresh: bool) -> Re
                 b.state,
             )
         )
-        data.append({**asdict(h), "state": b.state, "seconds": b.seconds, "sent_bytes": b.sent})
+        data.append({**_installed(h), "state": b.state, "seconds": b.seconds, "sent_bytes": b.sent})
     text = table(("IMAGE", "SIZE", "SHARED", "OWN", "TIME", "STATE"), rows)
     return Result(
         data={
@@ -241,6 +245,12 @@ def build(session: Session, choice: Choice, *, cache: bool, refresh: bool) -> Re
         },
         text=f"{text}\n\nall together: {format_size(unique)} unpacked, each layer counted once",
     )
+
+
+def _installed(image: InstalledImage) -> dict[str, Any]:
+    data = asdict(image)
+    del data["differences"]
+    return {**data, "up_to_date": image.up_to_date}
 
 
 def listing(session: Session) -> Result:
@@ -263,18 +273,33 @@ def listing(session: Session) -> Result:
         for h in found
     ]
     head = ("IMAGE", "ID", "SIZE", "SHARED", "OWN", "MODELS", "WEIGHTS", "UP TO DATE")
-    return Result(data=[asdict(h) for h in found], text=table(head, rows) if rows else "no images here")
+    return Result(data=[_installed(h) for h in found], text=table(head, rows) if rows else "no images here")
 
 
-def here(session: Session, engine: Engine) -> tuple[Here, ...]:
-    """Our images on an engine; compared with what today's files would make of them, each for its own variant."""
+def here(session: Session, engine: Engine, choice: Choice = ALL) -> tuple[InstalledImage, ...]:
+    """Our images on an engine, compared with what today's files and this choice would make of them."""
+    from builder.edges.images import installed
+
+    return installed.listing(session.config, engine, planner(session.config, choice))
+
+
+def planner(config: Config, choice: Choice = ALL) -> Planner:
+    """Today's plans of all images of a mode, for the rule of what is current (:mod:`builder.core.images.currency`)."""
     from builder.edges.images import rendered as images
 
-    def models(variant: Variant) -> tuple[tuple[Model, Pin], ...]:
-        defaults = replace(session.config.defaults, variant=variant)
+    @functools.cache
+    def planned(mode: Mode, variant: Variant, base: BaseSpec) -> Rendered:
+        defaults = replace(config.defaults, mode=mode, variant=variant)
+        today = replace(config, defaults=defaults)
         try:
-            return image_models(replace(session.config, defaults=defaults))
+            models = image_models(
+                today,
+                models=choice.models,
+                languages=choice.languages,
+                diarization=choice.diarization and defaults.diarization,
+            )
         except BakeError:  # a preset that this variant can't load
-            return ()
+            models = ()
+        return images.rendered(today, base, models)
 
-    return images.listing(session.config, engine, models)
+    return planned

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from builder.core.progress import Progress
 from builder.core.text import format_size, format_time, table
 from builder.errors import BakeError, MissingError, UsageError
-from builder.workflows.images import Choice, Different, rendered
+from builder.workflows.images import Choice, Different, planner, rendered
 from builder.workflows.session import Result, Session
 
 if TYPE_CHECKING:
@@ -108,32 +108,22 @@ def _images(session: Session, choice: Choice) -> tuple[list[Image], dict[str, li
     Raises:
         MissingError: some are not built, or not of today's code, models and settings.
     """
-    from builder.core.images import assembly
-    from builder.core.terms import LABEL
-    from builder.edges.images import rendered as images
+    from builder.edges.images import installed
     from builder.edges.registry.push import Image
 
     config, layout = session.config, _layout(session)
     planned = rendered(session, choice)
+    plans = planner(config, choice)
     wanted = [i for i in planned.plan.images if not choice.names or i.name in choice.names]
-    found, missing, stale = [], [], []
+    found, missing = [], []
+    stale: dict[str, tuple[str, ...]] = {}
     for image in wanted:
         if "manifest" not in layout.images().get(image.tag, {}):
             missing.append(image.name)
             continue
         stored = layout.image(image.tag)
-        labels = stored.written.image.labels
-        base = images.base_of(config, labels)
-        if base != planned.plan.base:
-            planned = images.rendered(config, base, planned.plan.models, [i.name for i in planned.plan.images])
-        carried = planned.plan.carried(image)
-        today = {
-            f"{LABEL}inputs": planned.fingerprints[image.name],
-            assembly.DIGESTS: assembly.digests(carried),
-            **assembly.labels(planned.order[image.name], carried),
-        }
-        if any(labels.get(name, "") != value for name, value in today.items()):
-            stale.append(image.name)
+        if changed := installed.differences(config, image.tag, stored.written.image.labels, plans):
+            stale[image.name] = changed
         blobs = tuple(b for b in stored.blobs if b != stored.manifest)
         found.append(
             Image(
@@ -149,6 +139,7 @@ def _images(session: Session, choice: Choice) -> tuple[list[Image], dict[str, li
             raise MissingError(
                 f"{', '.join(names)}: {what}",
                 where=str(layout.root),
+                detail=[f"{name}: {', '.join(stale[name])}" for name in names if name in stale],
                 hint=f"build.py build --mode {config.defaults.mode.value}",
             )
     others: dict[str, list[Descriptor]] = {}

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from builder.edges.images import rendered as images
+from builder.edges.images import installed
 from tests.engine.conftest import EXAMPLE, ROOT, Engine, copy_project, results
 
 MB = 1_000_000
@@ -108,7 +108,7 @@ def test_collected_snapshots_are_unpacked_again(engine: Engine) -> None:
     layer = image.attrs["RootFS"]["Layers"][0]
     subprocess.run(["ctr", "--address", socket, "--namespace", "moby", "snapshots", "rm", layer], check=True)
     assert engine.docker("history", tag).code != 0
-    assert images._layers(image)[0][0] == layer
+    assert installed._layers(image)[0][0] == layer
     engine.docker("rmi", tag)
 
 

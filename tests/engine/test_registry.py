@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from builder.core.config.types import BaseSpec
-from builder.edges.images import base
+from builder.edges.images import rootfs
 from tests.engine.conftest import Engine, copy_project
 
 PYTHON = ["base-files", "ca-certificates", "libgcc-s1", "libpython3-stdlib", "libstdc++6", "python3-minimal"]
@@ -34,10 +34,10 @@ def registry(engine: Engine, state: Path) -> Iterator[str]:
     testcontainers_config.ryuk_disabled = True  # its image would have to be pulled
     spec = BaseSpec(kind="debian")
     cache = state / "registry"
-    server = base.rootfs(
+    server = rootfs.rootfs(
         spec, ["base-files", "docker-registry", "ca-certificates"], cache, env=os.environ, on_progress=lambda _: None
     )
-    python = base.rootfs(spec, PYTHON, cache, env=os.environ, on_progress=lambda _: None)
+    python = rootfs.rootfs(spec, PYTHON, cache, env=os.environ, on_progress=lambda _: None)
     assert engine.docker("import", server, "wb-test-registry:1").code == 0
     os.environ["DOCKER_HOST"], before = engine.host, os.environ.get("DOCKER_HOST")
     try:
@@ -83,7 +83,7 @@ def test_auto_takes_the_registry_that_answers_and_pins_what_it_gave(
     assert re.fullmatch(r"sha256:[0-9a-f]{64}", digest)
     assert f"{registry}/{TAG}" in done.err
     labels = engine.client.images.get(f"{engine.prefix}-registry/subtitles:slim-cpu").labels
-    assert labels["org.opencontainers.image.base.digest"] == digest
+    assert labels["org.opencontainers.image.rootfs.digest"] == digest
     assert labels["org.opencontainers.image.base.name"] == f"{registry}/{TAG}"
     rendered = project / "home/images/docker-cpu-slim/Dockerfile"
     assert f"FROM {registry}/{TAG}@{digest} AS root" in rendered.read_text()

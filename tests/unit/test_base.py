@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from builder.core.config.types import BaseSpec
-from builder.edges.images import base
+from builder.edges.images import rootfs
 from builder.errors import MissingError
 
 SOURCES = """\
@@ -35,13 +35,13 @@ def test_the_mirrors_of_this_machine_are_asked(tmp_path: Path) -> None:
     (tmp_path / "sources.list.d").mkdir()
     (tmp_path / "sources.list.d/debian.sources").write_text(SOURCES)
     (tmp_path / "sources.list").write_text("# none\ndeb [signed-by=/x] http://old.site/debian bookworm main contrib\n")
-    assert base.sources("bookworm", tmp_path) == [
+    assert rootfs.sources("bookworm", tmp_path) == [
         "deb http://mirror.site/debian bookworm main",
         "deb http://mirror.site/debian bookworm-updates main",
         "deb http://mirror.site/security bookworm-security main",
         "deb http://old.site/debian bookworm main",
     ]
-    assert len(base.sources("sid", tmp_path)) == 1, "Debian's own mirror, where this machine has none of the suite"
+    assert len(rootfs.sources("sid", tmp_path)) == 1, "Debian's own mirror, where this machine has none of the suite"
 
 
 def archive(path: Path, names: dict[str, str]) -> None:
@@ -78,13 +78,13 @@ def test_only_what_an_image_needs_is_left(tmp_path: Path) -> None:
         "usr/lib/x86_64-linux-gnu/gconv/A.so": "file",
     }
     archive(tmp_path / "raw.tar", {**gone, **kept})
-    base.reduce(tmp_path / "raw.tar", tmp_path / "one.tar")
+    rootfs.reduce(tmp_path / "raw.tar", tmp_path / "one.tar")
     with tarfile.open(tmp_path / "one.tar") as tar:
         members = tar.getmembers()
     assert [m.name for m in members] == sorted(kept)
-    assert {(m.mtime, m.uid, m.uname) for m in members} == {(base.EPOCH, 0, "")}
+    assert {(m.mtime, m.uid, m.uname) for m in members} == {(rootfs.EPOCH, 0, "")}
     archive(tmp_path / "raw.tar", {**kept, **gone})
-    base.reduce(tmp_path / "raw.tar", tmp_path / "two.tar")
+    rootfs.reduce(tmp_path / "raw.tar", tmp_path / "two.tar")
     with tarfile.open(tmp_path / "two.tar") as tar:
         assert [m.name for m in tar.getmembers()] == sorted(kept), "whatever order mmdebstrap wrote them in"
 
@@ -92,5 +92,5 @@ def test_only_what_an_image_needs_is_left(tmp_path: Path) -> None:
 def test_without_mmdebstrap_the_next_step_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(MissingError, match="mmdebstrap") as caught:
-        base.rootfs(BaseSpec(kind="debian"), ["base-files"], tmp_path, env={}, on_progress=lambda _: None)
+        rootfs.rootfs(BaseSpec(kind="debian"), ["base-files"], tmp_path, env={}, on_progress=lambda _: None)
     assert "apt-get install mmdebstrap" in str(caught.value.hint)

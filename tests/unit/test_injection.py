@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 import yaml
 
+from builder.core import quoting
 from builder.core.config import parse
 from builder.core.config.types import BaseSpec
 from builder.core.images import ci, plan, reference, render
@@ -280,15 +281,15 @@ def test_a_value_in_quotes_arrives_or_has_control_characters() -> None:
     for payload in PAYLOADS:
         if re.search(r"[\x00-\x1f\x7f]", payload):
             with pytest.raises(ConfigError, match="control characters"):
-                render.quoted(payload)
+                quoting.quoted(payload)
         else:
-            assert dockerfile_value(render.quoted(payload)) == payload
+            assert dockerfile_value(quoting.quoted(payload)) == payload
 
 
 def test_words_of_an_entry_point_arrive() -> None:
     """The exec form is one line of JSON."""
     for payload in PAYLOADS:
-        line = render.exec_(["python3", payload])
+        line = quoting.exec_(["python3", payload])
         assert "\n" not in line
         assert json.loads(line) == ["python3", payload]
 

@@ -8,9 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from builder.core import quoting
 from builder.core.config import requirements
 from builder.core.config.types import Config
-from builder.core.images import plan, render
+from builder.core.images import plan
 from builder.core.terms import Mode, Variant
 from builder.errors import ConfigError, UsageError
 from tests.golden import project as fixed
@@ -148,7 +149,7 @@ def test_a_requirement_without_its_hash_is_refused(line: str) -> None:
 @given(st.text(st.characters(exclude_categories=("Cc", "Cs")), max_size=30))
 def test_a_quoted_value_ends_where_it_ends(text: str) -> None:
     """Inside the quotes every quote, dollar and backslash is escaped."""
-    made = render.quoted(text)
+    made = quoting.quoted(text)
     inner = made[1:-1]
     assert not re.search(r'[\\"$]', re.sub(r'\\[\\"$]', "", inner))
     assert inner.replace('\\"', '"').replace("\\$", "$").replace("\\\\", "\\") == text

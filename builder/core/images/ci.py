@@ -9,7 +9,7 @@ from typing import Any
 import jinja2
 
 from builder.core.images.plan import Plan, PlannedImage
-from builder.core.images.render import name_
+from builder.core.quoting import name_
 from builder.errors import UsageError
 
 KINDS = {"github": ".github/workflows/images.yml", "gitlab": ".gitlab-ci.yml"}

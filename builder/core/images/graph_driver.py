@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from builder.core import quoting
 from builder.core.images import oci
 from builder.core.images import render as rendering
 from builder.core.images.oci import Descriptor, Layer
@@ -62,7 +63,7 @@ def bake_file(wanted: Mapping[str, str], made: Mapping[str, str]) -> str:
     any_ = next(iter(bake["target"].values()))
     stages = "".join(f"\nFROM scratch AS layer-{stage}\nCOPY --from={stage} /out/ /\n" for stage in wanted)
     args = {**any_["args"], "SOURCE_DATE_EPOCH": rendering.EPOCH}
-    text = rendering.plain(made["Dockerfile"] + stages)
+    text = quoting.plain(made["Dockerfile"] + stages)
     targets = {
         re.sub(r"[^A-Za-z0-9_-]", "_", stage): {
             "context": ".",
@@ -70,7 +71,7 @@ def bake_file(wanted: Mapping[str, str], made: Mapping[str, str]) -> str:
             "target": f"layer-{stage}",
             "args": args,
             "secret": any_["secret"],
-            "output": [f"type=tar,dest={rendering.plain(path)}"],
+            "output": [f"type=tar,dest={quoting.plain(path)}"],
         }
         for stage, path in wanted.items()
     }
@@ -128,6 +129,6 @@ def image(
 
 
 def _filled(text: str, known: Mapping[str, str]) -> str:
-    """A value of the bake file with its variables; what :func:`render.plain` escaped is plain again."""
+    """A value of the bake file with its variables; what :func:`builder.core.quoting.plain` escaped is plain again."""
     filled = re.sub(r"(?<!\$)\$\{([A-Z0-9_]+)\}", lambda match: known.get(match[1], ""), text)
-    return rendering.unplain(filled)
+    return quoting.unplain(filled)

@@ -130,7 +130,7 @@ def plan(
         variant=variant,
         base=base,
         registry=config.defaults.registry,
-        debian_packages=tuple(sorted({p for n in wanted for p in config.images[n].debian_packages})),
+        debian_packages=tuple(sorted({p for n in every for p in config.images[n].debian_packages})),
         images=tuple(_image(config, config.images[n], uses[n], used) for n in wanted),
         libraries=MappingProxyType({lib.name: lib for lib in libraries if any(lib.name in uses[n] for n in wanted)}),
         models=tuple(used),

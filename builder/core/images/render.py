@@ -15,6 +15,7 @@ import jinja2
 from builder.core.config import requirements
 from builder.core.images import assembly
 from builder.core.images.plan import Plan, PlannedImage, fingerprint
+from builder.core.quoting import exec_, name_, plain, quoted, reference, unplain
 from builder.core.stage_env import stage_environment
 from builder.core.terms import LABEL
 from builder.core.weights import layers
@@ -33,37 +34,6 @@ CUDA_PATHS = ":".join(f"{LIBRARIES}/nvidia/{name}/lib" for name in ("cublas", "c
 
 EPOCH = "1577836800"
 """Default of SOURCE_DATE_EPOCH: 2020-01-01, the time of every file in a layer."""
-
-
-def name_(text: str) -> str:
-    """A name that is safe anywhere in a Dockerfile: letters, digits, ``._-``; anything else is refused."""
-    if not re.fullmatch(r"[a-z0-9][a-z0-9._-]*", text):
-        raise ConfigError(f"{text!r} can't stand in a Dockerfile", expected="lower-case letters, digits, . _ -")
-    return text
-
-
-def reference(text: str) -> str:
-    """An image reference; anything that could be more than that is refused."""
-    if not re.fullmatch(r"[a-zA-Z0-9][a-zA-Z0-9._:/-]*(@sha256:[0-9a-f]{64})?", text):
-        raise ConfigError(f"{text!r} is no image reference", expected="host[:port]/path:tag")
-    return text
-
-
-def quoted(text: str) -> str:
-    """A value in double quotes, with what a Dockerfile would expand made plain."""
-    if any(ord(c) < 32 or ord(c) == 127 for c in text):
-        raise ConfigError(f"{text!r} has control characters", expected="one line of text")
-    return '"' + text.replace("\\", "\\\\").replace('"', '\\"').replace("$", "\\$") + '"'
-
-
-def exec_(words: list[str]) -> str:
-    """The exec form: a JSON array, so that no shell sees it."""
-    return json.dumps(words, ensure_ascii=False)
-
-
-def plain(text: str) -> str:
-    """Text for docker-bake.json, where ``${…}`` and ``%{…}`` are templates."""
-    return text.replace("${", "$${").replace("%{", "%%{")
 
 
 def render(plan: Plan, templates: Mapping[str, str], files: Mapping[str, str], *, version: str) -> dict[str, str]:
@@ -182,11 +152,6 @@ def plain_labels(made: Mapping[str, str], image: PlannedImage) -> dict[str, str]
     """The labels of the bake file that are known without a build: an image gets today's, whenever its code was built."""
     labels = json.loads(made["docker-bake.json"])["target"][image.name]["labels"]
     return {name: unplain(text) for name, text in labels.items() if not re.search(r"(?<!\$)\$\{", text)}
-
-
-def unplain(text: str) -> str:
-    """What :func:`plain` escaped."""
-    return text.replace("$${", "${").replace("%%{", "%{")
 
 
 def inputs(plan: Plan, templates: Mapping[str, str], made: Mapping[str, str], image: PlannedImage) -> str:

@@ -156,7 +156,7 @@ def render(template: str, job: Job, containers: Sequence[Service], *, machine: M
     """
     import jinja2  # not needed by those who only ask for names and limits
 
-    from builder.core.images.render import name_
+    from builder.core.quoting import name_
 
     environment = jinja2.Environment(
         undefined=jinja2.StrictUndefined,

@@ -1,194 +1,56 @@
-"""The root file system of a ``debian`` base: Debian's packages, fetched by mmdebstrap, without what no image needs."""
+"""What images stand on: which base, as far as bake.yaml leaves it open."""
 
 from __future__ import annotations
 
-import fnmatch
-import hashlib
-import os
-import re
-import shutil
-import tarfile
-import tempfile
-from collections.abc import Mapping, Sequence
-from pathlib import Path
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import replace
 
-from builder.core.config.types import BaseSpec
+from builder.core.config.types import BaseSpec, Config
 from builder.core.progress import OnProgress, Progress
-from builder.edges.system import files, shell
-from builder.errors import MissingError, SourceError
-
-EPOCH = 1_577_836_800
-"""2020-01-01: the time of every file, as in images/tools/steps.py."""
-
-DROPPED = (
-    "usr/share/man",
-    "usr/share/locale",
-    "usr/share/info",
-    "usr/share/lintian",
-    "usr/share/bug",
-    "usr/share/perl*",
-    "usr/share/debconf",
-    "usr/share/dpkg",
-    "usr/share/i18n",
-    "usr/share/gcc",
-    "usr/share/menu",
-    "usr/share/applications",
-    "usr/share/pixmaps",
-    "usr/share/binfmts",
-    "usr/share/gdb",
-    "usr/share/tabset",
-    "usr/lib/*/gconv",
-    "usr/lib/*/perl*",
-    "usr/lib/*/audit",
-    "usr/lib/dpkg",
-    "usr/lib/apt",
-    "usr/lib/init",
-    "usr/bin/perl*",
-    "usr/bin/dpkg*",
-    "usr/bin/openssl",
-    "usr/bin/c_rehash",
-    "usr/bin/mawk",
-    "usr/bin/awk",
-    "usr/bin/debconf*",
-    "usr/bin/update-alternatives",
-    "usr/sbin/*",
-    "bin/tar",
-    "sbin/*",
-    "etc/dpkg",
-    "etc/apt",
-    "etc/perl",
-    "etc/alternatives",
-    "etc/cron*",
-    "var/cache/*",
-    "var/lib/*",
-    "var/log/*",
-    "run/*",
-    "usr/lib/python3*/test",
-    "usr/lib/python3*/idlelib",
-    "usr/lib/python3*/tkinter",
-    "usr/lib/python3*/lib2to3",
-    "usr/lib/python3*/pydoc_data",
-    "usr/lib/python3*/ensurepip",
-    "usr/lib/python3*/turtledemo",
-    "usr/lib/python3*/config-*",
-    "usr/lib/python3/dist-packages/*",
-)
-"""What goes, with all below it: manuals, translations, package managers, perl, iconv's tables."""
-
-DEFAULT_MIRROR = "https://" + ".".join(("deb", "debian", "org")) + "/debian"
+from builder.edges.engine import connection as engines
+from builder.edges.engine.connection import Engine
+from builder.errors import SourceError
 
 
-def rootfs(
-    spec: BaseSpec,
-    packages: Sequence[str],
-    cache: Path,
-    *,
-    env: Mapping[str, str],
-    on_progress: OnProgress,
-    refresh: bool = False,
-) -> Path:
-    """The root file system as a tar file, made once for a suite and a list of packages.
+def decide_base(
+    config: Config, env: Mapping[str, str], on_progress: OnProgress, engine: Engine | None = None
+) -> BaseSpec:
+    """What images stand on, with its kind decided and the digest that a registry gives.
 
     Args:
-        cache: folder for it; keyed by what it is made of.
-        refresh: make it anew, with the mirror's packages of today.
+        engine: where the reference may be already.
 
     Raises:
-        MissingError: mmdebstrap is not on this machine.
-        SourceError: the mirror can't be reached or doesn't have a package.
+        SourceError: the registry can't be reached, and nothing else is allowed.
     """
-    key = hashlib.sha256(repr((spec.suite, sorted(packages), DROPPED, EPOCH)).encode()).hexdigest()[:16]
-    place = cache / f"{spec.suite}-{key}" / "rootfs.tar"
-    with files.locked(cache / "lock"):
-        if place.is_file() and not refresh:
-            return place
-        if shutil.which("mmdebstrap") is None:
-            raise MissingError(
-                "a base from Debian's packages needs mmdebstrap",
-                hint="apt-get install mmdebstrap, or base.kind: registry",
+    spec = config.base
+    if spec.kind == "debian":
+        return replace(spec, digest="", reference="")
+    if spec.digest:
+        return replace(spec, kind="registry")
+    if spec.reference and engine is not None:
+        with suppress(Exception):
+            found = engine.client.images.get(spec.reference)
+            names = [d.partition("@")[2] for d in found.attrs.get("RepoDigests") or ()]
+            on_progress(Progress(what="base", note=f"{spec.reference}, which the engine has", finished=True))
+            return replace(spec, kind="registry", digest=names[0] if names and engine.store == "containerd" else "")
+    digest = engines.registry_digest(spec.reference, env) if spec.reference and engine is not None else None
+    if digest:
+        on_progress(Progress(what="base", note=f"{spec.reference}@{digest[:19]}…; pin it: base.digest", finished=True))
+        return replace(spec, kind="registry", digest=digest)
+    if spec.kind == "registry":
+        if engine is None:
+            return spec
+        raise SourceError(
+            f"no registry gives {spec.reference} within {engines.ASK:.0f} s",
+            where="bake.yaml: base",
+            hint="docker pull it, or base.kind: debian",
+        )
+    if engine is not None:
+        on_progress(
+            Progress(
+                what="base", note=f"Debian {spec.suite}'s packages: no registry gives {spec.reference}", finished=True
             )
-        on_progress(Progress(what="base", note=f"fetching Debian {spec.suite}'s packages"))
-        place.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=place.parent, prefix=".part-") as folder:
-            raw, made = Path(folder) / "raw.tar", Path(folder) / "rootfs.tar"
-            argv = [
-                "mmdebstrap",
-                "--quiet",
-                "--variant=extract",
-                f"--include={','.join(packages)}",
-                "--format=tar",
-                "--aptopt=APT::Install-Recommends false",
-                "--aptopt=Acquire::http::Timeout 10",
-                "--aptopt=Acquire::Retries 1",
-                spec.suite,
-                str(raw),
-                *sources(spec.suite, Path("/etc/apt")),
-            ]
-            done = shell.run(argv, env={**env, "SOURCE_DATE_EPOCH": str(EPOCH), "TMPDIR": folder})
-            if done.code != 0:
-                raise _failed(done.err, spec.suite)
-            reduce(raw, made)
-            made.replace(place)
-    on_progress(Progress(what="base", note=f"{place.stat().st_size / 1e6:.0f} MB", finished=True))
-    return place
-
-
-def sources(suite: str, folder: Path) -> list[str]:
-    """Lines for sources.list: the mirrors that this machine's apt uses for the suite, else Debian's own."""
-    found = []
-    for path in sorted(folder.glob("sources.list.d/*.sources")):
-        for stanza in re.split(r"\n\s*\n", path.read_text(errors="replace")):
-            fields = dict(re.findall(r"^([A-Za-z-]+):[ \t]*(.*)$", stanza, re.MULTILINE))
-            if "deb" in fields.get("Types", "").split():
-                found += [
-                    f"deb {uri} {name} main"
-                    for uri in fields.get("URIs", "").split()
-                    for name in fields.get("Suites", "").split()
-                ]
-    lists = [folder / "sources.list", *sorted(folder.glob("sources.list.d/*.list"))]
-    for path in lists:
-        if path.is_file():
-            lines = re.findall(
-                r"^deb\s+(?:\[[^\]]*\]\s+)?(\S+)\s+(\S+)\s", path.read_text(errors="replace"), re.MULTILINE
-            )
-            found += [f"deb {uri} {name} main" for uri, name in lines]
-    ours = [line for line in dict.fromkeys(found) if re.fullmatch(rf"{suite}(-updates|-security)?", line.split()[2])]
-    return ours if any(line.split()[2] == suite for line in ours) else [f"deb {DEFAULT_MIRROR} {suite} main"]
-
-
-def reduce(raw: Path, made: Path) -> None:
-    """Copy a root file system without :data:`DROPPED`, in the order of names, with fixed times."""
-    with tarfile.open(raw) as source, tarfile.open(made, "w", format=tarfile.GNU_FORMAT) as out:
-        for member in sorted(source.getmembers(), key=lambda m: m.name):
-            name = member.name.removeprefix("./").rstrip("/")
-            parts = name.split("/")
-            heads = ["/".join(parts[: k + 1]) for k in range(len(parts))]
-            if not name or member.isdev() or any(fnmatch.fnmatch(h, p) for h in heads for p in DROPPED):
-                continue
-            if name.startswith("usr/share/doc/") and not member.isdir() and parts[-1] != "copyright":
-                continue  # licences stay
-            member.name, member.mtime = name, EPOCH
-            member.uid = member.gid = 0
-            member.uname = member.gname = ""
-            member.pax_headers = {}
-            out.addfile(member, source.extractfile(member) if member.isreg() else None)
-
-
-def _failed(text: str, suite: str) -> SourceError | MissingError:
-    tail = [line for line in text.splitlines() if line.strip()][-6:]
-    if files.disk_full(text):
-        return MissingError("the disk is full", hint="free 500 MB, or use --home DIR", detail=tail)
-    return SourceError(
-        f"the base could not be made from Debian {suite}'s packages",
-        detail=tail,
-        hint="check this machine's apt sources, or set base.kind: registry in bake.yaml",
-    )
-
-
-def digest(path: Path) -> str:
-    """``sha256:…`` of the root file system, for the label base.digest; kept beside it."""
-    note = path.with_suffix(".sha256")
-    if not note.is_file() or note.stat().st_mtime < path.stat().st_mtime:
-        files.write_atomic(note, files.sha256(path))
-        os.utime(note)
-    return f"sha256:{note.read_text().strip()}"
+        )
+    return replace(spec, kind="debian", digest="", reference="")

@@ -11,22 +11,22 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from builder.core.config.types import Config
-from builder.core.images import assembly, oci
+from builder.core.images import assembly, currency, oci
 from builder.core.images import graph_driver as piecewise
 from builder.core.images import render as rendering
 from builder.core.images.build_log import BuildLog
 from builder.core.images.oci import Descriptor
-from builder.core.images.plan import PlannedImage
+from builder.core.images.plan import Plan, PlannedImage
 from builder.core.progress import OnProgress, Progress
-from builder.core.terms import LABEL
 from builder.core.weights.model import Model, Pin
 from builder.edges.engine import connection as engines
 from builder.edges.engine.connection import Engine
 from builder.edges.images import assemble, load
 from builder.edges.images import code_image as code
 from builder.edges.images import site as network
+from builder.edges.images.installed import id_of, labels_of
 from builder.edges.images.layout import Layout, Stored
-from builder.edges.images.rendered import ROOTFS, Rendered, id_of, labels_of
+from builder.edges.images.rendered import ROOTFS, Rendered, sizes
 from builder.edges.system import files, pip, shell
 from builder.edges.system.pip import Cause
 from builder.edges.weights.store import Store
@@ -43,8 +43,6 @@ KEPT_LOGS = 5
 
 Bake = Callable[..., None]
 """Runs BuildKit: ``bake(names, output, cache=…, file=…)``."""
-
-BASE_DIGEST = "org.opencontainers.image.base.digest"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,21 +71,15 @@ class _Job:
     env: Mapping[str, str]
     on_progress: OnProgress
     cache: bool
-    base_digest: str
     exported: set[str] = field(default_factory=set)
     """Digests of the blobs that this engine's BuildKit exported in this run."""
 
+    @property
+    def base_digest(self) -> str:
+        return self.made.base_digest or ""
+
     def carried(self, image: PlannedImage) -> tuple[tuple[Model, Pin], ...]:
         return self.made.plan.carried(image)
-
-    def labels(self, image: PlannedImage) -> dict[str, str]:
-        """What an image's labels say when it is up to date."""
-        return {
-            f"{LABEL}inputs": self.made.fingerprints[image.name],
-            BASE_DIGEST: self.base_digest,
-            assembly.DIGESTS: assembly.digests(self.carried(image)),
-            **assembly.labels(self.made.order[image.name], self.carried(image)),
-        }
 
 
 def build(
@@ -99,13 +91,11 @@ def build(
     env: Mapping[str, str],
     on_progress: OnProgress,
     cache: bool = True,
-    base_digest: str = "",
 ) -> tuple[Built, ...]:
     """Build what is not up to date. Its weights have to be in the store.
 
     Args:
         cache: whether BuildKit may take what it built before.
-        base_digest: of what images stand on, for their label.
 
     Raises:
         BuildError: a step failed; with its last lines and the log.
@@ -124,7 +114,6 @@ def build(
         env=env,
         on_progress=on_progress,
         cache=cache,
-        base_digest=base_digest,
     )
     with files.locked(job.layout.lock):
         return _build(job)
@@ -132,8 +121,8 @@ def build(
 
 def _build(job: _Job) -> tuple[Built, ...]:
     images = job.made.plan.images
-    there = {image.tag: labels_of(job.engine, image.tag) for image in images}
-    old = [i for i in images if not job.cache or any(there[i.tag].get(k, "") != v for k, v in job.labels(i).items())]
+    labels = {image.tag: labels_of(job.engine, image.tag) for image in images}
+    old = outdated(job.made, labels) if job.cache else list(images)
     if not old:
         return tuple(Built(name=i.name, tag=i.tag, state="up to date", seconds=0.0) for i in images)
     for model, pin in {m.id: (m, pin) for i in old for m, pin in job.carried(i)}.values():
@@ -153,6 +142,15 @@ def _build(job: _Job) -> tuple[Built, ...]:
         job.on_progress(Progress(what=image.name, note=done[image.name].state, finished=True))
     _drop_replaced(job.engine, before)
     return tuple(done.get(i.name, Built(name=i.name, tag=i.tag, state="up to date", seconds=0.0)) for i in images)
+
+
+def outdated(made: Rendered, labels: Mapping[str, Mapping[str, str]]) -> list[PlannedImage]:
+    """The planned images that are missing or not current.
+
+    Args:
+        labels: those of the engine's images, by tag; empty where there is none.
+    """
+    return [i for i in made.plan.images if currency.differences(labels.get(i.tag, {}), made.expected(i))]
 
 
 def _code_of(job: _Job, image: PlannedImage) -> str | None:
@@ -389,3 +387,23 @@ def _remember_sizes(config: Config, sizes: Mapping[str, int]) -> None:
     path = config.paths.sizes
     if sizes:
         files.write_json(path, {**(files.read_json(path) or {}), **sizes})
+
+
+def require_space(config: Config, plan: Plan, engine: Engine) -> None:
+    """Refuse to begin what can't end: packages as installed and as kept, the images' own copy, the layout's; weights as
+    they come and as they are unpacked.
+
+    Raises:
+        MissingError: a disk has too little free.
+    """
+    lacking = [i for i in plan.images if not labels_of(engine, i.tag)]
+    if not lacking:
+        return
+    known = sizes(config)
+    names = {f"{p.name}=={p.version}" for library in plan.libraries.values() for p in library.packages}
+    code = sum(known.get(name, 0) for name in names)
+    weights = {model.id: pin.size for image in lacking for model, pin in plan.carried(image)}
+    needs = {config.home: code}
+    if engine.free is not None:
+        needs[Path(engine.root)] = 3 * code + 2 * sum(weights.values()) + 500_000_000
+    files.require_room(needs, "run docker buildx prune, or build.py prune")

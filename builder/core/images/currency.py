@@ -1,0 +1,72 @@
+"""Whether an image is current: whether its labels say what today's plan would write there. Pure.
+
+The one rule for ``build``, ``images``, ``push`` and ``run --no-build``. Each of them makes today's plan, takes the labels
+that it expects of an image (:func:`expected`) and compares (:func:`differences`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+from builder.core.config.types import BaseSpec
+from builder.core.images import assembly
+from builder.core.images.layer_order import Block
+from builder.core.terms import LABEL
+from builder.core.weights.model import Model, Pin
+
+INPUTS = f"{LABEL}inputs"
+"""Label: the fingerprint of all that an image's code is made from (:func:`builder.core.images.render.inputs`)."""
+BASE_NAME = "org.opencontainers.image.base.name"
+BASE_DIGEST = "org.opencontainers.image.base.digest"
+
+MEANING = {
+    INPUTS: "code, packages or base",
+    BASE_DIGEST: "base",
+    assembly.DIGESTS: "models",
+    assembly.BAKED: "weights",
+    assembly.ORDER: "order of layers",
+}
+"""What has changed when a label differs."""
+
+
+def expected(
+    *, inputs: str, base_digest: str | None, blocks: Sequence[Block], carried: Sequence[tuple[Model, Pin]]
+) -> dict[str, str]:
+    """The labels of an image that is current.
+
+    Args:
+        inputs: the fingerprint of its code, as today's files give it.
+        base_digest: of what it stands on; None where only a build can know it.
+        blocks: its layers in the planned order, lowest first.
+        carried: the models that it carries, with their pins.
+    """
+    base = {} if base_digest is None else {BASE_DIGEST: base_digest}
+    models = {assembly.DIGESTS: assembly.digests(carried), **assembly.labels(blocks, carried)}
+    return {INPUTS: inputs, **base, **models}
+
+
+def differences(labels: Mapping[str, str], today: Mapping[str, str]) -> tuple[str, ...]:
+    """Why an image is not current, in words of :data:`MEANING`; nothing when it is.
+
+    Args:
+        labels: the image's own; empty when there is no image.
+        today: what :func:`expected` gives for it.
+    """
+    return tuple(MEANING[name] for name, value in today.items() if labels.get(name, "") != value)
+
+
+def base_of(spec: BaseSpec, labels: Mapping[str, str]) -> BaseSpec:
+    """The base that an image has to stand on: what bake.yaml says, and where it leaves that open, what the image has.
+
+    Only a build decides what is open: it asks the engine and the registry, which takes a network.
+    """
+    debian = replace(spec, kind="debian", reference="", digest="")
+    if spec.kind == "debian":
+        return debian
+    if spec.digest:
+        return replace(spec, kind="registry")
+    name = labels.get(BASE_NAME, "")
+    if spec.kind == "auto" and (not spec.reference or name != spec.reference):
+        return debian
+    return replace(spec, kind="registry", digest=labels.get(BASE_DIGEST, ""))
