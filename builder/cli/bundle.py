@@ -52,12 +52,12 @@ def create(
     """
     from builder.views import bundle as views
     from builder.workflows import bundle
-    from builder.workflows.images import Choice
+    from builder.workflows.images import ImageSelection
 
     if code_only and models_only:
         raise UsageError("--code-only and --models-only exclude each other", hint="without both it is complete")
     with opened(mode=mode or "docker-cpu", variant=variant, preset=preset) as session:
-        choice = Choice(models=models, languages=languages, diarization=not no_diarization)
+        choice = ImageSelection(models=models, languages=languages, diarization=not no_diarization)
         options = bundle.BundleOptions(
             out=out,
             base=base,

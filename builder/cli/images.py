@@ -15,8 +15,8 @@ from builder.cli.options import (
     NoDiarization,
     PresetOption,
     VariantOption,
-    emit,
     opened,
+    show,
 )
 from builder.errors import UsageError
 
@@ -32,8 +32,8 @@ def build(
     models: ModelsOption = None,
     languages: LanguagesOption = None,
     no_diarization: NoDiarization = False,
-    no_cache: Annotated[bool, typer.Option("--no-cache", help="Build every step anew.")] = False,
-    refresh: Annotated[bool, typer.Option("--refresh", help="Make a Debian base of today's packages.")] = False,
+    no_cache: Annotated[bool, typer.Option("--no-cache", help="Build every step again.")] = False,
+    refresh: Annotated[bool, typer.Option("--refresh", help="Make a Debian base from today's packages.")] = False,
     progress: Annotated[str, typer.Option("--progress", help="auto, or plain: a line a step, for CI.")] = "auto",
     json: Json = False,
 ) -> None:
@@ -41,16 +41,22 @@ def build(
 
     Example: python3 build.py build --mode docker-cpu --preset starter
     """
+    from builder.views import images as views
     from builder.workflows import images as work
     from builder.workflows import machine
 
     if progress not in ("auto", "plain"):
-        raise UsageError(f'"{progress}" is no way to show progress', where="--progress", expected="auto or plain")
+        raise UsageError(f'"{progress}" is not a way to show progress', where="--progress", expected="auto or plain")
     with opened(mode=mode, variant=variant, preset=preset) as session:
         session.live.plain = progress == "plain"
-        choice = work.Choice(models=models, languages=languages, diarization=not no_diarization, names=names or ())
-        result = machine.build(session, choice, cache=not no_cache, refresh=refresh)
-    emit(json, result)
+        selection = work.ImageSelection(
+            models=models, languages=languages, diarization=not no_diarization, names=names or ()
+        )
+        ready = machine.build(session, selection, cache=not no_cache, refresh=refresh)
+    if isinstance(ready, work.ImagesBuilt):
+        show(json, views.BUILD, ready)
+    else:
+        show(json, views.NATIVE_BUILD, ready)
 
 
 @app.command()
@@ -67,12 +73,13 @@ def plan(
 
     Example: python3 build.py plan --mode docker-gpu --variant full
     """
+    from builder.views import images as views
     from builder.workflows import images as work
 
     with opened(mode=mode, variant=variant, preset=preset) as session:
-        choice = work.Choice(models=models, languages=languages, diarization=not no_diarization)
-        result = work.plan(session, choice)
-    emit(json, result)
+        selection = work.ImageSelection(models=models, languages=languages, diarization=not no_diarization)
+        planned = work.plan(session, selection)
+    show(json, views.PLAN, planned)
 
 
 @app.command()
@@ -91,12 +98,16 @@ def render(
 
     Example: python3 build.py render --mode docker-cpu --out rendered
     """
+    from builder.views import images as views
     from builder.workflows import images as work
 
     with opened(mode=mode, variant=variant, preset=preset) as session:
-        choice = work.Choice(models=models, languages=languages, diarization=not no_diarization)
-        result = work.render(session, choice, out=out, check=check)
-    emit(json, result)
+        selection = work.ImageSelection(models=models, languages=languages, diarization=not no_diarization)
+        if check:
+            compared = work.compare(session, selection, out=out)
+            return show(json, views.COMPARE, compared, failure=compared.failure)
+        rendered = work.render(session, selection, out=out)
+    show(json, views.RENDER, rendered)
 
 
 @app.command()
@@ -105,11 +116,12 @@ def images(json: Json = False) -> None:
 
     Example: python3 build.py images --json
     """
+    from builder.views import images as views
     from builder.workflows import images as work
 
     with opened() as session:
-        result = work.listing(session)
-    emit(json, result)
+        listed = work.listing(session)
+    show(json, views.IMAGES, listed)
 
 
 @app.command()
@@ -120,11 +132,12 @@ def prune(
 
     Example: python3 build.py prune --dry-run
     """
+    from builder.views import images as views
     from builder.workflows import layout
 
     with opened() as session:
-        result = layout.prune(session, dry_run=dry_run)
-    emit(json, result)
+        pruned = layout.prune(session, dry_run=dry_run)
+    show(json, views.PRUNE, pruned)
 
 
 layout_app = typer.Typer(rich_markup_mode=None, no_args_is_help=True, help="The OCI layout that images are made from.")
@@ -132,7 +145,7 @@ layout_app = typer.Typer(rich_markup_mode=None, no_args_is_help=True, help="The 
 
 @layout_app.command("export")
 def export(
-    out: Annotated[Path, typer.Argument(help="A new folder, or one to go on with.")],
+    out: Annotated[Path, typer.Argument(help="A new folder, or one to resume.")],
     names: Annotated[list[str] | None, typer.Argument(metavar="[IMAGE]...", help="Default: all.")] = None,
     json: Json = False,
 ) -> None:
@@ -140,8 +153,9 @@ def export(
 
     Example: python3 build.py layout export /media/stick/layout asr vad
     """
+    from builder.views import images as views
     from builder.workflows import layout
 
     with opened() as session:
-        result = layout.export(session, out, names or [])
-    emit(json, result)
+        exported = layout.export(session, out, names or [])
+    show(json, views.EXPORT, exported)

@@ -15,8 +15,8 @@ from builder.cli.options import (
     NoDiarization,
     PresetOption,
     VariantOption,
-    emit,
     opened,
+    show,
 )
 
 app = typer.Typer(rich_markup_mode=None)
@@ -39,17 +39,20 @@ def push(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be sent.")] = False,
     json: Json = False,
 ) -> None:
-    """Send built images to a registry: only what it lacks, going on where an earlier push broke off.
+    """Send built images to a registry: only what it lacks, from where an earlier push broke off.
 
     Example: python3 build.py push --mode docker-cpu --registry ghcr.io/me/speech
     """
+    from builder.views import registry as views
     from builder.workflows import registry as work
-    from builder.workflows.images import Choice
+    from builder.workflows.images import ImageSelection
 
     with opened(mode=mode, variant=variant, preset=preset) as session:
-        choice = Choice(models=models, languages=languages, diarization=not no_diarization, names=tuple(names or ()))
-        result = work.push(session, choice, registry=registry, dry_run=dry_run)
-    emit(json, result)
+        selection = ImageSelection(
+            models=models, languages=languages, diarization=not no_diarization, names=tuple(names or ())
+        )
+        pushed = work.push(session, selection, registry=registry, dry_run=dry_run)
+    show(json, views.PUSH, pushed)
 
 
 @app.command()
@@ -76,10 +79,16 @@ def ci(
 
     Example: python3 build.py ci github --mode docker-cpu --out .github/workflows/images.yml
     """
+    from builder.views import registry as views
     from builder.workflows import registry as work
-    from builder.workflows.images import Choice
+    from builder.workflows.images import ImageSelection
 
     with opened(mode=mode, variant=variant, preset=preset) as session:
-        choice = Choice(models=models, languages=languages, diarization=not no_diarization, names=tuple(names or ()))
-        result = work.ci(session, choice, service=service, out=out, registry=registry, folder=rendered, check=check)
-    emit(json, result)
+        selection = ImageSelection(
+            models=models, languages=languages, diarization=not no_diarization, names=tuple(names or ())
+        )
+        if check:
+            compared = work.compare_ci(session, selection, service=service, out=out, registry=registry, folder=rendered)
+            return show(json, views.CI_CHECK, compared, failure=compared.failure)
+        made = work.ci(session, selection, service=service, out=out, registry=registry, folder=rendered)
+    show(json, views.CI, made)

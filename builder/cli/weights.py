@@ -116,9 +116,11 @@ def lock(
     from builder.workflows import layout, weights
 
     if layers:
+        from builder.views.images import LOCK_LAYERS
+
         with opened() as session:
-            result = layout.lock_digests(session, ids or [])
-        return emit(json, result)
+            locked = layout.lock_digests(session, ids or [])
+        return show(json, LOCK_LAYERS, locked)
     with opened() as session:
         found = weights.lock(session, ids or [], update=update or [], force=force, dry_run=dry_run)
     show(json, LOCK, found, failure=found.failure)

@@ -17,7 +17,7 @@ from builder.core.jobs.request import JobOptions
 from builder.errors import BakeError, IntegrityError, UsageError
 from builder.receiver.inventory import INVENTORY, SIGNATURE
 from builder.workflows import host
-from builder.workflows.images import Choice
+from builder.workflows.images import ImageSelection
 from builder.workflows.session import Session, fetch_missing, image_models
 
 if TYPE_CHECKING:
@@ -114,7 +114,7 @@ class KeysMade:
     public: Path
 
 
-def create(session: Session, choice: Choice, options: BundleOptions) -> BundleCreated:
+def create(session: Session, choice: ImageSelection, options: BundleOptions) -> BundleCreated:
     """Build the images that are missing, then write what the receiver lacks.
 
     Raises:
@@ -178,7 +178,7 @@ def _require_key(key: Path | None) -> None:
 
 
 def _native_models(
-    config: Config, choice: Choice, env: Mapping[str, str], on_progress: OnProgress
+    config: Config, choice: ImageSelection, env: Mapping[str, str], on_progress: OnProgress
 ) -> tuple[tuple[Model, Pin], ...]:
     """The models of native runs, fetched: images carry a part of them, or none."""
     models = image_models(config, models=choice.models, languages=choice.languages, diarization=choice.diarization)
@@ -186,7 +186,7 @@ def _native_models(
     return models
 
 
-def _example_options(choice: Choice) -> JobOptions:
+def _example_options(choice: ImageSelection) -> JobOptions:
     """How the example is run: alike on every machine."""
     return JobOptions(models=choice.models, diarization=choice.diarization, threads=2, batch_size=0, device="cpu")
 

@@ -1,93 +1,141 @@
-"""The commands about the layout: free what nothing needs, write a complete one."""
+"""The commands about the layout: free what nothing needs, write a complete one, pin the digests of weight layers."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
+from typing import TYPE_CHECKING
 
-from builder.core.text import format_size, table
-from builder.core.weights.model import Pin
+from builder.core.weights.model import Model, Pin
 from builder.edges.system import files
 from builder.errors import MissingError
-from builder.workflows.session import Result, Session, layout_of, pinned, store_of
+from builder.workflows.session import Session, layout_of, pinned, store_of
+
+if TYPE_CHECKING:
+    from builder.edges.images.layout import Layout, Unneeded
 
 
-def prune(session: Session, *, dry_run: bool) -> Result:
+@dataclass(frozen=True, kw_only=True)
+class LayoutPruned:
+    """Files of the layout that nothing needs."""
+
+    files: tuple[Unneeded, ...]
+    removed: bool
+    engine: bool
+    """Whether an engine answered; if not, every image of the layout is kept."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class LayoutExported:
+    """A complete OCI layout in a folder."""
+
+    folder: Path
+    images: tuple[str, ...]
+    """References."""
+    size: int
+    """Bytes of all blobs."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelLayers:
+    """The image layers of one model, as they are in models.lock now."""
+
+    id: str
+    digests: Mapping[str, str]
+    """Layer -> ``sha256:…``."""
+    size: int
+    """Bytes of all of them."""
+    changed: bool
+
+    @property
+    def count(self) -> int:
+        return len(self.digests)
+
+
+@dataclass(frozen=True, kw_only=True)
+class LayersLocked:
+    """Models with the digests of their layers."""
+
+    models: tuple[ModelLayers, ...]
+
+
+def prune(session: Session, *, dry_run: bool) -> LayoutPruned:
     """Remove blobs and recipes of images that the engine no longer has, and what killed builds left."""
-    from builder.edges.engine import connection as engines
-    from builder.edges.images import load
-
     layout = layout_of(session.config)
-    here = None
-    if engines.why_not(session.env) is None:
-        engine = engines.connect(session.env)
-        here = load.tagged(engine, layout)
+    tags = _tags(session.env, layout)
     with files.locked(layout.lock):
-        gone = layout.unneeded(keep=here)
+        unneeded = layout.unneeded(keep=tags)
         session.live.close()
         if not dry_run:
-            layout.forget(here)
-            for path in gone:
-                path.path.unlink(missing_ok=True)
-    total = sum(g.size for g in gone)
-    rows = [(g.what, format_size(g.size), g.path.name[:16]) for g in gone]
-    note = "" if here is not None else "\nno engine answers: images were kept, whether it has them or not"
-    word = "would free" if dry_run else "freed"
-    text = table(("WHAT", "SIZE", "NAME"), rows) + "\n\n" if rows else ""
-    return Result(
-        data={
-            "removed": not dry_run,
-            "bytes": total,
-            "engine": here is not None,
-            "files": [{"path": str(g.path), "what": g.what, "bytes": g.size} for g in gone],
-        },
-        text=f"{text}{word} {format_size(total)}{note}",
-    )
+            layout.forget(tags)
+            for file in unneeded:
+                file.path.unlink(missing_ok=True)
+    return LayoutPruned(files=unneeded, removed=not dry_run, engine=tags is not None)
 
 
-def export(session: Session, out: Path, names: Sequence[str]) -> Result:
+def export(session: Session, out: Path, names: Sequence[str]) -> LayoutExported:
     """Write a complete OCI layout of assembled images, with the bytes of their weights."""
     layout = layout_of(session.config)
     with files.locked(layout.lock):
-        known = [ref for ref, value in layout.images().items() if "manifest" in value]
-        chosen = [
-            ref for ref in known if not names or ref in names or ref.rpartition("/")[2].partition(":")[0] in names
-        ]
-        if lacking := [n for n in names if not any(n in (r, r.rpartition("/")[2].partition(":")[0]) for r in known)]:
-            raise MissingError(f"not assembled here: {', '.join(lacking)}", hint="build.py build; build.py images")
-        if not chosen:
-            raise MissingError(
-                "nothing is assembled here", where=str(layout.root), hint="build.py build --mode docker-cpu"
-            )
-        written = layout.export(out, [layout.image(ref) for ref in chosen], session.on_progress)
+        references = _assembled(layout, names)
+        size = layout.export(out, [layout.image(reference) for reference in references], session.on_progress)
     session.live.close()
-    return Result(
-        data={"folder": str(out), "images": chosen, "bytes": written},
-        text=f"{out}: {len(chosen)} images, {format_size(written)}\n"
-        f"next: skopeo copy oci:{out}:{chosen[0]} …, or tar -C {out} -c . | docker load",
-    )
+    return LayoutExported(folder=out, images=tuple(references), size=size)
 
 
-def lock_digests(session: Session, ids: Sequence[str]) -> Result:
+def lock_digests(session: Session, ids: Sequence[str]) -> LayersLocked:
     """Write the digests of models' image layers into models.lock: a build then knows them without a read, and checks them."""
-    from builder.core.weights import layers
     from builder.edges.weights import pinning
 
-    config, store, layout = session.config, store_of(session.config), layout_of(session.config)
-    pins: dict[str, Pin] = {}
-    lines = []
-    for model, pin in pinned(session.config, ids):
-        fresh = replace(pin, layers=MappingProxyType({}))
-        store.require(model, fresh)
-        with files.locked(layout.lock):
-            made = {layer.name.partition("/")[2]: layout.weights(layer) for layer in layers.layers(model, fresh)}
-        digests = {name: layer.blob.digest for name, layer in made.items()}
-        pins[model.id] = replace(pin, layers=MappingProxyType(digests))
-        change = "unchanged" if dict(pin.layers) == digests else "written"
-        lines.append(
-            f"{model.id}: {change}, {format_size(sum(m.blob.size for m in made.values()))} in {len(made)} layers"
-        )
+    config, layout = session.config, layout_of(session.config)
+    locked, pins = [], {}
+    for model, pin in pinned(config, ids):
+        store_of(config).require(model, replace(pin, layers=MappingProxyType({})))
+        layers = _digested(layout, model, pin)
+        locked.append(layers)
+        pins[model.id] = replace(pin, layers=MappingProxyType(dict(layers.digests)))
     pinning.write(config.root, config.home, pins, config.models)
-    return Result(data={id_: dict(pins[id_].layers) for id_ in ids}, text="\n".join(lines))
+    return LayersLocked(models=tuple(locked))
+
+
+def _tags(env: Mapping[str, str], layout: Layout) -> frozenset[str] | None:
+    """The layout's references that the engine has; None when no engine answers."""
+    from builder.edges.engine import connection as engines
+    from builder.edges.images import load
+
+    if engines.why_not(env) is not None:
+        return None
+    return load.tagged(engines.connect(env), layout)
+
+
+def _assembled(layout: Layout, names: Sequence[str]) -> list[str]:
+    """References of assembled images; all of them when no name is given.
+
+    Raises:
+        MissingError: none has such a name, or nothing is assembled.
+    """
+    known = {
+        reference: (reference, reference.rpartition("/")[2].partition(":")[0])
+        for reference, entry in layout.images().items()
+        if "manifest" in entry
+    }
+    if lacking := [name for name in names if not any(name in known_as for known_as in known.values())]:
+        raise MissingError(f"not assembled here: {', '.join(lacking)}", hint="build.py build; build.py images")
+    chosen = [ref for ref, known_as in known.items() if not names or any(name in known_as for name in names)]
+    if not chosen:
+        raise MissingError("nothing is assembled here", where=str(layout.root), hint="build.py build --mode docker-cpu")
+    return chosen
+
+
+def _digested(layout: Layout, model: Model, pin: Pin) -> ModelLayers:
+    """A model's layers with digests from its files, whatever models.lock says of them."""
+    from builder.core.weights import layers
+
+    fresh = replace(pin, layers=MappingProxyType({}))
+    with files.locked(layout.lock):
+        blobs = {layer.name.partition("/")[2]: layout.weights(layer).blob for layer in layers.layers(model, fresh)}
+    digests = {name: blob.digest for name, blob in blobs.items()}
+    size = sum(blob.size for blob in blobs.values())
+    return ModelLayers(id=model.id, digests=digests, size=size, changed=dict(pin.layers) != digests)

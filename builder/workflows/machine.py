@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from builder.core.terms import Mode
+from builder.core.terms import Mode, Purpose
 from builder.core.text import format_size, table
 from builder.workflows import images
 from builder.workflows.session import (
@@ -20,49 +22,59 @@ from builder.workflows.session import (
 
 if TYPE_CHECKING:
     from builder.core.machine import Hardware, Recommendation
+    from builder.core.weights.model import Model, Pin
 
 
-def build(session: Session, choice: images.Choice, *, cache: bool, refresh: bool) -> Result:
+@dataclass(frozen=True, kw_only=True)
+class NativeReady:
+    """What the native mode has after a build."""
+
+    preset: str
+    models: Mapping[Purpose, tuple[Model, Pin]]
+    fetched: tuple[str, ...]
+    """Ids of the models that were not there before."""
+    environment: Path
+    """The folder of the native Python environment."""
+    images: images.ImagesBuilt | None
+    """The images that read media files."""
+    no_images: str
+    """Why there are none; empty when there are."""
+    hardware: Hardware
+    recommended: Recommendation
+
+
+def build(
+    session: Session, choice: images.ImageSelection, *, cache: bool, refresh: bool
+) -> images.ImagesBuilt | NativeReady:
     """Set up what the mode needs, and say what is there."""
     from builder.edges.engine import connection as engine
     from builder.edges.jobs import stage_images
 
-    if session.config.defaults.mode is not Mode.NATIVE:
+    config, env, on_progress = session.config, session.env, session.on_progress
+    if config.defaults.mode is not Mode.NATIVE:
         return images.build(session, choice, cache=cache, refresh=refresh)
-    chosen = chosen_models(session.config, models=choice.models, diarization=choice.diarization)
-    fetched = fetch_missing(session.config, list(chosen.values()), env=session.env, on_progress=session.on_progress)
-    python = native_python(session.config, env=session.env, on_progress=session.on_progress)
-    found, advice = hardware_of(session.config)
-    why = engine.why_not(session.env)
-    made = None
-    if why is None:
-        made = images.build(session, choice, cache=cache, refresh=refresh)
-        media = {s.name for s in session.config.stages.values() if s.media}
-        stage_images.record_media(
-            session.config, [(i["name"], i["tag"], i["id"]) for i in made.data["images"] if i["name"] in media]
-        )
+    models = chosen_models(config, models=choice.models, diarization=choice.diarization)
+    fetched = fetch_missing(config, list(models.values()), env=env, on_progress=on_progress)
+    python = native_python(config, env=env, on_progress=on_progress)
+    hardware, recommended = hardware_of(config)
+    no_images = engine.why_not(env)
+    built = None
+    if no_images is None:
+        built = images.build(session, choice, cache=cache, refresh=refresh)
+        media = {s.name for s in config.stages.values() if s.media}
+        found = [image.installed for image in built.images if image.installed.name in media]
+        stage_images.record_media(config, [(image.name, image.tag, image.id) for image in found])
     session.live.close()
-    data = {
-        "mode": session.config.defaults.mode.value,
-        "preset": session.config.defaults.preset,
-        "images": made.data["images"] if made else [],
-        "unique_bytes": made.data["unique_bytes"] if made else 0,
-        "images_note": f"no images are built: {why}" if why else "media files are parsed in these containers",
-        "environment": str(python.parent.parent),
-        "models": [{"id": m.id, "purpose": p.value, "size": pin.size} for p, (m, pin) in chosen.items()],
-        "fetched": [f.model for f in fetched],
-        "ready": True,
-    }
-    rows = [(p.value, m.id, format_size(pin.size), m.licence) for p, (m, pin) in chosen.items()]
-    lines = [
-        table(("PURPOSE", "MODEL", "SIZE", "LICENCE"), rows),
-        "",
-        *([made.text, ""] if made else []),
-        f"machine: {found.cores} cores, {format_size(found.memory)}; recommended preset: {advice.preset} ({advice.reason})",
-        *([f"native: no images are built: {why}"] if why else []),
-        "ready to run jobs: python3 build.py run RECORDING",
-    ]
-    return Result(data=data, text="\n".join(lines))
+    return NativeReady(
+        preset=config.defaults.preset,
+        models=models,
+        fetched=tuple(model.model for model in fetched),
+        environment=python.parent.parent,
+        images=built,
+        no_images=no_images or "",
+        hardware=hardware,
+        recommended=recommended,
+    )
 
 
 def bytes_missing(session: Session) -> int:

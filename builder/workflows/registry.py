@@ -4,213 +4,259 @@ from __future__ import annotations
 
 import shlex
 import time
-from contextlib import suppress
+from collections.abc import Mapping
+from contextlib import AbstractContextManager, suppress
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from builder.core.progress import Progress
-from builder.core.text import format_size, format_time, table
+from builder.core.progress import OnProgress, Progress
 from builder.errors import BakeError, MissingError, UsageError
-from builder.workflows.images import Choice, Different, planner, rendered
-from builder.workflows.session import Result, Session
+from builder.workflows.images import Different, ImageSelection, planner, rendered
+from builder.workflows.session import Session, layout_of
 
 if TYPE_CHECKING:
+    from builder.core.config.types import Config
     from builder.core.images.oci import Descriptor
+    from builder.core.images.plan import PlannedImage
+    from builder.core.images.reference import Target
+    from builder.edges.images.installed import Planner
     from builder.edges.images.layout import Layout
-    from builder.edges.registry.push import Image, Step
+    from builder.edges.registry.http import Http, StopSignal
+    from builder.edges.registry.push import PushedImage, Step
 
 
-def push(session: Session, choice: Choice, *, registry: str | None, dry_run: bool) -> Result:
+@dataclass(frozen=True, kw_only=True)
+class ImagesPushed:
+    """What a push did, or would do."""
+
+    target: Target
+    dry_run: bool
+    steps: tuple[tuple[Step, int], ...]
+    """Each image's step, with the bytes that were sent for it."""
+    wire_bytes: int
+    """Bytes of request bodies; what was sent twice counts twice."""
+    seconds: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class PipelineMade:
+    """A pipeline for a CI service."""
+
+    service: str
+    file: Path
+    images: tuple[str, ...]
+    text: str
+    options: tuple[str, ...]
+    """Those that make this plan anywhere, whatever a machine's environment says."""
+    folder: str
+    """Where the rendered files are committed."""
+    written: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class PipelineCompared:
+    """A pipeline and whether the file is the same."""
+
+    pipeline: PipelineMade
+    failure: BakeError | None
+
+
+def push(session: Session, selection: ImageSelection, *, registry: str | None, dry_run: bool) -> ImagesPushed:
     """Send images of the layout to a registry that lacks them."""
-    from builder.core.images import reference
-    from builder.edges.engine import connection as engines
-    from builder.edges.images import site as network
-    from builder.edges.registry import credentials
-    from builder.edges.registry import http as registry_http
     from builder.edges.registry import push as pushing
     from builder.edges.registry.blobs import Registry
+    from builder.edges.registry.http import StopSignal
 
-    config, began = session.config, time.monotonic()
-    where = reference.target(
-        registry or config.defaults.registry, where="--registry" if registry else "bake.yaml: defaults.registry"
-    )
-    chosen, others = _images(session, choice)
-    stop = registry_http.Stop()
-    http = registry_http.connect(
-        where,
-        login=credentials.find(where.keys, session.env),
-        authorities=network.find(config.network, session.env).authorities,
-        insecure=lambda: engines.insecure(where.host, session.env),
-        stop=stop,
-    )
-    folder = config.paths.uploads
-    server = Registry(http, folder)
+    began, config, on_progress = time.monotonic(), session.config, session.on_progress
+    target = _target(config, registry)
+    layout = layout_of(config)
+    images = _chosen(session, selection, layout)
+    stop = StopSignal()
+    http = _connected(config, target, env=session.env, stop=stop)
+    server = Registry(http, config.paths.uploads)
+    others = _others(layout)
     if dry_run:
-        steps = pushing.decide(chosen, server, where, others=others, on_progress=session.on_progress)
+        steps = pushing.decide(images, server, target, others=others, on_progress=on_progress)
         done = [(step, step.send_bytes) for step in steps]
     else:
-        lock = folder / f"{where.host.replace(':', '_')}.lock"
-        with _alone(session, lock, where.host):
-            steps = pushing.decide(chosen, server, where, others=others, on_progress=session.on_progress)
-            done = list(
-                pushing.carry_out(
-                    steps, server, open_=_layout(session).open, stop=stop, on_progress=session.on_progress
-                )
-            )
+        with _alone(config, target.host, on_progress):
+            steps = pushing.decide(images, server, target, others=others, on_progress=on_progress)
+            done = list(pushing.carry_out(steps, server, open_=layout.open, stop=stop, on_progress=on_progress))
     session.live.close()
-    data: dict[str, Any] = {
-        "registry": f"{where.host}/{where.prefix}".rstrip("/"),
-        "dry_run": dry_run,
-        "images": [_row(where.host, step, sent, dry_run) for step, sent in done],
-        "sent_bytes": sum(sent for _, sent in done),
-        "mounted_bytes": sum(s.mount_bytes for s, _ in done),
-        "on_the_wire_bytes": http.sent,
-        "seconds": round(time.monotonic() - began, 1),
-    }
-    rows = [
-        (
-            i["reference"],
-            i["digest"].removeprefix("sha256:")[:12],
-            format_size(i["bytes"]),
-            format_size(i["sent_bytes"]),
-            format_size(i["mounted_bytes"]),
-            i["state"],
-        )
-        for i in data["images"]
-    ]
-    verb = "would be sent" if dry_run else f"sent in {format_time(data['seconds'])}"
-    text = table(("IMAGE", "DIGEST", "SIZE", "SENT", "MOUNTED", "STATE"), rows)
-    return Result(data=data, text=f"{text}\n\n{format_size(data['sent_bytes'])} {verb}")
+    seconds = round(time.monotonic() - began, 1)
+    return ImagesPushed(target=target, dry_run=dry_run, steps=tuple(done), wire_bytes=http.sent, seconds=seconds)
 
 
-def _row(host: str, step: Step, sent: int, dry_run: bool) -> dict[str, Any]:
-    image = step.image
-    return {
-        "name": image.name,
-        "reference": f"{host}/{step.repository}:{image.tag}",
-        "digest": image.manifest.digest,
-        "bytes": sum(b.size for b in dict.fromkeys(image.blobs)),
-        "sent_bytes": sent,
-        "mounted_bytes": step.mount_bytes,
-        "state": "up to date" if step.there else "would be pushed" if dry_run else "pushed",
-    }
+def ci(
+    session: Session, selection: ImageSelection, *, service: str, out: Path | None, registry: str | None, folder: str
+) -> PipelineMade:
+    """A pipeline from the same plan as ``render``'s; written when ``out`` is given."""
+    from builder.edges.system import files
+
+    made = _pipeline(session, selection, service=service, out=out, registry=registry, folder=folder)
+    session.live.close()
+    if out is not None:
+        files.write_atomic(out, made.text)
+    return made
 
 
-def _layout(session: Session) -> Layout:
-    from builder.edges.images.layout import Layout
+def compare_ci(
+    session: Session, selection: ImageSelection, *, service: str, out: Path | None, registry: str | None, folder: str
+) -> PipelineCompared:
+    """Compare a file with the pipeline that would be written."""
+    made = _pipeline(session, selection, service=service, out=out, registry=registry, folder=folder)
+    session.live.close()
+    if made.file.is_file() and made.file.read_text(encoding="utf-8", errors="replace") == made.text:
+        return PipelineCompared(pipeline=made, failure=None)
+    words = _command(selection, made.options, service=service, registry=registry, folder=folder)
+    hint = shlex.join([*words, "--out", str(made.file)])
+    failure = Different("it isn't what is rendered", where=str(made.file), hint=hint)
+    return PipelineCompared(pipeline=made, failure=failure)
 
-    return Layout(session.config.paths.layout, session.config.paths.models)
+
+# Steps of a push
 
 
-def _images(session: Session, choice: Choice) -> tuple[list[Image], dict[str, list[Descriptor]]]:
-    """The chosen images, and the blobs of every other one here by its name.
+def _target(config: Config, registry: str | None) -> Target:
+    """The registry that the command line names, else the one of bake.yaml."""
+    from builder.core.images import reference
+
+    where = "--registry" if registry else "bake.yaml: defaults.registry"
+    return reference.target(registry or config.defaults.registry, where=where)
+
+
+def _connected(config: Config, target: Target, *, env: Mapping[str, str], stop: StopSignal) -> Http:
+    from builder.edges.engine import connection as engines
+    from builder.edges.images import site
+    from builder.edges.registry import credentials, http
+
+    return http.connect(
+        target,
+        login=credentials.find(target.keys, env),
+        authorities=site.find(config.network, env).authorities,
+        insecure=lambda: engines.insecure(target.host, env),
+        stop=stop,
+    )
+
+
+def _chosen(session: Session, selection: ImageSelection, layout: Layout) -> list[PushedImage]:
+    """The selected images of the layout.
 
     Raises:
-        MissingError: some are not built, or not of today's code, models and settings.
+        MissingError: some are not built, or not current.
     """
-    from builder.edges.images import installed
-    from builder.edges.registry.push import Image
-
-    config, layout = session.config, _layout(session)
-    planned = rendered(session, choice)
-    plans = planner(config, choice)
-    wanted = [i for i in planned.plan.images if not choice.names or i.name in choice.names]
-    found, missing = [], []
-    stale: dict[str, tuple[str, ...]] = {}
-    for image in wanted:
-        if "manifest" not in layout.images().get(image.tag, {}):
-            missing.append(image.name)
-            continue
-        stored = layout.image(image.tag)
-        if changed := installed.differences(config, image.tag, stored.written.image.labels, plans):
-            stale[image.name] = changed
-        blobs = tuple(b for b in stored.blobs if b != stored.manifest)
-        found.append(
-            Image(
-                name=image.name,
-                tag=image.tag.rpartition(":")[2],
-                manifest=stored.manifest,
-                data=stored.written.manifest,
-                blobs=blobs,
-            )
-        )
-    for names, what in ((missing, "not built here"), (stale, "not of today's code, models and settings")):
-        if names:
+    config = session.config
+    names = selection.names
+    planned = [i for i in rendered(session, selection).plan.images if not names or i.name in names]
+    recorded = layout.images()
+    missing = [image.name for image in planned if "manifest" not in recorded.get(image.tag, {})]
+    plans = planner(config, selection)
+    built = [image for image in planned if image.name not in missing]
+    changed = {image.name: d for image in built if (d := _differences(config, layout, image, plans))}
+    for affected, what in ((missing, "not built here"), (changed, "not of today's code, models and settings")):
+        if affected:
             raise MissingError(
-                f"{', '.join(names)}: {what}",
+                f"{', '.join(affected)}: {what}",
                 where=str(layout.root),
-                detail=[f"{name}: {', '.join(stale[name])}" for name in names if name in stale],
+                detail=[f"{name} has changed: {', '.join(changed[name])}" for name in affected if name in changed],
                 hint=f"build.py build --mode {config.defaults.mode.value}",
             )
+    return [_pushed(layout, image) for image in built]
+
+
+def _differences(config: Config, layout: Layout, image: PlannedImage, plans: Planner) -> tuple[str, ...]:
+    from builder.edges.images import installed
+
+    labels = layout.image(image.tag).written.image.labels
+    return installed.differences(config, image.tag, labels, plans)
+
+
+def _pushed(layout: Layout, image: PlannedImage) -> PushedImage:
+    from builder.edges.registry.push import PushedImage
+
+    stored = layout.image(image.tag)
+    return PushedImage(
+        name=image.name,
+        tag=image.tag.rpartition(":")[2],
+        manifest=stored.manifest,
+        data=stored.written.manifest,
+        blobs=tuple(blob for blob in stored.blobs if blob != stored.manifest),
+    )
+
+
+def _others(layout: Layout) -> dict[str, list[Descriptor]]:
+    """The blobs of every image here by its name: repositories that an earlier push may have filled."""
     others: dict[str, list[Descriptor]] = {}
     for tag in layout.images():
         with suppress(BakeError):
             name = tag.rpartition("/")[2].rpartition(":")[0]
             others.setdefault(name, []).extend(layout.image(tag).blobs)
-    return found, others
+    return others
 
 
-def _alone(session: Session, lock: Path, host: str) -> Any:
+def _alone(config: Config, host: str, on_progress: OnProgress) -> AbstractContextManager[object]:
     """One push to a registry at a time: the second finds there what the first sent."""
     from builder.edges.system import files
 
+    lock = config.paths.uploads / f"{host.replace(':', '_')}.lock"
     with suppress(TimeoutError), files.locked(lock, timeout=0):
         return files.locked(lock)
-    session.on_progress(Progress(what="push", note=f"waiting for another push to {host}"))
+    on_progress(Progress(what="push", note=f"waiting for another push to {host}"))
     return files.locked(lock)
 
 
-def ci(
-    session: Session, choice: Choice, *, service: str, out: Path | None, registry: str | None, folder: str, check: bool
-) -> Result:
-    """A pipeline from the same plan as ``render``'s; or compare it."""
-    from builder.core.images import ci as pipeline
+# Steps of a pipeline
+
+
+def _pipeline(
+    session: Session, selection: ImageSelection, *, service: str, out: Path | None, registry: str | None, folder: str
+) -> PipelineMade:
+    from builder.core.images import ci as pipelines
     from builder.core.images import reference
     from builder.edges.images import rendered as images
-    from builder.edges.system import files
 
     if registry:
         reference.target(registry, where="--registry")
-    if service not in pipeline.KINDS:
-        raise UsageError(f'"{service}" is no CI service known here', expected=" or ".join(pipeline.KINDS))
-    place = out or Path(pipeline.KINDS[service])
-    if place.is_dir():
-        raise UsageError("this is a folder", where=str(place), hint=f"--out {place}/images.yml")
-    made = rendered(session, choice).plan
-    own = place.name if place.is_absolute() else place.as_posix()
-    more = ["--registry", registry] if registry else []
-    words = ["python3", "build.py", "ci", service, *choice.names, *_typed(session, choice), *more, "--rendered", folder]
-    text = pipeline.pipeline(
+    file = out or Path(pipelines.path_of(service))
+    if file.is_dir():
+        raise UsageError("this is a folder", where=str(file), hint=f"--out {file}/images.yml")
+    plan = rendered(session, selection).plan
+    options = _options(session.config, selection)
+    words = _command(selection, options, service=service, registry=registry, folder=folder)
+    text = pipelines.pipeline(
         service,
-        made,
+        plan,
         images.templates(session.config),
-        command=shlex.join([*words, "--out", own]),
-        choice=shlex.join(_typed(session, choice)),
+        command=shlex.join([*words, "--out", file.name if file.is_absolute() else file.as_posix()]),
+        choice=shlex.join(options),
         folder=folder,
         registry=registry,
     )
-    session.live.close()
-    data = {"service": service, "file": str(place), "jobs": [i.name for i in made.images], "text": text}
-    if check:
-        same = place.is_file() and place.read_text(encoding="utf-8", errors="replace") == text
-        failure = Different(
-            "it isn't what is rendered", where=str(place), hint=shlex.join([*words, "--out", str(place)])
-        )
-        return Result(
-            data={**data, "same": same}, text="as rendered" if same else "", failure=None if same else failure
-        )
-    if out is None:
-        return Result(data=data, text=text.rstrip("\n"))
-    files.write_atomic(out, text)
-    hint = f"commit it with: python3 build.py render {shlex.join(_typed(session, choice))} --out {folder}"
-    return Result(data=data, text=f"{out}: {len(made.images)} images\n{hint}")
+    return PipelineMade(
+        service=service,
+        file=file,
+        images=tuple(image.name for image in plan.images),
+        text=text,
+        options=options,
+        folder=folder,
+        written=out is not None,
+    )
 
 
-def _typed(session: Session, choice: Choice) -> list[str]:
+def _command(
+    selection: ImageSelection, options: tuple[str, ...], *, service: str, registry: str | None, folder: str
+) -> list[str]:
+    """What is typed for this pipeline, without the file that it is written to."""
+    target = ["--registry", registry] if registry else []
+    return ["python3", "build.py", "ci", service, *selection.names, *options, *target, "--rendered", folder]
+
+
+def _options(config: Config, selection: ImageSelection) -> tuple[str, ...]:
     """The options that make this plan anywhere, whatever that machine's environment says."""
-    defaults = session.config.defaults
+    defaults = config.defaults
     words = ["--mode", defaults.mode.value, "--variant", defaults.variant.value, "--preset", defaults.preset]
-    words += ["--models", choice.models] if choice.models else []
-    words += ["--languages", choice.languages] if choice.languages else []
-    words += [] if choice.diarization else ["--no-diarization"]
-    return words
+    words += ["--models", selection.models] if selection.models else []
+    words += ["--languages", selection.languages] if selection.languages else []
+    words += [] if selection.diarization else ["--no-diarization"]
+    return tuple(words)

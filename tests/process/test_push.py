@@ -23,7 +23,7 @@ from builder.edges.registry import http as registry_http
 from builder.edges.registry import push
 from builder.edges.registry.blobs import Registry
 from builder.edges.registry.credentials import Login
-from builder.edges.registry.push import Image
+from builder.edges.registry.push import PushedImage
 from builder.errors import IntegrityError, SourceError
 from tests.process.registry_server import PASSWORD, USER, Proxy, Seen, Server, htpasswd, proxy
 from tests.process.registry_server import registry as run_registry
@@ -65,7 +65,7 @@ class Bytes:
         if oci.digest(data) != blob.digest:
             raise IntegrityError("damaged", expected=blob.digest)
 
-    def image(self, name: str, *layers: Descriptor) -> Image:
+    def image(self, name: str, *layers: Descriptor) -> PushedImage:
         config = self.add(json.dumps({"name": name, "rootfs": {"type": "layers"}}).encode(), oci.CONFIG)
         manifest = {
             "schemaVersion": 2,
@@ -74,21 +74,21 @@ class Bytes:
             "layers": [b.json for b in layers],
         }
         data = json.dumps(manifest).encode()
-        return Image(
+        return PushedImage(
             name=name, tag="slim-cpu", manifest=oci.describe(oci.MANIFEST, data), data=data, blobs=(*layers, config)
         )
 
 
 def connected(
     host: str, tmp: Path, login: Login | None = None, authorities: str = ""
-) -> tuple[Registry, Target, registry_http.Stop]:
-    where, stop = target(f"{host}/{tmp.name.replace('_', '-').lower()}", where="test"), registry_http.Stop()
+) -> tuple[Registry, Target, registry_http.StopSignal]:
+    where, stop = target(f"{host}/{tmp.name.replace('_', '-').lower()}", where="test"), registry_http.StopSignal()
     http = registry_http.connect(where, login=login, authorities=authorities, insecure=lambda: False, stop=stop)
     return Registry(http, tmp / "uploads"), where, stop
 
 
 def run(
-    host: str, tmp: Path, blobs: Bytes, *images: Image, login: Login | None = None, authorities: str = ""
+    host: str, tmp: Path, blobs: Bytes, *images: PushedImage, login: Login | None = None, authorities: str = ""
 ) -> list[tuple[push.Step, int]]:
     found, where, stop = connected(host, tmp, login, authorities)
     steps = push.decide(images, found, where, others={}, on_progress=silent)

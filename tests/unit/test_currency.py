@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 import pytest
 
 from builder.core.config.types import BaseSpec, Config
-from builder.core.images import assembly, currency
+from builder.core.images import assembly, currency, estimate
 from builder.core.images import plan as planning
 from builder.core.images import render as rendering
 from builder.core.images.layer_order import arrange
@@ -28,7 +28,7 @@ def rendered(config: Config, base: BaseSpec, models: Models, files: Mapping[str,
     plan = planning.plan(config, locks=project.LOCKS, base=base, models=models)
     made = rendering.render(plan, project.templates(), files, version="1.2.3")
     inputs = {i.name: rendering.inputs(plan, project.templates(), made, i) for i in plan.images}
-    order = arrange(planning.stacks(plan, {}))
+    order = arrange(estimate.stacks(plan, {}))
     return Rendered(plan=plan, files=made, fingerprints=inputs, order=order, base_digest=base.digest or None)
 
 

@@ -16,6 +16,17 @@ KINDS = {"github": ".github/workflows/images.yml", "gitlab": ".gitlab-ci.yml"}
 """Whose pipeline, and where it is kept."""
 
 
+def path_of(service: str) -> str:
+    """Where a service keeps its pipeline.
+
+    Raises:
+        UsageError: not one of :data:`KINDS`.
+    """
+    if service not in KINDS:
+        raise UsageError(f'"{service}" is not a CI service known here', expected=" or ".join(KINDS))
+    return KINDS[service]
+
+
 def pipeline(
     kind: str, plan: Plan, templates: Mapping[str, str], *, command: str, choice: str, folder: str, registry: str | None
 ) -> str:

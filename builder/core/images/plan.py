@@ -10,9 +10,7 @@ from types import MappingProxyType
 from builder.core.config import requirements
 from builder.core.config.requirements import Requirement
 from builder.core.config.types import BaseSpec, Config, ImageSpec
-from builder.core.images import layer_order as order
 from builder.core.terms import Mode, Purpose, Variant
-from builder.core.weights import layers
 from builder.core.weights.model import Model, Pin
 from builder.errors import ConfigError, UsageError
 
@@ -21,13 +19,6 @@ CUDA = "nvidia-"
 
 HEAVY = ("torch", "triton")
 """What else is large and steady enough for a layer apart from what changes more often."""
-
-UNKNOWN = 8_000_000
-UNKNOWN_HEAVY = 300_000_000
-"""Bytes that a package counts for whose size nobody has measured: any, and one of NVIDIA's or PyTorch's."""
-
-CODE = 200_000
-"""Bytes that a stage's own code counts for."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -256,46 +247,6 @@ def _image(
         libraries=libraries,
         models=tuple(m.id for m in loaded),
     )
-
-
-def stacks(plan: Plan, sizes: Mapping[str, int]) -> tuple[order.Stack, ...]:
-    """The images as what their order is planned from.
-
-    Args:
-        sizes: unpacked bytes of ``package==version`` and ``base==root``. They decide the order, so they have to be the
-            same everywhere: those that come with the project. Others are guessed.
-    """
-
-    def size(library: Library) -> int:
-        packages: dict[str, int] = {}
-        for p in library.packages:  # a lock names several versions of one where machines differ
-            packages[p.name] = sizes.get(f"{p.name}=={p.version}", packages.get(p.name, _guess(p.name)))
-        return sum(packages.values())
-
-    root = order.Block(name="base", kind="base", size=sizes.get("base==root", UNKNOWN))
-    made = []
-    for image in plan.images:
-        blocks = [
-            root,
-            *(
-                order.Block(name=f"libraries {n}", kind="requirement", size=size(plan.libraries[n]))
-                for n in plan.standing(image)
-            ),
-        ]
-        if image.stage:
-            blocks.append(order.Block(name=f"code {image.name}", kind="code", size=CODE))
-        models = tuple(
-            order.Block(
-                name=f"model {model.id}", kind="model", size=sum(layer.size for layer in layers.layers(model, pin))
-            )
-            for model, pin in plan.carried(image)
-        )
-        made.append(order.Stack(image=image.name, blocks=tuple(blocks), models=models))
-    return tuple(made)
-
-
-def _guess(package: str) -> int:
-    return UNKNOWN_HEAVY if package.startswith(CUDA) or package in HEAVY else UNKNOWN
 
 
 def fingerprint(texts: Mapping[str, str]) -> str:

@@ -10,7 +10,7 @@ from pathlib import Path
 from builder import __version__
 from builder.core.config import requirements
 from builder.core.config.types import BaseSpec, Config
-from builder.core.images import currency
+from builder.core.images import currency, estimate
 from builder.core.images import plan as planning
 from builder.core.images import render as rendering
 from builder.core.images.layer_order import Block, arrange
@@ -71,7 +71,7 @@ def rendered(
     texts = templates(config)
     made = rendering.render(plan, texts, _context(config.root), version=__version__)
     prints = {image.name: rendering.inputs(plan, texts, made, image) for image in plan.images}
-    order = arrange(planning.stacks(every, shipped_sizes(config)))
+    order = arrange(estimate.stacks(every, shipped_sizes(config)))
     digest = base.digest if base.kind != "debian" else roots.known(base, plan.debian_packages, config.paths.base)
     return Rendered(plan=plan, files=made, fingerprints=prints, order=order, base_digest=digest)
 

@@ -56,7 +56,7 @@ class Stopped(Exception):
 
 
 @dataclass(kw_only=True)
-class Stop:
+class StopSignal:
     """How a push is ended: ``soon`` after the chunk under way, which most registries keep; ``now`` in the middle of it."""
 
     soon: threading.Event = field(default_factory=threading.Event)
@@ -66,7 +66,9 @@ class Stop:
 class Http:
     """A registry that has answered; see :func:`connect`. Threads may share it."""
 
-    def __init__(self, where: Target, *, base: str, client: httpx.Client, login: Login | None, stop: Stop) -> None:
+    def __init__(
+        self, where: Target, *, base: str, client: httpx.Client, login: Login | None, stop: StopSignal
+    ) -> None:
         self.where = where
         self.stop = stop
         self.sent = 0
@@ -246,7 +248,9 @@ class Http:
         return SourceError(f"{what} ({status}{said})", where=where, hint=AGAIN)
 
 
-def connect(where: Target, *, login: Login | None, authorities: str, insecure: Callable[[], bool], stop: Stop) -> Http:
+def connect(
+    where: Target, *, login: Login | None, authorities: str, insecure: Callable[[], bool], stop: StopSignal
+) -> Http:
     """Find a registry: HTTPS, or plain HTTP where nobody is between or the engine was told that it may be plain.
 
     Args:

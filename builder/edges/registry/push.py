@@ -12,7 +12,7 @@ from builder.core.images.oci import Descriptor
 from builder.core.images.reference import Target
 from builder.core.progress import OnProgress, Progress
 from builder.edges.registry.blobs import Open, Registry
-from builder.edges.registry.http import Stop, Stopped
+from builder.edges.registry.http import Stopped, StopSignal
 from builder.errors import BakeError, Interrupted
 
 WORKERS = 3
@@ -26,7 +26,7 @@ SHOWN = 1 << 20
 
 
 @dataclass(frozen=True, kw_only=True)
-class Image:
+class PushedImage:
     """An image to push; its blobs without the manifest, in the order they are sent."""
 
     name: str
@@ -41,7 +41,7 @@ class Image:
 class Step:
     """What becomes of an image: ``there`` (the tag has it already), or what its repository lacks."""
 
-    image: Image
+    image: PushedImage
     repository: str
     there: bool
     mount: Mapping[str, str]
@@ -75,7 +75,7 @@ class _Total:
 
 
 def decide(
-    images: Sequence[Image],
+    images: Sequence[PushedImage],
     registry: Registry,
     target: Target,
     *,
@@ -129,7 +129,7 @@ def decide(
 
 
 def carry_out(
-    steps: Sequence[Step], registry: Registry, *, open_: Open, stop: Stop, on_progress: OnProgress
+    steps: Sequence[Step], registry: Registry, *, open_: Open, stop: StopSignal, on_progress: OnProgress
 ) -> Iterator[tuple[Step, int]]:
     """Send and mount, image by image; yields each with the bytes that had to be sent, when its tag is in place.
 
@@ -173,7 +173,7 @@ def carry_out(
 
 @contextmanager
 def _together(
-    stop: Stop, on_progress: OnProgress
+    stop: StopSignal, on_progress: OnProgress
 ) -> Iterator[Callable[[Callable[[Descriptor], None], Descriptor], None]]:
     """Run what the block submits, and end all of it when one fails or Ctrl-C comes.
 

@@ -1,0 +1,521 @@
+"""Results of the commands about images: plan, render, build, images, prune, layout export."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from typing_extensions import TypedDict
+
+from builder.core.config.types import BaseSpec
+from builder.core.images import layer_order
+from builder.core.text import format_size, format_time, table
+from builder.views import View
+
+if TYPE_CHECKING:
+    from builder.edges.images.installed import InstalledImage
+    from builder.workflows.images import (
+        FilesCompared,
+        FilesRendered,
+        ImageBuilt,
+        ImagesBuilt,
+        ImagesListed,
+        ImagesPlanned,
+    )
+    from builder.workflows.layout import LayersLocked, LayoutExported, LayoutPruned
+    from builder.workflows.machine import NativeReady
+
+
+class BaseJson(TypedDict):
+    """What images stand on, as bake.yaml's ``base``."""
+
+    kind: str
+    """``registry`` or ``debian``."""
+    reference: str
+    """The image reference of ``registry``, with a tag."""
+    digest: str
+    """The digest of ``reference``; empty where nobody asked the registry."""
+    suite: str
+    """The Debian suite of ``debian``."""
+
+
+class LayerJson(TypedDict):
+    """Packages that are installed together, in one layer."""
+
+    name: str
+    """Who shares it, and what is in it."""
+    packages: list[str]
+    """``name==version`` of each package."""
+    estimated_bytes: int
+    """Unpacked, as far as sizes are known."""
+
+
+class BlockJson(TypedDict):
+    """Layers of an image that stay together."""
+
+    name: str
+    """What they hold, such as ``model tiny.en``."""
+    kind: str
+    """``base``, ``requirement``, ``model`` or ``code``."""
+    bytes: int
+    """Unpacked; what nobody has measured is guessed."""
+
+
+class PlannedImageJson(TypedDict):
+    """An image that would be built."""
+
+    name: str
+    """As in images/*.yaml."""
+    tag: str
+    """``<registry>/<name>:<variant>-<cpu|gpu>``."""
+    parent: str | None
+    """The image that it stands on; null for the base."""
+    stage: str | None
+    """The stage that it runs; null for an image that others stand on."""
+    gpu: bool
+    """Whether it has CUDA's libraries."""
+    layers: list[LayerJson]
+    """Its own packages, lowest layer first."""
+    models: list[str]
+    """Ids of the models that its stage loads."""
+    estimated_bytes: int
+    """Unpacked, with what it stands on and without weights."""
+    estimate_complete: bool
+    """Whether every part of ``estimated_bytes`` is known; if not, it is at least that much."""
+    order: list[BlockJson]
+    """All of its layers, lowest first."""
+
+
+class PlannedModelJson(TypedDict):
+    """A model that images would carry."""
+
+    id: str
+    """As in models.yaml."""
+    purpose: str
+    """What it is for."""
+    bytes: int
+    """All of its files."""
+
+
+class PlanJson(TypedDict):
+    """What a build would make."""
+
+    mode: str
+    """``native``, ``docker-cpu`` or ``docker-gpu``."""
+    variant: str
+    """``slim`` or ``full``."""
+    base: BaseJson
+    """What all images stand on."""
+    images: list[PlannedImageJson]
+    """In the order they are built: parents first."""
+    models: list[PlannedModelJson]
+    """All models that the images carry."""
+    estimated_unique_bytes: int
+    """All images together without weights, each layer counted once."""
+    model_bytes: int
+    """All models together."""
+    unpacked_again: dict[str, int]
+    """Bytes that an engine unpacks again when a block of layers changes, by its name."""
+
+
+def _plan_data(planned: ImagesPlanned) -> PlanJson:
+    plan, estimate = planned.plan, planned.estimate
+    images: list[PlannedImageJson] = [
+        {
+            "name": image.name,
+            "tag": image.tag,
+            "parent": image.parent,
+            "stage": image.stage,
+            "gpu": image.gpu,
+            "layers": [
+                {
+                    "name": name,
+                    "packages": [f"{p.name}=={p.version}" for p in plan.libraries[name].packages],
+                    "estimated_bytes": estimate.libraries[name].size,
+                }
+                for name in image.libraries
+            ],
+            "models": list(image.models),
+            "estimated_bytes": estimate.images[image.name].size,
+            "estimate_complete": estimate.images[image.name].complete,
+            "order": [{"name": b.name, "kind": b.kind, "bytes": b.size} for b in planned.order[image.name]],
+        }
+        for image in plan.images
+    ]
+    return {
+        "mode": plan.mode.value,
+        "variant": plan.variant.value,
+        "base": _base(plan.base),
+        "images": images,
+        "models": [{"id": m.id, "purpose": m.purpose.value, "bytes": pin.size} for m, pin in plan.models],
+        "estimated_unique_bytes": estimate.unique_bytes,
+        "model_bytes": _model_bytes(planned),
+        "unpacked_again": _again(planned),
+    }
+
+
+def _plan_text(planned: ImagesPlanned) -> str:
+    plan, estimate = planned.plan, planned.estimate
+    rows = [
+        (
+            image.tag,
+            image.parent or plan.base.kind,
+            ("" if estimate.images[image.name].complete else "≥ ") + format_size(estimate.images[image.name].size),
+            ", ".join(image.libraries),
+            ", ".join(image.models),
+        )
+        for image in plan.images
+    ]
+    base = plan.base.reference if plan.base.kind == "registry" else f"Debian {plan.base.suite}'s packages"
+    total = f"{format_size(estimate.unique_bytes)} of layers, {format_size(_model_bytes(planned))} of models"
+    blocks = [
+        (name, "  ".join(f"{b.name.removeprefix('libraries ')} {format_size(b.size)}" for b in order))
+        for name, order in planned.order.items()
+    ]
+    again = sorted(_again(planned).items(), key=lambda item: item[1])
+    parts = (
+        table(("IMAGE", "ON", "SIZE", "LAYERS", "MODELS"), rows),
+        f"base: {base}\nall images together: {total}",
+        table(("IMAGE", "LAYERS, LOWEST FIRST"), blocks),
+        table(("A CHANGE OF", "UNPACKS AGAIN"), [(name, format_size(size)) for name, size in again]),
+    )
+    return "\n\n".join(parts)
+
+
+def _base(base: BaseSpec) -> BaseJson:
+    return {"kind": base.kind, "reference": base.reference, "digest": base.digest, "suite": base.suite}
+
+
+def _model_bytes(planned: ImagesPlanned) -> int:
+    return sum(pin.size for _, pin in planned.plan.models)
+
+
+def _again(planned: ImagesPlanned) -> dict[str, int]:
+    """Bytes that an engine unpacks again when one block of the images changes, by the block's name."""
+    names = dict.fromkeys(b.name for blocks in planned.order.values() for b in blocks)
+    return {name: layer_order.again(planned.order, name) for name in names}
+
+
+PLAN = View(command="plan", shape=PlanJson, data=_plan_data, text=_plan_text)
+
+
+class RenderJson(TypedDict):
+    """A rendered folder."""
+
+    folder: str
+    """Its path."""
+    files: list[str]
+    """Paths of its files, relative to the folder."""
+
+
+def _render_data(rendered: FilesRendered) -> RenderJson:
+    return {"folder": str(rendered.folder), "files": list(rendered.files)}
+
+
+def _render_text(rendered: FilesRendered) -> str:
+    folder = rendered.folder
+    next_step = f"next: cd {folder} && docker buildx bake    (README.md, Images)"
+    return f"{folder}: {len(rendered.files)} files\n{next_step}"
+
+
+RENDER = View(command="render", shape=RenderJson, data=_render_data, text=_render_text)
+
+
+class RenderCheckJson(TypedDict):
+    """A folder compared with what would be rendered."""
+
+    folder: str
+    """Its path."""
+    differences: list[str]
+    """``path: missing``, ``other`` or ``not rendered any more``; empty when all is as rendered."""
+
+
+def _compare_data(compared: FilesCompared) -> RenderCheckJson:
+    return {"folder": str(compared.folder), "differences": list(compared.differences)}
+
+
+def _compare_text(compared: FilesCompared) -> str:
+    return "" if compared.differences else "as rendered"
+
+
+COMPARE = View(command="render --check", shape=RenderCheckJson, data=_compare_data, text=_compare_text)
+
+
+class InstalledImageJson(TypedDict):
+    """An image that the engine has."""
+
+    name: str
+    """As in images/*.yaml."""
+    tag: str
+    """Its full reference."""
+    id: str
+    """The engine's id of it: ``sha256:…``."""
+    mode: str
+    """Of the plan that it was built for: ``docker-cpu`` or ``docker-gpu``."""
+    variant: str
+    """``slim`` or ``full``."""
+    size_bytes: int
+    """Of all layers, unpacked."""
+    own_bytes: int
+    """Of the layers that no other image of ours has."""
+    shared_bytes: int
+    """Of the layers that another image of ours has too."""
+    models: list[str]
+    """Ids of the models that its stage loads."""
+    baked: dict[str, str]
+    """The models among them that it carries: id -> digest."""
+    up_to_date: bool
+    """Whether a build would leave it as it is."""
+
+
+class BuiltImageJson(InstalledImageJson):
+    """An image after a build."""
+
+    state: str
+    """``built``, ``cached`` (every layer was there), ``assembled`` (only weights are new) or ``up to date``."""
+    seconds: float
+    """From the begin of the build until it was done; 0 when it was up to date."""
+    sent_bytes: int
+    """Bytes of layers that went to the engine."""
+
+
+class BuildJson(TypedDict):
+    """The images of a mode after a build."""
+
+    mode: str
+    """``docker-cpu`` or ``docker-gpu``."""
+    variant: str
+    """``slim`` or ``full``."""
+    base: BaseJson
+    """What they stand on."""
+    images: list[BuiltImageJson]
+    """In the order they are built: parents first."""
+    unique_bytes: int
+    """All together, unpacked, each layer counted once."""
+
+
+class ReadyModelJson(TypedDict):
+    """A model that is there."""
+
+    id: str
+    """As in models.yaml."""
+    purpose: str
+    """What it is for."""
+    size: int
+    """Bytes of all its files."""
+
+
+class NativeBuildJson(TypedDict):
+    """What the native mode has after a build."""
+
+    mode: str
+    """``native``."""
+    preset: str
+    """Whose models these are."""
+    images: list[BuiltImageJson]
+    """The images that read media files; empty without an engine."""
+    unique_bytes: int
+    """The images together, unpacked, each layer counted once."""
+    images_note: str
+    """What the images are for, or why there are none."""
+    environment: str
+    """The folder of the native Python environment."""
+    models: list[ReadyModelJson]
+    """The preset's models, one for each purpose."""
+    fetched: list[str]
+    """Ids of the models that this build fetched."""
+    ready: bool
+    """Always true: what fails is an error."""
+
+
+def _installed(image: InstalledImage) -> InstalledImageJson:
+    return {
+        "name": image.name,
+        "tag": image.tag,
+        "id": image.id,
+        "mode": image.mode,
+        "variant": image.variant,
+        "size_bytes": image.size_bytes,
+        "own_bytes": image.own_bytes,
+        "shared_bytes": image.shared_bytes,
+        "models": list(image.models),
+        "baked": dict(image.baked),
+        "up_to_date": image.up_to_date,
+    }
+
+
+def _built(image: ImageBuilt) -> BuiltImageJson:
+    built = image.built
+    return {**_installed(image.installed), "state": built.state, "seconds": built.seconds, "sent_bytes": built.sent}
+
+
+def _build_data(made: ImagesBuilt) -> BuildJson:
+    return {
+        "mode": made.mode.value,
+        "variant": made.variant.value,
+        "base": _base(made.base),
+        "images": [_built(image) for image in made.images],
+        "unique_bytes": made.unique_bytes,
+    }
+
+
+def _native_data(ready: NativeReady) -> NativeBuildJson:
+    images = ready.images
+    return {
+        "mode": "native",
+        "preset": ready.preset,
+        "images": [_built(image) for image in images.images] if images else [],
+        "unique_bytes": images.unique_bytes if images else 0,
+        "images_note": f"no images are built: {ready.no_images}" if ready.no_images else MEDIA_NOTE,
+        "environment": str(ready.environment),
+        "models": [{"id": m.id, "purpose": p.value, "size": pin.size} for p, (m, pin) in ready.models.items()],
+        "fetched": list(ready.fetched),
+        "ready": True,
+    }
+
+
+MEDIA_NOTE = "media files are parsed in these containers"
+
+
+def _build_text(made: ImagesBuilt) -> str:
+    rows = [
+        (
+            image.built.tag,
+            format_size(image.installed.size_bytes),
+            format_size(image.installed.shared_bytes),
+            format_size(image.installed.own_bytes),
+            format_time(image.built.seconds),
+            image.built.state,
+        )
+        for image in made.images
+    ]
+    total = f"all together: {format_size(made.unique_bytes)} unpacked, each layer counted once"
+    return table(("IMAGE", "SIZE", "SHARED", "OWN", "TIME", "STATE"), rows) + f"\n\n{total}"
+
+
+def _native_text(ready: NativeReady) -> str:
+    rows = [(p.value, m.id, format_size(pin.size), m.licence) for p, (m, pin) in ready.models.items()]
+    hardware, advice = ready.hardware, ready.recommended
+    machine = f"machine: {hardware.cores} cores, {format_size(hardware.memory)}"
+    lines = [
+        table(("PURPOSE", "MODEL", "SIZE", "LICENCE"), rows),
+        "",
+        *([_build_text(ready.images), ""] if ready.images else []),
+        f"{machine}; recommended preset: {advice.preset} ({advice.reason})",
+        *([f"native: no images are built: {ready.no_images}"] if ready.no_images else []),
+        "ready to run jobs: python3 build.py run RECORDING",
+    ]
+    return "\n".join(lines)
+
+
+BUILD = View(command="build", shape=BuildJson, data=_build_data, text=_build_text)
+NATIVE_BUILD = View(command="build --mode native", shape=NativeBuildJson, data=_native_data, text=_native_text)
+
+
+def _images_data(listed: ImagesListed) -> list[InstalledImageJson]:
+    return [_installed(image) for image in listed.images]
+
+
+def _listed_text(listed: ImagesListed) -> str:
+    rows = [
+        (
+            image.tag,
+            image.id.removeprefix("sha256:")[:12],
+            format_size(image.size_bytes),
+            format_size(image.shared_bytes),
+            format_size(image.own_bytes),
+            ", ".join(image.models),
+            "baked" if image.baked else "mounted" if image.models else "",
+            "yes" if image.up_to_date else "no",
+        )
+        for image in listed.images
+    ]
+    head = ("IMAGE", "ID", "SIZE", "SHARED", "OWN", "MODELS", "WEIGHTS", "UP TO DATE")
+    return table(head, rows) if rows else "no images here"
+
+
+IMAGES = View(command="images", shape=list[InstalledImageJson], data=_images_data, text=_listed_text)
+
+
+class PrunedFileJson(TypedDict):
+    """A file of the layout that nothing needs."""
+
+    path: str
+    """Where it is, or was."""
+    what: str
+    """``blob``, ``recipe`` or ``left of a killed build``."""
+    bytes: int
+    """Its size."""
+
+
+class PruneJson(TypedDict):
+    """What no image needs."""
+
+    removed: bool
+    """False after ``--dry-run``."""
+    bytes: int
+    """All files together."""
+    engine: bool
+    """Whether an engine answered; if not, every image of the layout is kept."""
+    files: list[PrunedFileJson]
+    """Each file that is removed, or would be."""
+
+
+def _prune_data(pruned: LayoutPruned) -> PruneJson:
+    return {
+        "removed": pruned.removed,
+        "bytes": sum(file.size for file in pruned.files),
+        "engine": pruned.engine,
+        "files": [{"path": str(file.path), "what": file.what, "bytes": file.size} for file in pruned.files],
+    }
+
+
+def _prune_text(pruned: LayoutPruned) -> str:
+    rows = [(file.what, format_size(file.size), file.path.name[:16]) for file in pruned.files]
+    text = table(("WHAT", "SIZE", "NAME"), rows) + "\n\n" if rows else ""
+    word = "freed" if pruned.removed else "would free"
+    note = "" if pruned.engine else "\nno engine answers: images were kept, whether it has them or not"
+    return f"{text}{word} {format_size(sum(file.size for file in pruned.files))}{note}"
+
+
+PRUNE = View(command="prune", shape=PruneJson, data=_prune_data, text=_prune_text)
+
+
+class LayoutExportJson(TypedDict):
+    """A complete OCI layout."""
+
+    folder: str
+    """Its path."""
+    images: list[str]
+    """References of its images."""
+    bytes: int
+    """All blobs together."""
+
+
+def _export_data(exported: LayoutExported) -> LayoutExportJson:
+    return {"folder": str(exported.folder), "images": list(exported.images), "bytes": exported.size}
+
+
+def _export_text(exported: LayoutExported) -> str:
+    out, images = exported.folder, exported.images
+    next_step = f"next: skopeo copy oci:{out}:{images[0]} …, or tar -C {out} -c . | docker load"
+    return f"{out}: {len(images)} images, {format_size(exported.size)}\n{next_step}"
+
+
+EXPORT = View(command="layout export", shape=LayoutExportJson, data=_export_data, text=_export_text)
+
+
+def _locked_data(locked: LayersLocked) -> dict[str, dict[str, str]]:
+    return {model.id: dict(model.digests) for model in locked.models}
+
+
+def _locked_text(locked: LayersLocked) -> str:
+    return "\n".join(
+        f"{model.id}: {'written' if model.changed else 'unchanged'}, {format_size(model.size)} in {model.count} layers"
+        for model in locked.models
+    )
+
+
+LOCK_LAYERS = View(
+    command="models lock --layers", shape=dict[str, dict[str, str]], data=_locked_data, text=_locked_text
+)
+"""Model -> the name of each of its layers -> the layer's digest, ``sha256:…``."""

@@ -1,0 +1,144 @@
+"""Results of the commands about registries: push, ci."""
+
+from __future__ import annotations
+
+import shlex
+from typing import TYPE_CHECKING
+
+from typing_extensions import TypedDict
+
+from builder.core.text import format_size, format_time, table
+from builder.views import View
+
+if TYPE_CHECKING:
+    from builder.edges.registry.push import Step
+    from builder.workflows.registry import ImagesPushed, PipelineCompared, PipelineMade
+
+
+class PushedImageJson(TypedDict):
+    """An image that is pushed, or would be."""
+
+    name: str
+    """As in images/*.yaml."""
+    reference: str
+    """Where it is: ``host/repository:tag``."""
+    digest: str
+    """Of its manifest: ``sha256:…``."""
+    bytes: int
+    """All of its blobs, without the manifest."""
+    sent_bytes: int
+    """What had to be sent, or would have to be."""
+    mounted_bytes: int
+    """What the registry takes from another of its repositories."""
+    state: str
+    """``up to date``, ``pushed`` or ``would be pushed``."""
+
+
+class PushJson(TypedDict):
+    """A push."""
+
+    registry: str
+    """``host/prefix``."""
+    dry_run: bool
+    """Whether nothing was sent."""
+    images: list[PushedImageJson]
+    """In the order they are sent: parents first."""
+    sent_bytes: int
+    """Of all images together."""
+    mounted_bytes: int
+    """Of all images together."""
+    on_the_wire_bytes: int
+    """Bytes of request bodies; what was sent twice counts twice."""
+    seconds: float
+    """Wall time of the push."""
+
+
+def _push_data(pushed: ImagesPushed) -> PushJson:
+    return {
+        "registry": f"{pushed.target.host}/{pushed.target.prefix}".rstrip("/"),
+        "dry_run": pushed.dry_run,
+        "images": [_image(pushed, step, sent) for step, sent in pushed.steps],
+        "sent_bytes": sum(sent for _, sent in pushed.steps),
+        "mounted_bytes": sum(step.mount_bytes for step, _ in pushed.steps),
+        "on_the_wire_bytes": pushed.wire_bytes,
+        "seconds": pushed.seconds,
+    }
+
+
+def _image(pushed: ImagesPushed, step: Step, sent: int) -> PushedImageJson:
+    image = step.image
+    return {
+        "name": image.name,
+        "reference": f"{pushed.target.host}/{step.repository}:{image.tag}",
+        "digest": image.manifest.digest,
+        "bytes": sum(blob.size for blob in dict.fromkeys(image.blobs)),
+        "sent_bytes": sent,
+        "mounted_bytes": step.mount_bytes,
+        "state": "up to date" if step.there else "would be pushed" if pushed.dry_run else "pushed",
+    }
+
+
+def _push_text(pushed: ImagesPushed) -> str:
+    data = _push_data(pushed)
+    rows = [
+        (
+            image["reference"],
+            image["digest"].removeprefix("sha256:")[:12],
+            format_size(image["bytes"]),
+            format_size(image["sent_bytes"]),
+            format_size(image["mounted_bytes"]),
+            image["state"],
+        )
+        for image in data["images"]
+    ]
+    verb = "would be sent" if pushed.dry_run else f"sent in {format_time(pushed.seconds)}"
+    text = table(("IMAGE", "DIGEST", "SIZE", "SENT", "MOUNTED", "STATE"), rows)
+    return f"{text}\n\n{format_size(data['sent_bytes'])} {verb}"
+
+
+PUSH = View(command="push", shape=PushJson, data=_push_data, text=_push_text)
+
+
+class PipelineJson(TypedDict):
+    """A pipeline for a CI service."""
+
+    service: str
+    """``github`` or ``gitlab``."""
+    file: str
+    """Where it is written, or where the service keeps it."""
+    jobs: list[str]
+    """Images, each built by a job of its own."""
+    text: str
+    """All of the file."""
+
+
+def _pipeline_data(made: PipelineMade) -> PipelineJson:
+    return {"service": made.service, "file": str(made.file), "jobs": list(made.images), "text": made.text}
+
+
+def _pipeline_text(made: PipelineMade) -> str:
+    if not made.written:
+        return made.text.rstrip("\n")
+    hint = f"commit it with: python3 build.py render {shlex.join(made.options)} --out {made.folder}"
+    return f"{made.file}: {len(made.images)} images\n{hint}"
+
+
+CI = View(command="ci", shape=PipelineJson, data=_pipeline_data, text=_pipeline_text)
+
+
+class PipelineCheckJson(PipelineJson):
+    """A pipeline compared with the file that is there."""
+
+    same: bool
+    """Whether the file is what would be written."""
+
+
+def _compared_data(compared: PipelineCompared) -> PipelineCheckJson:
+    return {**_pipeline_data(compared.pipeline), "same": compared.failure is None}
+
+
+def _compared_text(compared: PipelineCompared) -> str:
+    return "as rendered" if compared.failure is None else ""
+
+
+CI_CHECK = View(command="ci --check", shape=PipelineCheckJson, data=_compared_data, text=_compared_text)
