@@ -52,7 +52,7 @@ def test_logins_are_found_where_docker_login_puts_them(tmp_path: Path) -> None:
     login = Login(user="baker", secret="pass:word")
     for keys in (("r.example:5000",), ("old.example",), ("https://index.docker.io/v1/", "docker.io")):
         assert credentials.find(keys, env) == login
-    assert credentials.find(("id.example",), env) == Login(user="baker", secret="abc", identity=True)
+    assert credentials.find(("id.example",), env) == Login(user="<token>", secret="abc", identity=True)
     assert credentials.find(("no.example",), env) is None
     assert credentials.find(("r.example",), {"DOCKER_CONFIG": str(tmp_path / "none")}) is None
     assert "word" not in repr(login)
@@ -140,7 +140,7 @@ def test_no_login_goes_over_a_line_that_others_can_read(monkeypatch: pytest.Monk
     from builder.core.images.reference import target
 
     asked = []
-    stop = registry_http.Stop()
+    stop = registry_http.StopSignal()
     stop.soon.set()
     for insecure in (False, True):
         with pytest.raises(SourceError):

@@ -1,14 +1,14 @@
-"""The login that Docker's client has for a registry: config.json, and the helpers it names."""
+"""The login that Docker's client has for a registry: config.json, read by docker-py, and the helpers it names.
+
+Helpers are run here: docker-py's call has no time limit, and one that waits for a person would hold up a push for ever.
+"""
 
 from __future__ import annotations
 
-import base64
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
-from urllib.parse import urlsplit
 
 from builder.edges.system import shell
 from builder.errors import ConfigError, MissingError
@@ -31,53 +31,48 @@ class Login:
 
 
 def find(keys: Sequence[str], env: Mapping[str, str]) -> Login | None:
-    """The login for a server, or None when there is none.
+    """The login for a server, or None when Docker has none.
 
     Args:
         keys: the names it may be kept under.
 
     Raises:
-        ConfigError: config.json is no such file.
+        ConfigError: config.json can't be read.
         MissingError: its helper isn't on this machine, or failed.
     """
-    folder = (
-        Path(env["DOCKER_CONFIG"]) if env.get("DOCKER_CONFIG") else Path(env.get("HOME", "~")).expanduser() / ".docker"
-    )
-    path = folder / "config.json"
+    from docker import auth
+    from docker.errors import InvalidConfigFile
+
+    home = Path(env.get("HOME", "~")).expanduser() / ".docker"
+    path = Path(env.get("DOCKER_CONFIG") or home) / "config.json"
     try:
-        config = json.loads(path.read_bytes())
-        logins, helpers, store = config.get("auths") or {}, config.get("credHelpers") or {}, config.get("credsStore")
-        by_host = {_host(name): entry for name, entry in logins.items()}
+        settings = json.loads(path.read_bytes())
+        hosts = {auth.resolve_index_name(key) for key in keys}
+        entries = {
+            name: e for name, e in (settings.get("auths") or {}).items() if auth.resolve_index_name(name) in hosts
+        }
+        logins = auth.AuthConfig({"auths": auth.parse_auth(entries, raise_on_error=True)})
+        helpers = auth.AuthConfig({name: settings.get(name) or {} for name in ("credHelpers", "credsStore")})
     except FileNotFoundError:
         return None
-    except (OSError, ValueError, AttributeError) as error:
+    except (OSError, ValueError, AttributeError, TypeError, InvalidConfigFile) as error:
         raise ConfigError(
             "it can't be read as Docker's settings", where=str(path), hint="docker login writes it"
         ) from error
     for key in keys:
-        if (helper := helpers.get(key) or store) and (found := _ask(str(helper), key, env, path)):
-            return found
-        entry = logins.get(key) or by_host.get(_host(key))
-        if entry and (found := _entry(entry, path)):
-            return found
+        if (helper := helpers.get_credential_store(key)) and (login := _ask(str(helper), key, env, path)):
+            return login
+        if (entry := logins.resolve_authconfig(key)) and (login := _login(entry)):
+            return login
     return None
 
 
-def _host(name: str) -> str:
-    """Docker keeps logins under ``host`` or, long ago, ``https://host/v1/``."""
-    return urlsplit(name if "://" in name else f"//{name}").netloc
-
-
-def _entry(entry: Any, path: Path) -> Login | None:
-    try:
-        user, _, password = base64.b64decode(entry.get("auth") or "", validate=True).decode().partition(":")
-        user, password = entry.get("username") or user, entry.get("password") or password.strip("\0")
-        token = entry.get("identitytoken")
-    except (ValueError, AttributeError) as error:
-        raise ConfigError("a login in it can't be read", where=str(path), hint="docker login writes it anew") from error
-    if token:
-        return Login(user=user, secret=token, identity=True)
-    return Login(user=user, secret=password) if user else None
+def _login(entry: Mapping[str, str]) -> Login | None:
+    """An entry as docker-py gives it."""
+    if token := entry.get("IdentityToken"):
+        return Login(user="<token>", secret=token, identity=True)
+    user, password = entry.get("username"), entry.get("password") or ""
+    return Login(user=user, secret=password.strip("\0")) if user else None
 
 
 def _ask(helper: str, key: str, env: Mapping[str, str], path: Path) -> Login | None:
@@ -85,7 +80,7 @@ def _ask(helper: str, key: str, env: Mapping[str, str], path: Path) -> Login | N
     name = f"docker-credential-{helper}"
     if "/" in helper:
         raise ConfigError(
-            f"{helper!r} is no credential helper", where=str(path), expected="the end of a program's name"
+            f"{helper!r} is not a credential helper", where=str(path), expected="the end of a program's name"
         )
     done = shell.run([name, "get"], env=env, timeout=PATIENCE, stdin=key.encode())
     if done.code != 0:
