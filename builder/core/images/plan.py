@@ -102,20 +102,10 @@ def plan(
     wanted = _wanted(config, mode, images)
     # What a layer holds depends on all of the mode's images, so that building some gives the same ones.
     every = _wanted(config, mode, ())
-    needs = {name: _needs(config, config.images[name], variant, mode, locks) for name in every}
-    held: dict[str, set[Requirement]] = {}
-    own: dict[str, set[Requirement]] = {}
-    for name in every:
-        spec = config.images[name]
-        below = held[spec.parent] if spec.parent else set()
-        mine = needs[name] if spec.stage or spec.requirements else set()
-        mine = mine | _hoisted(config, spec, needs, every)
-        own[name] = mine - below
-        if twice := sorted({p.name for p in own[name]} & {p.name for p in below}):
-            raise _disagree(twice[0], f"images/{name}.yaml")
-        held[name] = below | own[name]
+    own = _own(config, every, locks)
     libraries, uses = _libraries(config, every, own)
-    used = [(m, p) for m, p in models if any(m.purpose in _purposes(config, config.images[n]) for n in wanted)]
+    purposes = {purpose for name in wanted for purpose in _purposes(config, config.images[name])}
+    used = [(model, pin) for model, pin in models if model.purpose in purposes]
     return Plan(
         mode=mode,
         variant=variant,
@@ -126,6 +116,26 @@ def plan(
         libraries=MappingProxyType({lib.name: lib for lib in libraries if any(lib.name in uses[n] for n in wanted)}),
         models=tuple(used),
     )
+
+
+def _own(config: Config, every: Sequence[str], locks: Mapping[str, str]) -> dict[str, set[Requirement]]:
+    """Image -> the pins that it adds to those of its parents.
+
+    Raises:
+        ConfigError: an image pins another version of a package than an image that it stands on.
+    """
+    needs = {name: _needs(config, config.images[name], locks) for name in every}
+    held: dict[str, set[Requirement]] = {}
+    own: dict[str, set[Requirement]] = {}
+    for name in every:  # parents first
+        spec = config.images[name]
+        below = held[spec.parent] if spec.parent else set()
+        named = needs[name] if spec.stage or spec.requirements else set()
+        own[name] = (named | _hoisted(config, spec, needs, every)) - below
+        if twice := sorted({p.name for p in own[name]} & {p.name for p in below}):
+            raise _disagree(twice[0], f"images/{name}.yaml")
+        held[name] = below | own[name]
+    return own
 
 
 def _wanted(config: Config, mode: Mode, names: Sequence[str]) -> tuple[str, ...]:
@@ -156,8 +166,9 @@ def _purposes(config: Config, spec: ImageSpec) -> tuple[Purpose, ...]:
     return config.stages[spec.stage].uses if spec.stage else ()
 
 
-def _needs(config: Config, spec: ImageSpec, variant: Variant, mode: Mode, locks: Mapping[str, str]) -> set[Requirement]:
+def _needs(config: Config, spec: ImageSpec, locks: Mapping[str, str]) -> set[Requirement]:
     """Every pin that an image's own files name."""
+    mode, variant = config.defaults.mode, config.defaults.variant
     files = dict(spec.requirements)
     if spec.stage:
         files |= config.stages[spec.stage].requirements

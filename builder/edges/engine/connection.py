@@ -1,4 +1,4 @@
-"""The container engine: what it is, what it has (docker-py), and building (python-on-whales)."""
+"""The container engine: where it listens, what it is, which images it has."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import json
 import re
 import shutil
 import socket
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -89,7 +89,7 @@ def connect(env: Mapping[str, str]) -> Engine:
     """The engine, asked what it is.
 
     Raises:
-        MissingError: there is none, no permission, too old, or no buildx.
+        MissingError: nothing listens, this user may not ask, the engine is too old, or the client has no buildx.
     """
     if why := why_not(env):
         hint = "add yourself to the docker group, or use sudo" if "permission" in why else "install docker, or start it"
@@ -129,7 +129,7 @@ def connect(env: Mapping[str, str]) -> Engine:
 
 
 def client_of(host: str) -> Any:
-    """docker-py's client of an engine; nothing is asked of the engine before its first use."""
+    """docker-py's client of an engine; the engine is asked nothing before its first use."""
     import docker
 
     return docker.DockerClient(base_url=host, timeout=600, use_ssh_client=True)
@@ -162,10 +162,10 @@ def image_ids(host: str, tags: Sequence[str]) -> list[str] | None:
 
 
 def info(host: str) -> Mapping[str, Any]:
-    """What ``docker info`` tells of an engine and of the client's plugins.
+    """What ``docker info`` says of an engine and of the client's plugins.
 
     Raises:
-        MissingError: it doesn't answer.
+        MissingError: the engine doesn't answer.
     """
     done = shell.run(["docker", "--host", host, "info", "--format", "{{json .}}"], timeout=ASK)
     with suppress(ValueError):
@@ -192,55 +192,6 @@ def number(version: str) -> tuple[int, ...]:
     return tuple(int(n) for n in re.findall(r"\d+", version)[:2])
 
 
-def bake(
-    host: str,
-    folder: Path,
-    targets: Sequence[str],
-    *,
-    variables: Mapping[str, str],
-    cache: bool,
-    output: str = "",
-    file: Path | None = None,
-) -> Iterator[str]:
-    """Run ``docker buildx bake`` in a rendered folder; its plain progress, line by line.
-
-    Args:
-        output: a BuildKit exporter, such as ``type=cacheonly``; none: the images go into the engine.
-        file: another bake file than the folder's.
-
-    Raises:
-        RuntimeError: it failed; the lines say why.
-    """
-    import psutil
-    from python_on_whales import DockerClient
-    from python_on_whales.exceptions import DockerException
-
-    client = DockerClient(host=host)
-    # Contexts are relative to where bake is typed, not to the file. Provenance has the time of the build in it.
-    choices = {"*.context": str(folder), "*.attest": "type=provenance,disabled=true"}
-    if output:
-        choices["*.output"] = output
-    children = psutil.Process().children
-    before = {child.pid for child in children()}
-    try:
-        yield from client.buildx.bake(
-            list(targets),
-            files=[file or folder / "docker-bake.json"],
-            progress="plain",
-            stream_logs=True,
-            cache=cache,
-            load=not output and file is None,
-            set=choices,
-            variables={**variables, "BUILDX_BAKE_ENTITLEMENTS_FS": "0"},
-        )
-    except DockerException as error:
-        raise RuntimeError(f"buildx ended with {error.return_code}") from error
-    finally:
-        for child in children():  # on Ctrl-C: a client that goes ends its build
-            if child.pid not in before:
-                child.terminate()
-
-
 def pull(engine: Engine, reference: str) -> None:
     """Bring an image of a registry into the engine, unless it is there.
 
@@ -256,17 +207,6 @@ def pull(engine: Engine, reference: str) -> None:
             engine.client.api.pull(reference)
         except APIError as error:
             raise SourceError(f"no registry gives {reference}: {error.explanation}", hint="docker pull it") from None
-
-
-def registry_digest(reference: str, env: Mapping[str, str]) -> str | None:
-    """``sha256:…`` of a reference in its registry, or None when it can't be reached within ten seconds."""
-    argv = ["docker", "buildx", "imagetools", "inspect", "--format", "{{json .Manifest}}", reference]
-    done = shell.run(argv, env=env, timeout=ASK)
-    with suppress(ValueError, KeyError, TypeError):
-        found = str(json.loads(done.out)["digest"])
-        if done.code == 0 and re.fullmatch(r"sha256:[0-9a-f]{64}", found):
-            return found
-    return None
 
 
 def insecure(host: str, env: Mapping[str, str]) -> bool:

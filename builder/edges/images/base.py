@@ -8,6 +8,7 @@ from dataclasses import replace
 
 from builder.core.config.types import BaseSpec, Config
 from builder.core.progress import OnProgress, Progress
+from builder.edges.engine import buildx
 from builder.edges.engine import connection as engines
 from builder.edges.engine.connection import Engine
 from builder.errors import SourceError
@@ -35,7 +36,7 @@ def decide_base(
             names = [d.partition("@")[2] for d in found.attrs.get("RepoDigests") or ()]
             on_progress(Progress(what="base", note=f"{spec.reference}, which the engine has", finished=True))
             return replace(spec, kind="registry", digest=names[0] if names and engine.store == "containerd" else "")
-    digest = engines.registry_digest(spec.reference, env) if spec.reference and engine is not None else None
+    digest = buildx.registry_digest(spec.reference, env) if spec.reference and engine is not None else None
     if digest:
         on_progress(Progress(what="base", note=f"{spec.reference}@{digest[:19]}…; pin it: base.digest", finished=True))
         return replace(spec, kind="registry", digest=digest)

@@ -19,6 +19,7 @@ from builder.core.images.oci import Descriptor
 from builder.core.images.plan import Plan, PlannedImage
 from builder.core.progress import OnProgress, Progress
 from builder.core.weights.model import Model, Pin
+from builder.edges.engine import buildx
 from builder.edges.engine import connection as engines
 from builder.edges.engine.connection import Engine
 from builder.edges.images import assemble, load
@@ -175,7 +176,7 @@ def _code(job: _Job, images: Sequence[PlannedImage]) -> dict[str, str]:
         variables = {**without, "BASE_DIGEST": job.base_digest, **_commit(job.config.root, job.env)}
 
         def bake(names: Sequence[str], output: str, *, cache: bool = True, file: Path | None = None) -> None:
-            for line in engines.bake(
+            for line in buildx.bake(
                 job.engine.host,
                 job.folder,
                 names,

@@ -159,7 +159,13 @@ class Http:
                 tell(at + len(piece))
 
     def wait(self, attempt: int, answer: httpx.Response | None = None) -> None:
-        """``PAUSE``, doubled with each attempt, times 0.5 to 1.5 by chance; or what Retry-After says."""
+        """Pause before the next try: ``PAUSE``, doubled with each attempt, times 0.5 to 1.5 by chance; or Retry-After.
+
+        Written by hand because stamina sleeps where nothing can wake it: Ctrl-C would wait for a minute's Retry-After.
+
+        Raises:
+            Stopped: ``stop`` was set.
+        """
         asked = answer.headers.get("Retry-After", "") if answer is not None else ""
         pause = min(float(asked), PATIENCE) if asked.isdigit() else PAUSE * 2**attempt * (0.5 + random.random())
         if self.stop.soon.wait(pause):

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from concurrent.futures import FIRST_EXCEPTION, Executor, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
@@ -90,42 +90,83 @@ def decide(
     Raises:
         SourceError: it refuses, or is gone.
     """
-    has: dict[str, list[str]] = {}
-    there = []
     with ThreadPoolExecutor(QUESTIONS) as pool:
-        found = pool.map(lambda i: registry.manifest(target.repository(i.name), i.tag), images)
-        for image, digest in zip(images, found, strict=True):
-            there.append(digest == image.manifest.digest)
-            if there[-1]:
-                for blob in image.blobs:
-                    has.setdefault(blob.digest, []).append(target.repository(image.name))
-        asked = [(i, b) for i, known in zip(images, there, strict=True) if not known for b in i.blobs]
-        on_progress(Progress(what="asking what the registry has", total=len(asked)))
-        lacks = set()
-        answers = pool.map(lambda pair: registry.has(target.repository(pair[0].name), pair[1]), asked)
-        for (image, blob), answer in zip(asked, answers, strict=True):
-            if answer:
-                has.setdefault(blob.digest, []).append(target.repository(image.name))
-            else:
-                lacks.add((image.name, blob.digest))
-        nowhere = {b.digest: b for i, b in asked if (i.name, b.digest) in lacks and b.digest not in has}
-        for name, blobs in others.items():
-            shared = [b for b in blobs if b.digest in nowhere and b.digest not in has]
-            answers = pool.map(lambda b, n=name: registry.sees(target.repository(n), b), shared)
-            for blob, answer in zip(shared, answers, strict=True):
-                if answer:
-                    has[blob.digest] = [target.repository(name)]
-    on_progress(Progress(what="asking what the registry has", done=len(asked), total=len(asked), finished=True))
-    steps = []
-    for image, known in zip(images, there, strict=True):
+        tagged = _tagged(images, registry, target, pool)
+        new = [image for image in images if image.name not in tagged]
+        total = sum(len(image.blobs) for image in new)
+        on_progress(Progress(what=ASKING, total=total))
+        lacked = _lacked(new, registry, target, pool)
+        sources = _sources(images, lacked, target)
+        nowhere = {blob for image in new for blob in lacked[image.name] if blob.digest not in sources}
+        sources |= _elsewhere(nowhere, others, registry, target, pool)
+    on_progress(Progress(what=ASKING, done=total, total=total, finished=True))
+    return tuple(_steps(images, lacked, sources, target))
+
+
+ASKING = "asking what the registry has"
+
+
+def _tagged(images: Sequence[PushedImage], registry: Registry, target: Target, pool: Executor) -> set[str]:
+    """Names of the images whose tag has their manifest already."""
+    digests = pool.map(lambda image: registry.manifest(target.repository(image.name), image.tag), images)
+    return {image.name for image, digest in zip(images, digests, strict=True) if digest == image.manifest.digest}
+
+
+def _lacked(
+    images: Sequence[PushedImage], registry: Registry, target: Target, pool: Executor
+) -> dict[str, tuple[Descriptor, ...]]:
+    """Image -> the blobs that its repository lacks, each once, in the order they are sent."""
+    pairs = [(image.name, blob) for image in images for blob in image.blobs]
+    answers = pool.map(lambda pair: registry.has(target.repository(pair[0]), pair[1]), pairs)
+    lacked = dict.fromkeys(pair for pair, known in zip(pairs, answers, strict=True) if not known)
+    return {image.name: tuple(blob for name, blob in lacked if name == image.name) for image in images}
+
+
+def _sources(
+    images: Sequence[PushedImage], lacked: Mapping[str, Sequence[Descriptor]], target: Target
+) -> dict[str, str]:
+    """Digest -> a repository of these images that has it: the first that was asked, tagged ones before others."""
+    sources: dict[str, str] = {}
+    for image in sorted(images, key=lambda image: image.name in lacked):
+        for blob in image.blobs:
+            if blob not in lacked.get(image.name, ()):
+                sources.setdefault(blob.digest, target.repository(image.name))
+    return sources
+
+
+def _elsewhere(
+    blobs: Collection[Descriptor],
+    others: Mapping[str, Sequence[Descriptor]],
+    registry: Registry,
+    target: Target,
+    pool: Executor,
+) -> dict[str, str]:
+    """Digest -> a repository of an earlier push that has it, for the blobs that none of these images' has."""
+    wanted = {blob.digest for blob in blobs}
+    sources: dict[str, str] = {}
+    for name, known in others.items():
+        repository = target.repository(name)
+        shared = [blob for blob in known if blob.digest in wanted and blob.digest not in sources]
+        answers = pool.map(lambda blob, repository=repository: registry.sees(repository, blob), shared)
+        sources |= {blob.digest: repository for blob, seen in zip(shared, answers, strict=True) if seen}
+    return sources
+
+
+def _steps(
+    images: Sequence[PushedImage],
+    lacked: Mapping[str, Sequence[Descriptor]],
+    sources: Mapping[str, str],
+    target: Target,
+) -> Iterator[Step]:
+    """What each image needs: a blob is sent once, and mounted from there by the images after it."""
+    known = dict(sources)
+    for image in images:
         repository = target.repository(image.name)
-        missing = [b for b in dict.fromkeys(image.blobs) if (image.name, b.digest) in lacks]
-        mount = {b.digest: has[b.digest][0] for b in missing if has.get(b.digest)}
-        send = tuple(b for b in missing if b.digest not in mount)
-        for blob in send:
-            has.setdefault(blob.digest, []).append(repository)  # by the time a later image wants it
-        steps.append(Step(image=image, repository=repository, there=known, mount=mount, send=send))
-    return tuple(steps)
+        missing = lacked.get(image.name, ())
+        mount = {blob.digest: known[blob.digest] for blob in missing if blob.digest in known}
+        send = tuple(blob for blob in missing if blob.digest not in mount)
+        known |= {blob.digest: repository for blob in send}
+        yield Step(image=image, repository=repository, there=image.name not in lacked, mount=mount, send=send)
 
 
 def carry_out(
