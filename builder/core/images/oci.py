@@ -88,15 +88,32 @@ def describe(media_type: str, data: bytes) -> Descriptor:
     return Descriptor(media_type=media_type, digest=digest(data), size=len(data))
 
 
+def named(manifest: bytes, where: str) -> tuple[Descriptor, tuple[Descriptor, ...]]:
+    """The config and the layers, lowest first, that a manifest names.
+
+    Raises:
+        IntegrityError: not a manifest.
+    """
+    try:
+        value = json.loads(manifest)
+        config, *layers = (
+            Descriptor(media_type=entry["mediaType"], digest=entry["digest"], size=int(entry["size"]))
+            for entry in (value["config"], *value["layers"])
+        )
+    except (ValueError, KeyError, TypeError) as error:
+        raise IntegrityError(f"not a manifest: {error}", where=where) from None
+    return config, tuple(layers)
+
+
 def read(manifest: bytes, config: bytes, where: str) -> Image:
-    """What a builder wrote.
+    """The image of a manifest and a config.
 
     Raises:
         IntegrityError: the two don't belong together, or are something else.
     """
+    _, blobs = named(manifest, where)
     try:
-        made, settings = json.loads(manifest), json.loads(config)
-        blobs = [Descriptor(media_type=b["mediaType"], digest=b["digest"], size=int(b["size"])) for b in made["layers"]]
+        settings = json.loads(config)
         diffs = list(settings["rootfs"]["diff_ids"])
         history = list(settings.get("history") or [{} for _ in diffs])
         filled = [h for h in history if not h.get("empty_layer")]
@@ -108,11 +125,11 @@ def read(manifest: bytes, config: bytes, where: str) -> Image:
         Layer(blob=b, diff_id=d, history=h) for b, d, h in zip(blobs, diffs, filled, strict=True) if d != EMPTY
     )
     rest, below = [], 0
-    found = iter(diffs)
+    left = iter(diffs)
     for entry in history:
         if entry.get("empty_layer"):
             rest.append((below, entry))
-        elif next(found) != EMPTY:
+        elif next(left) != EMPTY:
             below += 1
     return Image(config=settings, layers=layers, rest=tuple(rest))
 
@@ -154,20 +171,21 @@ def write(image: Image) -> Written:
     when = config.get("created")
     config["history"] = [{**h, "created": when} if when else h for h in history]
     raw = _dump(config)
-    manifest = {
-        "schemaVersion": 2,
-        "mediaType": MANIFEST,
-        "config": describe(CONFIG, raw).json,
-        "layers": [layer.blob.json for layer in image.layers],
-    }
-    return Written(manifest=_dump(manifest), config=raw, image=image)
+    manifest_ = manifest(describe(CONFIG, raw), [layer.blob for layer in image.layers])
+    return Written(manifest=manifest_, config=raw, image=image)
+
+
+def manifest(config: Descriptor, layers: Sequence[Descriptor]) -> bytes:
+    """The manifest of an image: sorted keys, no spaces."""
+    blobs = {"config": config.json, "layers": [layer.json for layer in layers]}
+    return _dump({"schemaVersion": 2, "mediaType": MANIFEST, **blobs})
 
 
 def index(manifests: Sequence[tuple[Descriptor, str | None]]) -> bytes:
     """index.json of a layout: manifests with the reference each is known by."""
     rows = []
-    for found, name in manifests:
-        row = found.json
+    for descriptor, name in manifests:
+        row = descriptor.json
         if name:
             row["annotations"] = {"org.opencontainers.image.ref.name": name}
         rows.append(row)

@@ -15,7 +15,7 @@ from builder.core.images.oci import Descriptor
 from builder.edges.engine.connection import Engine
 from builder.edges.images.layout import Layout
 from builder.edges.system import files
-from builder.errors import BuildError
+from builder.errors import BuildError, IntegrityError
 
 COMPRESSION = "compression=zstd,force-compression=true,oci-mediatypes=true"
 """Of code blobs: BuildKit writes and hands over zstd faster than plain tars (0.3 GB of libraries: 7.0 s, plain 10.0 s,
@@ -51,18 +51,18 @@ def image(layout: Layout, manifest: str) -> oci.Image:
     Raises:
         IntegrityError, MissingError: it is damaged, or gone.
     """
-    raw = layout.read(manifest)
-    return oci.read(raw, layout.read(json.loads(raw)["config"]["digest"]), str(layout.path(manifest)))
+    raw, where = layout.read(manifest), str(layout.path(manifest))
+    config, _ = oci.named(raw, where)
+    return oci.read(raw, layout.read(config.digest), where)
 
 
 def whole(layout: Layout, manifest: str) -> bool:
     """Whether all of a code image's blobs are there, by size. Those of another size are removed: an export would keep them."""
     path = layout.path(manifest)
     try:
-        raw = json.loads(path.read_bytes())
-        blobs = [raw["config"], *raw["layers"]]
-        wrong = [layout.path(b["digest"]) for b in blobs if _size(layout.path(b["digest"])) != b["size"]]
-    except (OSError, ValueError, KeyError, TypeError):
+        config, layers = oci.named(path.read_bytes(), str(path))
+        wrong = [layout.path(b.digest) for b in (config, *layers) if _size(layout.path(b.digest)) != b.size]
+    except (OSError, IntegrityError):
         path.unlink(missing_ok=True)
         return False
     for damaged in wrong:
@@ -112,13 +112,7 @@ def saved(engine: Engine, layout: Layout, tag: str) -> str:
     except (ValueError, KeyError, IndexError, TypeError) as error:
         raise BuildError(f"docker save gave no image for {tag}: {error}", where=engine.host) from None
     layout.put(config)
-    manifest = {
-        "schemaVersion": 2,
-        "mediaType": oci.MANIFEST,
-        "config": oci.describe(oci.CONFIG, config).json,
-        "layers": [b.json for b in layers],
-    }
-    return layout.put(json.dumps(manifest, sort_keys=True).encode())
+    return layout.put(oci.manifest(oci.describe(oci.CONFIG, config), layers))
 
 
 def _chunks(source: IO[bytes]) -> Iterator[bytes]:

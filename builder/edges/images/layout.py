@@ -13,12 +13,12 @@ blob, wherever they come from, and says so when they are not those of its digest
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import re
 import shutil
 import tempfile
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -308,20 +308,16 @@ class Layout:
 
     def stored(self, ref: str, digest: str) -> Stored:
         """The image of a manifest's digest."""
-        raw = self.read(digest)
-        try:
-            entry = json.loads(raw)["config"]
-            config = Descriptor(media_type=entry["mediaType"], digest=entry["digest"], size=int(entry["size"]))
-        except (ValueError, KeyError, TypeError) as error:
-            raise IntegrityError(f"not a manifest: {error}", where=str(self.path(digest))) from None
+        raw, where = self.read(digest), str(self.path(digest))
+        config, _ = oci.named(raw, where)
         settings = self.read(config.digest)
-        found = oci.read(raw, settings, str(self.path(digest)))
+        image = oci.read(raw, settings, where)
         return Stored(
             ref=ref,
             manifest=oci.describe(oci.MANIFEST, raw),
             config=config,
-            layers=found.layers,
-            written=Written(manifest=raw, config=settings, image=found),
+            layers=image.layers,
+            written=Written(manifest=raw, config=settings, image=image),
         )
 
     # Keeping it small, and giving it away
@@ -333,9 +329,9 @@ class Layout:
             if ref not in refs:
                 continue
             for digest in (str(value[name]) for name in ("manifest", "code") if name in value):
-                raw = files.read_json(self.path(digest))
-                if isinstance(raw, dict):
-                    found |= {digest, raw["config"]["digest"], *(b["digest"] for b in raw["layers"])}
+                with suppress(FileNotFoundError, IntegrityError):
+                    config, layers = oci.named(self.path(digest).read_bytes(), str(self.path(digest)))
+                    found |= {digest, config.digest, *(blob.digest for blob in layers)}
         return found
 
     def unneeded(self, keep: Collection[str] | None) -> tuple[Unneeded, ...]:

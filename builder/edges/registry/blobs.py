@@ -18,7 +18,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from builder.core.images import reference
+from builder.core.images import oci, reference
 from builder.core.images.oci import Descriptor
 from builder.edges.registry.http import AGAIN, ATTEMPTS, BUSY, Gone, Http, Stopped, Tell
 from builder.edges.system import files
@@ -78,7 +78,7 @@ class Registry:
 
     def manifest(self, repository: str, tag: str) -> str | None:
         """The digest that a tag has there, or None."""
-        kinds = {"Accept": "application/vnd.oci.image.manifest.v1+json, application/vnd.oci.image.index.v1+json"}
+        kinds = {"Accept": f"{oci.MANIFEST}, {oci.INDEX}"}
         answer = self._http.ask("HEAD", f"/v2/{repository}/manifests/{tag}", _push(repository), headers=kinds)
         if answer.status_code in (401, 403):
             raise self._http.refused(answer, repository)
