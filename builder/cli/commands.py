@@ -22,7 +22,7 @@ TOP: Mapping[str, tuple[str, str]] = {
     "prune": ("images", "Free what no image here needs: blobs of the layout, recipes, what killed builds left."),
     "push": (
         "registry",
-        "Send built images to a registry: only what it lacks, going on where an earlier push broke off.",
+        "Send built images to a registry: only what it lacks, from where an earlier push broke off.",
     ),
     "ci": (
         "registry",

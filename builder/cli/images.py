@@ -132,7 +132,7 @@ def prune(
 
     Example: python3 build.py prune --dry-run
     """
-    from builder.views import images as views
+    from builder.views import layout as views
     from builder.workflows import layout
 
     with opened() as session:
@@ -153,7 +153,7 @@ def export(
 
     Example: python3 build.py layout export /media/stick/layout asr vad
     """
-    from builder.views import images as views
+    from builder.views import layout as views
     from builder.workflows import layout
 
     with opened() as session:

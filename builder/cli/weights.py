@@ -116,7 +116,7 @@ def lock(
     from builder.workflows import layout, weights
 
     if layers:
-        from builder.views.images import LOCK_LAYERS
+        from builder.views.layout import LOCK_LAYERS
 
         with opened() as session:
             locked = layout.lock_digests(session, ids or [])

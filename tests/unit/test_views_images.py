@@ -21,6 +21,7 @@ from builder.edges.images.layout import Unneeded
 from builder.edges.registry.push import PushedImage, Step
 from builder.errors import BakeError
 from builder.views import images as views
+from builder.views import layout as layout_views
 from builder.views import registry as registry_views
 from builder.workflows.images import FilesCompared, FilesRendered, ImageBuilt, ImagesBuilt, ImagesListed, ImagesPlanned
 from builder.workflows.layout import LayersLocked, LayoutExported, LayoutPruned, ModelLayers
@@ -135,9 +136,11 @@ def test_a_plan_is_told_in_tables() -> None:
     assert "≥" not in rows[1]
     assert rows[2][:3] == ["wb/asr:slim-cpu", "base", "≥"]
     assert rows[2][-2:] == ["asr", "tiny"]
-    assert base.startswith("base: Debian bookworm's packages\nall images together: 81 MB of layers, 70 MB of models")
+    assert base.startswith(
+        "base: Debian bookworm's packages\nall images together: 81.0 MB of layers, 70.0 MB of models"
+    )
     assert order.splitlines()[0].startswith("IMAGE")
-    assert "base 50 MB  base 1 MB  model tiny 70 MB  code asr 2 MB" in order
+    assert "base 50.0 MB  base 1.0 MB  model tiny 70.0 MB  code asr 2.0 MB" in order
     assert [line.rsplit("  ", 1)[0].strip() for line in again.splitlines()][1:] == [
         "code asr",
         "model tiny",
@@ -225,9 +228,9 @@ def test_images_are_listed() -> None:
     rows = [" ".join(line.split()) for line in views.IMAGES.text(listed).splitlines()]
     assert rows == [
         "IMAGE ID SIZE SHARED OWN MODELS WEIGHTS UP TO DATE",
-        "wb/asr:slim-cpu 0123456789ab 150 MB 50 MB 100 MB tiny baked yes",
-        "wb/asr:slim-cpu 0123456789ab 150 MB 50 MB 100 MB tiny mounted no",
-        "wb/asr:slim-cpu 0123456789ab 150 MB 50 MB 100 MB yes",
+        "wb/asr:slim-cpu 0123456789ab 150.0 MB 50.0 MB 100.0 MB tiny baked yes",
+        "wb/asr:slim-cpu 0123456789ab 150.0 MB 50.0 MB 100.0 MB tiny mounted no",
+        "wb/asr:slim-cpu 0123456789ab 150.0 MB 50.0 MB 100.0 MB yes",
     ]
     assert views.IMAGES.text(ImagesListed(images=())) == "no images here"
 
@@ -256,9 +259,9 @@ def test_a_build_is_told() -> None:
     }
     head, row, _, total = views.BUILD.text(BUILT).splitlines()
     assert head.split() == ["IMAGE", "SIZE", "SHARED", "OWN", "TIME", "STATE"]
-    assert row.split()[:7] == ["wb/asr:slim-cpu", "150", "MB", "50", "MB", "100", "MB"]
+    assert row.split()[:7] == ["wb/asr:slim-cpu", "150.0", "MB", "50.0", "MB", "100.0", "MB"]
     assert row.endswith("built")
-    assert total == "all together: 160 MB unpacked, each layer counted once"
+    assert total == "all together: 160.0 MB unpacked, each layer counted once"
 
 
 def ready(images: ImagesBuilt | None, no_images: str) -> NativeReady:
@@ -299,7 +302,7 @@ def test_the_native_mode_says_what_it_has() -> None:
     lines = [" ".join(line.split()) for line in text.splitlines()]
     assert lines == [
         "PURPOSE MODEL SIZE LICENCE",
-        "asr tiny 70 MB MIT",
+        "asr tiny 70.0 MB MIT",
         "",
         "machine: 4 cores, 8.0 GB; recommended preset: fast (4 cores)",
         "native: no images are built: no socket",
@@ -312,37 +315,37 @@ def test_the_native_mode_says_what_it_has() -> None:
 def test_what_prune_frees_is_told() -> None:
     file = Unneeded(path=Path("/l/blobs/sha256/0123456789abcdef0123"), what="blob", size=5 * MB)
     freed = LayoutPruned(files=(file,), removed=True, engine=True)
-    assert views.PRUNE.data(freed) == {
+    assert layout_views.PRUNE.data(freed) == {
         "removed": True,
         "bytes": 5 * MB,
         "engine": True,
         "files": [{"path": str(file.path), "what": "blob", "bytes": 5 * MB}],
     }
-    rows = [" ".join(line.split()) for line in views.PRUNE.text(freed).splitlines()]
-    assert rows == ["WHAT SIZE NAME", "blob 5 MB 0123456789abcdef", "", "freed 5 MB"]
-    nothing = views.PRUNE.text(LayoutPruned(files=(), removed=False, engine=False))
+    rows = [" ".join(line.split()) for line in layout_views.PRUNE.text(freed).splitlines()]
+    assert rows == ["WHAT SIZE NAME", "blob 5.0 MB 0123456789abcdef", "", "freed 5.0 MB"]
+    nothing = layout_views.PRUNE.text(LayoutPruned(files=(), removed=False, engine=False))
     assert nothing.splitlines() == [
-        "would free 0 MB",
+        "would free 0 B",
         "no engine answers: images were kept, whether it has them or not",
     ]
 
 
 def test_an_exported_layout_and_locked_layers_are_told() -> None:
     exported = LayoutExported(folder=Path("/o"), images=("wb/asr:slim-cpu", "wb/vad:slim-cpu"), size=3 * MB)
-    assert views.EXPORT.data(exported) == {
+    assert layout_views.EXPORT.data(exported) == {
         "folder": "/o",
         "images": ["wb/asr:slim-cpu", "wb/vad:slim-cpu"],
         "bytes": 3 * MB,
     }
-    assert views.EXPORT.text(exported) == (
-        "/o: 2 images, 3 MB\nnext: skopeo copy oci:/o:wb/asr:slim-cpu …, or tar -C /o -c . | docker load"
+    assert layout_views.EXPORT.text(exported) == (
+        "/o: 2 images, 3.0 MB\nnext: skopeo copy oci:/o:wb/asr:slim-cpu …, or tar -C /o -c . | docker load"
     )
     a = ModelLayers(id="a", digests={"model.bin": "sha256:1", "config": "sha256:2"}, size=5 * MB, changed=True)
     b = dataclasses.replace(a, id="b", digests={}, changed=False)
-    assert views.LOCK_LAYERS.data(LayersLocked(models=(a, b))) == {"a": dict(a.digests), "b": {}}
-    assert views.LOCK_LAYERS.text(LayersLocked(models=(a, b))).splitlines() == [
-        "a: written, 5 MB in 2 layers",
-        "b: unchanged, 5 MB in 0 layers",
+    assert layout_views.LOCK_LAYERS.data(LayersLocked(models=(a, b))) == {"a": dict(a.digests), "b": {}}
+    assert layout_views.LOCK_LAYERS.text(LayersLocked(models=(a, b))).splitlines() == [
+        "a: written, 5.0 MB in 2 layers",
+        "b: unchanged, 5.0 MB in 0 layers",
     ]
 
 
@@ -384,14 +387,14 @@ def test_a_push_is_told() -> None:
     lines = [" ".join(line.split()) for line in registry_views.PUSH.text(result).splitlines()]
     assert lines[:2] == [
         "IMAGE DIGEST SIZE SENT MOUNTED STATE",
-        "r.example/me/asr:slim-cpu 333333333333 72 MB 2 MB 70 MB pushed",
+        "r.example/me/asr:slim-cpu 333333333333 72.0 MB 2.0 MB 70.0 MB pushed",
     ]
-    assert lines[-1].startswith("2 MB sent in ")
+    assert lines[-1].startswith("2.0 MB sent in ")
     dry = dataclasses.replace(result, dry_run=True, target=Target(host="r.example", prefix=""))
     data = registry_views.PUSH.data(dry)
     assert data["registry"] == "r.example"
     assert [i["state"] for i in data["images"]] == ["would be pushed", "up to date"]
-    assert registry_views.PUSH.text(dry).endswith("\n\n2 MB would be sent")
+    assert registry_views.PUSH.text(dry).endswith("\n\n2.0 MB would be sent")
 
 
 def test_a_pipeline_is_printed_or_said_to_be_written() -> None:

@@ -1,0 +1,98 @@
+"""Results of the commands about the layout: prune, layout export, models lock --layers."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from typing_extensions import TypedDict
+
+from builder.core.text import format_size, table
+from builder.views import View
+
+if TYPE_CHECKING:
+    from builder.workflows.layout import LayersLocked, LayoutExported, LayoutPruned
+
+
+class PrunedFileJson(TypedDict):
+    """A file of the layout that nothing needs."""
+
+    path: str
+    """Where it is, or was."""
+    what: str
+    """``blob``, ``recipe`` or ``left of a killed build``."""
+    bytes: int
+    """Its size."""
+
+
+class PruneJson(TypedDict):
+    """What no image needs."""
+
+    removed: bool
+    """False after ``--dry-run``."""
+    bytes: int
+    """All files together."""
+    engine: bool
+    """Whether an engine answered; if not, every image of the layout is kept."""
+    files: list[PrunedFileJson]
+    """Each file that is removed, or would be."""
+
+
+def _prune_data(pruned: LayoutPruned) -> PruneJson:
+    return {
+        "removed": pruned.removed,
+        "bytes": sum(file.size for file in pruned.files),
+        "engine": pruned.engine,
+        "files": [{"path": str(file.path), "what": file.what, "bytes": file.size} for file in pruned.files],
+    }
+
+
+def _prune_text(pruned: LayoutPruned) -> str:
+    rows = [(file.what, format_size(file.size), file.path.name[:16]) for file in pruned.files]
+    text = table(("WHAT", "SIZE", "NAME"), rows) + "\n\n" if rows else ""
+    word = "freed" if pruned.removed else "would free"
+    note = "" if pruned.engine else "\nno engine answers: images were kept, whether it has them or not"
+    return f"{text}{word} {format_size(sum(file.size for file in pruned.files))}{note}"
+
+
+PRUNE = View(command="prune", shape=PruneJson, data=_prune_data, text=_prune_text)
+
+
+class LayoutExportJson(TypedDict):
+    """A complete OCI layout."""
+
+    folder: str
+    """Its path."""
+    images: list[str]
+    """References of its images."""
+    bytes: int
+    """All blobs together."""
+
+
+def _export_data(exported: LayoutExported) -> LayoutExportJson:
+    return {"folder": str(exported.folder), "images": list(exported.images), "bytes": exported.size}
+
+
+def _export_text(exported: LayoutExported) -> str:
+    out, images = exported.folder, exported.images
+    next_step = f"next: skopeo copy oci:{out}:{images[0]} …, or tar -C {out} -c . | docker load"
+    return f"{out}: {len(images)} images, {format_size(exported.size)}\n{next_step}"
+
+
+EXPORT = View(command="layout export", shape=LayoutExportJson, data=_export_data, text=_export_text)
+
+
+def _locked_data(locked: LayersLocked) -> dict[str, dict[str, str]]:
+    return {model.id: dict(model.digests) for model in locked.models}
+
+
+def _locked_text(locked: LayersLocked) -> str:
+    return "\n".join(
+        f"{model.id}: {'written' if model.changed else 'unchanged'}, {format_size(model.size)} in {model.count} layers"
+        for model in locked.models
+    )
+
+
+LOCK_LAYERS = View(
+    command="models lock --layers", shape=dict[str, dict[str, str]], data=_locked_data, text=_locked_text
+)
+"""Model -> the name of each of its layers -> the layer's digest, ``sha256:…``."""
