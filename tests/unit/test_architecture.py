@@ -27,7 +27,6 @@ MOST_MODULES = 12
 """Modules of one folder."""
 
 NAMED_TWICE = {
-    "Image",
     "Step",
     "Unreachable",
 }
