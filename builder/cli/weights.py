@@ -11,7 +11,6 @@ from builder.cli.options import (
     Json,
     PresetOption,
     VariantOption,
-    emit,
     opened,
     show,
 )

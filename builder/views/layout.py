@@ -24,7 +24,7 @@ class PrunedFileJson(TypedDict):
     """Its size."""
 
 
-class PruneJson(TypedDict):
+class LayoutPruneJson(TypedDict):
     """What no image needs."""
 
     removed: bool
@@ -37,7 +37,7 @@ class PruneJson(TypedDict):
     """Each file that is removed, or would be."""
 
 
-def _prune_data(pruned: LayoutPruned) -> PruneJson:
+def _prune_data(pruned: LayoutPruned) -> LayoutPruneJson:
     return {
         "removed": pruned.removed,
         "bytes": sum(file.size for file in pruned.files),
@@ -54,7 +54,7 @@ def _prune_text(pruned: LayoutPruned) -> str:
     return f"{text}{word} {format_size(sum(file.size for file in pruned.files))}{note}"
 
 
-PRUNE = View(command="prune", shape=PruneJson, data=_prune_data, text=_prune_text)
+PRUNE = View(command="prune", shape=LayoutPruneJson, data=_prune_data, text=_prune_text)
 
 
 class LayoutExportJson(TypedDict):
