@@ -152,7 +152,7 @@ def run(
     """
     from builder import ui
     from builder.core.jobs.request import JobOptions
-    from builder.views import jobs as views
+    from builder.views import run as views
     from builder.workflows.run import JobRan, RunOptions
     from builder.workflows.run import run as run_jobs
 
@@ -172,7 +172,7 @@ def run(
             ),
             RunOptions(build=not no_build, parallel=parallel, only=only, first=from_, until=until),
         )
-    for line in views.run_remarks(ran):
+    for line in views.remarks(ran):
         ui.say(line)
     show(json, views.RUN, ran, failure=None if isinstance(ran, JobRan) else ran.failure)
 

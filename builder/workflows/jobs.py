@@ -75,7 +75,6 @@ def preflight(session: Session, name: str | None, *, refresh: bool) -> JobChecke
         refresh: look, whatever the cache says.
     """
     from builder.edges.jobs import preflight as checking
-    from builder.workflows import host as hosts
 
     config = session.config
     job = _named_or_newest(config, name, what="check", hint="build.py prepare RECORDING")
@@ -83,6 +82,8 @@ def preflight(session: Session, name: str | None, *, refresh: bool) -> JobChecke
     if config.defaults.mode is Mode.NATIVE:
         python = native.ready(config, tuple(config.stages.values()))
     else:
+        from builder.workflows import host as hosts
+
         try:
             containers = hosts.choose(session, build=False).containers
         except MissingError as missing:

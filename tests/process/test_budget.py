@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -21,6 +21,7 @@ while not budget.take(name, memory=400):
     time.sleep(0.01)
 with (folder / "log").open("a") as log:
     log.write("+\\n")
+print("granted", flush=True)
 time.sleep(float(sys.argv[4]))
 with (folder / "log").open("a") as log:
     log.write("-\\n")
@@ -28,8 +29,13 @@ budget.give(name)
 """
 
 
-def start(folder: Path, name: str, seconds: float) -> subprocess.Popen[bytes]:
-    return subprocess.Popen([sys.executable, "-c", WORKER, str(ROOT), name, str(folder), str(seconds)])
+def start(folder: Path, name: str, seconds: float, out: int = subprocess.DEVNULL) -> subprocess.Popen[bytes]:
+    """A worker that holds what it was granted for some seconds.
+
+    Args:
+        out: where it says that it was granted.
+    """
+    return subprocess.Popen([sys.executable, "-c", WORKER, str(ROOT), name, str(folder), str(seconds)], stdout=out)
 
 
 def test_no_more_than_fits_runs_at_once_in_several_processes(tmp_path: Path) -> None:
@@ -46,11 +52,11 @@ def test_no_more_than_fits_runs_at_once_in_several_processes(tmp_path: Path) -> 
 
 def test_what_a_killed_process_held_is_free(tmp_path: Path) -> None:
     """kill -9, also of one that only waits."""
-    held = [start(tmp_path, f"h{k}", 60) for k in range(3)]
-    end = time.monotonic() + 30
-    while not (tmp_path / "log").exists() or (tmp_path / "log").read_text().count("+") < 2:
-        assert time.monotonic() < end
-        time.sleep(0.02)
+    reading, writing = os.pipe()
+    held = [start(tmp_path, f"h{k}", 60, writing) for k in range(3)]
+    os.close(writing)
+    with os.fdopen(reading) as said:
+        assert [said.readline(), said.readline()] == ["granted\n"] * 2
     for process in held:
         process.send_signal(signal.SIGKILL)
         process.wait()

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import os
+import queue
+import select
 import shutil
 import signal
 import subprocess
@@ -18,11 +20,17 @@ import pytest
 from builder.core.config.types import Config, Defaults, StageSpec
 from builder.core.jobs.job import Job, JobInput, JobStage
 from builder.core.jobs.job_file import to_yaml
+from builder.core.machine import GB, Hardware
 from builder.core.progress import Progress
 from builder.edges.jobs import folder, listing, outcome, preflight, runner
 from builder.edges.jobs import folder as jobs
+from builder.edges.jobs.budget import Budget
 from builder.edges.jobs.hosts.native import Native
+from builder.edges.jobs.outcome import Outcome
+from builder.edges.machine import environment
 from builder.errors import BakeError, InputError, IntegrityError, Interrupted, MissingError, StageError, UsageError
+from builder.workflows.host import JobHost
+from builder.workflows.run import QueueContext, QueueRan, RunOptions, run_several
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -76,11 +84,11 @@ def write_stage(root: Path, name: str, needs: list[str], body: str = "pass") -> 
     (folder / "main.py").write_text(STAGE.format(name=name, needs=needs, body=body))
 
 
-def make(config: Config, **bodies: str) -> Job:
+def make(config: Config, number: int = 0, **bodies: str) -> Job:
     for name, body in bodies.items():
         write_stage(config.root, name, NEEDS[name], body)
     job = Job(
-        id="20260101-000000-x-0000",
+        id=f"20260101-00000{number}-x-0000",
         created="2026-01-01T00:00:00Z",
         workflow="subtitle",
         variant="slim",
@@ -97,7 +105,7 @@ def make(config: Config, **bodies: str) -> Job:
     return job
 
 
-def go(config: Config, job: Job, seen: list[Progress] | None = None) -> outcome.Outcome:
+def go(config: Config, job: Job, seen: list[Progress] | None = None) -> Outcome:
     return runner.run(config, job, host=host(config, job), on_progress=(seen if seen is not None else []).append)
 
 
@@ -189,19 +197,105 @@ def test_a_stage_never_sees_a_token_or_a_proxy(project: Config, monkeypatch: pyt
     assert "HF_HUB_OFFLINE=1" in text
 
 
+GATE = "gate = job.root / 'gate'; gate.exists() and gate.open().read()"
+"""In a stage: waits while somebody holds the writing end of the job's gate."""
+
+
+def gated(place: Path) -> Path:
+    """The gate at which a stage of a job waits; there until it is removed."""
+    gate = place / "gate"
+    os.mkfifo(gate)
+    return gate
+
+
+def reached(gate: Path) -> int:
+    """Wait until a stage is at the gate; the writing end, which holds it there until it is closed."""
+    ends: queue.Queue[int] = queue.Queue()
+    threading.Thread(target=lambda: ends.put(os.open(gate, os.O_WRONLY)), daemon=True).start()
+    return ends.get(timeout=30)
+
+
 def test_two_runs_of_one_job_at_once(project: Config) -> None:
     """The second is refused at once, and the first isn't disturbed."""
-    job = make(project, middle="time.sleep(0.6)")
+    job = make(project, middle=GATE)
+    gate = gated(jobs.folder(project, job))
     first = threading.Thread(target=lambda: go(project, job))
     first.start()
-    time.sleep(0.3)
+    writer = reached(gate)
     with pytest.raises(UsageError, match="already running"):
         go(project, job)
     assert folder.state(jobs.folder(project, job)) == "running"
     with pytest.raises(UsageError, match="is running"):
         listing.remove(project, [job.id], dry_run=False)
+    os.close(writer)
     first.join()
     assert folder.state(jobs.folder(project, job)) == "done"
+
+
+def queue_of(config: Config, parallel: int) -> QueueContext:
+    """What jobs of the project share that run in this process's own python."""
+    python = Path(sys.executable)
+    here = JobHost(
+        stages=lambda job, gpu: host(config, job),
+        media=environment.media(config, python, os.environ),
+        python=python,
+        note="here",
+    )
+    return QueueContext(
+        config=config,
+        env=os.environ,
+        on_progress=lambda step: None,
+        host=here,
+        hardware=Hardware(system="", machine="", cpu="", cores=2, threads=2, memory=8 * GB),
+        budget=Budget(config.paths.budget, memory=8 * GB, gpus=0),
+        options=RunOptions(parallel=parallel),
+    )
+
+
+def test_a_failed_job_stops_no_other_of_its_queue(project: Config) -> None:
+    """Results stand in the queue's order, and the failure is the queue's."""
+    pair = [make(project, number) for number in (1, 2)]
+    (jobs.folder(project, pair[0]) / "input/01.txt").write_bytes(b"\xff none")
+    ran = run_several(queue_of(project, parallel=1), pair)
+    assert [job.id for job, _ in ran.results] == [job.id for job in pair]
+    failed, done = (result for _, result in ran.results)
+    assert isinstance(failed, InputError)  # the preflight sees other bytes than prepare did
+    assert ran.failure is failed
+    assert isinstance(done, Outcome)
+    assert done.files[0].read_text() == "inputinputinputfirst;middle;last;"
+    assert [folder.state(jobs.folder(project, job)) for job in pair] == ["interrupted", "done"]
+
+
+def test_a_queued_job_is_held_waits_and_can_be_cancelled(project: Config) -> None:
+    """While the first one runs nobody else runs or removes the second; whoever cancels it stops it alone."""
+    pair = [make(project, number, middle=GATE) for number in (1, 2)]
+    places = [jobs.folder(project, job) for job in pair]
+    gate = gated(places[0])
+    results: list[QueueRan] = []
+    thread = threading.Thread(target=lambda: results.append(run_several(queue_of(project, parallel=1), pair)))
+    thread.start()
+    writer = reached(gate)
+    assert [folder.state(place) for place in places] == ["running", "queued"]
+    with pytest.raises(UsageError, match="already running"):
+        go(project, pair[1])
+    assert jobs.ask_to_stop(places[1])
+    os.close(writer)
+    thread.join(30)
+    first, second = (result for _, result in results[0].results)
+    assert isinstance(first, Outcome)
+    assert isinstance(second, Interrupted)
+    assert [folder.state(place) for place in places] == ["done", "interrupted"]
+
+
+def test_a_queue_with_a_job_that_runs_elsewhere_begins_nothing(project: Config) -> None:
+    """And holds none of its jobs afterwards."""
+    pair = [make(project, number) for number in (1, 2)]
+    places = [jobs.folder(project, job) for job in pair]
+    with jobs.held(places[1]), pytest.raises(UsageError, match=f"job {pair[1].id} is already running"):
+        run_several(queue_of(project, parallel=2), pair)
+    assert not list(places[0].glob("work/*"))
+    with jobs.held(places[0]):
+        pass
 
 
 DRIVER = """\
@@ -210,7 +304,10 @@ from pathlib import Path
 sys.path.insert(0, {root!r})
 from builder.core.config.types import Config, Defaults, StageSpec
 from builder.edges.jobs import folder as jobs, runner
+from builder.edges.jobs.budget import Budget
 from builder.edges.jobs.hosts.native import Native
+from builder.edges.jobs.outcome import Outcome
+from builder.edges.machine import environment
 from builder.errors import Interrupted
 root = Path({project!r})
 config = Config(root=root, home=root / ".bake", jobs=root / "jobs", defaults=Defaults(), presets={{}}, models={{}},
@@ -226,40 +323,48 @@ except Interrupted:
 """
 
 
-@pytest.mark.parametrize("wait", [0.25, 0.5])
+@pytest.mark.parametrize("stage", NEEDS)
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
-def test_a_killed_run_goes_on_and_ends_with_the_same_bytes(project: Config, how: signal.Signals, wait: float) -> None:
-    """kill -9 and Ctrl-C of the orchestrator at several moments; no stage outlives it."""
-    slow = "time.sleep(0.1)"
-    job = make(project, first=slow, middle=slow, last=slow)
+def test_a_killed_run_resumes_and_ends_with_the_same_bytes(project: Config, how: signal.Signals, stage: str) -> None:
+    """kill -9 and Ctrl-C of the orchestrator in each stage; no stage outlives it, and what was done is kept."""
+    job = make(project, **{stage: GATE})
     place = jobs.folder(project, job)
+    gate = gated(place)
     script = DRIVER.format(root=str(ROOT), project=str(project.root), needs=NEEDS)
     process = subprocess.Popen([sys.executable, "-c", script])
-    time.sleep(wait)
+    writer = reached(gate)
     process.send_signal(how)
-    code = process.wait(10)
-    assert code in (-9, 0) if how == signal.SIGKILL else code in (130, -2, 1, 0)
-    time.sleep(0.05)
-    assert folder.state(place) in ("prepared", "interrupted", "done")
+    assert process.wait(10) == (-9 if how == signal.SIGKILL else 130)
+    assert folder.state(place) == "interrupted"
+    broken = select.poll()
+    broken.register(writer, 0)
+    assert broken.poll(5000) == [(writer, select.POLLERR)], "nobody reads from the gate any more"
+    os.close(writer)
+    gate.unlink()
     outcome = go(project, job)
+    assert [s.name for s in outcome.stages if s.kept] == list(NEEDS)[: list(NEEDS).index(stage)]
     assert outcome.files[0].read_text() == "inputinputinputfirst;middle;last;"
     assert not list(place.rglob("*.tmp*"))
 
 
 def test_events_that_are_cut_or_nonsense_are_left_out(project: Config) -> None:
     """Somebody truncates the file, or a killed writer left half a line."""
-    job = make(project, middle="open(job.root / 'events.jsonl', 'w').write('{\"half'); time.sleep(0.1)")
+    job = make(project, middle="open(job.root / 'events.jsonl', 'w').write('{\"half')")
     go(project, job)
-    assert folder.state(jobs.folder(project, job)) == "done"
-    list(jobs.events(jobs.folder(project, job)))
+    place = jobs.folder(project, job)
+    assert folder.state(place) == "done"
+    events = [(e.get("stage"), e["event"]) for e in jobs.events(place)]
+    assert ("first", "done") not in events, "what was truncated"
+    assert events[-2:] == [("last", "done"), (None, "end")]
 
 
 def test_interrupt_stops_the_stage_within_ten_seconds(project: Config) -> None:
     """Also one that ignores SIGTERM."""
-    job = make(project, middle="import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN); time.sleep(60)")
+    deaf = "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN); job.note(recording, 'deaf'); time.sleep(60)"
+    job = make(project, middle=deaf)
 
     def interrupt(step: Progress) -> None:
-        if step.what == "middle":
+        if step.what == "middle note":
             raise KeyboardInterrupt
 
     began = time.monotonic()

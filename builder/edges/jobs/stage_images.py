@@ -96,14 +96,16 @@ def recorded_media(config: Config, env: Mapping[str, str]) -> MediaImages | None
     """The recorded images, if the engine still has all of them and they are of today's code."""
     entries = files.read_json(config.paths.media_images)
     media = [stage.name for stage in config.stages.values() if stage.media]
-    if not isinstance(entries, dict) or not entries or set(entries) != set(media) or engines.why_not(env):
+    if not isinstance(entries, dict) or not entries or set(entries) != set(media):
+        return None
+    host = engines.address(env)
+    if not host.startswith("unix:") or engines.why_not({**env, "DOCKER_HOST": host}):
         return None
     stages = config.root / "stages"
     if any(entries[name].get("code") != code_digest(stages, name) for name in media):
         return None
-    host = engines.address(env)
     ids = engines.image_ids(host, [entries[name]["tag"] for name in media])
-    if ids != [entries[name]["id"] for name in media] or not host.startswith("unix:"):
+    if ids != [entries[name]["id"] for name in media]:
         return None
     return MediaImages(
         engine=host,

@@ -1,0 +1,114 @@
+"""Results of ``run``: one job, or a queue of them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from typing_extensions import TypedDict
+
+from builder import ui
+from builder.core.text import format_time, table
+from builder.errors import BakeError, Interrupted
+from builder.views import View
+from builder.workflows.run import JobRan, QueueRan
+
+if TYPE_CHECKING:
+    from builder.edges.jobs.outcome import Outcome
+
+
+class StageRanJson(TypedDict):
+    """One stage of a job that was run."""
+
+    name: str
+    """Its name."""
+    kept: bool
+    """Whether its results of an earlier run were still good."""
+    seconds: float
+    """Wall time; 0 when its results were kept."""
+    why: str
+    """Why it ran, or was kept."""
+
+
+class JobRanJson(TypedDict):
+    """One job that was run."""
+
+    job: str
+    """Its id."""
+    output: str
+    """The folder of its results."""
+    files: list[str]
+    """The results."""
+    stages: list[StageRanJson]
+    """The stages that were asked for, in pipeline order."""
+    notes: list[str]
+    """What the stages have to say to a person."""
+    seconds: float
+    """Wall time."""
+
+
+class JobFailedJson(TypedDict):
+    """One job of a queue that failed or was stopped."""
+
+    job: str
+    """Its id."""
+    error: dict[str, Any]
+    """As a command's own error."""
+
+
+class QueueRanJson(TypedDict):
+    """Several jobs that were run."""
+
+    jobs: list[JobRanJson | JobFailedJson]
+    """In the order of the queue."""
+
+
+def _outcome_data(outcome: Outcome) -> JobRanJson:
+    return {
+        "job": outcome.job.id,
+        "output": str(outcome.folder),
+        "files": [str(path) for path in outcome.files],
+        "stages": [{"name": s.name, "kept": s.kept, "seconds": s.seconds, "why": s.why} for s in outcome.stages],
+        "notes": list(outcome.notes),
+        "seconds": round(outcome.seconds, 3),
+    }
+
+
+def _run_data(ran: JobRan | QueueRan) -> JobRanJson | QueueRanJson:
+    if isinstance(ran, JobRan):
+        return _outcome_data(ran.outcome)
+    jobs: list[JobRanJson | JobFailedJson] = []
+    for job, result in ran.results:
+        if isinstance(result, BakeError):
+            jobs.append({"job": job.id, "error": ui.error_data(result)["error"]})
+        else:
+            jobs.append(_outcome_data(result))
+    return {"jobs": jobs}
+
+
+def _run_text(ran: JobRan | QueueRan) -> str:
+    if isinstance(ran, JobRan):
+        return "\n".join(str(path) for path in ran.outcome.files)
+    rows = []
+    for job, result in ran.results:
+        if isinstance(result, BakeError):
+            rows.append((job.id, "stopped" if isinstance(result, Interrupted) else "failed", "", result.what))
+        else:
+            rows.append((job.id, "done", format_time(result.seconds), str(result.folder)))
+    return table(("JOB", "STATE", "TIME", "OUTPUT"), rows)
+
+
+def remarks(ran: JobRan | QueueRan) -> list[str]:
+    """What a person is told beside the results: notes, what was kept, how long it took, where it ran."""
+    if isinstance(ran, QueueRan):
+        done = sum(not isinstance(result, BakeError) for _, result in ran.results)
+        return [f"{done} of {len(ran.results)} jobs done; {ran.note}"]
+    outcome = ran.outcome
+    lines = [f"note: {note}" for note in outcome.notes]
+    if kept := [stage.name for stage in outcome.stages if stage.kept]:
+        lines.append(f"kept from before: {', '.join(kept)}")
+    whole = len(outcome.stages) == len(outcome.job.stages)
+    part = "" if whole else f"{', '.join(stage.name for stage in outcome.stages)} of "
+    return [*lines, f"{part}job {outcome.job.id} done in {format_time(outcome.seconds)}; {ran.note}"]
+
+
+RUN = View(command="run", shape=JobRanJson | QueueRanJson, data=_run_data, text=_run_text)
