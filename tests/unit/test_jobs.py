@@ -218,7 +218,7 @@ def test_an_engine_that_will_do() -> None:
 def test_an_engine_that_will_not(more: dict[str, object], words: str) -> None:
     """Each named, before a container of the job is made."""
     looks = [lambda: preflight._engine(INFO | more, "unix:///s"), lambda: preflight._compose(INFO | more)]
-    failures = [c.note for c in (preflight._look("x", look) for look in looks) if c.failure]
+    failures = [c.note for c in (preflight._inspect("x", look) for look in looks) if c.failure]
     assert len(failures) == 1
     assert words in failures[0]
 

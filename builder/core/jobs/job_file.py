@@ -164,14 +164,16 @@ def _stray_input(inputs: Sequence[JobInput]) -> str | None:
     return None
 
 
-def _stray_stage(found: Sequence[JobStage], stages: Mapping[str, StageSpec], models: Mapping[str, Model]) -> str | None:
+def _stray_stage(
+    job_stages: Sequence[JobStage], stages: Mapping[str, StageSpec], models: Mapping[str, Model]
+) -> str | None:
     """Why stages can't have been planned by :func:`plan_stages`."""
-    names = [stage.name for stage in found]
+    names = [stage.name for stage in job_stages]
     if strange := [name for name in names if name not in stages]:
         return f"this project has no stage {strange[0]!r}"
     if not names or names != [name for name in stages if name in names]:
         return "its stages are not in this project's order"
-    for stage in found:
+    for stage in job_stages:
         if stage.needs != tuple(need for need in stages[stage.name].needs if need in names):
             return f"its stage {stage.name} needs {list(stage.needs)}"
         threads = stage.settings.get("threads", 1)

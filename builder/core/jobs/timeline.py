@@ -32,7 +32,7 @@ class Span:
 
 def spans(events: Iterable[Mapping[str, Any]]) -> dict[str, Span]:
     """The last run of each stage, by name, in the order of their starts. Nonsense is left out."""
-    found: dict[str, Span] = {}
+    last_runs: dict[str, Span] = {}
     for event in events:
         name, kind, at = event.get("stage"), event.get("event"), event.get("t")
         if not isinstance(at, (int, float)):
@@ -40,38 +40,40 @@ def spans(events: Iterable[Mapping[str, Any]]) -> dict[str, Span]:
         if name is None:
             if kind in ("fail", "stop", "begin", "end", "part"):
                 state = "failed" if kind == "fail" else "stopped"
-                found = {n: replace(s, end=at, state=state) if s.end is None else s for n, s in found.items()}
+                last_runs = {n: replace(s, end=at, state=state) if s.end is None else s for n, s in last_runs.items()}
             continue
         if kind == "start":
-            found.pop(name, None)
-            found[name] = Span(stage=str(name), start=at)
-        elif name in found and found[name].end is None:
+            last_runs.pop(name, None)
+            last_runs[name] = Span(stage=str(name), start=at)
+        elif name in last_runs and last_runs[name].end is None:
             if kind == "progress":
                 done, total = event.get("done"), event.get("total")
                 if isinstance(done, (int, float)) and isinstance(total, (int, float)) and total > 0:
-                    found[name] = replace(found[name], progress=min(1.0, done / total))
+                    last_runs[name] = replace(last_runs[name], progress=min(1.0, done / total))
             elif kind in ("done", "failed"):
-                found[name] = replace(found[name], end=at, state=str(kind), message=str(event.get("message", "")))
-    return found
+                last_runs[name] = replace(
+                    last_runs[name], end=at, state=str(kind), message=str(event.get("message", ""))
+                )
+    return last_runs
 
 
-def bars(found: Sequence[Span], *, now: float, width: int = WIDTH) -> list[str]:
+def bars(last_runs: Sequence[Span], *, now: float, width: int = WIDTH) -> list[str]:
     """One line a span, all on one scale: where it stands in time, and for how long.
 
     Stages of an earlier run (an hour before the others, say) would leave no room for these: a gap of more than
     the work itself is drawn as one column.
     """
-    if not found:
+    if not last_runs:
         return []
-    cuts = sorted({s.start for s in found} | {s.end or now for s in found})
-    busy = sum(b - a for a, b in itertools.pairwise(cuts) if _any(found, a, b, now)) or 1e-9
+    cuts = sorted({s.start for s in last_runs} | {s.end or now for s in last_runs})
+    busy = sum(b - a for a, b in itertools.pairwise(cuts) if _any(last_runs, a, b, now)) or 1e-9
     scale = {cuts[0]: 0.0}
     for a, b in itertools.pairwise(cuts):
-        idle = not _any(found, a, b, now)
+        idle = not _any(last_runs, a, b, now)
         scale[b] = scale[a] + (min(b - a, busy / width) if idle else b - a)
     total = scale[cuts[-1]] or 1e-9
     lines = []
-    for span in found:
+    for span in last_runs:
         first = int(scale[span.start] / total * (width - 1))
         last = max(first, int(scale[span.end or now] / total * (width - 1)))
         mark = {"done": "█", "running": "▒"}.get(span.state, "░")
@@ -79,8 +81,8 @@ def bars(found: Sequence[Span], *, now: float, width: int = WIDTH) -> list[str]:
     return lines
 
 
-def _any(found: Sequence[Span], a: float, b: float, now: float) -> bool:
-    return any(s.start <= a and (s.end or now) >= b for s in found)
+def _any(last_runs: Sequence[Span], a: float, b: float, now: float) -> bool:
+    return any(s.start <= a and (s.end or now) >= b for s in last_runs)
 
 
 IDLE = 5.0
@@ -125,13 +127,13 @@ def history(
     """
     # What a dead orchestrator left open ended with the last word that was said.
     last = max((e["t"] for e in events if isinstance(e.get("t"), (int, float))), default=0.0)
-    found = {
+    last_runs = {
         name: span
         if span.end is not None
         else replace(span, end=max(now or last, span.start), state="stopped" if now is None else span.state)
         for name, span in spans(events).items()
     }
-    starts = _starts(list(found.values()))
+    starts = _starts(list(last_runs.values()))
     runs = []
     for stage in job.stages:
         manifest = manifests.get(stage.name) or {}
@@ -143,7 +145,7 @@ def history(
             timings={k: float(v) for k, v in timings.items() if k != "total"},
             peak_bytes=manifest.get("peak_bytes"),
         )
-        if (span := found.get(stage.name)) is not None and span.end is not None:
+        if (span := last_runs.get(stage.name)) is not None and span.end is not None:
             state = "done" if manifest and span.state == "stopped" else span.state
             run = replace(
                 run,
@@ -158,11 +160,11 @@ def history(
     return tuple(runs)
 
 
-def _starts(found: Sequence[Span]) -> dict[str, float]:
+def _starts(last_runs: Sequence[Span]) -> dict[str, float]:
     """Stage -> its start, in seconds since the first one without idle time."""
-    cuts = sorted({s.start for s in found} | {s.end or s.start for s in found})
+    cuts = sorted({s.start for s in last_runs} | {s.end or s.start for s in last_runs})
     clock = {cuts[0]: 0.0} if cuts else {}
     for a, b in itertools.pairwise(cuts):
-        idle = b - a > IDLE and not any(s.start <= a and (s.end or s.start) >= b for s in found)
+        idle = b - a > IDLE and not any(s.start <= a and (s.end or s.start) >= b for s in last_runs)
         clock[b] = clock[a] + (0.0 if idle else b - a)
-    return {s.stage: round(clock[s.start], 3) for s in found}
+    return {s.stage: round(clock[s.start], 3) for s in last_runs}

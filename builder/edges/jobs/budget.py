@@ -53,21 +53,23 @@ class Budget:
             self._asked[name] = now
         wish = min(memory, self.memory)
         with files.locked(self._path.with_suffix(".lock")):
-            known = self._load()
-            old = json.dumps(known)
-            mine = next((c for c in known if c["name"] == name), None)
+            claims = self._load()
+            old = json.dumps(claims)
+            mine = next((c for c in claims if c["name"] == name), None)
             if mine is None:
                 mine = {"name": name, "memory": wish, "gpu": gpu, "granted": False, **_identity()}
-                known.append(mine)
-            granted = [c for c in known if c["granted"] and c is not mine]
+                claims.append(mine)
+            granted = [c for c in claims if c["granted"] and c is not mine]
             busy = {c["gpu"] for c in granted} - {None}
             # Who waits for a GPU that is busy holds up only those that want the same one.
             before = [
-                c for c in known[: known.index(mine)] if not c["granted"] and (c["gpu"] not in busy or c["gpu"] == gpu)
+                c
+                for c in claims[: claims.index(mine)]
+                if not c["granted"] and (c["gpu"] not in busy or c["gpu"] == gpu)
             ]
             fits = sum(c["memory"] for c in granted) + wish <= self.memory and gpu not in busy
             mine["granted"] = mine["granted"] or (fits and not before)
-            self._save(known, old)
+            self._save(claims, old)
             return bool(mine["granted"])
 
     def give(self, name: str) -> None:
@@ -75,26 +77,26 @@ class Budget:
         with self._mutex:
             self._asked.pop(name, None)
         with files.locked(self._path.with_suffix(".lock")):
-            known = self._load()
-            self._save([c for c in known if c["name"] != name], json.dumps(known))
+            claims = self._load()
+            self._save([c for c in claims if c["name"] != name], json.dumps(claims))
 
     def quietest(self) -> int:
         """Index of the GPU that the fewest stages have or wait for."""
         with files.locked(self._path.with_suffix(".lock")):
-            known = self._load()
-        return min(range(max(1, self.gpus)), key=lambda k: sum(c["gpu"] == k for c in known))
+            claims = self._load()
+        return min(range(max(1, self.gpus)), key=lambda k: sum(c["gpu"] == k for c in claims))
 
     def _load(self) -> list[dict[str, Any]]:
         """The claims of living processes; a file that is cut short is as good as none."""
-        known = files.read_json(self._path)
-        whole = isinstance(known, list) and all(
-            isinstance(c, dict) and {"name", "memory", "gpu"} <= set(c) for c in known
+        claims = files.read_json(self._path)
+        whole = isinstance(claims, list) and all(
+            isinstance(c, dict) and {"name", "memory", "gpu"} <= set(c) for c in claims
         )
-        return [c for c in known if _lives(c["pid"], c["born"])] if whole else []  # type: ignore[union-attr]
+        return [c for c in claims if _lives(c["pid"], c["born"])] if whole else []  # type: ignore[union-attr]
 
-    def _save(self, known: list[dict[str, Any]], old: str) -> None:
+    def _save(self, claims: list[dict[str, Any]], old: str) -> None:
         """Whole or not at all, but not flushed to the disk: after a crash of the machine nobody holds anything."""
-        text = json.dumps(known)
+        text = json.dumps(claims)
         if text != old:
             beside = self._path.with_suffix(".new")
             beside.write_text(text)

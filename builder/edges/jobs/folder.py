@@ -26,45 +26,45 @@ def folder(config: Config, job: Job) -> Path:
     return config.jobs / job.id
 
 
-def disk_error(error: OSError, place: Path) -> BakeError:
+def disk_error(error: OSError, job_folder: Path) -> BakeError:
     """What went wrong with a disk, as the user meets it."""
     if files.disk_full(error):
-        return MissingError("the disk is full", where=str(place), hint="free some space, then run again")
+        return MissingError("the disk is full", where=str(job_folder), hint="free some space, then run again")
     if files.unwritable(error):
         return MissingError(
             f"the folder can't be written ({error.strerror})",
-            where=str(place),
+            where=str(job_folder),
             hint="set BAKE_JOBS to a folder that can",
         )
-    if isinstance(error, FileNotFoundError) and error.filename and place not in Path(error.filename).parents:
+    if isinstance(error, FileNotFoundError) and error.filename and job_folder not in Path(error.filename).parents:
         return InputError("the recording disappeared", where=str(error.filename))
-    return BakeError(f"{error.strerror}: {error.filename}", where=str(place))
+    return BakeError(f"{error.strerror}: {error.filename}", where=str(job_folder))
 
 
-def read(config: Config, place: Path) -> Job:
+def read(config: Config, job_folder: Path) -> Job:
     """The job in a folder, if this project can have made it.
 
     A job's folder may come from anywhere, and what is in it decides what is run, written and deleted.
 
     Raises:
-        UsageError: there is none.
-        ConfigError: its file is broken, or it says what no job of this project says; or something there is a link.
+        UsageError: the folder has no job.
+        ConfigError: its file is broken, says what prepare never writes, or a part of the folder is a link.
     """
-    wrong = _link_in(place)
+    wrong = _link_in(job_folder)
     if wrong is None:
-        job = parsed(place)
-        wrong = job_file.stray(job, place.name, stages=config.stages, models=config.models)
+        job = parsed(job_folder)
+        wrong = job_file.stray(job, job_folder.name, stages=config.stages, models=config.models)
     if wrong is not None:
         raise ConfigError(
             f"this is not a job of this project: {wrong}",
-            where=str(place / "job.yaml"),
+            where=str(job_folder / "job.yaml"),
             hint="prepare the recording again; remove the folder by hand if it isn't yours",
         )
     return job
 
 
-def parsed(place: Path) -> Job:
-    path = place / "job.yaml"
+def parsed(job_folder: Path) -> Job:
+    path = job_folder / "job.yaml"
     try:
         # Without waiting for a FIFO's writer, and no further than a job's file can be long.
         handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
@@ -74,22 +74,22 @@ def parsed(place: Path) -> Job:
             text = source.read(4 * job_file.MAX_TEXT + 1).decode()
         return job_file.from_yaml(text, str(path))
     except (OSError, UnicodeDecodeError) as error:
-        raise UsageError("no job here", where=str(place), hint="jobs list shows all") from error
+        raise UsageError("no job here", where=str(job_folder), hint="jobs list shows all") from error
 
 
-def _link_in(place: Path) -> str | None:
+def _link_in(job_folder: Path) -> str | None:
     """Which link stands where prepare makes none: the folder, its parts, the recordings."""
     try:
-        parts = (place, *sorted(place.iterdir()), *sorted((place / "input").glob("*")))
+        parts = (job_folder, *sorted(job_folder.iterdir()), *sorted((job_folder / "input").glob("*")))
     except OSError:
-        return None  # there is no job to be read either
+        return None  # reading the job fails too, and says so
     return next((f"{part.name!r} is a link" for part in parts if part.is_symlink()), None)
 
 
-def append_event(place: Path, event: str, **facts: Any) -> None:
+def append_event(job_folder: Path, event: str, **facts: Any) -> None:
     """Write the orchestrator's own line into events.jsonl; it has no stage."""
     line = json.dumps({"t": round(time.time(), 3), "event": event, **facts}, ensure_ascii=False).encode() + b"\n"
-    handle = os.open(place / "events.jsonl", os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
+    handle = os.open(job_folder / "events.jsonl", os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
     try:
         size = os.fstat(handle).st_size
         if size and os.pread(handle, 1, size - 1) != b"\n":
@@ -103,38 +103,38 @@ CANCEL = ".cancel"
 """File in a job's folder that asks whoever runs it to stop."""
 
 
-def cancelled(place: Path) -> bool:
-    """Whether somebody asked for the job to be stopped."""
-    return (place / CANCEL).exists()
+def cancelled(job_folder: Path) -> bool:
+    """Whether the job was asked to stop."""
+    return (job_folder / CANCEL).exists()
 
 
 END = 15.0
 """Seconds that a job may take to stop: its stages get 5, and are killed then."""
 
 
-def ask_to_stop(place: Path) -> bool:
-    """Ask whoever runs a job to stop; whether anybody does."""
-    if state(place) not in ("running", "queued"):
+def ask_to_stop(job_folder: Path) -> bool:
+    """Ask whoever runs a job to stop; whether it was running or queued."""
+    if state(job_folder) not in ("running", "queued"):
         return False
-    (place / CANCEL).touch()
+    (job_folder / CANCEL).touch()
     return True
 
 
-def wait_for_end(place: Path) -> None:
+def wait_for_end(job_folder: Path) -> None:
     """Wait until nobody runs a job.
 
     Raises:
-        BakeError: it did not stop.
+        BakeError: it did not stop within :data:`END` seconds.
     """
     try:
-        with files.locked(place / ".lock", timeout=END):
-            (place / CANCEL).unlink(missing_ok=True)
+        with files.locked(job_folder / ".lock", timeout=END):
+            (job_folder / CANCEL).unlink(missing_ok=True)
     except TimeoutError as error:
-        raise BakeError(f"job {place.name} did not stop within {END:.0f} s", hint="jobs list") from error
+        raise BakeError(f"job {job_folder.name} did not stop within {END:.0f} s", hint="jobs list") from error
 
 
 def log_lines(path: Path, offset: int, *, whole: bool) -> tuple[list[str], int]:
-    """The lines of a log from a place on, and the place after them; what would steer a terminal is made visible.
+    """The lines of a log from a byte on, and the byte after them; what would steer a terminal is made visible.
 
     Args:
         whole: leave a line without an end for the next time.
@@ -155,21 +155,24 @@ def log_lines(path: Path, offset: int, *, whole: bool) -> tuple[list[str], int]:
 
 
 @contextlib.contextmanager
-def held(place: Path, *, timeout: float = 0.1) -> Iterator[None]:
+def held(job_folder: Path, *, timeout: float = 0.1) -> Iterator[None]:
     """Hold a job, so that nobody else runs or removes it.
 
+    Args:
+        timeout: seconds to wait for it.
+
     Raises:
-        TimeoutError: somebody does.
+        TimeoutError: another process holds it.
     """
-    with files.locked(place / ".lock", timeout=timeout):
-        (place / CANCEL).unlink(missing_ok=True)  # meant for a run that has ended
+    with files.locked(job_folder / ".lock", timeout=timeout):
+        (job_folder / CANCEL).unlink(missing_ok=True)  # meant for a run that has ended
         yield
 
 
-def events(place: Path) -> Iterator[Mapping[str, Any]]:
+def events(job_folder: Path) -> Iterator[Mapping[str, Any]]:
     """The lines of events.jsonl that are whole."""
     try:
-        lines = (place / "events.jsonl").read_bytes().splitlines()
+        lines = (job_folder / "events.jsonl").read_bytes().splitlines()
     except OSError:
         return
     for line in lines:
@@ -179,27 +182,27 @@ def events(place: Path) -> Iterator[Mapping[str, Any]]:
                 yield event
 
 
-def state(place: Path) -> str:
+def state(job_folder: Path) -> str:
     """What the lock and the last words of the orchestrator say."""
     last, alone = "prepared", False
-    for event in events(place):
+    for event in events(job_folder):
         if event.get("stage") is None:
             last, alone = STATES.get(str(event.get("event")), last), False
         else:
             alone = True
     if alone and last != "queued":  # docker compose up, without us; or we run it and have said no more yet
-        last = "done" if _all_done(place) else "interrupted"
+        last = "done" if _all_done(job_folder) else "interrupted"
     try:
-        with held(place, timeout=0):
+        with held(job_folder, timeout=0):
             return "interrupted" if last == "queued" else last
     except TimeoutError:
         return "queued" if last == "queued" else "running"
 
 
-def _all_done(place: Path) -> bool:
+def _all_done(job_folder: Path) -> bool:
     """Whether every stage has left its manifest."""
     with contextlib.suppress(BakeError):
-        return all((place / "work" / s.name / "manifest.json").is_file() for s in parsed(place).stages)
+        return all((job_folder / "work" / s.name / "manifest.json").is_file() for s in parsed(job_folder).stages)
     return False
 
 

@@ -34,7 +34,8 @@ def find(config: Config, name: str) -> Job:
     """A job by id, by the beginning of its id when only one has it, or by its folder.
 
     Raises:
-        UsageError: none, or several; or it is not a job of this project.
+        UsageError: no job or several jobs have that name.
+        ConfigError: it is not a job of this project.
     """
     ids = [p.parent.name for p in sorted(config.jobs.glob("*/job.yaml"))]
     if name in ids:
@@ -66,11 +67,11 @@ def is_id(name: str) -> bool:
 
 def listing(config: Config) -> tuple[Summary, ...]:
     """All jobs, newest first."""
-    found = []
+    summaries = []
     for path in sorted(config.jobs.glob("*/job.yaml"), reverse=True):
         with contextlib.suppress(BakeError):
             job = read(config, path.parent)
-            found.append(
+            summaries.append(
                 Summary(
                     id=job.id,
                     state=state(path.parent),
@@ -80,7 +81,7 @@ def listing(config: Config) -> tuple[Summary, ...]:
                     folder=path.parent,
                 )
             )
-    return tuple(found)
+    return tuple(summaries)
 
 
 def remove(config: Config, names: Sequence[str], *, dry_run: bool) -> list[tuple[Path, int]]:
@@ -90,30 +91,34 @@ def remove(config: Config, names: Sequence[str], *, dry_run: bool) -> list[tuple
         Their folders, and the bytes they took.
 
     Raises:
-        UsageError: no such job, or one is running: it goes on undisturbed.
+        UsageError: no such job, or one is running: it is not disturbed.
         MissingError: an engine that may have containers of a job doesn't answer.
     """
     from builder.edges.jobs.hosts import compose
 
-    places = [folder(config, job) for job in {job.id: job for job in (find(config, name) for name in names)}.values()]
+    job_folders = [
+        folder(config, job) for job in {job.id: job for job in (find(config, name) for name in names)}.values()
+    ]
     with contextlib.ExitStack() as locks:
-        for place in places:
+        for job_folder in job_folders:
             try:
-                locks.enter_context(held(place))
+                locks.enter_context(held(job_folder))
             except TimeoutError as error:
-                raise UsageError(f"job {place.name} is running", hint="wait for it, or stop it: jobs cancel") from error
-        sizes = [sum(p.lstat().st_size for p in place.rglob("*") if _own(p)) for place in places]
+                raise UsageError(
+                    f"job {job_folder.name} is running", hint="wait for it, or stop it: jobs cancel"
+                ) from error
+        sizes = [sum(p.lstat().st_size for p in job_folder.rglob("*") if _own(p)) for job_folder in job_folders]
         if not dry_run:
-            for place in places:
-                compose.clean(place)
-            for place in places:
-                gone = place.with_name(f"{NEW}{os.getpid()}-{place.name}")  # swept if we are killed half way
-                place.replace(gone)
+            for job_folder in job_folders:
+                compose.clean(job_folder)
+            for job_folder in job_folders:
+                gone = job_folder.with_name(f"{NEW}{os.getpid()}-{job_folder.name}")  # swept if we are killed half way
+                job_folder.replace(gone)
                 shutil.rmtree(gone)
-    return list(zip(places, sizes, strict=True))
+    return list(zip(job_folders, sizes, strict=True))
 
 
 def _own(path: Path) -> bool:
     """Whether a path is a file that takes room of its own: a recording may be a hard link."""
-    found = path.lstat()
-    return stat.S_ISREG(found.st_mode) and found.st_nlink == 1
+    status = path.lstat()
+    return stat.S_ISREG(status.st_mode) and status.st_nlink == 1

@@ -30,19 +30,21 @@ def gather(config: Config, job: Job, *, out: Path, limit: int) -> Page:
     """Read a job for its page.
 
     Args:
-        out: where the page will lie; what isn't in it is found from there.
+        out: where the page will lie; what isn't in it is named from there.
         limit: bytes of recordings and films that go into the page; what doesn't fit is referred to.
 
     Raises:
         ConfigError: a transcript is not what the subtitles stage wrote.
     """
-    place = jobs.folder(config, job)
-    state = folder.state(place)
-    events = list(jobs.events(place))
-    manifests = {s.name: m for s in job.stages if (m := files.read_json(place / "work" / s.name / "manifest.json"))}
-    facts = {i.id: files.read_json(place / "work" / "demux" / f"{i.id}.json") or {} for i in job.inputs}
+    job_folder = jobs.folder(config, job)
+    state = folder.state(job_folder)
+    events = list(jobs.events(job_folder))
+    manifests = {
+        s.name: m for s in job.stages if (m := files.read_json(job_folder / "work" / s.name / "manifest.json"))
+    }
+    facts = {i.id: files.read_json(job_folder / "work" / "demux" / f"{i.id}.json") or {} for i in job.inputs}
     budget = _Budget(limit)
-    recordings = tuple(_recording(place, entry, facts[entry.id], manifests, out, budget) for entry in job.inputs)
+    recordings = tuple(_recording(job_folder, entry, facts[entry.id], manifests, out, budget) for entry in job.inputs)
     sound = sum(float(f.get("duration", 0)) for f in facts.values())
     messages = [str(e.get("message")) for e in events if e.get("event") == "fail" and e.get("stage") is None]
     return Page(
@@ -70,17 +72,22 @@ class _Budget:
 
 
 def _recording(
-    place: Path, entry: JobInput, facts: Mapping[str, Any], manifests: Mapping[str, Any], out: Path, budget: _Budget
+    job_folder: Path,
+    entry: JobInput,
+    facts: Mapping[str, Any],
+    manifests: Mapping[str, Any],
+    out: Path,
+    budget: _Budget,
 ) -> Recording:
-    whole = place / "output" / f"{entry.output}.json"
-    found = files.read_json(whole)
-    media, spare, video = _media(place, entry, facts, out, budget)
-    made = []
+    whole = job_folder / "output" / f"{entry.output}.json"
+    transcript = files.read_json(whole)
+    media, spare, video = _media(job_folder, entry, facts, out, budget)
+    result_files = []
     for suffix in (*TEXT, *FILM):
-        path = place / "output" / f"{entry.output}.{suffix}"
+        path = job_folder / "output" / f"{entry.output}.{suffix}"
         if path.is_file():
             inside = suffix in TEXT or budget.take(path.stat().st_size)
-            made.append(_file(path, path.name, pages.TYPES[suffix], out, inside=inside))
+            result_files.append(_file(path, path.name, pages.TYPES[suffix], out, inside=inside))
     notes = [
         n.removeprefix(f"{entry.name}: ")
         for m in manifests.values()
@@ -94,31 +101,31 @@ def _recording(
         sha256=entry.sha256,
         clip=entry.clip,
         video=video,
-        transcript=None if found is None else pages.transcript(found, str(whole)),
+        transcript=None if transcript is None else pages.transcript(transcript, str(whole)),
         media=media,
         spare=spare,
-        files=tuple(made),
+        files=tuple(result_files),
         notes=tuple(n for n in notes if "best guess" not in n and "no speech" not in n),  # the page has these itself
     )
 
 
 def _media(
-    place: Path, entry: JobInput, facts: Mapping[str, Any], out: Path, budget: _Budget
+    job_folder: Path, entry: JobInput, facts: Mapping[str, Any], out: Path, budget: _Budget
 ) -> tuple[File | None, File | None, bool]:
     """What is played, what else when a browser can't, and whether it has a picture.
 
     Every browser plays the 16 kHz sound that demux made.
     """
-    own, sound = place / entry.path, place / "work" / "demux" / f"{entry.id}.wav"
-    suffix = own.suffix.lower().removeprefix(".")
+    recording, sound = job_folder / entry.path, job_folder / "work" / "demux" / f"{entry.id}.wav"
+    suffix = recording.suffix.lower().removeprefix(".")
     codecs = [s.get("codec", "") for s in facts.get("streams", ()) if s.get("type") in ("audio", "video")]
-    plays = pages.plays(suffix, codecs) if own.is_file() else False
+    plays = pages.plays(suffix, codecs) if recording.is_file() else False
     spare = None
     if plays is False:
-        own, suffix = sound, "wav"
-        if not own.is_file():
+        recording, suffix = sound, "wav"
+        if not recording.is_file():
             return None, None, False
-    media = _file(own, entry.name, pages.PLAYABLE[suffix], out, inside=budget.take(own.stat().st_size))
+    media = _file(recording, entry.name, pages.PLAYABLE[suffix], out, inside=budget.take(recording.stat().st_size))
     if plays is None or (plays and media.data is None):
         # A page that has its recording inside must not need a file beside it, unless that is all there is.
         inside = media.data is not None and sound.is_file() and budget.take(sound.stat().st_size)
@@ -146,7 +153,7 @@ def write(out: Path, text: str) -> None:
     """The page, whole or not at all.
 
     Raises:
-        UsageError: there is no such folder.
+        UsageError: the folder does not exist.
         MissingError: it can't be written.
     """
     if not out.parent.is_dir():
@@ -166,7 +173,7 @@ def write(out: Path, text: str) -> None:
 def open_page(path: Path, env: Mapping[str, str]) -> BakeError | None:
     """Show a page in the user's browser; what is in the way, if anything."""
     if sys.platform != "darwin" and not (env.get("DISPLAY") or env.get("WAYLAND_DISPLAY")):
-        return MissingError("there is no screen here to show the page on", hint=f"open {path} in a browser")
+        return MissingError("this machine has no screen to show the page on", hint=f"open {path} in a browser")
     try:
         shell.start(["open" if sys.platform == "darwin" else "xdg-open", str(path)], env=env)
     except MissingError as error:

@@ -1,4 +1,4 @@
-"""Before a job runs: is everything there, whole and large enough? Cached for 24 hours, keyed by what was looked at."""
+"""Before a job runs: is everything there, whole and large enough? Cached for 24 hours, keyed by what was inspected."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -16,7 +17,6 @@ from typing import Any
 from builder.core.config.types import Config
 from builder.core.jobs import compose
 from builder.core.jobs.job import Job
-from builder.edges.engine import connection as engines
 from builder.edges.machine import hardware as probe
 from builder.edges.system import files
 from builder.edges.weights.store import Store
@@ -33,7 +33,7 @@ OLDEST_COMPOSE = (2, 20)
 
 @dataclass(frozen=True, kw_only=True)
 class Check:
-    """One thing that was looked at; ``failure`` says what to do about it."""
+    """One thing that was inspected; ``failure`` says what to do about it."""
 
     name: str
     note: str
@@ -75,48 +75,46 @@ def check(
     refresh: bool = False,
     now: float | None = None,
 ) -> Checks:
-    """Look at what ``job`` needs.
+    """Inspect what ``job`` needs.
 
     Args:
-        python: of the native environment, or None when it isn't there.
+        python: of the native environment; None when it is missing.
         containers: in place of a native environment.
         lacking: why there are no containers, where there should be some.
         env: the caller's environment, which says where its secrets are.
-        refresh: look, whatever the cache says.
+        refresh: inspect everything, whatever the cache says.
         now: seconds since the epoch, for tests.
     """
     at = time.time() if now is None else now
-    place = config.jobs / job.id
+    job_folder = config.jobs / job.id
     cache = config.paths.preflight
     key = _key(config, job, python, containers, env)
-    known = files.read_json(cache)
-    entry = known.get(job.id) if isinstance(known, dict) else None
+    read = files.read_json(cache)
+    entries = {k: v for k, v in read.items() if isinstance(v, dict)} if isinstance(read, dict) else {}
     # Room is never cached: other programs use disk and memory too.
-    room = (_look("disk", lambda: _disk(config, job, place)), _look("memory", lambda: _memory(config, job)))
-    if (
-        not refresh
-        and lacking is None
-        and entry
-        and entry.get("key") == key
-        and 0 <= at - entry.get("at", -FRESH) < FRESH
-    ):
-        return Checks(checks=(*(Check(name=n, note=t) for n, t in entry["notes"]), *room), cached=True)
-    found = (
-        *([lacking] if lacking else _of_place(config, job, python, containers)),
-        _look("secrets", lambda: _secrets(config, env)),
-        *(_look(f"model {use}", lambda u=use: _model(config, u)) for use in _uses(job)),  # type: ignore[misc]
-        *(_look(f"recording {i.name}", lambda p=place / i.path, n=i.size: _recording(p, n)) for i in job.inputs),  # type: ignore[misc]
+    room = (
+        _inspect("disk", partial(_disk, config, job, job_folder)),
+        _inspect("memory", partial(_memory, config, job)),
     )
-    if not any(c.failure for c in found):
-        fresh = known if isinstance(known, dict) else {}
-        fresh = {k: v for k, v in fresh.items() if isinstance(v, dict) and at - v.get("at", 0) < FRESH}
-        fresh[job.id] = {"at": at, "key": key, "notes": [[c.name, c.note] for c in found]}
+    entry = entries.get(job.id, {})
+    fresh = entry.get("key") == key and 0 <= at - entry.get("at", -FRESH) < FRESH
+    if fresh and not refresh and lacking is None:
+        return Checks(checks=(*(Check(name=n, note=t) for n, t in entry["notes"]), *room), cached=True)
+    checked = (
+        *([lacking] if lacking else _of_place(config, job, python, containers)),
+        _inspect("secrets", partial(_secrets, config, env)),
+        *(_inspect(f"model {id_}", partial(_model, config, id_)) for id_ in _uses(job)),
+        *(_inspect(f"recording {i.name}", partial(_recording, job_folder / i.path, i.size)) for i in job.inputs),
+    )
+    if not any(c.failure for c in checked):
+        entries = {k: v for k, v in entries.items() if at - v.get("at", 0) < FRESH}
+        entries[job.id] = {"at": at, "key": key, "notes": [[c.name, c.note] for c in checked]}
         with contextlib.suppress(OSError):
-            files.write_json(cache, fresh)
-    return Checks(checks=(*found, *room), cached=False)
+            files.write_json(cache, entries)
+    return Checks(checks=(*checked, *room), cached=False)
 
 
-def _look(name: str, test: Callable[[], str]) -> Check:
+def _inspect(name: str, test: Callable[[], str]) -> Check:
     try:
         return Check(name=name, note=test())
     except BakeError as failure:
@@ -129,7 +127,7 @@ def _uses(job: Job) -> dict[str, str]:
 
 
 def _key(config: Config, job: Job, python: Path | None, containers: Containers | None, env: Mapping[str, str]) -> str:
-    """A hash over the identity of everything that is looked at."""
+    """A hash over the identity of everything that is inspected."""
     store = config.paths.models
     watched = [config.root / "models.lock", *(config.jobs / job.id / i.path for i in job.inputs)]
     for folder in _uses(job).values():
@@ -139,14 +137,14 @@ def _key(config: Config, job: Job, python: Path | None, containers: Containers |
     if python is not None:
         with contextlib.suppress(OSError):  # its time is that of the last use
             about.append(str((python.parent.parent / "ready").stat().st_ino))
-    if containers is not None:  # an engine that was started anew has a new socket
+    if containers is not None:  # an engine that was started again has a new socket
         watched.append(Path(containers.engine.removeprefix("unix://")))
     watched += _secret_files(config, env)
     identities = []
     for path in watched:
         try:
-            found = path.stat()
-            identities.append([str(path), found.st_size, found.st_mtime_ns, found.st_ino, found.st_mode])
+            status = path.stat()
+            identities.append([str(path), status.st_size, status.st_mtime_ns, status.st_ino, status.st_mode])
         except OSError:
             identities.append([str(path), None])
     return hashlib.sha256(json.dumps([job.key, *about, identities]).encode()).hexdigest()
@@ -154,29 +152,33 @@ def _key(config: Config, job: Job, python: Path | None, containers: Containers |
 
 def _environment(python: Path | None) -> str:
     if python is None:
-        raise MissingError("the native environment is not there", hint="build.py bootstrap")
+        raise MissingError("the native environment is missing", hint="build.py bootstrap")
     return "ready"
 
 
 def _of_place(config: Config, job: Job, python: Path | None, containers: Containers | None) -> list[Check]:
     """The native environment; or engine, compose, images, and the way to a GPU where a stage wants one."""
     if containers is None:
-        return [_look("environment", lambda: _environment(python))]
+        return [_inspect("environment", lambda: _environment(python))]
+    from builder.edges.engine import connection as engines
+
     try:
         info = engines.info(containers.engine)
     except BakeError as failure:
         return [Check(name="engine", note=failure.what, failure=failure)]
-    found = [
-        _look("engine", lambda: _engine(info, containers.engine)),
-        _look("compose", lambda: _compose(info)),
-        _look("images", lambda: _images(containers)),
+    checks = [
+        _inspect("engine", lambda: _engine(info, containers.engine)),
+        _inspect("compose", lambda: _compose(info)),
+        _inspect("images", lambda: _images(containers)),
     ]
     if any(compose.needs_gpu(stage) for stage in job.stages):
-        found.append(_look("GPU", lambda: _gpu(info, config.defaults.gpu_driver)))
-    return found
+        checks.append(_inspect("GPU", lambda: _gpu(info, config.defaults.gpu_driver)))
+    return checks
 
 
 def _engine(info: Mapping[str, Any], address: str) -> str:
+    from builder.edges.engine import connection as engines
+
     version = str(info.get("ServerVersion", ""))
     if engines.number(version) < engines.OLDEST:
         raise MissingError(
@@ -197,6 +199,8 @@ def _engine(info: Mapping[str, Any], address: str) -> str:
 
 
 def _compose(info: Mapping[str, Any]) -> str:
+    from builder.edges.engine import connection as engines
+
     plugins = (info.get("ClientInfo") or {}).get("Plugins") or []
     version = next((str(p.get("Version", "")) for p in plugins if p.get("Name") == "compose"), None)
     if version is None:
@@ -211,6 +215,8 @@ def _compose(info: Mapping[str, Any]) -> str:
 
 
 def _images(containers: Containers) -> str:
+    from builder.edges.engine import connection as engines
+
     for image in containers.images:
         if engines.image_ids(containers.engine, [image]) is None:
             raise MissingError(f"image {image[:19]} is gone", where=containers.engine, hint="build.py build")
@@ -241,23 +247,23 @@ def _secret_files(config: Config, env: Mapping[str, str]) -> list[Path]:
     home = Path(
         env.get("HF_HOME") or Path(env.get("XDG_CACHE_HOME") or Path(env.get("HOME", "/"), ".cache"), "huggingface")
     )
-    own = [
+    ours = [
         p
         for folder in (config.paths.keys, config.paths.secrets)
         for p in sorted(folder.glob("*"))
         if p.suffix != ".pub"
     ]
-    return [Path(env.get("HF_TOKEN_PATH") or home / "token"), *own]
+    return [Path(env.get("HF_TOKEN_PATH") or home / "token"), *ours]
 
 
 def _secrets(config: Config, env: Mapping[str, str]) -> str:
     """No stage needs one; but whoever can read this machine's files should not get one either."""
-    there = [p for p in _secret_files(config, env) if p.is_file()]
-    for path in there:
+    secrets = [p for p in _secret_files(config, env) if p.is_file()]
+    for path in secrets:
         if path.stat().st_mode & 0o077 and config.home in path.parents:
             raise MissingError("others can read a secret", where=str(path), hint=f"chmod 600 {path}")
-    exposed = [str(p) for p in there if p.stat().st_mode & 0o077]
-    return f"others can read {exposed[0]}: chmod 600 it" if exposed else f"{len(there)}, readable by you alone"
+    exposed = [str(p) for p in secrets if p.stat().st_mode & 0o077]
+    return f"others can read {exposed[0]}: chmod 600 it" if exposed else f"{len(secrets)}, readable by you alone"
 
 
 def _model(config: Config, id_: str) -> str:
@@ -270,24 +276,24 @@ def _model(config: Config, id_: str) -> str:
 
 def _recording(path: Path, size: int) -> str:
     try:
-        found = path.stat().st_size
+        size_now = path.stat().st_size
     except OSError as error:
         raise InputError("the job's recording is gone", where=str(path), hint="prepare it again") from error
-    if found != size:
+    if size_now != size:
         raise InputError(
-            f"the recording has {found} bytes, it had {size} when the job was made",
+            f"the recording has {size_now} bytes, it had {size} when the job was made",
             where=str(path),
             hint="prepare it again",
         )
     return f"{size / MB:.1f} MB"
 
 
-def _disk(config: Config, job: Job, place: Path) -> str:
+def _disk(config: Config, job: Job, job_folder: Path) -> str:
     """A recording becomes 16 kHz WAV (at most ten times a compressed file's size) and, with mux, a copy of itself."""
     need = 8 * MB + sum(i.size * (11 if "mux" in {s.name for s in job.stages} else 10) for i in job.inputs)
     need = min(need, 8 * MB + sum(i.size for i in job.inputs) + 4_300 * MB * len(job.inputs))
-    files.require_room({place: need}, "set BAKE_JOBS to a folder on another disk", reserve=0)
-    return f"{files.free_bytes(place) / MB:.0f} MB free, up to {need / MB:.0f} MB needed"
+    files.require_room({job_folder: need}, "set BAKE_JOBS to a folder on another disk", reserve=0)
+    return f"{files.free_bytes(job_folder) / MB:.0f} MB free, up to {need / MB:.0f} MB needed"
 
 
 def _memory(config: Config, job: Job) -> str:

@@ -41,20 +41,22 @@ def prepare(
     """Make a job of recordings.
 
     Args:
-        media: looks into the media files and cuts clips.
+        media: probes the recordings and cuts clips.
         resume: return an unfinished job of the same recordings and settings instead of making a second one.
 
     Raises:
-        InputError: a recording is not there, empty, not media, without sound.
+        InputError: a recording is missing, empty, not media, or has no sound.
         MissingError: the disk is full, or the folder can't be written.
     """
     sources = [_source(path) for path in inputs]
-    found = [_tool(media, ["--probe"], path) for path in sources]
-    workflow = request.workflow or (Workflow.SUBTITLE if any(f["video"] for f in found) else Workflow.TRANSCRIBE)
+    probes = [_tool(media, ["--probe"], path) for path in sources]
+    workflow = request.workflow or (
+        Workflow.SUBTITLE if any(probe["video"] for probe in probes) else Workflow.TRANSCRIBE
+    )
     try:
         config.jobs.mkdir(parents=True, exist_ok=True)
         _sweep(config.jobs)
-        lengths = [f.get("duration") for f in found]
+        lengths = [probe.get("duration") for probe in probes]
         return _make(config, sources, lengths, request, workflow, media=media, on_progress=on_progress, resume=resume)
     except OSError as error:
         raise disk_error(error, config.jobs) from error
@@ -97,13 +99,13 @@ def _make(
                 return job
     created = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
     job_id = spec.job_id(created, sources[0].name, secrets.token_hex(2))
-    place = config.jobs / f"{NEW}{os.getpid()}-{job_id}"
+    new_folder = config.jobs / f"{NEW}{os.getpid()}-{job_id}"
     try:
         for part in ("input", "work", "output", "logs"):
-            (place / part).mkdir(parents=True)
+            (new_folder / part).mkdir(parents=True)
         kept = []
         for path, entry in zip(sources, described, strict=True):
-            target = place / entry.path
+            target = new_folder / entry.path
             if entry.clip is not None:
                 cut = spec.Clip(**_cut(media, path, target, entry.clip))
                 end = cut.end or entry.duration
@@ -122,16 +124,16 @@ def _make(
             inputs=tuple(kept),
             stages=stages,
         )
-        files.write_atomic(place / "job.yaml", job_file.to_yaml(job))
-        place.replace(config.jobs / job_id)
+        files.write_atomic(new_folder / "job.yaml", job_file.to_yaml(job))
+        new_folder.replace(config.jobs / job_id)
     except BaseException:
-        shutil.rmtree(place, ignore_errors=True)
+        shutil.rmtree(new_folder, ignore_errors=True)
         raise
     return job
 
 
 def _readable(name: str) -> str:
-    """A file's name as text; bytes that are no UTF-8 become question marks."""
+    """A file's name as text; bytes that are not UTF-8 become question marks."""
     return name.encode("utf-8", "replace").decode()
 
 
@@ -144,7 +146,7 @@ def _source(path: Path) -> Path:
     if real.is_dir():
         raise InputError("this is a folder", where=str(path), hint="name the recordings in it")
     if not real.is_file():
-        raise InputError("this is no regular file", where=str(path))
+        raise InputError("this is not a regular file", where=str(path))
     if real.stat().st_size == 0:
         raise InputError("the file is empty (zero bytes)", where=str(path))
     if not os.access(real, os.R_OK):
@@ -158,7 +160,7 @@ def _tool(media: Media, options: Sequence[str], path: Path, target: Path | None 
     if done.code == 2:
         raise InputError(done.err.strip().splitlines()[-1] if done.err.strip() else "it can't be used", where=str(path))
     if done.code != 0:
-        raise BakeError("the recording could not be looked into", where=str(path), detail=done.err.splitlines()[-5:])
+        raise BakeError("the recording could not be read", where=str(path), detail=done.err.splitlines()[-5:])
     return json.loads(done.out)
 
 
@@ -205,10 +207,10 @@ def _link_or_copy(source: Path, target: Path, on_progress: OnProgress) -> None:
 
 def _sweep(jobs: Path) -> None:
     """Remove what a killed prepare left."""
-    for place in jobs.glob(f"{NEW}*"):
-        pid = place.name.removeprefix(NEW).split("-", 1)[0]
+    for new_folder in jobs.glob(f"{NEW}*"):
+        pid = new_folder.name.removeprefix(NEW).split("-", 1)[0]
         if pid.isdigit() and not _alive(int(pid)):
-            shutil.rmtree(place, ignore_errors=True)
+            shutil.rmtree(new_folder, ignore_errors=True)
 
 
 def _alive(pid: int) -> bool:

@@ -206,7 +206,7 @@ class Container:
             self._code = self._run()
         except BakeError as error:
             self._code, self.error = 125, error
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - docker-py has many kinds of errors; the engine's words are shown
             self._code = 125
             self.error = MissingError(
                 f"the container of stage {self._stage} could not be started: {_reason(error)}",
@@ -321,7 +321,7 @@ class Container:
         while time.monotonic() < end and not self._asked:
             try:
                 self._project.api.ping()
-            except Exception:
+            except Exception:  # noqa: BLE001 - whatever a ping fails with, the engine doesn't answer
                 return True
             time.sleep(0.1)
         return False
