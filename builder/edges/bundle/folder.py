@@ -8,6 +8,7 @@ import hashlib
 import os
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from queue import Queue
 
@@ -212,31 +213,30 @@ Source = tuple[Open, Callable[[TarEntry], bool]]
 def _write(folder: Path, plan: BundlePlan, source: Source, hashes: list[str], on_progress: OnProgress) -> None:
     """Write the parts from the first unfinished one on; ``hashes`` gets the sha256 of each."""
     begin = plan.parts[len(hashes)].begin if len(hashes) < len(plan.parts) else plan.size
-    chunks: Queue[bytes | None] = Queue(WAITING)
-    failed: list[BaseException] = []
+    parts = _PartWriter(folder=folder, plan=plan, hashes=hashes, on_progress=on_progress)
     # Hashing and writing a part takes as long as reading and hashing a blob: one thread each.
-    writer = threading.Thread(target=_writer, args=(folder, plan, hashes, chunks, failed, on_progress), daemon=True)
-    writer.start()
+    thread = threading.Thread(target=parts.write, daemon=True)
+    thread.start()
     try:
         for chunk in _from(begin, _stream(plan, source, begin)):
-            if failed:
+            if parts.failed:
                 break
-            chunks.put(chunk)
+            parts.chunks.put(chunk)
     except BaseException as error:
-        failed.append(_ReaderStopped())
+        parts.failed.append(_ReaderStopped())
         if isinstance(error, KeyboardInterrupt):
             raise Interrupted(
                 "the bundle is not finished", where=str(folder), hint="the same command resumes"
             ) from None
         raise
     finally:
-        chunks.put(None)
-        writer.join()
-        if failed:
+        parts.chunks.put(None)
+        thread.join()
+        if parts.failed:
             for left in folder.glob(".*.part"):
                 left.unlink(missing_ok=True)
-    if failed:
-        raise _disk_error(failed[0], folder)
+    if parts.failed:
+        raise _disk_error(parts.failed[0], folder)
 
 
 class _ReaderStopped(Exception):
@@ -253,58 +253,59 @@ def _disk_error(error: BaseException, folder: Path) -> BaseException:
     return error
 
 
-def _writer(
-    folder: Path,
-    plan: BundlePlan,
-    hashes: list[str],
-    chunks: Queue[bytes | None],
-    failed: list[BaseException],
-    on_progress: OnProgress,
-) -> None:
-    try:
-        _cut(folder, plan, hashes, chunks, failed, on_progress)
-    except BaseException as error:  # noqa: BLE001 (raised again by the thread that reads)
-        failed.append(error)
-        while chunks.get() is not None:  # so that the thread that reads need not wait
-            pass
+@dataclass(kw_only=True)
+class _PartWriter:
+    """Writes parts in one thread while another reads what is in them."""
 
+    folder: Path
+    plan: BundlePlan
+    hashes: list[str]
+    """sha256 of each finished part; grows."""
+    on_progress: OnProgress
+    chunks: Queue[bytes | None] = field(default_factory=lambda: Queue(WAITING))
+    """The tar from the first unfinished part on; None ends it."""
+    failed: list[BaseException] = field(default_factory=list)
+    """Why one of the two threads stopped."""
 
-def _cut(
-    folder: Path,
-    plan: BundlePlan,
-    hashes: list[str],
-    chunks: Queue[bytes | None],
-    failed: list[BaseException],
-    on_progress: OnProgress,
-) -> None:
-    """Cut the stream into parts; each is hashed, flushed, and renamed when it is whole."""
-    held = memoryview(b"")
-    for part in plan.parts[len(hashes) :]:
-        beside, digest, left = folder / f".{part.name}.part", hashlib.sha256(), part.size
-        with beside.open("wb", buffering=0) as out:
-            while left:
-                if not held:
-                    chunk = chunks.get()
-                    if chunk is None:
-                        if not failed:
-                            raise IntegrityError("the bundle is shorter than planned", where=part.name)
-                        return
-                    held = memoryview(chunk)
-                piece, held = held[:left], held[left:]
-                digest.update(piece)
-                done = 0
-                while done < len(piece):
-                    done += out.write(piece[done:])
-                left -= len(piece)
-                on_progress(Progress(what="bundle", done=part.end - left, total=plan.size, unit="bytes"))
-            os.fsync(out.fileno())
-        if failed:
-            return
-        beside.replace(folder / part.name)
-        hashes.append(digest.hexdigest())
-        files.write_json(folder / STATE, {"key": plan.key, "parts": hashes})
-    if chunks.get() is not None and not failed:
-        raise IntegrityError("the bundle is longer than planned", where=str(folder))
+    def write(self) -> None:
+        """What the thread does; errors go to :attr:`failed`."""
+        try:
+            self._cut()
+        except BaseException as error:  # noqa: BLE001 (raised again by the thread that reads)
+            self.failed.append(error)
+            while self.chunks.get() is not None:  # so that the thread that reads need not wait
+                pass
+
+    def _cut(self) -> None:
+        """Cut the stream into parts; each is hashed, flushed, and renamed when it is whole."""
+        held = memoryview(b"")
+        for part in self.plan.parts[len(self.hashes) :]:
+            beside, digest, left = self.folder / f".{part.name}.part", hashlib.sha256(), part.size
+            with beside.open("wb", buffering=0) as out:
+                while left:
+                    if not held:
+                        chunk = self.chunks.get()
+                        if chunk is None:
+                            if not self.failed:
+                                raise IntegrityError("the bundle is shorter than planned", where=part.name)
+                            return
+                        held = memoryview(chunk)
+                    piece, held = held[:left], held[left:]
+                    digest.update(piece)
+                    done = 0
+                    while done < len(piece):
+                        done += out.write(piece[done:])
+                    left -= len(piece)
+                    done_bytes = part.end - left
+                    self.on_progress(Progress(what="bundle", done=done_bytes, total=self.plan.size, unit="bytes"))
+                os.fsync(out.fileno())
+            if self.failed:
+                return
+            beside.replace(self.folder / part.name)
+            self.hashes.append(digest.hexdigest())
+            files.write_json(self.folder / STATE, {"key": self.plan.key, "parts": self.hashes})
+        if self.chunks.get() is not None and not self.failed:
+            raise IntegrityError("the bundle is longer than planned", where=str(self.folder))
 
 
 def _from(begin: int, chunks: Iterator[tuple[int, bytes]]) -> Iterator[bytes]:

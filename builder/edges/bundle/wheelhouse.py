@@ -21,6 +21,9 @@ PROJECT, WHEELS = "native/project", "native/wheels"
 """Folders in a bundle."""
 
 
+PIP_OPTIONS = "--quiet --disable-pip-version-check --no-input --no-deps --require-hashes --only-binary :all:"
+
+
 def collect(config: Config, env: Mapping[str, str], on_progress: OnProgress) -> dict[str, bytes | Path]:
     """Path in the bundle -> file.
 
@@ -63,26 +66,8 @@ def _wheels(config: Config, env: Mapping[str, str], on_progress: OnProgress) -> 
     with files.locked(folder.with_name(f"{folder.name}.lock")):
         for number, lock in enumerate(locks, 1):
             on_progress(Progress(what="wheels", done=number, total=len(locks), note=lock.parent.name))
-            done = shell.run(
-                [
-                    sys.executable,
-                    "-m",
-                    "pip",
-                    "download",
-                    "--quiet",
-                    "--disable-pip-version-check",
-                    "--no-input",
-                    "--no-deps",
-                    "--require-hashes",
-                    "--only-binary",
-                    ":all:",
-                    "--requirement",
-                    str(lock),
-                    "--dest",
-                    str(folder),
-                ],
-                env=dict(env),
-            )
+            words = [sys.executable, "-m", "pip", "download", *PIP_OPTIONS.split()]
+            done = shell.run([*words, "--requirement", str(lock), "--dest", str(folder)], env=dict(env))
             if done.code != 0:
                 raise native.failure(done.err + done.out, folder)
         files.write_atomic(folder / "ready", "".join(f"{lock.name} of {lock.parent.name}\n" for lock in locks))
