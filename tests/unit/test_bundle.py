@@ -13,7 +13,8 @@ import zstandard
 
 from builder.core.bundle import contents
 from builder.core.bundle import plan as core
-from builder.core.bundle.image import BundledImage, full_name
+from builder.core.bundle.image import BundledImage, full_name, platform
+from builder.core.images.oci import digest
 from builder.core.jobs import sandbox
 from builder.edges.bundle import folder as edge
 from builder.errors import UsageError
@@ -54,6 +55,82 @@ def test_what_is_no_size_is_refused(text: str) -> None:
 
 def test_a_part_of_4g_fits_on_a_fat_stick() -> None:
     assert core.parse_size("4G") < 1 << 32
+
+
+def test_a_bundle_has_at_most_999_parts() -> None:
+    """Their numbers have three digits."""
+    size = plan(bundles.three()).size
+    fitting = plan(bundles.three(), part_size=-(-size // 999))
+    assert len(fitting.parts) == 999
+    assert [p.name for p in fitting.parts[::499]] == [f"whisperbake.tar.{n:03}" for n in (0, 499, 998)]
+    assert fitting.parts[-1].end == size
+    with pytest.raises(UsageError, match="that makes 1000 parts"):
+        plan(bundles.three(), part_size=size // 1000 + 1)
+
+
+def test_an_inventory_says_what_a_receiver_needs() -> None:
+    made = bundles.three()
+    inventory = plan(made, memory={"asr": 7}, acceptance={"job": "job/job.json"}).inventory
+    assert {k: inventory[k] for k in ("schema", "kind", "content", "made_by", "base", "known", "memory")} == {
+        "schema": 1,
+        "kind": "bundle",
+        "content": "complete",
+        "made_by": "test",
+        "base": None,
+        "known": [],
+        "memory": {"asr": 7},
+    }
+    assert inventory["engine"] == {"oldest": "23.0", "platform": "linux/amd64"}
+    assert inventory["loader"] == {"name": "load.py", "size": 6, "sha256": digest(b"loader")[7:]}
+    assert inventory["acceptance"] == {"job": "job/job.json"}
+    first = made.images[0]
+    assert inventory["images"][0] == {
+        "name": "wb-bundle/base:slim-cpu",
+        "stage": "base",
+        "manifest": digest(first.manifest),
+        "config": digest(first.config),
+        "layers": [first.layers[0].digest],
+    }
+    layer = made.images[1].layers[1]
+    assert inventory["layers"][layer.digest] == {
+        "size": layer.size,
+        "diff_id": layer.diff_id,
+        "unpacked": layer.unpacked,
+        "media_type": "application/vnd.oci.image.layer.v1.tar",
+        "model": "tiny",
+    }
+    assert platform(first) == "linux/amd64"
+
+
+def test_docker_load_finds_its_way_in_a_complete_bundle() -> None:
+    """index.json for containerd, manifest.json for graph drivers, both of the same blobs."""
+    made = bundles.three()
+    small = plan(made).small
+    index, legacy = json.loads(small["index.json"]), json.loads(small["manifest.json"])
+    assert [m["digest"] for m in index["manifests"]] == [digest(i.manifest) for i in made.images]
+    assert index["manifests"][1]["size"] == len(made.images[1].manifest)
+    assert index["manifests"][1]["annotations"] == {
+        "io.containerd.image.name": "docker.io/wb-bundle/asr:slim-cpu",
+        "org.opencontainers.image.ref.name": "slim-cpu",
+    }
+    assert legacy[1] == {
+        "Config": f"blobs/sha256/{digest(made.images[1].config)[7:]}",
+        "RepoTags": ["wb-bundle/asr:slim-cpu"],
+        "Layers": [f"blobs/sha256/{x.digest[7:]}" for x in made.images[1].layers],
+    }
+    manifest = json.loads(small[f"blobs/sha256/{digest(made.images[1].manifest)[7:]}"])
+    assert [x["digest"] for x in manifest["layers"]] == [x.digest for x in made.images[1].layers]
+    assert manifest["config"]["size"] == len(made.images[1].config)
+
+
+def test_weights_of_no_image_travel_for_native_runs_unless_the_receiver_has_them() -> None:
+    made = bundles.three()
+    loose = made.layer({"models/other.bin": b"w" * 1000}, model="other")
+    whole = plan(made, loose=[loose])
+    assert loose.digest in whole.inventory["layers"]
+    assert f"blobs/sha256/{loose.digest[7:]}" in {e.path for e in whole.entries}
+    base = contents.Base(contents=EngineContents(blobs=frozenset([loose.digest])))
+    assert f"blobs/sha256/{loose.digest[7:]}" not in {e.path for e in plan(made, loose=[loose], base=base).entries}
 
 
 def test_a_receiver_lacks_what_its_store_can_not_use() -> None:
