@@ -37,7 +37,7 @@ class EngineSocket:
             self.platform = f"{version['Os']}/{version['Arch']}"
             drivers = dict(info.get("DriverStatus") or ())
             self.cpus = int(info.get("NCPU") or os.cpu_count() or 1)
-            self.memory = int(info.get("MemTotal") or 0)
+            self.memory = int(info.get("MemTotal") or os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
         except (KeyError, TypeError, ValueError, AttributeError):
             raise LoaderError(
                 3, f"what answers at {host} is not a container engine", "set DOCKER_HOST, then run this again"
