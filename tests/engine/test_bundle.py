@@ -124,8 +124,9 @@ def test_a_recording_of_the_receivers_own(sent: Path, receiver: Receiver, loaded
     shutil.copy(receiver.target / "job/dialogue.mp4", recording)
     done = receiver.load(sent, "--run", recording)
     assert done.code == 0, done.err
-    made = {Path(line).name for line in done.out.splitlines()}
-    assert {"my call.srt", "my call.json"} <= made
+    results = [Path(line) for line in done.out.splitlines()]
+    assert {"my call.srt", "my call.json"} <= {path.name for path in results}
+    assert {path.stat().st_uid for path in results} == {65532}, "written by the user of compose.yaml"
 
 
 def test_the_same_again_is_up_to_date_and_the_same(engine: Engine, sent: Path, tmp_path: Path) -> None:
