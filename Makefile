@@ -2,7 +2,7 @@
 PYTHON ?= python3
 
 .DEFAULT_GOAL := help
-.PHONY: help test test-unit test-heavy lint types house lock example bench-job bench-weights bench-images bench-fetch bench-jobs bench-bundle clean
+.PHONY: help test test-unit test-properties test-heavy lint types house lock example bench-job bench-weights bench-images bench-fetch bench-jobs bench-bundle clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -10,8 +10,12 @@ help: ## this list
 test: ## all tests but the heaviest builds
 	$(PYTHON) build.py test
 
-test-unit: ## no engine, no network, under 10 s
-	$(PYTHON) build.py test tests/unit
+test-unit: ## unit and golden tests: no engine, no network, and how long they took against 10 s on two cores
+	@began=$$(date +%s%N); $(PYTHON) build.py test -q -n 2 tests/unit tests/golden && \
+	echo "unit and golden tests: $$(( ($$(date +%s%N) - began) / 1000000 )) ms (at most 10000 on two idle cores)"
+
+test-properties: ## the properties with 500 examples each
+	$(PYTHON) build.py test --hypothesis-profile thorough tests/unit
 
 test-heavy: ## the builds that take many minutes
 	$(PYTHON) build.py test -m heavy

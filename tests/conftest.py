@@ -15,8 +15,10 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "stages"))  # contract.py, as every stage finds it
 sys.path.insert(0, str(ROOT / "bench"))
 
-# The unit tests stay under ten seconds together; a slow machine is no failure of a property.
-settings.register_profile("project", max_examples=40, deadline=None)
+# Unit and golden tests stay under ten seconds together: a property has a budget. A slow machine is no failure of it.
+# make test-properties looks longer.
+settings.register_profile("project", max_examples=20, deadline=None, database=None)
+settings.register_profile("thorough", max_examples=500, deadline=None)
 settings.load_profile("project")
 
 

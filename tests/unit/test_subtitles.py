@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 STAGE = Path(__file__).resolve().parents[2] / "stages/subtitles"
@@ -113,7 +113,6 @@ def letters(text: str) -> str:
     return "".join(text.split())
 
 
-@settings(max_examples=120, deadline=None)
 @given(results(), st.sampled_from([RULES, cue.Rules(line_chars=16, lines=1), cue.Rules(lines=3, min_duration=0.2)]))
 def test_every_word_once_readable_in_time(data: tuple[Any, Any, float], rules: cue.Rules) -> None:
     """The heart of the stage: no word is lost or shown twice, no cue overlaps another, no line is too wide."""
@@ -136,7 +135,6 @@ def test_every_word_once_readable_in_time(data: tuple[Any, Any, float], rules: c
         assert gap == pytest.approx(0) or gap >= cue.GAP / 1000 - 1e-9
 
 
-@settings(max_examples=80, deadline=None)
 @given(results())
 def test_files_read_back(data: tuple[Any, Any, float]) -> None:
     """SRT and WebVTT have every cue at its times, whatever is said."""
