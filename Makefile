@@ -2,7 +2,7 @@
 PYTHON ?= python3
 
 .DEFAULT_GOAL := help
-.PHONY: help test test-unit test-properties test-heavy lint types house lock example bench-job bench-weights bench-images bench-fetch bench-jobs bench-bundle clean
+.PHONY: help test test-unit test-properties test-heavy lint types house mutants lock example bench-job bench-weights bench-images bench-fetch bench-jobs bench-bundle clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -30,6 +30,9 @@ types: ## mypy --strict
 
 house: ## the measures of the layout, each with its bar (add ARGS=-v for where)
 	.venv/bin/python bench/house.py $(ARGS)
+
+mutants: ## ten mistakes that the unit tests must notice (ARGS=--all: and mutmut's of core and views, for hours)
+	.venv/bin/python bench/mutants.py $(ARGS)
 
 lock: ## write the hash-locked requirements anew
 	PATH="$(CURDIR)/.venv/bin:$$PATH" requirements/lock.sh
