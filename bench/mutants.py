@@ -88,8 +88,8 @@ MUTANTS = (
     ),
     Mutant(
         name="a variable in a compose file",
-        old='made.append("$$")',
-        new='made.append("$")',
+        old='("$$")',
+        new='("$")',
         tests="test_injection.py",
     ),
 )

@@ -100,7 +100,7 @@ def test_collected_snapshots_are_unpacked_again(engine: Engine) -> None:
     """A containerd store may drop the snapshots of an image that it still lists: sizes are read all the same."""
     socket = Path(engine.host.removeprefix("unix://")).with_name("c.sock")
     if engine.store != "containerd" or not socket.exists():
-        return  # on a graph driver layers live as long as their image; another engine's containerd is not ours to touch
+        pytest.skip("a graph driver keeps an image's layers; another engine's containerd is not ours to touch")
     tag = f"{engine.prefix}/collected:1"
     made = subprocess.run(["tar", "-C", str(ROOT), "-c", "bake.yaml"], capture_output=True, check=True).stdout
     subprocess.run(["docker", "--host", engine.host, "import", "-", tag], input=made, capture_output=True, check=True)

@@ -12,10 +12,10 @@ from pathlib import Path
 from urllib.parse import unquote
 
 import pytest
-from builder.edges.jobs.stage_images import StageImages
 
 from builder.core.config.types import Config
 from builder.edges.jobs import stage_images
+from builder.edges.jobs.stage_images import StageImages
 from tests.golden import project as fixed
 
 ASR, VAD = "sha256:" + "a" * 64, "sha256:" + "b" * 64
