@@ -14,6 +14,7 @@ from urllib.parse import unquote
 import pytest
 
 from builder.core.config.types import Config
+from builder.core.jobs.compose import StageImage
 from builder.edges.jobs import stage_images
 from builder.edges.jobs.stage_images import StageImages
 from tests.golden import project as fixed
@@ -72,10 +73,9 @@ def environment(engine: Engine) -> dict[str, str]:
 @pytest.fixture
 def known(engine: Engine, config: Config) -> StageImages:
     """What was recorded."""
-    image = stage_images.__dict__.get("StageImage", None) or stage_images.Image
     images = StageImages(
         engine=environment(engine)["DOCKER_HOST"],
-        images={"asr": image(id=ASR, models=("0" * 64,)), "vad": image(id=VAD)},
+        images={"asr": StageImage(id=ASR, models=("0" * 64,)), "vad": StageImage(id=VAD)},
         tags={"asr": "x/asr:1", "vad": "x/vad:1"},
         cpus=2,
         memory=8_000_000_000,
