@@ -40,7 +40,7 @@ def make(root: str, fingerprint: Callable[[], bytes]) -> None:
             return  # another process made it meanwhile
         began = time.monotonic()
         _say("setting up .venv (once, about 20 s)…")
-        shutil.rmtree(venv, ignore_errors=True)  # what has no valid stamp was cut short, or is of another time
+        shutil.rmtree(venv, ignore_errors=True)  # without a valid stamp it is unfinished or out of date
         try:
             code, lines = _run([sys.executable, "-m", "venv", "--without-pip", str(venv)], lock)
             if code:
@@ -102,7 +102,7 @@ def _locked(home: Path) -> Iterator[int]:
             f"{error.strerror}: {error.filename}", "python3 build.py    (again, with a writable folder and 300 MB free)"
         )
     except KeyboardInterrupt:
-        _say("interrupted; the next run starts the set-up anew")
+        _say("interrupted; the next run starts the set-up again")
         raise SystemExit(130) from None
     finally:
         os.close(handle)

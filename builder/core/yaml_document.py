@@ -86,9 +86,7 @@ class Document:
                         hint=f'put it in quotes: "{key_node.value}"',
                     )
                 if key in found:
-                    raise ConfigError(
-                        f'"{key}" stands here twice', where=f"{self.name}:{line}", hint="keep one of them"
-                    )
+                    raise ConfigError(f'"{key}" is here twice', where=f"{self.name}:{line}", hint="keep one of them")
                 found[key] = self._read(loader, value_node, (*path, key))
                 place = (*path, key)
                 self._lines[place] = line

@@ -126,7 +126,7 @@ def image_models(
     for code in asked:
         if code not in LANGUAGES:
             raise UsageError(
-                f'"{code}" is no language',
+                f'"{code}" is not a language',
                 where="--languages",
                 expected="ISO 639-1 codes: en,es",
                 hint=did_you_mean(code, LANGUAGES),

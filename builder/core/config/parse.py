@@ -362,7 +362,7 @@ def _requirements(document: Document, found: Mapping[str, str]) -> Mapping[str, 
 def _once(document: Document, key: str, words: list[str]) -> tuple[str, ...]:
     for k, word in enumerate(words):
         if word in words[:k]:
-            raise document.error(f'"{word}" stands here twice', (key, k), hint="keep one of them")
+            raise document.error(f'"{word}" is here twice', (key, k), hint="keep one of them")
     return tuple(words)
 
 

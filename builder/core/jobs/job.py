@@ -143,7 +143,7 @@ def select(job: Job, *, only: str | None = None, first: str | None = None, until
 
     Args:
         only: this one, again; what it needs must be there.
-        first: this one and all that follows from it, again; what comes before as far as it is unfinished.
+        first: run this stage and all that follow from it again, after those before it that are unfinished.
         until: this one and what it needs, nothing after it.
 
     Raises:

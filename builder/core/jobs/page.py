@@ -99,7 +99,7 @@ class Word:
 
     @property
     def gap(self) -> str:
-        """What stands before it: nothing in scripts without spaces."""
+        """The space before the word; empty in scripts without spaces."""
         return " " if self.text[:1].isspace() else ""
 
     @property
@@ -135,7 +135,7 @@ class Transcript:
     speakers: Mapping[str, float]
     """Speaker -> seconds spoken, in order of their names."""
     turns: tuple[tuple[float, float, str | None], ...]
-    """(start, end, speaker) of sentences, joined where nothing stands between them."""
+    """(start, end, speaker) of sentences; neighbours of one speaker are joined."""
     paragraphs: tuple[Paragraph, ...]
 
     @property
@@ -353,7 +353,7 @@ def render(page: Page, templates: Mapping[str, str]) -> str:
         sound=sum(r.transcript.duration for r in page.recordings if r.transcript),
         data={r.id: _data(r) for r in page.recordings},
     )
-    # A lone surrogate in a transcript is no text that UTF-8 could hold.
+    # UTF-8 can't encode a lone surrogate, which a transcript might have.
     return text.encode("utf-8", "replace").decode()
 
 

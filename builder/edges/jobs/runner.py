@@ -113,10 +113,10 @@ def run(
     halt: threading.Event | None = None,
     held: bool = False,
 ) -> Outcome:
-    """Run what is unfinished of a job.
+    """Run the unfinished stages of a job.
 
     Args:
-        parallel: stages at once at the most, where data flows allow it.
+        parallel: the most stages that run at once; each also waits for the stages that it needs.
         selection: the stages to run; all of them by default.
         budget: what all jobs of this machine share; a stage waits until it fits.
         gpu: index of the GPU that the job was given.
@@ -306,7 +306,7 @@ def _reap(state: _Run) -> None:
 
 
 def _stop_all(state: _Run) -> None:
-    """End the running stages: ask all, then wait, then kill; about 5 s at the most."""
+    """End the running stages: ask all, wait, then kill those that remain; takes at most about 5 s."""
     with undisturbed():
         for started in state.running.values():
             started.task.terminate()
@@ -318,7 +318,7 @@ def _stop_all(state: _Run) -> None:
 
 @contextlib.contextmanager
 def undisturbed() -> Iterator[None]:
-    """A second Ctrl-C doesn't stop the cleaning up, which has an end of its own."""
+    """Ignore Ctrl-C in the block: cleaning up takes a limited time and must not be cut short."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return

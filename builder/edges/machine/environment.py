@@ -228,7 +228,7 @@ def _sweep(place: Path) -> None:
 
 
 class _Pulse:
-    """Says twice a second that something is still going on; pip has no progress a program can read."""
+    """Reports twice a second that work continues: pip shows no progress that a program can read."""
 
     def __init__(self, on_progress: OnProgress, what: str) -> None:
         self._on_progress, self._what, self._over = on_progress, what, threading.Event()

@@ -24,7 +24,7 @@ class Process:
     def __init__(self, process: shell.Process, on_end: Callable[[], None]) -> None:
         """
         Args:
-            on_end: called from a thread of its own once the process has ended.
+            on_end: called from another thread when the process has ended.
         """
         self._process = process
         threading.Thread(target=self._await, args=(on_end,), name=f"wait {process.pid}", daemon=True).start()

