@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 
 from builder.core.config.types import Config
 from builder.core.terms import Purpose, Variant
@@ -34,12 +34,41 @@ def choose(
         raise UsageError(
             f'no preset "{preset}"', expected=", ".join(config.presets), hint=did_you_mean(preset, config.presets)
         )
+    used = _purposes(config, stages, diarization=diarization)
+    chosen = _of_preset(config, preset, variant, used, language)
+    asked = _asked(config, models, variant, used, language)
+    chosen |= asked
+    if Purpose.DIARIZATION in asked and Purpose.EMBEDDING in asked:
+        pipeline, embedding = asked[Purpose.DIARIZATION].id, asked[Purpose.EMBEDDING].id
+        raise UsageError(
+            f'"{pipeline}" brings its own embedding: nothing would load "{embedding}"',
+            where="--models",
+            hint="leave one of them out",
+        )
+    if Purpose.DIARIZATION in chosen:
+        # A pipeline brings its own embedding: nothing would load the preset's.
+        chosen.pop(Purpose.EMBEDDING, None)
+        used.discard(Purpose.EMBEDDING)
+    _require_language(chosen.get(Purpose.ASR), language)
+    missing = sorted(p.value for p in used if p not in chosen and p not in (Purpose.ALIGNMENT, Purpose.DIARIZATION))
+    if missing:
+        raise UsageError(f'preset "{preset}" names no model for {", ".join(missing)}', hint="add one in bake.yaml")
+    return dict(sorted(chosen.items(), key=lambda item: item[0].value))
+
+
+def _purposes(config: Config, stages: Sequence[str], *, diarization: bool) -> set[Purpose]:
+    """The purposes for which the planned stages load models."""
     for name in stages:
         if name not in config.stages:
             raise UsageError(f'no stage "{name}"', hint=did_you_mean(name, config.stages))
     used = {purpose for name in stages for purpose in config.stages[name].uses}
-    if not diarization:
-        used -= {Purpose.EMBEDDING, Purpose.DIARIZATION}
+    return used if diarization else used - {Purpose.EMBEDDING, Purpose.DIARIZATION}
+
+
+def _of_preset(
+    config: Config, preset: str, variant: Variant, used: Set[Purpose], language: str | None
+) -> dict[Purpose, Model]:
+    """The preset's first model that the variant can load, for each purpose in use."""
     chosen: dict[Purpose, Model] = {}
     for purpose, ids in config.presets[preset].models.items():
         fitting = [config.models[i] for i in ids if variant in config.models[i].variants]
@@ -48,8 +77,15 @@ def choose(
             fitting = [m for m in fitting if language is None or language in m.languages]
         if purpose in used and fitting:
             chosen[purpose] = fitting[0]
-    asked: dict[Purpose, str] = {}
-    for id_ in dict.fromkeys(models):
+    return chosen
+
+
+def _asked(
+    config: Config, ids: Sequence[str], variant: Variant, used: Set[Purpose], language: str | None
+) -> dict[Purpose, Model]:
+    """The models of ``--models`` by purpose."""
+    asked: dict[Purpose, Model] = {}
+    for id_ in dict.fromkeys(ids):
         model = config.models.get(id_)
         if model is None:
             raise UsageError(
@@ -57,43 +93,38 @@ def choose(
             )
         if model.purpose in asked:
             raise UsageError(
-                f'"{asked[model.purpose]}" and "{id_}" are both for {model.purpose.value}', where="--models"
+                f'"{asked[model.purpose].id}" and "{id_}" are both for {model.purpose.value}', where="--models"
             )
-        if variant not in model.variants:
-            able = " or ".join(v.value for v in model.variants)
-            raise UsageError(
-                f'the {variant.value} variant can\'t load "{id_}"', where="--models", hint=f"--variant {able}"
-            )
-        if model.purpose not in used:
-            raise UsageError(
-                f'no stage of this plan would load "{id_}" (it is for {model.purpose.value})',
-                where="--models",
-                hint="leave it out",
-            )
-        if model.purpose is Purpose.ALIGNMENT and language is not None and language not in model.languages:
-            raise UsageError(f'"{id_}" aligns {", ".join(model.languages)}, not {language}', where="--models")
-        asked[model.purpose] = id_
-        chosen[model.purpose] = model
-    if Purpose.DIARIZATION in asked and Purpose.EMBEDDING in asked:
+        _require_use(model, variant, used, language)
+        asked[model.purpose] = model
+    return asked
+
+
+def _require_use(model: Model, variant: Variant, used: Set[Purpose], language: str | None) -> None:
+    """Raises UsageError for a model that no planned stage would load."""
+    if variant not in model.variants:
+        able = " or ".join(v.value for v in model.variants)
         raise UsageError(
-            f'"{asked[Purpose.DIARIZATION]}" brings its own embedding: nothing would load "{asked[Purpose.EMBEDDING]}"',
-            where="--models",
-            hint="leave one of them out",
+            f'the {variant.value} variant can\'t load "{model.id}"', where="--models", hint=f"--variant {able}"
         )
-    if Purpose.DIARIZATION in chosen:
-        # A pipeline brings its own embedding: nothing would load the preset's.
-        chosen.pop(Purpose.EMBEDDING, None)
-        used.discard(Purpose.EMBEDDING)
-    if language is not None and (asr := chosen.get(Purpose.ASR)) and asr.languages and language not in asr.languages:
+    if model.purpose not in used:
+        raise UsageError(
+            f'no stage of this plan would load "{model.id}" (it is for {model.purpose.value})',
+            where="--models",
+            hint="leave it out",
+        )
+    if model.purpose is Purpose.ALIGNMENT and language is not None and language not in model.languages:
+        raise UsageError(f'"{model.id}" aligns {", ".join(model.languages)}, not {language}', where="--models")
+
+
+def _require_language(asr: Model | None, language: str | None) -> None:
+    """Raises UsageError when the model for speech doesn't know the language that was asked for."""
+    if language is not None and asr is not None and asr.languages and language not in asr.languages:
         raise UsageError(
             f'model "{asr.id}" does not know the language "{language}"',
             expected=", ".join(asr.languages),
             hint="--preset starter, or another model",
         )
-    missing = sorted(p.value for p in used if p not in chosen and p not in (Purpose.ALIGNMENT, Purpose.DIARIZATION))
-    if missing:
-        raise UsageError(f'preset "{preset}" names no model for {", ".join(missing)}', hint="add one in bake.yaml")
-    return dict(sorted(chosen.items(), key=lambda item: item[0].value))
 
 
 def require_pins(config: Config, models: Iterable[Model]) -> dict[str, Pin]:
