@@ -19,7 +19,7 @@ import sys
 import threading
 import time
 import urllib.parse
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -107,6 +107,10 @@ class Hub:
 
     def __post_init__(self) -> None:
         self.lock = threading.Lock()
+        self.changed = threading.Condition(self.lock)
+        """Notified when bytes have left, a connection has ended, or one has fallen silent."""
+        self.silent = 0
+        """Connections that a fault has made silent."""
         self.closing = threading.Event()
         self.met: set[str] = set()
         """Kinds of faults that a request has met."""
@@ -140,6 +144,19 @@ class Hub:
                     return fault
         return None
 
+    def wait_for(self, reached: Callable[[], bool], timeout: float = 120.0) -> None:
+        """Wait until something is true of the requests, the connections or the silent ones."""
+        with self.changed:
+            assert self.changed.wait_for(reached, timeout), "the hub waited in vain"
+
+    def wait_sent(self, count: int) -> None:
+        """Wait until so many bytes of files have left."""
+        self.wait_for(lambda: sum(r.sent for r in self.requests) >= count)
+
+    def wait_left_alone(self) -> None:
+        """Wait until every client has gone, and the hub has noticed it."""
+        self.wait_for(lambda: not self.connections)
+
     def sent(self, path: str) -> int:
         """Bytes of one file that left so far."""
         return sum(r.sent for r in self.requests if r.path.endswith(path))
@@ -172,8 +189,9 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             self.server.hub.connections.add(self.connection)
 
     def finish(self) -> None:
-        with self.server.hub.lock:
+        with self.server.hub.changed:
             self.server.hub.connections.discard(self.connection)
+            self.server.hub.changed.notify_all()
         super().finish()
 
     def do_HEAD(self) -> None:
@@ -339,7 +357,9 @@ class _Handler(http.server.BaseHTTPRequestHandler):
                     assert isinstance(data, bytes)
                     self.connection.sendall(data[start : start + count])
                 start += count
-                self.told.sent += count
+                with self.server.hub.changed:
+                    self.told.sent += count
+                    self.server.hub.changed.notify_all()
                 if self.server.hub.rate:
                     time.sleep(max(0.0, began + (start - first) / self.server.hub.rate - time.monotonic()))
 
@@ -355,6 +375,9 @@ class _Handler(http.server.BaseHTTPRequestHandler):
     def _wait(self) -> None:
         """Say nothing until the client goes, or the hub does."""
         self.close_connection = True
+        with self.server.hub.changed:
+            self.server.hub.silent += 1
+            self.server.hub.changed.notify_all()
         self.connection.settimeout(0.05)
         while not self.server.hub.closing.is_set():
             try:

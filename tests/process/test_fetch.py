@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from builder.core.progress import Progress
 from builder.core.terms import Purpose
 from builder.core.weights.model import FilePin, HubSource, Model, UrlSource
 from builder.edges.system import files
@@ -279,19 +280,24 @@ def test_a_file_that_another_process_has_is_waited_for_and_found(tmp_path: Path,
     """One fetch at a time: the second says that it waits, and downloads nothing."""
     place = Store(tmp_path)
     weights = PIN.files[1]
-    told: list[str] = []
-    second = threading.Thread(target=lambda: told.extend(p.note for p in fetch(place, server, PIN)))
+    waits = threading.Event()
+
+    def on_progress(step: Progress) -> None:
+        if "waiting for it" in step.note:
+            waits.set()
+
+    second = threading.Thread(
+        target=fetch_models,
+        args=(place, [(MODEL, PIN)]),
+        kwargs={"env": {"HF_ENDPOINT": server.address}, "on_progress": on_progress, "limits": QUICK},
+    )
     with place.fetching(weights) as incoming:
         second.start()
-        deadline = time.monotonic() + 20
-        while place.missing(MODEL, PIN) != (weights,) and time.monotonic() < deadline:
-            time.sleep(0.02)
-        time.sleep(0.7)
+        assert waits.wait(20)
         incoming.write_bytes(WEIGHTS)
         place.admit(MODEL, PIN, weights, incoming)
     second.join(20)
     assert server.sent("model.bin") == 0
-    assert any("waiting for it" in note for note in told)
     assert place.verify(MODEL, PIN, deep=True) == ()
 
 

@@ -118,14 +118,13 @@ def test_kill_9_anywhere_costs_less_than_a_chunk_a_file(
         hub.clear()
         process = shell.start(child(root, hub, pin))
         after = chance.randrange(pin.size)
-        while sum(r.sent for r in hub.requests) < after and process.poll() is None:
-            time.sleep(0.002)
+        hub.wait_sent(after)
         process.send_signal(signal.SIGKILL)
         process.wait()
         place = Store(root)
         assert wrong_files(root, pin) == []
         lacking = {f: f.size - there(place.incoming, files[f.path], f) for f in place.missing(MODEL, pin)}
-        time.sleep(0.3)  # the hub notices that the other end has gone
+        hub.wait_left_alone()
         hub.clear()
         done = shell.run(child(root, hub, pin))
         assert done.code == 0, done.err
@@ -149,8 +148,7 @@ def test_two_processes_download_a_file_once(tmp_path: Path, hub: Hub) -> None:
     hub.rate = 10e6
     pin = pin_of(files)
     processes = [shell.start(child(tmp_path / "models", hub, pin, 1 << 20), log=tmp_path / "log") for _ in range(3)]
-    while not any(r.sent > 100_000 for r in hub.requests):
-        time.sleep(0.01)
+    hub.wait_for(lambda: any(r.sent > 100_000 for r in hub.requests))
     processes[0].send_signal(signal.SIGKILL)
     codes = [p.wait() for p in processes]
     assert codes[1:] == [0, 0], (tmp_path / "log").read_text()
@@ -184,13 +182,6 @@ def command(folder: Path, hub: Hub, **env: str) -> subprocess.Popen[str]:
     )
 
 
-def started(process: subprocess.Popen[str], hub: Hub, count: int = 1_000_000) -> None:
-    """Wait until some bytes are on their way."""
-    while sum(r.sent for r in hub.requests) < count:
-        assert process.poll() is None, process.communicate()
-        time.sleep(0.01)
-
-
 @pytest.mark.parametrize("silent", [False, True], ids=["bytes come", "nothing comes"])
 def test_ctrl_c_ends_at_once_says_how_to_go_on_and_goes_on(tmp_path: Path, hub: Hub, silent: bool) -> None:
     """Exit code 130 within moments, also while a connection is silent; the next run asks for the rest."""
@@ -203,8 +194,9 @@ def test_ctrl_c_ends_at_once_says_how_to_go_on_and_goes_on(tmp_path: Path, hub: 
         hub.faults["model.bin"] = [Fault("stall", after=1_500_000, times=-1)]
     place = project(tmp_path, files)
     process = command(place, hub)
-    started(process, hub)
-    time.sleep(0.5)
+    hub.wait_sent(1_000_000)
+    if silent:
+        hub.wait_for(lambda: hub.silent > 0)
     began = time.monotonic()
     process.send_signal(signal.SIGINT)
     _, said = process.communicate(timeout=30)
@@ -228,13 +220,15 @@ def test_ctrl_c_ends_pip_as_well(tmp_path: Path, hub: Hub) -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         index = f"http://127.0.0.1:{silent.getsockname()[1]}/simple"
         process = command(place, hub, PIP_INDEX_URL=index, PIP_CONFIG_FILE=os.devnull)
-        while not (children := [c for c in psutil.Process(process.pid).children() if "pip" in " ".join(c.cmdline())]):
-            assert process.poll() is None, process.communicate()
-            time.sleep(0.01)
+        silent.settimeout(60)
+        connection, _ = silent.accept()
+        children = [c for c in psutil.Process(process.pid).children() if "pip" in " ".join(c.cmdline())]
+        assert children
         process.send_signal(signal.SIGINT)
         _, said = process.communicate(timeout=30)
         assert process.returncode == 130, said
         assert psutil.wait_procs(children, timeout=5)[1] == []
+        connection.close()
 
 
 def fill(path: Path) -> None:
@@ -255,7 +249,7 @@ def test_a_disk_that_fills_up_is_said_and_what_came_is_kept(tmp_path: Path, hub:
     try:
         place = project(tmp_path, files)
         process = command(place, hub, BAKE_HOME=str(small))
-        started(process, hub)
+        hub.wait_sent(1_000_000)
         filler = small / "filler"
         fill(filler)
         _, said = process.communicate(timeout=60)

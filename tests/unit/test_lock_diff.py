@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from dataclasses import replace
 
 from builder.core.terms import Purpose
 from builder.core.weights import hub_api, lock_diff
@@ -74,3 +75,132 @@ def test_a_tree_has_its_folders() -> None:
     assert {e["path"] for e in deep} == {"d", "d/e", "d/e/f", "d/g", "top"}
     assert [e["path"] for e in hub_api.tree(found, "d", recursive=False) or []] == ["d/e", "d/g"]
     assert hub_api.tree(found, "x", recursive=True) is None
+
+
+REPO = {id_: Model(id=id_, purpose=Purpose.ASR, title="t", licence="MIT", sources=MODEL.sources) for id_ in "abc"}
+NO_REPO = Model(id="u", purpose=Purpose.ASR, title="t", licence="MIT", target="t")
+
+
+def planned(named: str = "", update: str = "", pinned: str = "a") -> list[tuple[str, bool, bool]]:
+    """(model, pinned before, the hub is asked)."""
+    models = {**REPO, "u": NO_REPO}
+    plan = lock_diff.plan_pins(
+        models,
+        {id_: pin(OLD, a=b"1") for id_ in pinned},
+        named=[models[id_] for id_ in named],
+        update=[models[id_] for id_ in update],
+    )
+    return [(p.model.id, p.before is not None, p.ask) for p in plan]
+
+
+def test_without_names_all_that_can_be_pinned_and_are_not() -> None:
+    """A model without a repository can't be asked for; one that is pinned stays."""
+    assert planned() == [("b", False, True), ("c", False, True)]
+    assert planned(pinned="abc") == []
+
+
+def test_a_pin_moves_only_when_its_update_is_asked_for() -> None:
+    """Named alone, a pinned model isn't asked for; named twice, it is asked for once. An update alone pins nothing else."""
+    assert planned(named="ab") == [("a", True, False), ("b", False, True)]
+    assert planned(named="ba", update="a") == [("b", False, True), ("a", True, True)]
+    assert planned(update="a") == [("a", True, True)]
+    assert planned(named="u") == [("u", False, True)]
+
+
+def test_the_same_files_keep_their_records_and_layers() -> None:
+    """Another commit with the same bytes: what others said of these bytes stays true, each record once."""
+    before = replace(pin(OLD, a=b"1"), records=("index", "hub"), layers={"rest": "sha256:0"})
+    answer = replace(pin(NEW, a=b"1"), records=("hub", "mirror"))
+    change = lock_diff.pin_change(MODEL, before, answer, [NEW, OLD])
+    assert change.after.revision == NEW
+    assert change.after.records == ("index", "hub", "mirror")
+    assert change.after.layers == {"rest": "sha256:0"}
+    assert (change.before, change.lowered) == (before, ())
+    assert change.lines == ("m: aaaaaaaaaaaa → bbbbbbbbbbbb, 1 B, 1 files",)
+
+
+def test_other_files_have_only_the_records_of_the_answer() -> None:
+    """Nobody has confirmed the new bytes yet; and a step back says why."""
+    before = replace(pin(OLD, a=b"1"), records=("index",), layers={"rest": "sha256:0"})
+    answer = replace(pin(NEW, a=b"2"), records=("hub",))
+    change = lock_diff.pin_change(MODEL, before, answer, None)
+    assert change.after == answer
+    assert change.lowered == (f"the pinned {OLD[:12]} may be newer than {NEW[:12]}",)
+    first = lock_diff.pin_change(MODEL, None, answer, None)
+    assert (first.before, first.after, first.lowered) == (None, answer, ())
+
+
+def test_a_step_back_is_named_exactly() -> None:
+    """Each reason in words, since --force overrides it."""
+    before = pin(OLD, a=b"1", b=b"2")
+    assert lock_diff.lowered(before, pin(NEW, a=b"1", b=b"2"), [NEW]) == [
+        f"the pinned {OLD[:12]} is not among the commits that led to {NEW[:12]}"
+    ]
+    assert lock_diff.lowered(before, pin(OLD, a=b"9", b=b"2"), [OLD]) == ["a is another file under the same commit"]
+    assert lock_diff.lowered(before, pin(OLD, a=b"1", b=b"2", c=b"3"), None) == []
+
+
+def test_a_repository_as_hub_clients_read_it() -> None:
+    """Name, commit, licence and files; sizes and LFS objects only when they are asked for."""
+    found = replace(pin(NEW, f=b"hello world\n"), licence="mit")
+    info = hub_api.model_info(MODEL, found, sizes=True)
+    assert (info["id"], info["modelId"], info["author"], info["sha"]) == ("o/n", "o/n", "o", NEW)
+    assert (info["private"], info["gated"], info["disabled"], info["usedStorage"]) == (False, False, False, 12)
+    assert (info["tags"], info["cardData"]) == (["license:mit"], {"license": "mit"})
+    assert (info["downloads"], info["likes"], len(info["_id"])) == (0, 0, 24)
+    sha256 = found.files[0].sha256
+    pointer = hub_api.pointer(found.files[0])
+    assert info["siblings"] == [
+        {
+            "rfilename": "f",
+            "size": 12,
+            "blobId": hub_api.git_id("blob", pointer),
+            "lfs": {"sha256": sha256, "size": 12, "pointerSize": len(pointer)},
+        }
+    ]
+    assert hub_api.model_info(MODEL, found, sizes=False)["siblings"] == [{"rfilename": "f"}]
+
+
+def test_a_repository_has_one_branch_at_the_pin() -> None:
+    """Hub clients resolve main by it."""
+    branch = {"name": "main", "ref": "refs/heads/main", "targetCommit": NEW}
+    assert hub_api.refs(pin(NEW, f=b"1")) == {"branches": [branch], "tags": [], "converts": []}
+
+
+def test_an_entry_of_a_tree_is_complete() -> None:
+    """A file is an LFS object; a folder's id changes with what is below it, and only with that."""
+    found = pin(NEW, d__f=b"22", top=b"1")
+    listed = {e["path"]: e for e in hub_api.tree(found, "", recursive=True) or []}
+    file = found.files[0]
+    pointer = hub_api.pointer(file)
+    assert listed["d/f"] == {
+        "type": "file",
+        "oid": hub_api.git_id("blob", pointer),
+        "size": 2,
+        "path": "d/f",
+        "lfs": {"oid": file.sha256, "size": 2, "pointerSize": len(pointer)},
+    }
+    assert (listed["d"]["type"], listed["d"]["size"], len(listed["d"]["oid"])) == ("directory", 0, 40)
+
+    def folder_id(**files: bytes) -> str:
+        return str((hub_api.tree(pin(NEW, **files), "", recursive=False) or [])[0]["oid"])
+
+    assert folder_id(d__f=b"22", top=b"other") == listed["d"]["oid"]
+    assert len({folder_id(d__f=b"22"), folder_id(d__f=b"23"), folder_id(d__g=b"22")}) == 3
+
+
+def test_an_entry_of_the_shelf_has_what_another_machine_needs() -> None:
+    """Also for models without a repository."""
+    found = pin("v1", f=b"hello world\n")
+    assert hub_api.shelf_entry(NO_REPO, found) == {
+        "id": "u",
+        "purpose": "asr",
+        "title": "t",
+        "licence": "MIT",
+        "commercial": True,
+        "repo": None,
+        "target": "t",
+        "revision": "v1",
+        "size": 12,
+        "files": [{"path": "f", "size": 12, "sha256": found.files[0].sha256}],
+    }
