@@ -216,7 +216,7 @@ def test_ctrl_c_waits_for_the_chunk_under_way(server: Server, tmp_path: Path) ->
         go.set()
         _, said = first.communicate(timeout=30)
         assert first.returncode == 130, said.decode()
-        assert b"goes on from there" in said
+        assert b"resumes from there" in said
         line.seen.clear()
         second = pushing(line, tmp_path)
         assert second.wait(60) == 0

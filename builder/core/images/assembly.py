@@ -57,40 +57,42 @@ def slots(
         BuildError: the code image has fewer layers than the plan.
     """
     models = {f"model {model.id}": weights.layers(model, pin) for model, pin in carried}
-    own = [b for b in blocks if b.kind != "model"]
-    base = code_layers - (len(own) - 1)
+    code_blocks = [b for b in blocks if b.kind != "model"]
+    base = code_layers - (len(code_blocks) - 1)
     if base < 1:
         raise BuildError(
             f"{where} has {code_layers} layers, fewer than planned",
-            expected=f"{len(own)} or more",
+            expected=f"{len(code_blocks)} or more",
             hint="build.py build --no-cache",
         )
-    every = [layer for block in blocks if block.kind == "model" for layer in models[block.name]]
-    folded = {layer.name: layer for layer in weights.fold(every, max(weights.MOST - code_layers, 1))}
-    place = {part: layer for name, layer in folded.items() for part in name.split("+")}
-    made: list[Slot] = []
+    carried_layers = [layer for block in blocks if block.kind == "model" for layer in models[block.name]]
+    folded = {layer.name: layer for layer in weights.fold(carried_layers, max(weights.MOST - code_layers, 1))}
+    holder = {part: layer for name, layer in folded.items() for part in name.split("+")}
+    placed: list[Slot] = []
     done: set[str] = set()
-    next_ = 0
+    next_code = 0
     for block in blocks:
         if block.kind != "model":
             count = base if block.kind == "base" else 1
-            made += [Slot(code=k) for k in range(next_, next_ + count)]
-            next_ += count
+            placed += [Slot(code=k) for k in range(next_code, next_code + count)]
+            next_code += count
             continue
         for part in models[block.name]:
-            layer = place[part.name]
+            layer = holder[part.name]
             if layer.name not in done:
                 done.add(layer.name)
-                made.append(Slot(weights=layer))
-    return tuple(made)
+                placed.append(Slot(weights=layer))
+    return tuple(placed)
 
 
-def joined(code: oci.Image, slots_: Sequence[Slot], baked: Mapping[str, Layer], more: Mapping[str, str]) -> oci.Written:
+def joined(
+    code: oci.Image, slots: Sequence[Slot], baked: Mapping[str, Layer], labels: Mapping[str, str]
+) -> oci.Written:
     """Config and manifest.
 
     Args:
         baked: weight layers by name, with their digests.
         more: labels to add to those of the code.
     """
-    made = [code.layers[s.code] if s.weights is None else baked[s.weights.name] for s in slots_]
-    return oci.write(oci.assemble(code, made, more))
+    layers = [code.layers[s.code] if s.weights is None else baked[s.weights.name] for s in slots]
+    return oci.write(oci.assemble(code, layers, labels))

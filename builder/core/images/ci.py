@@ -44,9 +44,9 @@ def pipeline(
         UsageError: another kind, a folder that isn't in the project, or a word that would be more than a word.
     """
     if kind not in KINDS:
-        raise UsageError(f'"{kind}" is no CI service known here', expected=" or ".join(KINDS))
+        raise UsageError(f'"{kind}" is not a CI service known here', expected=" or ".join(KINDS))
     if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9._-]*(/[A-Za-z0-9_][A-Za-z0-9._-]*)*", folder):
-        raise UsageError(f'"{folder}" is no folder of the project', where="--rendered", expected="a relative path")
+        raise UsageError(f'"{folder}" is not a folder of the project', where="--rendered", expected="a relative path")
     for words in (command, choice):
         if not words.isprintable() or "${{" in words:  # a comment would end; GitHub would compute it
             raise UsageError(f"{words!r} can't stand in a pipeline", expected="one line of text, without ${{")

@@ -35,7 +35,7 @@ def stacks(plan: Plan, sizes: Mapping[str, int]) -> tuple[order.Stack, ...]:
         return sum(packages.values())
 
     root = order.Block(name="base", kind="base", size=sizes.get("base==root", UNKNOWN))
-    made = []
+    stacked = []
     for image in plan.images:
         blocks = [
             root,
@@ -52,8 +52,8 @@ def stacks(plan: Plan, sizes: Mapping[str, int]) -> tuple[order.Stack, ...]:
             )
             for model, pin in plan.carried(image)
         )
-        made.append(order.Stack(image=image.name, blocks=tuple(blocks), models=models))
-    return tuple(made)
+        stacked.append(order.Stack(image=image.name, blocks=tuple(blocks), models=models))
+    return tuple(stacked)
 
 
 def _guess(package: str) -> int:

@@ -36,17 +36,19 @@ def parts(plan: Plan, image: PlannedImage, made: Mapping[str, str], base_digest:
     """An image's layers above its root, lowest first."""
     below = {path: text for path, text in made.items() if path.startswith("tools/")}
     below |= {"base": base_digest or repr(plan.base), "packages": " ".join(plan.debian_packages)}
-    found = [Part(stage="made-base", key=fingerprint({**below, "stage": "base"}))]
+    code_parts = [Part(stage="made-base", key=fingerprint({**below, "stage": "base"}))]
     for name in plan.standing(image):
         text = made[plan.libraries[name].file]
-        found.append(Part(stage=f"libraries-{name}", key=fingerprint({**below, "stage": "libraries", "text": text})))
+        code_parts.append(
+            Part(stage=f"libraries-{name}", key=fingerprint({**below, "stage": "libraries", "text": text}))
+        )
     if image.stage:
         own = (f"stages/{image.stage}/", "stages/contract.py")
         code = {path: text for path, text in made.items() if path.startswith(own)}
-        found.append(
+        code_parts.append(
             Part(stage=f"code-{image.name}", key=fingerprint({**below, **code, "stage": f"code {image.stage}"}))
         )
-    return tuple(found)
+    return tuple(code_parts)
 
 
 def bake_file(wanted: Mapping[str, str], made: Mapping[str, str]) -> str:

@@ -60,7 +60,7 @@ def arrange(stacks: Sequence[Stack]) -> dict[str, tuple[Block, ...]]:
         {s.image: (_top(s),) * len(s.models) for s in stacks},
         {s.image: tuple(itertools.accumulate((_by_weight(s, m) for m in ranked[s.image]), max)) for s in stacks},
     ]
-    found: list[tuple[float, int, dict[str, tuple[Block, ...]]]] = []
+    candidates: list[tuple[float, int, dict[str, tuple[Block, ...]]]] = []
     for start in starts:
         places = dict(start)
         while True:
@@ -71,8 +71,8 @@ def arrange(stacks: Sequence[Stack]) -> dict[str, tuple[Block, ...]]:
             if places == before:
                 break
         order = {s.image: merged(s, ranked[s.image], places[s.image]) for s in stacks}
-        found.append((cost(order), len(found), order))
-    return min(found, key=lambda f: f[:2])[2]
+        candidates.append((cost(order), len(candidates), order))
+    return min(candidates, key=lambda f: f[:2])[2]
 
 
 def _top(stack: Stack) -> int:
@@ -123,12 +123,12 @@ def merged(stack: Stack, models: Sequence[Block], places: Sequence[int]) -> tupl
 
 def _chains(order: Order) -> dict[tuple[str, ...], int]:
     """Every distinct chain with the bytes of its top block: what an engine unpacks and keeps."""
-    found = {}
+    sizes = {}
     for blocks in order.values():
         names = tuple(b.name for b in blocks)
         for k, block in enumerate(blocks):
-            found[names[: k + 1]] = block.size
-    return found
+            sizes[names[: k + 1]] = block.size
+    return sizes
 
 
 def cost(order: Order) -> float:

@@ -181,7 +181,7 @@ def _needs(config: Config, spec: ImageSpec, locks: Mapping[str, str]) -> set[Req
     keys = [variant.value] + ([f"{variant.value}-gpu"] if _on_gpu(config, spec, mode) else [])
     if config.network.torch_index_url and mode is not Mode.DOCKER_GPU and f"{variant.value}-cpu" in files:
         keys = [f"{variant.value}-cpu"]  # PyTorch's CPU builds, which another index has under other hashes
-    found: set[Requirement] = set()
+    pins: set[Requirement] = set()
     for key in keys:
         if key in files:
             if files[key] not in locks:
@@ -190,8 +190,8 @@ def _needs(config: Config, spec: ImageSpec, locks: Mapping[str, str]) -> set[Req
                     where=files[key],
                     hint=f"stages/lock.py {key} --torch-index URL" if key.endswith("-cpu") else "make lock",
                 )
-            found |= set(requirements.parse(files[key], locks[files[key]]))
-    return found
+            pins |= set(requirements.parse(files[key], locks[files[key]]))
+    return pins
 
 
 def _hoisted(
@@ -203,13 +203,13 @@ def _hoisted(
         parent = config.images[name].parent
         return parent is not None and (parent == spec.name or stands_on(parent))
 
-    found: set[Requirement] = set()
+    pins: set[Requirement] = set()
     for package in spec.packages:
         kinds = {frozenset(p for p in needs[n] if p.name == package) for n in every if stands_on(n)} - {frozenset()}
         if len(kinds) > 1:
             raise _disagree(package, f"images/{spec.name}.yaml")
-        found = found.union(*kinds)
-    return found
+        pins = pins.union(*kinds)
+    return pins
 
 
 def _disagree(package: str, where: str) -> ConfigError:
@@ -240,7 +240,7 @@ def _libraries(
         for name in together:
             uses[name].append((-len(together), not kind, label))
     libraries.sort(key=lambda library: library.name)
-    return libraries, {name: tuple(label for *_, label in sorted(found)) for name, found in uses.items()}
+    return libraries, {name: tuple(label for *_, label in sorted(ranked)) for name, ranked in uses.items()}
 
 
 def _image(

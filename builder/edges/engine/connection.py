@@ -169,9 +169,9 @@ def info(host: str) -> Mapping[str, Any]:
     """
     done = shell.run(["docker", "--host", host, "info", "--format", "{{json .}}"], timeout=ASK)
     with suppress(ValueError):
-        found = json.loads(done.out)
-        if isinstance(found, dict) and found.get("ServerVersion"):
-            return found
+        answer = json.loads(done.out)
+        if isinstance(answer, dict) and answer.get("ServerVersion"):
+            return answer
     last = (done.err.strip().splitlines() or ["it said nothing"])[-1]
     raise MissingError(f"the engine doesn't answer: {last}", where=host, hint="docker info")
 
@@ -193,10 +193,10 @@ def number(version: str) -> tuple[int, ...]:
 
 
 def pull(engine: Engine, reference: str) -> None:
-    """Bring an image of a registry into the engine, unless it is there.
+    """Bring an image of a registry into the engine, unless the engine has it.
 
     Raises:
-        SourceError: the registry doesn't give it.
+        SourceError: the registry doesn't serve it.
     """
     from docker.errors import APIError, ImageNotFound
 
@@ -217,9 +217,9 @@ def insecure(host: str, env: Mapping[str, str]) -> bool:
         ["docker", "--host", address(env), "info", "--format", "{{json .RegistryConfig}}"], env=env, timeout=ASK
     )
     with suppress(ValueError, KeyError, TypeError, AttributeError):
-        found = json.loads(done.out)
-        if host in found["IndexConfigs"]:
-            return not found["IndexConfigs"][host]["Secure"]
-        number = ipaddress.ip_address(urlsplit(f"//{host}").hostname or "")
-        return any(number in ipaddress.ip_network(net) for net in found["InsecureRegistryCIDRs"])
+        settings = json.loads(done.out)
+        if host in settings["IndexConfigs"]:
+            return not settings["IndexConfigs"][host]["Secure"]
+        ip = ipaddress.ip_address(urlsplit(f"//{host}").hostname or "")
+        return any(ip in ipaddress.ip_network(net) for net in settings["InsecureRegistryCIDRs"])
     return False

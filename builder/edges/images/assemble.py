@@ -36,8 +36,8 @@ def assemble(
         IntegrityError, MissingError: a blob or a weight file is damaged or gone.
         BuildError: the code image has fewer layers than planned.
     """
-    read = code.image(layout, manifest)
-    slots = assembly.slots(blocks, carried, len(read.layers), ref)
+    code_image = code.image(layout, manifest)
+    slots = assembly.slots(blocks, carried, len(code_image.layers), ref)
     baked = {}
     for slot in slots:
         if (layer := slot.weights) is None:
@@ -46,12 +46,12 @@ def assemble(
             note = f"layer {layer.name} has {layer.size / 1e9:.1f} GB: some registries refuse more than 10"
             on_progress(Progress(what=ref, note=note, finished=True))
 
-        def tell(done: int, name: str = layer.name, size: int = layer.size) -> None:
+        def on_bytes(done: int, name: str = layer.name, size: int = layer.size) -> None:
             on_progress(Progress(what=name, done=done, total=size, unit="bytes"))
 
-        baked[layer.name] = layout.weights(layer, tell)
-    written = assembly.joined(read, slots, baked, labels)
+        baked[layer.name] = layout.weights(layer, on_bytes)
+    written = assembly.joined(code_image, slots, baked, labels)
     layout.put(written.config)
-    made = layout.put(written.manifest)
-    layout.record(ref, {**layout.images().get(ref, {}), "manifest": made})
-    return layout.stored(ref, made)
+    digest = layout.put(written.manifest)
+    layout.record(ref, {**layout.images().get(ref, {}), "manifest": digest})
+    return layout.stored(ref, digest)

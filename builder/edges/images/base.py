@@ -23,7 +23,7 @@ def decide_base(
         engine: where the reference may be already.
 
     Raises:
-        SourceError: the registry can't be reached, and nothing else is allowed.
+        SourceError: the registry can't be reached, and bake.yaml allows nothing else.
     """
     spec = config.base
     if spec.kind == "debian":
@@ -32,8 +32,8 @@ def decide_base(
         return replace(spec, kind="registry")
     if spec.reference and engine is not None:
         with suppress(Exception):
-            found = engine.client.images.get(spec.reference)
-            names = [d.partition("@")[2] for d in found.attrs.get("RepoDigests") or ()]
+            image = engine.client.images.get(spec.reference)
+            names = [d.partition("@")[2] for d in image.attrs.get("RepoDigests") or ()]
             on_progress(Progress(what="base", note=f"{spec.reference}, which the engine has", finished=True))
             return replace(spec, kind="registry", digest=names[0] if names and engine.store == "containerd" else "")
     digest = buildx.registry_digest(spec.reference, env) if spec.reference and engine is not None else None

@@ -156,11 +156,11 @@ def outdated(made: Rendered, labels: Mapping[str, Mapping[str, str]]) -> list[Pl
 
 def _code_of(job: _Job, image: PlannedImage) -> str | None:
     """Manifest of the code image in the layout, when it is the one that is wanted and whole."""
-    found = job.layout.images().get(image.tag, {})
-    wanted = {"inputs": job.made.fingerprints[image.name], "base": job.base_digest}
-    if {name: found.get(name) for name in wanted} != wanted:
+    entry = job.layout.images().get(image.tag, {})
+    today = {"inputs": job.made.fingerprints[image.name], "base": job.base_digest}
+    if {name: entry.get(name) for name in today} != today:
         return None
-    return str(found["code"]) if code.whole(job.layout, found["code"]) else None
+    return str(entry["code"]) if code.whole(job.layout, entry["code"]) else None
 
 
 def _code(job: _Job, images: Sequence[PlannedImage]) -> dict[str, str]:
@@ -267,16 +267,18 @@ def _record_code(job: _Job, image: PlannedImage, manifest: str) -> None:
 
 
 def _assemble(job: _Job, image: PlannedImage) -> Stored:
-    found = _code_of(job, image)
-    if found is None:
+    manifest = _code_of(job, image)
+    if manifest is None:
         raise IntegrityError(
             f"the code of {image.name} in the layout is damaged",
             where=str(job.layout.root),
             hint="the same command again",
         )
     blocks, carried = job.made.order[image.name], job.carried(image)
-    more = {**rendering.plain_labels(job.made.files, image), **assembly.labels(blocks, carried)}
-    return assemble.assemble(job.layout, image.tag, found, blocks, carried, labels=more, on_progress=job.on_progress)
+    labels = {**rendering.plain_labels(job.made.files, image), **assembly.labels(blocks, carried)}
+    return assemble.assemble(
+        job.layout, image.tag, manifest, blocks, carried, labels=labels, on_progress=job.on_progress
+    )
 
 
 def _load(job: _Job, stored: Stored) -> load.Loaded:
@@ -289,10 +291,10 @@ def _load(job: _Job, stored: Stored) -> load.Loaded:
             hint="docker image prune, build.py prune, or free some space",
         )
 
-    def tell(done: int, total: int) -> None:
+    def on_bytes(done: int, total: int) -> None:
         job.on_progress(Progress(what=f"{stored.ref} to the engine", done=done, total=total, unit="bytes"))
 
-    loaded = load.load(job.engine, job.layout, stored, contents=contents, built=job.exported, on_bytes=tell)
+    loaded = load.load(job.engine, job.layout, stored, contents=contents, built=job.exported, on_bytes=on_bytes)
     if loaded.lacked:
         job.on_progress(
             Progress(
@@ -351,7 +353,7 @@ def _log(folder: Path) -> Path:
 
 
 def _commit(root: Path, env: Mapping[str, str]) -> dict[str, str]:
-    """REVISION and SOURCE_DATE_EPOCH of the commit; nothing where there is no git."""
+    """REVISION and SOURCE_DATE_EPOCH of the commit; empty without git."""
     chosen = {"SOURCE_DATE_EPOCH": env["SOURCE_DATE_EPOCH"]} if env.get("SOURCE_DATE_EPOCH", "").isdigit() else {}
     if not (root / ".git").exists() or shutil.which("git") is None:
         return chosen
@@ -370,7 +372,7 @@ def _failures(seen: BuildLog, log: Path) -> Iterator[None]:
     except RuntimeError as error:
         raise _failure(seen, str(error), log) from None
     except KeyboardInterrupt:
-        raise Interrupted("the build was stopped", hint="the same command goes on with what is finished") from None
+        raise Interrupted("the build was stopped", hint="the same command resumes with what is finished") from None
 
 
 def _drop_replaced(engine: Engine, before: Mapping[str, str | None]) -> None:
@@ -391,8 +393,7 @@ def _remember_sizes(config: Config, sizes: Mapping[str, int]) -> None:
 
 
 def require_space(config: Config, plan: Plan, engine: Engine) -> None:
-    """Refuse to begin what can't end: packages as installed and as kept, the images' own copy, the layout's; weights as
-    they come and as they are unpacked.
+    """Refuse to begin a build that would fill a disk: packages and weights are kept in several copies.
 
     Raises:
         MissingError: a disk has too little free.

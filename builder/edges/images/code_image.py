@@ -35,7 +35,7 @@ def exported(layout: Layout, tag: str) -> str:
     """Digest of the manifest that BuildKit exported under a tag.
 
     Raises:
-        BuildError: there is none.
+        BuildError: nothing was exported under it.
     """
     index = files.read_json(layout.root / "index.json") or {}
     names = {tag, f"docker.io/{tag}", f"docker.io/library/{tag}"}
@@ -121,7 +121,7 @@ def _chunks(source: IO[bytes]) -> Iterator[bytes]:
 
 
 class _Stream(io.RawIOBase):
-    """Chunks as a file that can only be read on."""
+    """Chunks as a file without seeking."""
 
     def __init__(self, chunks: Iterator[bytes]) -> None:
         self._chunks = chunks

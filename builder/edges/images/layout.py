@@ -60,7 +60,7 @@ class Layout:
         self._index = root / "images.json"
         self._known = root / "digests.json"
         self.incoming = root / "incoming"
-        """What is being written; nobody's after a kill."""
+        """What is being written; after a kill nobody needs it."""
 
     @property
     def lock(self) -> Path:
@@ -73,10 +73,10 @@ class Layout:
         """Where the file of a blob is, or would be.
 
         Raises:
-            IntegrityError: no digest.
+            IntegrityError: it is not a digest.
         """
         if not DIGEST.fullmatch(digest):
-            raise IntegrityError(f"{digest!r} is no digest", where=str(self.root))
+            raise IntegrityError(f"{digest!r} is not a digest", where=str(self.root))
         return self.root / oci.blob_path(digest)
 
     def has(self, blob: Descriptor) -> bool:
@@ -95,8 +95,8 @@ class Layout:
 
         Raises:
             IntegrityError: after the last byte (or the one too many), that they are not those of the digest, and which
-                file is at fault. A damaged file of the layout is removed: the next build makes it anew.
-            MissingError: neither a file nor a recipe is there.
+                file is at fault. A damaged file of the layout is removed: the next build makes it again.
+            MissingError: it has neither a file nor a recipe.
         """
         if self.is_weights(blob.digest):
             yield from self._baked(blob)
@@ -118,7 +118,7 @@ class Layout:
                 "a blob of the layout was damaged, and is removed",
                 where=str(path),
                 expected=blob.digest,
-                hint="the same command again makes it anew",
+                hint="the same command makes it again",
             )
 
     def read(self, digest: str) -> bytes:
@@ -133,11 +133,11 @@ class Layout:
 
     def put(self, data: bytes) -> str:
         """Keep a small blob; its digest."""
-        found = oci.digest(data)
-        path = self.path(found)
+        digest = oci.digest(data)
+        path = self.path(digest)
         if not path.is_file() or path.read_bytes() != data:
             files.write_atomic(path, data)
-        return found
+        return digest
 
     def take(self, chunks: Iterator[bytes], media_type: str) -> Descriptor:
         """Keep a blob of any size; it is hashed while it is written, and gets its name when it is whole."""
@@ -165,8 +165,8 @@ class Layout:
 
     def parts(self) -> dict[str, Descriptor]:
         """Layers by what they are made from; those whose blob is gone are left out."""
-        found = files.read_json(self.root / "parts.json")
-        entries = found if isinstance(found, dict) else {}
+        known = files.read_json(self.root / "parts.json")
+        entries = known if isinstance(known, dict) else {}
         blobs = {key: Descriptor(media_type=oci.TAR, digest=d, size=size) for key, (d, size) in entries.items()}
         return {key: blob for key, blob in blobs.items() if self.has(blob)}
 
@@ -175,11 +175,11 @@ class Layout:
 
     # Weights
 
-    def weights(self, layer: WeightLayer, tell: Callable[[int], None] = lambda _: None) -> Layer:
+    def weights(self, layer: WeightLayer, on_bytes: Callable[[int], None] = lambda _: None) -> Layer:
         """A weight layer as a layer of the layout; its files are read only when nobody knows its digest yet.
 
         Args:
-            tell: hears the bytes read so far.
+            on_bytes: hears the bytes read so far.
 
         Raises:
             MissingError: a file of the store is not there.
@@ -192,7 +192,7 @@ class Layout:
             for chunk in self._bytes(layer.members, weights.pieces(layer)):
                 seen.update(chunk)
                 done += len(chunk)
-                tell(done)
+                on_bytes(done)
             digest = f"sha256:{seen.hexdigest()}"
             files.write_json(self._known, {**known, layer.key: digest})
         value = {
@@ -213,7 +213,7 @@ class Layout:
         """The weight layer of a digest.
 
         Raises:
-            IntegrityError: the recipe is damaged; it is removed, and the next build writes it anew.
+            IntegrityError: the recipe is damaged; it is removed, and the next build writes it again.
         """
         path = self._recipe(digest)
         value: Any = files.read_json(path)
@@ -230,7 +230,7 @@ class Layout:
             raise IntegrityError(
                 "a recipe of the layout was damaged, and is removed",
                 where=str(path),
-                hint="build.py build writes it anew",
+                hint="build.py build writes it again",
             ) from None
 
     def _baked(self, blob: Descriptor) -> Iterator[bytes]:
@@ -288,8 +288,8 @@ class Layout:
 
     def images(self) -> dict[str, dict[str, Any]]:
         """Reference -> what is recorded of it: ``manifest`` and ``code`` (digests), ``inputs``."""
-        found = files.read_json(self._index)
-        return found if isinstance(found, dict) else {}
+        entries = files.read_json(self._index)
+        return entries if isinstance(entries, dict) else {}
 
     def record(self, ref: str, value: dict[str, Any]) -> None:
         files.write_json(self._index, {**self.images(), ref: value})
@@ -298,13 +298,13 @@ class Layout:
         """An assembled image by its reference.
 
         Raises:
-            MissingError: there is none of that name.
+            MissingError: none is assembled under that reference.
             IntegrityError: its manifest or config is damaged.
         """
-        found = self.images().get(ref, {})
-        if "manifest" not in found:
+        entry = self.images().get(ref, {})
+        if "manifest" not in entry:
             raise MissingError(f"{ref} is not assembled here", where=str(self.root), hint="build.py build")
-        return self.stored(ref, found["manifest"])
+        return self.stored(ref, entry["manifest"])
 
     def stored(self, ref: str, digest: str) -> Stored:
         """The image of a manifest's digest."""
@@ -324,15 +324,15 @@ class Layout:
 
     def needed(self, refs: Collection[str]) -> set[str]:
         """Digests of all that these references are made of: their images, and the code images below them."""
-        found: set[str] = set()
+        digests: set[str] = set()
         for ref, value in self.images().items():
             if ref not in refs:
                 continue
             for digest in (str(value[name]) for name in ("manifest", "code") if name in value):
                 with suppress(FileNotFoundError, IntegrityError):
                     config, layers = oci.named(self.path(digest).read_bytes(), str(self.path(digest)))
-                    found |= {digest, config.digest, *(blob.digest for blob in layers)}
-        return found
+                    digests |= {digest, config.digest, *(blob.digest for blob in layers)}
+        return digests
 
     def unneeded(self, keep: Collection[str] | None) -> tuple[Unneeded, ...]:
         """What could go.
@@ -342,15 +342,15 @@ class Layout:
         """
         needed = self.needed(self.images() if keep is None else keep)
         places = {"blob": self.root / "blobs/sha256", "recipe": self.root / "recipes"}
-        found = []
+        unneeded = []
         for what, folder in places.items():
             for path in sorted(folder.glob("*")):
                 if f"sha256:{path.name.removesuffix('.json')}" not in needed:
-                    found.append(Unneeded(path=path, what=what, size=path.stat().st_size))
+                    unneeded.append(Unneeded(path=path, what=what, size=path.stat().st_size))
         for folder in (self.incoming, self.root / "ingest"):
             parts = (p for p in sorted(folder.rglob("*")) if p.is_file())
-            found += [Unneeded(path=p, what="left of a killed build", size=p.stat().st_size) for p in parts]
-        return tuple(found)
+            unneeded += [Unneeded(path=p, what="left of a killed build", size=p.stat().st_size) for p in parts]
+        return tuple(unneeded)
 
     def forget(self, keep: Collection[str] | None) -> None:
         """Drop the records of all other references."""
@@ -358,7 +358,7 @@ class Layout:
             files.write_json(self._index, {ref: value for ref, value in self.images().items() if ref in keep})
 
     def export(self, out: Path, images: Sequence[Stored], on_progress: OnProgress) -> int:
-        """Write a complete OCI layout; its bytes. What is there already and right is kept: it can be gone on with.
+        """Write a complete OCI layout; its bytes. What is there already and right is kept: an export can be resumed.
 
         Raises:
             MissingError: the disk has too little free.

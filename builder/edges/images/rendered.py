@@ -69,11 +69,11 @@ def rendered(
     plan = planning.plan(config, locks=locks, base=base, models=models, images=names)
     every = planning.plan(config, locks=locks, base=base, models=models) if names else plan
     texts = templates(config)
-    made = rendering.render(plan, texts, _context(config.root), version=__version__)
-    prints = {image.name: rendering.inputs(plan, texts, made, image) for image in plan.images}
+    rendered_files = rendering.render(plan, texts, _context(config.root), version=__version__)
+    fingerprints = {image.name: rendering.inputs(plan, texts, rendered_files, image) for image in plan.images}
     order = arrange(estimate.stacks(every, shipped_sizes(config)))
     digest = base.digest if base.kind != "debian" else roots.known(base, plan.debian_packages, config.paths.base)
-    return Rendered(plan=plan, files=made, fingerprints=prints, order=order, base_digest=digest)
+    return Rendered(plan=plan, files=rendered_files, fingerprints=fingerprints, order=order, base_digest=digest)
 
 
 def templates(config: Config) -> dict[str, str]:
@@ -83,10 +83,10 @@ def templates(config: Config) -> dict[str, str]:
         ConfigError: there are none.
     """
     folder = config.root / "templates"
-    found = {p.relative_to(folder).as_posix(): p.read_text() for p in sorted(folder.rglob("*.j2"))}
-    if "Dockerfile.j2" not in found:
+    texts = {p.relative_to(folder).as_posix(): p.read_text() for p in sorted(folder.rglob("*.j2"))}
+    if "Dockerfile.j2" not in texts:
         raise ConfigError("no template", where=str(folder / "Dockerfile.j2"))
-    return found
+    return texts
 
 
 def _text(path: Path) -> str | None:
@@ -98,19 +98,19 @@ def _text(path: Path) -> str | None:
 
 def _context(root: Path) -> dict[str, str]:
     """What build stages copy: the tools and the stages' code."""
-    found = {f"tools/{p.name}": p for p in (root / "images/tools").glob("*.py")}
-    found |= {
+    paths = {f"tools/{p.name}": p for p in (root / "images/tools").glob("*.py")}
+    paths |= {
         "tools/requirements.txt": root / "images/tools/requirements.txt",
         "tools/pipwheel.py": root / "builder/bootstrap/pip_wheel.py",
         "stages/contract.py": root / "stages/contract.py",
     }
-    found |= {p.relative_to(root).as_posix(): p for p in (root / "stages").glob("*/*.py")}
-    found |= {
+    paths |= {p.relative_to(root).as_posix(): p for p in (root / "stages").glob("*/*.py")}
+    paths |= {
         "weights/fetch.py": root / "images/weights/fetch.py",
         "weights/builder/errors.py": root / "builder/errors.py",
         "weights/builder/edges/weights/convert.py": root / "builder/edges/weights/convert.py",
     }
-    texts = {name: path.read_text(encoding="utf-8") for name, path in sorted(found.items())}
+    texts = {name: path.read_text(encoding="utf-8") for name, path in sorted(paths.items())}
     lock = _text(root / LOCK)
     if lock is None:
         raise ConfigError("no such requirements file", where=LOCK, hint="make lock")
@@ -165,15 +165,15 @@ def write(folder: Path, made: Mapping[str, str], root: Path | None) -> None:
 def differences(folder: Path, made: Mapping[str, str]) -> list[str]:
     """Paths that are missing, other, or too many in a rendered folder."""
     texts = {name: _text(folder / name) for name in made}
-    found = [f"{n}: {'missing' if t is None else 'other'}" for n, t in texts.items() if t != made[n]]
-    return sorted(found + [f"{name}: not rendered any more" for name in _there(folder) - set(made) - {ROOTFS}])
+    changed = [f"{n}: {'missing' if t is None else 'other'}" for n, t in texts.items() if t != made[n]]
+    return sorted(changed + [f"{name}: not rendered any more" for name in _there(folder) - set(made) - {ROOTFS}])
 
 
 def _there(folder: Path) -> set[str]:
     """The files of a rendered folder that are of our kinds."""
-    places = ("tools", "stages", "requirements", "weights")
-    found = {p.relative_to(folder).as_posix() for d in places for p in (folder / d).rglob("*") if p.is_file()}
-    return found | {name for name in OFFICIAL if (folder / name).is_file()}
+    folders = ("tools", "stages", "requirements", "weights")
+    paths = {p.relative_to(folder).as_posix() for d in folders for p in (folder / d).rglob("*") if p.is_file()}
+    return paths | {name for name in OFFICIAL if (folder / name).is_file()}
 
 
 def sizes(config: Config) -> dict[str, int]:

@@ -91,25 +91,25 @@ def rootfs(
 
     Args:
         cache: folder for it; keyed by what it is made of.
-        refresh: make it anew, with the mirror's packages of today.
+        refresh: make it again, with the mirror's packages of today.
 
     Raises:
         MissingError: mmdebstrap is not on this machine.
         SourceError: the mirror can't be reached or doesn't have a package.
     """
-    place = _path(spec, packages, cache)
+    target = _path(spec, packages, cache)
     with files.locked(cache / "lock"):
-        if place.is_file() and not refresh:
-            return place
+        if target.is_file() and not refresh:
+            return target
         if shutil.which("mmdebstrap") is None:
             raise MissingError(
                 "a base from Debian's packages needs mmdebstrap",
                 hint="apt-get install mmdebstrap, or base.kind: registry",
             )
         on_progress(Progress(what="base", note=f"fetching Debian {spec.suite}'s packages"))
-        place.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=place.parent, prefix=".part-") as folder:
-            raw, made = Path(folder) / "raw.tar", Path(folder) / "rootfs.tar"
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=target.parent, prefix=".part-") as folder:
+            raw, reduced = Path(folder) / "raw.tar", Path(folder) / "rootfs.tar"
             argv = [
                 "mmdebstrap",
                 "--quiet",
@@ -126,10 +126,10 @@ def rootfs(
             done = shell.run(argv, env={**env, "SOURCE_DATE_EPOCH": str(EPOCH), "TMPDIR": folder})
             if done.code != 0:
                 raise _failed(done.err, spec.suite)
-            reduce(raw, made)
-            made.replace(place)
-    on_progress(Progress(what="base", note=f"{place.stat().st_size / 1e6:.0f} MB", finished=True))
-    return place
+            reduce(raw, reduced)
+            reduced.replace(target)
+    on_progress(Progress(what="base", note=f"{target.stat().st_size / 1e6:.0f} MB", finished=True))
+    return target
 
 
 def _path(spec: BaseSpec, packages: Sequence[str], cache: Path) -> Path:
@@ -146,12 +146,12 @@ def known(spec: BaseSpec, packages: Sequence[str], cache: Path) -> str | None:
 
 def sources(suite: str, folder: Path) -> list[str]:
     """Lines for sources.list: the mirrors that this machine's apt uses for the suite, else Debian's own."""
-    found = []
+    entries = []
     for path in sorted(folder.glob("sources.list.d/*.sources")):
         for stanza in re.split(r"\n\s*\n", path.read_text(errors="replace")):
             fields = dict(re.findall(r"^([A-Za-z-]+):[ \t]*(.*)$", stanza, re.MULTILINE))
             if "deb" in fields.get("Types", "").split():
-                found += [
+                entries += [
                     f"deb {uri} {name} main"
                     for uri in fields.get("URIs", "").split()
                     for name in fields.get("Suites", "").split()
@@ -162,8 +162,8 @@ def sources(suite: str, folder: Path) -> list[str]:
             lines = re.findall(
                 r"^deb\s+(?:\[[^\]]*\]\s+)?(\S+)\s+(\S+)\s", path.read_text(errors="replace"), re.MULTILINE
             )
-            found += [f"deb {uri} {name} main" for uri, name in lines]
-    ours = [line for line in dict.fromkeys(found) if re.fullmatch(rf"{suite}(-updates|-security)?", line.split()[2])]
+            entries += [f"deb {uri} {name} main" for uri, name in lines]
+    ours = [line for line in dict.fromkeys(entries) if re.fullmatch(rf"{suite}(-updates|-security)?", line.split()[2])]
     return ours if any(line.split()[2] == suite for line in ours) else [f"deb {DEFAULT_MIRROR} {suite} main"]
 
 

@@ -55,28 +55,28 @@ def find(spec: NetworkSpec, env: Mapping[str, str]) -> Site:
     main, *more = [_signed(i, env) if i and not _local(i) else "" for i in indexes]
     more = [m for m in [*more, _signed(spec.torch_index_url, env) if spec.torch_index_url else ""] if m]
     # Every package is pinned by hash: it doesn't matter which index has it.
-    found = {
+    variables = {
         "PIP_DEFAULT_TIMEOUT": "60",
         "UV_HTTP_TIMEOUT": "120",
         "UV_HTTP_CONNECT_TIMEOUT": "30",
         "UV_INDEX_STRATEGY": "unsafe-best-match",
     }
     if main:
-        found |= {"PIP_INDEX_URL": main, "UV_DEFAULT_INDEX": main}
+        variables |= {"PIP_INDEX_URL": main, "UV_DEFAULT_INDEX": main}
     if more:
-        found |= {"PIP_EXTRA_INDEX_URL": " ".join(more), "UV_INDEX": " ".join(more)}
+        variables |= {"PIP_EXTRA_INDEX_URL": " ".join(more), "UV_INDEX": " ".join(more)}
     if trusted := known.get("trusted-host"):
-        found |= {"PIP_TRUSTED_HOST": trusted, "UV_INSECURE_HOST": trusted}
+        variables |= {"PIP_TRUSTED_HOST": trusted, "UV_INSECURE_HOST": trusted}
     for name in PROXIES:
         if value := env.get(name) or env.get(name.lower()):
-            found |= {name: value, name.lower(): value}
+            variables |= {name: value, name.lower(): value}
     if proxy := spec.proxy or known.get("proxy"):
         address = proxy if "://" in proxy else f"http://{proxy}"
-        found |= {"PIP_PROXY": address}
-        found |= dict.fromkeys(("HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy"), address)
+        variables |= {"PIP_PROXY": address}
+        variables |= dict.fromkeys(("HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy"), address)
     if endpoint := env.get("HF_ENDPOINT"):
-        found["HF_ENDPOINT"] = endpoint
-    return Site(variables=found, authorities=_authorities(spec, env), notes=tuple(notes))
+        variables["HF_ENDPOINT"] = endpoint
+    return Site(variables=variables, authorities=_authorities(spec, env), notes=tuple(notes))
 
 
 @contextlib.contextmanager
@@ -126,11 +126,11 @@ def _authorities(spec: NetworkSpec, env: Mapping[str, str]) -> str:
         return ""
     pattern = r"-----BEGIN (?:TRUSTED )?CERTIFICATE-----.*?-----END (?:TRUSTED )?CERTIFICATE-----"
     blocks = dict.fromkeys(re.findall(pattern, text, re.DOTALL))
-    made = "".join(f"{block}\n" for block in blocks)
-    if len(made) > LARGEST:
+    bundle = "".join(f"{block}\n" for block in blocks)
+    if len(bundle) > LARGEST:
         raise MissingError(
-            f"the CA bundle has {len(made) / 1e3:.0f} kB; a build secret may have 500",
+            f"the CA bundle has {len(bundle) / 1e3:.0f} kB; a build secret may have 500",
             where=path,
             hint="name a smaller one in bake.yaml: network.ca_bundle",
         )
-    return made
+    return bundle

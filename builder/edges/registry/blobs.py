@@ -1,9 +1,9 @@
-"""Blobs into a registry, going on where an upload broke off (OCI distribution specification 1.1, "Push").
+"""Blobs into a registry, resumed where an upload broke off (OCI distribution specification 1.1, "Push").
 
-Our own client on httpx, because a weight layer is a recipe and no file: skopeo, crane and oras read blobs from files, so
+Our own client on httpx, because a weight layer is a recipe, not a file: skopeo, crane and oras read blobs from files, so
 that all weights would be written once more first; docker push wants them in an engine; dxf sends a blob as one request.
 
-What registries were seen to do decides how blobs are sent: in chunks, since one request of gigabytes can't go on after a
+What registries were seen to do decides how blobs are sent: in chunks, since one request of gigabytes can't resume after a
 break (and proxies refuse it); 8 MiB each, since S3 wants at least 5; 4 MiB where 8 are refused (ghcr.io, with a 416);
 trusting our own count after a 202, since one registry's Range header stands still (ECR). The digest decides at the end.
 """
@@ -20,7 +20,7 @@ from pathlib import Path
 
 from builder.core.images import oci, reference
 from builder.core.images.oci import Descriptor
-from builder.edges.registry.http import AGAIN, ATTEMPTS, BUSY, Gone, Http, Stopped, Tell
+from builder.edges.registry.http import AGAIN, ATTEMPTS, BUSY, Gone, Http, OnBytes, Stopped
 from builder.edges.system import files
 from builder.errors import BakeError, IntegrityError, SourceError
 
@@ -37,14 +37,14 @@ COMMIT = 600.0
 """Seconds for a request that ends an upload: a registry may copy all of the blob before it answers."""
 
 KEPT = 7 * 86400
-"""Seconds an upload is remembered; registries drop those that nobody went on with after about a week."""
+"""Seconds an upload is remembered; registries drop those that nobody resumes after about a week."""
 
 Open = Callable[[Descriptor], Iterator[bytes]]
 """Gives a blob's bytes; raises IntegrityError after the last one when they aren't those of its digest."""
 
 
 class Lost(Exception):
-    """The registry doesn't know an upload any more, or has other bytes of it: it starts anew."""
+    """The registry doesn't know an upload any more, or has other bytes of it: it starts again."""
 
 
 @dataclass(kw_only=True)
@@ -64,7 +64,7 @@ class Registry:
 
     def __init__(self, http: Http, journals: Path) -> None:
         """Args:
-        journals: a folder for what the next process needs to go on with an upload.
+        journals: a folder for what the next process needs to resume an upload.
         """
         self._http = http
         self._journals = journals
@@ -115,15 +115,15 @@ class Registry:
         answer = self._http.ask("PUT", path, _push(repository), headers=kind, content=data, timeout=COMMIT)
         if answer.status_code not in (200, 201, 202):
             raise self._http.refused(answer, repository)
-        found = answer.headers.get("Docker-Content-Digest", manifest.digest)
-        if found != manifest.digest:
+        kept = answer.headers.get("Docker-Content-Digest", manifest.digest)
+        if kept != manifest.digest:
             raise IntegrityError(
-                f"the registry keeps {found}, which is not what it was given",
+                f"the registry keeps {kept}, which is not what it was given",
                 where=f"{self._http.where.host}/{repository}:{tag}",
                 expected=manifest.digest,
             )
 
-    def send(self, repository: str, blob: Descriptor, open_: Open, tell: Tell, *, source: str = "") -> str:
+    def send(self, repository: str, blob: Descriptor, open_: Open, on_bytes: OnBytes, *, source: str = "") -> str:
         """Bring a blob into a repository that lacks it.
 
         Args:
@@ -145,7 +145,7 @@ class Registry:
             if upload is None:
                 return "mounted"
             try:
-                self._send(upload, blob, open_, tell)
+                self._send(upload, blob, open_, on_bytes)
                 return "sent"
             except Lost:
                 journal.unlink(missing_ok=True)
@@ -205,13 +205,13 @@ class Registry:
         if "Location" in answer.headers:
             upload.address = self._http.place(answer)
 
-    def _send(self, upload: _Upload, blob: Descriptor, open_: Open, tell: Tell) -> None:
+    def _send(self, upload: _Upload, blob: Descriptor, open_: Open, on_bytes: OnBytes) -> None:
         body, begin = b"", 0
         for chunk in _chunks(open_(blob), self._chunk):  # from the start even if resumed: the digest is of all of it
             if blob.size <= SMALL:
                 body = chunk  # goes with the last request
             elif begin + len(chunk) > upload.offset:
-                self._patch(upload, chunk, begin, tell)
+                self._patch(upload, chunk, begin, on_bytes)
             begin += len(chunk)
         address = f"{upload.address}{'&' if '?' in upload.address else '?'}digest={blob.digest}"
         kind = {"Content-Type": "application/octet-stream"}
@@ -222,9 +222,9 @@ class Registry:
                 raise Lost
             raise self._http.refused(answer, upload.repository)
         upload.journal.unlink(missing_ok=True)
-        tell(blob.size)
+        on_bytes(blob.size)
 
-    def _patch(self, upload: _Upload, chunk: bytes, begin: int, tell: Tell) -> None:
+    def _patch(self, upload: _Upload, chunk: bytes, begin: int, on_bytes: OnBytes) -> None:
         """Send what the registry lacks of a chunk that begins at byte ``begin`` of its blob."""
         end = begin + len(chunk)
         for attempt in range(ATTEMPTS):
@@ -241,7 +241,7 @@ class Registry:
                     headers=headers,
                     content=part,
                     attempts=1,
-                    tell=lambda done, at=at: tell(at + done),  # type: ignore[misc]
+                    on_bytes=lambda done, at=at: on_bytes(at + done),  # type: ignore[misc]
                 )
             except Gone:
                 if attempt == ATTEMPTS - 1:
@@ -269,7 +269,7 @@ class Registry:
 
 def _remember(upload: _Upload) -> None:
     """Note the address for the next process. Not flushed to disk: that took a tenth of an upload's time, and all that a
-    power cut costs is to begin the blob anew."""
+    power cut costs is to begin the blob again."""
     upload.journal.parent.mkdir(parents=True, exist_ok=True)
     beside = upload.journal.with_suffix(".new")
     beside.touch(mode=0o600)

@@ -43,7 +43,7 @@ BUSY = frozenset({408, 425, 429, 500, 502, 503, 504})
 
 AGAIN = "the same command again sends only what is missing"
 
-Tell = Callable[[int], None]
+OnBytes = Callable[[int], None]
 """Hears how many bytes are there."""
 
 
@@ -89,7 +89,7 @@ class Http:
         content: bytes | memoryview = b"",
         attempts: int = ATTEMPTS,
         timeout: float = PATIENCE,
-        tell: Tell | None = None,
+        on_bytes: OnBytes | None = None,
     ) -> httpx.Response:
         """One request, tried again while the registry is busy or gone; its last answer, whatever it is.
 
@@ -103,7 +103,7 @@ class Http:
         for attempt in range(attempts):
             last = attempt == attempts - 1
             try:
-                answer = self._authorized(method, url, scope, dict(headers or {}), content, timeout, tell)
+                answer = self._authorized(method, url, scope, dict(headers or {}), content, timeout, on_bytes)
             except (httpx.TransportError, httpx.StreamError) as error:
                 if last:
                     raise Gone(
@@ -124,7 +124,7 @@ class Http:
         headers: dict[str, str],
         content: bytes | memoryview,
         timeout: float,
-        tell: Tell | None,
+        on_bytes: OnBytes | None,
     ) -> httpx.Response:
         """One request; if it asks for a login, once more with one."""
         import httpx
@@ -138,7 +138,7 @@ class Http:
                 method,
                 url,
                 headers={**headers, "Authorization": token} if token else headers,
-                content=self._pieces(content, tell) if content else None,
+                content=self._pieces(content, on_bytes) if content else None,
                 timeout=httpx.Timeout(timeout, connect=http.PATIENCE),
                 follow_redirects=method in ("GET", "HEAD"),
             )
@@ -146,7 +146,7 @@ class Http:
                 break
         return answer
 
-    def _pieces(self, content: bytes | memoryview, tell: Tell | None) -> Iterator[bytes]:
+    def _pieces(self, content: bytes | memoryview, on_bytes: OnBytes | None) -> Iterator[bytes]:
         view = memoryview(content)
         for at in range(0, len(view), PIECE):
             if self.stop.now.is_set():
@@ -155,8 +155,8 @@ class Http:
             yield piece
             with self._lock:
                 self.sent += len(piece)
-            if tell is not None:
-                tell(at + len(piece))
+            if on_bytes is not None:
+                on_bytes(at + len(piece))
 
     def wait(self, attempt: int, answer: httpx.Response | None = None) -> None:
         """Pause before the next try: ``PAUSE``, doubled with each attempt, times 0.5 to 1.5 by chance; or Retry-After.
@@ -242,7 +242,7 @@ class Http:
             return SourceError(f"{why}{said}", where=where, hint=f"docker login {self.where.host}")
         if status == 404:
             return SourceError(
-                f"no such repository{said}", where=where, hint="some registries want it made before a push"
+                f"no such repository{said}", where=where, hint="create it first: some registries want that"
             )
         if status == 413:
             return SourceError(
@@ -264,7 +264,7 @@ def connect(
         insecure: asked only when HTTPS fails.
 
     Raises:
-        SourceError: it can't be reached, or is no registry.
+        SourceError: it can't be reached, or is not a registry.
     """
     import httpx
 
@@ -281,19 +281,19 @@ def connect(
         headers={"User-Agent": f"whisperbake/{__version__}", "Accept-Encoding": "identity"},
     )
 
-    def made(scheme: str) -> tuple[Http, httpx.Response]:
+    def tried(scheme: str) -> tuple[Http, httpx.Response]:
         base = f"{scheme}://{where.address}/"
         answer = client.get(f"{base}v2/", follow_redirects=True)
         return Http(where, base=base, client=client, login=login, stop=stop), answer
 
     try:
         try:
-            found, answer = made("https")
+            registry, answer = tried("https")
         except httpx.TransportError as error:
-            # A certificate that nobody vouches for is no reason to do without any.
+            # A certificate that nobody vouches for must not lead to plain HTTP.
             if "CERTIFICATE_VERIFY" in str(error) or not (where.loopback or insecure()):
                 raise
-            found, answer = made("http")
+            registry, answer = tried("http")
     except httpx.TransportError as error:
         raise SourceError(
             f"no registry answers ({http.short(error)})",
@@ -302,5 +302,5 @@ def connect(
             "it among its insecure-registries",
         ) from None
     if answer.status_code not in (200, 401, 403) and answer.status_code not in BUSY:
-        raise SourceError(f"no registry: it answered {answer.status_code} at /v2/", where=where.host)
-    return found
+        raise SourceError(f"not a registry: it answered {answer.status_code} at /v2/", where=where.host)
+    return registry

@@ -194,16 +194,16 @@ def carry_out(
                 if not source and count < blob.size:  # the end is told below
                     total.tell(key, what, blob, count)
 
-            became = registry.send(step.repository, blob, open_, tell, source=source)
-            if became == "sent":
+            outcome = registry.send(step.repository, blob, open_, tell, source=source)
+            if outcome == "sent":
                 with total.lock:
                     sent[0] += blob.size
                 if not source:
                     total.tell(key, what, blob, blob.size, finished=True)
 
-        wanted = [b for b in dict.fromkeys(step.image.blobs) if b.digest in step.mount or b in step.send]
+        needed = [b for b in dict.fromkeys(step.image.blobs) if b.digest in step.mount or b in step.send]
         with _together(stop, on_progress) as submit:
-            for blob in wanted:
+            for blob in needed:
                 submit(bring, blob)
         image = step.image
         registry.put_manifest(step.repository, image.tag, image.manifest, image.data)
@@ -236,10 +236,10 @@ def _together(
                 pool.shutdown(cancel_futures=True)
             except KeyboardInterrupt:
                 stop.now.set()
-            raise Interrupted("the push was stopped", hint="the same command goes on from there") from None
-        failed = [e for f in futures if f.done() and not f.cancelled() and (e := f.exception())]
-        if failed:
+            raise Interrupted("the push was stopped", hint="the same command resumes from there") from None
+        errors = [e for f in futures if f.done() and not f.cancelled() and (e := f.exception())]
+        if errors:
             stop.soon.set()
             pool.shutdown(cancel_futures=True)
-    for error in sorted(failed, key=lambda e: isinstance(e, Stopped) or not isinstance(e, BakeError)):
+    for error in sorted(errors, key=lambda e: isinstance(e, Stopped) or not isinstance(e, BakeError)):
         raise error
