@@ -57,7 +57,7 @@ def create(
     if code_only and models_only:
         raise UsageError("--code-only and --models-only exclude each other", hint="without both it is complete")
     with opened(mode=mode or "docker-cpu", variant=variant, preset=preset) as session:
-        choice = ImageSelection(models=models, languages=languages, diarization=not no_diarization)
+        selection = ImageSelection(models=models, languages=languages, diarization=not no_diarization)
         options = bundle.BundleOptions(
             out=out,
             base=base,
@@ -68,7 +68,7 @@ def create(
             example=not no_example,
             key=sign,
         )
-        created = bundle.create(session, choice, options)
+        created = bundle.create(session, selection, options)
     show(json, views.CREATE, created)
 
 

@@ -76,9 +76,12 @@ def missing_layers(layers: Sequence[tuple[str, str]], contents: EngineContents) 
 LACKS_LAYER, DISK_FULL, WRONG_BYTES, REFUSED = "lacks a layer", "disk full", "wrong bytes", "refused"
 """What an engine's error about a load means."""
 
+NO_ROOM = re.compile("no space left|disk quota", re.IGNORECASE)
+"""How the errors of a full disk, and of a quota that is used up, read in any program (strerror of ENOSPC and EDQUOT)."""
+
 _MEANINGS = (
     (LACKS_LAYER, re.compile(r"[0-9a-f]{64}.*(?:not found|no such file|does not exist)", re.IGNORECASE | re.DOTALL)),
-    (DISK_FULL, re.compile(r"no space left|quota exceeded", re.IGNORECASE)),
+    (DISK_FULL, NO_ROOM),
     (WRONG_BYTES, re.compile(r"diffID|unexpected commit digest|digest.*mismatch|mismatch.*digest", re.DOTALL)),
 )
 

@@ -114,7 +114,7 @@ class KeysMade:
     public: Path
 
 
-def create(session: Session, choice: ImageSelection, options: BundleOptions) -> BundleCreated:
+def create(session: Session, selection: ImageSelection, options: BundleOptions) -> BundleCreated:
     """Build the images that are missing, then write what the receiver lacks.
 
     Raises:
@@ -130,15 +130,15 @@ def create(session: Session, choice: ImageSelection, options: BundleOptions) -> 
     part_size = planning.parse_size(options.part_size)
     base = _base(options.base)
     _require_key(options.key)
-    engine, rendered, _ = images.ensure(session, choice)
+    engine, rendered, _ = images.ensure(session, selection)
     packing = blobs.packing(config, on_progress)
     bundled = packing.images(rendered.plan.images)
-    native = _native_models(config, choice, session.env, on_progress) if options.native else ()
+    native = _native_models(config, selection, session.env, on_progress) if options.native else ()
     loose = packing.weights(native)
     models = tuple(dict.fromkeys([*rendered.plan.models, *native]))
     example = None
     if options.example and not options.models_only:
-        request = host.resolve(config, _example_options(choice))
+        request = host.resolve(config, _example_options(selection))
         example = accepting.acceptance(config, request, rendered.plan, engine, on_progress)
     beside = _beside(config, options, models, example)
     if options.native and not options.models_only:
@@ -178,17 +178,19 @@ def _require_key(key: Path | None) -> None:
 
 
 def _native_models(
-    config: Config, choice: ImageSelection, env: Mapping[str, str], on_progress: OnProgress
+    config: Config, selection: ImageSelection, env: Mapping[str, str], on_progress: OnProgress
 ) -> tuple[tuple[Model, Pin], ...]:
     """The models of native runs, fetched: images carry a part of them, or none."""
-    models = image_models(config, models=choice.models, languages=choice.languages, diarization=choice.diarization)
+    models = image_models(
+        config, models=selection.models, languages=selection.languages, diarization=selection.diarization
+    )
     fetch_missing(config, models, env=env, on_progress=on_progress)
     return models
 
 
-def _example_options(choice: ImageSelection) -> JobOptions:
+def _example_options(selection: ImageSelection) -> JobOptions:
     """How the example is run: alike on every machine."""
-    return JobOptions(models=choice.models, diarization=choice.diarization, threads=2, batch_size=0, device="cpu")
+    return JobOptions(models=selection.models, diarization=selection.diarization, threads=2, batch_size=0, device="cpu")
 
 
 def _beside(

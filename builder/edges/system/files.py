@@ -6,7 +6,6 @@ import errno
 import hashlib
 import json
 import os
-import re
 import shutil
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -17,6 +16,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from builder.errors import MissingError
+from builder.receiver.missing import NO_ROOM
 
 CHUNK = 1 << 20
 """Bytes read at a time where a whole file goes through."""
@@ -118,7 +118,7 @@ RESERVE = 64 << 20
 def disk_full(problem: BaseException | str) -> bool:
     """Whether an error, or what another program printed, says that a disk or a quota is exhausted."""
     if isinstance(problem, str):
-        return re.search("no space left|disk quota", problem, re.IGNORECASE) is not None
+        return NO_ROOM.search(problem) is not None
     return isinstance(problem, OSError) and problem.errno in (errno.ENOSPC, errno.EDQUOT)
 
 
