@@ -17,7 +17,8 @@ import docker
 import pytest
 
 from builder.edges.engine import connection as engines
-from tests.engine import private_engine
+from tests.engine import canary, private_engine
+from tests.shared import once, state_folder
 
 ROOT = Path(__file__).resolve().parents[2]
 EXAMPLE = ROOT / "examples/dialogue.mp4"
@@ -144,20 +145,14 @@ def state(tmp_path_factory: pytest.TempPathFactory) -> Path:
         check=False,
     )
     assert ready.returncode == 0, ready.stderr
-    home = tmp_path_factory.mktemp("state")
-    for name in ("models", "native"):
-        (home / name).symlink_to(ROOT / ".bake" / name)
-    return home
+    return state_folder(tmp_path_factory.mktemp("state") / "home")
 
 
 @pytest.fixture(scope="session", params=private_engine.STORES)
 def engine(request: pytest.FixtureRequest, state: Path) -> Iterator[Engine]:
     """An engine of one store; empty, where it is a private one."""
     store = request.param
-    home = state.parent / f"{state.name}-{store}"
-    home.mkdir()
-    for name in ("models", "native"):
-        (home / name).symlink_to((state / name).resolve())
+    home = state_folder(state.parent / store)
     if os.environ.get("CI", "").lower() in ("1", "true") or os.environ.get("TEST_ENGINE") == "private":
         why = private_engine.why_not()
         assert why is None, f"no private engine here: {why}"
@@ -180,11 +175,18 @@ def engine(request: pytest.FixtureRequest, state: Path) -> Iterator[Engine]:
 
 
 @pytest.fixture(scope="session")
-def built(engine: Engine) -> Any:
-    """All docker-cpu images, built from an empty engine; the command's own summary."""
-    done = engine.bake("build", "--mode", "docker-cpu", "--progress", "plain", "--json")
+def first_build(engine: Engine, tmp_path_factory: pytest.TempPathFactory) -> Ran:
+    """All docker-cpu images, built from an empty engine at a site whose every secret is a canary."""
+    site = canary.site(tmp_path_factory.mktemp("site"))
+    done = engine.bake("build", "--mode", "docker-cpu", "--progress", "plain", "--json", env=site)
     assert done.code == 0, done.err
-    return done.data
+    return done
+
+
+@pytest.fixture(scope="session")
+def built(first_build: Ran) -> Any:
+    """All docker-cpu images of the store, built once; the command's own summary."""
+    return first_build.data
 
 
 def results(job: Path) -> dict[str, bytes | Any]:
@@ -202,12 +204,14 @@ def results(job: Path) -> dict[str, bytes | Any]:
 @pytest.fixture(scope="session")
 def native(state: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The example's job, run on this machine."""
-    jobs = tmp_path_factory.mktemp("native-jobs")
-    home = Engine("unix:///nowhere.sock", "", "wb-test", state)
-    done = home.bake("run", EXAMPLE, "--threads", "2", "--batch-size", "0", "--json", env={"BAKE_JOBS": str(jobs)})
-    assert done.code == 0, done.err
-    assert "media were read in the native environment" in done.err
-    return jobs / done.data["job"]
+
+    def make(jobs: Path) -> None:
+        home = Engine("unix:///nowhere.sock", "", "wb-test", state)
+        done = home.bake("run", EXAMPLE, "--threads", "2", "--batch-size", "0", "--json", env={"BAKE_JOBS": str(jobs)})
+        assert done.code == 0, done.err
+        assert "media were read in the native environment" in done.err
+
+    return next(once(tmp_path_factory, "native-job", make).glob("*/job.yaml")).parent
 
 
 @pytest.fixture

@@ -16,6 +16,7 @@ import pytest
 
 from builder.edges.images import installed
 from tests.engine.conftest import EXAMPLE, ROOT, Engine, copy_project, results
+from tests.shared import state_folder
 
 MB = 1_000_000
 WEIGHTS = {"asr": 78_090_594, "vad": 1_245_151, "diarize": 5_695_313}
@@ -73,9 +74,7 @@ def test_a_changed_line_of_a_stage_changes_one_layer_of_one_image(engine: Engine
     project = copy_project(tmp_path)
     main = project / "stages/asr/main.py"
     main.write_text(main.read_text() + "\n# changed\n")
-    (project / "home").mkdir()
-    (project / "home/models").symlink_to((engine.home / "models").resolve())
-    env = {"BAKE_HOME": str(project / "home")}
+    env = {"BAKE_HOME": str(state_folder(project / "home"))}
     done = engine.bake("build", "--mode", "docker-cpu", "--json", root=project, env=env)
     assert done.code == 0, done.err
     after = engine.layers()
@@ -126,7 +125,7 @@ def test_a_package_of_other_bytes_is_refused(engine: Engine, tmp_path: Path) -> 
         )
     assert "0" * 64 in lock.read_text()
     before = engine.layers()
-    env = {"BAKE_HOME": str(project / "home")}
+    env = {"BAKE_HOME": str(state_folder(project / "home"))}
     failed = engine.bake("build", "base", "--mode", "docker-cpu", "--json", root=project, env=env)
     assert failed.code == 5, failed.err
     assert "not the one that is locked" in failed.err
@@ -168,11 +167,12 @@ def test_images_of_the_next_debian(engine: Engine, native: Path, tmp_path: Path)
     bake.write_text(
         bake.read_text().replace("kind: auto ", "kind: debian ").replace("suite: bookworm", "suite: trixie")
     )
-    (project / "home").mkdir()
-    for name in ("models", "native"):
-        (project / "home" / name).symlink_to((engine.home / name).resolve())
     prefix = f"{engine.prefix}-next"
-    env = {"BAKE_HOME": str(project / "home"), "BAKE_REGISTRY": prefix, "BAKE_JOBS": str(project / "jobs")}
+    env = {
+        "BAKE_HOME": str(state_folder(project / "home")),
+        "BAKE_REGISTRY": prefix,
+        "BAKE_JOBS": str(project / "jobs"),
+    }
     built = engine.bake("build", "--mode", "native", "--progress", "plain", root=project, env=env)
     assert built.code == 0, built.err
     try:

@@ -1,4 +1,4 @@
-"""What bad bundles get: exit 5 or 3, a line that names what is wrong and what to do, nothing named, nothing outside."""
+"""What bad bundles get from an engine: exit 5 or 3, what is wrong and what to do in a line, nothing named, nothing outside."""
 
 from __future__ import annotations
 
@@ -21,25 +21,15 @@ from builder.core.bundle import contents
 from builder.edges.bundle import folder as edge
 from builder.receiver import images as receiving
 from tests import bundles
+from tests import hostile as hostile_bundles
 from tests.engine import private_engine
 from tests.engine.conftest import Engine, Ran
-from tests.engine.hostile import EXTRA, HOSTILE, Hostile
-
-NOTE = b"a file that is no blob\n"
+from tests.hostile import EXTRA, HOSTILE, NOTE, Hostile
 
 
 def load(engine: Engine, folder: Path, *options: str, host: str | None = None) -> Ran:
-    """Run a bundle's own loader; its target is beside the bundle."""
-    done = subprocess.run(
-        [sys.executable, "-I", str(folder / "load.py"), "--to", str(folder.parent / "target"), *options],
-        env={"PATH": os.environ["PATH"], "DOCKER_HOST": host or engine.host},
-        cwd=folder.parent,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=300,
-    )
-    assert "Traceback" not in done.stderr, done.stderr
+    """Run a bundle's own loader, on the way to the engine that ``host`` names or on its socket."""
+    done = hostile_bundles.load(host or engine.host, folder, *options)
     return Ran(done.returncode, done.stdout, done.stderr)
 
 
@@ -52,9 +42,7 @@ def names(engine: Engine) -> set[str]:
 @pytest.fixture(scope="module")
 def good(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A good bundle of three images, in three parts."""
-    folder = tmp_path_factory.mktemp("good") / "bundle"
-    bundles.three().write(folder, extras={EXTRA: NOTE})
-    return folder
+    return hostile_bundles.good_bundle(tmp_path_factory.mktemp("good") / "bundle")
 
 
 @pytest.fixture
@@ -67,43 +55,13 @@ def clean(engine: Engine) -> Iterator[None]:
             yield
 
 
-def test_there_are_fifty(good: Path) -> None:
-    assert len(HOSTILE) >= 50
-    assert len({h.name for h in HOSTILE}) == len(HOSTILE)
-
-
 @pytest.mark.parametrize("hostile", [h for h in HOSTILE if not h.alone], ids=lambda h: h.name)
 def test_a_hostile_bundle_gets_nothing_named(
     engine: Engine, clean: None, good: Path, tmp_path: Path, hostile: Hostile
 ) -> None:
     """Found out while bytes go to the engine, or by the engine itself."""
-    refused(hostile, good, tmp_path, engine)
+    hostile_bundles.refused(hostile, good, tmp_path, engine.host)
     assert names(engine) == set()
-
-
-@pytest.mark.parametrize("hostile", [h for h in HOSTILE if h.alone], ids=lambda h: h.name)
-def test_a_hostile_bundle_is_refused_before_an_engine_is_asked(good: Path, tmp_path: Path, hostile: Hostile) -> None:
-    """There is none, and that is not what the error is about."""
-    refused(hostile, good, tmp_path, Engine(f"unix://{tmp_path}/nowhere.sock", "", "", tmp_path))
-
-
-def refused(hostile: Hostile, good: Path, tmp_path: Path, engine: Engine) -> None:
-    folder = tmp_path / "bundle"
-    shutil.copytree(good, folder)
-    hostile.change(folder)
-    before = tree(tmp_path)
-    done = load(engine, folder, *(o.format(tmp_path) for o in hostile.options))
-    assert done.code in hostile.codes, done.err
-    error = next(line for line in done.err.splitlines() if line.startswith("error: "))
-    assert hostile.says in error, done.err
-    assert "\n  next: " in done.err, done.err
-    left = {p for p in tree(tmp_path) - before if not p.startswith("target")}
-    assert left == set(), "nothing outside of its folder"
-    assert not (tmp_path / "target/inventory.json").exists()
-
-
-def tree(folder: Path) -> set[str]:
-    return {p.relative_to(folder).as_posix() for p in folder.rglob("*")}
 
 
 def test_the_good_one_is_loaded_and_again_nothing_is_sent(

@@ -1,4 +1,4 @@
-"""A base from a registry: a real one, in a container of Debian's docker-registry."""
+"""A base from a registry: a real one, Debian's docker-registry."""
 
 from __future__ import annotations
 
@@ -12,53 +12,26 @@ import pytest
 from builder.core.config.types import BaseSpec
 from builder.edges.images import rootfs
 from tests.engine.conftest import Engine, copy_project
+from tests.process.registry_server import registry as run_registry
+from tests.shared import state_folder
 
 PYTHON = ["base-files", "ca-certificates", "libgcc-s1", "libpython3-stdlib", "libstdc++6", "python3-minimal"]
-CONFIG = """\
-version: 0.1
-storage: {{filesystem: {{rootdirectory: /tmp/registry}}}}
-http: {{addr: "127.0.0.1:{port}"}}
-"""
-"""Without the password that Debian's own configuration asks for."""
-
 TAG = "python:3.11-slim-bookworm"
 
 
-@pytest.fixture(scope="session")
-def registry(engine: Engine, state: Path) -> Iterator[str]:
+@pytest.fixture(scope="module")
+def registry(engine: Engine, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """host:port of a registry that has a Python image."""
-    from testcontainers.core.config import testcontainers_config
-    from testcontainers.core.container import DockerContainer
-    from testcontainers.core.wait_strategies import LogMessageWaitStrategy
-
-    testcontainers_config.ryuk_disabled = True  # its image would have to be pulled
-    spec = BaseSpec(kind="debian")
-    cache = state / "registry"
-    server = rootfs.rootfs(
-        spec, ["base-files", "docker-registry", "ca-certificates"], cache, env=os.environ, on_progress=lambda _: None
+    python = rootfs.rootfs(
+        BaseSpec(kind="debian"), PYTHON, engine.home / "cache/base", env=os.environ, on_progress=lambda _: None
     )
-    python = rootfs.rootfs(spec, PYTHON, cache, env=os.environ, on_progress=lambda _: None)
-    assert engine.docker("import", server, "wb-test-registry:1").code == 0
-    os.environ["DOCKER_HOST"], before = engine.host, os.environ.get("DOCKER_HOST")
-    try:
-        port = 5000 + hash(engine.store) % 900
-        settings = state / "registry.yml"
-        settings.write_text(CONFIG.format(port=port))
-        container = DockerContainer("wb-test-registry:1").with_command(
-            ["/usr/bin/docker-registry", "serve", "/etc/registry.yml"]
-        )
-        container = container.with_volume_mapping(str(settings), "/etc/registry.yml", "ro")
-        ready = LogMessageWaitStrategy("listening on").with_startup_timeout(30)
-        with container.with_kwargs(network_mode="host").waiting_for(ready):
-            address = f"127.0.0.1:{port}"
-            assert engine.docker("import", python, f"{address}/{TAG}").code == 0
-            pushed = engine.docker("push", f"{address}/{TAG}")
-            assert pushed.code == 0, pushed.err
-            engine.docker("rmi", f"{address}/{TAG}")
-            yield address
-    finally:
-        engine.docker("rmi", "--force", "wb-test-registry:1")
-        os.environ.pop("DOCKER_HOST") if before is None else os.environ.update(DOCKER_HOST=before)
+    with run_registry(tmp_path_factory.mktemp("registry")) as server:
+        reference = f"{server.host}/{TAG}"
+        assert engine.docker("import", python, reference).code == 0
+        pushed = engine.docker("push", reference)
+        assert pushed.code == 0, pushed.err
+        engine.docker("rmi", reference)
+        yield server.host
 
 
 def project_on(folder: Path, reference: str, kind: str = "auto") -> Path:
@@ -76,7 +49,7 @@ def test_auto_takes_the_registry_that_answers_and_pins_what_it_gave(
 ) -> None:
     """The digest is in the label, in the Dockerfile, and said so that it can be pinned."""
     project = project_on(tmp_path, f"{registry}/{TAG}")
-    env = {"BAKE_HOME": str(project / "home"), "BAKE_REGISTRY": f"{engine.prefix}-registry"}
+    env = {"BAKE_HOME": str(state_folder(project / "home")), "BAKE_REGISTRY": f"{engine.prefix}-registry"}
     done = engine.bake("build", "subtitles", "--mode", "docker-cpu", "--json", root=project, env=env)
     assert done.code == 0, done.err
     digest = done.data["base"]["digest"]

@@ -14,6 +14,7 @@ import pytest
 from builder.core.config.types import NetworkSpec
 from builder.edges.images import site as network
 from tests.engine.conftest import ROOT, Engine, copy_project
+from tests.shared import state_folder
 
 CARRIERS = {"asr": "tiny.en", "vad": "silero-vad", "diarize": "d-vector"}
 
@@ -79,6 +80,9 @@ def test_layers_stand_in_the_planned_order(engine: Engine, built: Any) -> None:
     assert planned["unpacked_again"]["code asr"] < planned["unpacked_again"]["base"]
 
 
+@pytest.mark.parametrize(
+    "engine", ["containerd", pytest.param("overlay2", marks=pytest.mark.heavy)], indirect=True, scope="session"
+)
 def test_the_dockerfile_way_gives_the_same_files(engine: Engine, built: Any, tmp_path: Path) -> None:
     """Fetched inside build stages from the same sources, converted there; ENVIRONMENT leaves them out."""
     env = {"BAKE_REGISTRY": f"{engine.prefix}-plain"}
@@ -153,9 +157,7 @@ def test_a_container_says_before_any_work_what_its_weights_lack(engine: Engine, 
 def test_a_change_of_code_moves_no_weights(engine: Engine, built: Any, tmp_path: Path) -> None:
     """One small layer goes to the engine; the layers below are the ones that were there."""
     project = copy_project(tmp_path)
-    home = project / "home"
-    home.mkdir()
-    (home / "models").symlink_to((engine.home / "models").resolve())
+    home = state_folder(project / "home")
     shutil.copytree(engine.home / "layout", home / "layout")
     main = project / "stages/asr/main.py"
     main.write_text(main.read_text() + "\n# changed for weights\n")
@@ -208,9 +210,7 @@ def test_prune_frees_what_no_image_needs_and_says_it_first(engine: Engine, built
 def test_a_wrong_digest_in_the_lock_is_named(engine: Engine, built: Any, tmp_path: Path) -> None:
     """models.lock says other layers than its files make: exit 5, before there is a tag."""
     project = copy_project(tmp_path)
-    home = project / "home"
-    home.mkdir()
-    (home / "models").symlink_to((engine.home / "models").resolve())
+    home = state_folder(project / "home")
     shutil.copytree(engine.home / "layout", home / "layout")
     lock = project / "models.lock"
     text = lock.read_text()

@@ -6,6 +6,8 @@ import hashlib
 import json
 import os
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +22,7 @@ from builder.edges.bundle import signing
 from tests import bundles
 
 PART = "whisperbake.tar.{:03}"
+NOTE = b"a file that is no blob\n"
 
 
 @dataclass(frozen=True)
@@ -357,3 +360,44 @@ def _(folder: Path) -> None:
 
 add("another fingerprint", "another bundle", lambda f: True, options=("--fingerprint", "00112233 44556677"))
 add("another loader", "load.py", lambda f: (f / "load.py").open("ab").write(b"\n# and more\n"))
+
+
+def good_bundle(folder: Path) -> Path:
+    """A good bundle of three images, in three parts: what every hostile one begins as."""
+    bundles.three().write(folder, extras={EXTRA: NOTE})
+    return folder
+
+
+def load(host: str, folder: Path, *options: str) -> subprocess.CompletedProcess[str]:
+    """Run a bundle's own loader on an engine; its target is beside the bundle."""
+    done = subprocess.run(
+        [sys.executable, "-I", str(folder / "load.py"), "--to", str(folder.parent / "target"), *options],
+        env={"PATH": os.environ["PATH"], "DOCKER_HOST": host},
+        cwd=folder.parent,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=300,
+    )
+    assert "Traceback" not in done.stderr, done.stderr
+    return done
+
+
+def refused(hostile: Hostile, good: Path, folder: Path, host: str) -> None:
+    """A copy of a good bundle in ``folder``, made hostile: its loader names what is wrong and leaves nothing outside."""
+    bundle = folder / "bundle"
+    shutil.copytree(good, bundle)
+    hostile.change(bundle)
+    before = _tree(folder)
+    done = load(host, bundle, *(o.format(folder) for o in hostile.options))
+    assert done.returncode in hostile.codes, done.stderr
+    error = next(line for line in done.stderr.splitlines() if line.startswith("error: "))
+    assert hostile.says in error, done.stderr
+    assert "\n  next: " in done.stderr, done.stderr
+    left = {p for p in _tree(folder) - before if not p.startswith("target")}
+    assert left == set(), "nothing outside of its folder"
+    assert not (folder / "target/inventory.json").exists()
+
+
+def _tree(folder: Path) -> set[str]:
+    return {p.relative_to(folder).as_posix() for p in folder.rglob("*")}
