@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,6 +13,10 @@ import pytest
 from filelock import FileLock
 
 ROOT = Path(__file__).resolve().parents[1]
+EXAMPLE = ROOT / "examples/dialogue.mp4"
+
+SAME = ("--threads", "2", "--batch-size", "0")
+"""Settings that decide bytes: with them a job gives the same on every machine and in containers."""
 
 
 def once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], None]) -> Path:
@@ -36,3 +42,22 @@ def state_folder(folder: Path) -> Path:
         shared.mkdir(parents=True, exist_ok=True)
         (folder / name).symlink_to(shared)
     return folder
+
+
+def example_job(factory: pytest.TempPathFactory) -> Path:
+    """The folder of a finished job, made once a run: the example with tiny.en and :data:`SAME`, without an engine."""
+
+    def make(jobs: Path) -> None:
+        words = ["run", str(EXAMPLE), "--preset", "tiny-en", *SAME]
+        mine = {k: v for k, v in os.environ.items() if not k.startswith(("BAKE_", "HF_"))}
+        done = subprocess.run(
+            [sys.executable, str(ROOT / "build.py"), *words],
+            env=mine | {"BAKE_JOBS": str(jobs), "DOCKER_HOST": "unix:///nowhere.sock"},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+        assert "media were read in the native environment" in done.stderr
+
+    return next(once(factory, "example-job", make).glob("*/job.yaml")).parent

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-ROOT = Path(__file__).resolve().parents[2]
+from tests.shared import ROOT, example_job
 
 
 @dataclass(frozen=True)
@@ -50,6 +50,12 @@ def ready() -> None:
         check=False,
     )
     assert done.returncode == 0, done.stderr
+
+
+@pytest.fixture(scope="session")
+def transcribed(ready: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of the example's finished job, with settings that give the same bytes again: read it only."""
+    return example_job(tmp_path_factory)
 
 
 @pytest.fixture

@@ -79,26 +79,11 @@ class Made:
 
 
 @pytest.fixture(scope="module")
-def made(ready: None, tmp_path_factory: pytest.TempPathFactory) -> Made:
-    """The example, transcribed once."""
-    jobs = tmp_path_factory.mktemp("jobs")
-    done = subprocess.run(
-        [
-            sys.executable,
-            str(ROOT / "build.py"),
-            "run",
-            str(ROOT / "examples/dialogue.mp4"),
-            "--preset",
-            "tiny-en",
-            "--json",
-        ],
-        env={**os.environ, "BAKE_JOBS": str(jobs)},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    return Made(Path(json.loads(done.stdout)["output"]).parent)
+def made(transcribed: Path, tmp_path_factory: pytest.TempPathFactory) -> Made:
+    """A copy of the transcribed example: pages are written into it, and siblings beside it."""
+    folder = tmp_path_factory.mktemp("jobs") / transcribed.name
+    shutil.copytree(transcribed, folder)
+    return Made(folder)
 
 
 @pytest.fixture(scope="module")

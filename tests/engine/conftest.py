@@ -18,10 +18,8 @@ import pytest
 
 from builder.edges.engine import connection as engines
 from tests.engine import canary, private_engine
-from tests.shared import once, state_folder
+from tests.shared import ROOT, example_job, state_folder
 
-ROOT = Path(__file__).resolve().parents[2]
-EXAMPLE = ROOT / "examples/dialogue.mp4"
 STARTED = time.time()
 
 HOW = "CI=true python3 build.py test tests/engine starts engines of its own (root, dockerd)"
@@ -204,14 +202,7 @@ def results(job: Path) -> dict[str, bytes | Any]:
 @pytest.fixture(scope="session")
 def native(state: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The example's job, run on this machine."""
-
-    def make(jobs: Path) -> None:
-        home = Engine("unix:///nowhere.sock", "", "wb-test", state)
-        done = home.bake("run", EXAMPLE, "--threads", "2", "--batch-size", "0", "--json", env={"BAKE_JOBS": str(jobs)})
-        assert done.code == 0, done.err
-        assert "media were read in the native environment" in done.err
-
-    return next(once(tmp_path_factory, "native-job", make).glob("*/job.yaml")).parent
+    return example_job(tmp_path_factory)
 
 
 @pytest.fixture

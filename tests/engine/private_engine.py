@@ -65,6 +65,7 @@ def engine(store: str, root: Path | None = None, *, netns: str | None = None) ->
         run = Path(stack.enter_context(_folder("wb-")))
         data = root or Path(stack.enter_context(_folder("wb-data-")))
         data.mkdir(parents=True, exist_ok=True)
+        stack.callback(_unmount, str(data))  # an engine that was killed leaves mounts
         # --bridge=none deletes the docker0 of its own namespace only.
         bridge = "none" if netns else stack.enter_context(_bridge())
         inside = ["nsenter", f"--net=/run/netns/{netns}"] if netns else []  # ip netns exec would hide /sys/fs/cgroup
@@ -165,12 +166,16 @@ def _folder(prefix: str) -> Iterator[str]:
     try:
         yield folder
     finally:
-        # What the engine left mounted would make rmtree remove it through the mount.
-        for line in reversed(Path("/proc/self/mounts").read_text().splitlines()):
-            target = line.split()[1]
-            if target.startswith(folder + "/"):
-                subprocess.run(["umount", "--lazy", target], check=False)
+        _unmount(folder)  # rmtree would remove through the mounts
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _unmount(folder: str) -> None:
+    """What an engine left mounted below a folder."""
+    for line in reversed(Path("/proc/self/mounts").read_text().splitlines()):
+        target = line.split()[1]
+        if target.startswith(folder + "/"):
+            subprocess.run(["umount", "--lazy", target], check=False)
 
 
 @contextlib.contextmanager

@@ -21,9 +21,7 @@ from builder.edges.jobs import folder
 from builder.edges.jobs import folder as jobs
 from tests.engine import private_engine
 from tests.engine.conftest import EXAMPLE, ROOT, Engine, results
-
-SAME = ("--threads", "2", "--batch-size", "0")
-"""Settings that decide bytes, the same in every run."""
+from tests.shared import SAME
 
 CLIP = (*SAME, "--start", "1", "--end", "5", "--language", "en")
 """A short piece, for what doesn't depend on length."""
