@@ -25,6 +25,17 @@ STARTED = time.time()
 HOW = "CI=true python3 build.py test tests/engine starts engines of its own (root, dockerd)"
 
 
+ONE_STORE = pytest.mark.parametrize(
+    "engine", ["containerd", pytest.param("overlay2", marks=pytest.mark.heavy)], indirect=True, scope="session"
+)
+"""For what has nothing to do with how an engine stores images; ``make test-heavy`` runs it on the other store too."""
+
+OTHER_STORE = pytest.mark.parametrize(
+    "engine", ["overlay2", pytest.param("containerd", marks=pytest.mark.heavy)], indirect=True, scope="session"
+)
+"""The same the other way round, so that both workers have as much to do."""
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Everything here needs an engine."""
     for item in items:

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from builder.edges.images import installed
-from tests.engine.conftest import EXAMPLE, ROOT, Engine, copy_project, results
+from tests.engine.conftest import EXAMPLE, ONE_STORE, ROOT, Engine, copy_project, results
 from tests.shared import state_folder
 
 MB = 1_000_000
@@ -85,6 +85,7 @@ def test_a_changed_line_of_a_stage_changes_one_layer_of_one_image(engine: Engine
     assert {i["name"]: i["state"] for i in again.data["images"]}["asr"] in ("built", "cached", "assembled")
 
 
+@ONE_STORE
 def test_a_rendered_folder_is_compared(engine: Engine, built: Any, tmp_path: Path) -> None:
     """``--check`` exits 1 on a difference."""
     done = engine.bake("render", "--mode", "docker-cpu", "--out", tmp_path / "out", "--json")
@@ -111,6 +112,7 @@ def test_collected_snapshots_are_unpacked_again(engine: Engine) -> None:
     engine.docker("rmi", tag)
 
 
+@ONE_STORE
 def test_a_package_of_other_bytes_is_refused(engine: Engine, tmp_path: Path) -> None:
     """Exit 5; the step's last lines and the log are named; the images that were there stay."""
     project = copy_project(tmp_path)
@@ -159,7 +161,7 @@ def test_ctrl_c_stops_the_build_and_leaves_nothing_dangling(engine: Engine, buil
     assert engine.layers() == before
 
 
-@pytest.mark.parametrize("engine", ["containerd"], indirect=True, scope="session")
+@ONE_STORE
 def test_images_of_the_next_debian(engine: Engine, native: Path, tmp_path: Path) -> None:
     """``base.suite: trixie`` has Python 3.13: other wheels, the same sound and the same film."""
     project = copy_project(tmp_path)
@@ -194,6 +196,7 @@ def test_images_of_the_next_debian(engine: Engine, native: Path, tmp_path: Path)
                     engine.client.images.remove(tag, force=True)
 
 
+@ONE_STORE
 def test_no_engine_is_said_in_one_line(engine: Engine, tmp_path: Path) -> None:
     done = engine.bake("build", "--mode", "docker-cpu", "--json", env={"DOCKER_HOST": f"unix://{tmp_path}/none.sock"})
     assert done.code == 3
@@ -201,6 +204,7 @@ def test_no_engine_is_said_in_one_line(engine: Engine, tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs another user")
+@ONE_STORE
 def test_no_permission_on_the_socket_is_said(engine: Engine, tmp_path: Path) -> None:
     """Asked as another user, the socket closed to others as engines make it."""
     path = Path(engine.host.removeprefix("unix://"))

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from tests.engine.conftest import EXAMPLE, Engine, results
+from tests.engine.conftest import EXAMPLE, OTHER_STORE, Engine, results
 
 STAGES = ("demux", "vad", "asr", "align", "diarize", "subtitles", "mux")
 
@@ -45,6 +45,7 @@ def test_each_stage_runs_without_network_rights_or_a_writable_root(
     assert (job / "output/dialogue.srt").stat().st_uid == 12345
 
 
+@OTHER_STORE
 def test_native_jobs_read_media_in_containers_where_there_are_some(engine: Engine, built: Any, native: Path) -> None:
     """The result says which; it is the same."""
     assert engine.bake("build", "--mode", "native").code == 0
@@ -56,6 +57,7 @@ def test_native_jobs_read_media_in_containers_where_there_are_some(engine: Engin
     assert engine.docker("ps", "--all", "--quiet").out == "", "no container is left"
 
 
+@OTHER_STORE
 def test_a_recording_that_is_none_is_refused_in_the_container(engine: Engine, built: Any, tmp_path: Path) -> None:
     bad = tmp_path / "a, b 'ü'.mp4"
     bad.write_bytes(b"not media" * 100)
@@ -64,6 +66,7 @@ def test_a_recording_that_is_none_is_refused_in_the_container(engine: Engine, bu
     assert "not a media file" in done.err
 
 
+@OTHER_STORE
 def test_no_build_names_what_is_missing(engine: Engine, built: Any) -> None:
     done = engine.bake("run", EXAMPLE, "--mode", "docker-cpu", "--no-build", env={"BAKE_REGISTRY": "wb-none"})
     assert done.code == 3
@@ -71,6 +74,7 @@ def test_no_build_names_what_is_missing(engine: Engine, built: Any) -> None:
     assert "build.py build --mode docker-cpu" in done.err
 
 
+@OTHER_STORE
 def test_a_cut_is_made_in_the_container_too(engine: Engine, built: Any) -> None:
     done = engine.bake("run", EXAMPLE, "--mode", "docker-cpu", "--no-build", "--start", "5", "--end", "12", "--json")
     assert done.code == 0, done.err

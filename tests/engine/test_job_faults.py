@@ -20,8 +20,8 @@ import pytest
 
 from builder.core.jobs import compose
 from tests.engine import private_engine
-from tests.engine.conftest import EXAMPLE, Engine, Ran, copy_project, results
-from tests.engine.test_jobs import CLIP, ONE_STORE, prepared, said, wait_for
+from tests.engine.conftest import EXAMPLE, ONE_STORE, Engine, Ran, copy_project, results
+from tests.engine.test_jobs import CLIP, prepared, said, wait_for
 
 STAGES = ("demux", "vad", "asr", "diarize", "align", "subtitles", "mux")
 

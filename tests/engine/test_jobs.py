@@ -20,15 +20,11 @@ from builder.core.jobs import compose, sandbox
 from builder.edges.jobs import folder
 from builder.edges.jobs import folder as jobs
 from tests.engine import private_engine
-from tests.engine.conftest import EXAMPLE, ROOT, Engine, results
+from tests.engine.conftest import EXAMPLE, OTHER_STORE, ROOT, Engine, results
 from tests.shared import SAME
 
 CLIP = (*SAME, "--start", "1", "--end", "5", "--language", "en")
 """A short piece, for what doesn't depend on length."""
-
-
-ONE_STORE = pytest.mark.parametrize("engine", ["containerd"], indirect=True, scope="session")
-"""For what has nothing to do with how an engine stores images."""
 
 
 def wait_for(test: Callable[[], object], seconds: float = 60) -> None:
@@ -80,6 +76,7 @@ def test_a_job_in_containers_gives_what_native_gives(engine: Engine, native: Pat
     ]
 
 
+@OTHER_STORE
 def test_docker_compose_up_does_it_alone(engine: Engine, native: Path, clean: None, tmp_path: Path) -> None:
     """In a folder whose name means something to a shell, to YAML and to compose; and run then keeps every stage."""
     env = {"BAKE_JOBS": str(tmp_path / 'it\'s $HOME "${X}" é: #1\n{{ y }}')}
@@ -96,6 +93,7 @@ def test_docker_compose_up_does_it_alone(engine: Engine, native: Path, clean: No
     assert all(s["kept"] for s in done.data["stages"])
 
 
+@OTHER_STORE
 def test_what_a_container_may_do(engine: Engine, clean: None) -> None:
     """As the engine sees it, after compose has read our file."""
     place = prepared(engine, *SAME)
@@ -135,7 +133,7 @@ for name in ("compose.yaml", "compose.override.yaml", ".env", "job.yaml", "input
 """
 
 
-@ONE_STORE
+@OTHER_STORE
 def test_a_stage_cannot_change_what_it_may_do(engine: Engine, clean: None) -> None:
     """A recording that takes over its decoder must not write the compose file that the next ``up`` follows."""
     place = prepared(engine, *SAME)
@@ -149,6 +147,7 @@ def test_a_stage_cannot_change_what_it_may_do(engine: Engine, clean: None) -> No
     assert done.stdout == ""
 
 
+@OTHER_STORE
 def test_results_belong_to_the_caller(engine: Engine, clean: None) -> None:
     """As a user who isn't root, and to whom the folder belongs."""
     place = prepared(engine, *CLIP)
@@ -165,7 +164,7 @@ def test_results_belong_to_the_caller(engine: Engine, clean: None) -> None:
     assert {(s.st_uid, s.st_gid) for s in made} == {(12345, 678)}
 
 
-@ONE_STORE
+@OTHER_STORE
 def test_ctrl_c_stops_the_containers_and_the_job_goes_on(engine: Engine, clean: None) -> None:
     """Within ten seconds; and what was done is kept."""
     place = prepared(engine, *CLIP)
@@ -183,7 +182,7 @@ def test_ctrl_c_stops_the_containers_and_the_job_goes_on(engine: Engine, clean: 
     assert {s["name"]: s["kept"] for s in done.data["stages"]}["demux"] is True
 
 
-@ONE_STORE
+@OTHER_STORE
 def test_cancel_stops_one_job_of_a_queue(engine: Engine, clean: None) -> None:
     """Two at once, a third waits: the first is cancelled while it runs, the third before it runs."""
     places = [prepared(engine, *CLIP) for _ in range(3)]
@@ -198,7 +197,7 @@ def test_cancel_stops_one_job_of_a_queue(engine: Engine, clean: None) -> None:
     assert [folder.state(p) for p in places] == ["interrupted", "done", "interrupted"]
 
 
-@ONE_STORE
+@OTHER_STORE
 def test_parts_of_a_job(engine: Engine, clean: None) -> None:
     """--until, --from, --only: what runs, what is kept, and what is refused."""
     place = prepared(engine, *CLIP)
@@ -220,6 +219,7 @@ def test_parts_of_a_job(engine: Engine, clean: None) -> None:
     assert engine.job(place.name, "--from", "mux", "--until", "asr").code == 2
 
 
+@OTHER_STORE
 def test_preflight_looks_at_engine_compose_and_images(engine: Engine, clean: None) -> None:
     """Cached by what it saw; an image that has gone is seen at once."""
     place = prepared(engine, *CLIP)
@@ -241,7 +241,7 @@ def test_preflight_looks_at_engine_compose_and_images(engine: Engine, clean: Non
         engine.docker("rmi", "wb-keep:mux")
 
 
-@ONE_STORE
+@OTHER_STORE
 def test_logs_and_the_list_follow_a_job(engine: Engine, clean: None) -> None:
     """While it runs: what is running is in the list; -f ends when the job does."""
     place = prepared(engine, *CLIP)
@@ -255,7 +255,7 @@ def test_logs_and_the_list_follow_a_job(engine: Engine, clean: None) -> None:
     assert engine.bake("jobs", "logs", place.name, "nosuch").code == 2
 
 
-@ONE_STORE
+@OTHER_STORE
 def test_remove_takes_a_killed_runs_containers_along(engine: Engine, clean: None) -> None:
     """kill -9 of the orchestrator leaves containers; removing the job removes them."""
     place = prepared(engine, *CLIP)
@@ -268,7 +268,7 @@ def test_remove_takes_a_killed_runs_containers_along(engine: Engine, clean: None
     assert not place.exists()
 
 
-@ONE_STORE
+@OTHER_STORE
 def test_remove_leaves_a_running_job_alone(engine: Engine, clean: None) -> None:
     """Its containers were killed before the lock was found; several jobs, one of which runs: none goes."""
     place, other = prepared(engine, *CLIP), prepared(engine, *CLIP)
@@ -302,7 +302,7 @@ def long_silence(path: Path, hours: int) -> Path:
     return path
 
 
-@ONE_STORE
+@OTHER_STORE
 @pytest.mark.parametrize("after", ["run", "remove", "cancel"])
 def test_containers_of_a_native_job_that_was_killed_are_ended_first(
     engine: Engine, clean: None, tmp_path: Path, after: str
@@ -349,7 +349,7 @@ for part in ("work", "output"):
 """
 
 
-@ONE_STORE
+@OTHER_STORE
 @pytest.mark.parametrize("mode", ["native", "docker-cpu"])
 def test_what_a_container_left_leads_nowhere(engine: Engine, clean: None, tmp_path: Path, mode: str) -> None:
     """A stage that a recording took over, then the same job again by root: no file of the host changes."""
@@ -383,7 +383,7 @@ CDI = {
 }
 
 
-@ONE_STORE
+@OTHER_STORE
 def test_a_gpu_by_its_cdi_name(engine: Engine, clean: None, tmp_path: Path) -> None:
     """With a device that only sets a variable: the engine takes our reservation, and refuses one it doesn't know."""
     place = prepared(engine, *CLIP)

@@ -18,7 +18,7 @@ import pytest
 
 from builder.edges.registry import blobs as registry
 from tests.engine import private_engine
-from tests.engine.conftest import ROOT, Engine, copy_project
+from tests.engine.conftest import OTHER_STORE, ROOT, Engine, copy_project
 from tests.process.registry_server import PASSWORD, USER, Proxy, Seen, Server, htpasswd, proxy
 from tests.process.registry_server import registry as run_registry
 
@@ -108,6 +108,7 @@ def test_a_plain_engine_pulls_and_runs_what_was_pushed(
         assert "1a5afae06a4db91c975c9a9d78be5cc110ee4ea022ad57d55492e4550e936b2a" in hashed.out, hashed.err
 
 
+@OTHER_STORE
 def test_a_changed_line_of_code_sends_small_blobs_only(
     engine: Engine, pushed: Any, line: Proxy, tmp_path: Path
 ) -> None:
@@ -131,6 +132,7 @@ def test_a_changed_line_of_code_sends_small_blobs_only(
         assert engine.bake("build", *MODE).code == 0  # what other tests stand on
 
 
+@OTHER_STORE
 def test_a_push_that_was_killed_goes_on(engine: Engine, built: Any, line: Proxy) -> None:
     """kill -9 in the middle of the weights: no tag of it, and the rest alone is sent."""
     held, go = threading.Event(), threading.Event()
@@ -171,6 +173,7 @@ def test_a_push_that_was_killed_goes_on(engine: Engine, built: Any, line: Proxy)
     assert before + line.body_bytes() == image["bytes"] + manifest
 
 
+@OTHER_STORE
 def test_a_registry_that_goes_away_is_exit_4(engine: Engine, built: Any, line: Proxy) -> None:
     """In the middle of a push; what to type is said."""
 
@@ -190,6 +193,7 @@ def test_a_registry_that_goes_away_is_exit_4(engine: Engine, built: Any, line: P
     assert "same command again" in done.err
 
 
+@OTHER_STORE
 def test_a_wrong_password_is_exit_4_and_is_nowhere(engine: Engine, built: Any, tmp_path: Path) -> None:
     """From Docker's own config.json; then the right one, from a credential helper."""
     settings = tmp_path / "docker"
@@ -213,6 +217,7 @@ def test_a_wrong_password_is_exit_4_and_is_nowhere(engine: Engine, built: Any, t
         assert done.data["images"][0]["state"] == "pushed"
 
 
+@OTHER_STORE
 def test_two_pushes_at_once_send_each_blob_once(engine: Engine, built: Any, line: Proxy) -> None:
     """The second waits, and finds there what the first sent."""
     line.seen.clear()

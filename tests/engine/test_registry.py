@@ -11,7 +11,7 @@ import pytest
 
 from builder.core.config.types import BaseSpec
 from builder.edges.images import rootfs
-from tests.engine.conftest import Engine, copy_project
+from tests.engine.conftest import ONE_STORE, Engine, copy_project
 from tests.process.registry_server import registry as run_registry
 from tests.shared import state_folder
 
@@ -44,6 +44,7 @@ def project_on(folder: Path, reference: str, kind: str = "auto") -> Path:
     return project
 
 
+@ONE_STORE
 def test_auto_takes_the_registry_that_answers_and_pins_what_it_gave(
     engine: Engine, registry: str, tmp_path: Path
 ) -> None:
@@ -68,6 +69,7 @@ def test_auto_takes_the_registry_that_answers_and_pins_what_it_gave(
                 engine.client.images.remove(tag, force=True)
 
 
+@ONE_STORE
 def test_a_registry_that_is_not_there_is_given_up_and_said(engine: Engine, tmp_path: Path) -> None:
     """``kind: registry`` doesn't quietly become something else: exit 4."""
     project = project_on(tmp_path, "127.0.0.1:9/python:3.11-slim-bookworm", "registry")

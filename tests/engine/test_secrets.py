@@ -11,11 +11,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import pytest
 import zstandard
 
 from tests.engine import canary
-from tests.engine.conftest import Engine, Ran
+from tests.engine.conftest import ONE_STORE, Engine, Ran
 
 
 def plain(data: bytes) -> bytes:
@@ -96,9 +95,7 @@ def test_no_secret_of_the_site_is_in_an_image(engine: Engine, first_build: Ran, 
             assert needle not in data, f"{what} in {name}"
 
 
-@pytest.mark.parametrize(
-    "engine", ["containerd", pytest.param("overlay2", marks=pytest.mark.heavy)], indirect=True, scope="session"
-)
+@ONE_STORE
 def test_built_again_without_a_cache_the_layers_are_the_same(engine: Engine, built: Any, tmp_path: Path) -> None:
     """The steps make the same bytes again, at a site with secrets and at one without.
 

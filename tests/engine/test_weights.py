@@ -13,7 +13,7 @@ import pytest
 
 from builder.core.config.types import NetworkSpec
 from builder.edges.images import site as network
-from tests.engine.conftest import ROOT, Engine, copy_project
+from tests.engine.conftest import ONE_STORE, ROOT, Engine, copy_project
 from tests.shared import state_folder
 
 CARRIERS = {"asr": "tiny.en", "vad": "silero-vad", "diarize": "d-vector"}
@@ -80,9 +80,7 @@ def test_layers_stand_in_the_planned_order(engine: Engine, built: Any) -> None:
     assert planned["unpacked_again"]["code asr"] < planned["unpacked_again"]["base"]
 
 
-@pytest.mark.parametrize(
-    "engine", ["containerd", pytest.param("overlay2", marks=pytest.mark.heavy)], indirect=True, scope="session"
-)
+@ONE_STORE
 def test_the_dockerfile_way_gives_the_same_files(engine: Engine, built: Any, tmp_path: Path) -> None:
     """Fetched inside build stages from the same sources, converted there; ENVIRONMENT leaves them out."""
     env = {"BAKE_REGISTRY": f"{engine.prefix}-plain"}
@@ -117,6 +115,7 @@ def test_the_dockerfile_way_gives_the_same_files(engine: Engine, built: Any, tmp
             engine.docker("rmi", "--force", f"{engine.prefix}-plain/{image['name']}:slim-cpu")
 
 
+@ONE_STORE
 def test_a_container_says_before_any_work_what_its_weights_lack(engine: Engine, built: Any, tmp_path: Path) -> None:
     """By size at once, by sha256 with --verify; all of it in one list, exit 5."""
     tag = f"{engine.prefix}/asr:slim-cpu"
@@ -187,6 +186,7 @@ def test_a_damaged_blob_of_code_is_made_again(engine: Engine, built: Any) -> Non
     assert engine.docker("run", "--rm", ref, "--verify").code == 0
 
 
+@ONE_STORE
 def test_prune_frees_what_no_image_needs_and_says_it_first(engine: Engine, built: Any, tmp_path: Path) -> None:
     layout = engine.home / "layout"
     left = layout / "blobs/sha256" / ("0" * 64)
@@ -207,6 +207,7 @@ def test_prune_frees_what_no_image_needs_and_says_it_first(engine: Engine, built
     assert any(p.stat().st_size > 75_000_000 for p in (out / "blobs/sha256").iterdir())
 
 
+@ONE_STORE
 def test_a_wrong_digest_in_the_lock_is_named(engine: Engine, built: Any, tmp_path: Path) -> None:
     """models.lock says other layers than its files make: exit 5, before there is a tag."""
     project = copy_project(tmp_path)
