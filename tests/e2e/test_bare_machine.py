@@ -16,7 +16,7 @@ ROOT = Path(__file__).resolve().parents[2]
 SETTINGS = ("PIP_", "SSL_CERT_", "REQUESTS_CA_BUNDLE", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY")
 """What a machine says about its network; a bare one is told the same."""
 
-PACKAGES = ("base-files", "base-passwd", "ca-certificates", "coreutils", "dash", "libc-bin", "python3")
+PACKAGES = ("base-files", "base-passwd", "ca-certificates", "coreutils", "dash", "libc-bin", "libstdc++6", "python3")
 """The minimal Debian: no apt, dpkg or perl either."""
 
 CACHE = Path.home() / ".cache/pip"
@@ -44,6 +44,12 @@ def copy_of_the_checkout(to: Path) -> Path:
 @pytest.fixture
 def checkout(tmp_path: Path) -> Path:
     return copy_of_the_checkout(tmp_path / "a clone")
+
+
+@pytest.fixture(autouse=True)
+def _no_bytecode(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Half of an installation's time is compiling, which nothing here is about."""
+    monkeypatch.setenv("PIP_COMPILE", "0")
 
 
 @pytest.fixture(scope="module")
@@ -91,7 +97,7 @@ def debian(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
     if os.geteuid() != 0 or not shutil.which("mmdebstrap"):
         assert os.environ.get("CI", "").lower() not in ("1", "true"), "CI runs as root and has mmdebstrap"
         pytest.skip("needs root and mmdebstrap (apt-get install mmdebstrap)")
-    kept = Path(request.config.cache.mkdir("debian")) / f"{request.param}.tar"  # type: ignore[union-attr]
+    kept = Path(request.config.cache.mkdir("debian")) / f"{request.param} {' '.join(PACKAGES)}.tar"  # type: ignore[union-attr]
     if not kept.exists() or time.time() - kept.stat().st_mtime > 24 * 3600:
         made = kept.with_suffix(".new")
         done = run(

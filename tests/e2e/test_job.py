@@ -117,10 +117,12 @@ def test_any_name_works(bake: Bake, tmp_path: Path, name: str) -> None:
 
 
 def test_an_odd_name_goes_all_the_way(bake: Bake, tmp_path: Path) -> None:
-    """The files in output are called like the recording."""
+    """The files in output are called like the recording; which may disappear after prepare, because the job has its own."""
     name = "-it's\n日本 $(x).mp4"
     shutil.copy(EXAMPLE, tmp_path / name)
-    ran = bake("run", "--json", *TINY, "--", name)
+    job = bake("prepare", "--json", *TINY, "--", name).data["job"]
+    (tmp_path / name).unlink()
+    ran = bake("run", job, "--json")
     assert ran.code == 0, ran.err
     assert {Path(f).stem for f in ran.data["files"]} == {"it's_日本 $(x)"}
 
@@ -219,11 +221,12 @@ def test_several_recordings_in_one_job_load_each_model_once(bake: Bake, tmp_path
     assert len(ran.data["stages"]) == 7
 
 
-def test_the_video_holds_the_subtitles_and_the_untouched_streams(bake: Bake, tmp_path: Path) -> None:
+def test_the_video_holds_the_subtitles_and_the_untouched_streams(bake: Bake, transcribed: Path, tmp_path: Path) -> None:
     """MP4 stays MP4, everything else becomes MKV; packets of picture and sound are byte for byte the same."""
     shutil.copy(EXAMPLE, tmp_path / "other.mkv")  # any container, whatever its name says
-    for source, suffix in ((EXAMPLE, ".mp4"), (tmp_path / "other.mkv", ".mkv")):
-        made = output(bake, source, *TINY) / f"{source.stem}{suffix}"
+    films = {EXAMPLE: transcribed / "output/dialogue.mp4"}
+    films[tmp_path / "other.mkv"] = output(bake, tmp_path / "other.mkv", *TINY) / "other.mkv"
+    for source, made in films.items():
         done = subprocess.run(
             [native_python(), "-c", STREAMS, source, made], capture_output=True, text=True, check=True
         )
@@ -356,14 +359,6 @@ def test_a_read_only_jobs_folder_is_said(bake: Bake, tmp_path: Path) -> None:
         assert "can't be written" in ran.err
     finally:
         subprocess.run(["umount", str(place)], check=True)
-
-
-def test_the_recording_may_disappear_after_prepare(bake: Bake, tmp_path: Path) -> None:
-    """The job has its own."""
-    shutil.copy(EXAMPLE, tmp_path / "talk.mp4")
-    job = bake("prepare", tmp_path / "talk.mp4", *TINY, "--json").data["job"]
-    (tmp_path / "talk.mp4").unlink()
-    assert bake("run", job).code == 0
 
 
 def test_every_report_has_json_and_errors_too(bake: Bake) -> None:

@@ -98,7 +98,9 @@ def test_two_at_once_make_one(config: Config, env: Mapping[str, str]) -> None:
     notes: list[str] = []
     makers = [
         threading.Thread(
-            target=native.ensure, args=(config, STAGES), kwargs={"env": env, "on_progress": lambda p: notes.append(p.note)}
+            target=native.ensure,
+            args=(config, STAGES),
+            kwargs={"env": env, "on_progress": lambda p: notes.append(p.note)},
         )
         for _ in range(2)
     ]

@@ -48,14 +48,19 @@ def server(ready: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Se
 @pytest.fixture(scope="module")
 def python(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An environment with faster-whisper and what it brings, nothing of ours."""
-    place = tmp_path_factory.mktemp("plain") / "venv"
-    assert shell.run([sys.executable, "-m", "venv", str(place)]).code == 0
-    _install(place / "bin/python", "faster-whisper==1.2.1")
-    return place / "bin/python"
+    return _environment(tmp_path_factory.mktemp("plain") / "venv", "faster-whisper==1.2.1")
+
+
+def _environment(folder: Path, *packages: str) -> Path:
+    """The python of a new environment with packages from the index; this one's pip installs them."""
+    assert shell.run([sys.executable, "-m", "venv", "--without-pip", str(folder)]).code == 0
+    _install(folder / "bin/python", *packages)
+    return folder / "bin/python"
 
 
 def _install(python: Path, *packages: str) -> None:
-    done = shell.run([str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *packages])
+    pip = [sys.executable, "-m", "pip", "--python", str(python), "install", "--quiet", "--disable-pip-version-check"]
+    done = shell.run([*pip, "--no-compile", *packages])
     assert done.code == 0, done.err
 
 
@@ -75,9 +80,7 @@ def test_a_plain_hub_client_downloads_by_name(server: Serving, python: Path, tmp
 
 def test_the_hub_client_that_whisperx_needs_downloads_too(server: Serving, tmp_path: Path) -> None:
     """WhisperX holds huggingface_hub below 1.0: another HTTP library, other calls for the list of files."""
-    assert shell.run([sys.executable, "-m", "venv", str(tmp_path / "venv")]).code == 0
-    python = tmp_path / "venv/bin/python"
-    _install(python, "huggingface_hub==0.36.2")
+    python = _environment(tmp_path / "venv", "huggingface_hub==0.36.2")
     place = Path(run(python, HUB, server, tmp_path / "cache", "Systran/faster-whisper-tiny.en"))
     assert sorted(p.name for p in place.iterdir()) == ["config.json", "model.bin", "tokenizer.json", "vocabulary.txt"]
 

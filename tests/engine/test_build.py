@@ -15,8 +15,8 @@ from typing import Any
 import pytest
 
 from builder.edges.images import installed
-from tests.engine.conftest import EXAMPLE, ONE_STORE, ROOT, Engine, copy_project, results
-from tests.shared import state_folder
+from tests.engine.conftest import ONE_STORE, ROOT, Engine, copy_project, results
+from tests.shared import EXAMPLE, state_folder
 
 MB = 1_000_000
 WEIGHTS = {"asr": 78_090_594, "vad": 1_245_151, "diarize": 5_695_313}

@@ -17,7 +17,7 @@ import pytest
 import zstandard
 
 from tests.engine import private_engine
-from tests.engine.conftest import Engine, Ran, copy_project
+from tests.engine.conftest import ONE_STORE, Engine, Ran, copy_project
 
 MB = 1_000_000
 SECRET = "hf_" + "ThisIsNobodysToken" * 2
@@ -112,12 +112,14 @@ def test_from_nothing_it_is_accepted_byte_for_byte(sent: Path, receiver: Receive
     assert receiver.engine.docker("ps", "--all", "--quiet").out == "", "no container is left"
 
 
+@ONE_STORE
 def test_again_sends_nothing(sent: Path, receiver: Receiver, loaded: Ran) -> None:
     done = receiver.load(sent)
     assert done.code == 0, done.err
     assert re.search(r"loaded: 9 images, 0\.0 MB sent", done.err), done.err
 
 
+@ONE_STORE
 def test_a_recording_of_the_receivers_own(sent: Path, receiver: Receiver, loaded: Ran) -> None:
     """``load.py --run``: nothing but what came in the bundle."""
     recording = receiver.folder / "my call.mp4"
@@ -129,6 +131,7 @@ def test_a_recording_of_the_receivers_own(sent: Path, receiver: Receiver, loaded
     assert {path.stat().st_uid for path in results} == {65532}, "written by the user of compose.yaml"
 
 
+@ONE_STORE
 def test_the_same_again_is_up_to_date_and_the_same(engine: Engine, sent: Path, tmp_path: Path) -> None:
     """Created twice: the same fingerprint; into the same folder: nothing is done."""
     words = ("--mode", "docker-cpu", "--part-size", "100M", "--json")
@@ -140,6 +143,7 @@ def test_the_same_again_is_up_to_date_and_the_same(engine: Engine, sent: Path, t
     assert other.data["fingerprint"] == again.data["fingerprint"]
 
 
+@ONE_STORE
 def test_no_secret_of_the_sender_is_in_it(engine: Engine, sent: Path) -> None:
     """Neither the token, nor the key, nor this machine's paths and name; looked for inside of zstd layers too."""
     bad = [SECRET.encode(), (sent.parent / "key").read_bytes().splitlines()[1], str(engine.home).encode()]
@@ -155,6 +159,7 @@ def test_no_secret_of_the_sender_is_in_it(engine: Engine, sent: Path) -> None:
     assert [b for b in bad if any(b in text for text in texts)] == []
 
 
+@ONE_STORE
 def test_an_update_of_code_is_small_and_accepted(
     engine: Engine, restored: None, sent: Path, receiver: Receiver, loaded: Ran, tmp_path: Path
 ) -> None:

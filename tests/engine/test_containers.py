@@ -7,7 +7,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from tests.engine.conftest import EXAMPLE, OTHER_STORE, Engine, results
+from tests.engine.conftest import OTHER_STORE, Engine, results
+from tests.shared import EXAMPLE
 
 STAGES = ("demux", "vad", "asr", "align", "diarize", "subtitles", "mux")
 

@@ -20,8 +20,9 @@ import pytest
 
 from builder.core.jobs import compose
 from tests.engine import private_engine
-from tests.engine.conftest import EXAMPLE, ONE_STORE, Engine, Ran, copy_project, results
+from tests.engine.conftest import ONE_STORE, Engine, Ran, copy_project, results
 from tests.engine.test_jobs import CLIP, prepared, said, wait_for
+from tests.shared import EXAMPLE
 
 STAGES = ("demux", "vad", "asr", "diarize", "align", "subtitles", "mux")
 

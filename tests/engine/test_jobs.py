@@ -20,8 +20,8 @@ from builder.core.jobs import compose, sandbox
 from builder.edges.jobs import folder
 from builder.edges.jobs import folder as jobs
 from tests.engine import private_engine
-from tests.engine.conftest import EXAMPLE, OTHER_STORE, ROOT, Engine, results
-from tests.shared import SAME
+from tests.engine.conftest import OTHER_STORE, ROOT, Engine, results
+from tests.shared import EXAMPLE, SAME
 
 CLIP = (*SAME, "--start", "1", "--end", "5", "--language", "en")
 """A short piece, for what doesn't depend on length."""
