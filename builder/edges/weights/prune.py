@@ -75,13 +75,13 @@ def _quarantine(store: Store) -> Iterator[Leftover]:
 
 def _incoming(store: Store, known: Sequence[PinnedModel]) -> Iterator[Leftover]:
     """Begun files that no pin names any more, and whatever is there for more than a day."""
-    wanted = {f.sha256 for _, pin in known for f in (*pin.files, *pin.source_files)}
+    pinned = {f.sha256 for _, pin in known for f in (*pin.files, *pin.source_files)}
     for path in sorted(store.incoming.glob("*")):
         name = path.name.split(".")[0]
         if path.suffix == ".lock":
             continue
         old = time.time() - path.lstat().st_mtime > STALE
-        if old or (path.suffix in (".part", ".ranges") and name not in wanted):
+        if old or (path.suffix in (".part", ".ranges") and name not in pinned):
             why = "begun more than a day ago" if old else "begun, for no pin"
             yield Leftover(path=path, why=why, size=_size(path), lock=f"{name}.lock")
 
