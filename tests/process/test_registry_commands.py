@@ -6,7 +6,15 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
+
+from builder.core.images import oci, render
+from builder.core.terms import Mode
+from builder.edges.images.layout import Layout
+from builder.edges.machine import project
+from builder.workflows.images import planner
+from tests.process.registry_server import registry as run_registry
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -49,3 +57,34 @@ def test_what_cant_be_pushed_is_said_before_a_registry_is_asked(tmp_path: Path) 
     assert "base-ml" in json.loads(empty.stdout)["error"]["what"]
     assert "build.py build --mode docker-cpu" in json.loads(empty.stdout)["error"]["hint"]
     assert typed("push", "nope", "--registry", "localhost:9/x", env=env).returncode == 2
+
+
+def assembled(home: Path) -> None:
+    """The layout of a state folder, with images that say that they are of today's plan; their layers are empty."""
+    config = project.load(ROOT, env={"BAKE_HOME": str(home)}, overrides={"mode": "docker-cpu"})
+    layout = Layout(config.paths.layout, config.paths.models)
+    today = planner(config)(Mode.DOCKER_CPU, config.defaults.variant, replace(config.base, kind="debian", reference=""))
+    for image in today.plan.images:
+        labels = {**render.plain_labels(today.files, image), **today.expected(image)}
+        settings = json.dumps({"config": {"Labels": labels}, "rootfs": {"type": "layers", "diff_ids": []}}).encode()
+        layout.put(settings)
+        manifest = layout.put(oci.manifest(oci.describe(oci.CONFIG, settings), []))
+        layout.record(image.tag, {"manifest": manifest})
+
+
+def test_images_of_another_model_are_not_pushed(tmp_path: Path) -> None:
+    """After another model is chosen, push names the image that a build would replace, and why."""
+    home = tmp_path / "home"
+    assembled(home)
+    with run_registry(tmp_path / "registry") as server:
+        words = ("push", "--mode", "docker-cpu", "--registry", f"{server.host}/x", "--dry-run", "--json")
+        current = typed(*words, env={"BAKE_HOME": str(home)})
+        assert current.returncode == 0, current.stderr
+        assert {i["state"] for i in json.loads(current.stdout)["images"]} == {"would be pushed"}
+        other = typed(*words, "--models", "tiny.en", env={"BAKE_HOME": str(home)})
+    assert other.returncode == 3
+    error = json.loads(other.stdout)["error"]
+    assert error["what"] == "asr: not of today's code, models and settings"
+    assert error["detail"][0].startswith("asr has changed: ")
+    assert "models" in error["detail"][0]
+    assert "build.py build" in error["hint"]
