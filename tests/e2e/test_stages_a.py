@@ -480,7 +480,10 @@ def test_stopped_in_the_middle(python: Path, heard: Path, tmp_path: Path) -> Non
     ok(python, job, "demux", "vad")
     env = {"PATH": os.environ["PATH"], "BAKE_MODELS": str(TREE)}
     process = subprocess.Popen(command(python, job, "asr"), env=env, stderr=subprocess.PIPE)
-    time.sleep(0.5)
+    until = time.monotonic() + 30
+    while '"asr", "event": "start"' not in (job / "events.jsonl").read_text():
+        assert time.monotonic() < until
+        time.sleep(0.02)
     process.send_signal(signal.SIGTERM)
     process.communicate(timeout=30)
     assert process.returncode == 143
