@@ -1,0 +1,51 @@
+"""Sizes, times and tables at their edges."""
+
+from __future__ import annotations
+
+import pytest
+
+from builder.core.text import format_size, format_time, table
+
+
+@pytest.mark.parametrize(
+    ("count", "text"),
+    [
+        (999, "999 B"),
+        (1000, "1.0 kB"),
+        (-999, "-999 B"),
+        (-1000, "-1.0 kB"),
+        (999_999, "1000.0 kB"),
+        (1_000_000, "1.0 MB"),
+        (1_000_000_000, "1.0 GB"),
+        (2_500_000_000_000, "2500.0 GB"),
+    ],
+)
+def test_a_size_has_the_largest_unit_below_it(count: float, text: str) -> None:
+    """Decimal, and negative for what gets smaller."""
+    assert format_size(count) == text
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (0, "0.0 s"),
+        (59.9, "59.9 s"),
+        (60, "1:00"),
+        (61.4, "1:01"),
+        (3599, "59:59"),
+        (3600, "1:00:00"),
+        (3661, "1:01:01"),
+    ],
+)
+def test_a_time_has_hours_when_there_are_some(seconds: float, text: str) -> None:
+    assert format_time(seconds) == text
+
+
+def test_columns_are_as_wide_as_their_widest_cell() -> None:
+    """Two spaces apart, and no blanks at the end of a line."""
+    rows = [["a", 1, ""], ["longer", 22, "x"]]
+    assert table(["NAME", "N", "LAST"], rows).split("\n") == ["NAME    N   LAST", "a       1", "longer  22  x"]
+
+
+def test_a_table_without_rows_is_its_head() -> None:
+    assert table(["A", "BB"], []) == "A  BB"
