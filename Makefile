@@ -2,7 +2,7 @@
 PYTHON ?= python3
 
 .DEFAULT_GOAL := help
-.PHONY: help test test-unit test-properties test-heavy lint types house mutants lock example bench-job bench-weights bench-images bench-fetch bench-jobs bench-bundle clean
+.PHONY: help test test-unit test-properties test-heavy lint types house mutants lock example bench-job bench-weights bench-images bench-fetch bench-jobs bench-bundle clean json
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -33,6 +33,10 @@ house: ## the measures of the layout, each with its bar (add ARGS=-v for where)
 
 mutants: ## ten mistakes that the unit tests must notice (ARGS=--all: and mutmut's of core and views, for hours)
 	.venv/bin/python bench/mutants.py $(ARGS)
+
+json: ## docs/json.md from the types in builder/views, and the record of the shapes
+	.venv/bin/python -m builder.views.schemas --record tests/golden/json_shapes.json
+	.venv/bin/python -m builder.views.schemas > docs/json.md.new && mv docs/json.md.new docs/json.md
 
 lock: ## write the hash-locked requirements anew
 	PATH="$(CURDIR)/.venv/bin:$$PATH" requirements/lock.sh

@@ -36,7 +36,7 @@ TOP: Mapping[str, tuple[str, str]] = {
     "run": ("jobs", "Transcribe recordings, or resume jobs. Sets up what is missing first."),
     "bootstrap": ("machine", "Set up this machine: environment, hardware, models."),
     "hardware": ("machine", "What this machine has, and what that recommends. Cached for an hour."),
-    "doctor": ("machine", "Look at everything a job or a build needs, and say what to do about what is missing."),
+    "doctor": ("machine", "Check everything that a job or a build needs, and say what to do about what is missing."),
 }
 """Commands without a group -> module below builder.cli, and the first line of the help."""
 

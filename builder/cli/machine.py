@@ -7,13 +7,7 @@ from typing import Annotated
 
 import typer
 
-from builder.cli.options import (
-    Json,
-    PresetOption,
-    emit,
-    opened,
-    show,
-)
+from builder.cli.options import Json, PresetOption, opened, show
 from builder.errors import UsageError
 
 app = typer.Typer(rich_markup_mode=None)
@@ -24,13 +18,14 @@ def bootstrap(
     preset: PresetOption = None,
     cache_models: Annotated[bool, typer.Option("--cache-models", help="Fetch the models without asking.")] = False,
     skip_cache: Annotated[bool, typer.Option("--skip-cache", help="Leave the models for later.")] = False,
-    force: Annotated[bool, typer.Option("--force", help="Make the environment anew.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Make the environment again.")] = False,
     json: Json = False,
 ) -> None:
     """Set up this machine: environment, hardware, models.
 
     Example: python3 build.py bootstrap --cache-models
     """
+    from builder.views import machine as views
     from builder.workflows import machine
 
     if cache_models and skip_cache:
@@ -40,13 +35,13 @@ def bootstrap(
         if fetch and not cache_models and sys.stdin.isatty() and sys.stderr.isatty():
             need = machine.bytes_missing(session)
             fetch = not need or typer.confirm(f"Fetch models ({need / 1e6:.0f} MB)?", default=True, err=True)
-        result = machine.bootstrap(session, fetch=fetch, force=force)
-    emit(json, result)
+        ready = machine.bootstrap(session, fetch=fetch, force=force)
+    show(json, views.BOOTSTRAP, ready)
 
 
 @app.command()
 def hardware(
-    refresh: Annotated[bool, typer.Option("--refresh", help="Look again, whatever the cache says.")] = False,
+    refresh: Annotated[bool, typer.Option("--refresh", help="Inspect it again, whatever the cache says.")] = False,
     json: Json = False,
 ) -> None:
     """What this machine has, and what that recommends. Cached for an hour.
@@ -57,18 +52,19 @@ def hardware(
     from builder.workflows import machine
 
     with opened() as session:
-        found = machine.hardware(session, refresh=refresh)
-    show(json, views.HARDWARE, found)
+        hardware = machine.hardware(session, refresh=refresh)
+    show(json, views.HARDWARE, hardware)
 
 
 @app.command()
 def doctor(json: Json = False) -> None:
-    """Look at everything a job or a build needs, and say what to do about what is missing.
+    """Check everything that a job or a build needs, and say what to do about what is missing.
 
     Example: python3 build.py doctor
     """
+    from builder.views import machine as views
     from builder.workflows import machine
 
     with opened() as session:
-        result = machine.doctor(session)
-    emit(json, result)
+        checked = machine.doctor(session)
+    show(json, views.DOCTOR, checked)

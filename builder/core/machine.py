@@ -9,29 +9,38 @@ GB = 1_000_000_000
 
 @dataclass(frozen=True, kw_only=True)
 class Gpu:
-    """One NVIDIA GPU; memory in bytes."""
+    """One NVIDIA GPU."""
 
     name: str
+    """As its driver calls it."""
     memory: int
+    """Bytes."""
     driver: str
+    """The driver's version."""
     cuda: str
+    """The CUDA version that the driver supports."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Hardware:
-    """This machine, within the limits of this process's cgroup; memory in bytes."""
+    """This machine, within the limits of this process's cgroup."""
 
     system: str
+    """Linux or Darwin."""
     machine: str
+    """The processor's architecture, such as x86_64."""
     cpu: str
+    """The processor's name."""
     cores: int
     """Physical cores that this process may use."""
     threads: int
     """Logical processors that this process may use."""
     memory: int
+    """Bytes."""
     gpus: tuple[Gpu, ...] = ()
+    """NVIDIA's GPUs."""
     mps: bool = False
-    """Apple's GPU."""
+    """Whether it has Apple's GPU."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,11 +48,17 @@ class Recommendation:
     """Settings for a machine, and why."""
 
     preset: str
+    """The models to take."""
     device: str
+    """cpu or cuda."""
     compute_type: str
+    """CTranslate2's type of numbers."""
     batch_size: int
+    """Windows of sound at once; 0: one after the other."""
     threads: int
+    """Threads for each stage."""
     reason: str
+    """Why this preset."""
 
 
 def recommend(hardware: Hardware) -> Recommendation:

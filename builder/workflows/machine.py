@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from builder.core.terms import Mode, Purpose
-from builder.core.text import format_size, table
 from builder.workflows import images
 from builder.workflows.session import (
-    Result,
     Session,
     chosen_models,
     fetch_missing,
@@ -23,6 +21,8 @@ from builder.workflows.session import (
 if TYPE_CHECKING:
     from builder.core.machine import Hardware, Recommendation
     from builder.core.weights.model import Model, Pin
+    from builder.edges.machine.doctor import Finding
+    from builder.edges.weights.fetch import Fetched
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,30 +83,40 @@ def bytes_missing(session: Session) -> int:
     return sum(f.size for model, pin in chosen_models(session.config).values() for f in store.missing(model, pin))
 
 
-def bootstrap(session: Session, *, fetch: bool, force: bool) -> Result:
-    """Environment, hardware, models."""
-    python = native_python(session.config, env=session.env, on_progress=session.on_progress, force=force)
-    found, advice = hardware_of(session.config, refresh=force)
-    chosen = chosen_models(session.config)
-    fetched = (
-        fetch_missing(session.config, list(chosen.values()), env=session.env, on_progress=session.on_progress)
-        if fetch
-        else ()
-    )
-    lacking = bytes_missing(session)
+@dataclass(frozen=True, kw_only=True)
+class MachineReady:
+    """This machine after its set-up."""
+
+    environment: Path
+    """The folder of the native Python environment."""
+    hardware: Hardware
+    recommended: Recommendation
+    fetched: tuple[Fetched, ...]
+    """A model each, of those that were not in the store."""
+    missing_bytes: int
+    """What the preset's models still lack."""
+
+
+def bootstrap(session: Session, *, fetch: bool, force: bool) -> MachineReady:
+    """Environment, hardware, models.
+
+    Args:
+        fetch: fetch the preset's models.
+        force: make the environment again, and inspect the hardware again.
+    """
+    config = session.config
+    python = native_python(config, env=session.env, on_progress=session.on_progress, force=force)
+    hardware, recommended = hardware_of(config, refresh=force)
+    models = list(chosen_models(config).values())
+    fetched = fetch_missing(config, models, env=session.env, on_progress=session.on_progress) if fetch else ()
     session.live.close()
-    text = (
-        f"environment: ready\nmachine: {found.cores} cores, {format_size(found.memory)}; recommended: {advice.preset}\n"
-        + (f"models: {format_size(lacking)} left to fetch: models fetch" if lacking else "models: all there")
+    return MachineReady(
+        environment=python.parent.parent,
+        hardware=hardware,
+        recommended=recommended,
+        fetched=fetched,
+        missing_bytes=bytes_missing(session),
     )
-    data = {
-        "environment": str(python.parent.parent),
-        "hardware": asdict(found),
-        "recommended": asdict(advice),
-        "fetched": [asdict(f) for f in fetched],
-        "missing_bytes": lacking,
-    }
-    return Result(data=data, text=text)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -119,22 +129,23 @@ class HardwareFound:
 
 def hardware(session: Session, *, refresh: bool) -> HardwareFound:
     """What this machine has, and what that recommends."""
-    found, advice = hardware_of(session.config, refresh=refresh)
-    return HardwareFound(hardware=found, recommended=advice)
+    inspected, recommended = hardware_of(session.config, refresh=refresh)
+    return HardwareFound(hardware=inspected, recommended=recommended)
 
 
-def doctor(session: Session) -> Result:
-    """Everything a job or a build needs, and what to do about what is missing."""
+@dataclass(frozen=True, kw_only=True)
+class MachineChecked:
+    """What a job or a build needs, checked."""
+
+    checks: tuple[Finding, ...]
+
+
+def doctor(session: Session) -> MachineChecked:
+    """Check everything that a job or a build needs."""
     from builder.edges.engine import connection as engine
-    from builder.edges.machine import doctor as health
+    from builder.edges.machine import doctor as machine
+    from builder.edges.machine.doctor import Finding
 
     why = engine.why_not(session.env)
-    checks = (
-        *health.look(session.config, session.env),
-        ("container engine", why is None, why or "reachable", "needed for images only"),
-    )
-    rows = [("ok" if ok else "--", name, note, "" if ok else hint) for name, ok, note, hint in checks]
-    return Result(
-        data={"checks": [{"name": n, "ok": ok, "note": note, "hint": hint} for n, ok, note, hint in checks]},
-        text=table(("", "CHECK", "FOUND", "NEXT"), rows),
-    )
+    reachable = Finding(name="container engine", ok=why is None, note=why or "reachable", hint="needed for images only")
+    return MachineChecked(checks=(*machine.inspect(session.config, session.env), reachable))

@@ -1,4 +1,4 @@
-"""What a job needs of this machine, looked at one by one; for ``doctor``."""
+"""What a job needs from this machine, checked one by one; for ``doctor``."""
 
 from __future__ import annotations
 
@@ -6,38 +6,86 @@ import os
 import platform
 import sys
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 from builder.core.config.types import Config
 from builder.edges.machine import environment as native
 from builder.edges.system import files
 from builder.edges.weights.store import Store
 
-Finding = tuple[str, bool, str, str]
-"""Name, whether it is well, what was found, what to do."""
+
+@dataclass(frozen=True, kw_only=True)
+class Finding:
+    """One check."""
+
+    name: str
+    ok: bool
+    note: str
+    """What the check saw."""
+    hint: str
+    """What to do when it isn't well."""
 
 
-def look(config: Config, env: Mapping[str, str]) -> tuple[Finding, ...]:
-    """The findings; nothing is changed, nothing is fetched."""
-    place = next(p for p in (config.home, *config.home.parents) if p.exists())
-    free = files.free_bytes(place)
+def inspect(config: Config, env: Mapping[str, str]) -> tuple[Finding, ...]:
+    """The findings. Changes nothing, fetches nothing."""
+    return (
+        Finding(name="Python", ok=sys.version_info >= (3, 10), note=platform.python_version(), hint="3.10 or later"),
+        *_disk(config),
+        _environment(config),
+        *_models(config),
+        Finding(
+            name="token",
+            ok=True,
+            note="HF_TOKEN is set" if env.get("HF_TOKEN") else "none; only gated models need one",
+            hint="",
+        ),
+    )
+
+
+def _disk(config: Config) -> tuple[Finding, Finding]:
+    folder = next(p for p in (config.home, *config.home.parents) if p.exists())
+    free = files.free_bytes(folder)
+    return (
+        Finding(
+            name="state folder", ok=os.access(folder, os.W_OK), note=str(config.home), hint="--home DIR, or BAKE_HOME"
+        ),
+        Finding(
+            name="disk",
+            ok=free > 2_000_000_000,
+            note=f"{free / 1e9:.1f} GB free",
+            hint="2 GB for environment and models",
+        ),
+    )
+
+
+def _environment(config: Config) -> Finding:
     python = native.ready(config, tuple(config.stages.values()))
+    return Finding(
+        name="native environment",
+        ok=python is not None,
+        note="ready" if python else "not made yet",
+        hint="build.py bootstrap",
+    )
+
+
+def _models(config: Config) -> tuple[Finding, Finding]:
+    """The preset's models in the store, and their pins."""
     store = Store(config.paths.models)
     preset = config.presets[config.defaults.preset]
-    wanted = [ids[0] for ids in preset.models.values() if ids[0] in config.pins]
-    lacking = [i for i in wanted if store.missing(config.models[i], config.pins[i])]
-    unpinned = [i for ids in preset.models.values() for i in ids[:1] if i not in config.pins]
-    version = platform.python_version()
+    first = [ids[0] for ids in preset.models.values() if ids]
+    lacking = [i for i in first if i in config.pins and store.missing(config.models[i], config.pins[i])]
+    unpinned = [i for i in first if i not in config.pins]
     return (
-        ("Python", sys.version_info >= (3, 10), version, "3.10 or later"),
-        ("state folder", os.access(place, os.W_OK), str(config.home), "--home DIR, or BAKE_HOME"),
-        ("disk", free > 2_000_000_000, f"{free / 1e9:.1f} GB free", "2 GB for environment and models"),
-        ("native environment", python is not None, "ready" if python else "not made yet", "build.py bootstrap"),
-        (
-            "models",
-            not lacking,
-            ", ".join(lacking) + " missing" if lacking else f"preset {preset.id} is there",
-            "models fetch",
+        Finding(
+            name="models",
+            ok=not lacking,
+            note=", ".join(lacking) + " missing" if lacking else f"preset {preset.id} is there",
+            hint="models fetch",
         ),
-        ("pins", not unpinned, ", ".join(unpinned) + " unpinned" if unpinned else "all pinned", "models lock"),
-        ("token", True, "HF_TOKEN is set" if env.get("HF_TOKEN") else "none; only gated models need one", ""),
+        Finding(
+            name="pins",
+            ok=not unpinned,
+            note=", ".join(unpinned) + " unpinned" if unpinned else "all pinned",
+            hint="models lock",
+        ),
     )
