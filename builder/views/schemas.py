@@ -80,7 +80,23 @@ def parts(shape: Any) -> Iterator[Any]:
 
 def schema(view: View[Any]) -> dict[str, Any]:
     """The JSON schema of one command's result."""
-    return adapter(view.shape).json_schema(mode="serialization")
+    whole = adapter(view.shape).json_schema(mode="serialization")
+    about = {part.__name__: inherited(part) for part in parts(view.shape)}
+    for node in (whole, *whole.get("$defs", {}).values()):
+        for name, value in node.get("properties", {}).items():
+            if "description" not in value and name in about.get(node.get("title", ""), {}):
+                value["description"] = about[node["title"]][name]
+    return whole
+
+
+def inherited(shape: Any) -> dict[str, str]:
+    """Key -> docstring of the TypedDicts that one extends: pydantic reads those of its own class alone."""
+    found: dict[str, str] = {}
+    for base in getattr(shape, "__orig_bases__", ()):
+        if typing_extensions.is_typeddict(base):
+            properties = adapter(base).json_schema(mode="serialization").get("properties", {})
+            found |= inherited(base) | {name: p["description"] for name, p in properties.items() if "description" in p}
+    return found
 
 
 def rows(view: View[Any]) -> list[tuple[str, str, str]]:

@@ -94,6 +94,20 @@ def test_a_shape_is_listed_key_by_key() -> None:
     assert schemas.rows(view(list[Inner])) == [("[].name", "string", "Its name.")]
 
 
+class Larger(Inner):
+    """One, and its size."""
+
+    size: int
+    """Bytes."""
+
+
+def test_a_shape_that_extends_another_keeps_what_its_keys_mean() -> None:
+    assert schemas.rows(view(list[Larger])) == [
+        ("[].name", "string", "Its name."),
+        ("[].size", "integer", "Bytes."),
+    ]
+
+
 def test_a_key_that_no_schema_has_is_refused() -> None:
     good = {"inner": [{"name": "a"}], "by_id": {}, "note": None}
     schemas.adapter(Outer).validate_python(good)
