@@ -103,7 +103,7 @@ def _bootstrap_text(ready: MachineReady) -> str:
     return "\n".join(lines)
 
 
-class CheckJson(TypedDict):
+class MachineCheckJson(TypedDict):
     """One check."""
 
     name: str
@@ -119,7 +119,7 @@ class CheckJson(TypedDict):
 class DoctorJson(TypedDict):
     """What a job or a build needs, checked."""
 
-    checks: list[CheckJson]
+    checks: list[MachineCheckJson]
     """In the order of the table."""
 
 

@@ -142,10 +142,6 @@ def test_a_record_is_not_overwritten_by_a_changed_shape(before: dict[str, str], 
     [
         "hardware",
         "doctor",
-        "plan",
-        "plan --mode docker-cpu",
-        "render --mode docker-cpu --out rendered",
-        "ci github --mode docker-cpu --out pipeline.yml",
         "jobs list",
         "models list",
         "models verify",
@@ -159,7 +155,7 @@ def test_what_a_command_prints_is_what_its_schema_says(
     for name in [name for name in os.environ if name.startswith("BAKE_")]:
         monkeypatch.delenv(name)
     monkeypatch.chdir(small_project.make(tmp_path, {}, fill=False))
-    for name in ("templates", "requirements", "compose", "stages"):
+    for name in ("requirements", "stages"):
         shutil.copytree(ROOT / name, tmp_path / name, dirs_exist_ok=True)
     words = line.split()
     name = next((c for c in sorted(VIEWS, key=len, reverse=True) if line.startswith(c)), None)
