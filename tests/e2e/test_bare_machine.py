@@ -164,7 +164,7 @@ def test_two_first_runs_make_one_environment_and_a_killed_one_is_repaired(checko
         )
         for _ in range(2)
     ]
-    said = [process.communicate(timeout=300) for process in both]
+    said = [process.communicate(timeout=900) for process in both]
     assert [p.returncode for p in both] == [0, 0], said
     errors = "".join(err for _, err in said)
     assert errors.count("setting up .venv (") == 1
