@@ -1,23 +1,20 @@
-"""bake.yaml, models.yaml, models.lock, images/*.yaml and stages/*/stage.yaml as one checked :class:`Config`.
-
-Precedence: default < bake.yaml < environment (``BAKE_*``) < flag.
-"""
+"""bake.yaml, models.yaml, models.lock, images/*.yaml and stages/*/stage.yaml as one checked :class:`Config`."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path, PurePosixPath
 from types import MappingProxyType
-from typing import Any
 
-from builder.core.config.types import BaseSpec, Config, Defaults, ImageSpec, NetworkSpec, Preset, StageSpec
-from builder.core.terms import Mode, Purpose, Variant, Workflow
+from builder.core.config.defaults import TAGGED, configure
+from builder.core.config.types import BaseSpec, Config, ImageSpec, NetworkSpec, Preset, ProjectFiles, StageSpec
+from builder.core.terms import Mode, Purpose, Variant
 from builder.core.weights import catalog, lock
-from builder.core.weights.catalog import LANGUAGES, one_of, unsafe
+from builder.core.weights.catalog import one_of, unsafe
 from builder.core.yaml_document import Document, Strict
-from builder.errors import UsageError, did_you_mean
+from builder.errors import did_you_mean
 
 
 class DefaultsShape(Strict):
@@ -96,34 +93,11 @@ class ImageShape(Strict):
     requirements: dict[str, str] = {}
 
 
-GPU_DRIVERS = ("nvidia", "cdi")
-"""What ``gpu_driver`` may be."""
-
 KINDS = ("auto", "registry", "debian")
 """What ``base.kind`` may be."""
 
 LOCKS = ("slim", "slim-gpu", "full", "full-gpu", "full-cpu")
 """What requirements are locked for: a variant; where it differs, the variant on a GPU, or of PyTorch's CPU index."""
-
-_PART = r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*"
-NAME = re.compile(rf"(?:[a-zA-Z0-9.-]+:\d+/)?{_PART}(?:/{_PART})*")
-TAGGED = re.compile(rf"{NAME.pattern}:[A-Za-z0-9_][A-Za-z0-9_.-]{{0,127}}")
-
-ENVIRONMENT = {
-    "BAKE_MODE": "mode",
-    "BAKE_VARIANT": "variant",
-    "BAKE_PRESET": "preset",
-    "BAKE_WORKFLOW": "workflow",
-    "BAKE_LANGUAGE": "language",
-    "BAKE_DIARIZATION": "diarization",
-    "BAKE_REGISTRY": "registry",
-    "BAKE_SOURCES": "sources",
-    "BAKE_GPU_DRIVER": "gpu_driver",
-}
-"""Variables that override ``defaults``."""
-
-PLACES = {"BAKE_HOME", "BAKE_JOBS", "BAKE_MODELS", "BAKE_SECRETS"}
-"""Variables that say where things are; BAKE_MODELS is the stages' own, BAKE_SECRETS the file with the hub's token."""
 
 
 def parse(
@@ -143,6 +117,15 @@ def parse(
     Raises:
         ConfigError: a file is wrong; with file, line and the close match.
         UsageError: a variable or a flag is.
+    """
+    return configure(read(files), root=root, env=env, home=home, overrides=overrides or {})
+
+
+def read(files: Mapping[str, str]) -> ProjectFiles:
+    """What the project's files say, checked, before the environment and flags change it.
+
+    Raises:
+        ConfigError: a file is wrong; with file, line and the close match.
     """
     document = Document("bake.yaml", files.get("bake.yaml", ""))
     bake = document.read(BakeShape)
@@ -170,13 +153,11 @@ def parse(
                     raise document.error(f'"{model}" is for {models[model].purpose.value}, not for {purpose}', at)
             chosen[kind] = ids
         presets[id_] = Preset(id=id_, summary=shape.summary, models=MappingProxyType(chosen))
-    defaults = _defaults(document, bake.defaults, presets, root, env, overrides or {})
-    state = home or (Path(env["BAKE_HOME"]) if env.get("BAKE_HOME") else root / ".bake")
-    return Config(
-        root=root,
-        home=state,
-        jobs=Path(env["BAKE_JOBS"]) if env.get("BAKE_JOBS") else root / "jobs",
-        defaults=defaults,
+    defaults = bake.defaults.model_dump()
+    return ProjectFiles(
+        defaults=MappingProxyType(defaults),
+        origin=MappingProxyType({name: document.where(("defaults", name)) for name in defaults}),
+        written=tuple(sorted(bake.defaults.model_fields_set)),
         presets=MappingProxyType(presets),
         models=MappingProxyType(models),
         pins=MappingProxyType(pins),
@@ -185,127 +166,6 @@ def parse(
         base=_base(document, bake.base),
         network=_network(document, bake.network),
     )
-
-
-def _defaults(
-    document: Document,
-    shape: DefaultsShape,
-    presets: Mapping[str, Preset],
-    root: Path,
-    env: Mapping[str, str],
-    overrides: Mapping[str, object],
-) -> Defaults:
-    """``defaults`` of bake.yaml, changed by the environment, then by flags. Each value is checked, used or not."""
-    values: dict[str, Any] = shape.model_dump()
-    origin = {name: document.where(("defaults", name)) for name in values}
-    for name in sorted(shape.model_fields_set):
-        _check_default(name, values[name], origin[name], presets)
-    for name, value, where in (*_from_environment(env), *((n, v, f"--{n}") for n, v in overrides.items())):
-        _check_default(name, value, where, presets)
-        values[name], origin[name] = value, where
-    for name, value in values.items():
-        _check_default(name, value, origin[name], presets)
-    language, workflow = values["language"], values["workflow"]
-    return Defaults(
-        mode=Mode(values["mode"]),
-        variant=Variant(values["variant"]),
-        preset=values["preset"],
-        workflow=None if workflow is None else Workflow(workflow),
-        language=None if language is None else language.lower(),
-        diarization=values["diarization"],
-        gpu_driver=values["gpu_driver"],
-        registry=values["registry"],
-        sources=tuple(_beside(root, source, origin["sources"]) for source in values["sources"]),
-    )
-
-
-def _from_environment(env: Mapping[str, str]) -> Iterator[tuple[str, Any, str]]:
-    """Field, value and variable of each BAKE_* that overrides a default.
-
-    Raises:
-        UsageError: there is no such variable.
-    """
-    for variable in sorted(env):
-        if not variable.startswith("BAKE_") or variable in PLACES or not env[variable]:
-            continue
-        name = ENVIRONMENT.get(variable)
-        if name is None:
-            # Compared without the prefix that all share: it would make anything look close.
-            known = [v.removeprefix("BAKE_") for v in (*ENVIRONMENT, *sorted(PLACES))]
-            close = did_you_mean(variable.removeprefix("BAKE_"), known)
-            raise UsageError(
-                f"unknown variable {variable}",
-                where="environment",
-                expected=", ".join([*ENVIRONMENT, "BAKE_HOME", "BAKE_JOBS"]),
-                hint=close.replace('"', '"BAKE_', 1) if close else f"unset {variable}",
-            )
-        yield name, _from_text(variable, name, env[variable]), variable
-
-
-def _check_default(name: str, value: Any, where: str, presets: Mapping[str, Preset]) -> None:
-    """Refuse what a field of ``defaults`` can't be.
-
-    Raises:
-        UsageError: with what it can be, and the close match.
-    """
-    if value is None:
-        return
-    choices: dict[str, tuple[str, Iterable[str]]] = {
-        "mode": ("a mode", [m.value for m in Mode]),
-        "variant": ("a variant", [v.value for v in Variant]),
-        "workflow": ("a workflow", [w.value for w in Workflow]),
-        "preset": ("a preset", presets),
-        "gpu_driver": ("a way to a GPU", GPU_DRIVERS),
-    }
-    if name in choices:
-        what, known = choices[name]
-        if value not in known:
-            raise UsageError(
-                f'"{value}" is not {what}',
-                where=where,
-                expected=", ".join(known),
-                hint=did_you_mean(str(value), known),
-            )
-    if name == "language" and value.lower() not in LANGUAGES:
-        raise UsageError(
-            f'"{value}" is not a language that Whisper knows',
-            where=where,
-            expected="a code such as en, de, zh; or none, so that it is detected",
-        )
-    if name == "registry" and not _is_reference(value):
-        raise UsageError(
-            f"\"{value}\" can't stand before an image's name", where=where, expected="host[:port]/path, lower case"
-        )
-
-
-def _beside(root: Path, folder: str, origin: str) -> str:
-    """A folder of weights as an absolute path: of bake.yaml relative to it, of the environment as it was given."""
-    if not folder or "\0" in folder:
-        raise UsageError(f"{folder!r} is not a folder", where=origin)
-    return str(root / folder) if origin.startswith("bake.yaml") else folder
-
-
-def _from_text(variable: str, name: str, text: str) -> Any:
-    if name == "diarization":
-        known = {
-            "1": True,
-            "true": True,
-            "yes": True,
-            "on": True,
-            "0": False,
-            "false": False,
-            "no": False,
-            "off": False,
-        }
-        if text.lower() not in known:
-            raise UsageError(f"{variable} is {text!r}", where="environment", expected="true or false")
-        return known[text.lower()]
-    return [p for p in text.split(":") if p] if name == "sources" else text
-
-
-def _is_reference(text: str) -> bool:
-    """Docker's grammar of a name without tag: what could be an option or a tag doesn't match."""
-    return NAME.fullmatch(text) is not None and len(text) <= 200
 
 
 def _base(document: Document, shape: BaseShape) -> BaseSpec:

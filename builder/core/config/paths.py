@@ -59,6 +59,11 @@ class Paths:
         return self.cache / "hardware.json"
 
     @property
+    def project(self) -> Path:
+        """What the project's files said when they were last checked."""
+        return self.cache / "project.json"
+
+    @property
     def preflight(self) -> Path:
         """Checks that need not run again before the next job."""
         return self.cache / "preflight.json"

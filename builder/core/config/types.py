@@ -114,6 +114,26 @@ class Defaults:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ProjectFiles:
+    """What the project's files say, checked; the same for every command until a file changes."""
+
+    defaults: Mapping[str, object]
+    """``defaults`` of bake.yaml, each checked when a command is configured."""
+    origin: Mapping[str, str]
+    """Where each of them stands: ``bake.yaml:3``."""
+    written: tuple[str, ...]
+    """Those that bake.yaml has."""
+    presets: Mapping[str, Preset]
+    models: Mapping[str, Model]
+    pins: Mapping[str, Pin]
+    stages: Mapping[str, StageSpec]
+    """In pipeline (topological) order."""
+    images: Mapping[str, ImageSpec]
+    base: BaseSpec
+    network: NetworkSpec
+
+
+@dataclass(frozen=True, kw_only=True)
 class Config:
     """Everything that is configured, checked as a whole."""
 

@@ -8,7 +8,7 @@ import unicodedata
 from types import MappingProxyType
 from typing import Any
 
-from builder.core.terms import Purpose, Variant
+from builder.core.terms import LANGUAGES, Purpose, Variant
 from builder.core.weights.model import (
     Convert,
     HubSource,
@@ -26,15 +26,6 @@ ID = re.compile(r"[a-z0-9][a-z0-9.-]{0,63}")
 
 REPO = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 WHEEL = re.compile(r"[A-Za-z0-9][\w.-]*==[\w.+!-]+")
-_CODES = (
-    "af am ar as az ba be bg bn bo br bs ca cs cy da de el en es et eu fa fi fo fr gl gu ha haw he hi hr "
-    "ht hu hy id is it ja jw ka kk km kn ko la lb ln lo lt lv mg mi mk ml mn mr ms mt my ne nl nn no oc "
-    "pa pl ps pt ro ru sa sd si sk sl sn so sq sr su sv sw ta te tg th tk tl tr tt uk ur uz vi yi yo yue "
-    "zh"
-)
-LANGUAGES = frozenset(_CODES.split())
-"""What Whisper's large-v3 knows (yue is new in it); OpenAI's and faster-whisper's tokenizers agree."""
-
 SHA256 = re.compile(r"[0-9a-f]{64}")
 COMMIT = re.compile(r"[0-9a-f]{40}")
 REVISION = re.compile(r"[0-9a-f]{40}|[A-Za-z0-9][\w.-]{0,63}")

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from builder.core.config import parse as config
-from builder.core.config.types import Config
+from builder.core.config.defaults import configure, state_folder
+from builder.core.config.types import Config, ProjectFiles
+from builder.edges.machine import project_cache
 from builder.errors import ConfigError
 
 HERE = Path(__file__).resolve().parents[3]
@@ -33,7 +34,7 @@ def load(
     names += [p.relative_to(root).as_posix() for p in sorted(root.glob("stages/*/stage.yaml"))]
     names += [p.relative_to(root).as_posix() for p in sorted(root.glob("images/*.yaml"))]
     inside = root.resolve()
-    files = {}
+    texts = {}
     for name in names:
         path = root / name
         try:
@@ -42,7 +43,7 @@ def load(
                 raise ConfigError("a link, which could lead anywhere", where=name, expected="a file of its own")
             if not real.is_file():
                 raise ConfigError("not a file", where=name)
-            files[name] = path.read_text(encoding="utf-8-sig")
+            texts[name] = path.read_text(encoding="utf-8-sig")
         except FileNotFoundError:
             if name != "models.lock":  # without it nothing is pinned yet
                 raise ConfigError("not there", where=name, hint=f"look for bake.yaml: {root}") from None
@@ -57,10 +58,18 @@ def load(
         env["BAKE_SOURCES"] = ":".join(
             str(Path(part).expanduser().resolve()) for part in env["BAKE_SOURCES"].split(":") if part
         )
-    return config.parse(
-        files,
-        root=root,
-        env=env,
-        home=home.expanduser().resolve() if home else None,
-        overrides=overrides,
-    )
+    flag = home.expanduser().resolve() if home else None
+    project = _read(texts, state_folder(root, env, flag))
+    return configure(project, root=root, env=env, home=flag, overrides=overrides or {})
+
+
+def _read(texts: Mapping[str, str], home: Path) -> ProjectFiles:
+    """What the files say, as they were last checked where none has changed."""
+    key = project_cache.key_of(texts)
+    if (known := project_cache.load(home, key)) is not None:
+        return known
+    from builder.core.config.parse import read
+
+    project = read(texts)
+    project_cache.save(home, key, project)
+    return project
