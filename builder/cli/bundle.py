@@ -8,13 +8,10 @@ from typing import Annotated
 import typer
 
 from builder.cli.options import (
+    NO_IMAGE_OPTIONS,
+    ImageOptions,
     Json,
-    LanguagesOption,
-    ModelsOption,
-    ModeOption,
-    NoDiarization,
-    PresetOption,
-    VariantOption,
+    expanded,
     opened,
     show,
 )
@@ -24,14 +21,10 @@ app = typer.Typer(rich_markup_mode=None, no_args_is_help=True, help="Bundles for
 
 
 @app.command()
+@expanded
 def create(
     out: Annotated[Path, typer.Argument(metavar="OUT", help="The folder, a new one.")],
-    mode: ModeOption = None,
-    variant: VariantOption = None,
-    preset: PresetOption = None,
-    models: ModelsOption = None,
-    languages: LanguagesOption = None,
-    no_diarization: NoDiarization = False,
+    options: ImageOptions = NO_IMAGE_OPTIONS,
     base: Annotated[
         Path | None,
         typer.Option("--base", help="A receiver's inventory.json, or an earlier bundle: only what it lacks."),
@@ -52,13 +45,11 @@ def create(
     """
     from builder.views import bundle as views
     from builder.workflows import bundle
-    from builder.workflows.images import ImageSelection
 
     if code_only and models_only:
         raise UsageError("--code-only and --models-only exclude each other", hint="without both it is complete")
-    with opened(mode=mode or "docker-cpu", variant=variant, preset=preset) as session:
-        selection = ImageSelection(models=models, languages=languages, diarization=not no_diarization)
-        options = bundle.BundleOptions(
+    with options.opened(mode="docker-cpu") as session:
+        asked = bundle.BundleOptions(
             out=out,
             base=base,
             part_size=part_size,
@@ -68,7 +59,7 @@ def create(
             example=not no_example,
             key=sign,
         )
-        created = bundle.create(session, selection, options)
+        created = bundle.create(session, options.selection(), asked)
     show(json, views.CREATE, created)
 
 

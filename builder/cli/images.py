@@ -8,13 +8,10 @@ from typing import Annotated
 import typer
 
 from builder.cli.options import (
+    NO_IMAGE_OPTIONS,
+    ImageOptions,
     Json,
-    LanguagesOption,
-    ModelsOption,
-    ModeOption,
-    NoDiarization,
-    PresetOption,
-    VariantOption,
+    expanded,
     opened,
     show,
 )
@@ -24,14 +21,10 @@ app = typer.Typer(rich_markup_mode=None)
 
 
 @app.command()
+@expanded
 def build(
     names: Annotated[list[str] | None, typer.Argument(metavar="[IMAGE]...", help="Default: all of the mode.")] = None,
-    mode: ModeOption = None,
-    variant: VariantOption = None,
-    preset: PresetOption = None,
-    models: ModelsOption = None,
-    languages: LanguagesOption = None,
-    no_diarization: NoDiarization = False,
+    options: ImageOptions = NO_IMAGE_OPTIONS,
     no_cache: Annotated[bool, typer.Option("--no-cache", help="Build every step again.")] = False,
     refresh: Annotated[bool, typer.Option("--refresh", help="Make a Debian base from today's packages.")] = False,
     progress: Annotated[str, typer.Option("--progress", help="auto, or plain: a line a step, for CI.")] = "auto",
@@ -47,11 +40,9 @@ def build(
 
     if progress not in ("auto", "plain"):
         raise UsageError(f'"{progress}" is not a way to show progress', where="--progress", expected="auto or plain")
-    with opened(mode=mode, variant=variant, preset=preset) as session:
+    with options.opened() as session:
         session.live.plain = progress == "plain"
-        selection = work.ImageSelection(
-            models=models, languages=languages, diarization=not no_diarization, names=names or ()
-        )
+        selection = options.selection(names)
         ready = machine.build(session, selection, cache=not no_cache, refresh=refresh)
     if isinstance(ready, work.ImagesBuilt):
         show(json, views.BUILD, ready)
@@ -60,13 +51,9 @@ def build(
 
 
 @app.command()
+@expanded
 def plan(
-    mode: ModeOption = None,
-    variant: VariantOption = None,
-    preset: PresetOption = None,
-    models: ModelsOption = None,
-    languages: LanguagesOption = None,
-    no_diarization: NoDiarization = False,
+    options: ImageOptions = NO_IMAGE_OPTIONS,
     json: Json = False,
 ) -> None:
     """What a build would make: images, layers, models, estimated sizes. Touches no engine.
@@ -76,22 +63,18 @@ def plan(
     from builder.views import images as views
     from builder.workflows import images as work
 
-    with opened(mode=mode, variant=variant, preset=preset) as session:
-        selection = work.ImageSelection(models=models, languages=languages, diarization=not no_diarization)
+    with options.opened() as session:
+        selection = options.selection()
         planned = work.plan(session, selection)
     show(json, views.PLAN, planned)
 
 
 @app.command()
+@expanded
 def render(
     out: Annotated[Path | None, typer.Option("--out", help="The folder. Default: in the state folder.")] = None,
     check: Annotated[bool, typer.Option("--check", help="Only compare; exit 1 on a difference.")] = False,
-    mode: ModeOption = None,
-    variant: VariantOption = None,
-    preset: PresetOption = None,
-    models: ModelsOption = None,
-    languages: LanguagesOption = None,
-    no_diarization: NoDiarization = False,
+    options: ImageOptions = NO_IMAGE_OPTIONS,
     json: Json = False,
 ) -> None:
     """Write the Dockerfile, docker-bake.json and what they need, for plain docker buildx bake.
@@ -101,8 +84,8 @@ def render(
     from builder.views import images as views
     from builder.workflows import images as work
 
-    with opened(mode=mode, variant=variant, preset=preset) as session:
-        selection = work.ImageSelection(models=models, languages=languages, diarization=not no_diarization)
+    with options.opened() as session:
+        selection = options.selection()
         if check:
             compared = work.compare(session, selection, out=out)
             return show(json, views.COMPARE, compared, failure=compared.failure)

@@ -2,68 +2,33 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from builder.cli.options import (
-    BatchOption,
-    DeviceOption,
-    EndOption,
+    NO_JOB_OPTIONS,
     Json,
-    LanguageOption,
-    ModelsOption,
     ModeOption,
+    NewJobOptions,
     NoBuild,
-    NoDiarization,
-    PresetOption,
-    SpeakersOption,
-    StartOption,
-    ThreadsOption,
     VariantOption,
-    WorkflowOption,
+    expanded,
     opened,
     show,
+    show_again,
 )
-from builder.views import Found, View
 
 app = typer.Typer(rich_markup_mode=None)
 jobs_app = typer.Typer(rich_markup_mode=None, no_args_is_help=True, help="The jobs on this machine.")
 
 
-def _show_again(as_json: bool, view: View[Found], found: Found, *, clear: bool = False) -> None:
-    """One of several results in a row: a JSON line, or text.
-
-    Args:
-        clear: empty a terminal's screen before the text.
-    """
-    if as_json:
-        import json
-
-        print(json.dumps(view.data(found), ensure_ascii=False, default=vars), flush=True)
-        return
-    before = "\x1b[H\x1b[2J\x1b[3J" if clear and sys.stdout.isatty() else ""
-    print(f"{before}{view.text(found)}", flush=True)
-
-
 @app.command()
+@expanded
 def prepare(
     inputs: Annotated[list[Path], typer.Argument(metavar="INPUT...", help="Recordings, audio or video.")],
-    workflow: WorkflowOption = None,
-    preset: PresetOption = None,
-    models: ModelsOption = None,
-    language: LanguageOption = None,
-    start: StartOption = None,
-    end: EndOption = None,
-    speakers: SpeakersOption = None,
-    no_diarization: NoDiarization = False,
-    device: DeviceOption = None,
-    threads: ThreadsOption = None,
-    batch_size: BatchOption = None,
-    mode: ModeOption = None,
-    variant: VariantOption = None,
+    options: NewJobOptions = NO_JOB_OPTIONS,
     no_build: NoBuild = False,
     json: Json = False,
 ) -> None:
@@ -71,24 +36,14 @@ def prepare(
 
     Example: python3 build.py prepare talk.mp4 --start 1:30 --end 12:00 --language en
     """
-    from builder.core.jobs.request import JobOptions
     from builder.views import jobs as views
     from builder.workflows import jobs
 
-    with opened(mode=mode, variant=variant, preset=preset, workflow=workflow, language=language) as session:
+    with options.opened() as session:
         prepared = jobs.prepare(
             session,
             inputs,
-            JobOptions(
-                models=models,
-                start=start,
-                end=end,
-                speakers=speakers,
-                diarization=not no_diarization,
-                device=device,
-                threads=threads,
-                batch_size=batch_size,
-            ),
+            options.job(),
             build=not no_build,
         )
     show(json, views.PREPARE, prepared)
@@ -115,21 +70,10 @@ def preflight(
 
 
 @app.command()
+@expanded
 def run(
     inputs: Annotated[list[str], typer.Argument(metavar="JOB|INPUT...", help="A job's id, or recordings.")],
-    workflow: WorkflowOption = None,
-    preset: PresetOption = None,
-    models: ModelsOption = None,
-    language: LanguageOption = None,
-    start: StartOption = None,
-    end: EndOption = None,
-    speakers: SpeakersOption = None,
-    no_diarization: NoDiarization = False,
-    device: DeviceOption = None,
-    threads: ThreadsOption = None,
-    batch_size: BatchOption = None,
-    mode: ModeOption = None,
-    variant: VariantOption = None,
+    options: NewJobOptions = NO_JOB_OPTIONS,
     no_build: NoBuild = False,
     parallel: Annotated[
         int | None,
@@ -151,25 +95,15 @@ def run(
       python3 build.py run 20261123-200312-dialogue-4f2a --from align
     """
     from builder import ui
-    from builder.core.jobs.request import JobOptions
     from builder.views import run as views
     from builder.workflows.run import JobRan, RunOptions
     from builder.workflows.run import run as run_jobs
 
-    with opened(mode=mode, variant=variant, preset=preset, workflow=workflow, language=language) as session:
+    with options.opened() as session:
         ran = run_jobs(
             session,
             inputs,
-            JobOptions(
-                models=models,
-                start=start,
-                end=end,
-                speakers=speakers,
-                diarization=not no_diarization,
-                device=device,
-                threads=threads,
-                batch_size=batch_size,
-            ),
+            options.job(),
             RunOptions(build=not no_build, parallel=parallel, only=only, first=from_, until=until),
         )
     for line in views.remarks(ran):
@@ -195,7 +129,7 @@ def listing(
             return
         try:
             for listed in jobs.watch(session.config):
-                _show_again(json, views.LIST, listed, clear=True)
+                show_again(json, views.LIST, listed, clear=True)
         except KeyboardInterrupt:  # the way to end it
             return
 
@@ -255,7 +189,7 @@ def logs(
     with opened() as session:
         try:
             for line in jobs.logs(session.config, job, stage, follow=follow):
-                _show_again(json, views.LOGS, line)
+                show_again(json, views.LOGS, line)
         except KeyboardInterrupt:  # the way to end it
             return
 

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 import sys
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, is_dataclass
+from functools import wraps
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
 import typer
 
 from builder.views import Found, View
 
 if TYPE_CHECKING:
+    from builder.core.jobs.request import JobOptions
     from builder.errors import BakeError
-    from builder.workflows.session import Result, Session
+    from builder.workflows.images import ImageSelection
+    from builder.workflows.session import Session
 
 
 @dataclass
@@ -56,6 +61,105 @@ ThreadsOption = Annotated[int | None, typer.Option("--threads", min=1, max=512, 
 BatchOption = Annotated[int | None, typer.Option("--batch-size", min=0, max=128, help="0: one window after the other.")]
 
 
+@dataclass(frozen=True, kw_only=True)
+class ImageOptions:
+    """The options of every command that plans images."""
+
+    mode: ModeOption = None
+    variant: VariantOption = None
+    preset: PresetOption = None
+    models: ModelsOption = None
+    languages: LanguagesOption = None
+    no_diarization: NoDiarization = False
+
+    def opened(self, *, mode: str | None = None) -> AbstractContextManager[Session]:
+        """A session with these options; ``mode`` is the command's own default."""
+        return opened(mode=self.mode or mode, variant=self.variant, preset=self.preset)
+
+    def selection(self, names: Sequence[str] | None = None) -> ImageSelection:
+        """Which images, with which models."""
+        from builder.workflows.images import ImageSelection
+
+        return ImageSelection(
+            models=self.models, languages=self.languages, diarization=not self.no_diarization, names=tuple(names or ())
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class NewJobOptions:
+    """The options of every command that makes a job."""
+
+    workflow: WorkflowOption = None
+    preset: PresetOption = None
+    models: ModelsOption = None
+    language: LanguageOption = None
+    start: StartOption = None
+    end: EndOption = None
+    speakers: SpeakersOption = None
+    no_diarization: NoDiarization = False
+    device: DeviceOption = None
+    threads: ThreadsOption = None
+    batch_size: BatchOption = None
+    mode: ModeOption = None
+    variant: VariantOption = None
+
+    def opened(self) -> AbstractContextManager[Session]:
+        """A session with these options."""
+        return opened(
+            mode=self.mode,
+            variant=self.variant,
+            preset=self.preset,
+            workflow=self.workflow,
+            language=self.language,
+        )
+
+    def job(self) -> JobOptions:
+        """What the job is asked to do."""
+        from builder.core.jobs.request import JobOptions
+
+        return JobOptions(
+            models=self.models,
+            start=self.start,
+            end=self.end,
+            speakers=self.speakers,
+            diarization=not self.no_diarization,
+            device=self.device,
+            threads=self.threads,
+            batch_size=self.batch_size,
+        )
+
+
+NO_IMAGE_OPTIONS = ImageOptions()
+NO_JOB_OPTIONS = NewJobOptions()
+
+
+def expanded(command: Callable[..., None]) -> Callable[..., None]:
+    """A command whose parameter of one of these types becomes that type's options, in its place."""
+    hints = get_type_hints(command, include_extras=True)
+    group = next(name for name, kind in hints.items() if is_dataclass(kind))
+    kind = hints.pop(group)
+    shared = get_type_hints(kind, include_extras=True)
+
+    @wraps(command)
+    def whole(**arguments: Any) -> None:
+        options = {name: arguments.pop(name) for name in shared if name in arguments}
+        command(**arguments, **{group: kind(**options)})
+
+    parameters = []
+    for parameter in inspect.signature(command).parameters.values():
+        if parameter.name == group:
+            parameters += [_option(name, shared[name], getattr(kind, name)) for name in shared]
+        else:
+            parameters.append(_option(parameter.name, hints[parameter.name], parameter.default))
+    whole.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined] # what typer reads
+    whole.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+    return whole
+
+
+def _option(name: str, kind: Any, default: Any) -> inspect.Parameter:
+    return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=kind)
+
+
 def opened(**overrides: object) -> AbstractContextManager[Session]:
     from builder.workflows.session import open_session
 
@@ -74,7 +178,7 @@ def show(as_json: bool, view: View[Found], found: Found, *, failure: BakeError |
 
     Args:
         failure: what failed although there is a result, such as a check that found differences. In JSON it is the
-            result's ``error``.
+            result's ``error``; a list that failed is the ``result`` beside it.
 
     Raises:
         BakeError: ``failure``, after the result is printed.
@@ -87,45 +191,28 @@ def show(as_json: bool, view: View[Found], found: Found, *, failure: BakeError |
         raise failure
 
 
-def show_again(as_json: bool, view: View[Found], found: Found) -> None:
-    """Print one of several results in a row: a JSON line, a screen that is drawn again, or lines in a pipe."""
+def show_again(as_json: bool, view: View[Found], found: Found, *, clear: bool = False) -> None:
+    """Print one of several results in a row: a JSON line, or text.
+
+    Args:
+        clear: empty a terminal's screen before the text.
+    """
     if as_json:
         GLOBALS.streaming = True
         print_json(view.data(found), compact=True)
     else:
-        clear = "\x1b[H\x1b[2J\x1b[3J" if sys.stdout.isatty() else ""
-        print(f"{clear}{view.text(found)}", flush=True)
+        before = "\x1b[H\x1b[2J\x1b[3J" if clear and sys.stdout.isatty() else ""
+        print(f"{before}{view.text(found)}", flush=True)
 
 
 def _with_error(data: Any, failure: BakeError | None) -> Any:
     if failure is None:
         return data
-    if not isinstance(data, dict):
-        return data
     from builder import ui
 
     failure.in_result = True
-    return {**data, **ui.error_data(failure)}
-
-
-def emit(as_json: bool, result: Result) -> None:
-    """The result: JSON for scripts, else lines for people. Both on standard output."""
-    if as_json:
-        print_json(_with_error(result.data, result.failure))
-    elif result.text:
-        print(result.text)
-    if result.failure is not None:
-        raise result.failure
-
-
-def emit_again(as_json: bool, result: Result) -> None:
-    """One of several results in a row: a JSON line, a screen that is drawn anew, or lines in a pipe."""
-    if as_json:
-        GLOBALS.streaming = True
-        print_json(result.data, compact=True)
-    else:
-        clear = "\x1b[H\x1b[2J\x1b[3J" if sys.stdout.isatty() else ""
-        print(f"{clear}{result.text}", flush=True)
+    error = ui.error_data(failure)
+    return {**data, **error} if isinstance(data, dict) else {**error, "result": data}
 
 
 def emit_line(as_json: bool, name: str, line: str, *, alone: bool) -> None:

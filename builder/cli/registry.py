@@ -8,14 +8,10 @@ from typing import Annotated
 import typer
 
 from builder.cli.options import (
+    NO_IMAGE_OPTIONS,
+    ImageOptions,
     Json,
-    LanguagesOption,
-    ModelsOption,
-    ModeOption,
-    NoDiarization,
-    PresetOption,
-    VariantOption,
-    opened,
+    expanded,
     show,
 )
 
@@ -27,15 +23,11 @@ RegistryOption = Annotated[
 
 
 @app.command()
+@expanded
 def push(
     names: Annotated[list[str] | None, typer.Argument(metavar="[IMAGE]...", help="Default: all of the mode.")] = None,
     registry: RegistryOption = None,
-    mode: ModeOption = None,
-    variant: VariantOption = None,
-    preset: PresetOption = None,
-    models: ModelsOption = None,
-    languages: LanguagesOption = None,
-    no_diarization: NoDiarization = False,
+    options: ImageOptions = NO_IMAGE_OPTIONS,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be sent.")] = False,
     json: Json = False,
 ) -> None:
@@ -45,17 +37,15 @@ def push(
     """
     from builder.views import registry as views
     from builder.workflows import registry as work
-    from builder.workflows.images import ImageSelection
 
-    with opened(mode=mode, variant=variant, preset=preset) as session:
-        selection = ImageSelection(
-            models=models, languages=languages, diarization=not no_diarization, names=tuple(names or ())
-        )
+    with options.opened() as session:
+        selection = options.selection(names)
         pushed = work.push(session, selection, registry=registry, dry_run=dry_run)
     show(json, views.PUSH, pushed)
 
 
 @app.command()
+@expanded
 def ci(
     service: Annotated[str, typer.Argument(metavar="github|gitlab", help="Whose pipeline.")],
     names: Annotated[list[str] | None, typer.Argument(metavar="[IMAGE]...", help="Default: all of the mode.")] = None,
@@ -67,12 +57,7 @@ def ci(
     ] = None,
     check: Annotated[bool, typer.Option("--check", help="Only compare; exit 1 on a difference.")] = False,
     rendered: Annotated[str, typer.Option("--rendered", help="Where the rendered folder is committed.")] = "rendered",
-    mode: ModeOption = None,
-    variant: VariantOption = None,
-    preset: PresetOption = None,
-    models: ModelsOption = None,
-    languages: LanguagesOption = None,
-    no_diarization: NoDiarization = False,
+    options: ImageOptions = NO_IMAGE_OPTIONS,
     json: Json = False,
 ) -> None:
     """Write a pipeline that checks the rendered folder, builds with a cache in the registry, and pushes.
@@ -81,12 +66,9 @@ def ci(
     """
     from builder.views import registry as views
     from builder.workflows import registry as work
-    from builder.workflows.images import ImageSelection
 
-    with opened(mode=mode, variant=variant, preset=preset) as session:
-        selection = ImageSelection(
-            models=models, languages=languages, diarization=not no_diarization, names=tuple(names or ())
-        )
+    with options.opened() as session:
+        selection = options.selection(names)
         if check:
             compared = work.compare_ci(session, selection, service=service, out=out, registry=registry, folder=rendered)
             return show(json, views.CI_CHECK, compared, failure=compared.failure)

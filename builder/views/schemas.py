@@ -31,7 +31,7 @@ Every command takes `--json`, before or after its name. Standard output then has
 when the command fails; progress stays on standard error unless `--quiet` is given. `jobs list --watch` and `jobs logs`
 print one document a line.
 
-A failure is an `error`, alone or as a key of the result that failed:
+A failure is an `error`: alone, as a key of the result that failed, or with a list that failed as the `result` beside it:
 
 | key | type | meaning |
 |---|---|---|

@@ -6,33 +6,23 @@ import contextlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from builder import ui
 from builder.core.config import selection as choice
 from builder.core.config.types import Config
 from builder.core.progress import OnProgress
-from builder.core.terms import Purpose
-from builder.core.weights.catalog import LANGUAGES
+from builder.core.terms import LANGUAGES, Purpose
 from builder.core.weights.model import Model, Pin
 from builder.edges.machine import environment as native
 from builder.edges.machine import project
 from builder.edges.weights.store import Store
-from builder.errors import BakeError, UsageError, did_you_mean
+from builder.errors import UsageError, did_you_mean
 
 if TYPE_CHECKING:
     from builder.core.machine import Hardware, Recommendation
     from builder.edges.images.layout import Layout
     from builder.edges.weights.fetch import Fetched
-
-
-@dataclass(frozen=True, kw_only=True)
-class Result:
-    """What a command found or did: ``data`` for scripts, ``text`` for people, and what failed."""
-
-    data: Any
-    text: str = ""
-    failure: BakeError | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,37 +1,76 @@
-"""A base from a registry: a real one, Debian's docker-registry."""
+"""A base from a registry: a real one, Debian's docker-registry in a container."""
 
 from __future__ import annotations
 
 import os
 import re
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from builder.core.config.types import BaseSpec
+from builder.core.progress import silent
 from builder.edges.images import rootfs
 from tests.engine.conftest import ONE_STORE, Engine, copy_project
-from tests.process.registry_server import registry as run_registry
 from tests.shared import state_folder
 
 PYTHON = ["base-files", "ca-certificates", "libgcc-s1", "libpython3-stdlib", "libstdc++6", "python3-minimal"]
+SERVER = ["base-files", "docker-registry", "ca-certificates"]
+IMAGE = "wb-test-registry:1"
+CONFIG = """\
+version: 0.1
+storage: {{filesystem: {{rootdirectory: /tmp/registry}}}}
+http: {{addr: "{address}"}}
+"""
+"""Without the password that Debian's own configuration asks for."""
+
 TAG = "python:3.11-slim-bookworm"
 
 
 @pytest.fixture(scope="module")
 def registry(engine: Engine, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """host:port of a registry that has a Python image."""
-    python = rootfs.rootfs(
-        BaseSpec(kind="debian"), PYTHON, engine.home / "cache/base", env=os.environ, on_progress=lambda _: None
+    """host:port of a registry, in a container, that has a Python image."""
+    from testcontainers.core.config import testcontainers_config
+    from testcontainers.core.container import DockerContainer
+    from testcontainers.core.wait_strategies import LogMessageWaitStrategy
+
+    testcontainers_config.ryuk_disabled = True  # its image would have to be pulled
+    server, python = (
+        rootfs.rootfs(BaseSpec(kind="debian"), packages, engine.home / "cache/base", env=os.environ, on_progress=silent)
+        for packages in (SERVER, PYTHON)
     )
-    with run_registry(tmp_path_factory.mktemp("registry")) as server:
-        reference = f"{server.host}/{TAG}"
-        assert engine.docker("import", python, reference).code == 0
-        pushed = engine.docker("push", reference)
-        assert pushed.code == 0, pushed.err
-        engine.docker("rmi", reference)
-        yield server.host
+    assert engine.docker("import", server, IMAGE).code == 0
+    address = f"127.0.0.1:{free_port()}"
+    settings = tmp_path_factory.mktemp("registry") / "registry.yml"
+    settings.write_text(CONFIG.format(address=address))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("DOCKER_HOST", engine.host)
+        container = (
+            DockerContainer(IMAGE)
+            .with_command(["/usr/bin/docker-registry", "serve", "/etc/registry.yml"])
+            .with_volume_mapping(str(settings), "/etc/registry.yml", "ro")
+            .with_kwargs(network_mode="host")
+            .waiting_for(LogMessageWaitStrategy("listening on").with_startup_timeout(60))
+        )
+        try:
+            with container:
+                reference = f"{address}/{TAG}"
+                assert engine.docker("import", python, reference).code == 0
+                pushed = engine.docker("push", reference)
+                assert pushed.code == 0, pushed.err
+                engine.docker("rmi", reference)
+                yield address
+        finally:
+            engine.docker("rmi", "--force", IMAGE)
+
+
+def free_port() -> int:
+    """A port of this machine that nobody listens on."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return int(listener.getsockname()[1])
 
 
 def project_on(folder: Path, reference: str, kind: str = "auto") -> Path:
@@ -57,7 +96,7 @@ def test_auto_takes_the_registry_that_answers_and_pins_what_it_gave(
     assert re.fullmatch(r"sha256:[0-9a-f]{64}", digest)
     assert f"{registry}/{TAG}" in done.err
     labels = engine.client.images.get(f"{engine.prefix}-registry/subtitles:slim-cpu").labels
-    assert labels["org.opencontainers.image.rootfs.digest"] == digest
+    assert labels["org.opencontainers.image.base.digest"] == digest
     assert labels["org.opencontainers.image.base.name"] == f"{registry}/{TAG}"
     rendered = project / "home/images/docker-cpu-slim/Dockerfile"
     assert f"FROM {registry}/{TAG}@{digest} AS root" in rendered.read_text()

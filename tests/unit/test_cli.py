@@ -180,12 +180,11 @@ def opened_with(monkeypatch: pytest.MonkeyPatch, argv: list[str]) -> dict[str, o
     """What a command asked its session for; None when it was refused with exit 2."""
     seen: list[dict[str, object]] = []
 
-    def stop(**overrides: object) -> None:
+    def stop(*, overrides: dict[str, object], **_: object) -> None:
         seen.append(overrides)
         raise errors.MissingError("stopped by the test")
 
-    for module in ("images", "registry", "jobs", "machine", "weights", "bundle"):
-        monkeypatch.setattr(f"builder.cli.{module}.opened", stop)
+    monkeypatch.setattr("builder.workflows.session.open_session", stop)
     code = cli.main(argv)
     assert code == (3 if seen else 2)
     return seen[0] if seen else None
@@ -291,6 +290,21 @@ def test_a_result_that_failed_carries_its_error(capsys: pytest.CaptureFixture[st
     with pytest.raises(errors.IntegrityError):
         show(False, view, {"files": 2}, failure=errors.IntegrityError("again"))
     assert capsys.readouterr().out == "two lines\n"
+
+
+def test_a_list_that_failed_is_the_result_beside_its_error(capsys: pytest.CaptureFixture[str]) -> None:
+    """A list has no keys: it would be a second document."""
+    from builder.cli.options import show
+    from builder.views import View
+
+    view: View[list[str]] = View(command="x", shape=list, data=list, text=lambda _: "")
+    failure = errors.SourceError("the hub is offline")
+    with pytest.raises(errors.SourceError):
+        show(True, view, ["base"], failure=failure)
+    document = json.loads(capsys.readouterr().out)
+    assert document["result"] == ["base"]
+    assert document["error"]["code"] == "source"
+    assert failure.in_result
 
 
 def test_every_kind_of_error_has_a_word_of_its_own_for_scripts() -> None:
