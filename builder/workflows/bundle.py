@@ -135,7 +135,7 @@ def create(session: Session, selection: ImageSelection, options: BundleOptions) 
     bundled = packing.images(rendered.plan.images)
     native = _native_models(config, selection, session.env, on_progress) if options.native else ()
     loose = packing.weights(native)
-    models = tuple(dict.fromkeys([*rendered.plan.models, *native]))
+    models = tuple({model.id: (model, pin) for model, pin in [*rendered.plan.models, *native]}.values())
     example = None
     if options.example and not options.models_only:
         request = host.resolve(config, _example_options(selection))

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 from builder.core.config.types import Config
 from builder.core.jobs import timeline
 from builder.core.jobs.job import Job
-from builder.core.jobs.request import JobOptions
 from builder.core.jobs.timeline import Span
 from builder.core.terms import Mode
 from builder.edges.jobs import folder as jobs
@@ -21,6 +20,7 @@ from builder.edges.machine import environment as native
 from builder.errors import BakeError, MissingError, UsageError, did_you_mean
 
 if TYPE_CHECKING:
+    from builder.core.jobs.request import JobOptions
     from builder.edges.jobs.preflight import Checks
     from builder.workflows.session import Session
 

@@ -142,8 +142,8 @@ def test_bad_recordings_are_named_with_the_reason(bake: Bake, tmp_path: Path) ->
     ):
         ran = bake("run", tmp_path / name, *TINY)
         assert ran.code == 2, (name, ran.err)
-        assert words in ran.err, (name, ran.err)
-        assert name in ran.err
+        assert words in ran.said, (name, ran.said)
+        assert name in ran.said
     assert not list((tmp_path / "jobs").glob("*"))
 
 
@@ -176,7 +176,7 @@ def test_an_unknown_language_and_a_wrong_one(bake: Bake) -> None:
     assert bake("run", EXAMPLE, "--language", "klingon").code == 2
     ran = bake("run", EXAMPLE, *TINY, "--language", "de")
     assert ran.code == 2
-    assert "does not know" in ran.err
+    assert "does not know" in ran.said
 
 
 @pytest.mark.parametrize("suffix", [".mp4", ".mkv", ".ts"])
@@ -300,8 +300,8 @@ def test_a_tampered_model_is_quarantined_and_never_loaded(bake: Bake, tmp_path: 
         file.write(bytes([byte[0] ^ 1]))
     ran = bake("--home", home, "run", EXAMPLE, *TINY)
     assert ran.code == 5, ran.err
-    assert "model.bin" in ran.err
-    assert ".quarantine" in ran.err
+    assert "model.bin" in ran.said
+    assert ".quarantine" in ran.said
     assert bake("--home", home, "run", EXAMPLE, *TINY).code == 0
 
 
@@ -314,7 +314,7 @@ def test_a_full_disk_is_said_and_nothing_is_lost(bake: Bake, tmp_path: Path) -> 
     try:
         ran = bake("run", EXAMPLE, *TINY, env={"BAKE_JOBS": str(small / "jobs")})
         assert ran.code == 3, ran.err
-        assert "disk" in ran.err
+        assert "disk" in ran.said
         assert not list((small / "jobs").glob("[0-9]*"))
     finally:
         subprocess.run(["umount", str(small)], check=True)
@@ -356,7 +356,7 @@ def test_a_read_only_jobs_folder_is_said(bake: Bake, tmp_path: Path) -> None:
         subprocess.run(["mount", "-o", "remount,ro,bind", str(place)], check=True)
         ran = bake("run", EXAMPLE, *TINY, env={"BAKE_JOBS": str(place / "jobs")})
         assert ran.code == 3, ran.err
-        assert "can't be written" in ran.err
+        assert "can't be written" in ran.said
     finally:
         subprocess.run(["umount", str(place)], check=True)
 

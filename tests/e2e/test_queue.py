@@ -22,7 +22,7 @@ def test_a_queue_of_recordings(bake: Bake, tmp_path: Path) -> None:
     assert ran.code == 0, ran.err
     found = ran.data["jobs"]
     assert len({job["job"] for job in found}) == 3
-    assert "3 of 3 jobs done" in ran.err
+    assert "3 of 3 jobs done" in ran.said
     assert {s["state"] for s in bake("jobs", "list", "--json").data} == {"done"}
     held = (ROOT / ".bake/cache/budget.json").read_text()
     assert not any(job["job"] in held for job in found), "what a job used is given back"
@@ -37,12 +37,12 @@ def test_one_failure_among_several_jobs(bake: Bake, tmp_path: Path) -> None:
     (tmp_path / "jobs" / names[0] / "input/01.wav").write_bytes(b"RIFF nonsense")
     ran = bake("run", *names, "--parallel", "1")
     assert ran.code == 2
-    assert "1 of 2 jobs done" in ran.err
+    assert "1 of 2 jobs done" in ran.said
     rows = {line.split()[0]: line.split()[1] for line in ran.out.splitlines()[1:]}
     assert rows == {names[0]: "failed", names[1]: "done"}
     mixed = bake("run", names[1], sounds[0])
     assert mixed.code == 2
-    assert "is a job" in mixed.err
+    assert "is a job" in mixed.said
 
 
 def test_cancel_and_parts_natively(bake: Bake, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -54,6 +55,17 @@ class Ran:
     @property
     def data(self) -> Any:
         return json.loads(self.out)
+
+    @property
+    def said(self) -> str:
+        """What it told: standard error and, with ``--json``, the error on standard output."""
+        with contextlib.suppress(ValueError):
+            found = json.loads(self.out)
+            if isinstance(found, dict) and (error := found.get("error")):
+                return "\n".join(
+                    [self.err, *(str(error[key]) for key in ("where", "what", "expected", "hint")), *error["detail"]]
+                )
+        return self.err
 
 
 @dataclass(frozen=True)

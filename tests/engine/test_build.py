@@ -130,7 +130,7 @@ def test_a_package_of_other_bytes_is_refused(engine: Engine, tmp_path: Path) -> 
     env = {"BAKE_HOME": str(state_folder(project / "home"))}
     failed = engine.bake("build", "base", "--mode", "docker-cpu", "--json", root=project, env=env)
     assert failed.code == 5, failed.err
-    assert "not the one that is locked" in failed.err
+    assert "not the one that is locked" in failed.said
     assert engine.layers() == before
 
 

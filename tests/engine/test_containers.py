@@ -52,7 +52,7 @@ def test_native_jobs_read_media_in_containers_where_there_are_some(engine: Engin
     assert engine.bake("build", "--mode", "native").code == 0
     done = engine.bake("run", EXAMPLE, "--threads", "2", "--batch-size", "0", "--language", "en", "--json")
     assert done.code == 0, done.err
-    assert "media were read in containers without network" in done.err
+    assert "media were read in containers without network" in done.said
     mine = results(engine.home / "jobs" / done.data["job"])
     assert mine["demux/01.wav"] == results(native)["demux/01.wav"]
     assert engine.docker("ps", "--all", "--quiet").out == "", "no container is left"
@@ -64,15 +64,15 @@ def test_a_recording_that_is_none_is_refused_in_the_container(engine: Engine, bu
     bad.write_bytes(b"not media" * 100)
     done = engine.bake("run", bad, "--mode", "docker-cpu", "--no-build", "--json")
     assert done.code == 2
-    assert "not a media file" in done.err
+    assert "not a media file" in done.said
 
 
 @OTHER_STORE
 def test_no_build_names_what_is_missing(engine: Engine, built: Any) -> None:
     done = engine.bake("run", EXAMPLE, "--mode", "docker-cpu", "--no-build", env={"BAKE_REGISTRY": "wb-none"})
     assert done.code == 3
-    assert "wb-none/asr:slim-cpu" in done.err
-    assert "build.py build --mode docker-cpu" in done.err
+    assert "wb-none/asr:slim-cpu" in done.said
+    assert "build.py build --mode docker-cpu" in done.said
 
 
 @OTHER_STORE

@@ -228,7 +228,7 @@ def survive(
         if first.code not in (0, -9):
             assert first.code in (3, 7), first.err
             for words in found.words:
-                assert words in first.err, first.err
+                assert words in first.said, first.said
             assert engine.left()["containers"] == before["containers"], "nothing runs on after a failure"
         else:
             assert found.survives, f"{kind.__name__} was not noticed"
@@ -238,7 +238,7 @@ def survive(
         assert folder.state(place) == "done"
         assert engine.left() == before
         kept = sum(s["kept"] for s in again.data["stages"])
-        error = next((line.removeprefix("error: ") for line in first.err.splitlines() if line.startswith("error")), "")
+        error = "" if first.code in (0, -9) else first.data["error"]["what"]
         fate = "right" if first.code == 0 else "killed" if first.code == -9 else f"exit {first.code}"
         said_ = error.split(".log: ")[-1].replace(str(tmp), "…")[:90]
         table.append((kind.__name__, engine.store, found.when, fate, said_, f"right, {kept} of 7 kept"))

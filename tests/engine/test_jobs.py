@@ -57,7 +57,7 @@ def test_a_job_in_containers_gives_what_native_gives(engine: Engine, native: Pat
     """Byte for byte: two Pythons, one in an image without a network."""
     done = engine.job(EXAMPLE, *SAME)
     assert done.code == 0, done.err
-    assert "every stage ran in a container without network" in done.err
+    assert "every stage ran in a container without network" in done.said
     place = engine.home / "jobs" / done.data["job"]
     assert results(place) == results(native)
     shown = engine.bake("jobs", "show", place.name, "--json").data
@@ -211,7 +211,7 @@ def test_parts_of_a_job(engine: Engine, clean: None) -> None:
     assert folder.state(place) == "part"
     refused = engine.job(place.name, "--only", "subtitles")
     assert refused.code == 2
-    assert "stage align comes first" in refused.err
+    assert "stage align comes first" in refused.said
     assert ran() == ["asr", "diarize", "align", "subtitles", "mux"]
     assert ran("--from", "subtitles") == ["subtitles", "mux"]
     assert ran("--only", "align") == ["align"]
@@ -235,7 +235,7 @@ def test_preflight_looks_at_engine_compose_and_images(engine: Engine, clean: Non
     try:
         failed = engine.bake("preflight", place.name, "--mode", "docker-cpu", "--json")
         assert failed.code == 3
-        assert tag in failed.err
+        assert tag in failed.said
     finally:
         engine.docker("tag", "wb-keep:mux", tag)
         engine.docker("rmi", "wb-keep:mux")
@@ -277,7 +277,7 @@ def test_remove_leaves_a_running_job_alone(engine: Engine, clean: None) -> None:
     for words in ((place.name,), (other.name, place.name), (place.name, "--dry-run")):
         refused = engine.bake("jobs", "remove", *words)
         assert refused.code == 2
-        assert f"job {place.name} is running" in refused.err
+        assert f"job {place.name} is running" in refused.said
     out, err = process.communicate(timeout=120)
     assert process.returncode == 0, err
     assert not [s for s in json.loads(out)["stages"] if s["kept"]]

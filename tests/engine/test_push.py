@@ -118,8 +118,8 @@ def test_a_changed_line_of_code_sends_small_blobs_only(
     main.write_text(main.read_text() + "\n# changed\n")
     stale = engine.bake("push", "asr", *MODE, "--registry", f"{line.host}/wb", root=project)
     assert stale.code == 3
-    assert "asr: not of today's code" in stale.err
-    assert "build.py build" in stale.err
+    assert "asr: not of today's code" in stale.said
+    assert "build.py build" in stale.said
     try:
         assert engine.bake("build", *MODE, root=project).code == 0
         line.seen.clear()
@@ -189,8 +189,8 @@ def test_a_registry_that_goes_away_is_exit_4(engine: Engine, built: Any, line: P
     finally:
         line.fault = lambda _: None
     assert done.code == 4, done.err
-    assert "the registry is gone" in done.err
-    assert "same command again" in done.err
+    assert "the registry is gone" in done.said
+    assert "same command again" in done.said
 
 
 @OTHER_STORE
@@ -205,7 +205,7 @@ def test_a_wrong_password_is_exit_4_and_is_nowhere(engine: Engine, built: Any, t
         arguments = ("push", "subtitles", *MODE, "--registry", f"{guarded.host}/private", "--json")
         done = engine.bake(*arguments, env=env)
         assert done.code == 4
-        assert f"docker login {guarded.host}" in done.err
+        assert f"docker login {guarded.host}" in done.said
         assert "horse" not in done.out + done.err
         assert wrong not in done.out + done.err
         helper = settings / "docker-credential-tests"

@@ -94,7 +94,7 @@ def test_auto_takes_the_registry_that_answers_and_pins_what_it_gave(
     assert done.code == 0, done.err
     digest = done.data["base"]["digest"]
     assert re.fullmatch(r"sha256:[0-9a-f]{64}", digest)
-    assert f"{registry}/{TAG}" in done.err
+    assert f"{registry}/{TAG}" in done.said
     labels = engine.client.images.get(f"{engine.prefix}-registry/subtitles:slim-cpu").labels
     assert labels["org.opencontainers.image.base.digest"] == digest
     assert labels["org.opencontainers.image.base.name"] == f"{registry}/{TAG}"
@@ -114,4 +114,4 @@ def test_a_registry_that_is_not_there_is_given_up_and_said(engine: Engine, tmp_p
     project = project_on(tmp_path, "127.0.0.1:9/python:3.11-slim-bookworm", "registry")
     done = engine.bake("build", "base", "--mode", "docker-cpu", root=project, env={"BAKE_HOME": str(project / "home")})
     assert done.code == 4
-    assert "no registry gives 127.0.0.1:9/python" in done.err
+    assert "no registry gives 127.0.0.1:9/python" in done.said

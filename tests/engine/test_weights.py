@@ -222,8 +222,8 @@ def test_a_wrong_digest_in_the_lock_is_named(engine: Engine, built: Any, tmp_pat
     env = {"BAKE_HOME": str(home), "BAKE_REGISTRY": f"{engine.prefix}-wrong"}
     done = engine.bake("build", "vad", "--mode", "docker-cpu", "--json", root=project, env=env)
     assert done.code == 5, done.err
-    assert "models.lock has another digest for layer silero-vad/rest" in done.err
-    assert "models lock --layers silero-vad" in done.err
+    assert "models.lock has another digest for layer silero-vad/rest" in done.said
+    assert "models lock --layers silero-vad" in done.said
     listed = engine.client.images.list()
     assert f"{engine.prefix}-wrong/vad:slim-cpu" not in {tag for image in listed for tag in image.tags}
     for image in listed:
@@ -245,7 +245,7 @@ def test_no_room_is_said_before_a_byte_moves(engine: Engine, built: Any, tmp_pat
         env = {"BAKE_HOME": str(disk), "BAKE_REGISTRY": f"{engine.prefix}-none"}
         done = engine.bake("build", "vad", "--mode", "docker-cpu", "--json", env=env)
         assert done.code == 3, done.err
-        assert "MB free; this needs" in done.err
+        assert "MB free; this needs" in done.said
     finally:
         subprocess.run(["umount", "--lazy", disk], check=True)
 

@@ -11,7 +11,7 @@ import pytest
 from builder.core.config.selection import choose
 from builder.core.terms import Purpose, Variant
 from builder.core.weights import catalog, lock
-from builder.core.weights.model import FilePin, Model, Pin, WheelSource, snapshot_path
+from builder.core.weights.model import FilePin, Model, Pin, WheelSource, model_digest, snapshot_path
 from builder.edges.machine import project
 from builder.errors import ConfigError, UsageError
 
@@ -203,7 +203,7 @@ def test_a_models_digest_is_over_its_sorted_lines() -> None:
     files = (FilePin(path="b", size=1, sha256="1" * 64), FilePin(path="a", size=1, sha256="2" * 64))
     lines = f"{'2' * 64}  a\n{'1' * 64}  b\n"
     expected = "sha256:" + hashlib.sha256(lines.encode()).hexdigest()
-    assert catalog.model_digest(Pin(revision="r", files=files)) == expected
+    assert model_digest(Pin(revision="r", files=files)) == expected
 
 
 def test_a_lock_reads_back_as_it_was_written() -> None:

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from builder.core.config import parse as config
 from builder.core.config.types import Config
 from builder.core.terms import Mode, Variant
-from builder.core.weights import catalog, lock
+from builder.core.weights import lock, model
 from builder.core.weights.model import FilePin, Pin
 from builder.edges.machine import project
 from builder.errors import BakeError, ConfigError, UsageError
@@ -113,7 +113,7 @@ def test_paths_that_lead_out_are_refused(path: str) -> None:
     pin = Pin(revision="r", files=(FilePin(path=path, size=1, sha256="0" * 64),))
     with pytest.raises(ConfigError, match="unsafe path"):
         lock.parse_lock(lock.dump_lock({"base": pin}))
-    assert catalog.unsafe(path)
+    assert model.unsafe(path)
 
 
 @pytest.mark.parametrize("text", ["[" * 100_000, "{a: " * 50_000, "- " * 50_000, "x" * 2_000_000])
@@ -125,7 +125,7 @@ def test_what_could_eat_the_machine_is_refused(text: str) -> None:
 @pytest.mark.parametrize("path", ["a\u2028b", "a\u202eb", "a\x85b", "\ud800", "a\x00b", "x" * 201])
 def test_paths_with_marks_that_mislead_are_refused(path: str) -> None:
     """Reading direction, line separators, half surrogates, names no disk takes."""
-    assert catalog.unsafe(path)
+    assert model.unsafe(path)
 
 
 def test_links_are_not_followed(tmp_path: Path) -> None:
@@ -276,7 +276,7 @@ PINS = st.builds(
     ),
     revision=st.text("0123456789abcdef", min_size=40, max_size=40),
     files=st.dictionaries(
-        NAMES.filter(lambda p: catalog.unsafe(p) is None),
+        NAMES.filter(lambda p: model.unsafe(p) is None),
         st.tuples(st.integers(0, 1 << 40), HEX),
         min_size=1,
         max_size=3,

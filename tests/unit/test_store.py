@@ -13,8 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from builder.core.terms import Purpose
-from builder.core.weights.catalog import model_digest
-from builder.core.weights.model import FilePin, HubSource, Model, Pin
+from builder.core.weights.model import FilePin, HubSource, Model, Pin, model_digest
 from builder.edges.system import files
 from builder.edges.weights import store
 from builder.edges.weights.fetch import Fetched, fetch_models

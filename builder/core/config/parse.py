@@ -12,7 +12,8 @@ from builder.core.config.defaults import TAGGED, configure
 from builder.core.config.types import BaseSpec, Config, ImageSpec, NetworkSpec, Preset, ProjectFiles, StageSpec
 from builder.core.terms import Mode, Purpose, Variant
 from builder.core.weights import catalog, lock
-from builder.core.weights.catalog import one_of, unsafe
+from builder.core.weights.catalog import one_of
+from builder.core.weights.model import unsafe
 from builder.core.yaml_document import Document, Strict
 from builder.errors import did_you_mean
 

@@ -11,9 +11,8 @@ from builder.core.images.layer_order import Block
 from builder.core.images.oci import Layer
 from builder.core.terms import LABEL
 from builder.core.weights import layers as weights
-from builder.core.weights.catalog import model_digest
 from builder.core.weights.layers import WeightLayer
-from builder.core.weights.model import Model, Pin
+from builder.core.weights.model import Model, Pin, model_digest
 from builder.errors import BuildError
 
 BAKED = f"{LABEL}weights"

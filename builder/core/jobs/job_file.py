@@ -14,8 +14,7 @@ from pydantic import Field
 from builder.core.config.types import StageSpec
 from builder.core.jobs.job import NAME_BYTES, Clip, Job, JobInput, JobStage, ModelUse, plain_stem, stage_data
 from builder.core.terms import Variant, Workflow
-from builder.core.weights.catalog import REVISION, unsafe
-from builder.core.weights.model import Model, Pin, snapshot_path
+from builder.core.weights.model import REVISION, Model, Pin, snapshot_path, unsafe
 from builder.core.yaml_document import Document, Strict
 
 MAX_TEXT = 20_000_000

@@ -14,8 +14,7 @@ from builder.core.config.types import Config, StageSpec
 from builder.core.jobs.job import Clip, JobInput, JobStage, ModelUse, stage_data
 from builder.core.machine import Hardware, Recommendation
 from builder.core.terms import Mode, Purpose, Workflow
-from builder.core.weights.catalog import model_digest
-from builder.core.weights.model import Model, Pin, snapshot_path
+from builder.core.weights.model import Model, Pin, model_digest, snapshot_path
 from builder.errors import UsageError
 
 DEVICES = ("cpu", "cuda")

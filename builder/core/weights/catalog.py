@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
-import unicodedata
 from types import MappingProxyType
 from typing import Any
 
 from builder.core.terms import LANGUAGES, Purpose, Variant
 from builder.core.weights.model import (
+    SHA256,
     Convert,
     HubSource,
     Model,
-    Pin,
     UrlSource,
     WheelMember,
     WheelSource,
+    unsafe,
 )
 from builder.core.yaml_document import Document, Strict
 from builder.errors import did_you_mean
@@ -26,9 +25,6 @@ ID = re.compile(r"[a-z0-9][a-z0-9.-]{0,63}")
 
 REPO = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 WHEEL = re.compile(r"[A-Za-z0-9][\w.-]*==[\w.+!-]+")
-SHA256 = re.compile(r"[0-9a-f]{64}")
-COMMIT = re.compile(r"[0-9a-f]{40}")
-REVISION = re.compile(r"[0-9a-f]{40}|[A-Za-z0-9][\w.-]{0,63}")
 
 
 class ConvertShape(Strict):
@@ -64,20 +60,6 @@ class CatalogShape(Strict):
     """models.yaml."""
 
     models: dict[str, ModelShape]
-
-
-def unsafe(path: str) -> str | None:
-    """Why a relative POSIX path could lead out of its folder; None when it can't."""
-    if not path or path.startswith(("/", "~")) or "\\" in path:
-        return "not a relative path with forward slashes"
-    if any(part in ("", ".", "..") for part in path.split("/")):
-        return 'it has an empty, "." or ".." part'
-    # Controls, half surrogates, line separators, and the marks that change the reading direction.
-    if any(unicodedata.category(c) in ("Cc", "Cf", "Cs", "Zl", "Zp") for c in path):
-        return "it holds a control character"
-    if len(path.encode()) > 200:
-        return "it is longer than 200 bytes"
-    return None
 
 
 def parse_models(text: str, name: str = "models.yaml") -> dict[str, Model]:
@@ -229,9 +211,3 @@ LOCK_HEADER = """\
 # The pins: exactly which bytes each model is. Written by `build.py models lock`; `records` names the independent public
 # records that agree. A model of models.yaml that is not here is unpinned, and refused for building.
 """
-
-
-def model_digest(pin: Pin) -> str:
-    """``sha256:<hex>`` over the sorted lines ``<sha256>  <path>``: one digest for all of a model's bytes."""
-    lines = "".join(f"{f.sha256}  {f.path}\n" for f in sorted(pin.files, key=lambda f: f.path))
-    return f"sha256:{hashlib.sha256(lines.encode()).hexdigest()}"

@@ -10,8 +10,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from builder.core.weights.catalog import model_digest
-from builder.core.weights.model import Model, Pin, snapshot_path
+from builder.core.weights.model import Model, Pin, model_digest, snapshot_path
 from builder.receiver.tar import END, folder_header, header, padding
 
 ROOT = "models"

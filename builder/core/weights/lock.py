@@ -9,12 +9,16 @@ from types import MappingProxyType
 import yaml
 from pydantic import Field
 
-from builder.core.weights.catalog import COMMIT, LOCK_HEADER, REVISION, SHA256, unsafe
+from builder.core.weights.catalog import LOCK_HEADER
 from builder.core.weights.model import (
+    COMMIT,
+    REVISION,
+    SHA256,
     FilePin,
     Model,
     Pin,
     snapshot_path,
+    unsafe,
 )
 from builder.core.yaml_document import Document, Strict
 from builder.errors import did_you_mean

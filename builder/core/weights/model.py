@@ -5,6 +5,9 @@ Paths inside the tree of weights are POSIX strings relative to the ``models/`` r
 
 from __future__ import annotations
 
+import hashlib
+import re
+import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
@@ -152,3 +155,32 @@ def snapshot_path(model: Model, pin: Pin) -> str:
     if model.repo is None or model.target:
         return model.target
     return f"hub/{cache_folder(model.repo)}/snapshots/{pin.revision}"
+
+
+SHA256 = re.compile(r"[0-9a-f]{64}")
+
+
+COMMIT = re.compile(r"[0-9a-f]{40}")
+
+
+REVISION = re.compile(r"[0-9a-f]{40}|[A-Za-z0-9][\w.-]{0,63}")
+
+
+def unsafe(path: str) -> str | None:
+    """Why a relative POSIX path could lead out of its folder; None when it can't."""
+    if not path or path.startswith(("/", "~")) or "\\" in path:
+        return "not a relative path with forward slashes"
+    if any(part in ("", ".", "..") for part in path.split("/")):
+        return 'it has an empty, "." or ".." part'
+    # Controls, half surrogates, line separators, and the marks that change the reading direction.
+    if any(unicodedata.category(c) in ("Cc", "Cf", "Cs", "Zl", "Zp") for c in path):
+        return "it holds a control character"
+    if len(path.encode()) > 200:
+        return "it is longer than 200 bytes"
+    return None
+
+
+def model_digest(pin: Pin) -> str:
+    """``sha256:<hex>`` over the sorted lines ``<sha256>  <path>``: one digest for all of a model's bytes."""
+    lines = "".join(f"{f.sha256}  {f.path}\n" for f in sorted(pin.files, key=lambda f: f.path))
+    return f"sha256:{hashlib.sha256(lines.encode()).hexdigest()}"

@@ -17,7 +17,7 @@ from builder.core.jobs import job_file, sandbox
 from builder.core.jobs.request import Request, plan_stages
 from builder.core.progress import OnProgress, Progress
 from builder.core.terms import Workflow
-from builder.core.weights.catalog import model_digest
+from builder.core.weights.model import model_digest
 from builder.edges.bundle import folder as bundle
 from builder.edges.engine.connection import Engine
 from builder.edges.system import files

@@ -19,7 +19,7 @@ from builder.core.jobs.job import Job, JobInput
 from builder.core.jobs.request import Request, plan_stages, request_key
 from builder.core.progress import OnProgress, Progress
 from builder.core.terms import Workflow
-from builder.core.weights.catalog import model_digest
+from builder.core.weights.model import model_digest
 from builder.edges.jobs.folder import NEW, disk_error, read
 from builder.edges.jobs.listing import listing
 from builder.edges.system import files, shell

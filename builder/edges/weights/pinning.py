@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from builder.core.config.paths import Paths
-from builder.core.weights import catalog, lock
-from builder.core.weights.model import FilePin, Model, Pin
+from builder.core.weights import lock
+from builder.core.weights.model import COMMIT, SHA256, FilePin, Model, Pin, unsafe
 from builder.edges.system import files, http
 from builder.edges.weights import access
 from builder.errors import IntegrityError, SourceError
@@ -100,12 +100,12 @@ def _check(model: Model, address: str, revision: str, pinned: Sequence[FilePin])
         SourceError: none of the repository's files is included.
         IntegrityError: the revision is not a commit, or a path or a sha256 is not one.
     """
-    if not catalog.COMMIT.fullmatch(revision):
+    if not COMMIT.fullmatch(revision):
         raise IntegrityError(f"{address} named no commit: {revision!r}", where=model.id)
     if not pinned:
         raise SourceError(f"{model.repo} has none of the files that models.yaml includes", where=model.id)
     for file in pinned:
-        if (why_not := catalog.unsafe(file.path)) or not catalog.SHA256.fullmatch(file.sha256):
+        if (why_not := unsafe(file.path)) or not SHA256.fullmatch(file.sha256):
             raise IntegrityError(
                 f"{address} named a file that can't be pinned: {file.path!r} ({why_not})", where=model.id
             )

@@ -32,8 +32,7 @@ from uvicorn import Config, Server
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from builder.core.weights import hub_api
-from builder.core.weights.catalog import COMMIT
-from builder.core.weights.model import FilePin, Model, Pin, PinnedModel
+from builder.core.weights.model import COMMIT, FilePin, Model, Pin, PinnedModel
 from builder.edges.weights.store import Store
 from builder.errors import MissingError
 
