@@ -2,7 +2,7 @@
 PYTHON ?= python3
 
 .DEFAULT_GOAL := help
-.PHONY: help test test-unit test-properties test-heavy lint types house mutants lock example bench-job bench-weights bench-images bench-fetch bench-jobs bench-bundle clean json
+.PHONY: help test test-unit test-properties test-heavy lint types house mutants lock example bench-job bench-weights bench-images bench-fetch bench-jobs bench-bundle bench-start clean json
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -47,6 +47,9 @@ example: ## make examples/dialogue.mp4 anew (needs espeak-ng)
 
 bench-job: ## wall time, error rates and overheads of a native job (add ARGS=--whisperx)
 	.venv/bin/python bench/job.py $(ARGS)
+
+bench-start: ## what a command costs before its own work, against the tree as it was (add ARGS=--containers)
+	PYTHONPATH=. .venv/bin/python bench/start.py $(ARGS)
 
 bench-images: ## sizes of images against their budgets, a build with nothing to do (add ARGS=--full)
 	PYTHONPATH=. .venv/bin/python bench/images.py $(ARGS)

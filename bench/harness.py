@@ -5,6 +5,7 @@ Wall times are medians of alternating runs (A B A B …) in one go, so that a ma
 
 from __future__ import annotations
 
+import json
 import os
 import platform
 import re
@@ -14,6 +15,7 @@ import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
 WORK = ROOT / "bench" / ".work"
@@ -35,6 +37,41 @@ def timed(command: Sequence[str | Path], *, env: Mapping[str, str] | None = None
     if done.returncode:
         raise SystemExit(f"{command[0]} … ended with {done.returncode}:\n{done.stderr[-2000:]}")
     return seconds
+
+
+def build(*arguments: str | Path, env: Mapping[str, str] | None = None) -> dict[str, Any]:
+    """The JSON that a command prints; fails when it fails."""
+    done = subprocess.run(
+        [*BUILD, *map(str, arguments), "--json"],
+        env={**os.environ, **(env or {})},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode:
+        raise SystemExit(f"build.py {' '.join(map(str, arguments))}:\n{done.stdout[-2000:]}{done.stderr[-2000:]}")
+    found: dict[str, Any] = json.loads(done.stdout)
+    return found
+
+
+def working(job_folder: Path) -> float:
+    """Seconds in which at least one stage was at its own work, by the stages' events.
+
+    Stages that ran side by side count once: the union of their times.
+    """
+    spans: list[tuple[float, float]] = []
+    started: dict[str, float] = {}
+    for line in (job_folder / "events.jsonl").read_text().splitlines():
+        event = json.loads(line)
+        if event.get("stage") and event["event"] == "start":
+            started[event["stage"]] = event["t"]
+        elif event.get("stage") and event["event"] == "done":
+            spans.append((started[event["stage"]], event["t"]))
+    total, at = 0.0, 0.0
+    for start, end in sorted(spans):
+        total += max(0.0, end - max(start, at))
+        at = max(at, end)
+    return total
 
 
 def alternating(runs: int, *contestants: Callable[[], float]) -> list[list[float]]:

@@ -8,8 +8,6 @@ Results are printed, and kept in bench/results.md with ``--save``.
 from __future__ import annotations
 
 import argparse
-import json
-import os
 import re
 import shutil
 import statistics
@@ -19,7 +17,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from harness import BUILD, EXAMPLE, ROOT, WORK, Row, alternating, publish, ratio, spread, timed
+from harness import BUILD, EXAMPLE, ROOT, WORK, Row, alternating, build, publish, ratio, spread, timed, working
 from metrics import diarization_error, read_rttm, word_errors
 
 PLAIN = """
@@ -44,45 +42,16 @@ class Bench:
 
     def bake(self, *arguments: str | Path) -> dict[str, object]:
         """A command's JSON."""
-        done = subprocess.run(
-            [*BUILD, *map(str, arguments), "--json"],
-            env={**os.environ, **self.env},
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        if done.returncode:
-            raise SystemExit(f"build.py {' '.join(map(str, arguments))}:\n{done.stderr[-2000:]}")
-        found: dict[str, object] = json.loads(done.stdout)
-        return found
+        return build(*arguments, env=self.env)
 
     def job(self, *more: str) -> float:
-        """Seconds of a whole new job; what isn't inside a stage's own work goes to ``overheads``.
-
-        Stages that ran side by side count once: their work is the union of their times.
-        """
+        """Seconds of a whole new job; what isn't inside a stage's own work goes to ``overheads``."""
         shutil.rmtree(self.jobs, ignore_errors=True)
         began = time.perf_counter()
         found = self.bake("run", EXAMPLE, *more)
         seconds = time.perf_counter() - began
-        self.overheads.append(seconds - self.working(str(found["job"])))
+        self.overheads.append(seconds - working(self.jobs / str(found["job"])))
         return seconds
-
-    def working(self, job: str) -> float:
-        """Seconds in which at least one stage was at its own work, by the stages' events."""
-        spans: list[tuple[float, float]] = []
-        started: dict[str, float] = {}
-        for line in (self.jobs / job / "events.jsonl").read_text().splitlines():
-            event = json.loads(line)
-            if event.get("stage") and event["event"] == "start":
-                started[event["stage"]] = event["t"]
-            elif event.get("stage") and event["event"] == "done":
-                spans.append((started[event["stage"]], event["t"]))
-        total, at = 0.0, 0.0
-        for start, end in sorted(spans):
-            total += max(0.0, end - max(start, at))
-            at = max(at, end)
-        return total
 
     def dialogues(self, python: Path, seed: int) -> tuple[list[float], list[float], int]:
         """Error rates over ten dialogues: count found, count given, and how often the count was right."""

@@ -23,7 +23,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import yaml
-from harness import BUILD, EXAMPLE, WORK, Row, alternating, publish, ratio, spread, timed
+from harness import BUILD, EXAMPLE, WORK, Row, alternating, build, publish, ratio, spread, timed, working
 
 from builder.core.jobs import compose
 from builder.edges.engine import connection as engines
@@ -52,17 +52,7 @@ class Bench:
 
     def bake(self, *arguments: str | Path) -> dict[str, object]:
         """A command's JSON."""
-        done = subprocess.run(
-            [*BUILD, *map(str, arguments), "--json"],
-            env=os.environ | self.env,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        if done.returncode:
-            raise SystemExit(f"build.py {' '.join(map(str, arguments))}:\n{done.stderr[-2000:]}")
-        found: dict[str, object] = json.loads(done.stdout)
-        return found
+        return build(*arguments, env=self.env)
 
     def prepare(self, *more: str) -> Path:
         words = ["prepare", EXAMPLE, *self.mode, "--threads", "2", "--batch-size", "0", "--no-build", *more]
@@ -205,22 +195,6 @@ class Bench:
             variables={"HF_HUB_OFFLINE": "1", "HOME": "/tmp", "OMP_NUM_THREADS": "2"},
         )
         return timed(words)
-
-
-def working(place: Path) -> float:
-    """Seconds in which at least one stage was at its own work, by the stages' events."""
-    spans: list[tuple[float, float]] = []
-    started: dict[str, float] = {}
-    for event in jobs.events(place):
-        if event.get("stage") and event["event"] == "start":
-            started[event["stage"]] = event["t"]
-        elif event.get("stage") and event["event"] == "done":
-            spans.append((started[event["stage"]], event["t"]))
-    total, at = 0.0, 0.0
-    for start, end in sorted(spans):
-        total += max(0.0, end - max(start, at))
-        at = max(at, end)
-    return total
 
 
 @contextmanager

@@ -19,6 +19,7 @@ from typing import Any
 import pytest
 
 from builder.core.jobs import compose
+from builder.edges.jobs import folder
 from tests.engine import private_engine
 from tests.engine.conftest import ONE_STORE, Engine, Ran, copy_project, results
 from tests.engine.test_jobs import CLIP, prepared, said, wait_for
@@ -218,10 +219,10 @@ def survive(
 ) -> None:
     before = engine.left()
     with contextlib.ExitStack() as stack:
-        folder = tmp / "jobs"
+        jobs = tmp / "jobs"
         if kind is disk_full:
-            stack.enter_context(small_disk(folder, 32))
-        env = {"BAKE_JOBS": str(folder)}
+            stack.enter_context(small_disk(jobs, 32))
+        env = {"BAKE_JOBS": str(jobs)}
         place = prepared(engine, *CLIP, env=env)
         found = kind(Case(engine, place, random.Random(f"{kind.__name__} {seed}"), tmp))
         first = found.first

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 from builder.core.config.types import Config
-from builder.core.jobs import job_file
 from builder.core.jobs.job import Job
 from builder.edges.system import files
 from builder.errors import BakeError, ConfigError, InputError, MissingError, UsageError
@@ -50,6 +49,8 @@ def read(config: Config, job_folder: Path) -> Job:
         UsageError: the folder has no job.
         ConfigError: its file is broken, says what prepare never writes, or a part of the folder is a link.
     """
+    from builder.core.jobs import job_file
+
     wrong = _link_in(job_folder)
     if wrong is None:
         job = parsed(job_folder)
@@ -64,6 +65,14 @@ def read(config: Config, job_folder: Path) -> Job:
 
 
 def parsed(job_folder: Path) -> Job:
+    """The job in a folder, as its file says.
+
+    Raises:
+        UsageError: the folder has no job.
+        ConfigError: its file is broken.
+    """
+    from builder.core.jobs import job_file
+
     path = job_folder / "job.yaml"
     try:
         # Without waiting for a FIFO's writer, and no further than a job's file can be long.
