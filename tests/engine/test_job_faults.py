@@ -128,7 +128,7 @@ def disk_full(case: Case) -> Found:
     words = ("run", case.place.name, "--mode", "docker-cpu", "--no-build")
     done = case.engine.bake(*words, env=case.env) if before else ended(process)
     filler.unlink()
-    return Found("before" if before else when, done, ("the disk is", "free some space"), survives=not before)
+    return Found("before" if before else when, done, ("the disk ", "free some space"), survives=not before)
 
 
 def image_removed(case: Case) -> Found:
