@@ -139,6 +139,27 @@ def test_another_variant_leaves_the_images_of_the_first_current() -> None:
     assert listed == pushed == set()
 
 
+@pytest.mark.parametrize("baked", [{assembly.BAKED: "baked"}, {}], ids=["weights inside", "weights mounted"])
+def test_an_image_of_a_plain_bake_runs_and_a_build_assembles_it(baked: dict[str, str]) -> None:
+    """A site may pull what its pipeline has made with ``docker buildx bake``: it has no order of layers of ours."""
+    config = settings()
+    chosen = project.models(config)
+    today = rendered(config, project.DEBIAN, chosen)
+    carrying = {i.tag for i in today.plan.images if today.plan.carried(i)}
+    plain = {
+        tag: {k: v for k, v in image.items() if k not in currency.ASSEMBLED} | baked
+        for tag, image in labels(today).items()
+    }
+
+    @functools.cache
+    def planner(mode: Mode, variant: Variant, base: BaseSpec) -> Rendered:
+        return today
+
+    assert answers(config, today, plain, planner) == [carrying, set(), set()]
+    other = {tag: {**image, assembly.DIGESTS: "x=sha256:1"} for tag, image in plain.items()}
+    assert answers(config, today, other, planner) == [set(other)] * 3
+
+
 def test_an_image_that_no_plan_has_is_not_current() -> None:
     """Of a mode, a variant or a stage that the project doesn't have any more."""
     config = settings()

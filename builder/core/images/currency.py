@@ -29,6 +29,10 @@ MEANING = {
 }
 """What has changed when a label differs."""
 
+ASSEMBLED = (assembly.BAKED, assembly.ORDER)
+"""Labels that ``build`` gives together. An image that ``docker buildx bake`` made has no order of ours, and may have its
+weights mounted: it runs as well, but ``build`` assembles it."""
+
 
 def expected(
     *, inputs: str, base_digest: str | None, blocks: Sequence[Block], carried: Sequence[tuple[Model, Pin]]
@@ -53,7 +57,15 @@ def differences(labels: Mapping[str, str], today: Mapping[str, str]) -> tuple[st
         labels: the image's own; empty when there is no image.
         today: what :func:`expected` gives for it.
     """
-    return tuple(MEANING[name] for name, value in today.items() if labels.get(name, "") != value)
+    skipped = () if assembly.ORDER in labels else ASSEMBLED
+    return tuple(
+        MEANING[name] for name, value in today.items() if name not in skipped and labels.get(name, "") != value
+    )
+
+
+def assembled(labels: Mapping[str, str], today: Mapping[str, str]) -> bool:
+    """Whether ``build`` put the image together, and not ``docker buildx bake``: only then the layout has its layers."""
+    return all(labels.get(name) == today[name] for name in ASSEMBLED if name in today)
 
 
 def base_of(spec: BaseSpec, labels: Mapping[str, str]) -> BaseSpec:

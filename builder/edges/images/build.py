@@ -146,12 +146,15 @@ def _build(job: _Job) -> tuple[Built, ...]:
 
 
 def outdated(made: Rendered, labels: Mapping[str, Mapping[str, str]]) -> list[PlannedImage]:
-    """The planned images that are missing or not current.
+    """The planned images that are missing, not current, or made without this tool.
 
     Args:
         labels: those of the engine's images, by tag; empty where there is none.
     """
-    return [i for i in made.plan.images if currency.differences(labels.get(i.tag, {}), made.expected(i))]
+    pairs = [(image, labels.get(image.tag, {}), made.expected(image)) for image in made.plan.images]
+    return [
+        i for i, known, today in pairs if currency.differences(known, today) or not currency.assembled(known, today)
+    ]
 
 
 def _code_of(job: _Job, image: PlannedImage) -> str | None:
