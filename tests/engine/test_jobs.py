@@ -18,7 +18,6 @@ import yaml
 
 from builder.core.jobs import compose, sandbox
 from builder.edges.jobs import folder
-from builder.edges.jobs import folder as jobs
 from tests.engine import private_engine
 from tests.engine.conftest import OTHER_STORE, ROOT, Engine, results
 from tests.shared import EXAMPLE, SAME
@@ -42,7 +41,7 @@ def prepared(engine: Engine, *more: str, env: Mapping[str, str] | None = None) -
 
 
 def said(place: Path, stage: str, event: str) -> bool:
-    return any(e.get("stage") == stage and e["event"] == event for e in jobs.events(place))
+    return any(e.get("stage") == stage and e["event"] == event for e in folder.events(place))
 
 
 @pytest.fixture
@@ -274,10 +273,13 @@ def test_remove_leaves_a_running_job_alone(engine: Engine, clean: None) -> None:
     place, other = prepared(engine, *CLIP), prepared(engine, *CLIP)
     process = engine.begin(place.name)
     wait_for(lambda: said(place, "asr", "start"))
+    (asr,) = engine.docker("ps", "--quiet", "--filter", f"name={compose.project(place.name)}-asr").out.split()
+    assert engine.docker("pause", asr).code == 0  # the job runs until it was asked three times
     for words in ((place.name,), (other.name, place.name), (place.name, "--dry-run")):
         refused = engine.bake("jobs", "remove", *words)
         assert refused.code == 2
         assert f"job {place.name} is running" in refused.said
+    assert engine.docker("unpause", asr).code == 0
     out, err = process.communicate(timeout=120)
     assert process.returncode == 0, err
     assert not [s for s in json.loads(out)["stages"] if s["kept"]]
