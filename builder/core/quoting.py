@@ -7,8 +7,13 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING
 
 from builder.errors import ConfigError
+
+if TYPE_CHECKING:
+    import jinja2
 
 
 def name_(text: str) -> str:
@@ -45,3 +50,24 @@ def plain(text: str) -> str:
 def unplain(text: str) -> str:
     """What :func:`plain` escaped."""
     return text.replace("$${", "${").replace("%%{", "%{")
+
+
+def environment(templates: Mapping[str, str], **filters: Callable[..., str]) -> jinja2.Environment:
+    """What all generated files but the page are rendered with: an unknown name is an error, and blocks leave no lines.
+
+    Args:
+        templates: texts that templates include or extend, by name.
+        filters: the quoting of this kind of file.
+    """
+    import jinja2
+
+    made = jinja2.Environment(
+        loader=jinja2.DictLoader(dict(templates)),
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+        autoescape=False,
+    )
+    made.filters |= filters
+    return made

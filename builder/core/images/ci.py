@@ -6,10 +6,8 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-import jinja2
-
 from builder.core.images.plan import Plan, PlannedImage
-from builder.core.quoting import name_
+from builder.core.quoting import environment, name_
 from builder.errors import UsageError
 
 KINDS = {"github": ".github/workflows/images.yml", "gitlab": ".gitlab-ci.yml"}
@@ -50,22 +48,18 @@ def pipeline(
     for words in (command, choice):
         if not words.isprintable() or "${{" in words:  # a comment would end; GitHub would compute it
             raise UsageError(f"{words!r} can't stand in a pipeline", expected="one line of text, without ${{")
-    environment = jinja2.Environment(
-        loader=jinja2.DictLoader(dict(templates)),
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-        autoescape=False,
-    )
-    return environment.get_template(f"ci/{kind}.yml.j2").render(
-        images=[_image(plan, i) for i in plan.images],
-        root=plan.base.kind == "debian",
-        command=command,
-        choice=choice,
-        folder=folder,
-        registry=registry,
-        gated=any(model.gated for model, _ in plan.models),
+    return (
+        environment(templates)
+        .get_template(f"ci/{kind}.yml.j2")
+        .render(
+            images=[_image(plan, i) for i in plan.images],
+            root=plan.base.kind == "debian",
+            command=command,
+            choice=choice,
+            folder=folder,
+            registry=registry,
+            gated=any(model.gated for model, _ in plan.models),
+        )
     )
 
 

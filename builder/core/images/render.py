@@ -10,12 +10,10 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-import jinja2
-
 from builder.core.config import requirements
 from builder.core.images import assembly
 from builder.core.images.plan import Plan, PlannedImage, fingerprint
-from builder.core.quoting import exec_, name_, plain, quoted, reference, unplain
+from builder.core.quoting import environment, exec_, name_, plain, quoted, reference, unplain
 from builder.core.stage_env import stage_environment
 from builder.core.terms import LABEL
 from builder.core.weights import layers
@@ -44,15 +42,7 @@ def render(plan: Plan, templates: Mapping[str, str], files: Mapping[str, str], *
         files: what build stages copy: ``tools/…`` and ``stages/…``, by path in the rendered folder.
         version: of this project, for labels.
     """
-    environment = jinja2.Environment(
-        loader=jinja2.DictLoader(dict(templates)),
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-        autoescape=False,
-    )
-    environment.filters |= {"name": name_, "reference": reference, "quoted": quoted, "exec": exec_}
+    templating = environment(templates, name=name_, reference=reference, quoted=quoted, exec=exec_)
     chosen = [i.stage for i in plan.images if i.stage]
     rendered = {
         path: text
@@ -65,7 +55,7 @@ def render(plan: Plan, templates: Mapping[str, str], files: Mapping[str, str], *
     arguments = arguments_of(plan)
     for model, pin in plan.models:
         rendered[f"weights/{model.id}.json"] = _weights(model, pin)
-    rendered["Dockerfile"] = environment.get_template("Dockerfile.j2").render(
+    rendered["Dockerfile"] = templating.get_template("Dockerfile.j2").render(
         plan=plan,
         libraries=plan.libraries,
         user=USER,

@@ -154,27 +154,22 @@ def render(template: str, job: Job, containers: Sequence[Service], *, machine: M
         template: text of compose/job.yaml.j2.
         models: the tree of weights here.
     """
-    import jinja2  # not needed by those who only ask for names and limits
 
-    from builder.core.quoting import name_
+    from builder.core.quoting import environment, name_
 
-    environment = jinja2.Environment(
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-        autoescape=False,
-    )
-    environment.filters |= {"name": name_, "quoted": quoted}
     used = {name for service in containers for name in service.mounts}
-    return environment.from_string(template).render(
-        job=name_(job.id),
-        project=project(job.id),
-        stages=containers,
-        user=machine.user,
-        cpus=machine.threads,
-        rights=RIGHTS,
-        mounts={name: mount for name, mount in mounts(models).items() if name in used},
+    return (
+        environment({}, name=name_, quoted=quoted)
+        .from_string(template)
+        .render(
+            job=name_(job.id),
+            project=project(job.id),
+            stages=containers,
+            user=machine.user,
+            cpus=machine.threads,
+            rights=RIGHTS,
+            mounts={name: mount for name, mount in mounts(models).items() if name in used},
+        )
     )
 
 
