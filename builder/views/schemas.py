@@ -12,6 +12,7 @@ import pkgutil
 import sys
 import typing
 from collections.abc import Iterator, Mapping, Sequence
+from functools import cache
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -78,6 +79,7 @@ def parts(shape: Any) -> Iterator[Any]:
         yield part
 
 
+@cache
 def schema(view: View[Any]) -> dict[str, Any]:
     """The JSON schema of one command's result."""
     whole = adapter(view.shape).json_schema(mode="serialization")
