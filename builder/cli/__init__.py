@@ -99,7 +99,7 @@ def _run(arguments: Sequence[str]) -> int:
         return _failed(Interrupted("stopped at the question"), as_json)
     except BrokenPipeError:
         raise
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001 - whatever else is raised is a bug, which is reported as one
         if hasattr(error, "format_message"):  # typer's own: an unknown option, a missing argument
             return _failed(_usage(error, as_json), as_json)
         return _failed(_bug(error), as_json)

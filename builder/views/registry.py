@@ -11,7 +11,7 @@ from builder.core.text import format_size, format_time, table
 from builder.views import View
 
 if TYPE_CHECKING:
-    from builder.edges.registry.push import Step
+    from builder.edges.registry.push import PushStep
     from builder.workflows.registry import ImagesPushed, PipelineCompared, PipelineMade
 
 
@@ -65,7 +65,7 @@ def _push_data(pushed: ImagesPushed) -> PushJson:
     }
 
 
-def _image(pushed: ImagesPushed, step: Step, sent: int) -> PushedImageJson:
+def _image(pushed: ImagesPushed, step: PushStep, sent: int) -> PushedImageJson:
     image = step.image
     return {
         "name": image.name,

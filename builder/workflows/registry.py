@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from builder.edges.images.installed import Planner
     from builder.edges.images.layout import Layout
     from builder.edges.registry.http import Http, StopSignal
-    from builder.edges.registry.push import PushedImage, Step
+    from builder.edges.registry.push import PushedImage, PushStep
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,7 +32,7 @@ class ImagesPushed:
 
     target: Target
     dry_run: bool
-    steps: tuple[tuple[Step, int], ...]
+    steps: tuple[tuple[PushStep, int], ...]
     """Each image's step, with the bytes that were sent for it."""
     wire_bytes: int
     """Bytes of request bodies; what was sent twice counts twice."""

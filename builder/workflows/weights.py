@@ -305,7 +305,7 @@ def _ask_hub(
             entries.append(lock_diff.pin_change(planned.model, planned.before, answer.pin, answer.history))
         except SourceError as error:
             refused.append(error)
-            unreachable = isinstance(error, pinning.Unreachable)
+            unreachable = isinstance(error, pinning.HubUnreachable)
     return entries, refused
 
 

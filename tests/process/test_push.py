@@ -89,7 +89,7 @@ def connected(
 
 def run(
     host: str, tmp: Path, blobs: Bytes, *images: PushedImage, login: Login | None = None, authorities: str = ""
-) -> list[tuple[push.Step, int]]:
+) -> list[tuple[push.PushStep, int]]:
     found, where, stop = connected(host, tmp, login, authorities)
     steps = push.decide(images, found, where, others={}, on_progress=silent)
     return list(push.carry_out(steps, found, open_=blobs.open, stop=stop, on_progress=silent))

@@ -76,7 +76,7 @@ def test_an_index_nobody_answers_at_is_told_from_one_without_the_wheel(tmp_path:
         pass
     del env["PIP_NO_INDEX"]
     env["PIP_INDEX_URL"] = "http://127.0.0.1:1/simple"
-    with pytest.raises(wheels.Unreachable), wheels.downloaded(source, tmp_path, env, lambda _: None):
+    with pytest.raises(wheels.IndexUnreachable), wheels.downloaded(source, tmp_path, env, lambda _: None):
         pass
 
 

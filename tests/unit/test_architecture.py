@@ -26,15 +26,6 @@ DOORS = {
 MOST_MODULES = 12
 """Modules of one folder."""
 
-NAMED_TWICE = {
-    "Step",
-    "Unreachable",
-}
-"""Public classes of one name, still. This list only shrinks."""
-
-STILL_IMPORTED: dict[str, set[str]] = {}
-"""What workflows still import and leave to the edges. This list only shrinks."""
-
 
 def short(path: Path) -> str:
     return str(path.relative_to(ROOT))
@@ -77,17 +68,14 @@ def test_a_name_means_one_class() -> None:
             if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
                 classes[node.name].append(short(path))
     twice = {name: paths for name, paths in classes.items() if len(paths) > 1}
-    assert {name: paths for name, paths in twice.items() if name not in NAMED_TWICE} == {}
-    assert NAMED_TWICE - twice.keys() == set(), "mended: take it off the list"
+    assert twice == {}
 
 
 def test_workflows_leave_effects_to_the_edges() -> None:
     """They resolve, plan and do; signals, files, digests and texts are the business of others."""
     effects = {"signal", "shutil", "hashlib", "json"}
     found = {short(path): names for path in below("workflows") if (names := effects & set(imported(path)))}
-    assert {p: more for p, names in found.items() if (more := names - STILL_IMPORTED.get(p, set()))} == {}
-    done = {p: gone for p, names in STILL_IMPORTED.items() if (gone := names - found.get(p, set()))}
-    assert done == {}, "mended: take it off the list"
+    assert found == {}
 
 
 def test_processes_have_one_door() -> None:

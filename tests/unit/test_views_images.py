@@ -18,7 +18,7 @@ from builder.core.weights.model import FilePin, HubSource, Model, Pin
 from builder.edges.images.build import Built
 from builder.edges.images.installed import InstalledImage
 from builder.edges.images.layout import Unneeded
-from builder.edges.registry.push import PushedImage, Step
+from builder.edges.registry.push import PushedImage, PushStep
 from builder.errors import BakeError
 from builder.views import images as views
 from builder.views import layout as layout_views
@@ -357,7 +357,7 @@ def test_a_push_is_told() -> None:
     """A blob that an image has twice counts once; bytes are those that the registry lacked."""
     weights, code = blob("1", 70 * MB), blob("2", 2 * MB)
     pushed = PushedImage(name="asr", tag="slim-cpu", manifest=blob("3", 100), data=b"", blobs=(weights, code, code))
-    new = Step(image=pushed, repository="me/asr", there=False, mount={weights.digest: "me/x"}, send=(code,))
+    new = PushStep(image=pushed, repository="me/asr", there=False, mount={weights.digest: "me/x"}, send=(code,))
     old = dataclasses.replace(new, there=True, mount={}, send=())
     result = ImagesPushed(
         target=Target(host="r.example", prefix="me"),

@@ -38,7 +38,7 @@ class PushedImage:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Step:
+class PushStep:
     """What becomes of an image: ``there`` (the tag has it already), or what its repository lacks."""
 
     image: PushedImage
@@ -81,7 +81,7 @@ def decide(
     *,
     others: Mapping[str, Sequence[Descriptor]],
     on_progress: OnProgress,
-) -> tuple[Step, ...]:
+) -> tuple[PushStep, ...]:
     """Ask the registry what it has.
 
     Args:
@@ -157,7 +157,7 @@ def _steps(
     lacked: Mapping[str, Sequence[Descriptor]],
     sources: Mapping[str, str],
     target: Target,
-) -> Iterator[Step]:
+) -> Iterator[PushStep]:
     """What each image needs: a blob is sent once, and mounted from there by the images after it."""
     known = dict(sources)
     for image in images:
@@ -166,12 +166,12 @@ def _steps(
         mount = {blob.digest: known[blob.digest] for blob in missing if blob.digest in known}
         send = tuple(blob for blob in missing if blob.digest not in mount)
         known |= {blob.digest: repository for blob in send}
-        yield Step(image=image, repository=repository, there=image.name not in lacked, mount=mount, send=send)
+        yield PushStep(image=image, repository=repository, there=image.name not in lacked, mount=mount, send=send)
 
 
 def carry_out(
-    steps: Sequence[Step], registry: Registry, *, open_: Open, stop: StopSignal, on_progress: OnProgress
-) -> Iterator[tuple[Step, int]]:
+    steps: Sequence[PushStep], registry: Registry, *, open_: Open, stop: StopSignal, on_progress: OnProgress
+) -> Iterator[tuple[PushStep, int]]:
     """Send and mount, image by image; yields each with the bytes that had to be sent, when its tag is in place.
 
     Raises:
@@ -186,7 +186,7 @@ def carry_out(
             continue
         sent = [0]
 
-        def bring(blob: Descriptor, step: Step = step, sent: list[int] = sent) -> None:
+        def bring(blob: Descriptor, step: PushStep = step, sent: list[int] = sent) -> None:
             what = f"{step.image.name} {blob.digest.removeprefix('sha256:')[:12]}"
             key, source = f"{step.repository}@{blob.digest}", step.mount.get(blob.digest, "")
 

@@ -38,7 +38,7 @@ def reach(address: str, down: set[str], *, patience: float = PATIENCE) -> None:
 
         try:
             get_session().head(address, timeout=limit, follow_redirects=False)
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - whatever it is, nobody answered; the caller says it
             failed.append(error)
 
     thread = threading.Thread(target=ask, daemon=True)

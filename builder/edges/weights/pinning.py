@@ -23,7 +23,7 @@ SMALL = 64 << 20
 """Bytes up to which a file is downloaded and hashed when the hub has no sha256 of it (it is outside LFS)."""
 
 
-class Unreachable(SourceError):
+class HubUnreachable(SourceError):
     """No hub can be asked: asking about the next model is pointless."""
 
 
@@ -52,7 +52,7 @@ def resolve(model: Model, *, token: access.Token | None, env: Mapping[str, str])
             hint="write its pin into models.lock by hand, with two records",
         )
     if access.offline(env):
-        raise Unreachable("HF_HUB_OFFLINE is set", where=model.id, hint="unset it to ask the hub")
+        raise HubUnreachable("HF_HUB_OFFLINE is set", where=model.id, hint="unset it to ask the hub")
     from huggingface_hub import HfApi
     from huggingface_hub.errors import HTTPError  # type: ignore[attr-defined] # its client's, whichever that is
     from huggingface_hub.utils import disable_progress_bars  # type: ignore[attr-defined] # documented, but lazy
@@ -81,7 +81,7 @@ def _refusal(error: Exception, model: Model, address: str, *, with_token: bool) 
     """Why the hub told nothing of a model."""
     answer = getattr(error, "response", None)
     if answer is None:
-        return Unreachable(f"{address} could not be reached ({http.short(error)})", where=model.id)
+        return HubUnreachable(f"{address} could not be reached ({http.short(error)})", where=model.id)
     page = model.page or f"{address}/{model.repo}"
     status, headers = answer.status_code, answer.headers
     code, message = headers.get("X-Error-Code", ""), headers.get("X-Error-Message", "")

