@@ -25,7 +25,7 @@ JOB, STAGE = f"{LABEL}job", f"{LABEL}stage"
 """Labels of a container."""
 
 CPU_PERIOD = 100_000
-"""Microseconds. An engine refuses ``--cpus`` beyond what it has; a quota above that is no limit and no error."""
+"""Microseconds. An engine refuses ``--cpus`` beyond what it has; a quota above that limits nothing and is not an error."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -130,7 +130,7 @@ def stray(job: Job, folder: str, *, stages: Mapping[str, StageSpec], models: Map
     """Why a job can't be one that this project prepared in ``folder``; None when it can.
 
     Its id, the names of its stages and every path decide what is run, written and deleted, and a job's folder may come
-    from anywhere. A model that has left the catalogue is no reason: the job can be looked at, and preflight says it.
+    from anywhere. A model that has left the catalogue does not count: the job can still be shown, and preflight names it.
 
     Args:
         folder: name of the folder that its job.yaml is in.

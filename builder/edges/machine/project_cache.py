@@ -1,7 +1,7 @@
 """What the project's files said, kept in the state folder: checking them again takes longer than most commands.
 
-The key is the text of every file and the code that checks it. What is kept is plain JSON; reading it makes nothing but the
-frozen types that are listed here.
+The key is the text of every file and the code that checks it. What is kept is plain JSON, which is read into the frozen
+types listed here and nothing else.
 """
 
 from __future__ import annotations

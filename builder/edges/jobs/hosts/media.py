@@ -114,7 +114,7 @@ def media(host: str, tag: str, limits: ContainerLimits) -> Callable[[Sequence[st
             try:
                 done = shell.run(argv, timeout=3600)
             finally:
-                if done is None or done.code < 0:  # Ctrl-C, or its time is up: the container would go on
+                if done is None or done.code < 0:  # Ctrl-C, or its time is up: the container would run on
                     remove(host, name)
             if target is not None and done.code == 0:
                 try:
