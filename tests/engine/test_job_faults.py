@@ -239,9 +239,9 @@ def survive(
         assert folder.state(place) == "done"
         assert engine.left() == before
         kept = sum(s["kept"] for s in again.data["stages"])
-        error = "" if first.code in (0, -9) else first.data["error"]["what"]
+        lines = [line for line in first.said.splitlines() if line.startswith("error: ")] or [first.said.strip()]
         fate = "right" if first.code == 0 else "killed" if first.code == -9 else f"exit {first.code}"
-        said_ = error.split(".log: ")[-1].replace(str(tmp), "…")[:90]
+        said_ = lines[0].removeprefix("error: ").split(".log: ")[-1].replace(str(tmp), "…")[:90]
         table.append((kind.__name__, engine.store, found.when, fate, said_, f"right, {kept} of 7 kept"))
         shutil.rmtree(place)
 
