@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -134,10 +135,19 @@ def test_a_package_of_other_bytes_is_refused(engine: Engine, tmp_path: Path) -> 
     assert engine.layers() == before
 
 
+def files_in_memory(session: int) -> set[Path]:
+    """The folders of secrets that the processes of a session were given; another worker builds with its own."""
+    found: set[bytes] = set()
+    for place in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            if os.getsid(int(place.name)) == session:
+                found |= set(re.findall(rb"/dev/shm/whisperbake-\w+", (place / "environ").read_bytes()))
+    return {Path(os.fsdecode(name)) for name in found}
+
+
 def test_ctrl_c_stops_the_build_and_leaves_nothing_dangling(engine: Engine, built: Any) -> None:
     """Exit 130 within seconds; no secret is left behind; the next build goes on."""
     before = engine.layers()
-    secrets = set(Path("/dev/shm").glob("whisperbake-*"))
     process = subprocess.Popen(
         [sys.executable, str(ROOT / "build.py"), "build", "--mode", "docker-cpu", "--no-cache"],
         env=engine.env,
@@ -151,12 +161,14 @@ def test_ctrl_c_stops_the_build_and_leaves_nothing_dangling(engine: Engine, buil
     for line in process.stderr:
         if "tools" in line:
             break
+    secrets = files_in_memory(process.pid)
+    assert secrets
     os.killpg(process.pid, signal.SIGINT)
     began = time.monotonic()
     process.communicate(timeout=30)
     assert process.returncode == 130
     assert time.monotonic() - began < 15
-    assert set(Path("/dev/shm").glob("whisperbake-*")) <= secrets
+    assert [path for path in secrets if path.exists()] == []
     assert engine.docker("images", "--filter", "dangling=true", "--quiet").out == ""
     assert engine.layers() == before
 
