@@ -1,13 +1,17 @@
-"""What a run of the tests makes once, for all of its workers and files."""
+"""What tests of commands share, and what a run makes once for all of its workers and files."""
 
 from __future__ import annotations
 
+import contextlib
+import json
 import os
 import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 from filelock import FileLock
@@ -17,6 +21,30 @@ EXAMPLE = ROOT / "examples/dialogue.mp4"
 
 SAME = ("--threads", "2", "--batch-size", "0")
 """Settings that decide bytes: with them a job gives the same on every machine and in containers."""
+
+
+@dataclass(frozen=True)
+class Ran:
+    """What a command printed and returned."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def data(self) -> Any:
+        return json.loads(self.out)
+
+    @property
+    def said(self) -> str:
+        """What it told: standard error and, with ``--json``, the error on standard output."""
+        with contextlib.suppress(ValueError):
+            found = json.loads(self.out)
+            if isinstance(found, dict) and (error := found.get("error")):
+                return "\n".join(
+                    [self.err, *(str(error[key]) for key in ("where", "what", "expected", "hint")), *error["detail"]]
+                )
+        return self.err
 
 
 def once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], None]) -> Path:

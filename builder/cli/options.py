@@ -213,12 +213,3 @@ def _with_error(data: Any, failure: BakeError | None) -> Any:
     failure.in_result = True
     error = ui.error_data(failure)
     return {**data, **error} if isinstance(data, dict) else {**error, "result": data}
-
-
-def emit_line(as_json: bool, name: str, line: str, *, alone: bool) -> None:
-    """One line of a log, with the stage's name unless it is the only one."""
-    if as_json:
-        GLOBALS.streaming = True
-        print_json({"stage": name, "line": line}, compact=True)
-    else:
-        print(line if alone else f"{name:<9} | {line}", flush=True)

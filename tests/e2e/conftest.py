@@ -2,45 +2,16 @@
 
 from __future__ import annotations
 
-import contextlib
-import json
 import os
 import subprocess
 import sys
 import wave
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from tests.shared import ROOT, example_job
-
-
-@dataclass(frozen=True)
-class Ran:
-    """What a command printed and returned."""
-
-    code: int
-    out: str
-    err: str
-
-    @property
-    def data(self) -> Any:
-        return json.loads(self.out)
-
-    @property
-    def said(self) -> str:
-        """What it told: standard error and, with ``--json``, the error on standard output."""
-        with contextlib.suppress(ValueError):
-            found = json.loads(self.out)
-            if isinstance(found, dict) and (error := found.get("error")):
-                return "\n".join(
-                    [self.err, *(str(error[key]) for key in ("where", "what", "expected", "hint")), *error["detail"]]
-                )
-        return self.err
-
+from tests.shared import ROOT, Ran, example_job
 
 Bake = Callable[..., Ran]
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import shutil
@@ -19,7 +18,7 @@ import pytest
 
 from builder.edges.engine import connection as engines
 from tests.engine import canary, private_engine
-from tests.shared import ROOT, example_job, state_folder
+from tests.shared import ROOT, Ran, example_job, state_folder
 
 STARTED = time.time()
 
@@ -42,30 +41,6 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if "engine" in Path(item.fspath).parts:
             item.add_marker(pytest.mark.engine)
-
-
-@dataclass(frozen=True)
-class Ran:
-    """What a command printed and returned."""
-
-    code: int
-    out: str
-    err: str
-
-    @property
-    def data(self) -> Any:
-        return json.loads(self.out)
-
-    @property
-    def said(self) -> str:
-        """What it told: standard error and, with ``--json``, the error on standard output."""
-        with contextlib.suppress(ValueError):
-            found = json.loads(self.out)
-            if isinstance(found, dict) and (error := found.get("error")):
-                return "\n".join(
-                    [self.err, *(str(error[key]) for key in ("where", "what", "expected", "hint")), *error["detail"]]
-                )
-        return self.err
 
 
 @dataclass(frozen=True)
