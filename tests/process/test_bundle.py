@@ -111,6 +111,40 @@ def test_a_killed_run_resumes(tmp_path: Path, chunks: int) -> None:
     assert {n: (folder / n).stat().st_ino for n in kept} == kept, "what was finished was not written again"
 
 
+KILLED_AT_THE_STATE = """
+import os, signal, sys
+from pathlib import Path
+from tests import bundles
+from builder.edges.bundle import folder
+write, when = folder.files.write_json, sys.argv[2]
+def killed(path, data):
+    if not data["parts"]:
+        return write(path, data)
+    if when == "after":
+        write(path, data)
+    os.kill(os.getpid(), signal.SIGKILL)
+folder.files.write_json = killed
+bundles.three().write(Path(sys.argv[1]), part_size=1_000_000)
+"""
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_a_run_killed_while_it_notes_a_part_resumes(tmp_path: Path, when: str) -> None:
+    """A part has its name only after its hash is noted; one that is noted and has no name yet is not written again."""
+    folder = tmp_path / "bundle"
+    words = [sys.executable, "-c", KILLED_AT_THE_STATE, str(folder), when]
+    killed = subprocess.run(words, cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)}, check=False)
+    assert killed.returncode == -signal.SIGKILL
+    assert not list(folder.glob("whisperbake.tar.*")), "no part has its name yet"
+    (whole,) = folder.glob(".whisperbake.tar.*.part")
+    inode = whole.stat().st_ino
+    bundles.three().write(folder, part_size=1_000_000)
+    bundles.three().write(tmp_path / "one-go", part_size=1_000_000)
+    assert contents(folder) == contents(tmp_path / "one-go")
+    if when == "after":
+        assert (folder / PART.format(0)).stat().st_ino == inode, "what was finished was not written again"
+
+
 @pytest.mark.parametrize(
     "left", [["..creating.json.x1.tmp"], [".creating.json", "..creating.json.x1.tmp", ".load.py.x2.tmp"]]
 )

@@ -194,11 +194,18 @@ def _finished(folder: Path, parts: Sequence[BundlePart], hashes: Sequence[str]) 
     """Hashes of the parts that a killed run finished and that still have their size."""
     kept = []
     for part, sha in zip(parts, hashes, strict=False):
-        path = folder / part.name
+        path, beside = folder / part.name, _unfinished(folder, part)
+        if not path.exists() and beside.is_file() and beside.stat().st_size == part.size:
+            beside.replace(path)  # killed between its hash and its name
         if not path.is_file() or path.stat().st_size != part.size:
             break
         kept.append(str(sha))
     return kept
+
+
+def _unfinished(folder: Path, part: BundlePart) -> Path:
+    """Where a part is until it is whole, on the disk, and its hash is in the state."""
+    return folder / f".{part.name}.part"
 
 
 def _require_space(folder: Path, plan: BundlePlan, done: int) -> None:
@@ -280,7 +287,7 @@ class _PartWriter:
         """Cut the stream into parts; each is hashed, flushed, and renamed when it is whole."""
         held = memoryview(b"")
         for part in self.plan.parts[len(self.hashes) :]:
-            beside, digest, left = self.folder / f".{part.name}.part", hashlib.sha256(), part.size
+            beside, digest, left = _unfinished(self.folder, part), hashlib.sha256(), part.size
             with beside.open("wb", buffering=0) as out:
                 while left:
                     if not held:
@@ -301,9 +308,10 @@ class _PartWriter:
                 os.fsync(out.fileno())
             if self.failed:
                 return
-            beside.replace(self.folder / part.name)
+            # The hash first: a part that has its name is in the state, so no kill has it written again.
             self.hashes.append(digest.hexdigest())
             files.write_json(self.folder / STATE, {"key": self.plan.key, "parts": self.hashes})
+            beside.replace(self.folder / part.name)
         if self.chunks.get() is not None and not self.failed:
             raise IntegrityError("the bundle is longer than planned", where=str(self.folder))
 
