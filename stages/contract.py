@@ -130,7 +130,7 @@ class StageJob:
         final = self.root / relative
         final.parent.mkdir(parents=True, exist_ok=True)
         # Muxers choose their format by the suffix, so it stays at the end. The output's name can be too long to add to.
-        temporary = final.parent / f".{self.stage}-{os.getpid()}.tmp{final.suffix}"
+        temporary = final.parent / f".{self.stage}-{os.getpid()}-{len(_unfinished)}.tmp{final.suffix}"
         _unfinished.add(temporary)
         try:
             yield temporary

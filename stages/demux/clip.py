@@ -19,7 +19,10 @@ from pathlib import Path
 from typing import Any
 
 import av
-from main import has_video, open_media
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+import media
 
 BACK = (0.0, 10.0, 60.0)
 """Seconds before the start to seek to for a key frame: some containers seek past it. The last try is the beginning."""
@@ -40,12 +43,12 @@ def probe(source: Path) -> dict[str, Any]:
     Raises:
         ValueError: it has no sound.
     """
-    with open_media(source) as container:
+    with media.open_media(source) as container:
         if not container.streams.audio:
             raise ValueError("no audio stream")
         return {
-            "video": has_video(container),
-            "duration": round(container.duration / 1e6, 3) if container.duration else None,
+            "video": media.has_video(container),
+            "duration": round(media.whole(container), 3) or None,
         }
 
 
@@ -60,16 +63,16 @@ def clip(source: Path, target: str, start: float, end: float | None) -> dict[str
         ValueError: there is no sound between the times, or none that can be decoded.
         OSError: the target can't be written.
     """
-    with open_media(source) as inside:
+    with media.open_media(source) as inside:
         if not inside.streams.audio:
             raise ValueError("no audio stream")
-        origin = (inside.start_time or 0) / 1e6
+        origin = media.start(inside)
         # A cover stands still: a cut leaves it out.
         streams = [
             s
             for s in inside.streams
             if s.codec_context is not None
-            and (s.type == "audio" or (s.type == "video" and not s.disposition & av.stream.Disposition.attached_pic))
+            and (s.type == "audio" or (s.type == "video" and not media.is_cover(s)))
         ]
         if not any(s.type == "audio" for s in streams):
             raise ValueError("its sound is in a format that can't be decoded")
@@ -149,7 +152,13 @@ def copy(
     Returns:
         the time at which the last packet ends.
     """
-    pairs = {s.index: outside.add_stream_from_template(s) for s in streams}
+    twins = {s: media.copied(outside, inside, s) for s in streams}
+    for stream, twin in twins.items():
+        if twin is None:
+            raise ValueError(f"no place for {stream.codec_context.name}")
+        twin.disposition = stream.disposition
+        twin.metadata.update(media.tags(stream.metadata))
+    pairs = {s.index: twin for s, twin in twins.items()}
     last = start
     started: set[int] = set()
     done: set[int] = set()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import itertools
 import re
 import struct
 import sys
@@ -13,6 +15,8 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import contract
+import media
+from clock import Clock
 from contract import InputFault, Recording, StageJob
 
 MP4 = {".mp4", ".m4v", ".mov"}
@@ -62,7 +66,7 @@ def work(job: StageJob) -> None:
 
 
 def mux(job: StageJob, recording: Recording) -> None:
-    """Write ``output/<name>.mkv``, ``.mp4`` or, for sound alone, ``.mka``.
+    """Write ``output/<name>.mkv``, ``.mp4`` or, for sound alone, ``.mka``; nothing where no container takes a codec.
 
     Raises:
         InputFault: the recording can't be read.
@@ -71,100 +75,126 @@ def mux(job: StageJob, recording: Recording) -> None:
 
     source = job.recording(recording)
     subtitles = job.load("subtitles", recording)
+    jumps = job.load("demux", recording)["jumps"]
     try:
-        inside = av.open(f"file:{source}")  # with "file:" any name is a file's name
+        inside = media.open_media(source)
     except (av.FFmpegError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise InputFault(f"{recording.name}: not a media file that can be read ({reason})") from error
+        raise InputFault(f"{recording.name}: not a media file that can be read ({media.reason(error)})") from error
     with inside:
-        cover = av.stream.Disposition.attached_pic
-        if not any(not s.disposition & cover for s in inside.streams.video):
-            write(job, recording, inside, subtitles, ".mka")
-        elif source.suffix.lower() not in MP4:
-            write(job, recording, inside, subtitles, ".mkv")
-        elif not write(job, recording, inside, subtitles, ".mp4"):
-            job.note(recording, "MP4 can't hold one of its codecs: the film with subtitles is an MKV")
-            write(job, recording, inside, subtitles, ".mkv")
+        video = media.has_video(inside)
+    suffixes = [".mkv" if video else ".mka"]
+    if video and source.suffix.lower() in MP4:
+        suffixes = [".mp4", ".mkv", ".mov"]
+    why = ""
+    for suffix, direct in itertools.product(suffixes, (True, False)):
+        try:
+            unfit = write(job, recording, source, subtitles, jumps, suffix, direct=direct)
+        except Refused as refused:
+            why = str(refused)
+            continue
+        if suffix != suffixes[0]:
+            kind = {".mkv": "an MKV", ".mov": "a QuickTime file"}[suffix]
+            job.note(recording, f"MP4 can't hold one of its codecs: the film with subtitles is {kind}")
+        for name in unfit:
+            job.note(recording, f"{name} stream does not fit into {suffix} and was left out")
+        return
+    job.note(recording, f"there is no copy with the subtitles inside, since {why}: they are in the files beside")
 
 
-def write(job: StageJob, recording: Recording, inside: Any, subtitles: dict[str, Any], suffix: str) -> bool:
+class Refused(Exception):
+    """A container can't hold one of the recording's codecs; the user reads the text."""
+
+
+FATAL = {errno.ENOSPC, errno.EDQUOT, errno.ENOMEM, errno.EFBIG, errno.EROFS}
+"""Errors that another container would have too."""
+
+
+def write(
+    job: StageJob,
+    recording: Recording,
+    source: Path,
+    subtitles: dict[str, Any],
+    jumps: list[list[float]],
+    suffix: str,
+    *,
+    direct: bool,
+) -> list[str]:
     """Copy every stream packet by packet, and add a subtitle track.
 
     Args:
         subtitles: the ``language`` and the ``cues``, as the subtitles stage saved them.
+        jumps: of the recording's clock, as the demux stage saved them.
+        direct: let PyAV say which codecs a format takes. It asks for those that the format has names for; Matroska
+            takes those of AVI and WAV too, which only its muxer knows, and FFmpeg's fifo muxer passes them on.
 
     Returns:
-        False, without a file, when an MP4 can't hold a stream; for Matroska that is an error.
+        the kinds of the streams that it can't hold, such as "a data".
+
+    Raises:
+        Refused: this container can't hold a stream; there is no file.
     """
     import av
 
     # bitexact leaves out dates and random ids: the same job gives the same file.
-    options = {"fflags": "+bitexact"} | ({"movflags": "+faststart"} if suffix == ".mp4" else {})
+    options = {"fflags": "+bitexact"} | ({"movflags": "+faststart"} if suffix in MP4 else {})
+    form = FORMATS[suffix]
+    if not direct:
+        inner = ":".join(f"{key}={value}" for key, value in options.items())
+        form, options = "fifo", {"fifo_format": form, "format_opts": inner}
     try:
         with (
+            media.open_media(source) as inside,
             job.writing(f"{recording.output}{suffix}", output=True) as path,
-            av.open(f"file:{path}", "w", options=options, format=FORMATS[suffix]) as outside,
+            av.open(f"file:{path}", "w", options=options, format=form) as outside,
         ):
-            outside.metadata.update({k: v for k, v in inside.metadata.items() if k.lower() not in OWN})
-            outside.set_chapters(inside.chapters())
+            outside.metadata.update({k: v for k, v in media.tags(inside.metadata).items() if k.lower() not in OWN})
+            outside.set_chapters([c | {"metadata": media.tags(c["metadata"])} for c in inside.chapters()])
             copies, unfit = copy_streams(outside, inside, suffix)
-            track = add_track(outside, inside, subtitles["language"], mp4=suffix == ".mp4")
-            try:
-                outside.start_encoding()
-            except (av.FFmpegError, ValueError) as error:
-                if suffix == ".mp4":
-                    raise _Refused from error
-                raise
-            for stream in unfit:
-                if stream.type == "data" and inside.chapters():
-                    continue  # an MP4's chapter titles, which set_chapters writes again
-                job.note(recording, f"a {stream.type} stream does not fit into {suffix} and was left out")
-            interleave(job, recording, inside, outside, copies, track, subtitles["cues"])
-    except _Refused:
-        return False
-    return True
+            track = add_track(outside, copies, subtitles["language"], mp4=suffix in MP4)
+            outside.start_encoding()
+            interleave(job, recording, inside, outside, copies, track, subtitles["cues"], jumps)
+            # An MP4's chapter titles are a data stream, which set_chapters writes again.
+            return [f"a {s.type}" for s in unfit if s.type != "data" or not inside.chapters()]
+    except (av.FFmpegError, ValueError, LookupError) as error:
+        if getattr(error, "errno", None) in FATAL:
+            raise
+        raise Refused(f"{suffix[1:].upper()} can't hold it as it is ({media.reason(error)})") from error
 
 
-FORMATS = {".mp4": "mp4", ".mkv": "matroska", ".mka": "matroska"}
-
-
-class _Refused(Exception):
-    """MP4 can't hold one of the recording's codecs."""
+FORMATS = {".mp4": "mp4", ".mov": "mov", ".mkv": "matroska", ".mka": "matroska"}
 
 
 def copy_streams(outside: Any, inside: Any, suffix: str) -> tuple[dict[int, Any], list[Any]]:
     """The new streams by the index of the recording's, and those that the container can't hold.
 
     Raises:
-        _Refused: MP4 can't hold the picture or the sound.
+        Refused: it can't hold the picture or the sound.
     """
     copies: dict[int, Any] = {}
     unfit = []
     for stream in inside.streams:
         codec = stream.codec_context.name if stream.codec_context else None
         fits = stream.type in ("video", "audio", "subtitle", "attachment")
-        if suffix == ".mp4":
+        if suffix in MP4:
             fits = stream.type in ("video", "audio") or (stream.type == "subtitle" and codec == "mov_text")
         elif codec == "mov_text":
             fits = False
-        try:
-            if not fits:
-                raise ValueError(stream.type)
-            twin = outside.add_stream_from_template(stream)
-        except (ValueError, TypeError):
-            if suffix == ".mp4" and stream.type in ("video", "audio"):
-                raise _Refused from None
+        twin = media.copied(outside, inside, stream) if fits else None
+        if twin is None:
+            if stream.type in ("video", "audio") and not (stream.type == "video" and media.is_cover(stream)):
+                what = {"video": "pictures", "audio": "sound"}[stream.type]
+                raise Refused(f"{suffix[1:].upper()} can't hold {what} in {codec or 'an unknown codec'}")
             unfit.append(stream)
             continue
-        twin.metadata.update(stream.metadata)
+        twin.metadata.update(media.tags(stream.metadata))
         if stream.type != "attachment":
             twin.disposition = stream.disposition
             copies[stream.index] = twin
     return copies, unfit
 
 
-def add_track(outside: Any, inside: Any, language: str | None, *, mp4: bool) -> Any:
-    """The new subtitle track; it is the default one when there is no other."""
+def add_track(outside: Any, copies: dict[int, Any], language: str | None, *, mp4: bool) -> Any:
+    """The new subtitle track; it is the default one when there is no other in the copy."""
     from av.stream import Disposition
 
     track = outside.add_stream("mov_text" if mp4 else "subrip")
@@ -174,7 +204,7 @@ def add_track(outside: Any, inside: Any, language: str | None, *, mp4: bool) -> 
     track.metadata["title"] = "whisperbake"
     if mp4:  # MP4 players read a track's name here
         track.metadata["handler_name"] = "whisperbake"
-    if not inside.streams.subtitles:
+    if not any(twin.type == "subtitle" for twin in copies.values()):
         track.disposition = Disposition.default
     return track
 
@@ -187,13 +217,16 @@ def interleave(
     copies: dict[int, Any],
     track: Any,
     cues: list[dict[str, Any]],
+    jumps: list[list[float]],
 ) -> None:
     """Copy all packets in order, and write each cue before the first packet that is later."""
-    origin = (inside.start_time or 0) / 1e6
-    total = (inside.duration or 0) / 1e6
+    origin = media.start(inside)
+    total = media.whole(inside)
     waiting = subtitle_packets(cues, track, origin)
     following = next(waiting, None)
+    clock = Clock(origin=origin, whole=total, shifts=[by for _, by in jumps])
     for packet in packets(job, recording, inside, [s for s in inside.streams if s.index in copies]):
+        clock.mend(packet)
         now = float(packet.dts * packet.time_base)
         while following is not None and float(following.pts * TICK) <= now:
             outside.mux(following)
@@ -201,7 +234,7 @@ def interleave(
         packet.stream = copies[packet.stream.index]
         outside.mux(packet)
         if total:
-            job.progress(recording, max(0.0, now - origin), total)
+            job.progress(recording, max(0.0, now - origin), max(total, now - origin))
     while following is not None:
         outside.mux(following)
         following = next(waiting, None)

@@ -1,0 +1,128 @@
+"""Recordings as containers: opened in one way by all that read them. It needs PyAV only.
+
+In the images of the stages with ``media: true``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+PLAYLISTS = {"hls", "dash", "concat", "imf", "sdp", "rtsp", "vobsub", "image2"}
+"""Formats that name other files. A recording is one file, and must not choose what else is read."""
+
+OPTIONS = {
+    "protocol_whitelist": "file",  # no network, whatever the file names
+    "analyzeduration": "30000000",  # µs, for broadcasts whose sound begins late; read only while a stream is unknown
+    "probesize": "20000000",  # bytes, likewise
+}
+
+BROADCAST = {"mpegts", "mpeg"}
+"""Formats whose clock may begin anew or jump wherever two pieces were joined (FFmpeg's AVFMT_TS_DISCONT)."""
+
+BACK = 1.0
+"""Seconds. A clock that goes back by more has started again; when it goes back by less, packets overlap."""
+
+BEYOND = 10.0
+"""Seconds. A clock that is this far beyond what can be has jumped (FFmpeg's dts_delta_threshold)."""
+
+
+def open_media(path: Path) -> Any:
+    """An open container.
+
+    Raises:
+        av.FFmpegError: it can't be read, or isn't media.
+        ValueError: it names other files.
+    """
+    import av
+
+    # With "file:" a name such as "concat:a" is a file's name. Bytes of other encodings survive as surrogates: see tags.
+    container = av.open(f"file:{path}", options=OPTIONS, metadata_errors="surrogateescape")
+    if container.format.name in PLAYLISTS:
+        container.close()
+        raise ValueError("a list of other files")
+    return container
+
+
+def tags(metadata: Mapping[str, str]) -> dict[str, str]:
+    """Metadata that can be written: tags that are not UTF-8 are read as Windows-1252, what old tools mostly wrote."""
+    return {readable(key): readable(value) for key, value in metadata.items()}
+
+
+def readable(text: str) -> str:
+    """A text that was decoded with surrogates for what is not UTF-8."""
+    raw = text.encode("utf-8", "surrogateescape")
+    try:
+        return raw.decode()
+    except UnicodeDecodeError:
+        return raw.decode("cp1252", "replace")
+
+
+def start(container: Any) -> float:
+    """Seconds on the container's own clock at which it begins."""
+    return float((container.start_time or 0) / 1e6)
+
+
+def whole(container: Any) -> float:
+    """Seconds that a container lasts by its header; 0.0 when it doesn't say.
+
+    Matroska's duration counts from 0 on its clock, wherever the clock begins; others' from their start.
+    """
+    seconds = (container.duration or 0) / 1e6
+    begins = start(container)
+    return seconds - begins if "matroska" in container.format.name and 0 < begins < seconds else seconds
+
+
+def sound_length(container: Any, stream: Any) -> float | None:
+    """Seconds from a container's start to the end of a stream that the file announces; None when it doesn't."""
+    if stream.duration is not None:
+        return float(stream.duration * stream.time_base)
+    parts = stream.metadata.get("DURATION", "").split(":")  # Matroska: 00:00:31.200000000, on its clock
+    try:
+        return int(parts[0]) * 3600 + int(parts[1]) * 60 + float(parts[2]) - max(start(container), 0.0)
+    except (ValueError, IndexError):
+        return None
+
+
+def is_cover(stream: Any) -> bool:
+    """Whether a stream of pictures is an attached one, which stands still."""
+    import av
+
+    return bool(stream.disposition & av.stream.Disposition.attached_pic)
+
+
+def has_video(container: Any) -> bool:
+    """Whether there are moving pictures."""
+    return any(not is_cover(s) for s in container.streams.video)
+
+
+def copied(outside: Any, inside: Any, stream: Any) -> Any:
+    """A stream like one of ``inside``, or None where the container or FFmpeg has no place for its codec."""
+    import av
+
+    for opaque in (False, True):  # opaque: codecs that FFmpeg decodes and doesn't encode
+        try:
+            twin = outside.add_stream_from_template(stream, opaque=opaque)
+        except (av.FFmpegError, ValueError, TypeError, LookupError):
+            continue
+        if stream.type == "video" and inside.format.name.startswith("mov,") and outside.format.name in ("mp4", "mov"):
+            # MP4 has two tags for HEVC, and Apple's players take one of them only.
+            with suppress(UnicodeDecodeError):  # a tag that isn't letters
+                twin.codec_context.codec_tag = stream.codec_context.codec_tag
+        return twin
+    return None
+
+
+def default_of(streams: Iterable[Any]) -> Any:
+    """The one stream that the file marks as its default; None when it marks none or several."""
+    import av
+
+    marked = [s for s in streams if s.disposition & av.stream.Disposition.default]
+    return marked[0] if len(marked) == 1 else None
+
+
+def reason(error: Exception) -> str:
+    """FFmpeg's words for an error."""
+    return getattr(error, "strerror", None) or str(error)
