@@ -62,8 +62,15 @@ class Recording:
     name: str
     path: Path
     output: str
+    start: float | None = None
+    """Seconds into the whole recording at which the sound of a cut begins; None: it is not cut."""
     lead: float = 0.0
     """Seconds at the start of a cut film that have a picture but no sound."""
+
+    @property
+    def offset(self) -> float:
+        """Seconds from a time in this file to the same moment's time in the recording that it was cut from."""
+        return (self.start or 0.0) - self.lead
 
 
 @dataclass
@@ -100,6 +107,12 @@ class StageJob:
     def load(self, stage: str, recording: Recording) -> Any:
         """The JSON result of another stage for one recording."""
         return json.loads(self.work(stage, f"{recording.id}.json").read_bytes())
+
+    def sounds(self, recording: Recording) -> list[Path]:
+        """The recording's sound as 16 kHz mono WAV files: one, or one for each channel where they are heard apart."""
+        apart = self.load("demux", recording).get("voices", 0)
+        names = [f"{recording.id}.c{k}.wav" for k in range(1, apart + 1)] or [f"{recording.id}.wav"]
+        return [self.work("demux", name) for name in names]
 
     def recording(self, recording: Recording) -> Path:
         """The recording itself. It isn't hashed: job.yaml already has its sha256."""
@@ -339,8 +352,15 @@ def _recording(root: Path, entry: dict[str, Any]) -> Recording:
     path, output = entry["path"], entry["output"]
     if not INPUT.fullmatch(path) or "/" in output or "\0" in output or output in ("", ".", ".."):
         raise InputFault(f"job.yaml names a file outside the job's folder: {path!r}, {output!r}")
-    lead = (entry.get("clip") or {}).get("lead", 0.0)
-    return Recording(id=entry["id"], name=entry["name"], path=root / path, output=output, lead=lead)
+    clip = entry.get("clip") or {}
+    return Recording(
+        id=entry["id"],
+        name=entry["name"],
+        path=root / path,
+        output=output,
+        start=clip.get("start"),
+        lead=clip.get("lead", 0.0),
+    )
 
 
 def main(stage: str, work: Callable[[StageJob], None]) -> None:

@@ -71,11 +71,15 @@ def _require(folder: Path, alignment: Any, language: str, model: str) -> None:
         raise ModelFault(f"model {model}: no {file or 'config.json'} in its folder")
 
 
-def refine(job: StageJob, recording: Recording, aligner: Aligner, result: dict[str, Any]) -> None:
-    """Give the words of ``result`` the times of their characters."""
+def refine(job: StageJob, recording: Recording, aligner: Aligner, result: dict[str, Any], path: Path) -> None:
+    """Give the words of ``result`` the times of their characters.
+
+    Args:
+        path: the sound that they were heard in.
+    """
     import numpy as np
 
-    with wave.open(str(job.work("demux", f"{recording.id}.wav")), "rb") as wav:
+    with wave.open(str(path), "rb") as wav:
         for segment in result["segments"]:
             words = segment["words"]
             start = max(segment["start"] - PAD, 0.0)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import importlib
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -36,8 +37,17 @@ def work(job: StageJob) -> None:
                     job.note(recording, "word times are Whisper's own: pocketsphinx is not installed here")
                 else:
                     with job.timed("work"):
-                        module.refine(job, recording, loaded[name], result)
+                        for path, part in parts(job.sounds(recording), result):
+                            module.refine(job, recording, loaded[name], part, path)
         job.save(recording, result)
+
+
+def parts(paths: list[Path], result: dict[str, Any]) -> Iterator[tuple[Path, dict[str, Any]]]:
+    """Each sound with the part of the result that was heard in it; the segments are the result's own."""
+    for number, path in enumerate(paths, 1):
+        mine = [s for s in result["segments"] if s.get("channel", number) == number]
+        if mine:
+            yield path, result | {"segments": mine}
 
 
 def backend(job: StageJob, language: str) -> str | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import wave
+from pathlib import Path
 from typing import Any
 
 from contract import RATE, Recording, StageJob
@@ -31,9 +32,13 @@ def load(job: StageJob, language: str) -> Any:
         return Decoder(lm=None, **DECODER)
 
 
-def refine(job: StageJob, recording: Recording, decoder: Any, result: dict[str, Any]) -> None:
-    """Give the words of ``result`` exact times where :func:`rules.adopt` trusts them."""
-    with wave.open(str(job.work("demux", f"{recording.id}.wav")), "rb") as wav:
+def refine(job: StageJob, recording: Recording, decoder: Any, result: dict[str, Any], path: Path) -> None:
+    """Give the words of ``result`` exact times where :func:`rules.adopt` trusts them.
+
+    Args:
+        path: the sound that they were heard in.
+    """
+    with wave.open(str(path), "rb") as wav:
         for segment in result["segments"]:
             words = segment["words"]
             known = [k for k, w in enumerate(words) if spellable(w["word"]) and decoder.lookup_word(tidy(w["word"]))]

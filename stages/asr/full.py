@@ -110,7 +110,8 @@ def sentences(words: list[dict[str, Any]], start: float, end: float) -> Iterator
     for k, word in enumerate(words):
         a, b = min(start + word["start"], end), min(start + word["end"], end)
         group.append(SimpleNamespace(word=word["word"], start=a, end=b, probability=word["probability"]))
-        if k + 1 == len(words) or word["word"].rstrip("\"'”’)]»").endswith(tuple(ENDS)):
+        ends = word["word"].rstrip("\"'”’)]»").endswith(tuple(ENDS))
+        if k + 1 == len(words) or (ends and not words[k + 1]["word"][:1].isdigit()):  # not within "10." "30"
             yield SimpleNamespace(
                 start=group[0].start, end=group[-1].end, text="".join(w.word for w in group), words=group
             )

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import wave
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,17 +29,18 @@ LISTEN = 4
 """How often more speech is heard while the language is in doubt."""
 
 
-def windows(speech: list[list[float]], duration: float) -> list[tuple[float, float]]:
+def windows(speech: list[list[float]], duration: float, doubts: Sequence[float] = ()) -> list[tuple[float, float]]:
     """Group speech regions into windows of at most ``WINDOW`` seconds that don't overlap.
 
-    Regions less than ``BRIDGE`` apart go together. A longer region is cut into equal parts. All times are seconds.
+    Regions less than ``BRIDGE`` apart go together. A longer region is cut where it is least like speech. All times are
+    seconds.
+
+    Args:
+        doubts: good places to cut, sorted.
     """
     joined: list[list[float]] = []
     for start, end in speech:
-        parts = max(1, -int(-(end - start) // WINDOW))
-        step = (end - start) / parts
-        for k in range(parts):
-            a, b = start + k * step, start + (k + 1) * step
+        for k, (a, b) in enumerate(itertools.pairwise([start, *cuts(start, end, doubts), end])):
             if joined and k == 0 and a - joined[-1][1] < BRIDGE and b - joined[-1][0] <= WINDOW:
                 joined[-1][1] = b
             else:
@@ -50,6 +52,21 @@ def windows(speech: list[list[float]], duration: float) -> list[tuple[float, flo
         # At most half of the gap, so that neighbours never overlap.
         padded.append((round(a - min(PAD, (a - before) / 2), 3), round(b + min(PAD, (after - b) / 2), 3)))
     return padded
+
+
+def cuts(start: float, end: float, doubts: Sequence[float]) -> list[float]:
+    """Where to cut a region so that no part is longer than ``WINDOW``: few parts, each cut at the last good place.
+
+    Without a good place in the last two thirds of a window, the rest is cut into equal parts.
+    """
+    found: list[float] = []
+    while end - start > WINDOW:
+        parts = -int(-(end - start) // WINDOW)
+        even = start + (end - start) / parts
+        good = [d for d in doubts if start + WINDOW / 3 < d <= start + WINDOW and d < end - 1]
+        start = min(good, key=lambda d: (abs(d - even), d)) if good else even
+        found.append(start)
+    return found
 
 
 def samples(speech: list[list[float]]) -> Iterator[list[tuple[float, float]]]:

@@ -37,6 +37,11 @@ def work(job: StageJob) -> None:
     model: Any = None
     for recording in job.inputs:
         speech, duration = heard[recording.id]["speech"], heard[recording.id]["duration"]
+        channels = heard[recording.id].get("channels")
+        if speech and channels is not None:
+            apart = by_channel([channel["speech"] for channel in channels])
+            job.save(recording, {"speakers": len({t["speaker"] for t in apart}), "guess": False, "turns": apart})
+            continue
         if not speech:
             job.note(recording, "no speech found: no speakers")
             job.save(recording, {"speakers": 0, "guess": False, "turns": []})
@@ -51,6 +56,16 @@ def work(job: StageJob) -> None:
             elif expected is not None and count < expected:
                 job.note(recording, f"{count} speakers found, not {expected} as --speakers says")
             job.save(recording, {"speakers": count, "guess": expected is None, "turns": diarized})
+
+
+def by_channel(channels: list[list[list[float]]]) -> list[dict[str, Any]]:
+    """Turns where each channel is one speaker, named by its number; they may overlap.
+
+    Args:
+        channels: the regions of each, in seconds.
+    """
+    regions = [(a, b, number) for number, speech in enumerate(channels, 1) for a, b in speech]
+    return [{"start": a, "end": b, "speaker": f"S{number}"} for a, b, number in sorted(regions)]
 
 
 def clustered(

@@ -16,8 +16,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import contract
 import media
-from clock import Clock
 from contract import InputFault, Recording, StageJob
+from retiming import Retiming
 
 MP4 = {".mp4", ".m4v", ".mov"}
 """Recordings that stay MP4; everything else becomes Matroska, which holds any codec."""
@@ -224,7 +224,7 @@ def interleave(
     total = media.whole(inside)
     waiting = subtitle_packets(cues, track, origin)
     following = next(waiting, None)
-    clock = Clock(origin=origin, whole=total, shifts=[by for _, by in jumps])
+    clock = Retiming(origin=origin, whole=total, shifts=[by for _, by in jumps])
     for packet in packets(job, recording, inside, [s for s in inside.streams if s.index in copies]):
         clock.mend(packet)
         now = float(packet.dts * packet.time_base)

@@ -6,7 +6,7 @@ import unicodedata
 from dataclasses import dataclass
 from functools import lru_cache
 
-from sentences import Sentence, Word, unspaced, with_text
+from sentences import CARRIES, CLINGS, Sentence, Word, is_mark, unspaced, with_text
 
 GAP = 83
 """Milliseconds between two cues that don't touch: two frames at 24 a second, so that the eye sees the text change."""
@@ -22,10 +22,6 @@ _BEFORE = {"and", "but", "or", "because", "that", "which", "who", "when", "where
 
 _BREAKS = (",", ";", ":", "-", "–", "—", "、", "，", "；", "：", "،", ".", "?", "!", "…", "。", "？", "！")
 """Marks after which a cue or a line ends well."""
-
-_CLINGS = set("、。，．！？：；」』）】〉》…ー々ぁぃぅぇぉっゃゅょァィゥェォッャュョ,.!?:;)]}”’%")
-"""Characters that must not begin a line (the core of the Japanese and Chinese rules)."""
-
 
 @dataclass(frozen=True, kw_only=True)
 class Rules:
@@ -121,8 +117,9 @@ def parted(word: Word, columns: int) -> list[Word]:
     for char in text:
         glued = parts and (
             parts[-1].isspace()
-            or char in _CLINGS
-            or not _columns(char)
+            or char in CLINGS
+            or parts[-1][-1] in CARRIES
+            or is_mark(char)
             or not (unspaced(char) or unspaced(parts[-1][-1]))
         )
         if glued:

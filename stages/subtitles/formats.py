@@ -107,14 +107,24 @@ def rttm(name: str, turns: list[dict[str, Any]]) -> str:
 
 
 def whole(
-    result: dict[str, Any], sentences: list[Sentence], diarization: dict[str, Any] | None, models: dict[str, Any]
+    result: dict[str, Any],
+    sentences: list[Sentence],
+    diarization: dict[str, Any] | None,
+    models: dict[str, Any],
+    clip: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """The whole result for ``output/<name>.json``; times in seconds."""
+    """The whole result for ``output/<name>.json``; times in seconds.
+
+    Args:
+        clip: for a cut recording the ``start`` that was cut at, the film's ``lead`` before it, and the ``offset`` that the
+            times here have against the cut.
+    """
     return {
         "schema": 1,
         "language": result["language"],
         "language_probability": result["language_probability"],
         "duration": result["duration"],
+        "clip": clip,
         "speech": bool(sentences),
         "notes": [] if sentences else ["no speech found"],
         "speakers": None if diarization is None else {"count": diarization["speakers"], "guess": diarization["guess"]},

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import contract
 import cues as cue
 import formats
+from clock import Clock
 from contract import Recording, StageJob
 from sentences import read_words, sentences
 
@@ -30,24 +31,34 @@ def write(job: StageJob, recording: Recording, rules: cue.Rules) -> None:
     diarization: dict[str, Any] | None = job.load("diarize", recording) if "diarize" in job.stages else None
     turns = diarization["turns"] if diarization else None
     prefix = bool(job.settings.get("prefix", True))
-    duration = result["duration"]
-    said = sentences(read_words(result["segments"], duration), turns)
+    clock = Clock(job.load("demux", recording).get("clock") or [])
+    duration = clock.at(result["duration"])
+    words = [clock.word(word) for word in read_words(result["segments"], result["duration"])]
+    turns = None if turns is None else [clock.turn(turn) for turn in turns]
+    said = sentences(words, turns)
     shown = cue.cues(said, rules, duration=duration, label=prefix)
     speakers = list(dict.fromkeys(s.speaker for s in sorted(said, key=lambda s: s.speaker or "") if s.speaker))
     if not said:
         job.note(recording, "no speech found: the subtitles are empty")
+    track = [asdict(c) | {"text": formats.plain(c, prefix=prefix)} for c in shown]  # a cut film's own time
+    clip = None
+    if recording.start is not None:
+        moved = Clock([], offset=recording.offset if job.settings.get("times") != "clip" else 0.0)
+        said = [replace(s, words=tuple(map(moved.word, s.words))) for s in said]
+        shown = [replace(c, start=moved.at(c.start), end=moved.at(c.end)) for c in shown]
+        turns = None if turns is None else [moved.turn(turn) for turn in turns]
+        clip = {"start": recording.start, "lead": recording.lead, "offset": moved.offset}
     name = recording.output
     for suffix, text in (
         ("srt", formats.srt(shown, prefix=prefix)),
         ("vtt", formats.vtt(shown)),
         ("ass", formats.ass(shown, speakers)),
         ("txt", formats.txt(said)),
-        ("json", contract.dump(formats.whole(result, said, diarization, models(job)))),
+        ("json", contract.dump(formats.whole(result, said, diarization, models(job), clip))),
     ):
         job.write(f"{name}.{suffix}", text, output=True)
     if turns is not None:
         job.write(f"{name}.rttm", formats.rttm(name, turns), output=True)
-    track = [asdict(c) | {"text": formats.plain(c, prefix=prefix)} for c in shown]
     job.save(recording, {"language": result["language"], "cues": track})
     job.progress(recording, duration, duration)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from bisect import bisect_left, bisect_right
 from dataclasses import dataclass, replace
@@ -31,6 +32,8 @@ class Word:
     end: float
     probability: float = 0.0
     source: str = "whisper"
+    channel: int | None = None
+    """The channel that it was heard on, from 1 on, where channels are heard apart."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,25 +78,77 @@ def clean(text: str) -> str:
 
 
 def visible(text: str) -> bool:
-    """Whether any character of a text can be seen."""
-    return any(not c.isspace() and unicodedata.category(c) not in ("Cf", "Mn", "Me") for c in text)
+    """Whether a character of a text stands for itself: marks need another to stand on."""
+    return any(not c.isspace() and not is_mark(c) for c in text)
+
+
+def is_mark(char: str) -> bool:
+    """Whether a character belongs to the one before it: an accent, a vowel sign, a tone mark, a joiner."""
+    return unicodedata.category(char) in ("Cf", "Mc", "Me", "Mn")
+
+
+CLINGS = set("、。，．！？：；」』）】〉》…ー々ぁぃぅぇぉっゃゅょァィゥェォッャュョ,.!?:;)]}”’%ะาำๅๆฯະາຳຯໆ")
+"""Characters that must not begin a line: closing punctuation, small kana (the core of the Japanese and Chinese rules),
+and the vowels that Thai and Lao write behind a consonant."""
+
+CARRIES = set("เแโใไເແໂໃໄ「『（【〈《“‘([{")
+"""Characters that must not end a line: vowels that Thai and Lao write before a consonant, and opening brackets."""
+
+_NUMBER = re.compile(r"[0-9][.,:]?$")
+
+
+def continues(before: str, text: str, *, same: bool) -> bool:
+    """Whether an entry that had no space before it belongs to the word before: models cut words into tokens.
+
+    Args:
+        same: both are of one segment; at a segment's start only numbers and marks go on.
+    """
+    first = text[0]
+    if is_mark(first) or first in CLINGS or before[-1] in CARRIES:
+        return True
+    if unspaced(first) or unspaced(before[-1]):
+        return False
+    return same or (first.isdigit() and _NUMBER.search(before) is not None)
 
 
 def read_words(segments: list[dict[str, Any]], duration: float) -> list[Word]:
-    """The words of a result, in order, between 0 and ``duration`` seconds."""
+    """The words of a result, in order, between 0 and ``duration`` seconds; no character that was heard is left out."""
     words: list[Word] = []
     for segment in segments:
         entries = segment["words"] or spread(segment["text"], segment["start"], segment["end"])
+        pending = ""  # marks before the first letter
         for k, entry in enumerate(entries):
             text = clean(entry["word"])
-            if not visible(text):
+            if not text:
                 continue
-            if entry["word"][:1].isspace() or (k == 0 and words and not unspaced(text[0])):
-                text = " " + text
-            start = min(max(entry["start"], words[-1].start if words else 0.0), duration)
+            before = words[-1] if words else None
+            space = entry["word"][:1].isspace()
+            if not visible(text) and before is None:
+                pending += text
+                continue
+            text, pending = pending + text, ""
+            start = min(max(entry["start"], before.start if before else 0.0), duration)
             end = min(max(entry["end"], start), duration)
-            source = entry.get("source", "whisper")
-            words.append(Word(text=text, start=start, end=end, probability=entry["probability"], source=source))
+            if before and (not visible(text) or (not space and continues(before.text, text, same=k > 0))):
+                words[-1] = replace(
+                    before,
+                    text=before.text + text,
+                    end=max(before.end, end),
+                    probability=min(before.probability, entry["probability"]),
+                )
+                continue
+            if space or (k == 0 and words and not unspaced(text[0])):
+                text = " " + text
+            words.append(
+                Word(
+                    text=text,
+                    start=start,
+                    end=end,
+                    probability=entry["probability"],
+                    source=entry.get("source", "whisper"),
+                    channel=segment.get("channel"),
+                )
+            )
     return words
 
 
@@ -111,18 +166,33 @@ def spread(text: str, start: float, end: float) -> list[dict[str, Any]]:
 def sentences(words: list[Word], turns: list[dict[str, Any]] | None) -> list[Sentence]:
     """Cut words at punctuation and long pauses. Speakers get whole sentences: word by word, single ones would be wrong.
 
+    Words that were heard on channels apart keep their channel as their speaker.
+
     Args:
         turns: of diarization; None without it.
     """
+    channels = sorted({w.channel for w in words if w.channel is not None})
+    if channels:
+        said = [
+            Sentence(words=tuple(group), speaker=f"S{channel}")
+            for channel in channels
+            for group in _groups([w for w in words if w.channel == channel])
+        ]
+        return sorted(said, key=lambda s: (s.start, s.end))
+    groups = _groups(words)
+    if not turns:
+        return [Sentence(words=tuple(group)) for group in groups]
+    floor = Floor(turns)
+    return [Sentence(words=tuple(part), speaker=who) for group in groups for part, who in _takeovers(group, floor)]
+
+
+def _groups(words: list[Word]) -> list[list[Word]]:
     groups: list[list[Word]] = []
     for word in words:
         if not groups or word.start - groups[-1][-1].end > PAUSE or _ends(groups[-1][-1].text, word.text):
             groups.append([])
         groups[-1].append(word)
-    if not turns:
-        return [Sentence(words=tuple(group)) for group in groups]
-    floor = Floor(turns)
-    return [Sentence(words=tuple(part), speaker=who) for group in groups for part, who in _takeovers(group, floor)]
+    return groups
 
 
 class Floor:

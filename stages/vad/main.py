@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import sys
 import wave
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,12 @@ WINDOW = 512
 
 CONTEXT = 64
 """Samples of the previous window that the model wants in front of each window."""
+
+LONG = 25.0
+"""Seconds. A longer region may have to be cut for a model that hears 30 s at a time."""
+
+EVERY = 2.0
+"""Seconds in which there is one place to cut."""
 
 BLOCK = 1024
 """Windows a call (33 s of sound). Larger blocks aren't quicker, and 4096 windows take 120 MB more."""
@@ -42,15 +49,40 @@ def work(job: StageJob) -> None:
             raise ModelFault(f"model {job.uses['vad']['id']} can't be loaded: {error}") from error
     with job.timed("work"):
         for recording in job.inputs:
-            path = job.work("demux", f"{recording.id}.wav")
-            speech, duration = detect(job, recording, session, path)
+            found = [detect(job, recording, session, path) for path in job.sounds(recording)]
+            speech = union([f.speech for f in found])
             if not speech:
                 job.note(recording, "no speech found")
-            job.save(recording, {"duration": round(duration, 3), "speech": speech})
+            result = {"duration": round(found[0].duration, 3), "speech": speech, "doubts": found[0].doubts}
+            if len(found) > 1:
+                result["channels"] = [{"speech": f.speech, "doubts": f.doubts} for f in found]
+            job.save(recording, result)
 
 
-def detect(job: StageJob, recording: Recording, session: Any, path: Path) -> tuple[list[list[float]], float]:
-    """Speech regions ``[start, end]`` and the sound's length, in seconds."""
+@dataclass(frozen=True, kw_only=True)
+class Detected:
+    """Where there is speech in one sound; all times in seconds."""
+
+    speech: list[list[float]]
+    """Regions ``[start, end]``, sorted, not overlapping."""
+    doubts: list[float]
+    """Where a region that is too long for a model is best cut: the moments that are least like speech."""
+    duration: float
+
+
+def union(channels: list[list[list[float]]]) -> list[list[float]]:
+    """Regions in which there is speech on any channel."""
+    merged: list[list[float]] = []
+    for start, end in sorted(region for regions in channels for region in regions):
+        if merged and start <= merged[-1][1]:
+            merged[-1][1] = max(merged[-1][1], end)
+        else:
+            merged.append([start, end])
+    return merged
+
+
+def detect(job: StageJob, recording: Recording, session: Any, path: Path) -> Detected:
+    """Where there is speech in a WAV file."""
     import numpy as np
 
     state = np.zeros((2, 1, 1, 128), dtype=np.float32)
@@ -72,15 +104,35 @@ def detect(job: StageJob, recording: Recording, session: Any, path: Path) -> tup
             state = np.stack([h, c])
             chances.append(np.asarray(out).reshape(-1))
             job.progress(recording, done / RATE, total / RATE)
+    heard = [float(p) for block in chances for p in block]
     speech = regions(
-        (float(p) for block in chances for p in block),
+        heard,
         duration=total / RATE,
         threshold=job.settings["threshold"],
         min_speech=job.settings["min_speech_ms"] / 1000,
         min_silence=job.settings["min_silence_ms"] / 1000,
         pad=job.settings["pad_ms"] / 1000,
     )
-    return speech, total / RATE
+    return Detected(speech=speech, doubts=doubts(heard, speech), duration=total / RATE)
+
+
+def doubts(chances: Sequence[float], speech: list[list[float]]) -> list[float]:
+    """For each ``EVERY`` seconds of a region longer than ``LONG``, the middle of the windows least like speech.
+
+    Three windows count together: a single one is often a consonant.
+    """
+    found = []
+    for start, end in speech:
+        if end - start <= LONG:
+            continue
+        first, last = int(start * RATE / WINDOW) + 1, min(int(end * RATE / WINDOW), len(chances)) - 1
+        step = round(EVERY * RATE / WINDOW)
+        for at in range(first, last, step):
+            near = range(max(at, 1), min(at + step, last))
+            if near:
+                best = min(near, key=lambda k: (sum(chances[k - 1 : k + 2]), k))
+                found.append(round((best + 0.5) * WINDOW / RATE, 3))
+    return found
 
 
 def regions(

@@ -10,7 +10,7 @@ from media import BACK, BEYOND
 
 
 @dataclass(kw_only=True)
-class Clock:
+class Retiming:
     """Moves the packets of all streams by the same times, so that picture and sound stay together."""
 
     origin: float
