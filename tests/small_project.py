@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from builder.core.config.types import Config, Defaults, StageSpec
 from builder.core.weights import lock
 from builder.core.weights.model import FilePin, Pin
 from builder.edges.machine import project
@@ -64,3 +65,18 @@ def stock(root: Path, models: Mapping[str, Small]) -> Store:
                 store.admit(model, pin, file, incoming)
         store.finish(model, pin)
     return store
+
+
+def of_stages(stages: Sequence[StageSpec], *, root: Path, home: Path) -> Config:
+    """A configuration of nothing but stages."""
+    return Config(
+        root=root,
+        home=home,
+        jobs=root / "jobs",
+        defaults=Defaults(),
+        presets={},
+        models={},
+        pins={},
+        stages={s.name: s for s in stages},
+        images={},
+    )

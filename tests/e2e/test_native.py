@@ -15,10 +15,11 @@ from pathlib import Path
 
 import pytest
 
-from builder.core.config.types import Config, Defaults, StageSpec
+from builder.core.config.types import Config, StageSpec
 from builder.core.progress import silent
 from builder.edges.machine import environment as native
 from builder.errors import IntegrityError, SourceError
+from tests import small_project
 
 ROOT = Path(__file__).resolve().parents[2]
 STAGES = (StageSpec(name="one", summary="", requirements={"slim": "stages/one/requirements-slim.txt"}),)
@@ -50,17 +51,7 @@ def config(tmp_path: Path) -> Config:
     lock = tmp_path / STAGES[0].requirements["slim"]
     lock.parent.mkdir(parents=True)
     lock.write_text(f"parrot==1 \\\n    --hash=sha256:{digest}\n")
-    return Config(
-        root=tmp_path,
-        home=tmp_path / "state folder",
-        jobs=tmp_path / "jobs",
-        defaults=Defaults(),
-        presets={},
-        models={},
-        pins={},
-        stages={s.name: s for s in STAGES},
-        images={},
-    )
+    return small_project.of_stages(STAGES, root=tmp_path, home=tmp_path / "state folder")
 
 
 @pytest.fixture

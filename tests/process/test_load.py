@@ -6,9 +6,8 @@ import hashlib
 import io
 import json
 import tarfile
-import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import ThreadingHTTPServer
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -21,7 +20,7 @@ from builder.edges.images import load
 from builder.edges.images.layout import Layout, Stored
 from builder.errors import BuildError, IntegrityError, MissingError
 from builder.receiver.missing import EngineContents
-from tests import bundles
+from tests import bundles, loopback
 
 REF = "r/asr:x"
 CUT = "the connection ends here"
@@ -38,23 +37,16 @@ class Server(ThreadingHTTPServer):
         self.tagged: list[str] = []
 
 
-class Handler(BaseHTTPRequestHandler):
+class Handler(loopback.Handler):
     """Answers like Docker: JSON lines in chunks."""
 
-    protocol_version = "HTTP/1.1"
     server: Server
-
-    def log_message(self, format: str, *args: object) -> None:
-        pass
 
     def do_POST(self) -> None:
         path = urlsplit(self.path)
         if path.path.endswith("/tag"):
             self.server.tagged.append(path.query)
-            self.send_response(201)
-            self.send_header("Content-Length", "0")
-            self.end_headers()
-            return
+            return self.reply(201)
         assert path.path.endswith("/images/load")
         assert "quiet" in path.query
         with tarfile.open(fileobj=io.BytesIO(self.chunks()), mode="r") as archive:
@@ -100,12 +92,9 @@ class Handler(BaseHTTPRequestHandler):
 
 @pytest.fixture
 def server() -> Iterator[Server]:
-    with Server() as running:
-        thread = threading.Thread(target=running.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
+    running = Server()
+    with loopback.answering(running):
         yield running
-        running.shutdown()
-        thread.join()
 
 
 @pytest.fixture

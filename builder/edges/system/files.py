@@ -53,12 +53,13 @@ def read_json(path: Path) -> Any | None:
         return None
 
 
-def sha256(path: Path) -> str:
-    """Hex sha256 of a file, read in chunks (1.3 GB/s here)."""
-    digest = hashlib.sha256()
-    with path.open("rb") as source:
-        while chunk := source.read(CHUNK):
-            digest.update(chunk)
+def sha256(path: Path, tell: Callable[[int], None] = lambda _: None) -> str:
+    """Hex sha256 of a file, read in chunks (1.3 GB/s here). ``tell`` hears the bytes read so far."""
+    digest, done = hashlib.sha256(), 0
+    for chunk in chunks(path):
+        digest.update(chunk)
+        done += len(chunk)
+        tell(done)
     return digest.hexdigest()
 
 
