@@ -28,7 +28,7 @@ lint: ## ruff, its formatter, and who imports whom
 types: ## mypy --strict
 	.venv/bin/python -m mypy
 
-house: ## the measures of the layout, each with its bar (add ARGS=-v for where)
+house: ## the measures of the layout, with their bars (add ARGS=-v for where)
 	.venv/bin/python bench/house.py $(ARGS)
 
 mutants: ## ten mistakes that the unit tests must notice (ARGS=--all: and mutmut's of core and views, for hours)

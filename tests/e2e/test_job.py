@@ -70,10 +70,11 @@ def test_the_example_becomes_subtitles_with_speakers(bake: Bake) -> None:
 
 
 def test_a_second_job_needs_no_network_and_gives_the_same_bytes(bake: Bake, transcribed: Path) -> None:
-    """In a network namespace of its own with nothing but loopback."""
+    """In a network namespace of its own with nothing but loopback; and with --quiet nothing but the results."""
     prefix = ("unshare", "--net") if AS_ROOT else ("unshare", "--net", "--map-root-user")
-    ran = bake("run", EXAMPLE, *TINY, *SAME, "--json", prefix=prefix)
+    ran = bake("--quiet", "run", EXAMPLE, *TINY, *SAME, "--json", prefix=prefix)
     assert ran.code == 0, ran.err
+    assert ran.err == ""
     assert digests(Path(ran.data["output"])) == digests(transcribed / "output")
 
 

@@ -155,7 +155,7 @@ def engine(request: pytest.FixtureRequest, state: Path) -> Iterator[Engine]:
         with private_engine.engine(store) as host:
             yield Engine(host, store, "wb-test", home)
         return
-    if why := engines.why_not(os.environ):
+    if why := engines.why_not(engines.address(os.environ)):
         pytest.skip(f"{why}; {HOW}")
     found = engines.connect(os.environ)
     if found.store != store:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import functools
 from pathlib import Path
 
-from builder.core.config import parse as config
+from builder.core.config import parse
+from builder.core.config.defaults import configure
 from builder.core.config.types import BaseSpec, Config
 from builder.core.images import plan, render
 from builder.core.jobs import compose, sandbox
@@ -83,7 +84,7 @@ def texts() -> dict[str, str]:
 
 def read(overrides: dict[str, object], extra: dict[str, str] | None = None) -> Config:
     """The configuration, with some files replaced."""
-    return config.parse(texts() | (extra or {}), root=ROOT, env={}, overrides=overrides)
+    return configure(parse.read(texts() | (extra or {})), root=ROOT, env={}, home=None, overrides=overrides)
 
 
 @functools.cache
@@ -125,7 +126,7 @@ def job(device: str) -> Job:
         models=models,
         settings={"asr": {"device": device, "threads": 2}},
     )
-    stages = plan_stages(settings.stages, asked, workflow=Workflow.SUBTITLE, models_note={})
+    stages = plan_stages(settings.stages, asked, workflow=Workflow.SUBTITLE)
     inputs = tuple(
         JobInput(
             id=f"0{k}",

@@ -64,7 +64,7 @@ def made(root: Path, id_: str = ID) -> Job:
         preset="starter",
         key="k",
         inputs=(JobInput(id="01", name="talk.mp4", path="input/01.mp4", sha256="0" * 64, size=4, output="talk"),),
-        stages=request.plan_stages(config.stages, asked, workflow=Workflow.SUBTITLE, models_note={}),
+        stages=request.plan_stages(config.stages, asked, workflow=Workflow.SUBTITLE),
     )
 
 

@@ -132,7 +132,7 @@ def image(layout: Layout) -> Stored:
     written = oci.write(oci.Image(config={"architecture": "amd64", "os": "linux"}, layers=tuple(layers), rest=()))
     return Stored(
         ref=REF,
-        manifest=written.descriptor,
+        manifest=oci.describe(oci.MANIFEST, written.manifest),
         config=written.config_descriptor,
         layers=tuple(layers),
         written=written,

@@ -18,6 +18,7 @@ import yaml
 
 from builder.core import quoting
 from builder.core.config import parse
+from builder.core.config.defaults import configure
 from builder.core.config.types import BaseSpec
 from builder.core.images import ci, plan, reference, render
 from builder.core.images.plan import Plan
@@ -99,10 +100,11 @@ def with_files(
     bake = BAKE
     for key, value in {**KNOWN, **base}.items():
         bake = bake.replace(key.upper(), json.dumps(value))  # YAML reads JSON's strings
-    settings = parse.parse(
-        small() | {"bake.yaml": bake} | files,
+    settings = configure(
+        parse.read(small() | {"bake.yaml": bake} | files),
         root=fixed.ROOT,
         env={},
+        home=None,
         overrides={"mode": "docker-cpu", **(overrides or {})},
     )
     source = HubSource(repo=f"org/{model}")

@@ -19,7 +19,6 @@ from builder.core.jobs.job import Job, JobInput
 from builder.core.jobs.request import Request, plan_stages, request_key
 from builder.core.progress import OnProgress, Progress
 from builder.core.terms import Workflow
-from builder.core.weights.model import model_digest
 from builder.edges.jobs.folder import NEW, disk_error, read
 from builder.edges.jobs.listing import listing
 from builder.edges.system import files, shell
@@ -87,11 +86,7 @@ def _make(
         )
         for number, (path, length) in enumerate(zip(sources, lengths, strict=True), 1)
     ]
-    note = {
-        purpose.value: {"id": model.id, "digest": model_digest(pin), "revision": pin.revision}
-        for purpose, (model, pin) in request.models.items()
-    }
-    stages = plan_stages(config.stages, request, workflow=workflow, models_note=note)
+    stages = plan_stages(config.stages, request, workflow=workflow)
     key = request_key(described, stages, workflow.value)
     if resume:
         for known in listing(config):
