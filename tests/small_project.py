@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import shutil
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +14,7 @@ from builder.core.config.types import Config, Defaults, StageSpec
 from builder.core.weights import lock
 from builder.core.weights.model import FilePin, Pin
 from builder.edges.machine import project
+from builder.edges.system import shell
 from builder.edges.weights.store import Store
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -79,4 +82,16 @@ def of_stages(stages: Sequence[StageSpec], *, root: Path, home: Path) -> Config:
         pins={},
         stages={s.name: s for s in stages},
         images={},
+    )
+
+
+def bake(root: Path, *words: object, env: Mapping[str, str] | None = None) -> shell.Done:
+    """A command, in a process of its own, inside a project; ``env`` joins the caller's without what the hub client reads."""
+    code = "import sys; from builder.cli import main; sys.exit(main(sys.argv[1:]))"
+    own = {k: v for k, v in os.environ.items() if not k.startswith("HF_")}
+    return shell.run(
+        [sys.executable, "-c", code, *map(str, words)],
+        cwd=root,
+        env=own | {"PYTHONPATH": str(ROOT)} | dict(env or {}),
+        timeout=120,
     )

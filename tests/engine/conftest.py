@@ -7,7 +7,6 @@ import os
 import shutil
 import subprocess
 import sys
-import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,8 +18,6 @@ import pytest
 from builder.edges.engine import connection as engines
 from tests.engine import canary, private_engine
 from tests.shared import ROOT, Ran, example_job, state_folder
-
-STARTED = time.time()
 
 HOW = "CI=true python3 build.py test tests/engine starts engines of its own (root, dockerd)"
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import re
 from pathlib import Path
 
 from builder.core.config import parse
@@ -85,6 +86,11 @@ def texts() -> dict[str, str]:
 def read(overrides: dict[str, object], extra: dict[str, str] | None = None) -> Config:
     """The configuration, with some files replaced."""
     return configure(parse.read(texts() | (extra or {})), root=ROOT, env={}, home=None, overrides=overrides)
+
+
+def interpolated(text: str) -> str:
+    """What compose makes of a value when no variable is set."""
+    return re.sub(r"\$(\$|\{[^}]*\}|\w+)", lambda m: "$" if m[0] == "$$" else "", text)
 
 
 @functools.cache

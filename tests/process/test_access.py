@@ -74,17 +74,8 @@ def root(tmp_path: Path) -> Path:
 
 
 def bake(root: Path, hub: Hub, *words: str, env: Mapping[str, str] | None = None) -> shell.Done:
-    code = "import sys; from builder.cli import main; sys.exit(main(sys.argv[1:]))"
-    own = {
-        **{k: v for k, v in os.environ.items() if not k.startswith("HF_")},
-        "PYTHONPATH": str(small_project.ROOT),
-        "HF_ENDPOINT": hub.address,
-        "HF_HOME": str(root / "hf"),
-        "TMPDIR": str(root),
-        "NO_PROXY": "127.0.0.1",
-        **(env or {}),
-    }
-    return shell.run([sys.executable, "-c", code, "models", *words], cwd=root, env=own, timeout=120)
+    own = {"HF_ENDPOINT": hub.address, "HF_HOME": str(root / "hf"), "TMPDIR": str(root), "NO_PROXY": "127.0.0.1"}
+    return small_project.bake(root, "models", *words, env={**own, **(env or {})})
 
 
 def test_everything_to_accept_is_named_before_the_first_byte(root: Path, hub: Hub) -> None:

@@ -78,9 +78,7 @@ def write(root: Path, wanted: Job, folder: str = ID) -> Path:
 
 
 def bake(root: Path, *words: str) -> shell.Done:
-    code = "import sys; from builder.cli import main; sys.exit(main(sys.argv[1:]))"
-    env = {**os.environ, "PYTHONPATH": str(small_project.ROOT), "DOCKER_HOST": f"unix://{root}/none.sock"}
-    return shell.run([sys.executable, "-c", code, *words], cwd=root, env=env, timeout=60)
+    return small_project.bake(root, *words, env={"DOCKER_HOST": f"unix://{root}/none.sock"})
 
 
 def tree(folder: Path) -> dict[str, Any]:

@@ -56,14 +56,10 @@ class Handler(loopback.Handler):
         if text == DEAD:
             self.close_connection = True
             return
+        if status >= 400:
+            return self.reply(status, json.dumps({"message": text}).encode(), Content_Type="application/json")
         self.send_response(status)
         self.send_header("Content-Type", "application/json")
-        if status >= 400:
-            body = json.dumps({"message": text}).encode()
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
-            return
         self.send_header("Transfer-Encoding", "chunked")
         self.end_headers()
         if text == CUT:
@@ -74,11 +70,7 @@ class Handler(loopback.Handler):
         self.wfile.write(f"{len(body):x}\r\n".encode() + body + b"\r\n0\r\n\r\n")
 
     def do_GET(self) -> None:
-        self.send_response(404)
-        body = b'{"message": "no such image"}'
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
+        self.reply(404, b'{"message": "no such image"}')
 
     def chunks(self) -> bytes:
         """The body of a request that doesn't say its length."""

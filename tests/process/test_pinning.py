@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import re
-import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -101,16 +99,8 @@ def make(root: Path, files: Mapping[str, bytes] | None, revision: str = OLD) -> 
 
 
 def lock(root: Path, hub: Hub, *words: str, **env: str) -> shell.Done:
-    code = "import sys; from builder.cli import main; sys.exit(main(sys.argv[1:]))"
-    own = {
-        **{k: v for k, v in os.environ.items() if not k.startswith("HF_")},
-        "PYTHONPATH": str(small_project.ROOT),
-        "HF_ENDPOINT": hub.address,
-        "HF_HOME": str(root / "hf"),
-        "NO_PROXY": "127.0.0.1",
-        **env,
-    }
-    return shell.run([sys.executable, "-c", code, "models", "lock", *words], cwd=root, env=own, timeout=60)
+    own = {"HF_ENDPOINT": hub.address, "HF_HOME": str(root / "hf"), "NO_PROXY": "127.0.0.1"}
+    return small_project.bake(root, "models", "lock", *words, env={**own, **env})
 
 
 def pin(root: Path) -> Any:

@@ -296,11 +296,6 @@ def test_words_of_an_entry_point_arrive() -> None:
         assert json.loads(line) == ["python3", payload]
 
 
-def in_compose(text: str) -> str:
-    """What compose makes of a value when no variable is set."""
-    return re.sub(r"\$(\$|\{[^}]*\}|\w+)", lambda m: "$" if m[0] == "$$" else "", text)
-
-
 def test_a_folder_arrives_in_compose() -> None:
     """The folder of the models may have any name that a file system takes."""
     template = (fixed.ROOT / "compose" / compose.TEMPLATE).read_text()
@@ -310,7 +305,7 @@ def test_a_folder_arrives_in_compose() -> None:
     for payload in ("".join(PAYLOADS), *FEW, "x\\", "$"):
         text = compose.render(template, job, services, machine=machine, models=f"/srv/{payload}")
         mounts = {m["target"]: m for m in yaml.safe_load(text)["x-mounts"]}
-        assert in_compose(mounts["/models"]["source"]) == f"/srv/{payload}"
+        assert fixed.interpolated(mounts["/models"]["source"]) == f"/srv/{payload}"
 
 
 @pytest.mark.parametrize("service", ci.KINDS)
