@@ -18,7 +18,8 @@ import sys
 import tempfile
 from pathlib import Path
 
-from bench.harness import ROOT, WORK, Row, alternating, publish, ratio, spread
+from harness import ROOT, WORK, Row, alternating, publish, ratio, spread
+
 from tests.hub.server import REVISION, folder, in_a_process
 
 RATE, LATENCY = 30e6, 0.02

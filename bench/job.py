@@ -59,7 +59,9 @@ class Bench:
         subprocess.run(
             [str(python), str(ROOT / "examples/make.py"), "--many", str(place), "--seed", str(seed)], check=True
         )
-        found, given, right = [], [], 0
+        found: list[float] = []
+        given: list[float] = []
+        right = 0
         for sound in sorted(place.glob("*.wav")):
             truth = read_rttm(sound.with_suffix(".rttm"))
             count = len({t.speaker for t in truth})

@@ -25,7 +25,7 @@ from pathlib import Path
 import yaml
 from harness import BUILD, EXAMPLE, WORK, Row, alternating, build, publish, ratio, spread, timed, working
 
-from builder.core.jobs import compose
+from builder.core.jobs import compose, sandbox
 from builder.edges.engine import connection as engines
 from builder.edges.jobs import folder as jobs
 
@@ -47,6 +47,8 @@ class Bench:
             "BAKE_PRESET": preset,
             "BAKE_VARIANT": variant,
         }
+        # The whole engine: what is measured is orchestration, not what a limit slows down.
+        self.limits = sandbox.ContainerLimits(memory=self.engine.memory, cpus=self.engine.cpus)
         self.beyond: list[float] = []
         self.plain: list[float] = []
 
@@ -55,7 +57,17 @@ class Bench:
         return build(*arguments, env=self.env)
 
     def prepare(self, *more: str) -> Path:
-        words = ["prepare", EXAMPLE, *self.mode, "--threads", "2", "--batch-size", "0", "--no-build", *more]
+        words: list[str | Path] = [
+            "prepare",
+            EXAMPLE,
+            *self.mode,
+            "--threads",
+            "2",
+            "--batch-size",
+            "0",
+            "--no-build",
+            *more,
+        ]
         return Path(str(self.bake(*words)["folder"]))
 
     def run(self, *more: str) -> float:
@@ -80,7 +92,8 @@ class Bench:
                 service["image"],
                 service["command"],
                 name=f"bench-{place.name}-{name}",
-                given=given,
+                mounts=given,
+                limits=self.limits,
                 user=service["user"],
                 variables=service["environment"],
             )
@@ -190,8 +203,9 @@ class Bench:
             tag,
             options.split(),
             name=f"bench-whisperx-{time.time_ns()}",
-            given=given,
-            user=compose.BESIDE_ROOT,
+            mounts=given,
+            limits=self.limits,
+            user=sandbox.user(0, 0),
             variables={"HF_HUB_OFFLINE": "1", "HOME": "/tmp", "OMP_NUM_THREADS": "2"},
         )
         return timed(words)

@@ -128,7 +128,15 @@ def run() -> int:
     parser.add_argument("--save", action="store_true", help="keep the table in bench/results.md")
     asked = parser.parse_args()
     state = Path(os.environ.get("BAKE_HOME", ROOT / ".bake"))
-    ready = [sys.executable, ROOT / "build.py", "--quiet", "bootstrap", "--preset", "tiny-en", "--cache-models"]
+    ready: list[str | Path] = [
+        sys.executable,
+        ROOT / "build.py",
+        "--quiet",
+        "bootstrap",
+        "--preset",
+        "tiny-en",
+        "--cache-models",
+    ]
     timed(ready, env={"BAKE_HOME": str(state)})
     WORK.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="start-", dir=WORK) as name, checkout(asked.before, Path(name)) as old:

@@ -96,12 +96,18 @@ def noise(size: int, seed: int = 1) -> bytes:
     return (block * (size // max(len(block), 1) + 1))[:size]
 
 
-def three(weights: int = 2_500_000, code: bytes = b"print(1)\n") -> Set:
-    """Three images: a common base, weights (bytes) below code in one of them."""
+def three(weights: int = 2_500_000, code: bytes = b"print(1)\n", mark: str = "shared") -> Set:
+    """Three images: a common base, weights (bytes) below code in one of them.
+
+    Args:
+        mark: in every layer. Sets of different marks have no blob in common: a containerd store that still collects
+            what a test removed can't take it from under a plain ``docker load``, which doesn't send it again.
+    """
     made = Set()
-    base = made.layer({"etc/base": noise(200_000, 2)})
-    heavy = made.layer({"models/weights.bin": noise(weights, 3)}, model="tiny")
+    own = {"etc/mark": mark.encode()}
+    base = made.layer({"etc/base": noise(200_000, 2), **own})
+    heavy = made.layer({"models/weights.bin": noise(weights, 3), **own}, model="tiny")
     made.image("base", [base])
-    made.image("asr", [base, heavy, made.layer({"opt/asr.py": code})])
-    made.image("vad", [base, made.layer({"opt/vad.py": b"print(2)\n"})])
+    made.image("asr", [base, heavy, made.layer({"opt/asr.py": code, **own})])
+    made.image("vad", [base, made.layer({"opt/vad.py": b"print(2)\n", **own})])
     return made

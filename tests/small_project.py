@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import shutil
-from collections.abc import Mapping
+import sys
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from builder.core.config.types import Config, Defaults, StageSpec
 from builder.core.weights import lock
 from builder.core.weights.model import FilePin, Pin
 from builder.edges.machine import project
+from builder.edges.system import shell
 from builder.edges.weights.store import Store
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -64,3 +68,30 @@ def stock(root: Path, models: Mapping[str, Small]) -> Store:
                 store.admit(model, pin, file, incoming)
         store.finish(model, pin)
     return store
+
+
+def of_stages(stages: Sequence[StageSpec], *, root: Path, home: Path) -> Config:
+    """A configuration of nothing but stages."""
+    return Config(
+        root=root,
+        home=home,
+        jobs=root / "jobs",
+        defaults=Defaults(),
+        presets={},
+        models={},
+        pins={},
+        stages={s.name: s for s in stages},
+        images={},
+    )
+
+
+def bake(root: Path, *words: object, env: Mapping[str, str] | None = None) -> shell.Done:
+    """A command, in a process of its own, inside a project; ``env`` joins the caller's without what the hub client reads."""
+    code = "import sys; from builder.cli import main; sys.exit(main(sys.argv[1:]))"
+    own = {k: v for k, v in os.environ.items() if not k.startswith("HF_")}
+    return shell.run(
+        [sys.executable, "-c", code, *map(str, words)],
+        cwd=root,
+        env=own | {"PYTHONPATH": str(ROOT)} | dict(env or {}),
+        timeout=120,
+    )

@@ -17,7 +17,7 @@ from builder.cli.options import (
 )
 from builder.errors import UsageError
 
-app = typer.Typer(rich_markup_mode=None, no_args_is_help=True, help="Bundles for machines without a network.")
+app = typer.Typer(rich_markup_mode=None)
 
 
 @app.command()

@@ -86,11 +86,10 @@ def render(
 
     with options.opened() as session:
         selection = options.selection()
-        if check:
-            compared = work.compare(session, selection, out=out)
-            return show(json, views.COMPARE, compared, failure=compared.failure)
-        rendered = work.render(session, selection, out=out)
-    show(json, views.RENDER, rendered)
+        found = work.compare(session, selection, out=out) if check else work.render(session, selection, out=out)
+    if isinstance(found, work.FilesCompared):
+        return show(json, views.COMPARE, found, failure=found.failure)
+    show(json, views.RENDER, found)
 
 
 @app.command()
@@ -123,7 +122,7 @@ def prune(
     show(json, views.PRUNE, pruned)
 
 
-layout_app = typer.Typer(rich_markup_mode=None, no_args_is_help=True, help="The OCI layout that images are made from.")
+layout_app = typer.Typer(rich_markup_mode=None)
 
 
 @layout_app.command("export")

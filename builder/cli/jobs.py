@@ -21,7 +21,7 @@ from builder.cli.options import (
 )
 
 app = typer.Typer(rich_markup_mode=None)
-jobs_app = typer.Typer(rich_markup_mode=None, no_args_is_help=True, help="The jobs on this machine.")
+jobs_app = typer.Typer(rich_markup_mode=None)
 
 
 @app.command()
@@ -106,8 +106,9 @@ def run(
             options.job(),
             RunOptions(build=not no_build, parallel=parallel, only=only, first=from_, until=until),
         )
-    for line in views.remarks(ran):
-        ui.say(line)
+        if not session.quiet:
+            for line in views.remarks(ran):
+                ui.say(line)
     show(json, views.RUN, ran, failure=None if isinstance(ran, JobRan) else ran.failure)
 
 

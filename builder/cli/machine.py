@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from builder.cli.options import Json, PresetOption, opened, show
+from builder.core.text import format_size
 from builder.errors import UsageError
 
 app = typer.Typer(rich_markup_mode=None)
@@ -34,7 +35,7 @@ def bootstrap(
         fetch = not skip_cache
         if fetch and not cache_models and sys.stdin.isatty() and sys.stderr.isatty():
             need = machine.bytes_missing(session)
-            fetch = not need or typer.confirm(f"Fetch models ({need / 1e6:.0f} MB)?", default=True, err=True)
+            fetch = not need or typer.confirm(f"Fetch models ({format_size(need)})?", default=True, err=True)
         ready = machine.bootstrap(session, fetch=fetch, force=force)
     show(json, views.BOOTSTRAP, ready)
 

@@ -69,8 +69,8 @@ def ci(
 
     with options.opened() as session:
         selection = options.selection(names)
-        if check:
-            compared = work.compare_ci(session, selection, service=service, out=out, registry=registry, folder=rendered)
-            return show(json, views.CI_CHECK, compared, failure=compared.failure)
-        made = work.ci(session, selection, service=service, out=out, registry=registry, folder=rendered)
-    show(json, views.CI, made)
+        action = work.compare_ci if check else work.ci
+        found = action(session, selection, service=service, out=out, registry=registry, folder=rendered)
+    if isinstance(found, work.PipelineCompared):
+        return show(json, views.CI_CHECK, found, failure=found.failure)
+    show(json, views.CI, found)

@@ -15,7 +15,7 @@ from builder.cli.options import (
     show,
 )
 
-app = typer.Typer(rich_markup_mode=None, no_args_is_help=True, help="The weights: list, fetch, verify, lock, serve…")
+app = typer.Typer(rich_markup_mode=None)
 
 
 @app.command("list")
@@ -54,7 +54,7 @@ def fetch(
 
     \b
     Examples:
-      python3 build.py models fetch --preset premium --variant full --languages en,de
+      python3 build.py models fetch --preset premium --variant full --languages en
       python3 build.py models fetch base d-vector --from /media/stick
     """
     from builder.views.weights import FETCH

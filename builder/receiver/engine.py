@@ -12,7 +12,7 @@ from typing import Any
 from urllib.parse import quote, urlsplit
 
 from builder.receiver.inventory import LoaderError
-from builder.receiver.missing import DISK_FULL, LACKS_LAYER, meaning
+from builder.receiver.missing import DISK_FULL, LACKS_LAYER, meaning, store_of
 
 PATIENCE = 3600.0
 """Seconds that an engine may take over one layer."""
@@ -35,15 +35,13 @@ class EngineSocket:
         try:
             self.version = str(version["Version"])
             self.platform = f"{version['Os']}/{version['Arch']}"
-            drivers = dict(info.get("DriverStatus") or ())
+            self.store = store_of(info)
             self.cpus = int(info.get("NCPU") or os.cpu_count() or 1)
             self.memory = int(info.get("MemTotal") or os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
         except (KeyError, TypeError, ValueError, AttributeError):
             raise LoaderError(
                 3, f"what answers at {host} is not a container engine", "set DOCKER_HOST, then run this again"
             ) from None
-        contained = "containerd" in str(drivers.get("driver-type", ""))
-        self.store = "containerd" if contained else str(info.get("Driver", ""))
         self.root = str(info.get("DockerRootDir", ""))
 
     def _connect(self) -> http.client.HTTPConnection:

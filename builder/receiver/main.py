@@ -41,6 +41,7 @@ from builder.receiver.inventory import (
     check_inventory,
     read_file,
 )
+from builder.receiver.missing import version_number
 from builder.receiver.parts import Bundle
 from builder.receiver.run import Sandbox, accept, new_job, run_job, stage_images
 
@@ -295,7 +296,7 @@ def _load(engine: EngineSocket, bundle: Bundle, sources: Sources, target: Path) 
 
 def _require_engine(engine: EngineSocket, needed: dict[str, str]) -> None:
     """Raises LoaderError when the engine is too old, or of another platform."""
-    if _number(engine.version) < _number(needed["oldest"]):
+    if version_number(engine.version) < version_number(needed["oldest"]):
         raise LoaderError(
             3, f"the engine is {engine.version}; this bundle needs {needed['oldest']} or later", "update it"
         )
@@ -360,10 +361,6 @@ def _merge(
         "memory": {**(before or {}).get("memory", {}), **inventory.get("memory", {})},
         "acceptance": inventory["acceptance"] or (before or {}).get("acceptance"),
     }
-
-
-def _number(version: str) -> tuple[int, ...]:
-    return tuple(int(n) for n in re.findall(r"\d+", version)[:2])
 
 
 def _transcribe(target: Path, recording: Path, sandbox: Sandbox) -> None:

@@ -4,11 +4,23 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 CONTAINERD = "containerd"
 """The store that finds a blob wherever it is; all others (graph drivers) know a layer by the chain below it."""
+
+
+def store_of(info: Mapping[str, Any]) -> str:
+    """``containerd`` or a graph driver's name, from what an engine tells of itself (``GET /info``)."""
+    drivers = dict(info.get("DriverStatus") or ())
+    return CONTAINERD if "containerd" in str(drivers.get("driver-type", "")) else str(info.get("Driver", ""))
+
+
+def version_number(version: str) -> tuple[int, ...]:
+    """Major and minor of a version."""
+    return tuple(int(n) for n in re.findall(r"\d+", version)[:2])
 
 
 @dataclass(frozen=True)

@@ -212,7 +212,7 @@ def _render_data(rendered: FilesRendered) -> RenderJson:
 
 def _render_text(rendered: FilesRendered) -> str:
     folder = rendered.folder
-    next_step = f"next: cd {folder} && docker buildx bake    (README.md, Images)"
+    next_step = f"next: cd {folder} && docker buildx bake    (docs/images.md)"
     return f"{folder}: {len(rendered.files)} files\n{next_step}"
 
 

@@ -9,6 +9,7 @@ from typing_extensions import TypedDict
 from builder.core.machine import Hardware, Recommendation
 from builder.core.text import format_size, table
 from builder.views import View
+from builder.views.weights import FetchedModelJson, fetched_data
 
 if TYPE_CHECKING:
     from builder.workflows.machine import HardwareFound, MachineChecked, MachineReady
@@ -50,19 +51,6 @@ def _hardware_text(found: HardwareFound) -> str:
 HARDWARE = View(command="hardware", shape=HardwareJson, data=_hardware_data, text=_hardware_text)
 
 
-class FetchedJson(TypedDict):
-    """One model that was fetched."""
-
-    model: str
-    """The model's id."""
-    source: str
-    """The source that completed it."""
-    size: int
-    """Bytes that were missing."""
-    seconds: float
-    """How long it took."""
-
-
 class BootstrapJson(TypedDict):
     """This machine after its set-up."""
 
@@ -72,7 +60,7 @@ class BootstrapJson(TypedDict):
     """This machine."""
     recommended: Recommendation
     """The settings that suit it."""
-    fetched: list[FetchedJson]
+    fetched: list[FetchedModelJson]
     """The models that were not in the store before."""
     missing_bytes: int
     """Bytes that the preset's models still lack; 0 when the machine is ready."""
@@ -83,10 +71,7 @@ def _bootstrap_data(ready: MachineReady) -> BootstrapJson:
         "environment": str(ready.environment),
         "hardware": ready.hardware,
         "recommended": ready.recommended,
-        "fetched": [
-            {"model": model.model, "source": model.source, "size": model.size, "seconds": model.seconds}
-            for model in ready.fetched
-        ],
+        "fetched": [fetched_data(fetched) for fetched in ready.fetched],
         "missing_bytes": ready.missing_bytes,
     }
 

@@ -13,6 +13,7 @@ from builder.views import View
 
 if TYPE_CHECKING:
     from builder.core.weights.listing import ListedModel
+    from builder.edges.weights.fetch import Fetched
     from builder.workflows.weights import (
         ModelsExported,
         ModelsFetched,
@@ -129,6 +130,11 @@ class FetchedModelJson(TypedDict):
     """How long the fetch took."""
 
 
+def fetched_data(fetched: Fetched) -> FetchedModelJson:
+    """One model that was fetched, as JSON."""
+    return {"model": fetched.model, "source": fetched.source, "size": fetched.size, "seconds": fetched.seconds}
+
+
 class FetchJson(TypedDict):
     """What became of the models that were asked for."""
 
@@ -142,9 +148,7 @@ class FetchJson(TypedDict):
 
 def _fetched_data(found: ModelsFetched) -> FetchJson:
     return {
-        "fetched": [
-            {"model": f.model, "source": f.source, "size": f.size, "seconds": f.seconds} for f in found.fetched
-        ],
+        "fetched": [fetched_data(fetched) for fetched in found.fetched],
         "present": list(found.present),
         "skipped": list(found.skipped),
     }

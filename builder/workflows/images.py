@@ -120,7 +120,6 @@ def render(session: Session, selection: ImageSelection, *, out: Path | None) -> 
     folder = out or images.folder_of(session.config)
     root = images.root_of(session.config, today.plan, session.env, session.on_progress)
     images.write(folder, today.files, root)
-    session.live.close()
     files = sorted([*today.files, *([images.ROOTFS] if root else [])])
     return FilesRendered(folder=folder, files=tuple(files))
 
@@ -149,7 +148,6 @@ def build(session: Session, selection: ImageSelection, *, cache: bool, refresh: 
     engine, today, built = ensure(session, selection, cache=cache, refresh=refresh)
     known = {image.tag: image for image in here(session, engine, selection)}
     unique = installed.unique_bytes(engine, [b.tag for b in built])
-    session.live.close()
     return ImagesBuilt(
         mode=today.plan.mode,
         variant=today.plan.variant,

@@ -67,7 +67,6 @@ def prune(session: Session, *, dry_run: bool) -> LayoutPruned:
     tags = _tags(session.env, layout)
     with files.locked(layout.lock):
         unneeded = layout.unneeded(keep=tags)
-        session.live.close()
         if not dry_run:
             layout.forget(tags)
             for file in unneeded:
@@ -81,7 +80,6 @@ def export(session: Session, out: Path, names: Sequence[str]) -> LayoutExported:
     with files.locked(layout.lock):
         references = _assembled(layout, names)
         size = layout.export(out, [layout.image(reference) for reference in references], session.on_progress)
-    session.live.close()
     return LayoutExported(folder=out, images=tuple(references), size=size)
 
 
@@ -92,7 +90,7 @@ def lock_digests(session: Session, ids: Sequence[str]) -> LayersLocked:
     config, layout = session.config, layout_of(session.config)
     locked, pins = [], {}
     for model, pin in pinned(config, ids):
-        store_of(config).require(model, replace(pin, layers=MappingProxyType({})))
+        store_of(config).require(model, pin)
         layers = _digested(layout, model, pin)
         locked.append(layers)
         pins[model.id] = replace(pin, layers=MappingProxyType(dict(layers.digests)))
@@ -105,7 +103,7 @@ def _tags(env: Mapping[str, str], layout: Layout) -> frozenset[str] | None:
     from builder.edges.engine import connection as engines
     from builder.edges.images import load
 
-    if engines.why_not(env) is not None:
+    if engines.why_not(engines.address(env)) is not None:
         return None
     return load.tagged(engines.connect(env), layout)
 

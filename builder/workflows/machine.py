@@ -57,14 +57,13 @@ def build(
     fetched = fetch_missing(config, list(models.values()), env=env, on_progress=on_progress)
     python = native_python(config, env=env, on_progress=on_progress)
     hardware, recommended = hardware_of(config)
-    no_images = engine.why_not(env)
+    no_images = engine.why_not(engine.address(env))
     built = None
     if no_images is None:
         built = images.build(session, choice, cache=cache, refresh=refresh)
         media = {s.name for s in config.stages.values() if s.media}
         found = [image.installed for image in built.images if image.installed.name in media]
         stage_images.record_media(config, [(image.name, image.tag, image.id) for image in found])
-    session.live.close()
     return NativeReady(
         preset=config.defaults.preset,
         models=models,
@@ -109,7 +108,6 @@ def bootstrap(session: Session, *, fetch: bool, force: bool) -> MachineReady:
     hardware, recommended = hardware_of(config, refresh=force)
     models = list(chosen_models(config).values())
     fetched = fetch_missing(config, models, env=session.env, on_progress=session.on_progress) if fetch else ()
-    session.live.close()
     return MachineReady(
         environment=python.parent.parent,
         hardware=hardware,
@@ -146,6 +144,6 @@ def doctor(session: Session) -> MachineChecked:
     from builder.edges.machine import doctor as machine
     from builder.edges.machine.doctor import Finding
 
-    why = engine.why_not(session.env)
+    why = engine.why_not(engine.address(session.env))
     reachable = Finding(name="container engine", ok=why is None, note=why or "reachable", hint="needed for images only")
     return MachineChecked(checks=(*machine.inspect(session.config, session.env), reachable))

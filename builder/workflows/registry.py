@@ -83,7 +83,6 @@ def push(session: Session, selection: ImageSelection, *, registry: str | None, d
         with _alone(config, target.host, on_progress):
             steps = pushing.decide(images, server, target, others=others, on_progress=on_progress)
             done = list(pushing.carry_out(steps, server, open_=layout.open, stop=stop, on_progress=on_progress))
-    session.live.close()
     seconds = round(time.monotonic() - began, 1)
     return ImagesPushed(target=target, dry_run=dry_run, steps=tuple(done), wire_bytes=http.sent, seconds=seconds)
 
@@ -95,7 +94,6 @@ def ci(
     from builder.edges.system import files
 
     made = _pipeline(session, selection, service=service, out=out, registry=registry, folder=folder)
-    session.live.close()
     if out is not None:
         files.write_atomic(out, made.text)
     return made
@@ -106,7 +104,6 @@ def compare_ci(
 ) -> PipelineCompared:
     """Compare a file with the pipeline that would be written."""
     made = _pipeline(session, selection, service=service, out=out, registry=registry, folder=folder)
-    session.live.close()
     if made.file.is_file() and made.file.read_text(encoding="utf-8", errors="replace") == made.text:
         return PipelineCompared(pipeline=made, failure=None)
     words = _command(selection, made.options, service=service, registry=registry, folder=folder)

@@ -93,7 +93,6 @@ def fetch(
         folders=folders,
         skip_gated=skip_gated,
     )
-    session.live.close()
     store = store_of(session.config)
     skipped = tuple(model.id for model, pin in models if store.missing(model, pin))
     handled = {*skipped, *(f.model for f in fetched)}
@@ -145,7 +144,6 @@ def verify(session: Session, ids: Sequence[str], *, deep: bool) -> ModelsVerifie
     store = store_of(session.config)
     models = pinned(session.config, ids) if ids else [m for m in _pinned_models(session.config) if _begun(store, *m)]
     verified = _verify(store, models, deep=deep, on_progress=session.on_progress)
-    session.live.close()
     broken = sum(len(v.problems) for v in verified)
     failure = None
     if broken:
@@ -190,7 +188,6 @@ def import_models(session: Session, paths: Sequence[Path]) -> ModelsImported:
 
     store, models = store_of(session.config), _pinned_models(session.config)
     result = import_files(store, models, paths, session.on_progress)
-    session.live.close()
     touched = {file.model for file in (*result.took, *result.present)}
     failure = None
     if not touched:
@@ -228,7 +225,6 @@ def export_models(session: Session, target: Path, ids: Sequence[str]) -> ModelsE
     if not models:
         raise MissingError("no models are here to export", hint="models fetch")
     written = exporting.export_models(store, models, target, session.on_progress)
-    session.live.close()
     return ModelsExported(models=tuple(models), files=written.count, size=written.size, folder=target)
 
 
@@ -276,7 +272,6 @@ def lock(session: Session, ids: Sequence[str], *, update: Sequence[str], force: 
     plan = lock_diff.plan_pins(config.models, config.pins, named=named, update=moving)
     token = access.find_token(session.env, config.home)
     entries, refused = _ask_hub(plan, token, env=session.env, on_progress=session.on_progress)
-    session.live.close()
     changes = [entry for entry in entries if isinstance(entry, PinChange)]
     failure = None if force else _lowered(changes)
     pins = {change.model.id: change.after for change in changes if change.before != change.after}

@@ -149,7 +149,7 @@ def code(stage: str) -> None:
     """Copy a stage's code and the contract, and compile them."""
     target = OUT / "opt/bake/stages"
     target.mkdir(parents=True)
-    shutil.copy(f"/src/{'contract.py'}", target)
+    shutil.copy("/src/contract.py", target)
     shutil.copytree(f"/src/{stage}", target / stage)
     compiled(target)
     settle()

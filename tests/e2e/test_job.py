@@ -70,10 +70,11 @@ def test_the_example_becomes_subtitles_with_speakers(bake: Bake) -> None:
 
 
 def test_a_second_job_needs_no_network_and_gives_the_same_bytes(bake: Bake, transcribed: Path) -> None:
-    """In a network namespace of its own with nothing but loopback."""
+    """In a network namespace of its own with nothing but loopback; and with --quiet nothing but the results."""
     prefix = ("unshare", "--net") if AS_ROOT else ("unshare", "--net", "--map-root-user")
-    ran = bake("run", EXAMPLE, *TINY, *SAME, "--json", prefix=prefix)
+    ran = bake("--quiet", "run", EXAMPLE, *TINY, *SAME, "--json", prefix=prefix)
     assert ran.code == 0, ran.err
+    assert ran.err == ""
     assert digests(Path(ran.data["output"])) == digests(transcribed / "output")
 
 
@@ -317,7 +318,7 @@ def test_a_full_disk_is_said_and_nothing_is_lost(bake: Bake, tmp_path: Path) -> 
         assert "disk" in ran.said
         assert not list((small / "jobs").glob("[0-9]*"))
     finally:
-        subprocess.run(["umount", str(small)], check=True)
+        subprocess.run(["umount", "--lazy", str(small)], check=True)
 
 
 @pytest.mark.skipif(not AS_ROOT, reason="mounts need root; CI runs as root")
@@ -343,7 +344,7 @@ def test_a_disk_that_fills_in_a_stage_is_said_and_the_job_goes_on_later(bake: Ba
         assert ran.code == 0, ran.err
         assert ran.data["stages"][0]["kept"]
     finally:
-        subprocess.run(["umount", str(small)], check=True)
+        subprocess.run(["umount", "--lazy", str(small)], check=True)
 
 
 @pytest.mark.skipif(not AS_ROOT, reason="mounts need root; CI runs as root")
@@ -358,7 +359,7 @@ def test_a_read_only_jobs_folder_is_said(bake: Bake, tmp_path: Path) -> None:
         assert ran.code == 3, ran.err
         assert "can't be written" in ran.said
     finally:
-        subprocess.run(["umount", str(place)], check=True)
+        subprocess.run(["umount", "--lazy", str(place)], check=True)
 
 
 def test_every_report_has_json_and_errors_too(bake: Bake) -> None:

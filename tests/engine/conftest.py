@@ -7,7 +7,6 @@ import os
 import shutil
 import subprocess
 import sys
-import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,8 +18,6 @@ import pytest
 from builder.edges.engine import connection as engines
 from tests.engine import canary, private_engine
 from tests.shared import ROOT, Ran, example_job, state_folder
-
-STARTED = time.time()
 
 HOW = "CI=true python3 build.py test tests/engine starts engines of its own (root, dockerd)"
 
@@ -155,7 +152,7 @@ def engine(request: pytest.FixtureRequest, state: Path) -> Iterator[Engine]:
         with private_engine.engine(store) as host:
             yield Engine(host, store, "wb-test", home)
         return
-    if why := engines.why_not(os.environ):
+    if why := engines.why_not(engines.address(os.environ)):
         pytest.skip(f"{why}; {HOW}")
     found = engines.connect(os.environ)
     if found.store != store:

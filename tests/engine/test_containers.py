@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -79,6 +78,6 @@ def test_no_build_names_what_is_missing(engine: Engine, built: Any) -> None:
 def test_a_cut_is_made_in_the_container_too(engine: Engine, built: Any) -> None:
     done = engine.bake("run", EXAMPLE, "--mode", "docker-cpu", "--no-build", "--start", "5", "--end", "12", "--json")
     assert done.code == 0, done.err
-    assert sys.getsizeof(done.data["files"])
+    assert done.data["files"]
     shown = engine.bake("jobs", "show", done.data["job"], "--json").data
     assert shown["state"] == "done"

@@ -78,9 +78,10 @@ def test_the_good_one_is_loaded_and_again_nothing_is_sent(
     assert "3 images, 0.0 MB sent" in again.err
 
 
-def test_docker_load_takes_the_parts_as_they_are(engine: Engine, clean: None, good: Path) -> None:
+def test_docker_load_takes_the_parts_as_they_are(engine: Engine, clean: None, tmp_path: Path) -> None:
     """``cat parts | docker load``, for whoever has no Python."""
-    parts = b"".join(p.read_bytes() for p in sorted(good.glob("whisperbake.tar.*")))
+    bundles.three(mark="docker load").write(tmp_path / "bundle")
+    parts = b"".join(p.read_bytes() for p in sorted((tmp_path / "bundle").glob("whisperbake.tar.*")))
     done = subprocess.run(["docker", "--host", engine.host, "load"], input=parts, capture_output=True, check=False)
     assert done.returncode == 0, done.stderr
     assert names(engine) == {f"{bundles.REGISTRY}/{n}:slim-cpu" for n in ("base", "asr", "vad")}

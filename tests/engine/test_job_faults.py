@@ -101,6 +101,16 @@ def engine_restarted(case: Case) -> Found:
     return Found(f"{when}, {how.name}", ended(process), ("engine",))
 
 
+def engine_restarted_unseen(case: Case) -> Found:
+    """The run gets no processor before the engine is back: nothing that it asks the engine fails."""
+    process = case.begin()
+    when = case.sometime(process, ("asr",))
+    process.send_signal(signal.SIGSTOP)
+    private_engine.restart(case.engine.host, signal.SIGTERM)
+    process.send_signal(signal.SIGCONT)
+    return Found(when, ended(process), ("engine",))
+
+
 def memory_low(case: Case) -> Found:
     """The project of somebody who wrote a limit into stage.yaml that the stage doesn't keep."""
     stage, figure = "asr", case.chance.choice([1, 10, 20])
@@ -169,7 +179,8 @@ def orchestrator_killed(case: Case) -> Found:
 KINDS: dict[Callable[[Case], Found], int] = {
     container_killed: 6,
     container_removed: 4,
-    engine_restarted: 4,
+    engine_restarted: 3,
+    engine_restarted_unseen: 1,
     memory_low: 3,
     disk_full: 4,
     image_removed: 2,

@@ -99,7 +99,9 @@ def test_what_a_container_may_do(engine: Engine, clean: None) -> None:
     words = ["docker", "--host", engine.host, "compose"]
     subprocess.run([*words, "create"], cwd=place, capture_output=True, check=True)
     try:
-        for found in engine.client.containers.list(all=True, filters={"label": f"{compose.JOB}={place.name}"}):
+        containers = engine.client.containers.list(all=True, filters={"label": f"{compose.JOB}={place.name}"})
+        assert len(containers) == 7
+        for found in containers:
             host, image = found.attrs["HostConfig"], found.attrs["Config"]["Image"]
             assert image.startswith("sha256:")
             assert host["NetworkMode"] == "none"
@@ -270,7 +272,7 @@ def test_remove_takes_a_killed_runs_containers_along(engine: Engine, clean: None
 @OTHER_STORE
 def test_remove_leaves_a_running_job_alone(engine: Engine, clean: None) -> None:
     """Its containers were killed before the lock was found; several jobs, one of which runs: none goes."""
-    place, other = prepared(engine, *CLIP), prepared(engine, *CLIP)
+    place, other = prepared(engine, *SAME), prepared(engine, *CLIP)  # the first is long enough to be paused in time
     process = engine.begin(place.name)
     wait_for(lambda: said(place, "asr", "start"))
     (asr,) = engine.docker("ps", "--quiet", "--filter", f"name={compose.project(place.name)}-asr").out.split()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import socket
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,6 +13,7 @@ from builder.core.config.types import BaseSpec
 from builder.core.progress import silent
 from builder.edges.images import rootfs
 from tests.engine.conftest import ONE_STORE, Engine, copy_project
+from tests.process import registry_server
 from tests.shared import state_folder
 
 PYTHON = ["base-files", "ca-certificates", "libgcc-s1", "libpython3-stdlib", "libstdc++6", "python3-minimal"]
@@ -42,7 +42,7 @@ def registry(engine: Engine, tmp_path_factory: pytest.TempPathFactory) -> Iterat
         for packages in (SERVER, PYTHON)
     )
     assert engine.docker("import", server, IMAGE).code == 0
-    address = f"127.0.0.1:{free_port()}"
+    address = f"127.0.0.1:{registry_server.free_port()}"
     settings = tmp_path_factory.mktemp("registry") / "registry.yml"
     settings.write_text(CONFIG.format(address=address))
     with pytest.MonkeyPatch.context() as patch:
@@ -64,13 +64,6 @@ def registry(engine: Engine, tmp_path_factory: pytest.TempPathFactory) -> Iterat
                 yield address
         finally:
             engine.docker("rmi", "--force", IMAGE)
-
-
-def free_port() -> int:
-    """A port of this machine that nobody listens on."""
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])
 
 
 def project_on(folder: Path, reference: str, kind: str = "auto") -> Path:

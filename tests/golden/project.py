@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import functools
+import re
 from pathlib import Path
 
-from builder.core.config import parse as config
+from builder.core.config import parse
+from builder.core.config.defaults import configure
 from builder.core.config.types import BaseSpec, Config
 from builder.core.images import plan, render
 from builder.core.jobs import compose, sandbox
@@ -83,7 +85,12 @@ def texts() -> dict[str, str]:
 
 def read(overrides: dict[str, object], extra: dict[str, str] | None = None) -> Config:
     """The configuration, with some files replaced."""
-    return config.parse(texts() | (extra or {}), root=ROOT, env={}, overrides=overrides)
+    return configure(parse.read(texts() | (extra or {})), root=ROOT, env={}, home=None, overrides=overrides)
+
+
+def interpolated(text: str) -> str:
+    """What compose makes of a value when no variable is set."""
+    return re.sub(r"\$(\$|\{[^}]*\}|\w+)", lambda m: "$" if m[0] == "$$" else "", text)
 
 
 @functools.cache
@@ -125,7 +132,7 @@ def job(device: str) -> Job:
         models=models,
         settings={"asr": {"device": device, "threads": 2}},
     )
-    stages = plan_stages(settings.stages, asked, workflow=Workflow.SUBTITLE, models_note={})
+    stages = plan_stages(settings.stages, asked, workflow=Workflow.SUBTITLE)
     inputs = tuple(
         JobInput(
             id=f"0{k}",

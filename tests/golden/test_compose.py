@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import replace
 
 import pytest
@@ -10,18 +9,13 @@ import yaml
 
 from builder.core.jobs import compose
 from builder.errors import ConfigError
-from tests.golden.project import FILES, HOSTILE, PROJECTS, ROOT, job, project
+from tests.golden.project import FILES, HOSTILE, PROJECTS, ROOT, interpolated, job, project
 
 
 @pytest.mark.parametrize("case", PROJECTS)
 def test_the_compose_file_is_as_it_was(case: str) -> None:
     """A change of what a container may do shows here."""
     assert project(case) == (FILES / f"{case}.compose.yaml").read_text()
-
-
-def interpolated(text: str) -> str:
-    """What compose makes of a value without any variable set."""
-    return re.sub(r"\$(\$|\{[^}]*\}|\w+)", lambda m: "$" if m[0] == "$$" else "", text)
 
 
 def test_any_path_comes_out_as_it_went_in() -> None:

@@ -24,6 +24,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from tests import loopback
+
 REVISION = "b" * 40
 SLICE = 256 << 10
 
@@ -120,15 +122,14 @@ class Hub:
     def __enter__(self) -> Hub:
         self._servers = [_Server(self, "hub"), _Server(self, "content")]
         self.address, self.content = (f"http://127.0.0.1:{s.server_port}" for s in self._servers)
+        self._running = contextlib.ExitStack()
         for server in self._servers:
-            threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
+            self._running.enter_context(loopback.answering(server))
         return self
 
     def __exit__(self, *_: object) -> None:
         self.closing.set()
-        for server in self._servers:
-            server.shutdown()
-            server.server_close()
+        self._running.close()
         with self.lock:
             for connection in self.connections:
                 with contextlib.suppress(OSError):
@@ -178,8 +179,7 @@ class _Server(http.server.ThreadingHTTPServer):
         """A client that went away is no news."""
 
 
-class _Handler(http.server.BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
+class _Handler(loopback.Handler):
     server: _Server
 
     def setup(self) -> None:
@@ -199,9 +199,6 @@ class _Handler(http.server.BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         self._serve()
-
-    def log_message(self, *_: Any) -> None:
-        pass
 
     def _serve(self) -> None:
         hub = self.server.hub
@@ -224,13 +221,8 @@ class _Handler(http.server.BaseHTTPRequestHandler):
 
     def _say(self, status: int, body: bytes = b"", **headers: str) -> None:
         self.told.status = status
-        self.send_response(status)
-        for name, value in headers.items():
-            self.send_header(name.replace("_", "-"), value)
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
+        self.reply(status, body, **headers)
         if self.command != "HEAD":
-            self.wfile.write(body)
             self.told.sent += len(body)
 
     def _api(self, repo: str, what: str) -> None:

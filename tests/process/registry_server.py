@@ -17,10 +17,11 @@ import urllib.parse
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
+
+from tests import loopback
 
 USER, PASSWORD = "baker", "correct horse"
 BCRYPT = "$2b$05$kDflGi70.zUNImxYOGDFKOwy/YKCYDnapHZHbOyRaiSpdUl7y9FS6"
@@ -153,9 +154,7 @@ class Proxy:
 def proxy(target: int, **settings: object) -> Iterator[Proxy]:
     state = Proxy(target, **settings)  # type: ignore[arg-type]
 
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
-
+    class Handler(loopback.Handler):
         def pass_on(self) -> None:
             # What arrived of a broken request is passed on before anybody asks how much that was.
             with state.one if state.keeps else contextlib.nullcontext():
@@ -181,10 +180,7 @@ def proxy(target: int, **settings: object) -> Iterator[Proxy]:
                 return
             if status is not None:
                 seen.status = status
-                self.send_response(status)
-                self.send_header("Content-Length", "0")
-                self.end_headers()
-                return
+                return self.reply(status)
             if state.keeps and self.command == "GET" and upload in state.newest:
                 path = state.newest[upload]
             try:
@@ -222,19 +218,10 @@ def proxy(target: int, **settings: object) -> Iterator[Proxy]:
 
         do_GET = do_HEAD = do_POST = do_PATCH = do_PUT = do_DELETE = pass_on
 
-        def log_message(self, *_: object) -> None:
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    server.daemon_threads = True
-    state.port = server.server_address[1]
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    try:
+    server = loopback.server_of(Handler)
+    state.port = server.server_port
+    with loopback.answering(server):
         yield state
-    finally:
-        server.shutdown()
-        server.server_close()
 
 
 @dataclass
@@ -311,15 +298,12 @@ def tokens(folder: Path) -> Iterator[Tokens]:
         r, s = utils.decode_dss_signature(key.sign(text.encode(), ec.ECDSA(hashes.SHA256())))
         return f"{text}.{b64(r.to_bytes(32, 'big') + s.to_bytes(32, 'big'))}"
 
-    class Handler(BaseHTTPRequestHandler):
+    class Handler(loopback.Handler):
         def answer(self, right: bool, query: dict[str, list[str]]) -> None:
             scopes = {word for value in query.get("scope", []) for word in value.split()}
             state.scopes.append(scopes)
             data = json.dumps({"token": token(scopes)} if right else {"errors": [{"code": "UNAUTHORIZED"}]}).encode()
-            self.send_response(200 if right else 401)
-            self.send_header("Content-Length", str(len(data)))
-            self.end_headers()
-            self.wfile.write(data)
+            self.reply(200 if right else 401, data)
 
         def do_GET(self) -> None:
             wanted = "Basic " + base64.b64encode(f"{USER}:{PASSWORD}".encode()).decode()
@@ -332,17 +316,10 @@ def tokens(folder: Path) -> Iterator[Tokens]:
             right = query.get("refresh_token") == ["identity"] and query["grant_type"] == ["refresh_token"]
             self.answer(right, query)
 
-        def log_message(self, *_: object) -> None:
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server = loopback.server_of(Handler)
     state = Tokens(
-        f"auth: {{token: {{realm: 'http://127.0.0.1:{server.server_address[1]}/token', service: registry, "
+        f"auth: {{token: {{realm: 'http://127.0.0.1:{server.server_port}/token', service: registry, "
         f"issuer: tests, rootcertbundle: {path}}}}}\n"
     )
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    try:
+    with loopback.answering(server):
         yield state
-    finally:
-        server.shutdown()
-        server.server_close()

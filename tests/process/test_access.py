@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import hashlib
-import http.server
 import os
 import sys
-import threading
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from builder.edges.system import shell
-from tests import small_project
+from tests import loopback, small_project
 from tests.small_project import Small
 
 TOKEN = "hf_CanaryOfGates0123456789"
@@ -47,42 +44,28 @@ def hub() -> Iterator[Hub]:
     state = Hub()
     data = {small.entry.split(",")[0].split("/")[1]: small.files["w"] for small in MODELS.values()}
 
-    class Handler(http.server.BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
-
+    class Handler(loopback.Handler):
         def do_HEAD(self) -> None:
             state.asked.append((self.command, self.path, self.headers.get("Authorization")))
             repo = self.path.split("/")[2] if self.path.count("/") > 2 else ""
             if repo in state.refuses and self.path.startswith("/org/"):
                 status, code, message = state.refuses[repo]
-                self.send_response(status)
-                if code:
-                    self.send_header("X-Error-Code", code)
-                self.send_header("X-Error-Message", message)
-                self.send_header("Content-Length", "0")
-                self.end_headers()
-                return
+                return self.reply(status, X_Error_Message=message, **({"X_Error_Code": code} if code else {}))
             body = data.get(repo, b"")
             start = int((self.headers.get("Range") or "bytes=0-")[6:].split("-")[0])
-            self.send_response(206 if self.headers.get("Range") else 200)
-            self.send_header("ETag", f'"{hashlib.sha256(body).hexdigest()}"')
-            self.send_header("Content-Length", str(len(body) - start))
-            self.send_header("Content-Range", f"bytes {start}-{len(body) - 1}/{len(body)}")
-            self.end_headers()
-            if self.command == "GET":
-                self.wfile.write(body[start:])
+            return self.reply(
+                206 if self.headers.get("Range") else 200,
+                body[start:],
+                ETag=f'"{hashlib.sha256(body).hexdigest()}"',
+                Content_Range=f"bytes {start}-{len(body) - 1}/{len(body)}",
+            )
 
         do_GET = do_HEAD
 
-        def log_message(self, *_: Any) -> None:
-            pass
-
-    running = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    threading.Thread(target=running.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
-    state.address = f"http://127.0.0.1:{running.server_port}"
-    yield state
-    running.shutdown()
-    running.server_close()
+    server = loopback.server_of(Handler)
+    state.address = f"http://127.0.0.1:{server.server_port}"
+    with loopback.answering(server):
+        yield state
 
 
 @pytest.fixture
@@ -91,17 +74,8 @@ def root(tmp_path: Path) -> Path:
 
 
 def bake(root: Path, hub: Hub, *words: str, env: Mapping[str, str] | None = None) -> shell.Done:
-    code = "import sys; from builder.cli import main; sys.exit(main(sys.argv[1:]))"
-    own = {
-        **{k: v for k, v in os.environ.items() if not k.startswith("HF_")},
-        "PYTHONPATH": str(small_project.ROOT),
-        "HF_ENDPOINT": hub.address,
-        "HF_HOME": str(root / "hf"),
-        "TMPDIR": str(root),
-        "NO_PROXY": "127.0.0.1",
-        **(env or {}),
-    }
-    return shell.run([sys.executable, "-c", code, "models", *words], cwd=root, env=own, timeout=120)
+    own = {"HF_ENDPOINT": hub.address, "HF_HOME": str(root / "hf"), "TMPDIR": str(root), "NO_PROXY": "127.0.0.1"}
+    return small_project.bake(root, "models", *words, env={**own, **(env or {})})
 
 
 def test_everything_to_accept_is_named_before_the_first_byte(root: Path, hub: Hub) -> None:

@@ -265,4 +265,4 @@ def test_a_disk_that_fills_up_is_said_and_what_came_is_kept(tmp_path: Path, hub:
         assert process.returncode == 0
         assert asked(hub, "model.bin") < 30_000_000 - 500_000
     finally:
-        subprocess.run(["umount", str(small)], check=True)
+        subprocess.run(["umount", "--lazy", str(small)], check=True)

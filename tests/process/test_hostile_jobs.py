@@ -64,7 +64,7 @@ def made(root: Path, id_: str = ID) -> Job:
         preset="starter",
         key="k",
         inputs=(JobInput(id="01", name="talk.mp4", path="input/01.mp4", sha256="0" * 64, size=4, output="talk"),),
-        stages=request.plan_stages(config.stages, asked, workflow=Workflow.SUBTITLE, models_note={}),
+        stages=request.plan_stages(config.stages, asked, workflow=Workflow.SUBTITLE),
     )
 
 
@@ -78,9 +78,7 @@ def write(root: Path, wanted: Job, folder: str = ID) -> Path:
 
 
 def bake(root: Path, *words: str) -> shell.Done:
-    code = "import sys; from builder.cli import main; sys.exit(main(sys.argv[1:]))"
-    env = {**os.environ, "PYTHONPATH": str(small_project.ROOT), "DOCKER_HOST": f"unix://{root}/none.sock"}
-    return shell.run([sys.executable, "-c", code, *words], cwd=root, env=env, timeout=60)
+    return small_project.bake(root, *words, env={"DOCKER_HOST": f"unix://{root}/none.sock"})
 
 
 def tree(folder: Path) -> dict[str, Any]:

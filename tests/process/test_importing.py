@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import sys
 import zipfile
 from pathlib import Path
@@ -52,10 +51,7 @@ def root(tmp_path: Path, wheels: list[Path]) -> Path:
 
 
 def models(root: Path, *words: object, home: Path | None = None) -> shell.Done:
-    code = "import sys; from builder.cli import main; sys.exit(main(sys.argv[1:]))"
-    env = {**os.environ, "PYTHONPATH": str(small_project.ROOT), **({"BAKE_HOME": str(home)} if home else {})}
-    argv = [sys.executable, "-c", code, "models", *map(str, words)]
-    return shell.run(argv, cwd=root, env=env, timeout=120)
+    return small_project.bake(root, "models", *words, env={"BAKE_HOME": str(home)} if home else {})
 
 
 def data(done: shell.Done) -> Any:

@@ -6,9 +6,8 @@ import hashlib
 import io
 import json
 import tarfile
-import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import ThreadingHTTPServer
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -21,7 +20,7 @@ from builder.edges.images import load
 from builder.edges.images.layout import Layout, Stored
 from builder.errors import BuildError, IntegrityError, MissingError
 from builder.receiver.missing import EngineContents
-from tests import bundles
+from tests import bundles, loopback
 
 REF = "r/asr:x"
 CUT = "the connection ends here"
@@ -38,23 +37,16 @@ class Server(ThreadingHTTPServer):
         self.tagged: list[str] = []
 
 
-class Handler(BaseHTTPRequestHandler):
+class Handler(loopback.Handler):
     """Answers like Docker: JSON lines in chunks."""
 
-    protocol_version = "HTTP/1.1"
     server: Server
-
-    def log_message(self, format: str, *args: object) -> None:
-        pass
 
     def do_POST(self) -> None:
         path = urlsplit(self.path)
         if path.path.endswith("/tag"):
             self.server.tagged.append(path.query)
-            self.send_response(201)
-            self.send_header("Content-Length", "0")
-            self.end_headers()
-            return
+            return self.reply(201)
         assert path.path.endswith("/images/load")
         assert "quiet" in path.query
         with tarfile.open(fileobj=io.BytesIO(self.chunks()), mode="r") as archive:
@@ -64,14 +56,10 @@ class Handler(BaseHTTPRequestHandler):
         if text == DEAD:
             self.close_connection = True
             return
+        if status >= 400:
+            return self.reply(status, json.dumps({"message": text}).encode(), Content_Type="application/json")
         self.send_response(status)
         self.send_header("Content-Type", "application/json")
-        if status >= 400:
-            body = json.dumps({"message": text}).encode()
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
-            return
         self.send_header("Transfer-Encoding", "chunked")
         self.end_headers()
         if text == CUT:
@@ -82,11 +70,7 @@ class Handler(BaseHTTPRequestHandler):
         self.wfile.write(f"{len(body):x}\r\n".encode() + body + b"\r\n0\r\n\r\n")
 
     def do_GET(self) -> None:
-        self.send_response(404)
-        body = b'{"message": "no such image"}'
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
+        self.reply(404, b'{"message": "no such image"}')
 
     def chunks(self) -> bytes:
         """The body of a request that doesn't say its length."""
@@ -100,12 +84,9 @@ class Handler(BaseHTTPRequestHandler):
 
 @pytest.fixture
 def server() -> Iterator[Server]:
-    with Server() as running:
-        thread = threading.Thread(target=running.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
+    running = Server()
+    with loopback.answering(running):
         yield running
-        running.shutdown()
-        thread.join()
 
 
 @pytest.fixture
@@ -143,7 +124,7 @@ def image(layout: Layout) -> Stored:
     written = oci.write(oci.Image(config={"architecture": "amd64", "os": "linux"}, layers=tuple(layers), rest=()))
     return Stored(
         ref=REF,
-        manifest=written.descriptor,
+        manifest=oci.describe(oci.MANIFEST, written.manifest),
         config=written.config_descriptor,
         layers=tuple(layers),
         written=written,

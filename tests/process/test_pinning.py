@@ -3,12 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-import http.server
 import json
-import os
 import re
-import sys
-import threading
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -17,7 +13,7 @@ import pytest
 
 from builder.edges.machine import project
 from builder.edges.system import shell
-from tests import small_project
+from tests import loopback, small_project
 from tests.small_project import Small
 
 OLD, NOW, NEXT = "a" * 40, "c" * 40, "d" * 40
@@ -46,17 +42,15 @@ class Hub:
 def hub() -> Iterator[Hub]:
     state = Hub()
 
-    class Handler(http.server.BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
-
+    class Handler(loopback.Handler):
         def do_HEAD(self) -> None:
             path = self.path.split("?")[0]
             head = (state.commits or [NOW])[0]
             if state.refuse and "/org/m" in path:
                 status, code, message = state.refuse
-                return self.say(status, b"", **{"X-Error-Code": code, "X-Error-Message": message})
+                return self.reply(status, b"", X_Error_Code=code, X_Error_Message=message)
             if path == "/api/models/org/m":
-                return self.say(
+                return self.reply(
                     200,
                     json.dumps(
                         {
@@ -72,11 +66,11 @@ def hub() -> Iterator[Hub]:
                     {"id": c, "title": "t", "message": "", "authors": [], "date": "2026-01-01T00:00:00.000Z"}
                     for c in state.commits
                 ]
-                return self.say(200, json.dumps(listed).encode())
+                return self.reply(200, json.dumps(listed).encode())
             if (match := re.fullmatch(r"/org/m/resolve/([0-9a-f]+)/(.+)", path)) and match[2] in state.files:
                 data = state.files[match[2]]
-                return self.say(200, data, **{"X-Repo-Commit": match[1], "ETag": f'"{hashlib.sha1(data).hexdigest()}"'})
-            return self.say(404, b"", **{"X-Error-Code": "RepoNotFound"})
+                return self.reply(200, data, X_Repo_Commit=match[1], ETag=f'"{hashlib.sha1(data).hexdigest()}"')
+            return self.reply(404, b"", X_Error_Code="RepoNotFound")
 
         do_GET = do_HEAD
 
@@ -89,23 +83,10 @@ def hub() -> Iterator[Hub]:
                 **({"lfs": lfs} if len(data) > 99 else {}),
             }
 
-        def say(self, status: int, body: bytes, **headers: str) -> None:
-            self.send_response(status)
-            for name, value in {**headers, "Content-Length": str(len(body))}.items():
-                self.send_header(name, value)
-            self.end_headers()
-            if self.command == "GET":
-                self.wfile.write(body)
-
-        def log_message(self, *_: Any) -> None:
-            pass
-
-    running = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    threading.Thread(target=running.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
-    state.address = f"http://127.0.0.1:{running.server_port}"
-    yield state
-    running.shutdown()
-    running.server_close()
+    server = loopback.server_of(Handler)
+    state.address = f"http://127.0.0.1:{server.server_port}"
+    with loopback.answering(server):
+        yield state
 
 
 def make(root: Path, files: Mapping[str, bytes] | None, revision: str = OLD) -> Path:
@@ -118,16 +99,8 @@ def make(root: Path, files: Mapping[str, bytes] | None, revision: str = OLD) -> 
 
 
 def lock(root: Path, hub: Hub, *words: str, **env: str) -> shell.Done:
-    code = "import sys; from builder.cli import main; sys.exit(main(sys.argv[1:]))"
-    own = {
-        **{k: v for k, v in os.environ.items() if not k.startswith("HF_")},
-        "PYTHONPATH": str(small_project.ROOT),
-        "HF_ENDPOINT": hub.address,
-        "HF_HOME": str(root / "hf"),
-        "NO_PROXY": "127.0.0.1",
-        **env,
-    }
-    return shell.run([sys.executable, "-c", code, "models", "lock", *words], cwd=root, env=own, timeout=60)
+    own = {"HF_ENDPOINT": hub.address, "HF_HOME": str(root / "hf"), "NO_PROXY": "127.0.0.1"}
+    return small_project.bake(root, "models", "lock", *words, env={**own, **env})
 
 
 def pin(root: Path) -> Any:

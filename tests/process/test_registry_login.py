@@ -137,18 +137,25 @@ def test_https_is_checked_against_the_sites_own_authorities(tmp_path: Path) -> N
 
 def test_no_login_goes_over_a_line_that_others_can_read(monkeypatch: pytest.MonkeyPatch) -> None:
     """Plain HTTP for another machine only where the engine calls it insecure."""
+    import httpx
+
     from builder.core.images.reference import target
 
-    asked = []
-    stop = registry_http.StopSignal()
-    stop.soon.set()
+    tried: list[str] = []
+
+    def get(_: httpx.Client, url: str, **options: object) -> httpx.Response:
+        tried.append(url)
+        raise httpx.ConnectError("nobody is there")
+
+    monkeypatch.setattr(httpx.Client, "get", get)
     for insecure in (False, True):
-        with pytest.raises(SourceError):
+        with pytest.raises(SourceError, match="no registry answers"):
             registry_http.connect(
                 target("registry.invalid:5000/x", where=""),
                 login=None,
                 authorities="",
-                stop=stop,
-                insecure=lambda answer=insecure: asked.append(answer) or answer,  # type: ignore[misc, func-returns-value]
+                stop=registry_http.StopSignal(),
+                insecure=lambda answer=insecure: answer,  # type: ignore[misc]
             )
-    assert asked == [False, True]
+    tls, plain = "https://registry.invalid:5000/v2/", "http://registry.invalid:5000/v2/"
+    assert tried == [tls, tls, plain]

@@ -219,7 +219,7 @@ def test_two_runs_of_one_job_at_once(project: Config) -> None:
     """The second is refused at once, and the first isn't disturbed."""
     job = make(project, middle=GATE)
     gate = gated(jobs.folder(project, job))
-    first = threading.Thread(target=lambda: go(project, job))
+    first = threading.Thread(target=lambda: go(project, job), daemon=True)
     first.start()
     writer = reached(gate)
     with pytest.raises(UsageError, match="already running"):
@@ -272,7 +272,9 @@ def test_a_queued_job_is_held_waits_and_can_be_cancelled(project: Config) -> Non
     places = [jobs.folder(project, job) for job in pair]
     gate = gated(places[0])
     results: list[QueueRan] = []
-    thread = threading.Thread(target=lambda: results.append(run_several(queue_of(project, parallel=1), pair)))
+    thread = threading.Thread(
+        target=lambda: results.append(run_several(queue_of(project, parallel=1), pair)), daemon=True
+    )
     thread.start()
     writer = reached(gate)
     assert [folder.state(place) for place in places] == ["running", "queued"]
@@ -363,14 +365,16 @@ def test_interrupt_stops_the_stage_within_ten_seconds(project: Config) -> None:
     deaf = "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN); job.note(recording, 'deaf'); time.sleep(60)"
     job = make(project, middle=deaf)
 
+    began: list[float] = []
+
     def interrupt(step: Progress) -> None:
         if step.what == "middle note":
+            began.append(time.monotonic())
             raise KeyboardInterrupt
 
-    began = time.monotonic()
     with pytest.raises(Interrupted) as caught:
         runner.run(project, job, host=host(project, job), on_progress=interrupt)
-    assert time.monotonic() - began < 10
+    assert time.monotonic() - began[0] < 10
     assert caught.value.exit_code == 130
     assert folder.state(jobs.folder(project, job)) == "interrupted"
 

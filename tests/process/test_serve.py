@@ -10,7 +10,6 @@ import os
 import random
 import signal
 import socket
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -22,7 +21,6 @@ import pytest
 from huggingface_hub import hf_hub_download, snapshot_download
 from huggingface_hub.errors import EntryNotFoundError, GatedRepoError, RepositoryNotFoundError, RevisionNotFoundError
 
-from builder.edges.system import shell
 from tests import small_project
 from tests.serving import TOKEN, Serving, serving
 from tests.small_project import REVISION, Small
@@ -374,7 +372,7 @@ def test_it_ends_cleanly_and_its_log_holds_no_secret(tmp_path: Path, how: signal
 @pytest.mark.parametrize("bind", ["nonsense", "127.0.0.1", "127.0.0.1:99999", "host:port", "", "/a:1", "[::1"])
 def test_an_address_that_is_none_is_said(tmp_path: Path, bind: str) -> None:
     """Exit code 2, with an example."""
-    done = _run(small_project.make(tmp_path, {}), "--bind", bind)
+    done = small_project.bake(small_project.make(tmp_path, {}), "models", "serve", "--bind", bind)
     assert done.code == 2
     assert "127.0.0.1:8377" in done.err
 
@@ -382,29 +380,23 @@ def test_an_address_that_is_none_is_said(tmp_path: Path, bind: str) -> None:
 def test_a_port_that_is_taken_is_said(tmp_path: Path) -> None:
     """Exit code 3, and the way out."""
     with socket.create_server(("127.0.0.1", 0)) as taken:
-        done = _run(small_project.make(tmp_path, {}), "--bind", f"127.0.0.1:{taken.getsockname()[1]}")
+        done = small_project.bake(
+            small_project.make(tmp_path, {}), "models", "serve", "--bind", f"127.0.0.1:{taken.getsockname()[1]}"
+        )
     assert done.code == 3
     assert "127.0.0.1:0" in done.err
-
-
-def _run(root: Path, *options: str) -> shell.Done:
-    code = "import sys; from builder.cli import main; sys.exit(main(sys.argv[1:]))"
-    env = {**os.environ, "PYTHONPATH": str(small_project.ROOT)}
-    return shell.run([sys.executable, "-c", code, "models", "serve", *options], cwd=root, env=env, timeout=60)
 
 
 def test_our_own_fetch_takes_everything_from_another_machine(server: Serving, tmp_path: Path) -> None:
     """HF_ENDPOINT is all that is set: a hub repository by commit, a torch checkpoint by its digest; each verified."""
     own = small_project.make(tmp_path / "own", MODELS, fill=False)
-    code = "import sys; from builder.cli import main; sys.exit(main(sys.argv[1:]))"
-    env = {**os.environ, "PYTHONPATH": str(small_project.ROOT), "HF_ENDPOINT": server.address, "HF_HOME": str(tmp_path)}
-    argv = [sys.executable, "-c", code, "models"]
-    done = shell.run([*argv, "fetch", "served", "flat", "twin", "--json"], cwd=own, env=env, timeout=120)
+    env = {"HF_ENDPOINT": server.address, "HF_HOME": str(tmp_path)}
+    done = small_project.bake(own, "models", "fetch", "served", "flat", "twin", "--json", env=env)
     assert done.code == 0, done.err
     assert {f["model"]: f["source"] for f in json.loads(done.out)["fetched"]} == {
         "served": "hub org/served",
         "flat": "models serve",
         "twin": "hub org/twin",
     }
-    assert shell.run([*argv, "verify", "--deep"], cwd=own, env=env, timeout=120).code == 0
+    assert small_project.bake(own, "models", "verify", "--deep", env=env).code == 0
     assert (own / ".bake/models/torch/hub/checkpoints/flat.pt").read_bytes() == MODELS["flat"].files["flat.pt"]

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import base64
-import re
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from builder import cli
-from builder.core.mask import masked, secrets_of
 from tests.hub.client import contents
 from tests.hub.server import Fault, Hub
 from tests.process.test_fetch_killed import command, project
@@ -83,25 +81,9 @@ def test_a_crash_report_has_no_token(
     monkeypatch.setattr("builder.workflows.weights.fetch", bug)
     assert cli.main(["models", "fetch", "base"]) == 1
     said = capsys.readouterr().err
-    (on_progress,) = tmp_path.glob("whisperbake-crash-*")
-    text = on_progress.read_text()
+    (report,) = tmp_path.glob("whisperbake-crash-*")
+    text = report.read_text()
     assert "Illegal header value" in text
     assert "Illegal header value" in said
     for secret in (mirror, kept, "pw12345"):
         assert secret not in text + said
-
-
-def test_what_is_masked() -> None:
-    """Values of variables by their names; tokens by their look; passwords in addresses. Nothing else."""
-    env = {
-        "HF_TOKEN": "tok-en-1",
-        "UV_INDEX_PASSWORD": "swordfish",
-        "HF_TOKEN_PATH": "/home/me/token",
-        "PIN_TOKEN": "1",
-    }
-    assert secrets_of(env) == ["swordfish", "tok-en-1"]
-    text = "tok-en-1 at /home/me/token of https://me:swordfish@host/x, https://host/@scope, mail a@b, 1"
-    assert (
-        masked(text, secrets_of(env)) == "*** at /home/me/token of https://***@host/x, https://host/@scope, mail a@b, 1"
-    )
-    assert not re.search("abcdef", masked("x hf_abcdefghij", []))

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from builder.edges.jobs import preflight
+from builder.edges.machine import doctor
 from builder.edges.weights import access
 from builder.edges.weights.access import Reason
-from builder.errors import ConfigError
+from builder.errors import ConfigError, MissingError
+from tests.golden.project import read
 
 
 @pytest.mark.parametrize(
@@ -94,3 +98,19 @@ def test_what_can_be_no_token_is_refused_without_showing_it(tmp_path: Path, text
     with pytest.raises(ConfigError) as caught:
         access.find_token({"HF_TOKEN": text}, tmp_path)
     assert text not in repr(vars(caught.value))
+
+
+@pytest.mark.parametrize("named", [False, True])
+def test_preflight_and_doctor_look_where_the_token_is_looked_for(tmp_path: Path, named: bool) -> None:
+    """The secrets file of the state folder, and the one that BAKE_SECRETS names: seen, and refused when others can read it."""
+    config = replace(read({}), home=tmp_path / "home")
+    place = tmp_path / "elsewhere" if named else config.home
+    place.mkdir()
+    path = secrets(place, "HF_TOKEN=hf_kept\n")
+    env = {"HF_TOKEN_PATH": "/none"} | ({"BAKE_SECRETS": str(path)} if named else {})
+    assert preflight._secrets(config, env) == "1, readable by you alone"
+    assert (doctor._token(config, env).ok, doctor._token(config, env).note) == (True, f"of {path}")
+    path.chmod(0o644)
+    with pytest.raises(MissingError, match="others can read a secret"):
+        preflight._secrets(config, env)
+    assert not doctor._token(config, env).ok

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -57,8 +56,6 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def here(shared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Inside that project, with an empty state folder and nothing of this machine's settings; the state folder."""
-    for name in [name for name in os.environ if name.startswith("BAKE_")]:
-        monkeypatch.delenv(name)
     monkeypatch.setenv("BAKE_HOME", str(tmp_path / "state"))
     monkeypatch.setenv("BAKE_JOBS", str(tmp_path / "jobs"))
     monkeypatch.chdir(shared)

@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from builder.core.config import parse as config
+from builder.core.config.defaults import configure
 from builder.core.config.types import Config
 from builder.core.terms import Mode, Variant
 from builder.core.weights import lock, model
@@ -45,7 +46,7 @@ def parse(
     """A config of small files; keys of ``more`` have __ for / and a . before yaml."""
     files = {"bake.yaml": bake, "models.yaml": models}
     files |= {name.replace("__", "/").replace("_yaml", ".yaml"): text for name, text in more.items()}
-    return config.parse(files, root=Path("/p"), env=env or {}, overrides=flags)
+    return configure(config.read(files), root=Path("/p"), env=env or {}, home=None, overrides=flags or {})
 
 
 def refused(bake: str = BAKE, models: str = MODELS, **more: str) -> ConfigError:
@@ -297,7 +298,7 @@ def test_a_lock_reads_back_as_it_was_written(pins: dict[str, Pin]) -> None:
 def test_any_text_is_read_or_refused(text: str) -> None:
     """Never another exception than our own."""
     with contextlib.suppress(BakeError):
-        config.parse({"bake.yaml": text}, root=Path("/p"), env={})
+        config.read({"bake.yaml": text})
 
 
 KEYS = st.sampled_from(
@@ -349,7 +350,7 @@ def test_stages_come_after_their_needs_or_are_refused(edges: list[tuple[int, int
     }
     files = {"bake.yaml": BAKE, "models.yaml": MODELS, **texts}
     try:
-        order = list(config.parse(files, root=Path("/p"), env={}).stages)
+        order = list(config.read(files).stages)
     except ConfigError as error:
         circle = error.what.removeprefix("a circle: ").split(" → ")
         order = []

@@ -18,6 +18,7 @@ import yaml
 
 from builder.core import quoting
 from builder.core.config import parse
+from builder.core.config.defaults import configure
 from builder.core.config.types import BaseSpec
 from builder.core.images import ci, plan, reference, render
 from builder.core.images.plan import Plan
@@ -99,10 +100,11 @@ def with_files(
     bake = BAKE
     for key, value in {**KNOWN, **base}.items():
         bake = bake.replace(key.upper(), json.dumps(value))  # YAML reads JSON's strings
-    settings = parse.parse(
-        small() | {"bake.yaml": bake} | files,
+    settings = configure(
+        parse.read(small() | {"bake.yaml": bake} | files),
         root=fixed.ROOT,
         env={},
+        home=None,
         overrides={"mode": "docker-cpu", **(overrides or {})},
     )
     source = HubSource(repo=f"org/{model}")
@@ -294,11 +296,6 @@ def test_words_of_an_entry_point_arrive() -> None:
         assert json.loads(line) == ["python3", payload]
 
 
-def in_compose(text: str) -> str:
-    """What compose makes of a value when no variable is set."""
-    return re.sub(r"\$(\$|\{[^}]*\}|\w+)", lambda m: "$" if m[0] == "$$" else "", text)
-
-
 def test_a_folder_arrives_in_compose() -> None:
     """The folder of the models may have any name that a file system takes."""
     template = (fixed.ROOT / "compose" / compose.TEMPLATE).read_text()
@@ -308,7 +305,7 @@ def test_a_folder_arrives_in_compose() -> None:
     for payload in ("".join(PAYLOADS), *FEW, "x\\", "$"):
         text = compose.render(template, job, services, machine=machine, models=f"/srv/{payload}")
         mounts = {m["target"]: m for m in yaml.safe_load(text)["x-mounts"]}
-        assert in_compose(mounts["/models"]["source"]) == f"/srv/{payload}"
+        assert fixed.interpolated(mounts["/models"]["source"]) == f"/srv/{payload}"
 
 
 @pytest.mark.parametrize("service", ci.KINDS)

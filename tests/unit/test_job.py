@@ -37,7 +37,7 @@ def request(diarization: bool = True, **settings: dict[str, object]) -> Request:
 
 
 def plan(asked: Request, workflow: Workflow = Workflow.SUBTITLE) -> dict[str, JobStage]:
-    return {s.name: s for s in plan_stages(CONFIG.stages, asked, workflow=workflow, models_note={})}
+    return {s.name: s for s in plan_stages(CONFIG.stages, asked, workflow=workflow)}
 
 
 def test_a_workflow_has_its_stages_and_no_other() -> None:
@@ -65,8 +65,8 @@ def entry(name: str = "a.mp4", clip: Clip | None = None) -> JobInput:
 
 def test_the_key_follows_what_decides_the_result() -> None:
     """Same request, same key; another setting, clip or recording is another job."""
-    stages = plan_stages(CONFIG.stages, request(), workflow=Workflow.SUBTITLE, models_note={})
-    other = plan_stages(CONFIG.stages, request(asr={"language": "de"}), workflow=Workflow.SUBTITLE, models_note={})
+    stages = plan_stages(CONFIG.stages, request(), workflow=Workflow.SUBTITLE)
+    other = plan_stages(CONFIG.stages, request(asr={"language": "de"}), workflow=Workflow.SUBTITLE)
     keys = {
         request_key([entry()], stages, "subtitle"),
         request_key([entry()], other, "subtitle"),
@@ -126,7 +126,7 @@ def prepared(*names: str, diarization: bool = True) -> Job:
         for k, name in enumerate(names, 1)
     )
     created = "2026-11-23T20:03:12Z"
-    stages = plan_stages(CONFIG.stages, request(diarization), workflow=Workflow.SUBTITLE, models_note={})
+    stages = plan_stages(CONFIG.stages, request(diarization), workflow=Workflow.SUBTITLE)
     return Job(
         id=job.job_id(created, names[0], "4f2a"),
         created=created,

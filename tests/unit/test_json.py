@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import os
 import shutil
 from pathlib import Path
 
@@ -158,8 +157,6 @@ def test_what_a_command_prints_is_what_its_schema_says(
     line: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """In a project of its own, without an engine or a network."""
-    for name in [name for name in os.environ if name.startswith("BAKE_")]:
-        monkeypatch.delenv(name)
     monkeypatch.chdir(small_project.make(tmp_path, {}, fill=False))
     for name in ("requirements", "stages"):
         shutil.copytree(ROOT / name, tmp_path / name, dirs_exist_ok=True)

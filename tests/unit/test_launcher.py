@@ -12,10 +12,8 @@ import os
 import re
 import subprocess
 import sys
-import threading
 from base64 import b64encode
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from types import ModuleType
 
@@ -23,6 +21,7 @@ import pytest
 
 from builder.bootstrap import pip_wheel as pipwheel
 from builder.bootstrap import venv as launcher
+from tests import loopback
 
 ROOT = Path(__file__).resolve().parents[2]
 LOCKS = [*sorted(ROOT.glob("requirements/*.txt")), *sorted(ROOT.glob("stages/*/requirements-*.txt"))]
@@ -283,44 +282,29 @@ def test_the_lock_file_says_which_pip() -> None:
         pipwheel.locked("pipx==1\n")
 
 
-class Index(BaseHTTPRequestHandler):
+class Index(loopback.Handler):
     """A private package index: wants a name and a password, redirects once, links relatively."""
 
     wheel = WHEEL
 
     def do_GET(self) -> None:
         if self.headers.get("Authorization") != "Basic " + b64encode(b"me:p@ss").decode():
-            self.answer(401, b"")
+            self.reply(401)
         elif self.path == "/simple/pip/":
-            self.answer(301, b"", location="/real/pip/")
+            self.reply(301, Location="/real/pip/")
         elif self.path == "/real/pip/":
-            self.answer(
-                200, b'<a href="x/pip-1-py3-none-any.whl">1</a><a href="../f/pip-26.3-py3-none-any.whl#h">2</a>'
-            )
+            self.reply(200, b'<a href="x/pip-1-py3-none-any.whl">1</a><a href="../f/pip-26.3-py3-none-any.whl#h">2</a>')
         elif self.path == "/real/f/pip-26.3-py3-none-any.whl":
-            self.answer(200, self.wheel)
+            self.reply(200, self.wheel)
         else:
-            self.answer(404, b"")
-
-    def answer(self, code: int, body: bytes, location: str | None = None) -> None:
-        self.send_response(code)
-        if location:
-            self.send_header("Location", location)
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
-    def log_message(self, *_: object) -> None:
-        pass
+            self.reply(404)
 
 
 @pytest.fixture
 def index() -> Iterator[str]:
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Index)
-    threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
-    yield f"127.0.0.1:{server.server_port}"
-    server.shutdown()
-    server.server_close()
+    server = loopback.server_of(Index)
+    with loopback.answering(server):
+        yield f"127.0.0.1:{server.server_port}"
 
 
 def test_pip_is_fetched_from_a_private_index(tmp_path: Path, index: str) -> None:

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from builder.core.terms import Purpose, Variant
+from builder.core.terms import Purpose
 from builder.core.weights.listing import ListedModel, list_models
 from builder.core.weights.model import FilePin, Model, Pin
 
 PIN = Pin(revision="r", files=tuple(FilePin(path=p, size=1, sha256="0" * 64) for p in "abc"))
 
 
-def model(id_: str, purpose: Purpose = Purpose.ASR, variants: tuple[Variant, ...] = (Variant.SLIM,)) -> Model:
-    return Model(id=id_, purpose=purpose, title=id_, licence="MIT", variants=variants)
+def model(id_: str, purpose: Purpose = Purpose.ASR) -> Model:
+    return Model(id=id_, purpose=purpose, title=id_, licence="MIT")
 
 
 def listed(models: dict[str, Model], pins: dict[str, Pin] | None = None, **missing: int) -> dict[str, ListedModel]:
@@ -41,19 +41,17 @@ def test_a_model_is_here_when_no_file_of_its_pin_is_missing() -> None:
 
 
 def test_who_uses_a_model() -> None:
-    """Presets that choose it by id; images by its purpose, unless no variant of an image can load it."""
+    """Presets that choose it by id; images by its purpose."""
     models = {
         "a": model("a"),
         "b": model("b", Purpose.VAD),
         "c": model("c", Purpose.DIARIZATION),
-        "d": model("d", Purpose.ASR, ()),
     }
     entries = listed(models)
     assert {id_: (e.presets, e.images) for id_, e in entries.items()} == {
         "a": (("fast",), ("asr",)),
         "b": (("fast", "high"), ("align",)),
         "c": ((), ()),
-        "d": ((), ()),
     }
 
 

@@ -133,7 +133,7 @@ def test_the_three_callers_agree(image: list[str], present: list[list[str]], sto
     written = oci.write(oci.Image(config={}, layers=oci_layers, rest=()))
     stored = Stored(
         ref="r/asr:x",
-        manifest=written.descriptor,
+        manifest=oci.describe(oci.MANIFEST, written.manifest),
         config=written.config_descriptor,
         layers=oci_layers,
         written=written,

@@ -11,9 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from builder.core.config.types import Config, Defaults, StageSpec
+from builder.core.config.types import Config, StageSpec
 from builder.edges.machine import environment as native
 from builder.errors import BakeError, IntegrityError, MissingError, SourceError
+from tests import small_project
 
 STAGES = (
     StageSpec(name="one", summary="", requirements={"slim": "stages/one/requirements-slim.txt"}),
@@ -27,17 +28,7 @@ def config(tmp_path: Path) -> Config:
         lock = tmp_path / stage.requirements["slim"]
         lock.parent.mkdir(parents=True)
         lock.write_text(f"{stage.name}==1 --hash=sha256:00\n")
-    return Config(
-        root=tmp_path,
-        home=tmp_path / ".bake",
-        jobs=tmp_path / "jobs",
-        defaults=Defaults(),
-        presets={},
-        models={},
-        pins={},
-        stages={s.name: s for s in STAGES},
-        images={},
-    )
+    return small_project.of_stages(STAGES, root=tmp_path, home=tmp_path / ".bake")
 
 
 def made(place: Path, *, unused: float = 0.0) -> Path:

@@ -219,3 +219,16 @@ def test_recordings_go_into_the_page_while_there_is_room(tmp_path: Path) -> None
     assert [f.href for f in (beside.media, beside.spare) if f] == ["input/01.mp4", "work/demux/01.wav"]
     with pytest.raises(UsageError, match="no such folder"):
         pages.write(tmp_path / "gone" / "page.html", "")
+
+
+@pytest.mark.parametrize("text", ["[1]", '"x"', "7", "null", "{", ""])
+def test_a_page_is_made_whatever_a_container_left_in_its_json(tmp_path: Path, text: str) -> None:
+    """A manifest and a description that are no objects count as none."""
+    config = replace(read({}), jobs=tmp_path / "jobs")
+    job = example.job()
+    for name in ("work/demux/manifest.json", "work/demux/01.json"):
+        path = config.jobs / job.id / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    (config.jobs / job.id / "job.yaml").write_text(job_file.to_yaml(job))
+    assert len(pages.gather(config, job, out=tmp_path / "page.html", limit=0).recordings) == len(job.inputs)

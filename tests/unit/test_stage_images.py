@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import json
 import socketserver
-import threading
 from collections.abc import Iterator
 from dataclasses import replace
-from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from urllib.parse import unquote
 
@@ -17,6 +15,7 @@ from builder.core.config.types import Config
 from builder.core.jobs.compose import StageImage
 from builder.edges.jobs import stage_images
 from builder.edges.jobs.stage_images import StageImages
+from tests import loopback
 from tests.golden import project as fixed
 
 ASR, VAD = "sha256:" + "a" * 64, "sha256:" + "b" * 64
@@ -32,28 +31,19 @@ class Engine(socketserver.ThreadingUnixStreamServer):
         super().__init__(str(path), Answer)
 
 
-class Answer(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-
+class Answer(loopback.Handler):
     def do_GET(self) -> None:
         assert isinstance(self.server, Engine)
         tag = unquote(self.path).removeprefix("/images/").removesuffix("/json")
         body = json.dumps({"Id": self.server.ids.get(tag, "")}).encode()
-        self.send_response(200 if tag in self.server.ids else 404)
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
-    def log_message(self, *words: object) -> None:
-        """Nothing on standard error."""
+        self.reply(200 if tag in self.server.ids else 404, body)
 
 
 @pytest.fixture
 def engine(tmp_path: Path) -> Iterator[Engine]:
-    with Engine(tmp_path / "engine.sock") as server:
-        threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
+    server = Engine(tmp_path / "engine.sock")
+    with loopback.answering(server):
         yield server
-        server.shutdown()
 
 
 @pytest.fixture

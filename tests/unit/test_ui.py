@@ -6,20 +6,7 @@ import pytest
 
 from builder import ui
 from builder.core.progress import Progress
-from builder.core.text import format_size, format_time
 from builder.errors import MissingError, SourceError
-
-
-def test_sizes_and_clocks_read_as_people_write_them() -> None:
-    """Decimal units, as registries count; minutes from a minute on."""
-    assert [format_size(n) for n in (0, 999, 1000, 145_217_532, 3_087_284_237)] == [
-        "0 B",
-        "999 B",
-        "1.0 kB",
-        "145.2 MB",
-        "3.1 GB",
-    ]
-    assert [format_time(s) for s in (0.25, 59.94, 61, 3723)] == ["0.2 s", "59.9 s", "1:01", "1:02:03"]
 
 
 def test_errors_say_what_where_expected_and_next(capsys: pytest.CaptureFixture[str]) -> None:

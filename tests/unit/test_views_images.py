@@ -51,7 +51,6 @@ PLAN = Plan(
     mode=Mode.DOCKER_CPU,
     variant=Variant.SLIM,
     base=BASE,
-    registry="wb",
     debian_packages=("python3",),
     images=(image("base", None, None, ("base",)), image("asr", "base", "asr", ("asr",), ("tiny",))),
     libraries={
@@ -180,7 +179,7 @@ def test_stacks_guess_what_nobody_measured() -> None:
 def test_a_rendered_folder_is_told() -> None:
     made = FilesRendered(folder=Path("/x"), files=("Dockerfile", "docker-bake.json"))
     assert views.RENDER.data(made) == {"folder": "/x", "files": ["Dockerfile", "docker-bake.json"]}
-    assert views.RENDER.text(made) == "/x: 2 files\nnext: cd /x && docker buildx bake    (README.md, Images)"
+    assert views.RENDER.text(made) == "/x: 2 files\nnext: cd /x && docker buildx bake    (docs/images.md)"
     same = FilesCompared(folder=Path("/x"), differences=(), failure=None)
     other = FilesCompared(folder=Path("/x"), differences=("Dockerfile: other",), failure=BakeError("x"))
     assert (views.COMPARE.text(same), views.COMPARE.text(other)) == ("as rendered", "")

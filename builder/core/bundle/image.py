@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from typing import Any
 
 from builder.core.images import oci
-from builder.core.images.oci import digest
+from builder.core.images.oci import Descriptor
 from builder.receiver import inventory as checking
 
 ZSTD, PLAIN = checking.ZSTD, checking.PLAIN
@@ -43,20 +42,8 @@ class BundledImage:
     @property
     def manifest(self) -> bytes:
         """The OCI manifest; the same image has the same bytes."""
-        layers = [{"mediaType": x.media_type, "digest": x.digest, "size": x.size} for x in self.layers]
-        return to_json(
-            {
-                "schemaVersion": 2,
-                "mediaType": oci.MANIFEST,
-                "config": {"mediaType": oci.CONFIG, "digest": digest(self.config), "size": len(self.config)},
-                "layers": layers,
-            }
-        )
-
-
-def to_json(value: Any) -> bytes:
-    """JSON without spaces: the same value has the same bytes."""
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
+        layers = [Descriptor(media_type=x.media_type, digest=x.digest, size=x.size) for x in self.layers]
+        return oci.manifest(oci.describe(oci.CONFIG, self.config), layers)
 
 
 def full_name(name: str) -> str:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from builder.core.bundle.contents import COMPLETE, DIFFERENCE, MODELS, Base, dump, lacking
-from builder.core.bundle.image import BundledImage, BundledLayer, full_name, to_json
+from builder.core.bundle.image import BundledImage, BundledLayer, full_name
 from builder.core.bundle.licences import ModelLicence
 from builder.core.images import oci
 from builder.core.images.oci import digest
@@ -212,8 +212,8 @@ def _entrance(images: Sequence[BundledImage]) -> dict[str, bytes]:
         )
     return {
         "oci-layout": oci.LAYOUT.encode(),
-        "index.json": to_json({"schemaVersion": 2, "mediaType": oci.INDEX, "manifests": manifests}),
-        "manifest.json": to_json(legacy),
+        "index.json": oci.dump({"schemaVersion": 2, "mediaType": oci.INDEX, "manifests": manifests}),
+        "manifest.json": oci.dump(legacy),
     }
 
 

@@ -17,8 +17,10 @@ from builder.errors import UsageError, did_you_mean
 GPU_DRIVERS = ("nvidia", "cdi")
 """What ``gpu_driver`` may be."""
 
-_PART = r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*"
-NAME = re.compile(rf"(?:[a-zA-Z0-9.-]+:\d+/)?{_PART}(?:/{_PART})*")
+COMPONENT = r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*"
+"""One part of a repository's name (OCI distribution specification, "Pulling manifests")."""
+
+NAME = re.compile(rf"(?:[a-zA-Z0-9.-]+:\d+/)?{COMPONENT}(?:/{COMPONENT})*")
 TAGGED = re.compile(rf"{NAME.pattern}:[A-Za-z0-9_][A-Za-z0-9_.-]{{0,127}}")
 
 ENVIRONMENT = {

@@ -5,11 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from graphlib import CycleError, TopologicalSorter
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 from types import MappingProxyType
 
-from builder.core.config.defaults import TAGGED, configure
-from builder.core.config.types import BaseSpec, Config, ImageSpec, NetworkSpec, Preset, ProjectFiles, StageSpec
+from builder.core.config.defaults import TAGGED
+from builder.core.config.types import BaseSpec, ImageSpec, NetworkSpec, Preset, ProjectFiles, StageSpec
 from builder.core.terms import Mode, Purpose, Variant
 from builder.core.weights import catalog, lock
 from builder.core.weights.catalog import one_of
@@ -99,27 +99,6 @@ KINDS = ("auto", "registry", "debian")
 
 LOCKS = ("slim", "slim-gpu", "full", "full-gpu", "full-cpu")
 """What requirements are locked for: a variant; where it differs, the variant on a GPU, or of PyTorch's CPU index."""
-
-
-def parse(
-    files: Mapping[str, str],
-    *,
-    root: Path,
-    env: Mapping[str, str],
-    home: Path | None = None,
-    overrides: Mapping[str, object] | None = None,
-) -> Config:
-    """Check everything that is configured, as a whole.
-
-    Args:
-        files: text by path relative to ``root``: bake.yaml, models.yaml, models.lock, images/*.yaml, stages/*/stage.yaml.
-        overrides: flags by the name of a field of :class:`Defaults`.
-
-    Raises:
-        ConfigError: a file is wrong; with file, line and the close match.
-        UsageError: a variable or a flag is.
-    """
-    return configure(read(files), root=root, env=env, home=home, overrides=overrides or {})
 
 
 def read(files: Mapping[str, str]) -> ProjectFiles:

@@ -39,13 +39,8 @@ class Paths:
         return self.home / "native"
 
     @property
-    def keys(self) -> Path:
-        """Keys that sign bundles."""
-        return self.home / "keys"
-
-    @property
     def secrets(self) -> Path:
-        """The file or folder with the hub's token."""
+        """The file with the hub's token."""
         return self.home / "secrets"
 
     @property

@@ -91,7 +91,7 @@ def joined(
 
     Args:
         baked: weight layers by name, with their digests.
-        more: labels to add to those of the code.
+        labels: to add to those of the code.
     """
     layers = [code.layers[s.code] if s.weights is None else baked[s.weights.name] for s in slots]
     return oci.write(oci.assemble(code, layers, labels))

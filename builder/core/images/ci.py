@@ -41,8 +41,7 @@ def pipeline(
     Raises:
         UsageError: another kind, a folder that isn't in the project, or a word that would be more than a word.
     """
-    if kind not in KINDS:
-        raise UsageError(f'"{kind}" is not a CI service known here', expected=" or ".join(KINDS))
+    path_of(kind)
     if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9._-]*(/[A-Za-z0-9_][A-Za-z0-9._-]*)*", folder):
         raise UsageError(f'"{folder}" is not a folder of the project', where="--rendered", expected="a relative path")
     for words in (command, choice):
@@ -65,16 +64,13 @@ def pipeline(
 
 def _image(plan: Plan, image: PlannedImage) -> dict[str, Any]:
     """What a job needs to know: names for the service, the tag, and the caches that may have its build stages."""
-    above = [image]
-    while above[-1].parent:
-        above.append(plan.image(above[-1].parent))
     return {
         "name": name_(image.name),
         "job": _job(image.name),
         "parent": _job(image.parent) if image.parent else None,
         "tag": image.tag.rpartition("/")[2],
         "cache": _cache(image),
-        "from_": [_cache(i) for i in above],
+        "from_": [_cache(i) for i in reversed(plan.chain(image))],
     }
 
 

@@ -17,6 +17,8 @@ from builder.core.weights.model import Model, Pin
 
 INPUTS = f"{LABEL}inputs"
 """Label: the fingerprint of all that an image's code is made from (:func:`builder.core.images.render.inputs`)."""
+MODE, VARIANT, MODELS = f"{LABEL}mode", f"{LABEL}variant", f"{LABEL}models"
+"""Labels: what an image was planned for, and the ids of the models that its stage loads."""
 BASE_NAME = "org.opencontainers.image.base.name"
 BASE_DIGEST = "org.opencontainers.image.base.digest"
 

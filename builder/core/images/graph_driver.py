@@ -101,15 +101,10 @@ def image(
         created: RFC 3339.
         base: what the image stands on, when it comes from a registry.
     """
-    chain: list[PlannedImage] = []
-    current: PlannedImage | None = planned
-    while current is not None:
-        chain.insert(0, current)
-        current = plan.image(current.parent) if current.parent else None
     settings: dict[str, Any] = dict(base.config.get("config", {})) if base else {"Env": [PATH], "WorkingDir": "/"}
     env = dict(entry.split("=", 1) for entry in settings.get("Env") or [PATH])
-    for link in chain:
-        env |= rendering.environment_of(plan, link)
+    for link in plan.chain(planned):
+        env |= rendering.environment_of(link)
     bake = json.loads(made["docker-bake.json"])
     known = {name: entry["default"] for name, entry in bake["variable"].items()} | dict(variables)
     labels = {

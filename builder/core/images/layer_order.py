@@ -137,11 +137,6 @@ def cost(order: Order) -> float:
     return sum(size * (1 + sum(RATES[kinds[n]] for n in chain)) for chain, size in _chains(order).items())
 
 
-def unpacked(order: Order) -> int:
-    """Bytes of the set in an engine: each chain once."""
-    return sum(_chains(order).values())
-
-
 def again(order: Order, changed: str) -> int:
     """Bytes that an engine unpacks when the block of that name changes, including the block."""
     return sum(size for chain, size in _chains(order).items() if changed in chain)

@@ -72,10 +72,6 @@ class Written:
     image: Image
 
     @property
-    def descriptor(self) -> Descriptor:
-        return describe(MANIFEST, self.manifest)
-
-    @property
     def config_descriptor(self) -> Descriptor:
         return describe(CONFIG, self.config)
 
@@ -170,7 +166,7 @@ def write(image: Image) -> Written:
             history.append(dict(layer.history))
     when = config.get("created")
     config["history"] = [{**h, "created": when} if when else h for h in history]
-    raw = _dump(config)
+    raw = dump(config)
     manifest_ = manifest(describe(CONFIG, raw), [layer.blob for layer in image.layers])
     return Written(manifest=manifest_, config=raw, image=image)
 
@@ -178,7 +174,7 @@ def write(image: Image) -> Written:
 def manifest(config: Descriptor, layers: Sequence[Descriptor]) -> bytes:
     """The manifest of an image: sorted keys, no spaces."""
     blobs = {"config": config.json, "layers": [layer.json for layer in layers]}
-    return _dump({"schemaVersion": 2, "mediaType": MANIFEST, **blobs})
+    return dump({"schemaVersion": 2, "mediaType": MANIFEST, **blobs})
 
 
 def index(manifests: Sequence[tuple[Descriptor, str | None]]) -> bytes:
@@ -189,13 +185,13 @@ def index(manifests: Sequence[tuple[Descriptor, str | None]]) -> bytes:
         if name:
             row["annotations"] = {"org.opencontainers.image.ref.name": name}
         rows.append(row)
-    return _dump({"schemaVersion": 2, "mediaType": INDEX, "manifests": rows})
+    return dump({"schemaVersion": 2, "mediaType": INDEX, "manifests": rows})
 
 
 def docker_manifest(image: Written) -> bytes:
     """manifest.json of ``docker load``, without a tag: what graph drivers read."""
     layers = [blob_path(layer.blob.digest) for layer in image.image.layers]
-    return _dump([{"Config": blob_path(image.config_descriptor.digest), "RepoTags": None, "Layers": layers}])
+    return dump([{"Config": blob_path(image.config_descriptor.digest), "RepoTags": None, "Layers": layers}])
 
 
 def blob_path(digest_: str) -> str:
@@ -204,5 +200,6 @@ def blob_path(digest_: str) -> str:
     return f"blobs/{algorithm}/{name}"
 
 
-def _dump(value: Any) -> bytes:
+def dump(value: Any) -> bytes:
+    """JSON without spaces: the same value has the same bytes."""
     return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()

@@ -57,7 +57,6 @@ class Plan:
     mode: Mode
     variant: Variant
     base: BaseSpec
-    registry: str
     debian_packages: tuple[str, ...]
     images: tuple[PlannedImage, ...]
     libraries: Mapping[str, Library]
@@ -68,10 +67,13 @@ class Plan:
         """The image of that name; ``KeyError`` when the plan has none."""
         return {i.name: i for i in self.images}[name]
 
+    def chain(self, image: PlannedImage) -> tuple[PlannedImage, ...]:
+        """An image with all that it stands on, the lowest first."""
+        return (*(self.chain(self.image(image.parent)) if image.parent else ()), image)
+
     def standing(self, image: PlannedImage) -> tuple[str, ...]:
         """Names of all libraries of an image, its parents' first."""
-        below = self.standing(self.image(image.parent)) if image.parent else ()
-        return (*below, *image.libraries)
+        return tuple(library for link in self.chain(image) for library in link.libraries)
 
     def carried(self, image: PlannedImage) -> tuple[tuple[Model, Pin], ...]:
         """An image's models with their pins."""
@@ -110,7 +112,6 @@ def plan(
         mode=mode,
         variant=variant,
         base=base,
-        registry=config.defaults.registry,
         debian_packages=tuple(sorted({p for n in every for p in config.images[n].debian_packages})),
         images=tuple(_image(config, config.images[n], uses[n], used) for n in wanted),
         libraries=MappingProxyType({lib.name: lib for lib in libraries if any(lib.name in uses[n] for n in wanted)}),

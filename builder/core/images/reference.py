@@ -7,10 +7,8 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from builder.core.config.defaults import COMPONENT
 from builder.errors import UsageError
-
-COMPONENT = r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*"
-"""One part of a repository's name (OCI distribution specification, "Pulling manifests")."""
 
 HUB = "docker.io"
 """Docker Hub's name in references. Its server has another name, and clients keep its login under a third."""

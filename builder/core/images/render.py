@@ -11,11 +11,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from builder.core.config import requirements
-from builder.core.images import assembly
+from builder.core.images import assembly, currency
 from builder.core.images.plan import Plan, PlannedImage, fingerprint
 from builder.core.quoting import environment, exec_, name_, plain, quoted, reference, unplain
 from builder.core.stage_env import stage_environment
-from builder.core.terms import LABEL
 from builder.core.weights import layers
 from builder.core.weights.model import FilePin, HubSource, Model, Pin, UrlSource, snapshot_path
 from builder.errors import ConfigError
@@ -62,7 +61,7 @@ def render(plan: Plan, templates: Mapping[str, str], files: Mapping[str, str], *
         models=[model for model, _ in plan.models],
         arguments=arguments,
         entries={i.name: entry(i) for i in plan.images if i.stage},
-        environments={i.name: environment_of(plan, i) for i in plan.images},
+        environments={i.name: environment_of(i) for i in plan.images},
     )
     rendered["docker-bake.json"] = (
         json.dumps(_bake(plan, templates, rendered, version), indent=2, ensure_ascii=False) + "\n"
@@ -125,7 +124,7 @@ def entry(image: PlannedImage) -> list[str]:
     return [*ENTRY, f"/opt/bake/stages/{image.stage}/main.py"]
 
 
-def environment_of(plan: Plan, image: PlannedImage) -> dict[str, str]:
+def environment_of(image: PlannedImage) -> dict[str, str]:
     """Variables that an image adds to its parent's."""
     if image.parent is None:
         fixed = stage_environment(models="/models", scratch="/tmp", threads=1, inherit={})
@@ -153,14 +152,12 @@ def inputs(plan: Plan, templates: Mapping[str, str], made: Mapping[str, str], im
     """
     texts = {name: text for name, text in templates.items() if name.startswith("blocks/")}
     texts |= {"base": repr(plan.base), "packages": " ".join(plan.debian_packages)}
-    current: PlannedImage | None = image
-    while current is not None:
-        texts[f"environment {current.name}"] = repr(sorted(environment_of(plan, current).items()))
-        texts[f"libraries {current.name}"] = "".join(made[plan.libraries[n].file] for n in current.libraries)
-        if current.stage:
-            prefix = (f"stages/{current.stage}/", "stages/contract.py")
+    for link in plan.chain(image):
+        texts[f"environment {link.name}"] = repr(sorted(environment_of(link).items()))
+        texts[f"libraries {link.name}"] = "".join(made[plan.libraries[n].file] for n in link.libraries)
+        if link.stage:
+            prefix = (f"stages/{link.stage}/", "stages/contract.py")
             texts |= {path: text for path, text in made.items() if path.startswith(prefix)}
-        current = plan.image(current.parent) if current.parent else None
     texts |= {path: text for path, text in made.items() if path.startswith("tools/")}
     return fingerprint(texts)
 
@@ -186,13 +183,13 @@ def _bake(plan: Plan, templates: Mapping[str, str], made: Mapping[str, str], ver
             "org.opencontainers.image.revision": "${REVISION}",
             "org.opencontainers.image.licenses": " AND ".join(["Apache-2.0", *map(plain, licences)]),
             "org.opencontainers.image.source": "",
-            "org.opencontainers.image.base.name": plain(plan.base.reference or f"debian:{plan.base.suite}"),
-            "org.opencontainers.image.base.digest": "${BASE_DIGEST}",
-            f"{LABEL}mode": "docker-gpu" if image.gpu else "docker-cpu",
-            f"{LABEL}variant": plan.variant.value,
-            f"{LABEL}models": ",".join(image.models),
+            currency.BASE_NAME: plain(plan.base.reference or f"debian:{plan.base.suite}"),
+            currency.BASE_DIGEST: "${BASE_DIGEST}",
+            currency.MODE: "docker-gpu" if image.gpu else "docker-cpu",
+            currency.VARIANT: plan.variant.value,
+            currency.MODELS: ",".join(image.models),
             assembly.DIGESTS: assembly.digests(plan.carried(image)),
-            f"{LABEL}inputs": inputs(plan, templates, made, image),
+            currency.INPUTS: inputs(plan, templates, made, image),
         }
         if own := [arguments[id_] for id_ in image.models]:
             # Null leaves the label out.

@@ -184,7 +184,6 @@ def run_command(
     user: str,
     variables: Mapping[str, str],
     labels: Mapping[str, str] = MappingProxyType({}),
-    gpu: bool = False,
     entrypoint: str | None = None,
 ) -> list[str]:
     """``docker run`` with the rights that compose.yaml gives, for containers outside of a project.
@@ -229,7 +228,6 @@ def run_command(
         words += ["--env", f"{key}={value}"]
     for key, value in sorted(labels.items()):
         words += ["--label", f"{key}={value}"]
-    words += ["--gpus", "all"] if gpu else []
     words += ["--entrypoint", entrypoint] if entrypoint else []
     return [*words, image, *arguments]
 

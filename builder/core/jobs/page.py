@@ -20,6 +20,7 @@ from markupsafe import Markup
 
 from builder.core.jobs.job import Clip, Job
 from builder.core.jobs.timeline import StageRun
+from builder.core.text import format_size
 from builder.core.weights.model import Model
 from builder.errors import ConfigError
 
@@ -288,15 +289,6 @@ def took(seconds: float) -> str:
     return f"{clock(seconds)} {'h' if seconds >= 3600 else 'min'}"
 
 
-def size(count: float) -> str:
-    """``145.2 MB``: decimal units."""
-    for unit in ("B", "kB", "MB"):
-        if count < 1000:
-            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
-        count /= 1000
-    return f"{count:.1f} GB"
-
-
 def block(value: Any) -> Markup:
     """JSON for a data block: no ``<`` that could end it, no separator that old scripts take for a line end."""
     text = json.dumps(value, separators=(",", ":"), sort_keys=True, ensure_ascii=False)
@@ -362,7 +354,7 @@ def _template(text: str) -> jinja2.Template:
     environment = jinja2.Environment(
         undefined=jinja2.StrictUndefined, autoescape=True, trim_blocks=True, lstrip_blocks=True
     )
-    environment.filters |= {"clock": clock, "took": took, "size": size, "speaker": title, "block": block}
+    environment.filters |= {"clock": clock, "took": took, "size": format_size, "speaker": title, "block": block}
     return environment.from_string(text)
 
 

@@ -153,14 +153,8 @@ def parse_time(text: str | None, flag: str) -> float | None:
     return int(match[1] or 0) * 3600 + int(match[2] or 0) * 60 + float(match[3])
 
 
-def plan_stages(
-    specs: Mapping[str, StageSpec], request: Request, *, workflow: Workflow, models_note: Mapping[str, Any]
-) -> tuple[JobStage, ...]:
-    """The stages of a job with their settings and models, in pipeline order.
-
-    Args:
-        models_note: what the result says of the models that made it.
-    """
+def plan_stages(specs: Mapping[str, StageSpec], request: Request, *, workflow: Workflow) -> tuple[JobStage, ...]:
+    """The stages of a job with their settings and models, in pipeline order."""
     left_out = set() if request.diarization else {"diarize"}
     if workflow is Workflow.TRANSCRIBE:
         left_out.add("mux")
@@ -170,7 +164,10 @@ def plan_stages(
         spec = specs[name]
         settings = {**spec.settings, **request.settings.get(name, {})}
         if name == "subtitles":
-            settings["models"] = dict(models_note)
+            settings["models"] = {  # what the result says of them
+                purpose.value: {"id": model.id, "digest": model_digest(pin), "revision": pin.revision}
+                for purpose, (model, pin) in request.models.items()
+            }
         uses = {
             purpose.value: ModelUse(
                 id=model.id,

@@ -1,4 +1,4 @@
-"""models.yaml and models.lock: which models exist, and exactly which bytes they are."""
+"""models.yaml: which models exist."""
 
 from __future__ import annotations
 
@@ -62,13 +62,13 @@ class CatalogShape(Strict):
     models: dict[str, ModelShape]
 
 
-def parse_models(text: str, name: str = "models.yaml") -> dict[str, Model]:
+def parse_models(text: str) -> dict[str, Model]:
     """The models of the catalogue by id.
 
     Raises:
         ConfigError: with file and line.
     """
-    document = Document(name, text)
+    document = Document("models.yaml", text)
     shape = document.read(CatalogShape)
     models = {id_: _model(document, id_, entry) for id_, entry in shape.models.items()}
     for id_, model in models.items():
@@ -205,9 +205,3 @@ def one_of(document: Document, path: tuple[Any, ...], value: str, kind: Any) -> 
             hint=did_you_mean(value, known),
         )
     return kind(value)
-
-
-LOCK_HEADER = """\
-# The pins: exactly which bytes each model is. Written by `build.py models lock`; `records` names the independent public
-# records that agree. A model of models.yaml that is not here is unpinned, and refused for building.
-"""

@@ -17,7 +17,7 @@ ROOT = "models"
 """The image's folder of weights."""
 
 LISTS = f"{ROOT}/.baked"
-"""Folder with a list of each model's files, ``<id>.json``, which a container checks at its start (stages/weights.py)."""
+"""Folder with a list of each model's files, ``<id>.json``, which a container checks at its start (stages/contract.py)."""
 
 OWN = 64 << 20
 """Bytes from which a file has a layer to itself."""

@@ -54,7 +54,7 @@ def list_models(
             pin=pins.get(id_),
             missing=missing.get(id_, 0),
             presets=tuple(preset for preset, chosen in presets.items() if id_ in chosen),
-            images=tuple(image for image, purposes in images.items() if model.variants and model.purpose in purposes),
+            images=tuple(image for image, purposes in images.items() if model.purpose in purposes),
         )
         for id_, model in models.items()
     )

@@ -9,7 +9,6 @@ from types import MappingProxyType
 import yaml
 from pydantic import Field
 
-from builder.core.weights.catalog import LOCK_HEADER
 from builder.core.weights.model import (
     COMMIT,
     REVISION,
@@ -24,6 +23,11 @@ from builder.core.yaml_document import Document, Strict
 from builder.errors import did_you_mean
 
 DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
+
+HEADER = """\
+# The pins: exactly which bytes each model is. Written by `build.py models lock`; `records` names the independent public
+# records that agree. A model of models.yaml that is not here is unpinned, and refused for building.
+"""
 
 
 class FileShape(Strict):
@@ -51,7 +55,7 @@ class LockShape(Strict):
     models: dict[str, PinShape]
 
 
-def parse_lock(text: str, name: str = "models.lock", *, known: Mapping[str, Model] | None = None) -> dict[str, Pin]:
+def parse_lock(text: str, *, known: Mapping[str, Model] | None = None) -> dict[str, Pin]:
     """The pins by model.
 
     Args:
@@ -60,7 +64,7 @@ def parse_lock(text: str, name: str = "models.lock", *, known: Mapping[str, Mode
     Raises:
         ConfigError: with file and line.
     """
-    document = Document(name, text)
+    document = Document("models.lock", text)
     shape = document.read(LockShape)
     pins = {}
     for id_, entry in shape.models.items():
@@ -155,8 +159,8 @@ def dump_lock(pins: Mapping[str, Pin]) -> str:
         return [f"    {title}:", *rows] if rows else []
 
     if not pins:
-        return LOCK_HEADER + "models: {}\n"
-    lines = [LOCK_HEADER + "models:"]
+        return HEADER + "models: {}\n"
+    lines = [HEADER + "models:"]
     for id_, pin in sorted(pins.items()):
         lines += [f"  {_quoted(id_)}:", f"    revision: {_quoted(pin.revision)}"]
         lines += files("files", pin.files) + files("source_files", pin.source_files)

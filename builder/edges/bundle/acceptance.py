@@ -17,7 +17,6 @@ from builder.core.jobs import job_file, sandbox
 from builder.core.jobs.request import Request, plan_stages
 from builder.core.progress import OnProgress, Progress
 from builder.core.terms import Workflow
-from builder.core.weights.model import model_digest
 from builder.edges.bundle import folder as bundle
 from builder.edges.engine.connection import Engine
 from builder.edges.system import files
@@ -133,11 +132,7 @@ def template(config: Config, request: Request) -> Any:
     """The example's job.yaml as data, without what belongs to one run or one recording."""
     import yaml
 
-    note = {
-        purpose.value: {"id": model.id, "digest": model_digest(pin), "revision": pin.revision}
-        for purpose, (model, pin) in request.models.items()
-    }
-    stages = plan_stages(config.stages, request, workflow=Workflow.SUBTITLE, models_note=note)
+    stages = plan_stages(config.stages, request, workflow=Workflow.SUBTITLE)
     recording = spec.JobInput(id="01", name="", path="", sha256="", size=0, output="")
     job = spec.Job(
         id="acceptance",

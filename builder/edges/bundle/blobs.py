@@ -94,8 +94,7 @@ class Packing:
                 media_type=PLAIN,
                 model="+".join(self.layout.recipe(blob.digest).models),
             )
-        cached = files.read_json(self._sizes)
-        cached = cached if isinstance(cached, dict) else {}
+        cached = files.read_object(self._sizes)
         target = self.cache / f"{layer.diff_id[7:]}.tar.zst"
         packed = cached.get(layer.diff_id)
         if packed is None or not target.is_file() or target.stat().st_size != packed["size"]:

@@ -113,8 +113,8 @@ def damaged(bundle: Bundle, on_progress: OnProgress) -> list[str]:
 
 def is_done(folder: Path, plan: BundlePlan) -> bool:
     """Whether a folder holds exactly this bundle already, its parts checked by size."""
-    inventory = files.read_json(folder / INVENTORY)
-    if not isinstance(inventory, dict) or (folder / STATE).exists():
+    inventory = files.read_object(folder / INVENTORY)
+    if not inventory or (folder / STATE).exists():
         return False
     try:
         without_hashes = [{k: v for k, v in p.items() if k != "sha256"} for p in inventory["parts"]]
@@ -157,8 +157,8 @@ def create(
     with files.locked(folder / ".lock", timeout=0):
         for left in folder.glob(".*.tmp"):  # of a run that was killed while it wrote a small file
             left.unlink()
-        state = files.read_json(folder / STATE)
-        hashes = list(state["parts"]) if isinstance(state, dict) and state.get("key") == plan.key else []
+        state = files.read_object(folder / STATE)
+        hashes = list(state["parts"]) if state.get("key") == plan.key else []
         hashes = _finished(folder, plan.parts, hashes)
         for left in folder.glob(f"{core.PART_NAME}.*"):
             if left.name not in {p.name for p in plan.parts[: len(hashes)]}:

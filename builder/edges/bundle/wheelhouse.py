@@ -11,7 +11,7 @@ from pathlib import Path
 from builder.core.config.types import Config
 from builder.core.progress import OnProgress, Progress
 from builder.edges.machine import environment as native
-from builder.edges.system import files, shell
+from builder.edges.system import files, pip, shell
 
 FOLDERS = ("builder", "compose", "examples", "images", "requirements", "stages", "templates")
 FILES = ("LICENSE", "README.md", "bake.yaml", "build.py", "models.lock", "models.yaml", "pyproject.toml")
@@ -19,9 +19,6 @@ FILES = ("LICENSE", "README.md", "bake.yaml", "build.py", "models.lock", "models
 
 PROJECT, WHEELS = "native/project", "native/wheels"
 """Folders in a bundle."""
-
-
-PIP_OPTIONS = "--quiet --disable-pip-version-check --no-input --no-deps --require-hashes --only-binary :all:"
 
 
 def collect(config: Config, env: Mapping[str, str], on_progress: OnProgress) -> dict[str, bytes | Path]:
@@ -66,7 +63,7 @@ def _wheels(config: Config, env: Mapping[str, str], on_progress: OnProgress) -> 
     with files.locked(folder.with_name(f"{folder.name}.lock")):
         for number, lock in enumerate(locks, 1):
             on_progress(Progress(what="wheels", done=number, total=len(locks), note=lock.parent.name))
-            words = [sys.executable, "-m", "pip", "download", *PIP_OPTIONS.split()]
+            words = [sys.executable, "-m", "pip", "download", *pip.LOCKED]
             done = shell.run([*words, "--requirement", str(lock), "--dest", str(folder)], env=dict(env))
             if done.code != 0:
                 raise native.failure(done.err + done.out, folder)

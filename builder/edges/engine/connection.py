@@ -16,6 +16,7 @@ from urllib.parse import quote, urlsplit
 
 from builder.edges.system import shell
 from builder.errors import MissingError, SourceError
+from builder.receiver.missing import store_of, version_number
 
 OLDEST = (23, 0)
 """The first engine whose own BuildKit frontend knows ``COPY --link`` and needs no frontend from a registry."""
@@ -66,9 +67,9 @@ def address(env: Mapping[str, str]) -> str:
     return DEFAULT
 
 
-def why_not(env: Mapping[str, str]) -> str | None:
-    """Why no engine can be used, in a few words; None when one listens."""
-    parts = urlsplit(address(env))
+def why_not(host: str) -> str | None:
+    """Why the engine at an address can't be used, in a few words; None when it listens."""
+    parts = urlsplit(host)
     if parts.scheme != "unix":
         return None  # a remote engine: found out when it is used
     with socket.socket(socket.AF_UNIX) as probe:
@@ -91,35 +92,27 @@ def connect(env: Mapping[str, str]) -> Engine:
     Raises:
         MissingError: nothing listens, this user may not ask, the engine is too old, or the client has no buildx.
     """
-    if why := why_not(env):
+    host = address(env)
+    if why := why_not(host):
         hint = "add yourself to the docker group, or use sudo" if "permission" in why else "install docker, or start it"
         raise MissingError(why, hint=f"{hint}; --mode native runs without one")
     import docker
     from docker.errors import DockerException
 
-    host = address(env)
     try:
         client = docker.DockerClient(base_url=host, timeout=int(ASK), use_ssh_client=True)
         info = client.info()
         version = str(client.version()["Version"])
     except (DockerException, OSError, KeyError) as error:
         raise MissingError(f"the engine doesn't answer: {error}", where=host, hint="docker info") from error
-    if number(version) < OLDEST:
-        raise MissingError(
-            f"the engine is {version}",
-            where=host,
-            expected=f"{OLDEST[0]}.{OLDEST[1]} or later",
-            hint="update it; --mode native runs without one",
-        )
+    require_version(version, host)
     _require_buildx(env)
-    drivers = dict(info.get("DriverStatus") or ())
-    store = "containerd" if "containerd" in str(drivers.get("driver-type", "")) else str(info.get("Driver", ""))
     client.api.timeout = 600  # loading and removing take their time
     machine = str(info.get("Architecture", ""))
     return Engine(
         host=host,
         version=version,
-        store=store,
+        store=store_of(info),
         root=str(info.get("DockerRootDir", "")),
         client=client,
         architecture={"x86_64": "amd64", "aarch64": "arm64"}.get(machine, machine),
@@ -183,13 +176,19 @@ def _require_buildx(env: Mapping[str, str]) -> None:
         raise MissingError(
             "the docker client has no buildx", hint="apt-get install docker-buildx (docker-buildx-plugin)"
         )
-    if number(match[1]) < OLDEST_BUILDX:
+    if version_number(match[1]) < OLDEST_BUILDX:
         raise MissingError(f"buildx is {match[1]}", expected="0.10 or later", hint="update docker-buildx")
 
 
-def number(version: str) -> tuple[int, ...]:
-    """Major and minor."""
-    return tuple(int(n) for n in re.findall(r"\d+", version)[:2])
+def require_version(version: str, host: str) -> None:
+    """Raises MissingError when an engine is older than what is rendered needs."""
+    if version_number(version) < OLDEST:
+        raise MissingError(
+            f"the engine is {version}",
+            where=host,
+            expected=f"{OLDEST[0]}.{OLDEST[1]} or later",
+            hint="update it; --mode native runs without one",
+        )
 
 
 def pull(engine: Engine, reference: str) -> None:
@@ -209,17 +208,16 @@ def pull(engine: Engine, reference: str) -> None:
             raise SourceError(f"no registry gives {reference}: {error.explanation}", hint="docker pull it") from None
 
 
-def insecure(host: str, env: Mapping[str, str]) -> bool:
+def insecure(registry: str, env: Mapping[str, str]) -> bool:
     """Whether an engine here was told that a registry may do without TLS (its ``insecure-registries``)."""
-    if why_not(env):
+    host = address(env)
+    if why_not(host):
         return False
-    done = shell.run(
-        ["docker", "--host", address(env), "info", "--format", "{{json .RegistryConfig}}"], env=env, timeout=ASK
-    )
+    done = shell.run(["docker", "--host", host, "info", "--format", "{{json .RegistryConfig}}"], env=env, timeout=ASK)
     with suppress(ValueError, KeyError, TypeError, AttributeError):
         settings = json.loads(done.out)
-        if host in settings["IndexConfigs"]:
-            return not settings["IndexConfigs"][host]["Secure"]
-        ip = ipaddress.ip_address(urlsplit(f"//{host}").hostname or "")
+        if registry in settings["IndexConfigs"]:
+            return not settings["IndexConfigs"][registry]["Secure"]
+        ip = ipaddress.ip_address(urlsplit(f"//{registry}").hostname or "")
         return any(ip in ipaddress.ip_network(net) for net in settings["InsecureRegistryCIDRs"])
     return False

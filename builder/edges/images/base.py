@@ -12,6 +12,7 @@ from builder.edges.engine import buildx
 from builder.edges.engine import connection as engines
 from builder.edges.engine.connection import Engine
 from builder.errors import SourceError
+from builder.receiver.missing import CONTAINERD
 
 
 def decide_base(
@@ -35,7 +36,7 @@ def decide_base(
             image = engine.client.images.get(spec.reference)
             names = [d.partition("@")[2] for d in image.attrs.get("RepoDigests") or ()]
             on_progress(Progress(what="base", note=f"{spec.reference}, which the engine has", finished=True))
-            return replace(spec, kind="registry", digest=names[0] if names and engine.store == "containerd" else "")
+            return replace(spec, kind="registry", digest=names[0] if names and engine.store == CONTAINERD else "")
     digest = buildx.registry_digest(spec.reference, env) if spec.reference and engine is not None else None
     if digest:
         on_progress(Progress(what="base", note=f"{spec.reference}@{digest[:19]}…; pin it: base.digest", finished=True))

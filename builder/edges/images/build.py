@@ -39,6 +39,7 @@ from builder.errors import (
     MissingError,
     SourceError,
 )
+from builder.receiver.missing import CONTAINERD
 
 KEPT_LOGS = 5
 
@@ -194,7 +195,7 @@ def _code(job: _Job, images: Sequence[PlannedImage]) -> dict[str, str]:
                         job.on_progress(Progress(what=now[0], note=now[1]))
 
         with _failures(seen, log):
-            if job.engine.store == "containerd":
+            if job.engine.store == CONTAINERD:
                 _exported(job, images, bake)
             else:
                 _piecewise(job, images, bake, variables)
@@ -392,7 +393,7 @@ def _drop_replaced(engine: Engine, before: Mapping[str, str | None]) -> None:
 def _remember_sizes(config: Config, sizes: Mapping[str, int]) -> None:
     path = config.paths.sizes
     if sizes:
-        files.write_json(path, {**(files.read_json(path) or {}), **sizes})
+        files.write_json(path, {**files.read_object(path), **sizes})
 
 
 def require_space(config: Config, plan: Plan, engine: Engine) -> None:

@@ -37,7 +37,7 @@ def exported(layout: Layout, tag: str) -> str:
     Raises:
         BuildError: nothing was exported under it.
     """
-    index = files.read_json(layout.root / "index.json") or {}
+    index = files.read_object(layout.root / "index.json")
     names = {tag, f"docker.io/{tag}", f"docker.io/library/{tag}"}
     for entry in reversed(index.get("manifests", [])):
         if (entry.get("annotations") or {}).get("org.opencontainers.image.ref.name") in names:

@@ -9,7 +9,7 @@ from typing import Any
 
 from builder.core.config.types import BaseSpec, Config
 from builder.core.images import assembly, currency
-from builder.core.terms import LABEL, Mode, Variant
+from builder.core.terms import Mode, Variant
 from builder.edges.engine.connection import Engine
 from builder.edges.images.rendered import Rendered
 from builder.errors import ConfigError
@@ -93,15 +93,15 @@ def described(config: Config, images: Sequence[TaggedImage], planner: Planner) -
 
 def _described(image: TaggedImage, users: Mapping[str, int], changed: tuple[str, ...]) -> InstalledImage:
     labels = image.labels
-    models = labels.get(f"{LABEL}models", "")
+    models = labels.get(currency.MODELS, "")
     total = sum(size for _, size in image.layers)
     own = sum(size for layer, size in image.layers if users[layer] == 1)
     return InstalledImage(
         name=labels.get("org.opencontainers.image.title", ""),
         tag=image.tag,
         id=image.id,
-        mode=labels.get(f"{LABEL}mode", ""),
-        variant=labels.get(f"{LABEL}variant", ""),
+        mode=labels.get(currency.MODE, ""),
+        variant=labels.get(currency.VARIANT, ""),
         size_bytes=total,
         own_bytes=own,
         shared_bytes=total - own,
@@ -118,7 +118,7 @@ def differences(config: Config, tag: str, labels: Mapping[str, str], planner: Pl
     mode and variant that its labels name: modes share images, and each plans the order of layers for its own set.
     """
     base = currency.base_of(config.base, labels)
-    own = (labels.get(f"{LABEL}mode", ""), labels.get(f"{LABEL}variant", ""))
+    own = (labels.get(currency.MODE, ""), labels.get(currency.VARIANT, ""))
     for mode, variant in dict.fromkeys([(config.defaults.mode.value, config.defaults.variant.value), own]):
         try:
             planned = planner(Mode(mode), Variant(variant), base)

@@ -143,30 +143,22 @@ class Layout:
         """Keep a blob of any size; it is hashed while it is written, and gets its name when it is whole."""
         self.incoming.mkdir(parents=True, exist_ok=True)
         handle, name = tempfile.mkstemp(dir=self.incoming)
-        part, seen, size = Path(name), hashlib.sha256(), 0
-        try:
-            with os.fdopen(handle, "wb") as out:
-                for chunk in chunks:
-                    seen.update(chunk)
-                    size += len(chunk)
-                    out.write(chunk)
-                out.flush()
-                os.fsync(out.fileno())
-            final = self.path(f"sha256:{seen.hexdigest()}")
-            final.parent.mkdir(parents=True, exist_ok=True)
-            part.chmod(0o644)
-            part.replace(final)
-        except BaseException:
-            part.unlink(missing_ok=True)
-            raise
-        return Descriptor(media_type=media_type, digest=f"sha256:{seen.hexdigest()}", size=size)
+        os.close(handle)
+        part = Path(name)
+        blob = Descriptor(
+            media_type=media_type, digest=f"sha256:{files.copy_hashed(chunks, part)}", size=part.stat().st_size
+        )
+        final = self.path(blob.digest)
+        final.parent.mkdir(parents=True, exist_ok=True)
+        part.chmod(0o644)
+        part.replace(final)
+        return blob
 
     # Layers of the code, where they are exported one by one (core/images/graph_driver.py)
 
     def parts(self) -> dict[str, Descriptor]:
         """Layers by what they are made from; those whose blob is gone are left out."""
-        known = files.read_json(self.root / "parts.json")
-        entries = known if isinstance(known, dict) else {}
+        entries = files.read_object(self.root / "parts.json")
         blobs = {key: Descriptor(media_type=oci.TAR, digest=d, size=size) for key, (d, size) in entries.items()}
         return {key: blob for key, blob in blobs.items() if self.has(blob)}
 
@@ -184,12 +176,11 @@ class Layout:
         Raises:
             MissingError: a file of the store is not there.
         """
-        known = files.read_json(self._known)
-        known = known if isinstance(known, dict) else {}
+        known = files.read_object(self._known)
         digest = layer.digest or known.get(layer.key)
         if digest is None:
             seen, done = hashlib.sha256(), 0
-            for chunk in self._bytes(layer.members, weights.pieces(layer)):
+            for chunk in self._bytes(weights.pieces(layer)):
                 seen.update(chunk)
                 done += len(chunk)
                 on_bytes(done)
@@ -236,7 +227,7 @@ class Layout:
     def _baked(self, blob: Descriptor) -> Iterator[bytes]:
         layer = self.recipe(blob.digest)
         seen, size = hashlib.sha256(), 0
-        for chunk in self._bytes(layer.members, weights.pieces(layer)):
+        for chunk in self._bytes(weights.pieces(layer)):
             seen.update(chunk)
             size += len(chunk)
             yield chunk
@@ -250,7 +241,7 @@ class Layout:
                     hint=f"models verify {' '.join(layer.models)}, then again",
                 )
         self._recipe(blob.digest).unlink(missing_ok=True)
-        known = files.read_json(self._known) or {}
+        known = files.read_object(self._known)
         files.write_json(self._known, {key: d for key, d in known.items() if d != blob.digest})
         raise IntegrityError(
             f"models.lock has another digest for layer {layer.name}",
@@ -259,7 +250,7 @@ class Layout:
             hint=f"the same command again; if it stays: models lock --layers {' '.join(layer.models)}",
         )
 
-    def _bytes(self, members: Sequence[Member], pieces: Iterator[bytes | Member]) -> Iterator[bytes]:
+    def _bytes(self, pieces: Iterator[bytes | Member]) -> Iterator[bytes]:
         """Pieces of a tar with the store's files in their places."""
         for piece in pieces:
             if isinstance(piece, bytes):
@@ -288,8 +279,7 @@ class Layout:
 
     def images(self) -> dict[str, dict[str, Any]]:
         """Reference -> what is recorded of it: ``manifest`` and ``code`` (digests), ``inputs``."""
-        entries = files.read_json(self._index)
-        return entries if isinstance(entries, dict) else {}
+        return files.read_object(self._index)
 
     def record(self, ref: str, value: dict[str, Any]) -> None:
         files.write_json(self._index, {**self.images(), ref: value})

@@ -15,6 +15,7 @@ from builder.core.images import oci
 from builder.core.images.oci import Descriptor
 from builder.edges.engine.connection import Engine
 from builder.edges.images.layout import Layout, Stored
+from builder.edges.system import http
 from builder.errors import BakeError, BuildError, IntegrityError, MissingError
 from builder.receiver.missing import (
     CONTAINERD,
@@ -163,7 +164,7 @@ def _send(
         raise _refusal(engine, image, str(getattr(error, "explanation", None) or error)) from None
     except (RequestException, HTTPError) as error:
         raise MissingError(
-            f"the engine went away while {image.ref} was loaded ({_reason(error)})",
+            f"the engine went away while {image.ref} was loaded ({http.short(error)})",
             where=engine.host,
             hint="docker info; then run the same command again",
         ) from None
@@ -234,8 +235,3 @@ def _refusal(engine: Engine, image: Stored, answer: str) -> Exception:
     if meant == WRONG_BYTES:
         return IntegrityError(f"the engine got other bytes than {image.ref}'s", where=image.ref, detail=[answer])
     return BuildError(f"the engine refused {image.ref}", where=engine.host, detail=[answer], hint="docker info")
-
-
-def _reason(error: BaseException) -> str:
-    text = str(error)
-    return text.splitlines()[0][:120] if text else type(error).__name__

@@ -1,4 +1,4 @@
-"""Images: what they stand on, the rendered folder, building it, and what an engine has of them."""
+"""The rendered folder: what today's plan makes of the project's files, written and compared."""
 
 from __future__ import annotations
 
@@ -178,9 +178,9 @@ def _there(folder: Path) -> set[str]:
 
 def sizes(config: Config) -> dict[str, int]:
     """Unpacked bytes of ``package==version`` as far as known: measured here, or by those who locked it."""
-    return {**shipped_sizes(config), **(files.read_json(config.paths.sizes) or {})}
+    return {**shipped_sizes(config), **files.read_object(config.paths.sizes)}
 
 
 def shipped_sizes(config: Config) -> dict[str, int]:
     """What those who locked the packages measured: the same on every machine, so the order of layers rests on it."""
-    return dict(files.read_json(config.root / "images" / "sizes.json") or {})
+    return files.read_object(config.root / "images" / "sizes.json")

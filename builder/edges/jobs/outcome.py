@@ -61,8 +61,7 @@ class Outcome:
 
 def manifest(job_folder: Path, stage: str) -> dict[str, Any] | None:
     """A stage's manifest.json; None when there is none, or when it is not an object."""
-    read = files.read_json(job_folder / "work" / stage / "manifest.json")
-    return read if isinstance(read, dict) else None
+    return files.read_object(job_folder / "work" / stage / "manifest.json") or None
 
 
 def collect(job: Job, job_folder: Path, *, stages: Sequence[StageOutcome], seconds: float) -> Outcome:

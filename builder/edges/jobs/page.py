@@ -16,8 +16,8 @@ from builder.core.jobs import page as pages
 from builder.core.jobs.job import Job, JobInput
 from builder.core.jobs.page import File, Page, Recording
 from builder.core.jobs.timeline import history
-from builder.edges.jobs import folder
 from builder.edges.jobs import folder as jobs
+from builder.edges.jobs import outcome
 from builder.edges.system import files, shell
 from builder.errors import BakeError, MissingError, UsageError
 
@@ -37,12 +37,10 @@ def gather(config: Config, job: Job, *, out: Path, limit: int) -> Page:
         ConfigError: a transcript is not what the subtitles stage wrote.
     """
     job_folder = jobs.folder(config, job)
-    state = folder.state(job_folder)
+    state = jobs.state(job_folder)
     events = list(jobs.events(job_folder))
-    manifests = {
-        s.name: m for s in job.stages if (m := files.read_json(job_folder / "work" / s.name / "manifest.json"))
-    }
-    facts = {i.id: files.read_json(job_folder / "work" / "demux" / f"{i.id}.json") or {} for i in job.inputs}
+    manifests = {s.name: m for s in job.stages if (m := outcome.manifest(job_folder, s.name))}
+    facts = {i.id: files.read_object(job_folder / "work" / "demux" / f"{i.id}.json") for i in job.inputs}
     budget = _Budget(limit)
     recordings = tuple(_recording(job_folder, entry, facts[entry.id], manifests, out, budget) for entry in job.inputs)
     sound = sum(float(f.get("duration", 0)) for f in facts.values())

@@ -19,8 +19,10 @@ from builder.core.jobs import compose
 from builder.core.jobs.job import Job
 from builder.edges.machine import hardware as probe
 from builder.edges.system import files
+from builder.edges.weights import access
 from builder.edges.weights.store import Store
 from builder.errors import BakeError, InputError, MissingError
+from builder.receiver.missing import version_number
 
 FRESH = 24 * 3600.0
 """Seconds that a result is good for, if nothing it looked at changes."""
@@ -89,11 +91,10 @@ def check(
     job_folder = config.jobs / job.id
     cache = config.paths.preflight
     key = _key(config, job, python, containers, env)
-    read = files.read_json(cache)
-    entries = {k: v for k, v in read.items() if isinstance(v, dict)} if isinstance(read, dict) else {}
+    entries = {k: v for k, v in files.read_object(cache).items() if isinstance(v, dict)}
     # Room is never cached: other programs use disk and memory too.
     room = (
-        _inspect("disk", partial(_disk, config, job, job_folder)),
+        _inspect("disk", partial(_disk, job, job_folder)),
         _inspect("memory", partial(_memory, config, job)),
     )
     entry = entries.get(job.id, {})
@@ -180,13 +181,7 @@ def _engine(info: Mapping[str, Any], address: str) -> str:
     from builder.edges.engine import connection as engines
 
     version = str(info.get("ServerVersion", ""))
-    if engines.number(version) < engines.OLDEST:
-        raise MissingError(
-            f"the engine is {version}",
-            where=address,
-            expected=f"{'.'.join(map(str, engines.OLDEST))} or later",
-            hint="update it; --mode native runs without one",
-        )
+    engines.require_version(version, address)
     options = " ".join(map(str, info.get("SecurityOptions") or ()))
     for word, what in (("rootless", "is rootless"), ("userns", "maps users")):
         if f"name={word}" in options:
@@ -199,7 +194,6 @@ def _engine(info: Mapping[str, Any], address: str) -> str:
 
 
 def _compose(info: Mapping[str, Any]) -> str:
-    from builder.edges.engine import connection as engines
 
     plugins = (info.get("ClientInfo") or {}).get("Plugins") or []
     version = next((str(p.get("Version", "")) for p in plugins if p.get("Name") == "compose"), None)
@@ -207,7 +201,7 @@ def _compose(info: Mapping[str, Any]) -> str:
         raise MissingError(
             "the docker client has no compose", hint="apt-get install docker-compose-plugin (docker-compose)"
         )
-    if engines.number(version) < OLDEST_COMPOSE:
+    if version_number(version) < OLDEST_COMPOSE:
         raise MissingError(
             f"compose is {version}", expected=f"{'.'.join(map(str, OLDEST_COMPOSE))} or later", hint="update it"
         )
@@ -243,24 +237,15 @@ def _gpu(info: Mapping[str, Any], driver: str) -> str:
 
 
 def _secret_files(config: Config, env: Mapping[str, str]) -> list[Path]:
-    """Files of this user that hold a secret: the hub's token, keys and secrets of our own state folder."""
-    home = Path(
-        env.get("HF_HOME") or Path(env.get("XDG_CACHE_HOME") or Path(env.get("HOME", "/"), ".cache"), "huggingface")
-    )
-    ours = [
-        p
-        for folder in (config.paths.keys, config.paths.secrets)
-        for p in sorted(folder.glob("*"))
-        if p.suffix != ".pub"
-    ]
-    return [Path(env.get("HF_TOKEN_PATH") or home / "token"), *ours]
+    """Files of this user that may hold a secret: the hub client's token, and our own secrets."""
+    return [access.client_token(env), access.secrets_file(env, config.home)]
 
 
 def _secrets(config: Config, env: Mapping[str, str]) -> str:
     """No stage needs one; but whoever can read this machine's files should not get one either."""
     secrets = [p for p in _secret_files(config, env) if p.is_file()]
     for path in secrets:
-        if path.stat().st_mode & 0o077 and config.home in path.parents:
+        if path.stat().st_mode & 0o077 and path == access.secrets_file(env, config.home):
             raise MissingError("others can read a secret", where=str(path), hint=f"chmod 600 {path}")
     exposed = [str(p) for p in secrets if p.stat().st_mode & 0o077]
     return f"others can read {exposed[0]}: chmod 600 it" if exposed else f"{len(secrets)}, readable by you alone"
@@ -288,7 +273,7 @@ def _recording(path: Path, size: int) -> str:
     return f"{size / MB:.1f} MB"
 
 
-def _disk(config: Config, job: Job, job_folder: Path) -> str:
+def _disk(job: Job, job_folder: Path) -> str:
     """A recording becomes 16 kHz WAV (at most ten times a compressed file's size) and, with mux, a copy of itself."""
     need = 8 * MB + sum(i.size * (11 if "mux" in {s.name for s in job.stages} else 10) for i in job.inputs)
     need = min(need, 8 * MB + sum(i.size for i in job.inputs) + 4_300 * MB * len(job.inputs))

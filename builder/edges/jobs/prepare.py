@@ -19,7 +19,6 @@ from builder.core.jobs.job import Job, JobInput
 from builder.core.jobs.request import Request, plan_stages, request_key
 from builder.core.progress import OnProgress, Progress
 from builder.core.terms import Workflow
-from builder.core.weights.model import model_digest
 from builder.edges.jobs.folder import NEW, disk_error, read
 from builder.edges.jobs.listing import listing
 from builder.edges.system import files, shell
@@ -87,11 +86,7 @@ def _make(
         )
         for number, (path, length) in enumerate(zip(sources, lengths, strict=True), 1)
     ]
-    note = {
-        purpose.value: {"id": model.id, "digest": model_digest(pin), "revision": pin.revision}
-        for purpose, (model, pin) in request.models.items()
-    }
-    stages = plan_stages(config.stages, request, workflow=workflow, models_note=note)
+    stages = plan_stages(config.stages, request, workflow=workflow)
     key = request_key(described, stages, workflow.value)
     if resume:
         for known in listing(config):
@@ -171,18 +166,7 @@ def _cut(media: Media, path: Path, target: Path, clip: spec.Clip) -> Any:
 
 def _hash(path: Path, on_progress: OnProgress) -> str:
     """sha256 of a recording; a gigabyte a second, so a bar only for large ones."""
-    import hashlib
-
-    size, done, digest = path.stat().st_size, 0, hashlib.sha256()
-    with path.open("rb") as source:
-        while chunk := source.read(files.CHUNK):
-            digest.update(chunk)
-            done += len(chunk)
-            if size > 1 << 30:
-                on_progress(
-                    Progress(what=f"reading {path.name}", done=done, total=size, unit="bytes", finished=done == size)
-                )
-    return digest.hexdigest()
+    return files.sha256(path, _counted(f"reading {path.name}", path.stat().st_size, 1 << 30, on_progress))
 
 
 def _link_or_copy(source: Path, target: Path, on_progress: OnProgress) -> None:
@@ -194,15 +178,18 @@ def _link_or_copy(source: Path, target: Path, on_progress: OnProgress) -> None:
         pass
     size = source.stat().st_size
     files.require_room({target.parent: size}, "set BAKE_JOBS to a folder on another disk", reserve=1 << 20)
-    done = 0
-    with source.open("rb") as inside, target.open("wb") as outside:
-        while chunk := inside.read(files.CHUNK):
-            outside.write(chunk)
-            done += len(chunk)
-            if size > 256 << 20:
-                on_progress(
-                    Progress(what=f"copying {source.name}", done=done, total=size, unit="bytes", finished=done == size)
-                )
+    tell = _counted(f"copying {source.name}", size, 256 << 20, on_progress)
+    files.copy_hashed(files.chunks(source), target, tell)
+
+
+def _counted(what: str, size: int, large: int, on_progress: OnProgress) -> Callable[[int], None]:
+    """Progress of a file's bytes, for files of more than ``large``."""
+
+    def tell(done: int) -> None:
+        if size > large:
+            on_progress(Progress(what=what, done=done, total=size, unit="bytes", finished=done == size))
+
+    return tell
 
 
 def _sweep(jobs: Path) -> None:

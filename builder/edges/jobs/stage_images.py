@@ -42,8 +42,6 @@ class MediaImages:
     engine: str
     tags: Mapping[str, str]
     """Stage -> tag."""
-    ids: Mapping[str, str]
-    """Stage -> ``sha256:…``."""
 
 
 def record(config: Config, models: Iterable[str], images: StageImages) -> None:
@@ -58,8 +56,8 @@ def record(config: Config, models: Iterable[str], images: StageImages) -> None:
 
 def recorded(config: Config, models: Iterable[str], env: Mapping[str, str]) -> StageImages | None:
     """What was recorded, if nothing that it depends on has changed and the engine still has the images."""
-    entry = files.read_json(config.paths.stage_images)
-    if not isinstance(entry, dict) or entry.pop("key", None) != _key(config, models, engines.address(env)):
+    entry = files.read_object(config.paths.stage_images)
+    if not entry or entry.pop("key", None) != _key(config, models, engines.address(env)):
         return None
     entry["images"] = {stage: StageImage(id=i["id"], models=tuple(i["models"])) for stage, i in entry["images"].items()}
     images = StageImages(**entry)
@@ -94,12 +92,12 @@ def record_media(config: Config, built: Sequence[tuple[str, str, str]]) -> None:
 
 def recorded_media(config: Config, env: Mapping[str, str]) -> MediaImages | None:
     """The recorded images, if the engine still has all of them and they are of today's code."""
-    entries = files.read_json(config.paths.media_images)
+    entries = files.read_object(config.paths.media_images)
     media = [stage.name for stage in config.stages.values() if stage.media]
-    if not isinstance(entries, dict) or not entries or set(entries) != set(media):
+    if not entries or set(entries) != set(media):
         return None
     host = engines.address(env)
-    if not host.startswith("unix:") or engines.why_not({**env, "DOCKER_HOST": host}):
+    if not host.startswith("unix:") or engines.why_not(host):
         return None
     stages = config.root / "stages"
     if any(entries[name].get("code") != code_digest(stages, name) for name in media):
@@ -110,5 +108,4 @@ def recorded_media(config: Config, env: Mapping[str, str]) -> MediaImages | None
     return MediaImages(
         engine=host,
         tags={name: entries[name]["tag"] for name in media},
-        ids={name: entries[name]["id"] for name in media},
     )

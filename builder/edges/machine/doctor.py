@@ -11,7 +11,9 @@ from dataclasses import dataclass
 from builder.core.config.types import Config
 from builder.edges.machine import environment as native
 from builder.edges.system import files
+from builder.edges.weights import access
 from builder.edges.weights.store import Store
+from builder.errors import ConfigError
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,13 +35,17 @@ def inspect(config: Config, env: Mapping[str, str]) -> tuple[Finding, ...]:
         *_disk(config),
         _environment(config),
         *_models(config),
-        Finding(
-            name="token",
-            ok=True,
-            note="HF_TOKEN is set" if env.get("HF_TOKEN") else "none; only gated models need one",
-            hint="",
-        ),
+        _token(config, env),
     )
+
+
+def _token(config: Config, env: Mapping[str, str]) -> Finding:
+    try:
+        token = access.find_token(env, config.home)
+    except ConfigError as error:
+        return Finding(name="token", ok=False, note=f"{error.what} ({error.where})", hint=error.hint or "")
+    note = f"of {token.source}" if token else "none; only gated models need one"
+    return Finding(name="token", ok=True, note=note, hint="")
 
 
 def _disk(config: Config) -> tuple[Finding, Finding]:

@@ -30,7 +30,7 @@ WHAT = "native environment"
 
 
 def ready(config: Config, stages: Sequence[StageSpec]) -> Path | None:
-    """The environment's python, or None when it has to be made. Looks at two files."""
+    """The environment's python, or None when it has to be made."""
     place = _place(config, stages)
     python = place / "bin" / "python"
     if not ((place / STAMP).is_file() and python.exists()):
@@ -95,14 +95,8 @@ def _make(place: Path, locks: Sequence[Path], env: Mapping[str, str], on_progres
                     "--python",
                     str(part / "bin" / "python"),
                     "install",
-                    "--quiet",
-                    "--disable-pip-version-check",
-                    "--no-input",
+                    *pip.LOCKED,
                     "--no-compile",
-                    "--no-deps",
-                    "--require-hashes",
-                    "--only-binary",
-                    ":all:",
                     *(word for lock in locks for word in ("--requirement", str(lock))),
                 ],
                 env,
@@ -228,7 +222,7 @@ def _sweep(place: Path) -> None:
 
 
 class _Pulse:
-    """Reports twice a second that work continues: pip shows no progress that a program can read."""
+    """Reports every ten seconds that work continues: pip shows no progress that a program can read."""
 
     def __init__(self, on_progress: OnProgress, what: str) -> None:
         self._on_progress, self._what, self._over = on_progress, what, threading.Event()

@@ -25,8 +25,8 @@ def hardware(cache: Path, *, refresh: bool = False, now: float | None = None) ->
         now: seconds since the epoch, for tests.
     """
     at = time.time() if now is None else now
-    known = files.read_json(cache)
-    if not refresh and isinstance(known, dict) and 0 <= at - known.get("at", -FRESH) < FRESH:
+    known = files.read_object(cache)
+    if not refresh and 0 <= at - known.get("at", -FRESH) < FRESH:
         with contextlib.suppress(TypeError, KeyError):
             gpus = tuple(Gpu(**gpu) for gpu in known["hardware"].pop("gpus"))
             return Hardware(**known["hardware"], gpus=gpus)

@@ -50,8 +50,8 @@ def key_of(texts: Mapping[str, str]) -> str:
 
 def load(home: Path, key: str) -> ProjectFiles | None:
     """What was kept under ``key``, or None."""
-    record = files.read_json(Paths(home=home).project)
-    if not isinstance(record, dict) or record.get("key") != key:
+    record = files.read_object(Paths(home=home).project)
+    if record.get("key") != key:
         return None
     with contextlib.suppress(KeyError, TypeError, ValueError):
         project = unpack(record["project"])

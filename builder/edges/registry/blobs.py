@@ -181,10 +181,10 @@ class Registry:
 
     def _resumed(self, repository: str, blob: Descriptor, journal: Path) -> _Upload | None:
         """The upload that an earlier process began, if the registry still knows it."""
-        known = files.read_json(journal)
-        if not isinstance(known, dict) or not isinstance(known.get("address"), str):
+        address = files.read_object(journal).get("address")
+        if not isinstance(address, str):
             return None
-        upload = _Upload(repository=repository, address=known["address"], journal=journal)
+        upload = _Upload(repository=repository, address=address, journal=journal)
         try:
             self._look(upload)
         except Lost:

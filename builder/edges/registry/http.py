@@ -166,8 +166,8 @@ class Http:
         Raises:
             Stopped: ``stop`` was set.
         """
-        asked = answer.headers.get("Retry-After", "") if answer is not None else ""
-        pause = min(float(asked), PATIENCE) if asked.isdigit() else PAUSE * 2**attempt * (0.5 + random.random())
+        asked = http.retry_after(answer.headers.get("Retry-After", "")) if answer is not None else 0.0
+        pause = min(asked, PATIENCE) if asked else PAUSE * 2**attempt * (0.5 + random.random())
         if self.stop.soon.wait(pause):
             raise Stopped
 

@@ -22,6 +22,13 @@ class Cause(Enum):
     OTHER = "something else"
 
 
+LOCKED = (
+    *("--quiet", "--disable-pip-version-check", "--no-input"),
+    *("--no-deps", "--require-hashes", "--only-binary", ":all:"),
+)
+"""Options of every run of pip: exactly what the requirements files name, and nothing that would be compiled."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class PipFailure:
     """One run of pip that failed."""

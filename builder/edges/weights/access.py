@@ -82,12 +82,10 @@ def find_token(env: Mapping[str, str], home: Path) -> Token | None:
     for name in ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN"):
         if env.get(name, "").strip():
             return _token(env[name], name)
-    named = env.get("BAKE_SECRETS")
-    secrets = Path(named).expanduser() if named else Paths(home=home).secrets
-    if value := _secret(secrets, "HF_TOKEN", required=bool(named)):
+    secrets = secrets_file(env, home)
+    if value := _secret(secrets, "HF_TOKEN", required=bool(env.get("BAKE_SECRETS"))):
         return _token(value, str(secrets))
-    client_home = Path(env.get("HF_HOME") or _cache(env) / "huggingface")
-    client_file = Path(env.get("HF_TOKEN_PATH") or client_home / "token").expanduser()
+    client_file = client_token(env)
     try:
         text = client_file.read_text()
     except (OSError, UnicodeDecodeError):
@@ -95,8 +93,21 @@ def find_token(env: Mapping[str, str], home: Path) -> Token | None:
     return _token(text, str(client_file)) if text.strip() else None
 
 
-def _cache(env: Mapping[str, str]) -> Path:
-    return Path(env.get("XDG_CACHE_HOME") or "~/.cache").expanduser()
+def secrets_file(env: Mapping[str, str], home: Path) -> Path:
+    """This tool's own file of secrets: BAKE_SECRETS, else the one in the state folder."""
+    named = env.get("BAKE_SECRETS")
+    return Path(named).expanduser() if named else Paths(home=home).secrets
+
+
+def client_token(env: Mapping[str, str]) -> Path:
+    """The hub client's own file with the token."""
+    return Path(env.get("HF_TOKEN_PATH") or client_home(env) / "token").expanduser()
+
+
+def client_home(env: Mapping[str, str]) -> Path:
+    """Where the hub client keeps its files, by its own rules (huggingface_hub/constants.py)."""
+    cache = env.get("XDG_CACHE_HOME") or f"{env.get('HOME') or '~'}/.cache"
+    return Path(env.get("HF_HOME") or f"{cache}/huggingface").expanduser()
 
 
 def _token(text: str, source: str) -> Token:

@@ -24,9 +24,6 @@ from builder.core.weights.model import FilePin, Model, Pin, cache_folder, snapsh
 from builder.edges.system import files
 from builder.errors import IntegrityError, MissingError
 
-SPARE = 64 << 20
-"""Bytes that stay free on the disk, whatever is fetched."""
-
 STALE = 24 * 3600.0
 """Seconds after which what a dead process left in ``.incoming`` is not worth resuming."""
 
@@ -247,7 +244,7 @@ class Store:
         self._create(self.root)
         begun = sum(_allocated(self.incoming / f"{f.sha256}.part") for f in wanted)
         need = sum(f.size for f in wanted) - begun
-        files.require_room({self.root: need}, "put the state elsewhere: --home DIR", reserve=SPARE)
+        files.require_room({self.root: need}, "put the state elsewhere: --home DIR")
 
     def _repository(self, model: Model) -> Path:
         assert model.repo is not None
@@ -301,8 +298,7 @@ class Store:
 
     def _digests(self) -> dict[str, str]:
         """Digests by file identity, from earlier checks; anything but such a table is ignored."""
-        known = files.read_json(self._checked)
-        return {str(k): str(v) for k, v in known.items()} if isinstance(known, dict) else {}
+        return {str(k): str(v) for k, v in files.read_object(self._checked).items()}
 
     def _remember(self, known: dict[str, str]) -> None:
         """Keep the digests, one identity for each path. Only a cache: the store may be read-only, the disk full."""

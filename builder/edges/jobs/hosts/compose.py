@@ -230,7 +230,7 @@ class Container:
                     begin = False
                 code = self._follow()
                 expected = code not in (137, 143, 255) or self._asked or self._out_of_memory()
-                if expected or not self._engine_leaves():
+                if expected or not (self._engine_was_away() or self._engine_leaves()):
                     return self._explain(code)
             except Exception as error:
                 if _is_gone(error):
@@ -325,6 +325,19 @@ class Container:
                 return True
             time.sleep(0.1)
         return False
+
+    def _engine_was_away(self) -> bool:
+        """Whether another run of the engine saw the container end: what one remembers of it is in its memory alone.
+
+        On a busy machine an engine can be gone and back before anybody here notices.
+        """
+        soon = int(time.time()) + 2  # an end is known a moment before its event is
+        wanted = {"container": [self._id], "event": ["die"]}
+        events = self._project.api.events(since=1, until=soon, filters=wanted)
+        try:
+            return next(events, None) is None and not self._asked
+        finally:
+            events.close()
 
     def _out_of_memory(self) -> bool:
         with contextlib.suppress(Exception):  # the engine is gone: it is asked again when it is back

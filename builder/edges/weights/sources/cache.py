@@ -7,6 +7,7 @@ from pathlib import Path
 
 from builder.core.weights.model import FilePin, Model, Pin, cache_folder
 from builder.edges.system import files
+from builder.edges.weights import access
 from builder.edges.weights.download import ranges
 from builder.edges.weights.sources.bring import FetchContext, bring
 from builder.errors import SourceError
@@ -42,7 +43,4 @@ def _hub_cache(env: Mapping[str, str]) -> Path:
     """Where the hub client keeps its cache, by its own rules (huggingface_hub/constants.py)."""
     if cache := env.get("HF_HUB_CACHE") or env.get("HUGGINGFACE_HUB_CACHE"):
         return Path(cache).expanduser()
-    home = env.get("HF_HOME") or Path(
-        env.get("XDG_CACHE_HOME") or f"{env.get('HOME') or '/nowhere'}/.cache", "huggingface"
-    )
-    return Path(home).expanduser() / "hub"
+    return access.client_home(env) / "hub"

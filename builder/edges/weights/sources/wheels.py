@@ -162,11 +162,8 @@ def _pip_download(
 
 
 def _pip_argv(folder: Path) -> list[str]:
-    options = (
-        "--quiet --disable-pip-version-check --no-input --no-deps --require-hashes --only-binary :all: --no-cache-dir"
-    )
     return [
-        *(sys.executable, "-m", "pip", "download", *options.split(), "--progress-bar", "off"),
+        *(sys.executable, "-m", "pip", "download", *pip.LOCKED, "--no-cache-dir", "--progress-bar", "off"),
         *("--timeout", str(PATIENCE), "--retries", "0", "--log", str(folder / "details")),
         *("--dest", str(folder / "wheel"), "--requirement", str(folder / "requirements.txt")),
     ]
