@@ -41,7 +41,7 @@ json: ## docs/json.md from the types in builder/views, and the record of the sha
 
 lock: ## write the hash-locked requirements anew
 	PATH="$(CURDIR)/.venv/bin:$$PATH" requirements/lock.sh
-	.venv/bin/python stages/lock.py
+	.venv/bin/python requirements/stages.py
 
 example: ## make examples/dialogue.mp4 anew (needs espeak-ng)
 	.bake/native/slim-*/bin/python examples/make.py

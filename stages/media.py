@@ -1,7 +1,4 @@
-"""Recordings as containers: opened in one way by all that read them. It needs PyAV only.
-
-In the images of the stages with ``media: true``.
-"""
+"""Recordings as containers: opened in one way by all that read them. It needs PyAV only."""
 
 from __future__ import annotations
 

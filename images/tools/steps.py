@@ -146,10 +146,11 @@ def base() -> None:
 
 
 def code(stage: str) -> None:
-    """Copy a stage's code and the contract, and compile them."""
+    """Copy a stage's code and what all stages share, and compile them."""
     target = OUT / "opt/bake/stages"
     target.mkdir(parents=True)
-    shutil.copy("/src/contract.py", target)
+    for shared in sorted(Path("/src").glob("*.py")):
+        shutil.copy(shared, target)
     shutil.copytree(f"/src/{stage}", target / stage)
     compiled(target)
     settle()

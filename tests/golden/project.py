@@ -43,7 +43,7 @@ LOCKS = {
     + pin("pyyaml")
     + pin("torch")
     + pin("whisperx"),
-    "stages/demux/requirements-slim.txt": pin("av") + pin("pyyaml"),
+    "stages/demux/requirements-slim.txt": pin("av") + pin("numpy") + pin("pyyaml"),
     "stages/diarize/requirements-slim.txt": pin("numpy") + pin("onnxruntime") + pin("pyyaml"),
     "stages/diarize/requirements-full.txt": pin("numpy") + pin("pyannote-audio") + pin("pyyaml") + pin("torch"),
     "stages/mux/requirements-slim.txt": pin("av") + pin("pyyaml"),
@@ -53,6 +53,7 @@ LOCKS = {
 CONTEXT = {
     "tools/steps.py": "steps\n",
     "stages/contract.py": "contract\n",
+    "stages/media.py": "media\n",
     "stages/asr/main.py": "asr\n",
     "stages/mux/main.py": "mux\n",
 }

@@ -43,7 +43,7 @@ def test_every_service_has_the_same_few_rights() -> None:
         assert writable == {"/job/work", "/job/output", "/job/events.jsonl"}
         assert ("/models" in {m["target"] for m in service["volumes"]}) == (name in ("asr", "diarize"))
         assert "deploy" not in service
-    assert set(services["subtitles"]["depends_on"]) == {"align", "diarize"}
+    assert set(services["subtitles"]["depends_on"]) == {"demux", "align", "diarize"}
     assert set(services["diarize"]["depends_on"]) == {"demux", "vad"}, "beside asr, not after it"
 
 

@@ -62,7 +62,8 @@ def project(tmp_path: Path) -> Config:
     """A project of three stages, first → middle → last, and none of the real ones."""
     root = tmp_path / "p"
     (root / "stages").mkdir(parents=True)
-    shutil.copy(ROOT / "stages/contract.py", root / "stages")
+    for shared in (ROOT / "stages").glob("*.py"):
+        shutil.copy(shared, root / "stages")
     for name, needs in NEEDS.items():
         write_stage(root, name, needs)
     return Config(

@@ -19,7 +19,7 @@ DOORS = {
     # Before there is an environment; a developer's script; the loader of a bundle has nothing but itself.
     "builder/bootstrap/venv.py": {"subprocess"},
     "builder/receiver/main.py": {"subprocess"},
-    "stages/lock.py": {"subprocess"},
+    "requirements/stages.py": {"subprocess"},
 }
 """Who may import what starts processes."""
 

@@ -33,7 +33,7 @@ def names(found: plan.Plan, image: str) -> list[str]:
 
 
 def test_native_has_the_small_ones() -> None:
-    assert [i.name for i in planned(Mode.NATIVE).images] == ["base", "demux", "mux"]
+    assert [i.name for i in planned(Mode.NATIVE).images] == ["base", "base-ml", "demux", "mux"]
 
 
 def test_every_stage_has_all_it_needs_once() -> None:

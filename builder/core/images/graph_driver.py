@@ -43,8 +43,7 @@ def parts(plan: Plan, image: PlannedImage, made: Mapping[str, str], base_digest:
             Part(stage=f"libraries-{name}", key=fingerprint({**below, "stage": "libraries", "text": text}))
         )
     if image.stage:
-        own = (f"stages/{image.stage}/", "stages/contract.py")
-        code = {path: text for path, text in made.items() if path.startswith(own)}
+        code = {path: text for path, text in made.items() if rendering.is_code_of(image.stage, path)}
         code_parts.append(
             Part(stage=f"code-{image.name}", key=fingerprint({**below, **code, "stage": f"code {image.stage}"}))
         )

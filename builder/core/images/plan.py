@@ -189,7 +189,7 @@ def _needs(config: Config, spec: ImageSpec, locks: Mapping[str, str]) -> set[Req
                 raise ConfigError(
                     "no such requirements file",
                     where=files[key],
-                    hint=f"stages/lock.py {key} --torch-index URL" if key.endswith("-cpu") else "make lock",
+                    hint=f"requirements/stages.py {key} --torch-index URL" if key.endswith("-cpu") else "make lock",
                 )
             pins |= set(requirements.parse(files[key], locks[files[key]]))
     return pins

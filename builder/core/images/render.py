@@ -46,7 +46,7 @@ def render(plan: Plan, templates: Mapping[str, str], files: Mapping[str, str], *
     rendered = {
         path: text
         for path, text in sorted(files.items())
-        if (not path.startswith("stages/") or path == "stages/contract.py" or path.split("/")[1] in chosen)
+        if (not path.startswith("stages/") or any(is_code_of(stage, path) for stage in chosen))
         and _fetches(plan, path)
     }
     for library in plan.libraries.values():
@@ -145,6 +145,12 @@ def plain_labels(made: Mapping[str, str], image: PlannedImage) -> dict[str, str]
     return {name: unplain(text) for name, text in labels.items() if not re.search(r"(?<!\$)\$\{", text)}
 
 
+def is_code_of(stage: str, path: str) -> bool:
+    """Whether an image of the stage holds a file of the rendered folder: the stage's own, and what all stages share."""
+    folder, _, name = path.rpartition("/")
+    return path.startswith(f"stages/{stage}/") or (folder == "stages" and name.endswith(".py"))
+
+
 def inputs(plan: Plan, templates: Mapping[str, str], made: Mapping[str, str], image: PlannedImage) -> str:
     """Hex sha256 of all that an image is made from, its parents' share with it.
 
@@ -156,8 +162,7 @@ def inputs(plan: Plan, templates: Mapping[str, str], made: Mapping[str, str], im
         texts[f"environment {link.name}"] = repr(sorted(environment_of(link).items()))
         texts[f"libraries {link.name}"] = "".join(made[plan.libraries[n].file] for n in link.libraries)
         if link.stage:
-            prefix = (f"stages/{link.stage}/", "stages/contract.py")
-            texts |= {path: text for path, text in made.items() if path.startswith(prefix)}
+            texts |= {path: text for path, text in made.items() if is_code_of(link.stage, path)}
     texts |= {path: text for path, text in made.items() if path.startswith("tools/")}
     return fingerprint(texts)
 

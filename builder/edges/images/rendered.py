@@ -102,9 +102,8 @@ def _context(root: Path) -> dict[str, str]:
     paths |= {
         "tools/requirements.txt": root / "images/tools/requirements.txt",
         "tools/pipwheel.py": root / "builder/bootstrap/pip_wheel.py",
-        "stages/contract.py": root / "stages/contract.py",
     }
-    paths |= {p.relative_to(root).as_posix(): p for p in (root / "stages").glob("*/*.py")}
+    paths |= {p.relative_to(root).as_posix(): p for p in (root / "stages").glob("**/*.py")}
     paths |= {
         "weights/fetch.py": root / "images/weights/fetch.py",
         "weights/builder/errors.py": root / "builder/errors.py",

@@ -95,9 +95,9 @@ def _digest(path: Path) -> str | None:
 
 
 def code_digest(stages: Path, name: str) -> str:
-    """Hex sha256 over a stage's Python files and the contract, as stages/contract.py computes it."""
+    """Hex sha256 over a stage's Python files and those that all stages share, as stages/contract.py computes it."""
     digest = hashlib.sha256()
-    for path in [stages / "contract.py", *sorted((stages / name).glob("*.py"))]:
+    for path in [*sorted(stages.glob("*.py")), *sorted((stages / name).glob("*.py"))]:
         digest.update(path.name.encode() + b"\0" + path.read_bytes() + b"\0")
     return digest.hexdigest()
 

@@ -67,38 +67,38 @@ ARG TARGETARCH
 RUN --mount=type=secret,id=ca --mount=type=secret,id=site --mount=type=cache,id=whisperbake-uv-${TARGETARCH},target=/cache \
     ["python3", "/tools/steps.py", "libraries", "/requirements.txt"]
 
-FROM tools AS code-demux
-COPY stages/contract.py /src/contract.py
-COPY stages/demux /src/demux
-RUN ["python3", "/tools/steps.py", "code", "demux"]
-
-FROM tools AS code-mux
-COPY stages/contract.py /src/contract.py
-COPY stages/mux /src/mux
-RUN ["python3", "/tools/steps.py", "code", "mux"]
-
 FROM tools AS code-subtitles
-COPY stages/contract.py /src/contract.py
+COPY stages/*.py /src/
 COPY stages/subtitles /src/subtitles
 RUN ["python3", "/tools/steps.py", "code", "subtitles"]
 
 FROM tools AS code-align
-COPY stages/contract.py /src/contract.py
+COPY stages/*.py /src/
 COPY stages/align /src/align
 RUN ["python3", "/tools/steps.py", "code", "align"]
 
 FROM tools AS code-asr
-COPY stages/contract.py /src/contract.py
+COPY stages/*.py /src/
 COPY stages/asr /src/asr
 RUN ["python3", "/tools/steps.py", "code", "asr"]
 
+FROM tools AS code-demux
+COPY stages/*.py /src/
+COPY stages/demux /src/demux
+RUN ["python3", "/tools/steps.py", "code", "demux"]
+
 FROM tools AS code-diarize
-COPY stages/contract.py /src/contract.py
+COPY stages/*.py /src/
 COPY stages/diarize /src/diarize
 RUN ["python3", "/tools/steps.py", "code", "diarize"]
 
+FROM tools AS code-mux
+COPY stages/*.py /src/
+COPY stages/mux /src/mux
+RUN ["python3", "/tools/steps.py", "code", "mux"]
+
 FROM tools AS code-vad
-COPY stages/contract.py /src/contract.py
+COPY stages/*.py /src/
 COPY stages/vad /src/vad
 RUN ["python3", "/tools/steps.py", "code", "vad"]
 
@@ -157,16 +157,6 @@ USER 1000:0
 FROM base AS base-ml
 COPY --link --from=libraries-base-ml /out/ /
 
-FROM base AS demux
-COPY --link --from=libraries-demux-mux /out/ /
-COPY --link --from=code-demux /out/ /
-ENTRYPOINT ["/opt/bake/lib/bin/dumb-init", "--", "python3", "/opt/bake/stages/demux/main.py"]
-
-FROM base AS mux
-COPY --link --from=libraries-demux-mux /out/ /
-COPY --link --from=code-mux /out/ /
-ENTRYPOINT ["/opt/bake/lib/bin/dumb-init", "--", "python3", "/opt/bake/stages/mux/main.py"]
-
 FROM base AS subtitles
 COPY --link --from=code-subtitles /out/ /
 ENTRYPOINT ["/opt/bake/lib/bin/dumb-init", "--", "python3", "/opt/bake/stages/subtitles/main.py"]
@@ -185,12 +175,22 @@ COPY --link --from=model-base /out/ /
 COPY --link --from=code-asr /out/ /
 ENTRYPOINT ["/opt/bake/lib/bin/dumb-init", "--", "python3", "/opt/bake/stages/asr/main.py"]
 
+FROM base-ml AS demux
+COPY --link --from=libraries-demux-mux /out/ /
+COPY --link --from=code-demux /out/ /
+ENTRYPOINT ["/opt/bake/lib/bin/dumb-init", "--", "python3", "/opt/bake/stages/demux/main.py"]
+
 FROM base-ml AS diarize
 COPY --link --from=libraries-align-asr-diarize-torch /out/ /
 COPY --link --from=libraries-diarize /out/ /
 COPY --link --from=model-d-vector /out/ /
 COPY --link --from=code-diarize /out/ /
 ENTRYPOINT ["/opt/bake/lib/bin/dumb-init", "--", "python3", "/opt/bake/stages/diarize/main.py"]
+
+FROM base-ml AS mux
+COPY --link --from=libraries-demux-mux /out/ /
+COPY --link --from=code-mux /out/ /
+ENTRYPOINT ["/opt/bake/lib/bin/dumb-init", "--", "python3", "/opt/bake/stages/mux/main.py"]
 
 FROM base-ml AS vad
 COPY --link --from=libraries-vad /out/ /

@@ -20,6 +20,12 @@ ARG TARGETARCH
 RUN --mount=type=secret,id=ca --mount=type=secret,id=site --mount=type=cache,id=whisperbake-uv-${TARGETARCH},target=/cache \
     ["python3", "/tools/steps.py", "libraries", "/requirements.txt"]
 
+FROM tools AS libraries-base-ml
+COPY requirements/base-ml.txt /requirements.txt
+ARG TARGETARCH
+RUN --mount=type=secret,id=ca --mount=type=secret,id=site --mount=type=cache,id=whisperbake-uv-${TARGETARCH},target=/cache \
+    ["python3", "/tools/steps.py", "libraries", "/requirements.txt"]
+
 FROM tools AS libraries-demux-mux
 COPY requirements/demux-mux.txt /requirements.txt
 ARG TARGETARCH
@@ -27,12 +33,12 @@ RUN --mount=type=secret,id=ca --mount=type=secret,id=site --mount=type=cache,id=
     ["python3", "/tools/steps.py", "libraries", "/requirements.txt"]
 
 FROM tools AS code-demux
-COPY stages/contract.py /src/contract.py
+COPY stages/*.py /src/
 COPY stages/demux /src/demux
 RUN ["python3", "/tools/steps.py", "code", "demux"]
 
 FROM tools AS code-mux
-COPY stages/contract.py /src/contract.py
+COPY stages/*.py /src/
 COPY stages/mux /src/mux
 RUN ["python3", "/tools/steps.py", "code", "mux"]
 
@@ -57,12 +63,15 @@ ENV PYTHONDONTWRITEBYTECODE="1"
 ENV LANG="C.UTF-8"
 USER 1000:0
 
-FROM base AS demux
+FROM base AS base-ml
+COPY --link --from=libraries-base-ml /out/ /
+
+FROM base-ml AS demux
 COPY --link --from=libraries-demux-mux /out/ /
 COPY --link --from=code-demux /out/ /
 ENTRYPOINT ["/opt/bake/lib/bin/dumb-init", "--", "python3", "/opt/bake/stages/demux/main.py"]
 
-FROM base AS mux
+FROM base-ml AS mux
 COPY --link --from=libraries-demux-mux /out/ /
 COPY --link --from=code-mux /out/ /
 ENTRYPOINT ["/opt/bake/lib/bin/dumb-init", "--", "python3", "/opt/bake/stages/mux/main.py"]

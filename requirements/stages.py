@@ -1,9 +1,9 @@
-"""Write the stages' hash-locked requirements: ``.venv/bin/python stages/lock.py`` (make lock).
+"""Write the stages' hash-locked requirements: ``.venv/bin/python requirements/stages.py`` (make lock).
 
 A lock names only what the stage imports (installed with --no-deps), for Python 3.10 and later on every platform.
 All stages are resolved together first, so that a package has the same version in all of them.
 
-``stages/lock.py full-cpu --torch-index URL`` writes locks of PyTorch's CPU builds, without CUDA's libraries. It needs
+``requirements/stages.py full-cpu --torch-index URL`` writes locks of PyTorch's CPU builds, without CUDA's libraries. It needs
 that index. ``network.torch_index_url`` in bake.yaml then builds the full images of docker-cpu from these locks.
 """
 
@@ -17,7 +17,7 @@ import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 
-HERE = Path(__file__).resolve().parent
+STAGES = Path(__file__).resolve().parents[1] / "stages"
 COMPILE = (
     "uv",
     "pip",
@@ -38,20 +38,20 @@ APART = ("tokenizers",)
 
 CUDA = "nvidia-"
 
-HEADER = "# Written by stages/lock.py from {name}; installed with --no-deps --require-hashes.\n"
+HEADER = "# Written by requirements/stages.py from {name}; installed with --no-deps --require-hashes.\n"
 
 
 def lock(variant: str, *, upgrade: bool, torch_index: str = "") -> None:
     """Write ``requirements-<variant>.txt`` beside every ``requirements-<variant>.in``."""
     source = variant.removesuffix("-cpu")
-    inputs = sorted(HERE.glob(f"*/requirements-{source}.in"))
+    inputs = sorted(STAGES.glob(f"*/requirements-{source}.in"))
     targets = {path: path.with_name(f"requirements-{variant}.txt") for path in inputs}
     extra = ["--index", torch_index, "--index-strategy", "unsafe-best-match"] if torch_index else []
     with tempfile.TemporaryDirectory() as folder:
         together = Path(folder) / "all.txt"
         known = set() if upgrade else pins(targets.values())
         if source != "slim":
-            slim = pins(HERE.glob("*/requirements-slim.txt"))
+            slim = pins(STAGES.glob("*/requirements-slim.txt"))
             known |= {pin for pin in slim if pin.split("==")[0] not in APART}
         constraints = Path(folder) / "pins.txt"
         constraints.write_text("\n".join(sorted(known)))
