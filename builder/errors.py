@@ -98,6 +98,13 @@ class StageError(BakeError):
     kind = "stage"
 
 
+class PartialError(BakeError):
+    """A job has its transcript, and is done without an optional stage, which failed."""
+
+    exit_code = 8
+    kind = "partial"
+
+
 class Interrupted(BakeError):
     """Ctrl-C or SIGTERM; what was done so far is kept."""
 

@@ -108,6 +108,10 @@ class StageJob:
         """The JSON result of another stage for one recording."""
         return json.loads(self.work(stage, f"{recording.id}.json").read_bytes())
 
+    def has(self, stage: str) -> bool:
+        """Whether another stage has results: it is part of the job, and has not failed."""
+        return stage in self.stages and (self.root / "work" / stage / "manifest.json").is_file()
+
     def sounds(self, recording: Recording) -> list[Path]:
         """The recording's sound as 16 kHz mono WAV files: one, or one for each channel where they are heard apart."""
         apart = self.load("demux", recording).get("voices", 0)

@@ -96,7 +96,7 @@ def run(
     """
     from builder import ui
     from builder.views import run as views
-    from builder.workflows.run import JobRan, RunOptions
+    from builder.workflows.run import RunOptions
     from builder.workflows.run import run as run_jobs
 
     with options.opened() as session:
@@ -109,7 +109,7 @@ def run(
         if not session.quiet:
             for line in views.remarks(ran):
                 ui.say(line)
-    show(json, views.RUN, ran, failure=None if isinstance(ran, JobRan) else ran.failure)
+    show(json, views.RUN, ran, failure=ran.failure)
 
 
 @jobs_app.command("list")

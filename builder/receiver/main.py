@@ -46,7 +46,7 @@ from builder.receiver.parts import Bundle
 from builder.receiver.run import Sandbox, accept, new_job, run_job, stage_images
 
 EPILOG = """exit codes: 0 done, 2 usage, 3 this machine lacks something, 5 the bundle is damaged or not what it says,
-7 the acceptance run failed, 130 interrupted"""
+7 the acceptance run or a stage failed, 8 done without an optional stage, 130 interrupted"""
 
 
 def say(line: str) -> None:
@@ -375,6 +375,8 @@ def _transcribe(target: Path, recording: Path, sandbox: Sandbox) -> None:
     folder = target / "jobs" / f"{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}"
     job = new_job(target / mine["acceptance"]["job"], recording, recording.name, folder)
     engine = EngineSocket(address())
-    run_job(engine, stage_images(mine), job, folder, say, sandbox=sandbox, memory=mine.get("memory", {}))
+    lost = run_job(engine, stage_images(mine), job, folder, say, sandbox=sandbox, memory=mine.get("memory", {}))
     for path in sorted((folder / "output").iterdir()):
         print(path)
+    if lost:
+        raise LoaderError(8, f"done without {' and '.join(lost)}", f"the job's folder is {folder}")

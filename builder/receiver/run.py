@@ -140,8 +140,11 @@ def run_job(
     *,
     sandbox: Sandbox,
     memory: Mapping[str, int],
-) -> None:
+) -> list[str]:
     """Run a job's stages in their order, each in a container without network or rights.
+
+    Returns:
+        Stages that failed and that the job can do without.
 
     Args:
         images: stage -> image id.
@@ -154,6 +157,7 @@ def run_job(
     uid, gid = os.getuid(), os.getgid()
     if uid == 0:
         let_in(folder)
+    lost = []
     for stage in job["stages"]:
         name = stage["name"]
         if name not in images:
@@ -172,8 +176,13 @@ def run_job(
         code, log = _run_container(engine, f"whisperbake-{folder.name}-{name}", settings)
         if code != 0:
             lines = "\n  | ".join(log)
+            if stage.get("optional"):
+                lost.append(name)
+                on_line(f"  {name} failed with {code}; the job goes on without it\n  | {lines}")
+                continue
             raise LoaderError(7, f"stage {name} failed with {code}\n  | {lines}", f"the job's folder is {folder}")
         on_line(f"  {name}: {time.monotonic() - began:.1f} s")
+    return lost
 
 
 def _run_container(engine: EngineSocket, name: str, settings: Mapping[str, Any]) -> tuple[int, list[str]]:
@@ -224,7 +233,9 @@ def accept(
         ) from None
     on_line("acceptance run: the example, in containers without a network")
     memory = inventory.get("memory", {})
-    run_job(engine, stage_images(inventory), job, job_folder, on_line, sandbox=sandbox, memory=memory)
+    lost = run_job(engine, stage_images(inventory), job, job_folder, on_line, sandbox=sandbox, memory=memory)
+    if lost:
+        raise LoaderError(7, f"the acceptance run lacks {', '.join(lost)}", f"the job's folder is {job_folder}")
     results = [path for path in expected["files"] if (job_folder / path).is_file()]
     digests = {path: hashlib.sha256((job_folder / path).read_bytes()).hexdigest() for path in results}
     if digests == expected["files"]:

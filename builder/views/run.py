@@ -27,6 +27,8 @@ class StageRanJson(TypedDict):
     """Wall time; 0 when its results were kept."""
     why: str
     """Why it ran, or was kept."""
+    failed: str | None
+    """Why the job went on without it."""
 
 
 class JobRanJson(TypedDict):
@@ -67,7 +69,16 @@ def _outcome_data(outcome: Outcome) -> JobRanJson:
         "job": outcome.job.id,
         "output": str(outcome.folder),
         "files": [str(path) for path in outcome.files],
-        "stages": [{"name": s.name, "kept": s.kept, "seconds": s.seconds, "why": s.why} for s in outcome.stages],
+        "stages": [
+            {
+                "name": s.name,
+                "kept": s.kept,
+                "seconds": s.seconds,
+                "why": s.why,
+                "failed": None if s.failure is None else s.failure.what,
+            }
+            for s in outcome.stages
+        ],
         "notes": list(outcome.notes),
         "seconds": round(outcome.seconds, 3),
     }
@@ -93,7 +104,8 @@ def _run_text(ran: JobRan | QueueRan) -> str:
         if isinstance(result, BakeError):
             rows.append((job.id, "stopped" if isinstance(result, Interrupted) else "failed", "", result.what))
         else:
-            rows.append((job.id, "done", format_time(result.seconds), str(result.folder)))
+            state = "done" if result.failure is None else "partial"
+            rows.append((job.id, state, format_time(result.seconds), str(result.folder)))
     return table(("JOB", "STATE", "TIME", "OUTPUT"), rows)
 
 

@@ -52,6 +52,11 @@ class JobRan:
     note: str
     """Where its stages ran."""
 
+    @property
+    def failure(self) -> BakeError | None:
+        """Of an optional stage."""
+        return self.outcome.failure
+
 
 @dataclass(frozen=True, kw_only=True)
 class QueueRan:
@@ -64,9 +69,11 @@ class QueueRan:
 
     @property
     def failure(self) -> BakeError | None:
-        """Ctrl-C, else the first job's that failed."""
+        """Ctrl-C, else the first job's that failed, else the first one's that is done in part."""
         failures = [result for _, result in self.results if isinstance(result, BakeError)]
-        return next((f for f in failures if isinstance(f, Interrupted)), failures[0] if failures else None)
+        partial = [r.failure for _, r in self.results if not isinstance(r, BakeError) and r.failure is not None]
+        stopped = [failure for failure in failures if isinstance(failure, Interrupted)]
+        return next(iter([*stopped, *failures, *partial]), None)
 
 
 @dataclass(frozen=True, kw_only=True)

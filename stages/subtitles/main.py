@@ -27,8 +27,13 @@ def work(job: StageJob) -> None:
 
 def write(job: StageJob, recording: Recording, rules: cue.Rules) -> None:
     """Write one recording in all formats into ``output/``, and the cues for mux into ``work/``."""
-    result = job.load("align" if "align" in job.stages else "asr", recording)
-    diarization: dict[str, Any] | None = job.load("diarize", recording) if "diarize" in job.stages else None
+    aligned, diarized = job.has("align"), job.has("diarize")
+    result = job.load("align" if aligned else "asr", recording)
+    diarization: dict[str, Any] | None = job.load("diarize", recording) if diarized else None
+    if not aligned and "align" in job.stages:
+        job.note(recording, "the times of words are those of the recognition: the stage align failed")
+    if not diarized and "diarize" in job.stages:
+        job.note(recording, "there are no speakers: the stage diarize failed")
     turns = diarization["turns"] if diarization else None
     prefix = bool(job.settings.get("prefix", True))
     clock = Clock(job.load("demux", recording).get("clock") or [])

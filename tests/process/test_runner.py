@@ -43,7 +43,7 @@ import contract
 def work(job):
     for recording in job.inputs:
         text = job.recording(recording).read_text()
-        for need in {needs}:
+        for need in filter(job.has, {needs}):
             text += job.work(need, "01.txt").read_text()
         job.progress(recording, 1.0, 2.0)
         {body}
@@ -150,17 +150,17 @@ def test_only_what_changed_runs_again(project: Config) -> None:
     assert outcome.files[0].read_bytes() == before
 
 
-@pytest.mark.parametrize(
-    ("body", "error", "words"),
-    [
+FAILURES = [
         ("raise contract.InputFault('talk.mp4: no audio stream')", InputError, "talk.mp4: no audio stream"),
         ("raise contract.ModelFault('model base is broken')", IntegrityError, "model base is broken"),
         ("raise ValueError('odd')", StageError, "stage middle failed: ValueError: odd"),
         ("os.kill(os.getpid(), 9)", StageError, "signal 9 .*memory"),
         ("os._exit(0)", StageError, "said it was done, but not run yet"),
         ("raise OSError(28, 'No space left on device')", MissingError, "the disk is full"),
-    ],
-)
+]
+
+
+@pytest.mark.parametrize(("body", "error", "words"), FAILURES)
 def test_a_failed_stage_is_named_and_the_job_can_be_resumed(
     project: Config, body: str, error: type[BakeError], words: str
 ) -> None:
@@ -172,6 +172,27 @@ def test_a_failed_stage_is_named_and_the_job_can_be_resumed(
     write_stage(project.root, "middle", ["first"])
     outcome = go(project, job)
     assert [s.kept for s in outcome.stages] == [True, False, False]
+
+
+@pytest.mark.parametrize("body", [body for body, _, _ in FAILURES])
+def test_what_is_heard_is_not_lost_to_an_optional_stage(project: Config, body: str) -> None:
+    """However it ends: the others do their work, the exit code says so, and the next run tries that one again."""
+    project.stages["middle"] = replace(project.stages["middle"], optional=True)  # type: ignore[index]
+    job = make(project, middle=body)
+    job = replace(job, stages=tuple(replace(s, optional=s.name == "middle") for s in job.stages))
+    (jobs.folder(project, job) / "job.yaml").write_text(to_yaml(job))
+    outcome = go(project, job)
+    assert outcome.files[0].read_text() == "inputlast;"
+    assert outcome.failure is not None
+    assert outcome.failure.exit_code == 8
+    assert "is done without middle: " in outcome.failure.what
+    assert folder.state(jobs.folder(project, job)) == "partial"
+    write_stage(project.root, "middle", ["first"])
+    outcome = go(project, job)
+    assert [s.why for s in outcome.stages] == ["done before", "not run yet", "it ran without the results of middle"]
+    assert outcome.failure is None
+    assert outcome.files[0].read_text() == "inputinputinputfirst;middle;last;"
+    assert folder.state(jobs.folder(project, job)) == "done"
 
 
 def test_the_log_and_its_last_lines_come_with_a_failure(project: Config) -> None:

@@ -252,8 +252,8 @@ DONE = {
     "output": "/o",
     "files": ["/o/a.srt", "/o/a.txt"],
     "stages": [
-        {"name": "demux", "kept": False, "seconds": 1.5, "why": "not run yet"},
-        {"name": "asr", "kept": True, "seconds": 0.0, "why": "done before"},
+        {"name": "demux", "kept": False, "seconds": 1.5, "why": "not run yet", "failed": None},
+        {"name": "asr", "kept": True, "seconds": 0.0, "why": "done before", "failed": None},
     ],
     "notes": ["talk: quiet"],
     "seconds": 2.346,

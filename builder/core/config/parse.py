@@ -76,6 +76,7 @@ class StageShape(Strict):
     uses: list[str] = []
     gpu: list[str] = []
     media: bool = False
+    optional: bool = False
     requirements: dict[str, str] = {}
     settings: dict[str, str | int | float | bool | None] = {}
     memory_mb: int = 512
@@ -239,6 +240,7 @@ def _ordered(found: list[tuple[Document, StageShape]]) -> dict[str, StageSpec]:
             uses=tuple(one_of(document, ("uses", k), u, Purpose) for k, u in enumerate(shape.uses)),
             gpu=tuple(one_of(document, ("gpu", k), v, Variant) for k, v in enumerate(shape.gpu)),
             media=shape.media,
+            optional=shape.optional,
             requirements=_requirements(document, shape.requirements),
             settings=MappingProxyType(dict(shape.settings)),
             memory_mb=shape.memory_mb,

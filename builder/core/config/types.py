@@ -29,6 +29,8 @@ class StageSpec:
     """Variants that gain from a GPU."""
     media: bool = False
     """It parses media files, which are untrusted input."""
+    optional: bool = False
+    """A job whose stage of this name fails goes on without its results: what is heard is not lost to it."""
     requirements: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
     """Variant -> hash-locked requirements file, relative to the project's root."""
     settings: Mapping[str, object] = field(default_factory=lambda: MappingProxyType({}))

@@ -52,7 +52,8 @@ class Service:
 
     name: str
     image: str
-    needs: tuple[str, ...]
+    needs: tuple[tuple[str, bool], ...]
+    """Stages whose end it waits for, and whether it needs what they make."""
     threads: int
     memory: int
     mounts: tuple[str, ...]
@@ -133,7 +134,7 @@ def services(
         Service(
             name=stage.name,
             image=images[stage.name].id,
-            needs=stage.needs,
+            needs=tuple((need, not job.stage(need).optional) for need in stage.needs),
             threads=int(stage.settings.get("threads", 1)),
             memory=memory(job, stage, spec=specs.get(stage.name), sizes=sizes, machine=machine.memory),
             # One model that the image lacks, and the whole tree of weights stands in its place.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import unicodedata
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import PurePath
 from types import MappingProxyType
@@ -62,6 +62,8 @@ class JobStage:
     needs: tuple[str, ...]
     settings: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
     models: Mapping[str, ModelUse] = field(default_factory=lambda: MappingProxyType({}))
+    optional: bool = False
+    """When it fails, the job goes on without its results."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -127,6 +129,7 @@ def stage_data(stage: JobStage) -> dict[str, Any]:
         "needs": list(stage.needs),
         "settings": dict(stage.settings),
         "models": {purpose: asdict(use) for purpose, use in stage.models.items()},
+        "optional": stage.optional,
     }
 
 
@@ -177,13 +180,16 @@ def _needed(job: Job, name: str) -> set[str]:
     return {name}.union(*(_needed(job, need) for need in job.stage(name).needs))
 
 
-def unfinished(stage: JobStage, manifest: Any, *, code: str, digests: Mapping[str, str | None]) -> str | None:
+def unfinished(
+    stage: JobStage, manifest: Any, *, code: str, digests: Mapping[str, str | None], late: Sequence[str] = ()
+) -> str | None:
     """Why a stage has to run (again), or None when its results are still good.
 
     Args:
         manifest: its manifest.json, or None.
         code: digest of the stage's code as it is now.
         digests: ``sha256:…`` by path of every input and output that the manifest names; None where there is no file.
+        late: optional stages that it needs and that have results by now; it may have run without them.
     """
     if not isinstance(manifest, dict) or manifest.get("schema") != 1:
         return "not run yet"
@@ -199,4 +205,7 @@ def unfinished(stage: JobStage, manifest: Any, *, code: str, digests: Mapping[st
                 return f"{path} is gone"
             if digests[path] != digest:
                 return f"{path} changed"
+    for need in late:
+        if not any(path.startswith(f"work/{need}/") for path in manifest.get("inputs", {})):
+            return f"it ran without the results of {need}"
     return None

@@ -77,6 +77,7 @@ class EntryShape(Strict):
     needs: list[str]
     settings: dict[str, Any]
     models: dict[str, UseShape]
+    optional: bool = False
 
 
 class JobShape(Strict):
@@ -113,6 +114,7 @@ def from_yaml(text: str, where: str) -> Job:
                 name=s.name,
                 needs=tuple(s.needs),
                 settings=MappingProxyType(s.settings),
+                optional=s.optional,
                 models=MappingProxyType(
                     {p: ModelUse(**{**dict(u), "languages": tuple(u.languages)}) for p, u in s.models.items()}
                 ),
@@ -175,6 +177,8 @@ def _stray_stage(
     for stage in job_stages:
         if stage.needs != tuple(need for need in stages[stage.name].needs if need in names):
             return f"its stage {stage.name} needs {list(stage.needs)}"
+        if stage.optional and not stages[stage.name].optional:
+            return f"its stage {stage.name} may fail"
         threads = stage.settings.get("threads", 1)
         if type(threads) is not int or not 1 <= threads <= 4096:
             return f"its stage {stage.name} asks for {threads!r} threads"

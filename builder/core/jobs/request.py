@@ -185,6 +185,7 @@ def plan_stages(specs: Mapping[str, StageSpec], request: Request, *, workflow: W
                 needs=tuple(n for n in spec.needs if n in names),
                 settings=MappingProxyType(settings),
                 models=MappingProxyType(uses),
+                optional=spec.optional,
             )
         )
     return tuple(stages)

@@ -197,10 +197,12 @@ def state(job_folder: Path) -> str:
     for event in events(job_folder):
         if event.get("stage") is None:
             last, alone = STATES.get(str(event.get("event")), last), False
+            if event.get("without"):
+                last = "partial"
         else:
             alone = True
     if alone and last != "queued":  # docker compose up, without us; or we run it and have said no more yet
-        last = "done" if _all_done(job_folder) else "interrupted"
+        last = _without_us(job_folder)
     try:
         with held(job_folder, timeout=0):
             return "interrupted" if last == "queued" else last
@@ -208,11 +210,13 @@ def state(job_folder: Path) -> str:
         return "queued" if last == "queued" else "running"
 
 
-def _all_done(job_folder: Path) -> bool:
-    """Whether every stage has left its manifest."""
+def _without_us(job_folder: Path) -> str:
+    """The state of a job that nobody watched, by the manifests that its stages left."""
     with contextlib.suppress(BakeError):
-        return all((job_folder / "work" / s.name / "manifest.json").is_file() for s in parsed(job_folder).stages)
-    return False
+        open_ = [s for s in parsed(job_folder).stages if not (job_folder / "work" / s.name / "manifest.json").is_file()]
+        if all(stage.optional for stage in open_):
+            return "partial" if open_ else "done"
+    return "interrupted"
 
 
 STATES = {

@@ -23,7 +23,8 @@ class Summary:
 
     id: str
     state: str
-    """prepared, queued, running, failed, interrupted, part (some stages were asked for, and are done) or done."""
+    """prepared, queued, running, failed, interrupted, part (some stages were asked for, and are done),
+    partial (an optional stage failed, and the others are done) or done."""
     created: str
     workflow: str
     inputs: tuple[str, ...]

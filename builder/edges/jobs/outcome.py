@@ -13,7 +13,7 @@ from builder.core.config.types import Config
 from builder.core.jobs import job as spec
 from builder.core.jobs.job import Job, JobStage
 from builder.edges.system import files
-from builder.errors import BakeError, InputError, IntegrityError, MissingError, StageError
+from builder.errors import BakeError, InputError, IntegrityError, MissingError, PartialError, StageError
 
 FULL = 64 << 10
 """Bytes free at which a disk counts as full."""
@@ -42,6 +42,8 @@ class StageOutcome:
     """Wall time; 0 when its results were kept."""
     why: str
     """Why it ran, or was kept."""
+    failure: BakeError | None = None
+    """Why the job went on without it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,6 +59,22 @@ class Outcome:
     notes: tuple[str, ...]
     seconds: float
     """Wall time of the run."""
+
+    @property
+    def failure(self) -> PartialError | None:
+        """What the job went on without, when an optional stage failed."""
+        lost = [stage for stage in self.stages if stage.failure is not None]
+        if not lost:
+            return None
+        first = lost[0].failure
+        assert first is not None
+        names = " and ".join(stage.name for stage in lost)
+        return PartialError(
+            f"job {self.job.id} is done without {names}: {first.what}",
+            where=first.where,
+            detail=first.detail,
+            hint=f"the results are in {self.folder}; build.py run {self.job.id} tries {names} again",
+        )
 
 
 def manifest(job_folder: Path, stage: str) -> dict[str, Any] | None:
@@ -84,7 +102,9 @@ def unfinished(config: Config, job_folder: Path, stage: JobStage) -> str | None:
     named = [path for kind in ("inputs", "outputs") for path in (stage_manifest or {}).get(kind, {})]
     digests = {path: _digest(job_folder / path) for path in named}
     code = code_digest(config.root / "stages", stage.name)
-    return spec.unfinished(stage, stage_manifest, code=code, digests=digests)
+    optional = [need for need in stage.needs if (known := config.stages.get(need)) and known.optional]
+    late = [need for need in optional if manifest(job_folder, need) is not None]
+    return spec.unfinished(stage, stage_manifest, code=code, digests=digests, late=late)
 
 
 def _digest(path: Path) -> str | None:

@@ -181,8 +181,9 @@ def _run(state: _Run) -> Outcome:
         for name in state.waiting:
             _give_back(state, name)
     whole = set(state.selection.run) == {s.name for s in state.job.stages}
-    jobs.append_event(state.folder, "end" if whole else "part")
     stages = [state.done[name] for name in state.selection.run]
+    lost = {"without": names} if (names := [stage.name for stage in stages if stage.failure is not None]) else {}
+    jobs.append_event(state.folder, "end" if whole else "part", **lost)
     return outcomes.collect(state.job, state.folder, stages=stages, seconds=time.perf_counter() - began)
 
 
@@ -213,7 +214,8 @@ def _require_needs(state: _Run) -> None:
     run = state.selection.run
     for need in dict.fromkeys(n for name in run for n in state.job.stage(name).needs if n not in run):
         why = unfinished(state.config, state.folder, state.job.stage(need))
-        if why is not None:
+        failed = state.job.stage(need).optional and outcomes.manifest(state.folder, need) is None
+        if why is not None and not failed:
             raise UsageError(
                 f"stage {need} comes first: {why}",
                 where=f"job {state.job.id}",
@@ -285,7 +287,7 @@ def _reap(state: _Run) -> None:
     """Take note of the stages that ended.
 
     Raises:
-        BakeError: a stage failed.
+        BakeError: a stage failed that the job can't do without.
     """
     ended = [(n, r, code) for n, r in state.running.items() if (code := r.task.poll()) is not None]
     for name, started, code in ended:
@@ -293,16 +295,25 @@ def _reap(state: _Run) -> None:
         state.waiting.discard(name)
         _give_back(state, name)
         _follow(state, name)
-        if started.task.error is not None:
-            raise started.task.error
-        if code != 0:
-            raise outcomes.failure(state.folder, name, code, since=started.length, cause=started.task.cause)
-        missing = unfinished(state.config, state.folder, state.job.stage(name))
-        if missing is not None:
-            raise outcomes.failure(state.folder, name, 0, since=started.length, missing=missing)
+        failure = _failure(state, name, started, code)
+        if failure is not None and not state.job.stage(name).optional:
+            raise failure
         seconds = time.perf_counter() - started.began
-        state.done[name] = StageOutcome(name=name, kept=False, seconds=seconds, why=started.why)
-        state.on_progress(Progress(what=name, note=f"done in {seconds:.1f} s", finished=True))
+        state.done[name] = StageOutcome(name=name, kept=False, seconds=seconds, why=started.why, failure=failure)
+        note = f"done in {seconds:.1f} s" if failure is None else f"failed, the job goes on without it: {failure.what}"
+        state.on_progress(Progress(what=name, note=note, finished=True))
+
+
+def _failure(state: _Run, name: str, started: _Started, code: int) -> BakeError | None:
+    """Why a stage that has ended has no good results."""
+    if started.task.error is not None:
+        return started.task.error
+    if code != 0:
+        return outcomes.failure(state.folder, name, code, since=started.length, cause=started.task.cause)
+    missing = unfinished(state.config, state.folder, state.job.stage(name))
+    if missing is not None:
+        return outcomes.failure(state.folder, name, 0, since=started.length, missing=missing)
+    return None
 
 
 def _stop_all(state: _Run) -> None:
