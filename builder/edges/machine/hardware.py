@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from builder.core.machine import Gpu, Hardware
+from builder.edges.machine import cgroup
 from builder.edges.system import files
 
 FRESH = 3600.0
@@ -19,7 +20,7 @@ FRESH = 3600.0
 
 
 def hardware(cache: Path, *, refresh: bool = False, now: float | None = None) -> Hardware:
-    """This machine, from the cache when that is complete and younger than an hour.
+    """This machine, from the cache when that is complete and younger than an hour; within this process's limits.
 
     Args:
         now: seconds since the epoch, for tests.
@@ -29,55 +30,52 @@ def hardware(cache: Path, *, refresh: bool = False, now: float | None = None) ->
     if not refresh and 0 <= at - known.get("at", -FRESH) < FRESH:
         with contextlib.suppress(TypeError, KeyError):
             gpus = tuple(Gpu(**gpu) for gpu in known["hardware"].pop("gpus"))
-            return Hardware(**known["hardware"], gpus=gpus)
+            return within_limits(Hardware(**known["hardware"], gpus=gpus))
     found = look()
     with contextlib.suppress(OSError):  # a state folder that can't be written must not stop the work
         files.write_json(cache, {"at": at, "hardware": dataclasses.asdict(found)})
-    return found
+    return within_limits(found)
 
 
 def look() -> Hardware:
-    """This machine, now."""
+    """This machine, whoever asks, now."""
     import psutil
 
-    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    quota = cpu_quota(Path("/sys/fs/cgroup"))
-    threads = max(1, min(allowed, math.ceil(quota))) if quota else allowed
-    physical = psutil.cpu_count(logical=False) or threads
-    logical = psutil.cpu_count() or threads
+    threads = psutil.cpu_count() or 1
     return Hardware(
         system=platform.system(),
         machine=platform.machine(),
         cpu=_cpu_name(),
-        cores=max(1, min(threads, round(physical * threads / logical) or 1, physical)),
+        cores=psutil.cpu_count(logical=False) or threads,
         threads=threads,
-        memory=min(psutil.virtual_memory().total, memory_limit(Path("/sys/fs/cgroup")) or 1 << 62),
+        memory=psutil.virtual_memory().total,
         gpus=_gpus(),
         mps=platform.system() == "Darwin" and platform.machine() == "arm64",
     )
 
 
-def cpu_quota(cgroup: Path) -> float | None:
-    """The number of processors whose time the cgroup (v2) may use, or None without a limit."""
-    with contextlib.suppress(OSError, ValueError, ZeroDivisionError):
-        quota, period = (cgroup / "cpu.max").read_text().split()
-        if quota != "max":
-            return int(quota) / int(period)
-    return None
+def within_limits(machine: Hardware) -> Hardware:
+    """What this process may use of a machine: its processors, and the limits of its control groups.
 
-
-def memory_limit(cgroup: Path) -> int | None:
-    """Bytes that the cgroup (v2) may use, or None without a limit."""
-    with contextlib.suppress(OSError, ValueError):
-        return int((cgroup / "memory.max").read_text())
-    return None
+    Not part of what is kept: the next process may be in a container, or in another one.
+    """
+    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else machine.threads
+    quota = cgroup.cpu_quota()
+    threads = max(1, min(allowed, machine.threads, math.ceil(quota) if quota else allowed))
+    return dataclasses.replace(
+        machine,
+        cores=max(1, min(threads, round(machine.cores * threads / machine.threads) or 1, machine.cores)),
+        threads=threads,
+        memory=min(machine.memory, cgroup.memory_limit() or machine.memory),
+    )
 
 
 def memory_available() -> int:
-    """Bytes that are available now without swapping."""
+    """Bytes that this process and those it starts may take now without swapping."""
     import psutil
 
-    return int(psutil.virtual_memory().available)
+    free, left = int(psutil.virtual_memory().available), cgroup.memory_left()
+    return free if left is None else min(free, left)
 
 
 def _cpu_name() -> str:
