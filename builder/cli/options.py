@@ -43,17 +43,27 @@ PresetOption = Annotated[
 ]
 ModelsOption = Annotated[str | None, typer.Option("--models", help="Model ids in place of the preset's: a,b")]
 LanguagesOption = Annotated[
-    str | None, typer.Option("--languages", help="ISO 639-1 codes, a model of alignment for each: en,es")
+    str | None, typer.Option("--languages", help="A model of alignment for each: en,es")
 ]
 NoDiarization = Annotated[bool, typer.Option("--no-diarization", help="Leave out who speaks when.")]
 WorkflowOption = Annotated[
     str | None, typer.Option("--workflow", help="transcribe or subtitle. Default: subtitle for video.")
 ]
-LanguageOption = Annotated[str | None, typer.Option("--language", help="ISO 639-1 code. Default: detected.")]
+LanguageOption = Annotated[str | None, typer.Option("--language", help="Such as en, German, pt-BR. Default: detected.")]
 StartOption = Annotated[str | None, typer.Option("--start", help="Clip from here: seconds or [h:]m:s.")]
 EndOption = Annotated[str | None, typer.Option("--end", help="Clip up to here: seconds or [h:]m:s.")]
 SpeakersOption = Annotated[
     int | None, typer.Option("--speakers", min=1, max=30, help="How many voices. Default: a best guess.")
+]
+TrackOption = Annotated[
+    str | None,
+    typer.Option("--track", help="Audio track: 1, 2…, a language, all. Default: its default, or the one with speech."),
+]
+ChannelsOption = Annotated[
+    str | None, typer.Option("--channels", help="split: each channel is heard apart, and is a speaker. Default: mix.")
+]
+TimesOption = Annotated[
+    str | None, typer.Option("--times", help="Times of a clip: the recording's (default), or clip for its own.")
 ]
 NoBuild = Annotated[bool, typer.Option("--no-build", help="Images that are missing are an error.")]
 DeviceOption = Annotated[str | None, typer.Option("--device", help="cpu or cuda. Default: what is here.")]
@@ -95,6 +105,9 @@ class NewJobOptions:
     language: LanguageOption = None
     start: StartOption = None
     end: EndOption = None
+    times: TimesOption = None
+    track: TrackOption = None
+    channels: ChannelsOption = None
     speakers: SpeakersOption = None
     no_diarization: NoDiarization = False
     device: DeviceOption = None
@@ -126,6 +139,9 @@ class NewJobOptions:
             device=self.device,
             threads=self.threads,
             batch_size=self.batch_size,
+            track=self.track,
+            channels=self.channels,
+            times=self.times,
         )
 
 

@@ -38,7 +38,7 @@ def fetch(
     preset: PresetOption = None,
     models: Annotated[str | None, typer.Option("--models", help="The same as MODEL...: a,b")] = None,
     languages: Annotated[
-        str | None, typer.Option("--languages", help="The preset's models for these too: en,de (ISO 639-1).")
+        str | None, typer.Option("--languages", help="The preset's models for these too: en,es.")
     ] = None,
     everything: Annotated[bool, typer.Option("--all", help="Every model that models.lock pins.")] = False,
     variant: VariantOption = None,

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING
 from builder import ui
 from builder.core.config import selection as choice
 from builder.core.config.types import Config
+from builder.core.languages import require
 from builder.core.progress import OnProgress
-from builder.core.terms import LANGUAGES, Purpose
+from builder.core.terms import Purpose
 from builder.core.weights.model import Model, Pin
 from builder.edges.machine import environment as native
 from builder.edges.machine import project
@@ -112,15 +113,7 @@ def image_models(
     Raises:
         UsageError: no language of that name.
     """
-    asked = [code.strip() for code in (languages or "").split(",") if code.strip()]
-    for code in asked:
-        if code not in LANGUAGES:
-            raise UsageError(
-                f'"{code}" is not a language',
-                where="--languages",
-                expected="ISO 639-1 codes: en,es",
-                hint=did_you_mean(code, LANGUAGES),
-            )
+    asked = [require(word, where="--languages") for word in (languages or "").split(",") if word.strip()]
     found: dict[str, tuple[Model, Pin]] = {}
     every: Sequence[str | None] = asked or [config.defaults.language]
     for language in every:

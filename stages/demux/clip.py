@@ -71,8 +71,7 @@ def clip(source: Path, target: str, start: float, end: float | None) -> dict[str
         streams = [
             s
             for s in inside.streams
-            if s.codec_context is not None
-            and (s.type == "audio" or (s.type == "video" and not media.is_cover(s)))
+            if s.codec_context is not None and (s.type == "audio" or (s.type == "video" and not media.is_cover(s)))
         ]
         if not any(s.type == "audio" for s in streams):
             raise ValueError("its sound is in a format that can't be decoded")

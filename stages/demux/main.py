@@ -122,7 +122,10 @@ def values(container: Any, streams: Sequence[Any]) -> list[float]:
         for at in range(0, len(sound), 512):
             power = (sound[at : at + 512] ** 2).mean(axis=0).max()
             mine.append(float(10 * np.log10(power + 1e-10)))
-        if min(t.timeline.position for t in tracks.values()) > HEARD * RATE or track.timeline.position > 2 * HEARD * RATE:
+        if (
+            min(t.timeline.position for t in tracks.values()) > HEARD * RATE
+            or track.timeline.position > 2 * HEARD * RATE
+        ):
             break
     return [liveliness(levels[s.index]) for s in streams]
 
@@ -168,7 +171,9 @@ def write(
         source = together(container, tracks, mixers) if mixers else (s for _, s in sounds(container, tracks))
         for block in blocks(source):
             if mixer is None or len(mixer.names) != block.shape[1]:
-                mixer = Mixer(names=first.names if not mixers and len(first.names) == block.shape[1] else ["?"] * block.shape[1])
+                mixer = Mixer(
+                    names=first.names if not mixers and len(first.names) == block.shape[1] else ["?"] * block.shape[1]
+                )
                 mixers.setdefault(-len(mixers) - 1, mixer)
             if not outputs:
                 count = block.shape[1] if apart and block.shape[1] > 1 else 0
@@ -190,11 +195,15 @@ def write(
         described |= {"tracks": list(numbers), "voices": max(len(outputs) - 1, 0)}
         promised = media.sound_length(container, first.stream)
     return Heard(
-        tracks=list(tracks.values()), loudness=loudness, mixers=list(mixers.values()), promised=promised, described=described
+        tracks=list(tracks.values()),
+        loudness=loudness,
+        mixers=list(mixers.values()),
+        promised=promised,
+        described=described,
     )
 
 
-class wav:  # noqa: N801 (a context manager)
+class wav:
     """A 16 kHz mono WAV file of this stage, whole or not at all."""
 
     def __init__(self, job: StageJob, name: str) -> None:

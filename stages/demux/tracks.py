@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from languages import SAME
 from media import default_of
 
 HEARD = 300.0
@@ -45,7 +46,7 @@ def asked(streams: Sequence[Any], track: int | str | None) -> tuple[Any, ...] | 
         if not 1 <= int(text) <= len(streams):
             raise NoSuchTrack(f"it has no audio track {text}; it has {described(streams)}")
         return (streams[int(text) - 1],)
-    same = [s for s in streams if s.metadata.get("language", "").lower() in LANGUAGE.get(text, {text})]
+    same = [s for s in streams if s.metadata.get("language", "").lower() in SAME.get(text, {text})]
     if not same:
         raise NoSuchTrack(f'it has no audio track in "{text}"; it has {described(streams)}')
     return (default_of(same) or same[0],)
@@ -78,18 +79,5 @@ def choose(streams: Sequence[Any], values: Sequence[float]) -> Choice:
         first = marked or 0
         return Choice(indices=(streams[first].index,), note=f"{many}all are silent, and {first + 1} is heard{other}")
     return Choice(
-        indices=(streams[liveliest].index,), note=f"{many}{liveliest + 1} sounds most like speech and is heard{other}")
-
-
-LANGUAGE = {
-    two: {two, three, *others}
-    for two, three, *others in (
-        line.split()
-        for line in (
-            "ar ara|cs ces cze|da dan|de deu ger|el ell gre|en eng|es spa|fa fas per|fi fin|fr fra fre|he heb|hi hin|hu hun"
-            "|it ita|ja jpn|ko kor|nl nld dut|no nor nob|pl pol|pt por|ro ron rum|ru rus|sv swe|th tha|tr tur|uk ukr|vi vie"
-            "|zh zho chi"
-        ).split("|")
+        indices=(streams[liveliest].index,), note=f"{many}{liveliest + 1} sounds most like speech and is heard{other}"
     )
-}
-"""From a language's ISO 639-1 code to all codes that containers have for it."""

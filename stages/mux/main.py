@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import itertools
-import re
 import struct
 import sys
 from collections.abc import Callable, Iterator
@@ -17,6 +16,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import contract
 import media
 from contract import InputFault, Recording, StageJob
+from languages import THREE
 from retiming import Retiming
 
 MP4 = {".mp4", ".m4v", ".mov"}
@@ -37,21 +37,6 @@ HEADER = (
     "[Events]\nFormat: Layer, Start, End, Style, Name, MarginL, MarginR, MarginV, Effect, Text\n"
 )
 """An ASS header, from which FFmpeg's text encoders take the style; without a style line the text is invisible."""
-
-LANGUAGES = dict(
-    re.findall(
-        r"(\w+):(\w+)",
-        "af:afr am:amh ar:ara as:asm az:aze ba:bak be:bel bg:bul bn:ben bo:bod br:bre bs:bos ca:cat cs:ces "
-        "cy:cym da:dan de:deu el:ell en:eng es:spa et:est eu:eus fa:fas fi:fin fo:fao fr:fra gl:glg gu:guj "
-        "ha:hau haw:haw he:heb hi:hin hr:hrv ht:hat hu:hun hy:hye id:ind is:isl it:ita ja:jpn jv:jav jw:jav "
-        "ka:kat kk:kaz km:khm kn:kan ko:kor la:lat lb:ltz ln:lin lo:lao lt:lit lv:lav mg:mlg mi:mri mk:mkd "
-        "ml:mal mn:mon mr:mar ms:msa mt:mlt my:mya ne:nep nl:nld nn:nno no:nor oc:oci pa:pan pl:pol ps:pus "
-        "pt:por ro:ron ru:rus sa:san sd:snd si:sin sk:slk sl:slv sn:sna so:som sq:sqi sr:srp su:sun sv:swe "
-        "sw:swa ta:tam te:tel tg:tgk th:tha tk:tuk tl:tgl tr:tur tt:tat uk:ukr ur:urd uz:uzb vi:vie yi:yid "
-        "yo:yor yue:zho zh:zho",
-    )
-)
-"""From Whisper's language codes to ISO 639-2/T, which containers have (the Matroska muxer writes /B)."""
 
 OWN = {"major_brand", "minor_version", "compatible_brands", "encoder"}
 """Metadata of the recording's file, not of the film."""
@@ -200,7 +185,7 @@ def add_track(outside: Any, copies: dict[int, Any], language: str | None, *, mp4
     track = outside.add_stream("mov_text" if mp4 else "subrip")
     track.codec_context.subtitle_header = HEADER.encode()
     track.time_base = TICK
-    track.metadata["language"] = LANGUAGES.get(language or "", "und")
+    track.metadata["language"] = THREE.get(language or "", "und")
     track.metadata["title"] = "whisperbake"
     if mp4:  # MP4 players read a track's name here
         track.metadata["handler_name"] = "whisperbake"

@@ -23,6 +23,7 @@ _BEFORE = {"and", "but", "or", "because", "that", "which", "who", "when", "where
 _BREAKS = (",", ";", ":", "-", "–", "—", "、", "，", "；", "：", "،", ".", "?", "!", "…", "。", "？", "！")
 """Marks after which a cue or a line ends well."""
 
+
 @dataclass(frozen=True, kw_only=True)
 class Rules:
     """Reading limits, in columns, columns a second and seconds."""

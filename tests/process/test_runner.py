@@ -151,12 +151,12 @@ def test_only_what_changed_runs_again(project: Config) -> None:
 
 
 FAILURES = [
-        ("raise contract.InputFault('talk.mp4: no audio stream')", InputError, "talk.mp4: no audio stream"),
-        ("raise contract.ModelFault('model base is broken')", IntegrityError, "model base is broken"),
-        ("raise ValueError('odd')", StageError, "stage middle failed: ValueError: odd"),
-        ("os.kill(os.getpid(), 9)", StageError, "signal 9 .*memory"),
-        ("os._exit(0)", StageError, "said it was done, but not run yet"),
-        ("raise OSError(28, 'No space left on device')", MissingError, "the disk is full"),
+    ("raise contract.InputFault('talk.mp4: no audio stream')", InputError, "talk.mp4: no audio stream"),
+    ("raise contract.ModelFault('model base is broken')", IntegrityError, "model base is broken"),
+    ("raise ValueError('odd')", StageError, "stage middle failed: ValueError: odd"),
+    ("os.kill(os.getpid(), 9)", StageError, "signal 9 .*memory"),
+    ("os._exit(0)", StageError, "said it was done, but not run yet"),
+    ("raise OSError(28, 'No space left on device')", MissingError, "the disk is full"),
 ]
 
 

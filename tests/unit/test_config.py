@@ -246,7 +246,6 @@ def test_precedence_is_default_file_environment_flag() -> None:
         ({"BAKE_PRESET": "pp"}, "BAKE_PRESET", 'did you mean "p"?'),
         ({"BAKE_VARIANT": "slimm"}, "BAKE_VARIANT", 'did you mean "slim"?'),
         ({"BAKE_DIARIZATION": "perhaps"}, "environment", None),
-        ({"BAKE_LANGUAGE": "english"}, "BAKE_LANGUAGE", None),
         ({"BAKE_LANGUAGE": "xx"}, "BAKE_LANGUAGE", None),
         ({"BAKE_WORKFLOW": "subtitel"}, "BAKE_WORKFLOW", 'did you mean "subtitle"?'),
         ({"BAKE_REGISTRY": "--help"}, "BAKE_REGISTRY", None),

@@ -162,3 +162,24 @@ def test_the_configuration_s_defaults_reach_the_request() -> None:
     assert asked().diarization
     assert asked().settings["diarize"]["speakers"] is None
     assert not asked(diarization=False).diarization
+
+
+@pytest.mark.parametrize(
+    ("typed", "track"), [(None, None), ("auto", None), ("2", 2), ("all", "all"), ("French", "fr"), ("en-US", "en")]
+)
+def test_a_track_is_a_number_a_language_or_all(typed: str | None, track: object) -> None:
+    """As the demux stage takes it."""
+    assert asked(track=typed).settings["demux"] == {"track": track, "channels": "mix"}
+
+
+@pytest.mark.parametrize(
+    ("options", "flag"),
+    [
+        ({"track": "0"}, "--track"),
+        ({"track": "xx"}, "--track"),
+        ({"channels": "both"}, "--channels"),
+        ({"times": "utc"}, "--times"),
+    ],
+)
+def test_what_a_track_a_channel_and_times_can_t_be_is_refused(options: dict[str, str], flag: str) -> None:
+    assert refused(**options)[1] == flag

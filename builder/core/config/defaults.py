@@ -10,8 +10,9 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from builder.core import languages
 from builder.core.config.types import Config, Defaults, Preset, ProjectFiles
-from builder.core.terms import LANGUAGES, Mode, Variant, Workflow
+from builder.core.terms import Mode, Variant, Workflow
 from builder.errors import UsageError, did_you_mean
 
 GPU_DRIVERS = ("nvidia", "cdi")
@@ -93,7 +94,7 @@ def _defaults(project: ProjectFiles, root: Path, env: Mapping[str, str], overrid
         variant=Variant(values["variant"]),
         preset=values["preset"],
         workflow=None if workflow is None else Workflow(workflow),
-        language=None if language is None else language.lower(),
+        language=None if language is None else languages.code_of(language),
         diarization=values["diarization"],
         gpu_driver=values["gpu_driver"],
         registry=values["registry"],
@@ -148,12 +149,8 @@ def _check_default(name: str, value: Any, where: str, presets: Mapping[str, Pres
                 expected=", ".join(known),
                 hint=did_you_mean(str(value), known),
             )
-    if name == "language" and value.lower() not in LANGUAGES:
-        raise UsageError(
-            f'"{value}" is not a language that Whisper knows',
-            where=where,
-            expected="a code such as en, de, zh; or none, so that it is detected",
-        )
+    if name == "language":
+        languages.require(value, where=where)
     if name == "registry" and not is_reference(value):
         raise UsageError(
             f"\"{value}\" can't stand before an image's name", where=where, expected="host[:port]/path, lower case"

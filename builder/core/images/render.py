@@ -46,8 +46,7 @@ def render(plan: Plan, templates: Mapping[str, str], files: Mapping[str, str], *
     rendered = {
         path: text
         for path, text in sorted(files.items())
-        if (not path.startswith("stages/") or any(is_code_of(stage, path) for stage in chosen))
-        and _fetches(plan, path)
+        if (not path.startswith("stages/") or any(is_code_of(stage, path) for stage in chosen)) and _fetches(plan, path)
     }
     for library in plan.libraries.values():
         rendered[library.file] = requirements.dump(library.packages)

@@ -10,15 +10,22 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
 
+from builder.core import languages
 from builder.core.config.types import Config, StageSpec
 from builder.core.jobs.job import Clip, JobInput, JobStage, ModelUse, stage_data
 from builder.core.machine import Hardware, Recommendation
 from builder.core.terms import Mode, Purpose, Workflow
 from builder.core.weights.model import Model, Pin, model_digest, snapshot_path
-from builder.errors import UsageError
+from builder.errors import UsageError, did_you_mean
 
 DEVICES = ("cpu", "cuda")
 """What a stage computes on."""
+
+CHANNELS = ("mix", "split")
+"""What becomes of a recording's channels: one sound, or each is heard on its own and is a speaker."""
+
+TIMES = ("recording", "clip")
+"""Whose time the results of a clip have."""
 
 CPU_COMPUTE_TYPE = "int8"
 """Compute type of a job that is moved away from the device that the machine's own settings are for."""
@@ -39,6 +46,12 @@ class JobOptions:
     threads: int | None = None
     batch_size: int | None = None
     """0: one window after the other."""
+    track: str | None = None
+    """A number from 1 on, a language, or ``all``; None or ``auto``: the stage chooses."""
+    channels: str | None = None
+    """One of :data:`CHANNELS`."""
+    times: str | None = None
+    """One of :data:`TIMES`."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,7 +111,16 @@ def resolve(
         variant=defaults.variant.value,
         preset=defaults.preset,
         models=models,
-        settings={"asr": asr, "align": where("align"), "diarize": {**where("diarize"), "speakers": options.speakers}},
+        settings={
+            "demux": {
+                "track": _track(options.track),
+                "channels": _one_of(options.channels, CHANNELS, "--channels"),
+            },
+            "asr": asr,
+            "align": where("align"),
+            "diarize": {**where("diarize"), "speakers": options.speakers},
+            "subtitles": {"times": _one_of(options.times, TIMES, "--times")},
+        },
         clip=clip,
         diarization=diarization,
     )
@@ -114,6 +136,34 @@ def _clip(options: JobOptions) -> Clip | None:
     if end is not None and end <= (start or 0.0):
         raise UsageError("the clip ends before it starts", where="--end", expected=f"more than {start or 0:g} s")
     return None if start is None and end is None else Clip(start=start or 0.0, end=end)
+
+
+def _track(text: str | None) -> int | str | None:
+    """The audio track that is asked for, as the demux stage takes it.
+
+    Raises:
+        UsageError: neither a number nor a language.
+    """
+    if text is None or text == "all":
+        return text
+    if text.isdecimal() and text.isascii():
+        if int(text) < 1:
+            raise UsageError("tracks are numbered from 1", where="--track")
+        return int(text)
+    return languages.require(text, where="--track")
+
+
+def _one_of(asked: str | None, known: Sequence[str], flag: str) -> str:
+    """The first of ``known`` unless another is asked for.
+
+    Raises:
+        UsageError: it is not one of them.
+    """
+    if asked is not None and asked not in known:
+        raise UsageError(
+            f'"{asked}" is none of its values', where=flag, expected=" or ".join(known), hint=did_you_mean(asked, known)
+        )
+    return asked or known[0]
 
 
 def _device(asked: str | None, *, mode: Mode, hardware: Hardware, advice: Recommendation) -> str:

@@ -6,7 +6,8 @@ import re
 from types import MappingProxyType
 from typing import Any
 
-from builder.core.terms import LANGUAGES, Purpose, Variant
+from builder.core.languages import LANGUAGES
+from builder.core.terms import Purpose, Variant
 from builder.core.weights.model import (
     SHA256,
     Convert,
