@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from builder.core.terms import Mode, Purpose
+from builder.errors import BakeError, MissingError, SourceError
 from builder.workflows import images
 from builder.workflows.session import (
     Session,
@@ -60,7 +61,11 @@ def build(
     no_images = engine.why_not(engine.address(env))
     built = None
     if no_images is None:
-        built = images.build(session, choice, cache=cache, refresh=refresh)
+        try:
+            built = images.build(session, choice, cache=cache, refresh=refresh)
+        except (MissingError, SourceError) as error:  # an engine without buildx, or nothing for images to stand on
+            no_images = f"{error.what}; {error.hint}" if error.hint else error.what
+    if built is not None:
         media = {s.name for s in config.stages.values() if s.media}
         found = [image.installed for image in built.images if image.installed.name in media]
         stage_images.record_media(config, [(image.name, image.tag, image.id) for image in found])
@@ -141,9 +146,39 @@ class MachineChecked:
 def doctor(session: Session) -> MachineChecked:
     """Check everything that a job or a build needs."""
     from builder.edges.engine import connection as engine
+    from builder.edges.engine import needs
+    from builder.edges.images import base as bases
     from builder.edges.machine import doctor as machine
     from builder.edges.machine.doctor import Finding
 
-    why = engine.why_not(engine.address(session.env))
-    reachable = Finding(name="container engine", ok=why is None, note=why or "reachable", hint="needed for images only")
-    return MachineChecked(checks=(*machine.inspect(session.config, session.env), reachable))
+    config, env = session.config, session.env
+
+    def finding(name: str, look: Callable[[], str]) -> Finding:
+        try:
+            return Finding(name=name, ok=True, note=look(), hint="")
+        except BakeError as error:
+            return Finding(name=name, ok=False, note=error.what, hint=error.hint or "")
+
+    def listening() -> str:
+        host = engine.address(env)
+        if why := engine.why_not(host):
+            raise MissingError(why, hint="needed for images only: install docker, or start it")
+        return needs.engine(engine.info(host), host)
+
+    def base() -> str:
+        return bases.look(config, env, engine.connect(env))
+
+    def gpu() -> str:
+        if not hardware_of(config)[0].gpus:
+            return "no NVIDIA GPU here"
+        return needs.gpu(engine.info(engine.address(env)), config.defaults.gpu_driver)
+
+    containers = [finding("container engine", listening)]
+    if containers[0].ok:
+        containers += [
+            finding("compose", lambda: needs.compose(engine.info(engine.address(env)))),
+            finding("buildx", lambda: engine.require_buildx(env)),
+            finding("base of images", base),
+            finding("GPU in containers", gpu),
+        ]
+    return MachineChecked(checks=(*machine.inspect(config, env), *containers))

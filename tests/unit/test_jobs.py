@@ -11,6 +11,7 @@ import pytest
 from builder.core.config.types import StageSpec
 from builder.core.jobs import compose, sandbox, timeline
 from builder.core.jobs.job import Job, JobStage, Selection, select
+from builder.edges.engine import needs
 from builder.edges.jobs import budget as budgets
 from builder.edges.jobs import folder as jobs
 from builder.edges.jobs import preflight
@@ -201,8 +202,8 @@ INFO = {
 
 
 def test_an_engine_that_will_do() -> None:
-    assert preflight._engine(INFO, "unix:///s").startswith("26.1.5")
-    assert preflight._compose(INFO) == "2.26.1"
+    assert needs.engine(INFO, "unix:///s").startswith("26.1.5")
+    assert needs.compose(INFO) == "2.26.1"
 
 
 @pytest.mark.parametrize(
@@ -217,7 +218,7 @@ def test_an_engine_that_will_do() -> None:
 )
 def test_an_engine_that_will_not(more: dict[str, object], words: str) -> None:
     """Each named, before a container of the job is made."""
-    looks = [lambda: preflight._engine(INFO | more, "unix:///s"), lambda: preflight._compose(INFO | more)]
+    looks = [lambda: needs.engine(INFO | more, "unix:///s"), lambda: needs.compose(INFO | more)]
     failures = [c.note for c in (preflight._inspect("x", look) for look in looks) if c.failure]
     assert len(failures) == 1
     assert words in failures[0]
@@ -225,10 +226,10 @@ def test_an_engine_that_will_not(more: dict[str, object], words: str) -> None:
 
 def test_the_way_to_a_gpu(tmp_path: Path) -> None:
     """By runtime or by CDI; what lacks is named with what to type."""
-    assert preflight._gpu(INFO | {"Runtimes": {"runc": {}, "nvidia": {}}}, "nvidia") == "NVIDIA runtime"
+    assert needs.gpu(INFO | {"Runtimes": {"runc": {}, "nvidia": {}}}, "nvidia") == "NVIDIA runtime"
     with pytest.raises(MissingError, match="no NVIDIA runtime"):
-        preflight._gpu(INFO | {"Runtimes": {"runc": {}}}, "nvidia")
+        needs.gpu(INFO | {"Runtimes": {"runc": {}}}, "nvidia")
     with pytest.raises(MissingError, match="no CDI device"):
-        preflight._gpu(INFO | {"CDISpecDirs": [str(tmp_path), "/nowhere"]}, "cdi")
+        needs.gpu(INFO | {"CDISpecDirs": [str(tmp_path), "/nowhere"]}, "cdi")
     (tmp_path / "nvidia.yaml").write_text('kind: "nvidia.com/gpu"')
-    assert preflight._gpu(INFO | {"CDISpecDirs": [str(tmp_path)]}, "cdi") == "nvidia.com/gpu by CDI"
+    assert needs.gpu(INFO | {"CDISpecDirs": [str(tmp_path)]}, "cdi") == "nvidia.com/gpu by CDI"

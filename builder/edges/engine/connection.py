@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlsplit
 
-from builder.edges.system import shell
+from builder.edges.system import files, shell
 from builder.errors import MissingError, SourceError
 from builder.receiver.missing import store_of, version_number
 
@@ -57,14 +57,36 @@ class Engine:
 
 
 def address(env: Mapping[str, str]) -> str:
-    """Where the engine listens: DOCKER_HOST, else the client's context, else the default socket."""
+    """Where the engine listens: DOCKER_HOST, else the client's context, else the default socket.
+
+    Raises:
+        MissingError: the client knows no context of the name that the user gave it: another engine is not meant.
+    """
     if env.get("DOCKER_HOST"):
         return env["DOCKER_HOST"]
     if shutil.which("docker"):
-        done = shell.run(["docker", "context", "inspect", "--format", "{{.Endpoints.docker.Host}}"], timeout=ASK)
+        words = ["docker", "context", "inspect", "--format", "{{.Endpoints.docker.Host}}"]
+        done = shell.run(words, env=env, timeout=ASK)
         if done.code == 0 and done.out.strip():
             return done.out.strip()
+        where, name = _context(env)
+        if name:
+            last = (done.err.strip().splitlines() or ["it said nothing"])[-1]
+            raise MissingError(
+                f'the docker client has no engine by the context "{name}": {last}',
+                where=where,
+                hint="docker context ls shows the contexts; docker context use NAME, or unset DOCKER_CONTEXT",
+            )
     return DEFAULT
+
+
+def _context(env: Mapping[str, str]) -> tuple[str, str | None]:
+    """Where the user names a context of the docker client, and its name; None where the client's own is used."""
+    if env.get("DOCKER_CONTEXT"):
+        return "DOCKER_CONTEXT", env["DOCKER_CONTEXT"]
+    folder = Path(env.get("DOCKER_CONFIG") or Path(env.get("HOME") or "/") / ".docker")
+    name = files.read_object(folder / "config.json").get("currentContext")
+    return str(folder / "config.json"), name if isinstance(name, str) and name != "default" else None
 
 
 def why_not(host: str) -> str | None:
@@ -106,7 +128,7 @@ def connect(env: Mapping[str, str]) -> Engine:
     except (DockerException, OSError, KeyError) as error:
         raise MissingError(f"the engine doesn't answer: {error}", where=host, hint="docker info") from error
     require_version(version, host)
-    _require_buildx(env)
+    require_buildx(env)
     client.api.timeout = 600  # loading and removing take their time
     machine = str(info.get("Architecture", ""))
     return Engine(
@@ -169,7 +191,12 @@ def info(host: str) -> Mapping[str, Any]:
     raise MissingError(f"the engine doesn't answer: {last}", where=host, hint="docker info")
 
 
-def _require_buildx(env: Mapping[str, str]) -> None:
+def require_buildx(env: Mapping[str, str]) -> str:
+    """The version of the client's buildx, such as ``0.13``.
+
+    Raises:
+        MissingError: there is none, or it is too old.
+    """
     done = shell.run(["docker", "buildx", "version"], env=env, timeout=ASK)
     match = re.search(r"\bv?(\d+\.\d+)\.\d+", done.out)
     if done.code != 0 or match is None:
@@ -178,6 +205,7 @@ def _require_buildx(env: Mapping[str, str]) -> None:
         )
     if version_number(match[1]) < OLDEST_BUILDX:
         raise MissingError(f"buildx is {match[1]}", expected="0.10 or later", hint="update docker-buildx")
+    return match[1]
 
 
 def require_version(version: str, host: str) -> None:

@@ -11,8 +11,23 @@ from builder.core.progress import OnProgress, Progress
 from builder.edges.engine import buildx
 from builder.edges.engine import connection as engines
 from builder.edges.engine.connection import Engine
+from builder.edges.images import rootfs
 from builder.errors import SourceError
 from builder.receiver.missing import CONTAINERD
+
+
+def look(config: Config, env: Mapping[str, str], engine: Engine) -> str:
+    """What images would stand on, in a few words. Fetches and changes nothing.
+
+    Raises:
+        SourceError: the registry can't be reached, and bake.yaml allows nothing else.
+        MissingError: it would be Debian's packages, and mmdebstrap is not here.
+    """
+    base = decide_base(config, env, lambda _: None, engine)
+    if base.kind == "registry":
+        return f"{base.reference} of its registry"
+    rootfs.require_tool()
+    return f"Debian {base.suite}'s packages"
 
 
 def decide_base(

@@ -101,11 +101,7 @@ def rootfs(
     with files.locked(cache / "lock"):
         if target.is_file() and not refresh:
             return target
-        if shutil.which("mmdebstrap") is None:
-            raise MissingError(
-                "a base from Debian's packages needs mmdebstrap",
-                hint="apt-get install mmdebstrap, or base.kind: registry",
-            )
+        require_tool()
         on_progress(Progress(what="base", note=f"fetching Debian {spec.suite}'s packages"))
         target.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=target.parent, prefix=".part-") as folder:
@@ -130,6 +126,14 @@ def rootfs(
             reduced.replace(target)
     on_progress(Progress(what="base", note=f"{target.stat().st_size / 1e6:.0f} MB", finished=True))
     return target
+
+
+def require_tool() -> None:
+    """Raises MissingError when mmdebstrap is not on this machine."""
+    if shutil.which("mmdebstrap") is None:
+        raise MissingError(
+            "a base from Debian's packages needs mmdebstrap", hint="apt-get install mmdebstrap, or base.kind: registry"
+        )
 
 
 def _path(spec: BaseSpec, packages: Sequence[str], cache: Path) -> Path:

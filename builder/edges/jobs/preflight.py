@@ -5,14 +5,12 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
 
 from builder.core.config.types import Config
 from builder.core.jobs import compose
@@ -22,15 +20,11 @@ from builder.edges.system import files
 from builder.edges.weights import access
 from builder.edges.weights.store import Store
 from builder.errors import BakeError, InputError, MissingError
-from builder.receiver.missing import version_number
 
 FRESH = 24 * 3600.0
 """Seconds that a result is good for, if nothing it looked at changes."""
 
 MB = 1_000_000
-
-OLDEST_COMPOSE = (2, 20)
-"""Knows services that complete, bind mounts that don't make folders, and device reservations."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -162,50 +156,20 @@ def _of_place(config: Config, job: Job, python: Path | None, containers: Contain
     if containers is None:
         return [_inspect("environment", lambda: _environment(python))]
     from builder.edges.engine import connection as engines
+    from builder.edges.engine import needs
 
     try:
         info = engines.info(containers.engine)
     except BakeError as failure:
         return [Check(name="engine", note=failure.what, failure=failure)]
     checks = [
-        _inspect("engine", lambda: _engine(info, containers.engine)),
-        _inspect("compose", lambda: _compose(info)),
+        _inspect("engine", lambda: needs.engine(info, containers.engine)),
+        _inspect("compose", lambda: needs.compose(info)),
         _inspect("images", lambda: _images(containers)),
     ]
     if any(compose.needs_gpu(stage) for stage in job.stages):
-        checks.append(_inspect("GPU", lambda: _gpu(info, config.defaults.gpu_driver)))
+        checks.append(_inspect("GPU", lambda: needs.gpu(info, config.defaults.gpu_driver)))
     return checks
-
-
-def _engine(info: Mapping[str, Any], address: str) -> str:
-    from builder.edges.engine import connection as engines
-
-    version = str(info.get("ServerVersion", ""))
-    engines.require_version(version, address)
-    options = " ".join(map(str, info.get("SecurityOptions") or ()))
-    for word, what in (("rootless", "is rootless"), ("userns", "maps users")):
-        if f"name={word}" in options:
-            raise MissingError(
-                f"the engine {what}: its containers' users are not this machine's",
-                where=address,
-                hint="use an engine without, or --mode native",
-            )
-    return f"{version}, {info.get('NCPU')} processors, {float(info.get('MemTotal') or 0) / MB:.0f} MB"
-
-
-def _compose(info: Mapping[str, Any]) -> str:
-
-    plugins = (info.get("ClientInfo") or {}).get("Plugins") or []
-    version = next((str(p.get("Version", "")) for p in plugins if p.get("Name") == "compose"), None)
-    if version is None:
-        raise MissingError(
-            "the docker client has no compose", hint="apt-get install docker-compose-plugin (docker-compose)"
-        )
-    if version_number(version) < OLDEST_COMPOSE:
-        raise MissingError(
-            f"compose is {version}", expected=f"{'.'.join(map(str, OLDEST_COMPOSE))} or later", hint="update it"
-        )
-    return version.removeprefix("v")
 
 
 def _images(containers: Containers) -> str:
@@ -215,25 +179,6 @@ def _images(containers: Containers) -> str:
         if engines.image_ids(containers.engine, [image]) is None:
             raise MissingError(f"image {image[:19]} is gone", where=containers.engine, hint="build.py build")
     return f"{len(containers.images)}, by id"
-
-
-def _gpu(info: Mapping[str, Any], driver: str) -> str:
-    if driver == "cdi":
-        folders = [Path(folder) for folder in info.get("CDISpecDirs") or ()]
-        specs = [p for folder in folders if folder.is_dir() for p in folder.iterdir() if p.suffix in (".json", ".yaml")]
-        if not any("nvidia.com/gpu" in p.read_text(errors="replace") for p in specs):
-            raise MissingError(
-                "the engine knows no CDI device nvidia.com/gpu",
-                expected='features: {"cdi": true} in daemon.json',
-                hint="nvidia-ctk cdi generate --output=/etc/cdi/nvidia.yaml",
-            )
-        return "nvidia.com/gpu by CDI"
-    if "nvidia" not in (info.get("Runtimes") or {}) and shutil.which("nvidia-container-runtime-hook") is None:
-        raise MissingError(
-            "the engine has no NVIDIA runtime",
-            hint="install nvidia-container-toolkit, or --device cpu; BAKE_GPU_DRIVER=cdi",
-        )
-    return "NVIDIA runtime"
 
 
 def _secret_files(config: Config, env: Mapping[str, str]) -> list[Path]:
