@@ -103,7 +103,7 @@ def container(
         "Image": image,
         "Cmd": ["--job", "/job"],
         "User": sandbox["user_beside_root"] if uid == 0 else f"{uid}:{gid}",
-        "Env": [f"OMP_NUM_THREADS={threads}"],
+        "Env": [f"OMP_NUM_THREADS={threads}", *(f"{name}=" for name in sandbox["emptied"])],
         "HostConfig": {
             "NetworkMode": sandbox["network"],
             "ReadonlyRootfs": sandbox["read_only"],

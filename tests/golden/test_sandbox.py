@@ -31,6 +31,7 @@ class Sandboxed:
     read_only: bool
     cap_drop: tuple[str, ...]
     security: tuple[str, ...]
+    emptied: frozenset[str]
     pids: int
     tmpfs: str
     memory: int
@@ -48,6 +49,7 @@ def of_compose(service: dict[str, Any]) -> Sandboxed:
         read_only=service["read_only"],
         cap_drop=tuple(service["cap_drop"]),
         security=tuple(service["security_opt"]),
+        emptied=frozenset(k for k, v in service["environment"].items() if v == ""),
         pids=service["pids_limit"],
         tmpfs=service["tmpfs"][0],
         memory=service["mem_limit"],
@@ -61,15 +63,17 @@ def of_words(words: list[str]) -> Sandboxed:
     """Read ``docker run`` as the docker client does: options with one value each, up to the image."""
     assert words[:4] == ["docker", "--host", "unix:///s", "run"]
     flags, values = {"--rm", "--read-only"}, {}
-    mounts, at = [], 4
+    mounts, variables, at = [], [], 4
     seen = set()
     while words[at].startswith("--"):
         name = words[at]
         seen.add(name)
         if name == "--mount":
             mounts.append(words[at + 1])
+        elif name == "--env":
+            variables.append(words[at + 1])
         elif name not in flags:
-            assert name not in values or name in ("--env", "--label"), name
+            assert name not in values or name == "--label", name
             values[name] = words[at + 1]
         at += 1 if name in flags else 2
     assert not seen & {"--privileged", "--cap-add", "--device", "--publish", "--volume"}
@@ -81,6 +85,7 @@ def of_words(words: list[str]) -> Sandboxed:
         read_only="--read-only" in seen,
         cap_drop=(values["--cap-drop"],),
         security=(values["--security-opt"],),
+        emptied=frozenset(v.removesuffix("=") for v in variables if v.endswith("=")),
         pids=int(values["--pids-limit"]),
         tmpfs=values["--tmpfs"],
         memory=int(values["--memory"]),
@@ -99,6 +104,7 @@ def of_api(settings: dict[str, Any]) -> Sandboxed:
         read_only=host["ReadonlyRootfs"],
         cap_drop=tuple(host["CapDrop"]),
         security=tuple(host["SecurityOpt"]),
+        emptied=frozenset(v.removesuffix("=") for v in settings["Env"] if v.endswith("=")),
         pids=host["PidsLimit"],
         tmpfs=":".join(*host["Tmpfs"].items()),
         memory=host["Memory"],
@@ -172,6 +178,7 @@ def test_the_rights_are_few() -> None:
     assert (rights.user, rights.network, rights.read_only) == ("65532:0", "none", True)
     assert (rights.cap_drop, rights.security, rights.pids) == (("ALL",), ("no-new-privileges",), 1024)
     assert rights.swap == rights.memory
+    assert {"HTTP_PROXY", "https_proxy", "NO_PROXY", "all_proxy"} < rights.emptied
     writable = {target for _, target, read_only in rights.mounts if not read_only}
     assert writable == {"/job/work", "/job/output", "/job/events.jsonl"}
     assert {target for _, target, read_only in rights.mounts if read_only} == {"/job/job.yaml", "/job/input"}

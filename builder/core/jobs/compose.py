@@ -225,7 +225,7 @@ def run_command(
     ]
     for mount in mounts:
         words += ["--mount", _csv(mount)]
-    for key, value in sorted(variables.items()):
+    for key, value in sorted({**dict.fromkeys(RIGHTS.emptied, ""), **variables}.items()):
         words += ["--env", f"{key}={value}"]
     for key, value in sorted(labels.items()):
         words += ["--label", f"{key}={value}"]

@@ -44,6 +44,12 @@ class ContainerLimits:
     """Logical processors."""
 
 
+PROXIES = tuple(
+    spelled for name in ("HTTP", "HTTPS", "FTP", "NO", "ALL") for spelled in (f"{name}_PROXY", f"{name}_PROXY".lower())
+)
+"""What the docker client takes from ``proxies`` of its config.json: docker/cli, cli/config/configfile, ParseProxyConfig."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Rights:
     """What every container may do, whoever starts it."""
@@ -57,6 +63,8 @@ class Rights:
     """Path and options of the only folder that every container writes."""
     cap_drop: tuple[str, ...] = ("ALL",)
     security: tuple[str, ...] = ("no-new-privileges",)
+    emptied: tuple[str, ...] = PROXIES
+    """Variables that are empty: the docker client puts its proxies, with their passwords, into every container."""
     pids: int = 1024
     """Threads and processes of one container: a thread pool of each library on a large machine, and no fork bomb."""
 
