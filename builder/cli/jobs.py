@@ -104,7 +104,7 @@ def run(
             session,
             inputs,
             options.job(),
-            RunOptions(build=not no_build, parallel=parallel, only=only, first=from_, until=until),
+            RunOptions(build=not no_build, parallel=parallel, only=only, first=from_, until=until, mode=options.mode),
         )
         if not session.quiet:
             for line in views.remarks(ran):

@@ -46,6 +46,8 @@ class JobRanJson(TypedDict):
     """What the stages have to say to a person."""
     seconds: float
     """Wall time."""
+    where: str
+    """Where its stages ran, and its recordings were read."""
 
 
 class JobFailedJson(TypedDict):
@@ -64,7 +66,7 @@ class QueueRanJson(TypedDict):
     """In the order of the queue."""
 
 
-def _outcome_data(outcome: Outcome) -> JobRanJson:
+def _outcome_data(outcome: Outcome, where: str) -> JobRanJson:
     return {
         "job": outcome.job.id,
         "output": str(outcome.folder),
@@ -81,18 +83,19 @@ def _outcome_data(outcome: Outcome) -> JobRanJson:
         ],
         "notes": list(outcome.notes),
         "seconds": round(outcome.seconds, 3),
+        "where": where,
     }
 
 
 def _run_data(ran: JobRan | QueueRan) -> JobRanJson | QueueRanJson:
     if isinstance(ran, JobRan):
-        return _outcome_data(ran.outcome)
+        return _outcome_data(ran.outcome, ran.note)
     jobs: list[JobRanJson | JobFailedJson] = []
     for job, result in ran.results:
         if isinstance(result, BakeError):
             jobs.append({"job": job.id, "error": ui.error_data(result)["error"]})
         else:
-            jobs.append(_outcome_data(result))
+            jobs.append(_outcome_data(result, ran.note))
     return {"jobs": jobs}
 
 

@@ -45,6 +45,8 @@ class JobHost:
     """Bytes that the engine has, where all stages run in containers."""
     note: str = ""
     """What a person is told of it when a job is done."""
+    warning: str = ""
+    """What a person is told of it before a job begins."""
 
 
 def resolve(config: Config, options: JobOptions) -> Request:
@@ -67,17 +69,13 @@ def choose(session: Session, *, build: bool = True) -> JobHost:
     config, env = session.config, session.env
     if config.defaults.mode is Mode.NATIVE:
         python = native_python(config, env=env, on_progress=session.on_progress)
-        return _native(
-            config, env, python=python, media=stage_images.recorded_media(config, env), hardware=hardware_of(config)[0]
-        )
+        return _native(config, env, python=python, hardware=hardware_of(config)[0])
     hardware, _ = hardware_of(config)
     return _containers(config, env, images=_images(session, build=build), hardware=hardware)
 
 
-def _native(
-    config: Config, env: Mapping[str, str], *, python: Path, media: MediaImages | None, hardware: Hardware
-) -> JobHost:
-    """Processes of this machine; media files in containers when their images were built (``build.py build``)."""
+def _native(config: Config, env: Mapping[str, str], *, python: Path, hardware: Hardware) -> JobHost:
+    """Processes of this machine; media files in containers where an engine has images of today's code."""
     from builder.edges.jobs.hosts import media as containers
     from builder.edges.jobs.hosts.native import Native
 
@@ -85,9 +83,16 @@ def _native(
         folder = jobs.folder(config, job)
         return Native(stages=config.root / "stages", models=config.paths.models, folder=folder, python=python, env=env)
 
-    if media is None:
-        note = "media were read in the native environment (no images here)"
-        return JobHost(stages=processes, media=native.media(config, python, env), python=python, note=note)
+    media = stage_images.media_images(config, env)
+    if not isinstance(media, MediaImages):
+        return JobHost(
+            stages=processes,
+            media=native.media(config, python, env),
+            python=python,
+            note="media were read in the native environment, not in containers",
+            warning=stage_images.unisolated(config, media),
+        )
+    stage_images.note_isolated(config)
 
     sizes = {id_: pin.size for id_, pin in config.pins.items()}
 
@@ -98,12 +103,12 @@ def _native(
             return ContainerLimits(memory=memory, cpus=hardware.threads)
 
         folder = jobs.folder(config, job)
-        return containers.Media(processes(job, gpu), host=media.engine, images=media.tags, folder=folder, limits=limits)
+        return containers.Media(processes(job, gpu), host=media.engine, images=media.ids, folder=folder, limits=limits)
 
     limits = ContainerLimits(memory=sandbox.look_memory(hardware.memory), cpus=hardware.threads)
     return JobHost(
         stages=mixed,
-        media=containers.media(media.engine, media.tags["demux"], limits),
+        media=containers.media(media.engine, media.ids["demux"], limits),
         python=python,
         note="media were read in containers without network",
     )

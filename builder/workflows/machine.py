@@ -49,7 +49,6 @@ def build(
 ) -> images.ImagesBuilt | NativeReady:
     """Set up what the mode needs, and say what is there."""
     from builder.edges.engine import connection as engine
-    from builder.edges.jobs import stage_images
 
     config, env, on_progress = session.config, session.env, session.on_progress
     if config.defaults.mode is not Mode.NATIVE:
@@ -65,10 +64,6 @@ def build(
             built = images.build(session, choice, cache=cache, refresh=refresh)
         except (MissingError, SourceError) as error:  # an engine without buildx, or nothing for images to stand on
             no_images = f"{error.what}; {error.hint}" if error.hint else error.what
-    if built is not None:
-        media = {s.name for s in config.stages.values() if s.media}
-        found = [image.installed for image in built.images if image.installed.name in media]
-        stage_images.record_media(config, [(image.name, image.tag, image.id) for image in found])
     return NativeReady(
         preset=config.defaults.preset,
         models=models,

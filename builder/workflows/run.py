@@ -16,7 +16,7 @@ from builder.core.jobs import job as spec
 from builder.core.jobs.request import JobOptions, Request
 from builder.core.machine import Hardware
 from builder.core.progress import OnProgress, Progress
-from builder.core.terms import Variant
+from builder.core.terms import Mode, Variant
 from builder.core.text import format_time
 from builder.edges.jobs import folder as jobs
 from builder.errors import BakeError, InputError, Interrupted, UsageError
@@ -42,6 +42,8 @@ class RunOptions:
     only: str | None = None
     first: str | None = None
     until: str | None = None
+    mode: str | None = None
+    """The mode that was typed: jobs that are there already run where they were to run, unless another is."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,13 +101,17 @@ def run(session: Session, words: Sequence[str], asked: JobOptions, options: RunO
     config, env, on_progress = session.config, session.env, session.on_progress
     queue, request = existing_jobs(config, words), None
     if queue:
-        config = of_variant(config, queue)
+        config, moved = of_jobs(config, queue, typed=options.mode)
+        if moved:
+            on_progress(Progress(what="warning", note=moved, finished=True))
         models = pinned(config, models_of(queue))
     else:
         require_recordings(words)
         request = hosts.resolve(config, asked)
         models = list(request.models.values())
     host = hosts.choose(replace(session, config=config), build=options.build)
+    if host.warning:
+        on_progress(Progress(what="warning", note=host.warning, finished=True))
     fetch_missing(config, models, env=env, on_progress=on_progress)
     if request is not None:
         groups = [words] if options.parallel is None else [[word] for word in words]
@@ -144,16 +150,26 @@ def existing_jobs(config: Config, words: Sequence[str]) -> list[Job]:
     return [listing.find(config, word) for word in named]
 
 
-def of_variant(config: Config, queue: Sequence[Job]) -> Config:
-    """The configuration with the jobs' own variant: it was decided when they were prepared.
+def of_jobs(config: Config, queue: Sequence[Job], *, typed: str | None) -> tuple[Config, str]:
+    """The configuration with the jobs' own variant and mode: they were decided when the jobs were prepared.
+
+    Args:
+        typed: the mode that the command line names.
+
+    Returns:
+        the configuration, and what a person should know when jobs run elsewhere than they were to run.
 
     Raises:
         UsageError: they have two.
     """
-    variants = {job.variant for job in queue}
-    if len(variants) > 1:
-        raise UsageError(f"these jobs are of two variants: {', '.join(sorted(variants))}", hint="run them apart")
-    return replace(config, defaults=replace(config.defaults, variant=Variant(variants.pop())))
+    own = {job.mode for job in queue if job.mode is not None}
+    for what, values in (("variants", {job.variant for job in queue}), ("modes", set() if typed else own)):
+        if len(values) > 1:
+            raise UsageError(f"these jobs are of two {what}: {', '.join(sorted(values))}", hint="run them apart")
+    mode = config.defaults.mode if typed or not own else Mode(own.pop())
+    moved = f"made for {' and '.join(sorted(own))}, and run with --mode {typed}" if typed and own - {typed} else ""
+    defaults = replace(config.defaults, variant=Variant(queue[0].variant), mode=mode)
+    return replace(config, defaults=defaults), moved
 
 
 def models_of(queue: Sequence[Job]) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 import importlib
 import itertools
 import sys
@@ -76,7 +77,9 @@ def clustered(
 
     parts = pieces(speech)
     spans, vectors = embed(job, recording, encoder, parts, duration)
-    labels = cluster.cluster(vectors, speakers=job.settings["speakers"], step=HOP)
+    many = collections.Counter(index for index, _ in spans)
+    seconds = [(parts[index][1] - parts[index][0]) / many[index] for index, _ in spans]
+    labels = cluster.cluster(vectors, speakers=job.settings["speakers"], seconds=seconds)
     return turns(spans, [int(label) for label in labels], parts, duration)
 
 

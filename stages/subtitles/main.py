@@ -15,7 +15,7 @@ import cues as cue
 import formats
 from clock import Clock
 from contract import Recording, StageJob
-from sentences import read_words, sentences
+from sentences import Sentence, read_words, sentences
 
 
 def work(job: StageJob) -> None:
@@ -41,6 +41,10 @@ def write(job: StageJob, recording: Recording, rules: cue.Rules) -> None:
     words = [clock.word(word) for word in read_words(result["segments"], result["duration"])]
     turns = None if turns is None else [clock.turn(turn) for turn in turns]
     said = sentences(words, turns)
+    if turns is not None and not any(word.channel for word in words):  # a channel's number is its speaker's
+        names = numbered(said, turns)
+        said = [replace(s, speaker=names.get(s.speaker or "")) for s in said]
+        turns = [turn | {"speaker": names[turn["speaker"]]} for turn in turns]
     shown = cue.cues(said, rules, duration=duration, label=prefix)
     speakers = list(dict.fromkeys(s.speaker for s in sorted(said, key=lambda s: s.speaker or "") if s.speaker))
     if not said:
@@ -66,6 +70,16 @@ def write(job: StageJob, recording: Recording, rules: cue.Rules) -> None:
         job.write(f"{name}.rttm", formats.rttm(name, turns), output=True)
     job.save(recording, {"language": result["language"], "cues": track})
     job.progress(recording, duration, duration)
+
+
+def numbered(said: list[Sentence], turns: list[dict[str, Any]]) -> dict[str, str]:
+    """New names of the speakers: S1 speaks the first words of the text. Those without words come last.
+
+    Args:
+        turns: in the order of time, which may begin with a sound that is no word.
+    """
+    heard = [s.speaker for s in said if s.speaker] + [turn["speaker"] for turn in turns]
+    return {speaker: f"S{number}" for number, speaker in enumerate(dict.fromkeys(heard), 1)}
 
 
 def models(job: StageJob) -> dict[str, Any]:

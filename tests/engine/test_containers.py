@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import shutil
+import subprocess
 from pathlib import Path
 from typing import Any
 
+from builder.core.jobs import compose
+from builder.core.jobs.sandbox import ContainerLimits
 from tests.engine.conftest import OTHER_STORE, Engine, results
 from tests.shared import EXAMPLE
 
@@ -81,3 +85,45 @@ def test_a_cut_is_made_in_the_container_too(engine: Engine, built: Any) -> None:
     assert done.data["files"]
     shown = engine.bake("jobs", "show", done.data["job"], "--json").data
     assert shown["state"] == "done"
+
+
+PROXY = "http://user:canary@proxy:3128"
+
+
+@OTHER_STORE
+def test_no_container_of_a_job_gets_the_docker_clients_proxies(
+    engine: Engine, built: Any, native: Path, tmp_path: Path
+) -> None:
+    """Of config.json, with their passwords: not by compose, by hand too, and not by ``docker run``."""
+    names = ("httpProxy", "httpsProxy", "ftpProxy", "allProxy", "noProxy")
+    (tmp_path / "config.json").write_text(json.dumps({"proxies": {"default": dict.fromkeys(names, PROXY)}}))
+    env = engine.env | {"DOCKER_CONFIG": str(tmp_path)}
+    plain = ["docker", "--host", engine.host, "run", "--rm", "--entrypoint", "python3", f"{engine.prefix}/vad:slim-cpu"]
+    told = ["-c", "import os; print(sorted(k for k, v in os.environ.items() if 'canary' in v))"]
+    seen = subprocess.run([*plain, *told], env=env, capture_output=True, text=True, check=True).stdout
+    assert "HTTPS_PROXY" in seen, "the client does put them into containers that say nothing of them"
+
+    ran = engine.job(EXAMPLE, "--until", "demux", env={"DOCKER_CONFIG": str(tmp_path)})
+    assert ran.code == 0, ran.err
+    folder = engine.home / "jobs" / ran.data["job"]
+    by_hand = ["docker", "--host", engine.host, "compose", "--project-directory", str(folder)]
+    subprocess.run([*by_hand, "create"], env=env, capture_output=True, check=True)
+    try:
+        containers = engine.client.containers.list(all=True, filters={"label": f"{compose.JOB}={folder.name}"})
+        assert {c.labels[compose.STAGE] for c in containers} == set(STAGES)
+        assert not [c.name for c in containers if "canary" in json.dumps(c.attrs)]
+    finally:
+        subprocess.run([*by_hand, "down"], env=env, capture_output=True, check=True)
+
+    words = compose.run_command(
+        engine.host,
+        f"{engine.prefix}/vad:slim-cpu",
+        told,
+        name="whisperbake-test-proxies",
+        mounts=[],
+        limits=ContainerLimits(memory=200_000_000, cpus=1),
+        user="65532:0",
+        variables={},
+        entrypoint="python3",
+    )
+    assert subprocess.run(words, env=env, capture_output=True, text=True, check=True).stdout == "[]\n"

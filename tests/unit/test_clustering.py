@@ -57,7 +57,7 @@ def same_partition(a: Any, b: Any) -> bool:
 def test_speakers_are_found_and_counted(count: int) -> None:
     """Well separated voices: the number is right, and nobody is mixed up."""
     truth = [k // 12 % count for k in range(120)]
-    labels = cluster.cluster(voices(truth), speakers=None, step=0.4)
+    labels = cluster.cluster(voices(truth), speakers=None, seconds=0.4)
     assert same_partition(labels, truth)
 
 
@@ -65,19 +65,19 @@ def test_the_count_that_is_given_is_kept() -> None:
     truth = [k // 12 % 3 for k in range(120)]
     vectors = voices(truth, spread=0.6)
     for speakers in (1, 2, 3, 5):
-        assert len(np.unique(cluster.cluster(vectors, speakers=speakers, step=0.4))) == speakers
+        assert len(np.unique(cluster.cluster(vectors, speakers=speakers, seconds=0.4))) == speakers
 
 
 def test_more_speakers_than_embeddings_is_not_an_error() -> None:
     """--speakers 8 on one short word gives one speaker."""
-    assert list(cluster.cluster(voices([0]), speakers=8, step=0.4)) == [0]
-    assert len(cluster.cluster(voices([0, 1]), speakers=8, step=0.4)) == 2
-    assert len(cluster.cluster(np.zeros((0, 64), dtype=np.float32), speakers=None, step=0.4)) == 0
+    assert list(cluster.cluster(voices([0]), speakers=8, seconds=0.4)) == [0]
+    assert len(cluster.cluster(voices([0, 1]), speakers=8, seconds=0.4)) == 2
+    assert len(cluster.cluster(np.zeros((0, 64), dtype=np.float32), speakers=None, seconds=0.4)) == 0
 
 
 def test_equal_embeddings_are_one_speaker() -> None:
     """A tone for minutes has no spread at all; no division by zero."""
-    assert set(cluster.cluster(np.tile(voices([0]), (40, 1)), speakers=None, step=0.4)) == {0}
+    assert set(cluster.cluster(np.tile(voices([0]), (40, 1)), speakers=None, seconds=0.4)) == {0}
 
 
 def test_long_recordings_are_sampled(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -86,7 +86,7 @@ def test_long_recordings_are_sampled(monkeypatch: pytest.MonkeyPatch) -> None:
     truth = [k // 40 % 3 for k in range(2000)]
     vectors = voices(truth)
     tracemalloc.start()
-    labels = cluster.cluster(vectors, speakers=None, step=0.4)
+    labels = cluster.cluster(vectors, speakers=None, seconds=0.4)
     _, most = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert same_partition(labels, truth)
@@ -96,7 +96,7 @@ def test_long_recordings_are_sampled(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_same_input_same_labels() -> None:
     """Nothing is left to chance: a stage's results depend on its inputs only."""
     vectors = voices([k // 5 % 4 for k in range(200)], spread=1.0)
-    first, second = (cluster.cluster(vectors, speakers=None, step=0.4) for _ in range(2))
+    first, second = (cluster.cluster(vectors, speakers=None, seconds=0.4) for _ in range(2))
     assert np.array_equal(first, second)
 
 

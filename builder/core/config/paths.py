@@ -74,14 +74,14 @@ class Paths:
         return self.cache / "sizes.json"
 
     @property
+    def isolated(self) -> Path:
+        """There once a native job's recordings were read in containers."""
+        return self.cache / "isolated"
+
+    @property
     def stage_images(self) -> Path:
         """The images that run the stages of the last job in containers."""
         return self.cache / "stage-images.json"
-
-    @property
-    def media_images(self) -> Path:
-        """The images that parse media files for native jobs."""
-        return self.cache / "media-images.json"
 
     @property
     def base(self) -> Path:

@@ -19,6 +19,8 @@ INPUTS = f"{LABEL}inputs"
 """Label: the fingerprint of all that an image's code is made from (:func:`builder.core.images.render.inputs`)."""
 MODE, VARIANT, MODELS = f"{LABEL}mode", f"{LABEL}variant", f"{LABEL}models"
 """Labels: what an image was planned for, and the ids of the models that its stage loads."""
+CODE = f"{LABEL}code"
+"""Label: an image's stage and the digest of its code, as :func:`builder.core.images.render.code_label` gives them."""
 BASE_NAME = "org.opencontainers.image.base.name"
 BASE_DIGEST = "org.opencontainers.image.base.digest"
 

@@ -5,6 +5,7 @@ Every string that a person can configure goes through a filter that quotes it or
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 from collections.abc import Mapping
@@ -150,6 +151,20 @@ def is_code_of(stage: str, path: str) -> bool:
     return path.startswith(f"stages/{stage}/") or (folder == "stages" and name.endswith(".py"))
 
 
+def code_digest(made: Mapping[str, str], stage: str) -> str:
+    """Hex sha256 over a stage's Python files and those that all stages share, as stages/contract.py computes it."""
+    own = sorted(path for path in made if is_code_of(stage, path))
+    digest = hashlib.sha256()
+    for path in sorted(own, key=lambda path: path.startswith(f"stages/{stage}/")):
+        digest.update(path.rpartition("/")[2].encode() + b"\0" + made[path].encode() + b"\0")
+    return digest.hexdigest()
+
+
+def code_label(stage: str, digest: str) -> str:
+    """The value of :data:`builder.core.images.currency.CODE`: an image of that code is found by it, whoever built it."""
+    return f"{stage}:{digest}"
+
+
 def inputs(plan: Plan, templates: Mapping[str, str], made: Mapping[str, str], image: PlannedImage) -> str:
     """Hex sha256 of all that an image is made from, its parents' share with it.
 
@@ -195,6 +210,8 @@ def _bake(plan: Plan, templates: Mapping[str, str], made: Mapping[str, str], ver
             assembly.DIGESTS: assembly.digests(plan.carried(image)),
             currency.INPUTS: inputs(plan, templates, made, image),
         }
+        if image.stage:
+            labels[currency.CODE] = code_label(image.stage, code_digest(made, image.stage))
         if own := [arguments[id_] for id_ in image.models]:
             # Null leaves the label out.
             without = " || ".join(f'contains(["no", "development"], {name})' for name in own)

@@ -78,6 +78,8 @@ class Job:
     key: str
     inputs: tuple[JobInput, ...]
     stages: tuple[JobStage, ...]
+    mode: str | None = None
+    """Where it was to run when it was made; None in jobs of a bundle, and in those from before this was noted."""
 
     def stage(self, name: str) -> JobStage:
         """The stage of that name."""

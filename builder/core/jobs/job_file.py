@@ -13,7 +13,7 @@ from pydantic import Field
 
 from builder.core.config.types import StageSpec
 from builder.core.jobs.job import NAME_BYTES, Clip, Job, JobInput, JobStage, ModelUse, plain_stem, stage_data
-from builder.core.terms import Variant, Workflow
+from builder.core.terms import Mode, Variant, Workflow
 from builder.core.weights.model import REVISION, Model, Pin, snapshot_path, unsafe
 from builder.core.yaml_document import Document, Strict
 
@@ -28,6 +28,7 @@ def to_yaml(job: Job) -> str:
         "id": job.id,
         "created": job.created,
         "workflow": job.workflow,
+        "mode": job.mode,
         "variant": job.variant,
         "preset": job.preset,
         "key": job.key,
@@ -87,6 +88,7 @@ class JobShape(Strict):
     id: str
     created: str
     workflow: str
+    mode: str | None = None
     variant: str
     preset: str
     key: str
@@ -105,6 +107,7 @@ def from_yaml(text: str, where: str) -> Job:
         id=shape.id,
         created=shape.created,
         workflow=shape.workflow,
+        mode=shape.mode,
         variant=shape.variant,
         preset=shape.preset,
         key=shape.key,
@@ -141,7 +144,7 @@ def stray(job: Job, folder: str, *, stages: Mapping[str, StageSpec], models: Map
     """
     if job.id != folder or not ID.fullmatch(job.id):
         return f"its id is {job.id!r}, its folder {folder!r}"
-    for value, kind in ((job.workflow, Workflow), (job.variant, Variant)):
+    for value, kind in ((job.workflow, Workflow), (job.variant, Variant), (job.mode or Mode.NATIVE.value, Mode)):
         if value not in [member.value for member in kind]:
             return f"{value!r} is not a {kind.__name__.lower()}"
     return _stray_input(job.inputs) or _stray_stage(job.stages, stages, models)

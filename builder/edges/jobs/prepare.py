@@ -113,6 +113,7 @@ def _make(
             id=job_id,
             created=created,
             workflow=workflow.value,
+            mode=config.defaults.mode.value,
             variant=request.variant,
             preset=request.preset,
             key=key,

@@ -1,18 +1,21 @@
 """Which images a job's stages run in, remembered from one command to the next: looking again takes seconds.
 
-Two files in the cache folder. One has the images of all stages for a mode of containers, with a hash over everything
-that images are made from; the other has those that parse media files for native jobs.
+A file in the cache folder has the images of all stages for a mode of containers, with a hash over everything that images
+are made from. The images that parse media files for native jobs are found by a label.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from builder.core.config.types import Config
+from builder.core.images import currency
+from builder.core.images.render import code_label
 from builder.core.jobs.compose import StageImage
 from builder.edges.engine import connection as engines
 from builder.edges.jobs.outcome import code_digest
@@ -40,8 +43,8 @@ class MediaImages:
     """The images of the stages that parse media files."""
 
     engine: str
-    tags: Mapping[str, str]
-    """Stage -> tag."""
+    ids: Mapping[str, str]
+    """Stage -> image id."""
 
 
 def record(config: Config, models: Iterable[str], images: StageImages) -> None:
@@ -79,33 +82,45 @@ def _key(config: Config, models: Iterable[str], engine: str) -> str:
     return hashlib.sha256(json.dumps(facts).encode()).hexdigest()
 
 
-def record_media(config: Config, built: Sequence[tuple[str, str, str]]) -> None:
-    """Remember images for native jobs, so that a job need not ask what they are made of.
+def media_images(config: Config, env: Mapping[str, str]) -> MediaImages | str | None:
+    """The images of today's code that an engine here has for all stages that parse media files, whoever put them there.
 
-    Args:
-        built: (stage, tag, image id).
+    Returns:
+        the images; why an engine that is here can't be used for it; None where there is no engine.
     """
-    stages = config.root / "stages"
-    entries = {stage: {"tag": tag, "id": id_, "code": code_digest(stages, stage)} for stage, tag, id_ in built}
-    files.write_json(config.paths.media_images, entries)
-
-
-def recorded_media(config: Config, env: Mapping[str, str]) -> MediaImages | None:
-    """The recorded images, if the engine still has all of them and they are of today's code."""
-    entries = files.read_object(config.paths.media_images)
-    media = [stage.name for stage in config.stages.values() if stage.media]
-    if not entries or set(entries) != set(media):
-        return None
     host = engines.address(env)
     if not host.startswith("unix:") or engines.why_not(host):
         return None
-    stages = config.root / "stages"
-    if any(entries[name].get("code") != code_digest(stages, name) for name in media):
-        return None
-    ids = engines.image_ids(host, [entries[name]["tag"] for name in media])
-    if ids != [entries[name]["id"] for name in media]:
-        return None
-    return MediaImages(
-        engine=host,
-        tags={name: entries[name]["tag"] for name in media},
+    found = {}
+    for stage in (name for name, spec in config.stages.items() if spec.media):
+        label = code_label(stage, code_digest(config.root / "stages", stage))
+        ids = engines.labelled(host, f"{currency.CODE}={label}")
+        if ids is None:
+            return f"the engine at {host} doesn't answer"
+        if not ids:
+            return f"the engine has no image of stage {stage} as its code is today"
+        found[stage] = ids[0]
+    return MediaImages(engine=host, ids=found)
+
+
+def note_isolated(config: Config) -> None:
+    """Remember that recordings were read in containers here: losing that is worth a word."""
+    with suppress(OSError):
+        config.paths.isolated.parent.mkdir(parents=True, exist_ok=True)
+        config.paths.isolated.touch()
+
+
+def unisolated(config: Config, why: str | None) -> str:
+    """What a person should know before recordings, which are untrusted, are read outside of containers.
+
+    Nothing where no engine is and none has been: it is no loss, and the job's end says it too.
+
+    Args:
+        why: why an engine that is here can't be used for it; None where there is none.
+    """
+    if why is None and not config.paths.isolated.exists():
+        return ""
+    return (
+        f"recordings are read without the protection of containers: {why or 'no engine answers any more'}. "
+        "build.py build makes the images"
     )
