@@ -5,12 +5,15 @@ from __future__ import annotations
 import functools
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
 from builder.core.config.types import BaseSpec
-from builder.core.images import plan, render
+from builder.core.images import currency, plan, render
 from builder.core.terms import LABEL, Mode
+from builder.edges.images.rendered import context
+from builder.edges.jobs.outcome import code_digest
 from tests.golden import project as fixed
 
 
@@ -92,3 +95,14 @@ def test_a_library_makes_again_what_stands_on_it() -> None:
 def parents(name: str) -> list[str]:
     parent = planned().image(name).parent
     return [parent, *parents(parent)] if parent else []
+
+
+def test_the_code_in_an_image_is_told_as_the_code_of_the_project_is() -> None:
+    """An image is found by it: of the same files, the rendered folder and the project's folder give one digest."""
+    root = Path(__file__).resolve().parents[2]
+    stages = sorted(path.parent.name for path in root.glob("stages/*/stage.yaml"))
+    files = render.render(planned(), fixed.templates(), fixed.CONTEXT | context(root), version="1")
+    targets = json.loads(files["docker-bake.json"])["target"]
+    assert len(stages) > 5
+    for stage in stages:
+        assert targets[stage]["labels"][currency.CODE] == f"{stage}:" + code_digest(root / "stages", stage)

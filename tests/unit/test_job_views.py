@@ -263,7 +263,7 @@ DONE = {
 def test_one_job_that_was_run() -> None:
     """Its files are the result; the rest is said beside it."""
     ran = JobRan(outcome=outcome(RAN, KEPT), note="media were read here")
-    assert run_views.RUN.data(ran) == DONE
+    assert run_views.RUN.data(ran) == {**DONE, "where": "media were read here"}
     assert run_views.RUN.text(ran) == "/o/a.srt\n/o/a.txt"
     assert run_views.remarks(ran) == [
         "note: talk: quiet",
@@ -279,7 +279,7 @@ def test_a_queue_that_was_run() -> None:
     failed, stopped = StageError("stage asr failed", where="/log"), Interrupted("job x was interrupted")
     ran = QueueRan(results=((JOB, outcome(RAN, KEPT)), (JOB, failed), (JOB, stopped)), note="here")
     data: Any = run_views.RUN.data(ran)
-    assert data["jobs"][0] == DONE
+    assert data["jobs"][0] == {**DONE, "where": "here"}
     assert [set(job) for job in data["jobs"][1:]] == [{"job", "error"}] * 2
     assert data["jobs"][1]["error"]["what"] == "stage asr failed"
     assert data["jobs"][1]["error"]["where"] == "/log"

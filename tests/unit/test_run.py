@@ -10,11 +10,11 @@ import pytest
 from builder.core.config.types import Config
 from builder.core.jobs import job_file
 from builder.core.jobs.job import Job, JobInput, JobStage, ModelUse
-from builder.core.terms import Variant
+from builder.core.terms import Mode, Variant
 from builder.edges.jobs.outcome import Outcome
 from builder.edges.machine import project
 from builder.errors import ConfigError, InputError, Interrupted, StageError, UsageError
-from builder.workflows.run import QueueRan, existing_jobs, models_of, of_variant, require_recordings
+from builder.workflows.run import QueueRan, existing_jobs, models_of, of_jobs, require_recordings
 
 CONFIG = project.load(Path(__file__).resolve().parents[2], env={})
 
@@ -85,10 +85,23 @@ def test_a_job_of_another_project_is_not_run(config: Config) -> None:
 def test_jobs_decide_their_variant() -> None:
     """Whatever the configuration says today; two variants don't run together."""
     full = replace(CONFIG, defaults=replace(CONFIG.defaults, variant=Variant.FULL))
-    assert of_variant(full, [job_of(), job_of()]).defaults.variant is Variant.SLIM
-    assert of_variant(CONFIG, [job_of(variant="full")]).defaults.variant is Variant.FULL
+    assert of_jobs(full, [job_of(), job_of()], typed=None)[0].defaults.variant is Variant.SLIM
+    assert of_jobs(CONFIG, [job_of(variant="full")], typed=None)[0].defaults.variant is Variant.FULL
     with pytest.raises(UsageError, match="two variants: full, slim"):
-        of_variant(CONFIG, [job_of(), job_of(variant="full")])
+        of_jobs(CONFIG, [job_of(), job_of(variant="full")], typed=None)
+
+
+def test_a_job_runs_again_where_it_was_to_run() -> None:
+    """Resuming a job of containers without --mode doesn't run it natively; another mode that is typed is said."""
+    native = replace(CONFIG, defaults=replace(CONFIG.defaults, mode=Mode.NATIVE))
+    cpu, old = replace(job_of(), mode="docker-cpu"), job_of()
+    config, moved = of_jobs(native, [cpu, old], typed=None)
+    assert (config.defaults.mode, moved) == (Mode.DOCKER_CPU, "")
+    config, moved = of_jobs(native, [cpu], typed="native")
+    assert (config.defaults.mode, moved) == (Mode.NATIVE, "made for docker-cpu, and run with --mode native")
+    assert of_jobs(native, [old], typed=None) == (native, "")
+    with pytest.raises(UsageError, match="two modes: docker-cpu, native"):
+        of_jobs(native, [cpu, replace(job_of(), mode="native")], typed=None)
 
 
 def test_the_models_of_a_queue_are_those_of_all_its_jobs() -> None:

@@ -69,7 +69,7 @@ def rendered(
     plan = planning.plan(config, locks=locks, base=base, models=models, images=names)
     every = planning.plan(config, locks=locks, base=base, models=models) if names else plan
     texts = templates(config)
-    rendered_files = rendering.render(plan, texts, _context(config.root), version=__version__)
+    rendered_files = rendering.render(plan, texts, context(config.root), version=__version__)
     fingerprints = {image.name: rendering.inputs(plan, texts, rendered_files, image) for image in plan.images}
     order = arrange(estimate.stacks(every, shipped_sizes(config)))
     digest = base.digest if base.kind != "debian" else roots.known(base, plan.debian_packages, config.paths.base)
@@ -96,7 +96,7 @@ def _text(path: Path) -> str | None:
         return None
 
 
-def _context(root: Path) -> dict[str, str]:
+def context(root: Path) -> dict[str, str]:
     """What build stages copy: the tools and the stages' code."""
     paths = {f"tools/{p.name}": p for p in (root / "images/tools").glob("*.py")}
     paths |= {
