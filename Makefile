@@ -2,7 +2,7 @@
 PYTHON ?= python3
 
 .DEFAULT_GOAL := help
-.PHONY: help test test-unit test-properties test-heavy lint types house mutants lock example bench-job bench-weights bench-images bench-fetch bench-jobs bench-bundle bench-start clean json
+.PHONY: help test test-unit test-properties test-heavy lint types house mutants lock tools example bench-job bench-weights bench-images bench-fetch bench-jobs bench-bundle bench-start clean json
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -17,29 +17,32 @@ test-unit: ## unit and golden tests: no engine, no network, and how long they to
 test-properties: ## the properties with 500 examples each
 	$(PYTHON) build.py test --hypothesis-profile thorough tests/unit
 
+tools: ## what the tests and the checks below import, in .venv; a fresh clone has none of it
+	@$(PYTHON) build.py test --version >/dev/null
+
 test-heavy: ## the builds that take many minutes
 	$(PYTHON) build.py test -m heavy
 
-lint: ## ruff, its formatter, and who imports whom
+lint: tools ## ruff, its formatter, and who imports whom
 	.venv/bin/python -m ruff check .
 	.venv/bin/python -m ruff format --check .
 	.venv/bin/lint-imports --no-cache --no-logo
 
-types: ## mypy: the builder strictly, the benchmarks for calls that are gone
+types: tools ## mypy: the builder strictly, the benchmarks for calls that are gone
 	.venv/bin/python -m mypy
 	.venv/bin/python -m mypy --config-file bench/mypy.ini
 
-house: ## the measures of the layout, with their bars (add ARGS=-v for where)
+house: tools ## the measures of the layout, with their bars (add ARGS=-v for where)
 	.venv/bin/python bench/house.py $(ARGS)
 
-mutants: ## ten mistakes that the unit tests must notice (ARGS=--all: and mutmut's of core and views, for hours)
+mutants: tools ## ten mistakes that the unit tests must notice (ARGS=--all: and mutmut's of core and views, for hours)
 	.venv/bin/python bench/mutants.py $(ARGS)
 
-json: ## docs/json.md from the types in builder/views, and the record of the shapes
+json: tools ## docs/json.md from the types in builder/views, and the record of the shapes
 	.venv/bin/python -m builder.views.schemas --record tests/golden/json_shapes.json
 	.venv/bin/python -m builder.views.schemas > docs/json.md.new && mv docs/json.md.new docs/json.md
 
-lock: ## write the hash-locked requirements anew
+lock: tools ## write the hash-locked requirements anew
 	PATH="$(CURDIR)/.venv/bin:$$PATH" requirements/lock.sh
 	.venv/bin/python requirements/stages.py
 

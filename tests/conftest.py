@@ -41,6 +41,7 @@ LONGEST_FIRST = (
     "e2e/test_report",
     "e2e/test_stages_a",
     "e2e/test_stages_b",
+    "e2e/test_documents",
 )
 """Groups that take minutes or half of one. What isn't here is short, and fills the second worker at the end."""
 

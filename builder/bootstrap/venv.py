@@ -39,7 +39,7 @@ def make(root: str, fingerprint: Callable[[], bytes]) -> None:
         if _stamped(venv / "ready", fingerprint):
             return  # another process made it meanwhile
         began = time.monotonic()
-        _say("setting up .venv (once, about 20 s)…")
+        _say("setting up .venv (once, up to a minute)…")
         shutil.rmtree(venv, ignore_errors=True)  # without a valid stamp it is unfinished or out of date
         try:
             code, lines = _run([sys.executable, "-m", "venv", "--without-pip", str(venv)], lock)
@@ -63,7 +63,7 @@ def test(root: str, arguments: Sequence[str]) -> NoReturn:
     stamp = home / ".venv" / "ready-dev"
     with _locked(home) as lock:
         if not _stamped(stamp, requirements.read_bytes):
-            _say("installing what the tests need (once, about 20 s)…")
+            _say("installing what the tests need (once, up to a minute)…")
             _install(home, requirements, lock)
             _stamp(stamp, requirements.read_bytes())
     if os.environ.get("CI", "").lower() in ("1", "true"):

@@ -42,7 +42,7 @@ PresetOption = Annotated[
     str | None, typer.Option("--preset", help="starter, fast, balanced, high, premium or tiny-en.")
 ]
 ModelsOption = Annotated[str | None, typer.Option("--models", help="Model ids in place of the preset's: a,b")]
-LanguagesOption = Annotated[str | None, typer.Option("--languages", help="A model of alignment for each: en,es")]
+LanguagesOption = Annotated[str | None, typer.Option("--languages", help="A pinned model of alignment for each: en")]
 NoDiarization = Annotated[bool, typer.Option("--no-diarization", help="Leave out who speaks when.")]
 WorkflowOption = Annotated[
     str | None, typer.Option("--workflow", help="transcribe or subtitle. Default: subtitle for video.")

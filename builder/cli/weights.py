@@ -38,7 +38,7 @@ def fetch(
     preset: PresetOption = None,
     models: Annotated[str | None, typer.Option("--models", help="The same as MODEL...: a,b")] = None,
     languages: Annotated[
-        str | None, typer.Option("--languages", help="The preset's models for these too: en,es.")
+        str | None, typer.Option("--languages", help="Models of alignment for these too: en. Only pinned ones.")
     ] = None,
     everything: Annotated[bool, typer.Option("--all", help="Every model that models.lock pins.")] = False,
     variant: VariantOption = None,

@@ -148,7 +148,7 @@ def _create_text(created: BundleCreated) -> str:
         lines.append(f"{BOUND}: {', '.join(bound)}")
     oldest, platform = inventory["engine"]["oldest"], inventory["engine"]["platform"]
     lines += [
-        f"for Docker Engine {oldest} or later on {platform}; fingerprint {created.fingerprint}",
+        f"for Docker Engine {oldest} or later on {platform}; fingerprint {_aloud(created.fingerprint)}",
         f"next: copy the folder, then there: python3 {folder.resolve().name}/load.py",
     ]
     return "\n".join(lines)
@@ -164,7 +164,7 @@ def _verify_data(verified: BundleVerified) -> BundleVerifyJson:
 
 
 def _verify_text(verified: BundleVerified) -> str:
-    return "" if verified.damaged else f"whole: {verified.parts} parts, fingerprint {verified.fingerprint}"
+    return "" if verified.damaged else f"whole: {verified.parts} parts, fingerprint {_aloud(verified.fingerprint)}"
 
 
 def _inspect_data(inspected: BundleInspected) -> BundleInspectJson:
@@ -186,7 +186,12 @@ def _inspect_text(inspected: BundleInspected) -> str:
     if licences:
         text += "\n\n" + table(("MODEL", "LICENCE", "", "PAGE"), licences)
     kind, content, made_by = inventory["kind"], inventory["content"], inventory["made_by"]
-    return f"{text}\n\n{kind}, {content}, made by {made_by}; fingerprint {inspected.fingerprint}"
+    return f"{text}\n\n{kind}, {content}, made by {made_by}; fingerprint {_aloud(inspected.fingerprint)}"
+
+
+def _aloud(fingerprint: str) -> str:
+    """Hex digits in fours, as they are read out; load.py takes them so."""
+    return " ".join(fingerprint[k : k + 4] for k in range(0, len(fingerprint), 4))
 
 
 def _diff_data(change: InventoryChange) -> BundleDiffJson:

@@ -1,0 +1,27 @@
+"""What the documents say to type where there is an engine (tests/documents.py)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.documents import PAGES, blocks
+from tests.engine.conftest import ONE_STORE, Engine
+from tests.typing_pages import Desk, run_with_an_engine
+
+WITH_COMMANDS = [page for page in PAGES if any(run_with_an_engine(block) for block in blocks(page))]
+
+
+@ONE_STORE
+@pytest.mark.parametrize("page", WITH_COMMANDS, ids=lambda page: page.name)
+def test_what_a_page_says_to_type_works_with_an_engine(
+    page: Path, engine: Engine, built: Any, native: Path, tmp_path: Path
+) -> None:
+    """Block after block in one copy of the project, with the images of this run."""
+    desk = Desk.make(tmp_path, native)
+    desk.env |= {name: engine.env[name] for name in ("DOCKER_HOST", "BAKE_HOME", "BAKE_REGISTRY", "BAKE_PRESET")}
+    for block in blocks(page):
+        if run_with_an_engine(block):
+            desk.type(block)
