@@ -124,6 +124,14 @@ class StageJob:
             raise InputFault(f"{recording.name}: the recording is no longer in the job's folder")
         return recording.path
 
+    def beside(self, name: str) -> bytes | None:
+        """A file that lies beside the recordings; None where there is none. Its hash goes into the manifest."""
+        path = self.root / "input" / name
+        if not path.is_file():
+            return None
+        self._read[f"input/{name}"] = sha256(path)
+        return path.read_bytes()
+
     def model(self, purpose: str) -> Path:
         """The folder of the model for ``purpose``.
 
@@ -165,6 +173,11 @@ class StageJob:
         """Write a whole text file: UTF-8, line ends unchanged."""
         with self.writing(name, output=output) as path, path.open("w", encoding="utf-8", newline="") as out:
             out.write(text)
+
+    def write_bytes(self, name: str, data: bytes, *, output: bool = False) -> None:
+        """Write a whole file."""
+        with self.writing(name, output=output) as path:
+            path.write_bytes(data)
 
     def save(self, recording: Recording, value: Any) -> None:
         """Write this stage's JSON result for one recording."""

@@ -151,7 +151,7 @@ def show_job(job: Annotated[str, typer.Argument(help="A job's id.")], json: Json
 
 @jobs_app.command("report")
 def report(
-    job: Annotated[str | None, typer.Argument(help="A job's id. Default: the newest job.")] = None,
+    job: Annotated[str | None, typer.Argument(help="A job's id. Default: the newest job with results.")] = None,
     open_it: Annotated[bool, typer.Option("--open", help="Show it in a browser.")] = False,
     out: Annotated[
         Path | None, typer.Option("--out", help="File or folder. Default: report.html in the job's folder.")

@@ -63,6 +63,15 @@ ChannelsOption = Annotated[
 TimesOption = Annotated[
     str | None, typer.Option("--times", help="Times of a clip: the recording's (default), or clip for its own.")
 ]
+FormatsOption = Annotated[
+    str | None,
+    typer.Option(
+        "--formats",
+        metavar="LIST",
+        help="Of srt, vtt, words.vtt, ass, karaoke.ass, txt, docx, csv, tsv, json, rttm; or all. "
+        "Default: srt,vtt,ass,txt,json,rttm.",
+    ),
+]
 NoBuild = Annotated[bool, typer.Option("--no-build", help="Images that are missing are an error.")]
 DeviceOption = Annotated[str | None, typer.Option("--device", help="cpu or cuda. Default: what is here.")]
 ThreadsOption = Annotated[int | None, typer.Option("--threads", min=1, max=512, help="Default: one a core.")]
@@ -104,6 +113,7 @@ class NewJobOptions:
     start: StartOption = None
     end: EndOption = None
     times: TimesOption = None
+    formats: FormatsOption = None
     track: TrackOption = None
     channels: ChannelsOption = None
     speakers: SpeakersOption = None
@@ -140,6 +150,7 @@ class NewJobOptions:
             track=self.track,
             channels=self.channels,
             times=self.times,
+            formats=self.formats,
         )
 
 

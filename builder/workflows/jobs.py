@@ -94,16 +94,17 @@ def preflight(session: Session, name: str | None, *, refresh: bool) -> JobChecke
     return JobChecked(job=job, checks=checks)
 
 
-def _named_or_newest(config: Config, name: str | None, *, what: str, hint: str) -> Job:
+def _named_or_newest(config: Config, name: str | None, *, what: str, hint: str, begun: bool = False) -> Job:
     """A job by name, or the one that was prepared last.
 
     Args:
+        begun: of those that have been run.
         what: what is to be done with it, for the error.
         hint: how there comes to be one.
     """
     if name is not None:
         return listing.find(config, name)
-    newest = listing.newest(config)
+    newest = listing.newest(config, begun=begun)
     if newest is None:
         raise UsageError(f"there is no job to {what}", hint=hint)
     return newest
@@ -239,7 +240,7 @@ def report(session: Session, name: str | None, *, out: Path | None, megabytes: i
     from builder.edges.jobs import page as pages
 
     config = session.config
-    job = _named_or_newest(config, name, what="report", hint="build.py run RECORDING")
+    job = _named_or_newest(config, name, what="report", hint="build.py run RECORDING", begun=True)
     file = jobs.folder(config, job) / "report.html" if out is None else out.expanduser()
     if file.is_dir():
         file = file / f"{job.id}.html"

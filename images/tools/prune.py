@@ -49,6 +49,10 @@ ONE_BY_ONE = (
     "onnxruntime/datasets",
     "onnxruntime/backend",
     "onnxruntime/capi/libonnxruntime.so*",  # a second copy: the Python extension contains it
+    "lxml/html",
+    "lxml/includes",
+    "lxml/isoschematron",
+    "lxml/objectify.*",  # python-docx writes with lxml.etree alone
     "pocketsphinx/model/en-us/en-us.lm.bin",  # 26 MB; forced alignment is given its words
     "numpy/distutils",
     "faster_whisper/assets/*.onnx",  # the vad stage has its own model

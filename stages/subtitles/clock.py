@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from cues import Cue
 from sentences import Word
 
 
@@ -34,3 +35,7 @@ class Clock:
     def turn(self, turn: dict[str, Any]) -> dict[str, Any]:
         """A speaker's turn at its place on the clock."""
         return turn | {"start": self.at(turn["start"]), "end": self.at(turn["end"])}
+
+    def cue(self, cue: Cue) -> Cue:
+        """A cue at its place on the clock, with its words."""
+        return replace(cue, start=self.at(cue.start), end=self.at(cue.end), words=tuple(map(self.word, cue.words)))

@@ -49,6 +49,8 @@ class Cue:
     start: float
     end: float
     lines: tuple[str, ...]
+    words: tuple[Word, ...] = ()
+    """Those of its lines, in order, with the times at which they are said."""
     speaker: str | None
     changed: bool
     """Whether the speaker isn't the previous cue's."""
@@ -246,5 +248,14 @@ def timed(blocks: list[_Block], rules: Rules, duration: float) -> list[Cue]:
                 end = following if following - start <= longest else following - GAP
         else:
             end = min(end, max(total, start + slot))
-        shown.append(Cue(start=start / 1000, end=end / 1000, lines=lines, speaker=block.speaker, changed=block.changed))
+        shown.append(
+            Cue(
+                start=start / 1000,
+                end=end / 1000,
+                lines=lines,
+                words=tuple(block.words),
+                speaker=block.speaker,
+                changed=block.changed,
+            )
+        )
     return shown

@@ -35,34 +35,64 @@ def plain(cue: Cue, *, prefix: bool) -> str:
     Players read ``<`` as a tag, ``-->`` as a time and ``{\\`` as a command. SubRip has no escapes, so similar characters
     take their place.
     """
-    text = "\n".join(
-        line.replace("-->", "→").replace("<", "‹").replace(">", "›").replace("{\\", "{∖") for line in cue.lines
-    )
-    return f"{title(cue.speaker)}: {text}" if prefix and cue.changed and cue.speaker else text
+    text = "\n".join(cue.lines)
+    if prefix and cue.changed and cue.speaker:
+        text = f"{title(cue.speaker)}: {text}"
+    return text.replace("-->", "→").replace("<", "‹").replace(">", "›").replace("{\\", "{∖")
 
 
 def vtt(cues: list[Cue]) -> str:
     """WebVTT, with a voice span in every cue that has a speaker (W3C WebVTT, section 4.2)."""
     blocks = ["WEBVTT\n"]
     for cue in cues:
-        text = "\n".join(line.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;") for line in cue.lines)
-        if cue.speaker:
-            text = f"<v {title(cue.speaker)}>{text}</v>"
+        text = voiced("\n".join(map(vtt_text, cue.lines)), cue.speaker)
         blocks.append(f"{stamp(cue.start, '.')} --> {stamp(cue.end, '.')}\n{text}\n")
     return "\n".join(blocks)
 
 
+def vtt_text(text: str) -> str:
+    """A text in WebVTT."""
+    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+
+
+def voiced(text: str, speaker: str | None) -> str:
+    """WebVTT text in a voice span."""
+    return f"<v {vtt_text(title(speaker))}>{text}</v>" if speaker else text
+
+
 def ass(cues: list[Cue], speakers: list[str]) -> str:
-    """Advanced SubStation Alpha, with a style for each speaker. Braces and backslashes would be commands."""
+    """Advanced SubStation Alpha, with a style for each speaker."""
+    return ass_file(speakers, [ass_line(cue, speakers, r"\N".join(map(ass_text, cue.lines))) for cue in cues])
+
+
+def ass_text(text: str) -> str:
+    """A text in ASS, where braces and backslashes would be commands."""
+    return text.replace("\\", "∖").replace("{", "(").replace("}", ")")
+
+
+def _ass_name(speaker: str | None) -> str:
+    """A speaker in a line of ASS, whose fields are divided by commas."""
+    return ass_text(title(speaker)).replace(",", "‚").lstrip("*")
+
+
+def ass_line(cue: Cue, speakers: list[str], text: str) -> str:
+    """One line of dialogue; ``text`` is ASS already."""
+    style = _ass_name(cue.speaker) if cue.speaker in speakers else "Default"
+    return f"Dialogue: 0,{_centi(cue.start)},{_centi(cue.end)},{style},{_ass_name(cue.speaker)},0,0,0,,{text}"
+
+
+def ass_file(speakers: list[str], lines: list[str], *, waiting: str = "FF0000") -> str:
+    """A whole ASS file.
+
+    Args:
+        lines: of dialogue.
+        waiting: RRGGBB of words of karaoke that are not said yet.
+    """
     styles = [
-        f"Style: {name},Arial,54,&H00{_bgr(k)},&H000000FF,&H00000000,&H80000000,0,0,0,0,100,100,0,0,1,3,1,2,60,60,50,1"
-        for k, name in enumerate(["Default", *map(title, speakers)])
+        f"Style: {name},Arial,54,&H00{_bgr(k)},&H00{waiting[4:]}{waiting[2:4]}{waiting[:2]},&H00000000,&H80000000,"
+        "0,0,0,0,100,100,0,0,1,3,1,2,60,60,50,1"
+        for k, name in enumerate(["Default", *map(_ass_name, speakers)])
     ]
-    lines = []
-    for cue in cues:
-        text = r"\N".join(line.replace("\\", "∖").replace("{", "(").replace("}", ")") for line in cue.lines)
-        style = title(cue.speaker) if cue.speaker in speakers else "Default"
-        lines.append(f"Dialogue: 0,{_centi(cue.start)},{_centi(cue.end)},{style},{title(cue.speaker)},0,0,0,,{text}")
     return "\n".join(
         [
             "[Script Info]",
@@ -86,22 +116,33 @@ def ass(cues: list[Cue], speakers: list[str]) -> str:
     )
 
 
+def paragraphs(sentences: list[Sentence]) -> list[tuple[str | None, list[Sentence]]]:
+    """What each speaker says in one go."""
+    found: list[tuple[str | None, list[Sentence]]] = []
+    for sentence in sentences:
+        if not found or found[-1][0] != sentence.speaker:
+            found.append((sentence.speaker, []))
+        found[-1][1].append(sentence)
+    return found
+
+
 def txt(sentences: list[Sentence]) -> str:
     """Plain text: a paragraph for each turn."""
-    paragraphs: list[tuple[str | None, list[str]]] = []
-    for sentence in sentences:
-        if not paragraphs or paragraphs[-1][0] != sentence.speaker:
-            paragraphs.append((sentence.speaker, []))
-        # Joined without a space: Chinese and Japanese have none between sentences, other words begin with theirs.
-        paragraphs[-1][1].extend(w.text for w in sentence.words)
-    return "\n".join((f"{title(who)}: " if who else "") + "".join(texts).strip() + "\n" for who, texts in paragraphs)
+    # Joined without a space: Chinese and Japanese have none between sentences, other words begin with theirs.
+    return "\n".join(
+        (f"{title(who)}: " if who else "") + "".join(w.text for s in said for w in s.words).strip() + "\n"
+        for who, said in paragraphs(sentences)
+    )
 
 
 def rttm(name: str, turns: list[dict[str, Any]]) -> str:
-    """NIST Rich Transcription Time Marked, where a file's name can't have spaces."""
-    safe = "".join(c if c.isalnum() or c in "-_." else "_" for c in name)
+    """NIST Rich Transcription Time Marked, where names can't have spaces."""
+
+    def safe(text: str) -> str:
+        return "".join(c if c.isalnum() or c in "-_." else "_" for c in text)
+
     return "".join(
-        f"SPEAKER {safe} 1 {t['start']:.3f} {t['end'] - t['start']:.3f} <NA> <NA> {t['speaker']} <NA> <NA>\n"
+        f"SPEAKER {safe(name)} 1 {t['start']:.3f} {t['end'] - t['start']:.3f} <NA> <NA> {safe(t['speaker'])} <NA> <NA>\n"
         for t in turns
     )
 
@@ -112,12 +153,14 @@ def whole(
     diarization: dict[str, Any] | None,
     models: dict[str, Any],
     clip: dict[str, Any] | None = None,
+    names: dict[str, str] | None = None,
 ) -> dict[str, Any]:
     """The whole result for ``output/<name>.json``; times in seconds.
 
     Args:
         clip: for a cut recording the ``start`` that was cut at, the film's ``lead`` before it, and the ``offset`` that the
             times here have against the cut.
+        names: what people call the speakers.
     """
     return {
         "schema": 1,
@@ -128,6 +171,7 @@ def whole(
         "speech": bool(sentences),
         "notes": [] if sentences else ["no speech found"],
         "speakers": None if diarization is None else {"count": diarization["speakers"], "guess": diarization["guess"]},
+        "names": names or {},
         "models": models,
         "segments": [
             {

@@ -1,10 +1,10 @@
-"""subtitles: from words and turns to SRT, WebVTT, ASS, text, JSON and RTTM."""
+"""subtitles: from words and turns to the files that people use."""
 
 from __future__ import annotations
 
 import json
 import sys
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +12,13 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import contract
 import cues as cue
+import edits
 import formats
+import written
 from clock import Clock
 from contract import Recording, StageJob
 from sentences import Sentence, read_words, sentences
+from written import Result
 
 
 def work(job: StageJob) -> None:
@@ -25,8 +28,65 @@ def work(job: StageJob) -> None:
             write(job, recording, rules)
 
 
+@dataclass(frozen=True, kw_only=True)
+class Heard:
+    """What was said in one recording, in the film's own time."""
+
+    result: dict[str, Any]
+    """Of the recognition, or of the alignment."""
+    diarization: dict[str, Any] | None
+    said: list[Sentence]
+    turns: list[dict[str, Any]] | None
+    duration: float
+
+
 def write(job: StageJob, recording: Recording, rules: cue.Rules) -> None:
-    """Write one recording in all formats into ``output/``, and the cues for mux into ``work/``."""
+    """Write one recording in the formats that are asked for into ``output/``.
+
+    The whole transcript, and the cues for mux, go into ``work/``.
+    """
+    heard = hear(job, recording)
+    edited = edits.read(job.beside(edits.FILE), recording.id)
+    if edited.turns is not None:
+        job.note(recording, "the text is as it was edited by hand")
+    prefix = bool(job.settings.get("prefix", True))
+    said = edited.said(heard.said)
+    turns = None if heard.turns is None else [turn | {"speaker": edited.name(turn["speaker"])} for turn in heard.turns]
+    shown = cue.cues(edited.named(said), rules, duration=heard.duration, label=prefix)
+    speakers = [edited.name(who) for who in sorted({s.speaker for s in said if s.speaker}, key=by_number)]
+    if not said:
+        job.note(recording, "no speech found: the subtitles are empty")
+    track = [asdict(replace(c, words=())) | {"text": formats.plain(c, prefix=prefix)} for c in shown]
+    job.save(
+        recording, {"language": heard.result["language"], "cues": track}
+    )  # mux: also of a cut, the film's own time
+    clip = None
+    if recording.start is not None:
+        moved = Clock([], offset=recording.offset if job.settings.get("times") != "clip" else 0.0)
+        said = [replace(s, words=tuple(map(moved.word, s.words))) for s in said]
+        shown = [moved.cue(c) for c in shown]
+        turns = None if turns is None else [moved.turn(turn) for turn in turns]
+        clip = {"start": recording.start, "lead": recording.lead, "offset": moved.offset}
+    whole = contract.dump(formats.whole(heard.result, said, heard.diarization, models(job), clip, edited.names))
+    job.write(f"{recording.id}.transcript.json", whole)
+    files(
+        job,
+        Result(
+            recording=recording.name,
+            stem=recording.output,
+            sentences=edited.named(said),
+            cues=shown,
+            speakers=list(dict.fromkeys(speakers)),
+            turns=turns,
+            whole=whole,
+            prefix=prefix,
+        ),
+    )
+    job.progress(recording, heard.duration, heard.duration)
+
+
+def hear(job: StageJob, recording: Recording) -> Heard:
+    """Read what the stages before have found."""
     aligned, diarized = job.has("align"), job.has("diarize")
     result = job.load("align" if aligned else "asr", recording)
     diarization: dict[str, Any] | None = job.load("diarize", recording) if diarized else None
@@ -35,9 +95,7 @@ def write(job: StageJob, recording: Recording, rules: cue.Rules) -> None:
     if not diarized and "diarize" in job.stages:
         job.note(recording, "there are no speakers: the stage diarize failed")
     turns = diarization["turns"] if diarization else None
-    prefix = bool(job.settings.get("prefix", True))
     clock = Clock(job.load("demux", recording).get("clock") or [])
-    duration = clock.at(result["duration"])
     words = [clock.word(word) for word in read_words(result["segments"], result["duration"])]
     turns = None if turns is None else [clock.turn(turn) for turn in turns]
     said = sentences(words, turns)
@@ -45,31 +103,23 @@ def write(job: StageJob, recording: Recording, rules: cue.Rules) -> None:
         names = numbered(said, turns)
         said = [replace(s, speaker=names.get(s.speaker or "")) for s in said]
         turns = [turn | {"speaker": names[turn["speaker"]]} for turn in turns]
-    shown = cue.cues(said, rules, duration=duration, label=prefix)
-    speakers = list(dict.fromkeys(s.speaker for s in sorted(said, key=lambda s: s.speaker or "") if s.speaker))
-    if not said:
-        job.note(recording, "no speech found: the subtitles are empty")
-    track = [asdict(c) | {"text": formats.plain(c, prefix=prefix)} for c in shown]  # a cut film's own time
-    clip = None
-    if recording.start is not None:
-        moved = Clock([], offset=recording.offset if job.settings.get("times") != "clip" else 0.0)
-        said = [replace(s, words=tuple(map(moved.word, s.words))) for s in said]
-        shown = [replace(c, start=moved.at(c.start), end=moved.at(c.end)) for c in shown]
-        turns = None if turns is None else [moved.turn(turn) for turn in turns]
-        clip = {"start": recording.start, "lead": recording.lead, "offset": moved.offset}
-    name = recording.output
-    for suffix, text in (
-        ("srt", formats.srt(shown, prefix=prefix)),
-        ("vtt", formats.vtt(shown)),
-        ("ass", formats.ass(shown, speakers)),
-        ("txt", formats.txt(said)),
-        ("json", contract.dump(formats.whole(result, said, diarization, models(job), clip))),
-    ):
-        job.write(f"{name}.{suffix}", text, output=True)
-    if turns is not None:
-        job.write(f"{name}.rttm", formats.rttm(name, turns), output=True)
-    job.save(recording, {"language": result["language"], "cues": track})
-    job.progress(recording, duration, duration)
+    duration = clock.at(result["duration"])
+    return Heard(result=result, diarization=diarization, said=said, turns=turns, duration=duration)
+
+
+def files(job: StageJob, result: Result) -> None:
+    """Write one recording's files into ``output/``."""
+    for suffix in written.chosen(str(job.settings.get("formats", written.DEFAULT))):
+        if suffix == "rttm" and result.turns is None:
+            continue
+        content = written.WRITERS[suffix](result)
+        data = content if isinstance(content, bytes) else content.encode()
+        job.write_bytes(f"{result.stem}.{suffix}", data, output=True)
+
+
+def by_number(speaker: str) -> tuple[int, str]:
+    """S2 before S10."""
+    return len(speaker), speaker
 
 
 def numbered(said: list[Sentence], turns: list[dict[str, Any]]) -> dict[str, str]:

@@ -100,7 +100,9 @@ class Recording {
     media.addEventListener("error", () => this.trouble());
     one(".full", root)?.addEventListener("click", () => (media.requestFullscreen ?? media.webkitEnterFullscreen)?.call(media));
     media.addEventListener("fullscreenchange", () => { media.controls = document.fullscreenElement === media; });
-    one(".captions", root)?.addEventListener("click", () => this.captions());
+    const captions = one(".captions", root);
+    captions?.addEventListener("click", () => this.captions());
+    if (captions) captions.hidden = !one('.files a[download$=".vtt"][data-from]', root);
     one(".follow", root)?.addEventListener("click", () => this.following(!this.follows, true));
     for (const kind of ["wheel", "touchmove"]) {
       // Who scrolls while it plays wants to read elsewhere.
@@ -139,7 +141,7 @@ class Recording {
   tick() {
     const at = this.media.currentTime;
     if (this.map) this.head.style.transform = `translateX(${Math.min(100, (100 * at) / this.duration)}%)`;
-    const text = clock(at);
+    const text = clock(at + this.offset);
     if (text !== this.shown) {
       this.shown = text;
       one(".time .now", this.root).textContent = text;
@@ -205,7 +207,7 @@ class Recording {
     });
     map.addEventListener("pointermove", (event) => {
       const box = map.getBoundingClientRect();
-      map.title = clock((this.duration * (event.clientX - box.left)) / box.width);
+      map.title = clock(this.offset + (this.duration * (event.clientX - box.left)) / box.width);
       if (map.hasPointerCapture(event.pointerId)) to(event);
     });
     map.addEventListener("keydown", (event) => {
@@ -248,7 +250,8 @@ class Recording {
         const time = "(\\d+):(\\d\\d):(\\d\\d\\.\\d+)";
         for (const cue of text.matchAll(new RegExp(`${time} --> ${time}\\n([^]*?)(?:\\n\\n|\\n*$)`, "g"))) {
           const [h1, m1, s1, h2, m2, s2] = cue.slice(1, 7).map(Number);
-          this.track.addCue(new VTTCue(h1 * 3600 + m1 * 60 + s1, h2 * 3600 + m2 * 60 + s2, cue[7]));
+          const [from, to] = [h1 * 3600 + m1 * 60 + s1, h2 * 3600 + m2 * 60 + s2];
+          this.track.addCue(new VTTCue(Math.max(0, from - this.offset), Math.max(0, to - this.offset), cue[7]));
         }
       });
     }
@@ -292,7 +295,7 @@ class Recording {
   }
 
   tip(k) {
-    return clock(this.starts[k] / 1000) + (this.sure[k] < 0 ? "" : `, ${this.sure[k]} % sure`);
+    return clock(this.offset + this.starts[k] / 1000) + (this.sure[k] < 0 ? "" : `, ${this.sure[k]} % sure`);
   }
 
   first(turn) { return this.index.get(one(".words span", turn)); }
@@ -503,6 +506,7 @@ class Recording {
         if (name && name !== given) names[key] = name;
         else delete names[key];
         kept.write(names);
+        this.named();
       });
       input.addEventListener("keydown", (event) => { if (event.key === "Enter") input.blur(); });
       one("[type=checkbox]", row).addEventListener("change", (event) => {
@@ -514,6 +518,24 @@ class Recording {
         if (this.query) this.search();
       });
     }
+    this.named();
+    // What `jobs name --from` reads: the names in all recordings of the job.
+    one(".names .save", this.root)?.addEventListener("click", (event) => {
+      const names = {};
+      for (const input of all(".speakers li .name")) {
+        const name = input.value.trim();
+        const recording = input.closest(".recording").dataset.id;
+        if (name && name !== input.defaultValue) (names[recording] ??= {})[input.closest("li").dataset.speaker] = name;
+      }
+      const text = JSON.stringify({ schema: 1, job: document.body.dataset.job, names }, null, 1);
+      event.currentTarget.href = URL.createObjectURL(new Blob([text], { type: "application/json" }));
+    });
+  }
+
+  // Names that the job doesn't know yet can be saved.
+  named() {
+    const line = one(".names", this.root);
+    if (line) line.hidden = !all(".speakers .name", this.root).some((input) => input.value.trim() && input.value !== input.defaultValue);
   }
 }
 

@@ -210,15 +210,40 @@ def test_recordings_go_into_the_page_while_there_is_room(tmp_path: Path) -> None
     assert only.media is not None
     assert only.media.data is not None
     assert only.spare is None
+    # The film with subtitles is what is played, so that there is one film in the page.
     assert [(f.name, f.data is not None) for f in only.files] == [
         ("talk.srt", True),
         ("talk.json", True),
-        ("talk.mp4", False),
+        ("talk.mp4", True),
     ]
+    assert only.files[-1] is only.media
+    (place / "output/talk.mp4").rename(place / "output/talk.mkv")
+    second = pages.gather(config, job, out=place / "report.html", limit=5000).recordings[0]
+    assert second.media is not None
+    assert second.media.href == "input/01.mp4"
+    assert [(f.name, f.data is not None) for f in second.files][-1] == ("talk.mkv", False)
+    (place / "output/talk.mkv").rename(place / "output/talk.mp4")
     beside = pages.gather(config, job, out=place / "report.html", limit=0).recordings[0]
-    assert [f.href for f in (beside.media, beside.spare) if f] == ["input/01.mp4", "work/demux/01.wav"]
+    assert [f.href for f in (beside.media, beside.spare) if f] == ["output/talk.mp4", "work/demux/01.wav"]
     with pytest.raises(UsageError, match="no such folder"):
         pages.write(tmp_path / "gone" / "page.html", "")
+
+
+def test_a_clip_plays_at_its_own_times_and_shows_those_of_the_recording() -> None:
+    """The film in the page starts where the clip does; the text has the recording's times."""
+    said = example.SAID | {"clip": {"start": 601.5, "lead": 1.5, "offset": 600.0}, "names": {"S1": "Ada <b>"}}
+    for segment in (said := json.loads(json.dumps(said)))["segments"]:
+        segment["words"] = [w | {"start": w["start"] + 600, "end": w["end"] + 600} for w in segment["words"]]
+    text = report.render(example.page(said=said), example.templates())
+    plain = report.render(example.page(), example.templates())
+    data = [json.loads(re.search(r'id="data">(.*?)</script>', t)[1])["01"] for t in (text, plain)]  # type: ignore[index]
+    assert data[0]["offset"] == 600
+    assert data[0]["starts"] == data[1]["starts"]
+    assert data[0]["ends"] == data[1]["ends"]
+    assert re.findall("<rect class=.c[^>]*>", text) == re.findall("<rect class=.c[^>]*>", plain)
+    assert '<span class="now">10:00</span> / 10:09' in text
+    assert '<bdi class="name">Ada &lt;b&gt;</bdi>' in text
+    assert "Speaker 2" in text
 
 
 @pytest.mark.parametrize("text", ["[1]", '"x"', "7", "null", "{", ""])

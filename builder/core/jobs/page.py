@@ -18,6 +18,7 @@ from typing import Any
 import jinja2
 from markupsafe import Markup
 
+from builder.core.jobs.formats import FILMS, FORMATS
 from builder.core.jobs.job import Clip, Job
 from builder.core.jobs.timeline import StageRun
 from builder.core.text import format_size
@@ -42,19 +43,6 @@ LONG = 70
 COLOURS = 8
 """Colours for speakers in report.css; a ninth voice has the first one's again."""
 
-TYPES = {
-    "ass": "text/x-ssa",
-    "json": "application/json",
-    "mka": "audio/x-matroska",
-    "mkv": "video/x-matroska",
-    "mp4": "video/mp4",
-    "rttm": "text/plain",
-    "srt": "application/x-subrip",
-    "txt": "text/plain",
-    "vtt": "text/vtt",
-}
-"""Media types of what stands in output/."""
-
 PLAYABLE = {
     "aac": "audio/aac",
     "flac": "audio/flac",
@@ -75,18 +63,6 @@ PLAYABLE = {
 
 CODECS = {"aac", "av1", "flac", "h264", "mp3", "opus", "pcm_s16le", "vorbis", "vp8", "vp9"}
 """Codecs (FFmpeg's names) that all current browsers play."""
-
-MEANINGS = {
-    "ass": "styled subtitles",
-    "json": "all, with word times",
-    "mka": "sound with subtitles",
-    "mkv": "film with subtitles",
-    "mp4": "film with subtitles",
-    "rttm": "who speaks when",
-    "srt": "subtitles",
-    "txt": "plain text",
-    "vtt": "subtitles for the web",
-}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -131,8 +107,12 @@ class Transcript:
     probability: float
     """Of the language."""
     duration: float
+    offset: float
+    """Seconds from a time in the film that the job has to the same moment's time here: a clip has the recording's times."""
     guess: bool
     """Whether the number of speakers is one."""
+    names: Mapping[str, str]
+    """What people call the speakers, as far as they were named."""
     speakers: Mapping[str, float]
     """Speaker -> seconds spoken, in order of their names."""
     turns: tuple[tuple[float, float, str | None], ...]
@@ -143,6 +123,10 @@ class Transcript:
     def rated(self) -> bool:
         """Whether words have probabilities."""
         return any(w.probability is not None for p in self.paragraphs for w in p.words)
+
+    def called(self, speaker: str | None) -> str:
+        """A speaker as people see it."""
+        return self.names.get(speaker or "") or title(speaker)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -155,14 +139,17 @@ class File:
     href: str
     """Its address from where the page lies."""
     data: bytes | None = None
+    kind: str = ""
+    """What it is: a name of FORMATS or of FILMS."""
 
     @property
     def suffix(self) -> str:
-        return self.name.rpartition(".")[2].lower()
+        return self.kind or self.name.rpartition(".")[2].lower()
 
     @property
     def meaning(self) -> str:
-        return MEANINGS.get(self.suffix, "")
+        known = FORMATS.get(self.suffix) or FILMS.get(self.suffix)
+        return known.meaning if known else ""
 
     @property
     def encoded(self) -> str:
@@ -222,7 +209,9 @@ def transcript(data: Any, where: str) -> Transcript:
             language=data["language"],
             probability=float(data["language_probability"] or 0),
             duration=float(data["duration"]),
+            offset=float((data.get("clip") or {}).get("offset", 0.0)),
             guess=bool((data["speakers"] or {}).get("guess")),
+            names={str(k): str(v) for k, v in (data.get("names") or {}).items()},
             speakers={n: round(sum(w[-1].end - w[0].start for s, w in said if s == n), 3) for n in names},
             turns=tuple(_turns(said)),
             paragraphs=tuple(_paragraphs(said)),
@@ -394,12 +383,14 @@ def _used(job: Job) -> list[tuple[str, str, Any]]:
 
 
 def _data(recording: Recording) -> dict[str, Any]:
-    """What the script needs beside the text: times in milliseconds and probabilities in percent, a word each."""
+    """What the script needs beside the text, a word each: times in milliseconds of the film, probabilities in percent."""
     words = [w for p in recording.transcript.paragraphs for w in p.words] if recording.transcript else []
+    offset = recording.transcript.offset if recording.transcript else 0.0
     return {
         "duration": recording.transcript.duration if recording.transcript else 0,
-        "starts": list(_rising(round(w.start * 1000) for w in words)),
-        "ends": [round(w.end * 1000) for w in words],
+        "offset": offset,
+        "starts": list(_rising(round((w.start - offset) * 1000) for w in words)),
+        "ends": [round((w.end - offset) * 1000) for w in words],
         "sure": [-1 if w.probability is None else round(w.probability * 100) for w in words],
     }
 

@@ -12,6 +12,7 @@ from typing import Any
 
 from builder.core import languages
 from builder.core.config.types import Config, StageSpec
+from builder.core.jobs import formats
 from builder.core.jobs.job import Clip, JobInput, JobStage, ModelUse, stage_data
 from builder.core.machine import Hardware, Recommendation
 from builder.core.terms import Mode, Purpose, Workflow
@@ -52,6 +53,8 @@ class JobOptions:
     """One of :data:`CHANNELS`."""
     times: str | None = None
     """One of :data:`TIMES`."""
+    formats: str | None = None
+    """Names of :data:`builder.core.jobs.formats.FORMATS`, separated by commas, or ``all``."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -119,7 +122,10 @@ def resolve(
             "asr": asr,
             "align": where("align"),
             "diarize": {**where("diarize"), "speakers": options.speakers},
-            "subtitles": {"times": _one_of(options.times, TIMES, "--times")},
+            "subtitles": {
+                "times": _one_of(options.times, TIMES, "--times"),
+                **({} if options.formats is None else {"formats": formats.chosen(options.formats)}),
+            },
         },
         clip=clip,
         diarization=diarization,

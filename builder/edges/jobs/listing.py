@@ -10,10 +10,12 @@ import stat
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from builder.core.config.types import Config
-from builder.core.jobs.job import Job
+from builder.core.jobs.job import Job, JobInput
 from builder.edges.jobs.folder import NEW, folder, held, read, state
+from builder.edges.system import files
 from builder.errors import BakeError, UsageError, did_you_mean
 
 
@@ -53,12 +55,26 @@ def find(config: Config, name: str) -> Job:
     raise UsageError(f'no job "{name}"', hint=did_you_mean(name, ids) or "jobs list shows all")
 
 
-def newest(config: Config) -> Job | None:
-    """The job that was prepared last."""
+def newest(config: Config, *, begun: bool = False) -> Job | None:
+    """The job that was prepared last.
+
+    Args:
+        begun: only those of which some stage has results; a mistyped command leaves a job without any.
+    """
     for path in sorted(config.jobs.glob("*/job.yaml"), reverse=True):
+        if begun and not any(path.parent.glob("work/*/manifest.json")):
+            continue
         with contextlib.suppress(BakeError):
             return read(config, path.parent)
     return None
+
+
+def transcript(job_folder: Path, entry: JobInput) -> tuple[Any, Path]:
+    """What the subtitles stage wrote of a recording (None where it hasn't), and the file that says it."""
+    whole = job_folder / "work" / "subtitles" / f"{entry.id}.transcript.json"
+    if not whole.is_file():  # of a job from before this file was written
+        whole = job_folder / "output" / f"{entry.output}.json"
+    return files.read_json(whole), whole
 
 
 def is_id(name: str) -> bool:

@@ -13,17 +13,14 @@ from urllib.parse import quote
 from builder import __version__
 from builder.core.config.types import Config
 from builder.core.jobs import page as pages
+from builder.core.jobs.formats import FILMS, FORMATS
 from builder.core.jobs.job import Job, JobInput
 from builder.core.jobs.page import File, Page, Recording
 from builder.core.jobs.timeline import history
 from builder.edges.jobs import folder as jobs
-from builder.edges.jobs import outcome
+from builder.edges.jobs import listing, outcome
 from builder.edges.system import files, shell
 from builder.errors import BakeError, MissingError, UsageError
-
-TEXT = ("srt", "vtt", "txt", "ass", "json", "rttm")
-FILM = ("mp4", "mkv", "mka")
-"""What may stand in output/, in the order of the page."""
 
 
 def gather(config: Config, job: Job, *, out: Path, limit: int) -> Page:
@@ -77,15 +74,18 @@ def _recording(
     out: Path,
     budget: _Budget,
 ) -> Recording:
-    whole = job_folder / "output" / f"{entry.output}.json"
-    transcript = files.read_json(whole)
+    transcript, where = listing.transcript(job_folder, entry)
     media, spare, video = _media(job_folder, entry, facts, out, budget)
     result_files = []
-    for suffix in (*TEXT, *FILM):
+    for suffix, known in {**FORMATS, **FILMS}.items():
         path = job_folder / "output" / f"{entry.output}.{suffix}"
-        if path.is_file():
-            inside = suffix in TEXT or budget.take(path.stat().st_size)
-            result_files.append(_file(path, path.name, pages.TYPES[suffix], out, inside=inside))
+        if media is not None and media.kind and path.name == media.name:
+            result_files.append(media)
+        elif path.is_file() and not path.is_symlink():
+            # One copy of a film is enough: the others lie beside.
+            again = suffix in FILMS and video and media is not None and media.data is not None
+            inside = not again and (suffix in FORMATS or budget.take(path.stat().st_size))
+            result_files.append(_file(path, path.name, known.type, out, inside=inside, kind=suffix))
     notes = [
         n.removeprefix(f"{entry.name}: ")
         for m in manifests.values()
@@ -99,7 +99,7 @@ def _recording(
         sha256=entry.sha256,
         clip=entry.clip,
         video=video,
-        transcript=None if transcript is None else pages.transcript(transcript, str(whole)),
+        transcript=None if transcript is None else pages.transcript(transcript, str(where)),
         media=media,
         spare=spare,
         files=tuple(result_files),
@@ -112,29 +112,42 @@ def _media(
 ) -> tuple[File | None, File | None, bool]:
     """What is played, what else when a browser can't, and whether it has a picture.
 
-    Every browser plays the 16 kHz sound that demux made.
+    The film with subtitles is played where every browser can: it is offered too, and the page then has one film. Every
+    browser plays the 16 kHz sound that demux made.
     """
     recording, sound = job_folder / entry.path, job_folder / "work" / "demux" / f"{entry.id}.wav"
     suffix = recording.suffix.lower().removeprefix(".")
     codecs = [s.get("codec", "") for s in facts.get("streams", ()) if s.get("type") in ("audio", "video")]
+    for film in ("mp4", "mkv", "mka"):
+        path = job_folder / "output" / f"{entry.output}.{film}"
+        if path.is_file() and not path.is_symlink() and facts.get("video") and pages.plays(film, codecs):
+            inside = budget.take(path.stat().st_size)
+            media = _file(path, path.name, FILMS[film].type, out, inside=inside, kind=film)
+            return media, _spare(sound, out, budget, needed=not inside, inside=False), True
     plays = pages.plays(suffix, codecs) if recording.is_file() else False
-    spare = None
     if plays is False:
         recording, suffix = sound, "wav"
         if not recording.is_file():
             return None, None, False
     media = _file(recording, entry.name, pages.PLAYABLE[suffix], out, inside=budget.take(recording.stat().st_size))
-    if plays is None or (plays and media.data is None):
-        # A page that has its recording inside must not need a file beside it, unless that is all there is.
-        inside = media.data is not None and sound.is_file() and budget.take(sound.stat().st_size)
-        spare = _file(sound, sound.name, "audio/wav", out, inside=inside) if sound.is_file() else None
+    needed = plays is None or (plays and media.data is None)
+    # A page that has its recording inside must not need a file beside it, unless that is all there is.
+    spare = _spare(sound, out, budget, needed=needed, inside=media.data is not None)
     return media, spare, bool(facts.get("video")) and plays is not False
 
 
-def _file(path: Path, name: str, kind: str, out: Path, *, inside: bool) -> File:
+def _spare(sound: Path, out: Path, budget: _Budget, *, needed: bool, inside: bool) -> File | None:
+    """The sound that is played instead; None where it isn't needed."""
+    if not needed or not sound.is_file():
+        return None
+    return _file(sound, sound.name, "audio/wav", out, inside=inside and budget.take(sound.stat().st_size))
+
+
+def _file(path: Path, name: str, type_: str, out: Path, *, inside: bool, kind: str = "") -> File:
     return File(
         name=name,
-        type=kind,
+        type=type_,
+        kind=kind,
         size=path.stat().st_size,
         href=quote(os.path.relpath(path.resolve(), out.resolve().parent)),
         data=path.read_bytes() if inside else None,

@@ -1,0 +1,65 @@
+"""The formats by name: which file has what in it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import document
+import formats
+import tables
+import wordwise
+from cues import Cue
+from sentences import Sentence
+
+DEFAULT = "srt,vtt,ass,txt,json,rttm"
+"""What is written unless a job asks for something else."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Result:
+    """What is known of one recording, from which each format takes its part; all times are those that files show."""
+
+    recording: str
+    """Its name."""
+    stem: str
+    """Of its files."""
+    sentences: list[Sentence]
+    """With the names that speakers were given."""
+    cues: list[Cue]
+    speakers: list[str]
+    turns: list[dict[str, Any]] | None
+    """None: without speakers."""
+    whole: str
+    """The JSON of it all."""
+    prefix: bool
+    """Whether a cue begins with its speaker where that changes."""
+
+
+WRITERS: Mapping[str, Callable[[Result], str | bytes]] = {
+    "srt": lambda r: formats.srt(r.cues, prefix=r.prefix),
+    "vtt": lambda r: formats.vtt(r.cues),
+    "words.vtt": lambda r: wordwise.vtt(r.cues),
+    "ass": lambda r: formats.ass(r.cues, r.speakers),
+    "karaoke.ass": lambda r: wordwise.karaoke(r.cues, r.speakers),
+    "txt": lambda r: formats.txt(r.sentences),
+    "csv": lambda r: tables.table(r.sentences, separator=","),
+    "tsv": lambda r: tables.table(r.sentences, separator="\t"),
+    "docx": lambda r: document.docx(r.recording, r.sentences),
+    "json": lambda r: r.whole,
+    "rttm": lambda r: formats.rttm(r.stem, r.turns or []),
+}
+"""The end of a file's name -> its content."""
+
+
+def chosen(setting: str) -> list[str]:
+    """The formats that a setting names, in the order of :data:`WRITERS`.
+
+    Raises:
+        ValueError: there is no such format.
+    """
+    asked = {name.strip() for name in setting.split(",") if name.strip()}
+    if unknown := asked - set(WRITERS):
+        raise ValueError(f"subtitles: there is no format {min(unknown)!r}, only {', '.join(WRITERS)}")
+    return [name for name in WRITERS if name in asked]
