@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from builder.core.config.defaults import ENVIRONMENT, PLACES
+
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
 FOLDERS = "builder|stages|images|templates|compose|requirements|tests|bench|docs|examples"
@@ -33,3 +35,24 @@ def test_every_dependency_has_its_reason() -> None:
     rows = re.findall(r"^\| ([\w, -]+) \|", (ROOT / "docs/dependencies.md").read_text(), re.MULTILINE)
     explained = {name.strip().lower() for row in rows for name in row.split(",")}
     assert [name for name in names if name not in explained] == []
+
+
+def test_every_variable_is_explained() -> None:
+    """docs/variables.md has each BAKE_ variable that the code names, and its setting; no page names another."""
+    code = [p for folder in ("builder", "stages", "templates", "compose") for p in (ROOT / folder).rglob("*.*")]
+    texts = [p.read_text() for p in code if p.suffix in (".py", ".j2", ".yaml")]
+    used = {name for text in texts for name in re.findall(r"\bBAKE_[A-Z]+(?:_[A-Z]+)*\b", text)} | {
+        *ENVIRONMENT,
+        *PLACES,
+    }
+    rows = re.findall(r"^\| (BAKE_[^|]+) \|([^|]*)\|", (ROOT / "docs/variables.md").read_text(), re.MULTILINE)
+    explained = {name: setting.strip() for names, setting in rows for name in names.split(", ")}
+    assert set(explained) == used
+    assert {name: f"`defaults.{field}`" for name, field in ENVIRONMENT.items()}.items() <= explained.items()
+    named = {name for page in PAGES for name in re.findall(r"\bBAKE_[A-Z]+(?:_[A-Z]+)*\b", page.read_text())}
+    assert named <= used
+
+
+def test_every_page_is_in_the_index() -> None:
+    index = (ROOT / "docs/README.md").read_text()
+    assert [page.name for page in (ROOT / "docs").glob("*.md") if f"({page.name})" not in index] == ["README.md"]
