@@ -65,7 +65,7 @@ def run(command):
 
 def newer_python():
     """The line to type on a machine whose python3 is old."""
-    for name in ("python3.13", "python3.12", "python3.11", "python3.10"):
+    for name in ("python3.14", "python3.13", "python3.12", "python3.11", "python3.10"):
         for folder in os.environ.get("PATH", "").split(os.pathsep):
             if is_program(os.path.join(folder, name)):
                 return "%s build.py" % name

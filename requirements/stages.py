@@ -1,7 +1,8 @@
 """Write the stages' hash-locked requirements: ``.venv/bin/python requirements/stages.py`` (make lock).
 
 A lock names only what the stage imports (installed with --no-deps), for Python 3.10 and later on every platform.
-All stages are resolved together first, so that a package has the same version in all of them.
+All stages are resolved together first, so that a package has the same version in all of them, and one for all Pythons
+unless its requirement says otherwise: a recording reads the same on each.
 
 ``requirements/stages.py full-cpu --torch-index URL`` writes locks of PyTorch's CPU builds, without CUDA's libraries. It needs
 that index. ``network.torch_index_url`` in bake.yaml then builds the full images of docker-cpu from these locks.
@@ -32,6 +33,8 @@ COMPILE = (
     "--no-annotate",
     "--no-emit-index-url",
     "--no-emit-find-links",
+    "--fork-strategy",
+    "fewest",
 )
 APART = ("tokenizers",)
 """Packages whose version differs between the variants: Transformers 4 needs an older one."""

@@ -199,8 +199,8 @@ def _failed(what: str, lines: Sequence[str], following: str) -> NoReturn:
         _stop("the package index has a certificate this machine doesn't trust", "PIP_CERT=CA-BUNDLE python3 build.py")
     if re.search(r"Retrying|Max retries|NewConnectionError|Connection", text):
         _stop("the package index can't be reached", "PIP_INDEX_URL=ADDRESS python3 build.py    (or PIP_PROXY=…)")
-    if "No matching distribution" in text and sys.version_info >= (3, 14):
-        _stop(f"{what} for Python {sys.version_info[0]}.{sys.version_info[1]}", "python3.13 build.py")
+    if "No matching distribution" in text and sys.version_info >= (3, 15):
+        _stop(f"{what} for Python {sys.version_info[0]}.{sys.version_info[1]}", "python3.14 build.py")
     _stop(what, following)
 
 

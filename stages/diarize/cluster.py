@@ -1,11 +1,17 @@
-"""Cluster speaker embeddings, with NumPy and fastcluster: scikit-learn would add 114 MB to an image."""
+"""Cluster speaker embeddings, with NumPy and fastcluster: SciPy would add 110 MB to an image."""
 
 from __future__ import annotations
 
 from typing import Any
 
-import fastcluster
 import numpy as np
+
+try:
+    from fastcluster import linkage, linkage_vector
+except ImportError:  # it has no wheel for Python 3.14: there SciPy is installed
+    from scipy.cluster.hierarchy import linkage
+
+    linkage_vector = linkage  # the same clusters, in more memory
 
 NEAREST = 0.33
 """Share of the embeddings that stay in the affinity graph as an embedding's nearest neighbours."""
@@ -58,7 +64,7 @@ def divided(vectors: Any, clusters: int) -> tuple[Any, Any]:
     # on the one real telephone call.)
     mean = vectors.mean(axis=0)
     centred = units(vectors - mean)
-    labels = cut(fastcluster.linkage_vector(centred, method="ward"), clusters)
+    labels = cut(linkage_vector(centred, method="ward"), clusters)
     for _ in range(10):
         moved = nearest(centred, centres(centred, labels, clusters))
         if len(np.unique(moved)) < clusters or np.array_equal(moved, labels):
@@ -121,7 +127,7 @@ def by_distance(vectors: Any, seconds: Any) -> int:
         return 1
     distance = 1 - vectors @ vectors.T
     condensed = distance[np.triu_indices(len(vectors), k=1)]
-    tree = fastcluster.linkage(np.maximum(condensed, 0.0), method="average")
+    tree = linkage(np.maximum(condensed, 0.0), method="average")
     labels = cut(tree, int(np.count_nonzero(tree[:, 2] > CUT)) + 1)
     heard = np.bincount(labels, weights=seconds)
     return max(1, min(MOST, int(np.count_nonzero(heard >= max(LEAST, 0.04 * heard.sum())))))

@@ -196,7 +196,7 @@ def failure(text: str, folder: Path) -> BakeError:
             return SourceError(
                 f"pip found no wheel for {kind}",
                 detail=tail,
-                hint=f"{settings} shows where it looks; there are wheels for Python 3.10 to 3.13",
+                hint=f"{settings} shows where it looks; there are wheels for Python 3.10 to 3.14 (full: to 3.13)",
             )
         case _:
             return SourceError(
