@@ -20,24 +20,30 @@ from typing import Any
 import typing_extensions
 from pydantic import ConfigDict, TypeAdapter
 
-from builder import views
+from builder import errors, views
 from builder.views import View
 
-HEAD = """\
-# What `--json` prints
+KINDS = [kind.kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, errors.BakeError)]
+"""Words for scripts, in the order of the exit codes."""
 
-This page is generated from the types in `builder/views` (`make json`).
+HEAD = f"""\
+# What `--json` prints
 
 Every command takes `--json`, before or after its name. Standard output then has one JSON document and nothing else, also
 when the command fails; progress stays on standard error unless `--quiet` is given. `jobs list --watch` and `jobs logs`
 print one document a line.
 
+```sh
+python3 build.py jobs list --json                    # [{{"id": "20261123-…", "state": "done", …}}]
+python3 build.py jobs list --json | python3 -c 'import json, sys; print(*[job["id"] for job in json.load(sys.stdin)])'
+python3 build.py models list --json > models.json
+```
+
 A failure is an `error`: alone, as a key of the result that failed, or with a list that failed as the `result` beside it:
 
 | key | type | meaning |
 |---|---|---|
-| `error.code` | string | a word that never changes: `usage`, `config`, `input`, `missing`, `source`, `integrity`, `build`, \
-`stage`, `interrupted`, `failed`, `bug` |
+| `error.code` | string | a word that never changes: {", ".join(f"`{kind}`" for kind in KINDS)} |
 | `error.what` | string | what failed, one sentence |
 | `error.where` | string or null | the file, option, model, stage or address |
 | `error.expected` | string or null | what would have been right |
@@ -46,6 +52,8 @@ A failure is an `error`: alone, as a key of the result that failed, or with a li
 | `error.exit_code` | integer | the exit code of the command |
 
 A version goes up when a key is removed, renamed or means something else. Keys may be added at any time.
+
+This page is generated from the types in `builder/views` (`make json`). The commands:
 """
 
 
@@ -154,7 +162,9 @@ def _kind(node: Mapping[str, Any], defs: Mapping[str, Any]) -> str:
 
 def document() -> str:
     """docs/json.md."""
-    return "\n".join([HEAD, *(_section(view) for view in all_views().values())])
+    found = all_views()
+    links = [f"[{command}](#{command.replace(' ', '-')})" for command in found]
+    return "\n".join([f"{HEAD}{', '.join(links)}.\n", *(_section(view) for view in found.values())])
 
 
 def _section(view: View[Any]) -> str:

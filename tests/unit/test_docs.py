@@ -6,11 +6,16 @@ import re
 from pathlib import Path
 
 import pytest
+import yaml
 
+from builder import errors
 from builder.core.config.defaults import ENVIRONMENT, PLACES
+from tests.unit.test_cli import COMMANDS
+from tests.unit.test_docs_commands import commands_of
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+README = (ROOT / "README.md").read_text()
 FOLDERS = "builder|stages|images|templates|compose|requirements|tests|bench|docs|examples"
 
 
@@ -56,3 +61,28 @@ def test_every_variable_is_explained() -> None:
 def test_every_page_is_in_the_index() -> None:
     index = (ROOT / "docs/README.md").read_text()
     assert [page.name for page in (ROOT / "docs").glob("*.md") if f"({page.name})" not in index] == ["README.md"]
+
+
+def test_the_readme_has_every_command() -> None:
+    """In its table, as ``build.py jobs list\\|show``."""
+    table = re.findall(r"^\| (`build\.py.*?) \| ", README, re.MULTILINE)
+    named = [word.removeprefix("build.py").split() for row in table for word in re.findall(r"`([^`]*)`", row)]
+    said = {words for name in named for words in commands_of([word.replace("\\|", "|") for word in name])}
+    assert [" ".join(words) for words in COMMANDS if words not in said] == []
+
+
+def test_the_readme_has_every_preset_and_its_model() -> None:
+    shown = dict(re.findall(r"^\| `([a-z-]+)`[^|]* \| ([^|]+) \|", README.partition("## Presets")[2], re.MULTILINE))
+    presets = yaml.safe_load((ROOT / "bake.yaml").read_text())["presets"]
+    real = {name: preset["models"]["asr"] for name, preset in presets.items() if name != "tiny-en"}  # the tests'
+    assert real.items() <= shown.items()
+
+
+def test_the_documents_have_every_exit_code_and_every_kind_of_error() -> None:
+    """README.md names the codes; docs/json.md the words of ``error.code``."""
+    kinds = {kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, errors.BakeError)}
+    listed = re.findall(r"(\d+) \w", README.partition("Exit codes:")[2].partition(".")[0])
+    assert {int(code) for code in listed} == {0, *(kind.exit_code for kind in kinds)} - {1}
+    row = re.search(r"^\| `error\.code` .*", (ROOT / "docs/json.md").read_text(), re.MULTILINE)
+    assert row is not None
+    assert {kind.kind for kind in kinds} <= set(re.findall(r"`(\w+)`", row[0]))
