@@ -26,9 +26,13 @@ from types import FrameType
 from typing import Any
 
 import yaml
+from watched import hold, plain, summary
 
 PROGRESS_EVERY = 0.1
 """Seconds between two progress events: at most ten a second."""
+
+TEXT = 500
+"""Characters of one event's text; a model that loops must not fill the disk."""
 
 RATE = 16_000
 """Samples a second of the sound that stages exchange (mono, signed 16-bit little-endian)."""
@@ -88,6 +92,8 @@ class StageJob:
     """Names of the job's stages, in order."""
     notes: list[str] = field(default_factory=list)
     timings: dict[str, float] = field(default_factory=dict)
+    _heard: dict[str, float] = field(default_factory=dict)
+    """Seconds of each recording that were worked through, by its name."""
     _read: dict[str, str] = field(default_factory=dict)
     _wrote: dict[str, str] = field(default_factory=dict)
     _last: float = 0.0
@@ -197,6 +203,7 @@ class StageJob:
 
     def progress(self, recording: Recording, done: float, total: float) -> None:
         """Report ``done`` of ``total`` seconds of one recording; dropped less than ``PROGRESS_EVERY`` after the last."""
+        self._heard[recording.name] = max(self._heard.get(recording.name, 0.0), min(done, total))
         now = time.monotonic()
         if done < total and now - self._last < PROGRESS_EVERY:
             return
@@ -207,15 +214,33 @@ class StageJob:
         """Report something that the user should know and that isn't a failure."""
         self.notes.append(f"{recording.name}: {message}")
         self.event("note", input=recording.id, message=message)
+        self.say(f"{recording.name}: {message}")
+
+    def text(self, recording: Recording, start: float, end: float, text: str) -> None:
+        """Report words as they are recognised, for whoever watches; results come from files."""
+        self.event("text", input=recording.id, start=round(start, 3), end=round(end, 3), text=text.strip()[:TEXT])
+
+    def say(self, line: str) -> None:
+        """A line for the stage's log; with ``docker compose up`` it is the terminal's."""
+        stamp = time.strftime("%H:%M:%S", time.gmtime())
+        with suppress(OSError, ValueError):  # a log that nobody reads, or a full disk, is no fault of the recording
+            print(f"{stamp} {self.stage}: {plain(line)}", file=sys.stderr, flush=True)
 
     @contextmanager
     def timed(self, part: str) -> Iterator[None]:
-        """Add the seconds of the block to ``timings[part]``: imports, load or work."""
+        """Add the seconds of the block to ``timings[part]``: imports, load or work. Loading is told of."""
+        models = ", ".join(use["id"] for use in self.uses.values())
+        if part == "load" and models:
+            self.event("load", models=models)
         began = time.perf_counter()
         try:
             yield
         finally:
-            self.timings[part] = self.timings.get(part, 0.0) + time.perf_counter() - began
+            seconds = time.perf_counter() - began
+            self.timings[part] = self.timings.get(part, 0.0) + seconds
+        if part == "load" and models:
+            where = ", ".join(use["path"] for use in self.uses.values())
+            self.say(f"model {models} loaded from {where} in {seconds:.1f} s")
 
     def manifest(self) -> dict[str, Any]:
         """What the stage read, its settings and models, and what it wrote (docs/job-format.md)."""
@@ -414,12 +439,15 @@ def _run(root: Path, stage: str, work: Callable[[StageJob], None], models: Path)
             raise ModelFault("; ".join(faults))
         _make_room(root, stage)
         job.event("start")
+        hold(root)
+        job.say(f"begins: {', '.join(r.name for r in job.inputs[:10])}")
         began = time.perf_counter()
         work(job)
         job.timings["total"] = time.perf_counter() - began
         with job.writing("manifest.json") as path:
             path.write_text(dump(job.manifest()), encoding="utf-8")
         job.event("done", seconds=round(job.timings["total"], 3))
+        job.say(summary(job.timings["total"], sum(job._heard.values()), job._wrote))
     except InputFault as fault:
         return _failed(job, str(fault), 2)
     except ModelFault as fault:
@@ -457,7 +485,7 @@ def _failed(job: StageJob | None, message: str, code: int) -> int:
     if job is not None:
         with suppress(OSError):  # on a full disk the log and the exit code still tell
             job.event("failed", message=message)
-    print(message, file=sys.stderr)
+    print(plain(message), file=sys.stderr)
     return code
 
 

@@ -12,9 +12,10 @@ from typing import Annotated, Any
 import typer
 
 from builder import __version__
+from builder.cli import failures
 from builder.cli.commands import RootGroup
-from builder.cli.options import GLOBALS, Json, ModeOption, PresetOption, VariantOption, print_json
-from builder.errors import BakeError, Bug, Interrupted, UsageError
+from builder.cli.options import GLOBALS, Json, ModeOption, PresetOption, VariantOption, flush, print_json
+from builder.errors import BakeError, Interrupted, MissingError, UsageError
 
 # Without rich markup: importing rich for a help page costs more than the whole page (0.1 s).
 app = typer.Typer(
@@ -48,6 +49,9 @@ def root(
     json: Json = False,
     home: Annotated[Path | None, typer.Option("--home", help="State folder. Default: .bake beside bake.yaml.")] = None,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Only results and errors.")] = False,
+    debug: Annotated[
+        bool, typer.Option("--debug", help="Tell what is run and asked, with tracebacks; anywhere in the line.")
+    ] = False,
     version: Annotated[
         bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Print the version.")
     ] = False,
@@ -70,27 +74,47 @@ def main(argv: list[str] | None = None) -> int:
     if argv is None:  # whoever ends us with SIGTERM or closes the terminal wants as much tidiness as with Ctrl-C
         for number in (signal.SIGTERM, signal.SIGHUP):
             signal.signal(number, signal.default_int_handler)
+    _open_streams()
     try:
         return _run(arguments)
     except BrokenPipeError:
         # The reader of our output (head, less) has gone: nothing is wrong.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _drop_output()
         return 0
+
+
+def _open_streams() -> None:
+    """Streams that are there and take every character: one that was closed would give its number to the next file."""
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        if getattr(sys, name) is None:
+            handle = os.open(os.devnull, os.O_RDWR)
+            if handle != number:
+                os.dup2(handle, number)
+                os.close(handle)
+            setattr(sys, name, open(number, "r" if number == 0 else "w", encoding="utf-8"))  # noqa: PTH123, SIM115
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):  # a terminal of Latin-1, LANG=C, a file's name that is not UTF-8
+            stream.reconfigure(errors="backslashreplace")
+
+
+def _drop_output() -> None:
+    """Nothing more goes to standard output, so that the interpreter doesn't fail on it again when it ends."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _run(arguments: Sequence[str]) -> int:
     """Run one command and show what failed, as prose or as JSON."""
     as_json = wants_json(arguments)
+    arguments = _debugging(arguments)
     try:
         command: Any = typer.main.get_command(app)
         # Not command.main(): it ends the process itself on Ctrl-C and on a closed pipe.
         with command.make_context("build.py", list(arguments)) as context:
             command.invoke(context)
-        sys.stdout.flush()
+        flush()
         return 0
     except typer.Exit as end:
-        sys.stdout.flush()
-        return end.exit_code
+        return _ended(end.exit_code)
     except BakeError as error:
         return _failed(error, as_json)
     except (KeyboardInterrupt, EOFError):
@@ -99,10 +123,33 @@ def _run(arguments: Sequence[str]) -> int:
         return _failed(Interrupted("stopped at the question"), as_json)
     except BrokenPipeError:
         raise
-    except Exception as error:  # noqa: BLE001 - whatever else is raised is a bug, which is reported as one
+    except Exception as error:  # noqa: BLE001 - what it means is looked up; what is left is a bug, and reported as one
         if hasattr(error, "format_message"):  # typer's own: an unknown option, a missing argument
             return _failed(_usage(error, as_json), as_json)
-        return _failed(_bug(error), as_json)
+        meaning = failures.meaning(error) or failures.bug(error, __version__)
+        meaning.__cause__ = error
+        return _failed(meaning, as_json)
+
+
+def _ended(code: int) -> int:
+    """The exit code of a command that ended itself, such as ``--help``, once what it printed is out."""
+    try:
+        flush()
+    except MissingError as error:
+        return _failed(error, as_json=False)
+    return code
+
+
+def _debugging(arguments: Sequence[str]) -> list[str]:
+    """The arguments without ``--debug``, which may stand anywhere among the options; with it, tracing begins."""
+    words = list(arguments)
+    options = words[: words.index("--")] if "--" in words else words
+    GLOBALS.debug = "--debug" in options or os.environ.get("BAKE_DEBUG", "") not in ("", "0")
+    if GLOBALS.debug:
+        from builder import ui
+
+        ui.trace()
+    return [word for word in options if word != "--debug"] + words[len(options) :]
 
 
 def wants_json(arguments: Sequence[str]) -> bool:
@@ -112,12 +159,22 @@ def wants_json(arguments: Sequence[str]) -> bool:
 
 
 def _failed(error: BakeError, as_json: bool) -> int:
+    """Show an error: in words on standard error, or as JSON on standard output while that can be written."""
     from builder import ui
 
-    if not as_json:
-        ui.show_error(error)
-    elif not error.in_result:
-        print_json(ui.error_data(error), compact=GLOBALS.streaming)
+    if GLOBALS.debug:
+        ui.show_trace(error)
+    if as_json and error.where != failures.OUTPUT:
+        try:
+            if not error.in_result:
+                print_json(ui.error_data(error), compact=GLOBALS.streaming)
+            flush()
+            return error.exit_code
+        except MissingError as unwritten:
+            error = unwritten
+    ui.show_error(error)
+    if error.where == failures.OUTPUT:
+        _drop_output()
     return error.exit_code
 
 
@@ -134,18 +191,3 @@ def _usage(error: Any, as_json: bool) -> UsageError:
             ui.say(message)
         return UsageError(f"{path}: which command?", expected=names, hint=f"{path} --help")
     return UsageError(message, hint=f"{path} --help")
-
-
-def _bug(error: Exception) -> Bug:
-    """Write what a developer needs to a file, and name the file."""
-    import tempfile
-    import traceback
-
-    from builder import ui
-
-    text = ui.masked("".join(traceback.format_exception(error)))
-    words = " ".join(sys.argv[1:2])  # not the whole line: file names are nobody's business
-    handle, name = tempfile.mkstemp(prefix="whisperbake-crash-", suffix=".log")
-    with os.fdopen(handle, "w", encoding="utf-8") as log:
-        log.write(f"whisperbake {__version__}, Python {sys.version}, {sys.platform}\ncommand: {words}\n\n{text}")
-    return Bug(f"this is a bug in whisperbake: {type(error).__name__}: {error}", hint=f"report it with the file {name}")

@@ -48,7 +48,7 @@ GROUPS: Mapping[str, tuple[str, str, str]] = {
 }
 """Groups -> module below builder.cli, its Typer, and the help."""
 
-EVERYWHERE = ("home", "quiet", "version", "help")
+EVERYWHERE = ("home", "quiet", "debug", "version", "help")
 """Options before the verb that every command has: they are the session's."""
 
 

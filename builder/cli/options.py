@@ -5,8 +5,8 @@ from __future__ import annotations
 import inspect
 import os
 import sys
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, is_dataclass
 from functools import wraps
 from pathlib import Path
@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
 import typer
 
+from builder.cli.failures import unwritten
+from builder.errors import MissingError
 from builder.views import Found, View
 
 if TYPE_CHECKING:
@@ -29,6 +31,7 @@ class Globals:
 
     home: Path | None = None
     quiet: bool = False
+    debug: bool = False
     streaming: bool = False
     """Results are printed one JSON document a line: an error is the last line."""
 
@@ -188,14 +191,47 @@ def _option(name: str, kind: Any, default: Any) -> inspect.Parameter:
 def opened(**overrides: object) -> AbstractContextManager[Session]:
     from builder.workflows.session import open_session
 
-    return open_session(home=GLOBALS.home, quiet=GLOBALS.quiet, env=os.environ, start=Path.cwd(), overrides=overrides)
+    try:
+        start = Path.cwd()
+    except FileNotFoundError as error:
+        raise MissingError("the current folder is gone", hint="cd to a folder that exists") from error
+    return open_session(home=GLOBALS.home, quiet=GLOBALS.quiet, env=os.environ, start=start, overrides=overrides)
 
 
 def print_json(data: Any, *, compact: bool = False) -> None:
     """One JSON document on standard output; ``compact``: on one line, as part of a stream."""
     import json
 
-    print(json.dumps(data, indent=None if compact else 2, ensure_ascii=False, default=vars), flush=compact)
+    unicode = (sys.stdout.encoding or "").lower().replace("-", "").startswith("utf")
+    emit(json.dumps(data, indent=None if compact else 2, ensure_ascii=not unicode, default=vars))
+    if compact:
+        flush()
+
+
+def emit(text: str) -> None:
+    """A line, or several, on standard output.
+
+    Raises:
+        MissingError: it can't be written; a reader that has gone is a BrokenPipeError.
+    """
+    with _written():
+        print(text)
+
+
+def flush() -> None:
+    """Nothing of the result waits in memory any longer; raises as :func:`emit`."""
+    with _written():
+        sys.stdout.flush()
+
+
+@contextmanager
+def _written() -> Iterator[None]:
+    try:
+        yield
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise unwritten(error) from error
 
 
 def show(as_json: bool, view: View[Found], found: Found, *, failure: BakeError | None = None) -> None:
@@ -211,7 +247,7 @@ def show(as_json: bool, view: View[Found], found: Found, *, failure: BakeError |
     if as_json:
         print_json(_with_error(view.data(found), failure))
     elif text := view.text(found):
-        print(text)
+        emit(text)
     if failure is not None:
         raise failure
 
@@ -227,7 +263,8 @@ def show_again(as_json: bool, view: View[Found], found: Found, *, clear: bool = 
         print_json(view.data(found), compact=True)
     else:
         before = "\x1b[H\x1b[2J\x1b[3J" if clear and sys.stdout.isatty() else ""
-        print(f"{before}{view.text(found)}", flush=True)
+        emit(f"{before}{view.text(found)}")
+        flush()
 
 
 def _with_error(data: Any, failure: BakeError | None) -> Any:

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, kw_only=True)
 class Progress:
-    """How far one named thing is; ``ui.py`` shows it as a bar or a line.
+    """How far one named thing is; ``builder.ui`` shows it as a bar or a line.
 
-    ``done`` and ``total`` are in ``unit``: bytes, seconds of audio (``s``), or steps. ``total`` is
+    ``done`` and ``total`` are in ``unit``: bytes, seconds of audio (``s``), percent (``%``), jobs, or steps. ``total`` is
     None while it isn't known. ``finished`` closes the bar; ``note`` is a short line to show.
     A ``part`` belongs to another thing that is shown too: it has no lines, and its bar disappears at the end.
     """
@@ -22,6 +22,12 @@ class Progress:
     note: str = ""
     finished: bool = False
     part: bool = False
+    source: str = ""
+    """Where bytes come from: a host, a folder."""
+    left: float | None = None
+    """Seconds that the whole job will probably take from now on; None while nobody can tell."""
+    heard: bool = False
+    """``note`` is what somebody says in a recording: shown to those who want to read along (``run --live``)."""
 
 
 OnProgress = Callable[[Progress], None]

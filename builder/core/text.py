@@ -2,7 +2,33 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Iterable, Sequence
+
+HIDDEN = ("Cc", "Cf", "Cs", "Zl", "Zp")
+"""Categories of characters that a terminal doesn't show but obeys, or that turn the direction of what follows."""
+
+JOINERS = "\u200c\u200d"
+"""Of these, what scripts need between their letters."""
+
+
+def visible(text: str, *, keep: str = "\t") -> str:
+    """Text that can't steer a terminal: control and direction characters are written as ``\\x1b``, ``\\u202e``.
+
+    Args:
+        keep: control characters that stay.
+    """
+    if text.isprintable():
+        return text
+    return "".join(
+        c if c in keep or c in JOINERS or unicodedata.category(c) not in HIDDEN else _escape(c) for c in text
+    )
+
+
+def _escape(character: str) -> str:
+    return (
+        character.encode("ascii", "backslashreplace").decode() if ord(character) > 127 else f"\\x{ord(character):02x}"
+    )
 
 
 def format_size(count: float) -> str:
@@ -16,9 +42,12 @@ def format_size(count: float) -> str:
 
 def format_time(seconds: float) -> str:
     """``1:02:03``, ``2:03`` or ``4.5 s``."""
-    if seconds < 60:
-        return f"{seconds:.1f} s"
-    whole = round(seconds)
+    return f"{seconds:.1f} s" if seconds < 60 else format_clock(seconds)
+
+
+def format_clock(seconds: float) -> str:
+    """``1:02:03``, ``2:03`` or ``0:04``: always minutes and seconds, so that a column keeps its width."""
+    whole = max(0, round(seconds))
     hours, minutes = whole // 3600, whole // 60 % 60
     return f"{hours}:{minutes:02}:{whole % 60:02}" if hours else f"{minutes}:{whole % 60:02}"
 

@@ -299,10 +299,12 @@ def keys(private: Path) -> KeysMade:
     """A new Ed25519 pair.
 
     Raises:
-        UsageError: one of the files exists.
+        UsageError: one of the files exists, or the name is not a file's.
     """
     from builder.edges.bundle import signing
 
+    if not private.name or private.is_dir():
+        raise UsageError("this is not a file's name", where=str(private), hint="bundle keys FILE")
     public = private.with_name(f"{private.name}.pub.pem")
     signing.make_keys(private, public)
     return KeysMade(private=private, public=public)

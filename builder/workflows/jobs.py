@@ -17,6 +17,7 @@ from builder.core.terms import Mode
 from builder.edges.jobs import folder as jobs
 from builder.edges.jobs import listing
 from builder.edges.machine import environment as native
+from builder.edges.system import files
 from builder.errors import BakeError, MissingError, UsageError, did_you_mean
 
 if TYPE_CHECKING:
@@ -241,17 +242,18 @@ def report(session: Session, name: str | None, *, out: Path | None, megabytes: i
 
     config = session.config
     job = _named_or_newest(config, name, what="report", hint="build.py run RECORDING", begun=True)
-    file = jobs.folder(config, job) / "report.html" if out is None else out.expanduser()
+    file = jobs.folder(config, job) / "report.html" if out is None else files.expanded(out)
     if file.is_dir():
         file = file / f"{job.id}.html"
     page = pages.gather(config, job, out=file, limit=megabytes * 1_000_000)
-    pages.write(file, render(page, pages.templates(config.root)))
+    text = render(page, pages.templates(config.root)).encode()
+    files.write_output(file, text, instead="--out FILE; --embed 0 leaves the recordings out")
     attached = [f for recording in page.recordings for f in (recording.media, *recording.files) if f is not None]
     return ReportWritten(
         job=job,
         state=page.state,
         file=file,
-        size=file.stat().st_size,
+        size=len(text),
         recordings=tuple(recording.name for recording in page.recordings),
         beside=tuple(f.href for f in attached if f.data is None),
         failure=pages.open_page(file.resolve(), session.env) if open_it else None,

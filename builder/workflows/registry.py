@@ -95,7 +95,7 @@ def ci(
 
     made = _pipeline(session, selection, service=service, out=out, registry=registry, folder=folder)
     if out is not None:
-        files.write_atomic(out, made.text)
+        files.write_output(out, made.text, instead="--out FILE")
     return made
 
 

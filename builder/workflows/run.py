@@ -13,12 +13,14 @@ from typing import TYPE_CHECKING, Any
 from builder.core.config.types import Config
 from builder.core.jobs import compose
 from builder.core.jobs import job as spec
+from builder.core.jobs.job import JobStage, Selection
 from builder.core.jobs.request import JobOptions, Request
 from builder.core.machine import Hardware
 from builder.core.progress import OnProgress, Progress
 from builder.core.terms import Mode, Variant
 from builder.core.text import format_time
 from builder.edges.jobs import folder as jobs
+from builder.edges.system import files
 from builder.errors import BakeError, InputError, Interrupted, UsageError
 from builder.workflows import host as hosts
 from builder.workflows.session import Session, fetch_missing, hardware_of, pinned
@@ -44,6 +46,10 @@ class RunOptions:
     until: str | None = None
     mode: str | None = None
     """The mode that was typed: jobs that are there already run where they were to run, unless another is."""
+
+    def selection(self, stages: Sequence[JobStage]) -> Selection:
+        """Which of a job's stages are asked for; raises UsageError (:func:`builder.core.jobs.job.select_stages`)."""
+        return spec.select_stages(stages, only=self.only, first=self.first, until=self.until)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,6 +106,9 @@ def run(session: Session, words: Sequence[str], asked: JobOptions, options: RunO
     """
     config, env, on_progress = session.config, session.env, session.on_progress
     queue, request = existing_jobs(config, words), None
+    planned = [job.stages for job in queue] or [[JobStage(name=s.name, needs=s.needs) for s in config.stages.values()]]
+    for stages in planned:  # before anything is built, fetched or made
+        options.selection(stages)
     if queue:
         config, moved = of_jobs(config, queue, typed=options.mode)
         if moved:
@@ -115,7 +124,7 @@ def run(session: Session, words: Sequence[str], asked: JobOptions, options: RunO
     fetch_missing(config, models, env=env, on_progress=on_progress)
     if request is not None:
         groups = [words] if options.parallel is None else [[word] for word in words]
-        queue = prepare_all(config, groups, request, media=host.media, on_progress=on_progress)
+        queue = prepare_all(config, groups, request, media=host.media, on_progress=on_progress, options=options)
     hardware, _ = hardware_of(config)
     context = QueueContext(
         config=config,
@@ -140,7 +149,7 @@ def existing_jobs(config: Config, words: Sequence[str]) -> list[Job]:
     from builder.edges.jobs import listing
 
     def is_job(word: str) -> bool:
-        path = Path(word).expanduser()
+        path = files.expanded(word)
         return not path.is_file() and (listing.is_id(word) or (path / "job.yaml").is_file())
 
     named = [word for word in words if is_job(word)]
@@ -184,21 +193,36 @@ def require_recordings(words: Sequence[str]) -> None:
         InputError: no such file.
     """
     for word in words:
-        if not Path(word).expanduser().exists():
+        if not files.expanded(word).exists():
             raise InputError(
                 "no such file, and no such job", where=word, hint="check the path; jobs list shows the jobs"
             )
 
 
 def prepare_all(
-    config: Config, groups: Sequence[Sequence[str]], request: Request, *, media: Media, on_progress: OnProgress
+    config: Config,
+    groups: Sequence[Sequence[str]],
+    request: Request,
+    *,
+    media: Media,
+    on_progress: OnProgress,
+    options: RunOptions,
 ) -> list[Job]:
     """A job of each group of recordings, or an unfinished one of the same recordings and settings."""
     from builder.edges.jobs import prepare
 
+    def accept(stages: Sequence[JobStage]) -> None:
+        spec.require_whole(stages, options.selection(stages))
+
     return [
         prepare.prepare(
-            config, [Path(name) for name in group], request, media=media, on_progress=on_progress, resume=True
+            config,
+            [Path(name) for name in group],
+            request,
+            media=media,
+            on_progress=on_progress,
+            resume=True,
+            accept=accept,
         )
         for group in groups
     ]
@@ -228,7 +252,7 @@ def run_one(
     from builder.edges.jobs import preflight, runner
 
     config, host, options = context.config, context.host, context.options
-    selection = spec.select(job, only=options.only, first=options.first, until=options.until)
+    selection = options.selection(job.stages)
     checks = preflight.check(config, job, python=host.python, containers=host.containers, env=context.env)
     checks.raise_failure()
     gpu = context.budget.quietest() if any(compose.needs_gpu(stage) for stage in job.stages) else 0

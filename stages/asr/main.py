@@ -156,7 +156,9 @@ def recognised(
         samples_ = read(sound.path, offset, piece[-1][1])
         for segment in backend.recognise(job, model, samples_, within(piece, len(samples_)), language):
             if segment.text.strip():
-                yield described(0, segment, offset, duration)
+                heard = described(0, segment, offset, duration)
+                job.text(recording, heard["start"], heard["end"], heard["text"])
+                yield heard
                 progress(offset + segment.end)
         progress(piece[-1][1])
 

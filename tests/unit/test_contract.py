@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import shutil
 import signal
 import subprocess
@@ -16,6 +17,8 @@ import contract
 import pytest
 import yaml
 
+from builder.edges.jobs import folder as jobs
+
 ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -25,7 +28,8 @@ class Toy:
     def __init__(self, folder: Path, name: str = "talk.mp4", **entry: Any) -> None:
         self.stages, self.job = folder / "stages", folder / "job"
         (self.stages / "toy").mkdir(parents=True)
-        shutil.copy(ROOT / "stages/contract.py", self.stages)
+        for shared in (ROOT / "stages").glob("*.py"):
+            shutil.copy(shared, self.stages)
         (self.job / "input").mkdir(parents=True)
         (self.job / "input/01.mp4").write_bytes(b"film")
         spec = {
@@ -65,6 +69,11 @@ def toy(tmp_path: Path) -> Toy:
     return Toy(tmp_path)
 
 
+def said(errors: str) -> list[str]:
+    """The lines of a stage without their times."""
+    return [re.sub(r"^\d\d:\d\d:\d\d ", "", line) for line in errors.splitlines()]
+
+
 def test_a_manifest_names_what_was_read_and_made(toy: Toy) -> None:
     """The runner decides by it whether a stage has to run again."""
     (toy.job / "work/demux").mkdir(parents=True)
@@ -75,10 +84,17 @@ def test_a_manifest_names_what_was_read_and_made(toy: Toy) -> None:
             pass
         read = job.load("demux", job.inputs[0])
         job.note(job.inputs[0], "no speech found")
+        job.progress(job.inputs[0], 2.0, 2.0)
+        job.text(job.inputs[0], 0.1, 1.2, " Good morning ")
         job.save(job.inputs[0], {"b": read["duration"], "a": "é"})
         """
     )
-    assert (done.returncode, done.stderr) == (0, "")
+    assert done.returncode == 0
+    assert said(done.stderr) == [
+        "toy: begins: talk.mp4",
+        "toy: talk.mp4: no speech found",
+        "toy: done: 2.0 s of sound in 0.0 s; wrote work/toy/01.json",
+    ]
     manifest = json.loads((toy.work / "manifest.json").read_text())
 
     def digest(path: str) -> str:
@@ -92,7 +108,8 @@ def test_a_manifest_names_what_was_read_and_made(toy: Toy) -> None:
     if sys.platform == "linux":
         assert 4e6 < manifest["peak_bytes"] < 200e6
     assert (toy.work / "01.json").read_text() == '{\n "a": "é",\n "b": 2\n}\n'
-    assert [e["event"] for e in toy.events()] == ["start", "note", "done"]
+    assert [e["event"] for e in toy.events()] == ["start", "note", "progress", "text", "done"]
+    assert [e["text"] for e in toy.events() if e["event"] == "text"] == ["Good morning"]
 
 
 @pytest.mark.parametrize("kind", ["link", "file", "dangling"])
@@ -111,7 +128,7 @@ def test_what_stands_in_place_of_its_folder_goes(toy: Toy, tmp_path: Path, kind:
         (toy.job / f"output/.toy-1.tmp.{suffix}").symlink_to(victim / "kept")
         (toy.job / f"output/talk.{suffix}").symlink_to(victim / "kept")
     done = toy.run("job.write('talk.srt', 'made', output=True); job.write('x', 'made')")
-    assert (done.returncode, done.stderr) == (0, "")
+    assert done.returncode == 0
     assert toy.work.is_dir()
     assert not toy.work.is_symlink()
     assert not (toy.job / "output/talk.srt").is_symlink()
@@ -173,7 +190,7 @@ def test_a_missing_model_is_named(tmp_path: Path) -> None:
     toy = Toy(tmp_path, models=use)
     done = toy.run('job.model("asr")', BAKE_MODELS=str(tmp_path))
     assert done.returncode == 5
-    assert done.stderr.strip() == "model base is not in the tree of weights: hub/models--x/snapshots/1"
+    assert done.stderr.splitlines()[-1] == "model base is not in the tree of weights: hub/models--x/snapshots/1"
 
 
 def test_a_killed_run_leaves_nothing_for_the_next(toy: Toy) -> None:
@@ -206,8 +223,45 @@ def test_stopped_by_a_signal(toy: Toy, number: signal.Signals) -> None:
     process.send_signal(number)
     _, errors = process.communicate(timeout=5)
     assert process.returncode == 128 + number
-    assert errors == ""
+    assert said(errors) == ["toy: begins: talk.mp4"]
     assert list((toy.job / "output").iterdir()) == []
+
+
+def test_loading_a_model_is_told(tmp_path: Path) -> None:
+    """In the log with its place and how long it took, in the events before: the display says what is waited for."""
+    use = {"asr": {"id": "base", "path": "hub/models--x", "digest": "sha256:0"}}
+    (tmp_path / "hub/models--x").mkdir(parents=True)
+    toy = Toy(tmp_path, models=use)
+    done = toy.run('with job.timed("load"):\n    pass', BAKE_MODELS=str(tmp_path))
+    assert said(done.stderr)[1] == "toy: model base loaded from hub/models--x in 0.0 s"
+    assert [e.get("models") for e in toy.events() if e["event"] == "load"] == ["base"]
+
+
+def test_a_log_cannot_steer_a_terminal(toy: Toy) -> None:
+    """`docker compose up` shows it as it is."""
+    done = toy.run('job.note(job.inputs[0], "\\x1b]0;owned\\x07 \\u202eexe")')
+    assert "\x1b" not in done.stderr
+    assert said(done.stderr)[1] == "toy: talk.mp4: \\u001b]0;owned\\u0007 \\u202eexe"
+
+
+def test_a_stage_that_runs_marks_its_job(toy: Toy) -> None:
+    """`docker compose up` in the folder holds no lock of ours: its stages hold the events, and nobody removes the job."""
+    command = toy.write("print('here', flush=True); time.sleep(30)")
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+    assert process.stdout is not None
+    assert process.stdout.readline() == "here\n"
+    with pytest.raises(TimeoutError), jobs.held(toy.job):
+        pass
+    assert jobs.state(toy.job) == "running"
+    (toy.job / jobs.MARK).touch()  # left by a killed run of ours, which ends them
+    with jobs.held(toy.job):
+        pass
+    (toy.job / jobs.MARK).unlink()
+    process.kill()
+    process.communicate()
+    with jobs.held(toy.job):
+        pass
+    assert jobs.state(toy.job) == "interrupted"
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="a stage can only follow its parent's end on Linux")

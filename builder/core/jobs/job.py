@@ -144,9 +144,17 @@ class Selection:
 
 
 def select(job: Job, *, only: str | None = None, first: str | None = None, until: str | None = None) -> Selection:
+    """The stages of a job that a command asks for; see :func:`select_stages`."""
+    return select_stages(job.stages, only=only, first=first, until=until)
+
+
+def select_stages(
+    stages: Sequence[JobStage], *, only: str | None = None, first: str | None = None, until: str | None = None
+) -> Selection:
     """The stages that a command asks for.
 
     Args:
+        stages: a job's, in order.
         only: this one, again; what it needs must be there.
         first: run this stage and all that follow from it again, after those before it that are unfinished.
         until: this one and what it needs, nothing after it.
@@ -154,11 +162,11 @@ def select(job: Job, *, only: str | None = None, first: str | None = None, until
     Raises:
         UsageError: no such stage, or words that contradict each other.
     """
-    names = [s.name for s in job.stages]
+    names = [s.name for s in stages]
     for flag, name in (("--only", only), ("--from", first), ("--until", until)):
         if name is not None and name not in names:
             raise UsageError(
-                f'job {job.id} has no stage "{name}"',
+                f'this job has no stage "{name}"',
                 where=flag,
                 expected=", ".join(names),
                 hint=did_you_mean(name, names),
@@ -167,9 +175,9 @@ def select(job: Job, *, only: str | None = None, first: str | None = None, until
         if first is not None or until is not None:
             raise UsageError("--only says it all", hint="leave out --from and --until")
         return Selection(run=(only,), again=frozenset({only}))
-    run = _needed(job, until) if until is not None else set(names)
+    run = _needed(stages, until) if until is not None else set(names)
     after: set[str] = set()
-    for stage in job.stages:
+    for stage in stages:
         if first is not None and (stage.name == first or after & set(stage.needs)):
             after.add(stage.name)
     if first is not None and first not in run:
@@ -177,9 +185,26 @@ def select(job: Job, *, only: str | None = None, first: str | None = None, until
     return Selection(run=tuple(n for n in names if n in run), again=frozenset(after & run))
 
 
-def _needed(job: Job, name: str) -> set[str]:
+def require_whole(stages: Sequence[JobStage], selection: Selection) -> None:
+    """Refuse a selection that can't begin with a recording of which nothing is done yet.
+
+    Raises:
+        UsageError: a stage needs one that is left out.
+    """
+    for stage in stages:
+        missing = [need for need in stage.needs if stage.name in selection.run and need not in selection.run]
+        if missing:
+            raise UsageError(
+                f"stage {missing[0]} comes first: nothing of this recording is done yet",
+                where="--only",
+                hint=f"--until {stage.name}",
+            )
+
+
+def _needed(stages: Sequence[JobStage], name: str) -> set[str]:
     """A stage and all that it needs."""
-    return {name}.union(*(_needed(job, need) for need in job.stage(name).needs))
+    needs = next(stage.needs for stage in stages if stage.name == name)
+    return {name}.union(*(_needed(stages, need) for need in needs))
 
 
 def unfinished(

@@ -17,6 +17,7 @@ from pathlib import Path
 
 from builder.bootstrap import pip_wheel as pipwheel
 from builder.core.config.types import NetworkSpec
+from builder.edges.system import files
 from builder.errors import ConfigError, MissingError
 
 LARGEST = 500 * 1024
@@ -43,10 +44,10 @@ def find(spec: NetworkSpec, env: Mapping[str, str]) -> Site:
     """
     for name in ("ca_bundle", "pip_conf"):
         path = getattr(spec, name)
-        if path and not Path(path).expanduser().is_file():
+        if path and not files.expanded(path).is_file():
             raise ConfigError(f"no such file: {path}", where=f"bake.yaml: network.{name}")
     if spec.pip_conf:
-        env = {**env, "PIP_CONFIG_FILE": str(Path(spec.pip_conf).expanduser())}
+        env = {**env, "PIP_CONFIG_FILE": str(files.expanded(spec.pip_conf))}
     known = pipwheel.settings(env)
     notes = []
     indexes = [spec.index_url or known.get("index-url", ""), *known.get("extra-index-url", "").split()]
@@ -121,7 +122,7 @@ def _authorities(spec: NetworkSpec, env: Mapping[str, str]) -> str:
     if not path:
         return ""
     try:
-        text = Path(path).expanduser().read_text(encoding="utf-8", errors="replace")
+        text = files.expanded(path).read_text(encoding="utf-8", errors="replace")
     except OSError:
         return ""
     pattern = r"-----BEGIN (?:TRUSTED )?CERTIFICATE-----.*?-----END (?:TRUSTED )?CERTIFICATE-----"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import json
 import os
 import stat
@@ -13,8 +14,12 @@ from typing import Any
 
 from builder.core.config.types import Config
 from builder.core.jobs.job import Job
+from builder.core.text import visible
 from builder.edges.system import files
 from builder.errors import BakeError, ConfigError, InputError, MissingError, UsageError
+
+MARK = ".containers"
+"""File in a job's folder while it may have containers that our run made: the address of their engine."""
 
 NEW = ".new-"
 """A folder that is still being made; prepare removes those of dead processes."""
@@ -157,10 +162,7 @@ def log_lines(path: Path, offset: int, *, whole: bool) -> tuple[list[str], int]:
     if whole:
         data = data[: data.rfind(b"\n") + 1]
     text = data.decode("utf-8", "replace")
-    shown = [
-        "".join(c if c.isprintable() or c == "\t" else f"\\x{ord(c):02x}" for c in line) for line in text.splitlines()
-    ]
-    return shown, offset + len(data)
+    return [visible(line) for line in text.splitlines()], offset + len(data)
 
 
 @contextlib.contextmanager
@@ -171,11 +173,34 @@ def held(job_folder: Path, *, timeout: float = 0.1) -> Iterator[None]:
         timeout: seconds to wait for it.
 
     Raises:
-        TimeoutError: another process holds it.
+        TimeoutError: another process holds it, or its stages run without us: ``docker compose up`` in its folder.
     """
     with files.locked(job_folder / ".lock", timeout=timeout):
+        end = time.monotonic() + timeout
+        # With the mark, what runs is what a killed run of ours left: whoever holds the job ends it first.
+        while not (job_folder / MARK).exists() and _stages_run(job_folder):
+            if time.monotonic() >= end:
+                raise TimeoutError(str(job_folder))
+            time.sleep(0.01)  # a process of a run that was killed this moment
         (job_folder / CANCEL).unlink(missing_ok=True)  # meant for a run that has ended
         yield
+
+
+def _stages_run(job_folder: Path) -> bool:
+    """Whether a stage works on the job now: each holds its events for as long as it lives (stages/contract.py)."""
+    try:
+        handle = os.open(job_folder / "events.jsonl", os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:  # a file system without locks
+        return False
+    finally:
+        os.close(handle)
+    return False
 
 
 def events(job_folder: Path) -> Iterator[Mapping[str, Any]]:

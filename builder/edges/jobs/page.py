@@ -20,7 +20,7 @@ from builder.core.jobs.timeline import history
 from builder.edges.jobs import folder as jobs
 from builder.edges.jobs import listing, outcome
 from builder.edges.system import files, shell
-from builder.errors import BakeError, MissingError, UsageError
+from builder.errors import BakeError, MissingError
 
 
 def gather(config: Config, job: Job, *, out: Path, limit: int) -> Page:
@@ -158,27 +158,6 @@ def templates(root: Path) -> dict[str, str]:
     """The page's template, style and script, by name."""
     folder = root / "templates" / "report"
     return {name: (folder / name).read_text(encoding="utf-8") for name in pages.TEMPLATES}
-
-
-def write(out: Path, text: str) -> None:
-    """The page, whole or not at all.
-
-    Raises:
-        UsageError: the folder does not exist.
-        MissingError: it can't be written.
-    """
-    if not out.parent.is_dir():
-        raise UsageError("there is no such folder", where=str(out.parent), hint=f"mkdir -p '{out.parent}'")
-    try:
-        files.write_atomic(out, text)
-    except OSError as error:
-        if files.disk_full(error):
-            raise MissingError(
-                "the disk is full", where=str(out), hint="--embed 0 leaves the recordings out"
-            ) from error
-        raise MissingError(
-            f"the page can't be written ({error.strerror})", where=str(out), hint="--out FILE"
-        ) from error
 
 
 def open_page(path: Path, env: Mapping[str, str]) -> BakeError | None:

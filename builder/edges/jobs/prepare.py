@@ -15,7 +15,7 @@ from typing import Any
 from builder.core.config.types import Config
 from builder.core.jobs import job as spec
 from builder.core.jobs import job_file
-from builder.core.jobs.job import Job, JobInput
+from builder.core.jobs.job import Job, JobInput, JobStage
 from builder.core.jobs.request import Request, plan_stages, request_key
 from builder.core.progress import OnProgress, Progress
 from builder.core.terms import Workflow
@@ -36,12 +36,14 @@ def prepare(
     media: Media,
     on_progress: OnProgress,
     resume: bool = False,
+    accept: Callable[[Sequence[JobStage]], None] = lambda _: None,
 ) -> Job:
     """Make a job of recordings.
 
     Args:
         media: probes the recordings and cuts clips.
         resume: return an unfinished job of the same recordings and settings instead of making a second one.
+        accept: raises what speaks against a new job of these stages, before anything of it is written.
 
     Raises:
         InputError: a recording is missing, empty, not media, or has no sound.
@@ -56,7 +58,17 @@ def prepare(
         config.jobs.mkdir(parents=True, exist_ok=True)
         _sweep(config.jobs)
         lengths = [probe.get("duration") for probe in probes]
-        return _make(config, sources, lengths, request, workflow, media=media, on_progress=on_progress, resume=resume)
+        return _make(
+            config,
+            sources,
+            lengths,
+            request,
+            workflow,
+            media=media,
+            on_progress=on_progress,
+            resume=resume,
+            accept=accept,
+        )
     except OSError as error:
         raise disk_error(error, config.jobs) from error
 
@@ -71,6 +83,7 @@ def _make(
     media: Media,
     on_progress: OnProgress,
     resume: bool,
+    accept: Callable[[Sequence[JobStage]], None],
 ) -> Job:
     taken: set[str] = set()
     described = [
@@ -92,6 +105,7 @@ def _make(
         for known in listing(config):
             if known.state != "done" and (job := read(config, known.folder)).key == key:
                 return job
+    accept(stages)
     created = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
     job_id = spec.job_id(created, sources[0].name, secrets.token_hex(2))
     new_folder = config.jobs / f"{NEW}{os.getpid()}-{job_id}"
@@ -136,7 +150,7 @@ def _readable(name: str) -> str:
 def _source(path: Path) -> Path:
     """The recording behind a path, checked as far as the file system can tell."""
     try:
-        real = path.expanduser().resolve(strict=True)
+        real = files.expanded(path).resolve(strict=True)
     except (OSError, RuntimeError) as error:
         raise InputError("no such file", where=str(path), hint="check the path") from error
     if real.is_dir():

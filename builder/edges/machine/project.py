@@ -8,6 +8,7 @@ from pathlib import Path
 from builder.core.config.defaults import configure, state_folder
 from builder.core.config.types import Config, ProjectFiles
 from builder.edges.machine import project_cache
+from builder.edges.system import files
 from builder.errors import ConfigError
 
 HERE = Path(__file__).resolve().parents[3]
@@ -53,12 +54,12 @@ def load(
     env = dict(env)
     for place in ("BAKE_HOME", "BAKE_JOBS"):
         if env.get(place):
-            env[place] = str(Path(env[place]).expanduser().resolve())
+            env[place] = str(files.expanded(env[place]).resolve())
     if env.get("BAKE_SOURCES"):
         env["BAKE_SOURCES"] = ":".join(
-            str(Path(part).expanduser().resolve()) for part in env["BAKE_SOURCES"].split(":") if part
+            str(files.expanded(part).resolve()) for part in env["BAKE_SOURCES"].split(":") if part
         )
-    flag = home.expanduser().resolve() if home else None
+    flag = files.expanded(home).resolve() if home else None
     project = _read(texts, state_folder(root, env, flag))
     return configure(project, root=root, env=env, home=flag, overrides=overrides or {})
 

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from builder.edges.system import shell
+from builder.edges.system import files, shell
 from builder.errors import ConfigError, MissingError
 
 PATIENCE = 30.0
@@ -43,7 +43,7 @@ def find(keys: Sequence[str], env: Mapping[str, str]) -> Login | None:
     from docker import auth
     from docker.errors import InvalidConfigFile
 
-    home = Path(env.get("HOME", "~")).expanduser() / ".docker"
+    home = files.expanded(env.get("HOME", "~")) / ".docker"
     path = Path(env.get("DOCKER_CONFIG") or home) / "config.json"
     try:
         settings = json.loads(path.read_bytes())

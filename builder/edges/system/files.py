@@ -6,7 +6,10 @@ import errno
 import hashlib
 import json
 import os
+import re
 import shutil
+import stat
+import sys
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -15,7 +18,7 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from builder.errors import MissingError
+from builder.errors import MissingError, UsageError
 from builder.receiver.missing import NO_ROOM
 
 CHUNK = 1 << 20
@@ -38,6 +41,67 @@ def write_atomic(path: Path, data: bytes | str, *, mode: int = 0o644) -> None:
     except BaseException:
         Path(name).unlink(missing_ok=True)
         raise
+
+
+STREAM = re.compile(r"/dev/(?:std(?P<name>out|err)|fd/(?P<dev>\d+))|/proc/self/fd/(?P<proc>\d+)")
+"""Names of what this process has open already."""
+
+
+def expanded(path: str | Path) -> Path:
+    """A path with ``~`` made plain, where it names a home that is known; else as it is: a file may be called ``~x``."""
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:
+        return Path(path)
+
+
+def write_output(path: Path, data: bytes | str, *, instead: str) -> Path:
+    """Write a result where a person wants it: whole or not at all where that can be, and never in the place of a link.
+
+    A link is followed, and the file that it leads to is replaced with its mode kept. What isn't a file (a device, a FIFO,
+    ``/dev/stdout``) is written to.
+
+    Args:
+        instead: what to type for another place, such as ``--out FILE``.
+
+    Returns:
+        The file that was written.
+
+    Raises:
+        UsageError: the folder isn't there, or a folder stands in the file's place.
+        MissingError: it can't be written.
+    """
+    raw = data.encode() if isinstance(data, str) else data
+    target = expanded(path)
+    try:
+        if match := STREAM.fullmatch(str(target)):
+            number = match["dev"] or match["proc"] or {"out": "1", "err": "2"}[match["name"]]
+            sys.stdout.flush()
+            with os.fdopen(os.dup(int(number)), "wb") as out:
+                out.write(raw)
+            return target
+        status = target.stat() if target.exists() else None
+        if status is not None and not stat.S_ISREG(status.st_mode) and not stat.S_ISDIR(status.st_mode):
+            with os.fdopen(os.open(target, os.O_WRONLY | os.O_CLOEXEC), "wb") as out:
+                out.write(raw)
+            return target
+        real = target.resolve()
+        if not real.parent.is_dir():
+            raise UsageError("there is no such folder", where=str(real.parent), hint=f"mkdir -p '{real.parent}'")
+        if real.is_dir():
+            raise UsageError("this is a folder", where=str(real), hint=instead)
+        write_atomic(real, raw, mode=0o644 if status is None else stat.S_IMODE(status.st_mode))
+        return real
+    except BrokenPipeError:
+        raise
+    except (OSError, RuntimeError) as error:  # RuntimeError: links in a circle
+        why = getattr(error, "strerror", None) or "its links lead in a circle"
+        full = disk_full(error)
+        raise MissingError(
+            "the disk is full" if full else f"it can't be written ({why})",
+            where=str(target),
+            hint=f"free some space, or {instead}" if full else instead,
+        ) from error
 
 
 def write_json(path: Path, value: Any) -> None:

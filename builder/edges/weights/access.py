@@ -19,6 +19,7 @@ from typing import Any
 
 from builder.core.config.paths import Paths
 from builder.core.weights.model import Model, Pin, PinnedModel
+from builder.edges.system import files
 from builder.edges.weights.sources import folder
 from builder.errors import ConfigError, SourceError
 
@@ -96,18 +97,18 @@ def find_token(env: Mapping[str, str], home: Path) -> Token | None:
 def secrets_file(env: Mapping[str, str], home: Path) -> Path:
     """This tool's own file of secrets: BAKE_SECRETS, else the one in the state folder."""
     named = env.get("BAKE_SECRETS")
-    return Path(named).expanduser() if named else Paths(home=home).secrets
+    return files.expanded(named) if named else Paths(home=home).secrets
 
 
 def client_token(env: Mapping[str, str]) -> Path:
     """The hub client's own file with the token."""
-    return Path(env.get("HF_TOKEN_PATH") or client_home(env) / "token").expanduser()
+    return files.expanded(env.get("HF_TOKEN_PATH") or client_home(env) / "token")
 
 
 def client_home(env: Mapping[str, str]) -> Path:
     """Where the hub client keeps its files, by its own rules (huggingface_hub/constants.py)."""
     cache = env.get("XDG_CACHE_HOME") or f"{env.get('HOME') or '~'}/.cache"
-    return Path(env.get("HF_HOME") or f"{cache}/huggingface").expanduser()
+    return files.expanded(env.get("HF_HOME") or f"{cache}/huggingface")
 
 
 def _token(text: str, source: str) -> Token:

@@ -19,11 +19,9 @@ from typing import Any
 from builder.core.jobs import compose, sandbox
 from builder.core.jobs.job import JobStage
 from builder.edges.engine import connection as engines
+from builder.edges.jobs.folder import MARK
 from builder.edges.system import files, permissions, shell
 from builder.errors import BakeError, MissingError
-
-MARK = ".containers"
-"""File in a job's folder while it may have containers: the address of their engine."""
 
 GRACE = 5
 """Seconds that a container has to end after SIGTERM."""

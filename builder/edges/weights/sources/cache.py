@@ -42,5 +42,5 @@ def from_cache(context: FetchContext, model: Model, pin: Pin, repository: Path) 
 def _hub_cache(env: Mapping[str, str]) -> Path:
     """Where the hub client keeps its cache, by its own rules (huggingface_hub/constants.py)."""
     if cache := env.get("HF_HUB_CACHE") or env.get("HUGGINGFACE_HUB_CACHE"):
-        return Path(cache).expanduser()
+        return files.expanded(cache)
     return access.client_home(env) / "hub"

@@ -1,0 +1,50 @@
+"""What those who watch a stage see of it: lines for its log, and a mark that it is running."""
+
+from __future__ import annotations
+
+import os
+import time
+import unicodedata
+from collections.abc import Iterable
+from contextlib import suppress
+from pathlib import Path
+
+LISTED = 10
+"""Files that a stage's last line names."""
+
+
+def plain(text: str) -> str:
+    """Text on one line, without characters that steer a terminal or turn the direction of what follows."""
+    kept = {"\t", "\u200c", "\u200d"}  # joiners: scripts need them
+    hidden = ("Cc", "Cf", "Cs", "Zl", "Zp")
+    return "".join(c if c in kept or unicodedata.category(c) not in hidden else f"\\u{ord(c):04x}" for c in text)
+
+
+def summary(seconds: float, heard: float, wrote: Iterable[str]) -> str:
+    """A stage's last line: what it did.
+
+    Args:
+        seconds: that it took.
+        heard: seconds of sound that it worked through.
+        wrote: files, relative to the job's folder.
+    """
+    names = [path for path in wrote if not path.endswith("/manifest.json")]
+    sound = f"{heard:.1f} s of sound in " if heard else ""
+    files = f"; wrote {', '.join(names[:LISTED])}" if names else ""
+    more = f" and {len(names) - LISTED} more" if len(names) > LISTED else ""
+    return f"done: {sound}{seconds:.1f} s{files}{more}"
+
+
+def hold(root: Path) -> None:
+    """Mark the job as running for as long as this process lives, for those who would remove it: flock(2) on its events.
+
+    The descriptor is never closed. A file system without locks has no such mark.
+    """
+    with suppress(OSError, ImportError):
+        import fcntl
+
+        handle = os.open(root / "events.jsonl", os.O_RDONLY)
+        for _ in range(50):  # whoever looks whether a stage runs holds it alone for a moment
+            with suppress(BlockingIOError):
+                return fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            time.sleep(0.002)
