@@ -106,7 +106,8 @@ def run(session: Session, words: Sequence[str], asked: JobOptions, options: RunO
     """
     config, env, on_progress = session.config, session.env, session.on_progress
     queue, request = existing_jobs(config, words), None
-    planned = [job.stages for job in queue] or [[JobStage(name=s.name, needs=s.needs) for s in config.stages.values()]]
+    every = tuple(JobStage(name=s.name, needs=s.needs) for s in config.stages.values())
+    planned = [job.stages for job in queue] or [every]
     for stages in planned:  # before anything is built, fetched or made
         options.selection(stages)
     if queue:
