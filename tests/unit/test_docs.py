@@ -10,6 +10,7 @@ import yaml
 
 from builder import errors
 from builder.core.config.defaults import ENVIRONMENT, PLACES
+from builder.core.stage_env import INHERITED, stage_environment
 from tests.unit.test_cli import COMMANDS
 from tests.unit.test_docs_commands import commands_of
 
@@ -86,3 +87,20 @@ def test_the_documents_have_every_exit_code_and_every_kind_of_error() -> None:
     row = re.search(r"^\| `error\.code` .*", (ROOT / "docs/json.md").read_text(), re.MULTILINE)
     assert row is not None
     assert {kind.kind for kind in kinds} <= set(re.findall(r"`(\w+)`", row[0]))
+
+
+def test_the_environment_of_a_stage_is_as_documented() -> None:
+    """docs/offline.md has each variable that a stage gets, and those that it takes over."""
+    page = (ROOT / "docs/offline.md").read_text()
+    given = stage_environment(models="M", scratch="scratch", threads=2, inherit={})
+    rows = re.findall(r"^\| ([A-Z_, ]+) \|", page, re.MULTILINE)
+    assert sorted(name for names in rows for name in names.split(", ")) == sorted(given)
+    assert [name for name in (*INHERITED, "LC_*") if name not in page.rpartition("|")[2]] == []
+
+
+def test_every_state_of_a_job_is_explained() -> None:
+    """docs/jobs.md, as the list of jobs names them."""
+    paragraph = (ROOT / "docs/jobs.md").read_text().partition("**States**")[2].partition("\n\n")[0]
+    source = (ROOT / "builder/edges/jobs/listing.py").read_text()
+    states = set(re.findall(r"[a-z]+", re.sub(r"\(.*?\)", "", source.partition("state: str")[2].split('"""')[1])))
+    assert sorted(states - {"or"} - set(re.findall(r"[a-z]+", paragraph))) == []
