@@ -34,6 +34,7 @@ TOP: Mapping[str, tuple[str, str]] = {
         "Check that a job can run here. Cached for 24 hours, or until something it looked at changes.",
     ),
     "run": ("jobs", "Transcribe recordings, or resume jobs. Sets up what is missing first."),
+    "settings": ("machine", "The stages' settings: what each may be, is, and does. The profiles."),
     "bootstrap": ("machine", "Set up this machine: environment, hardware, models."),
     "hardware": ("machine", "What this machine has, and what that recommends. Cached for an hour."),
     "doctor": ("machine", "Check everything that a job or a build needs, and say what to do about what is missing."),

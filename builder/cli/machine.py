@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from builder.cli.options import Json, PresetOption, opened, show
+from builder.cli.options import Json, PresetOption, ProfileOption, SetOption, opened, show
 from builder.core.text import format_size
 from builder.errors import UsageError
 
@@ -55,6 +55,28 @@ def hardware(
     with opened() as session:
         hardware = machine.hardware(session, refresh=refresh)
     show(json, views.HARDWARE, hardware)
+
+
+@app.command()
+def settings(
+    stage: Annotated[str | None, typer.Argument(help="One stage's. Default: all.")] = None,
+    profile: ProfileOption = None,
+    changes: SetOption = None,
+    json: Json = False,
+) -> None:
+    """The stages' settings: what each may be, is, and does. The profiles.
+
+    \b
+    Examples:
+      python3 build.py settings subtitles
+      python3 build.py settings --profile broadcast
+    """
+    from builder.views import machine as views
+    from builder.workflows import machine
+
+    with opened(profile=profile, settings=changes) as session:
+        listed = machine.settings(session, stage)
+    show(json, views.SETTINGS, listed)
 
 
 @app.command()

@@ -53,6 +53,26 @@ WorkflowOption = Annotated[
 LanguageOption = Annotated[str | None, typer.Option("--language", help="Such as en, German, pt-BR. Default: detected.")]
 StartOption = Annotated[str | None, typer.Option("--start", help="Clip from here: seconds or [h:]m:s.")]
 EndOption = Annotated[str | None, typer.Option("--end", help="Clip up to here: seconds or [h:]m:s.")]
+TaskOption = Annotated[
+    str | None, typer.Option("--task", help="transcribe (default), or translate: the text is English.")
+]
+PromptOption = Annotated[
+    str | None, typer.Option("--prompt", help="Text before the sound: names, spelling, style. Up to 223 tokens.")
+]
+HotwordsOption = Annotated[
+    str | None, typer.Option("--hotwords", help="Words that are likely to be said: Ada Lovelace, ACME.")
+]
+MinSpeakersOption = Annotated[
+    int | None, typer.Option("--min-speakers", min=1, max=30, help="At least so many voices.")
+]
+MaxSpeakersOption = Annotated[int | None, typer.Option("--max-speakers", min=1, max=30, help="At most so many voices.")]
+SetOption = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="STAGE.NAME=VALUE", help="A stage's setting: subtitles.lines=1. See settings."),
+]
+ProfileOption = Annotated[
+    str | None, typer.Option("--profile", help="A named group of settings: broadcast, children, or bake.yaml's own.")
+]
 SpeakersOption = Annotated[
     int | None, typer.Option("--speakers", min=1, max=30, help="How many voices. Default: a best guess.")
 ]
@@ -119,11 +139,18 @@ class NewJobOptions:
     formats: FormatsOption = None
     track: TrackOption = None
     channels: ChannelsOption = None
+    task: TaskOption = None
+    prompt: PromptOption = None
+    hotwords: HotwordsOption = None
     speakers: SpeakersOption = None
+    min_speakers: MinSpeakersOption = None
+    max_speakers: MaxSpeakersOption = None
     no_diarization: NoDiarization = False
     device: DeviceOption = None
     threads: ThreadsOption = None
     batch_size: BatchOption = None
+    set: SetOption = None
+    profile: ProfileOption = None
     mode: ModeOption = None
     variant: VariantOption = None
 
@@ -135,6 +162,8 @@ class NewJobOptions:
             preset=self.preset,
             workflow=self.workflow,
             language=self.language,
+            profile=self.profile,
+            settings=self.set,
         )
 
     def job(self) -> JobOptions:
@@ -146,6 +175,8 @@ class NewJobOptions:
             start=self.start,
             end=self.end,
             speakers=self.speakers,
+            min_speakers=self.min_speakers,
+            max_speakers=self.max_speakers,
             diarization=not self.no_diarization,
             device=self.device,
             threads=self.threads,
@@ -154,6 +185,9 @@ class NewJobOptions:
             channels=self.channels,
             times=self.times,
             formats=self.formats,
+            task=self.task,
+            prompt=self.prompt,
+            hotwords=self.hotwords,
         )
 
 

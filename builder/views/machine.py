@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from typing_extensions import TypedDict
 
+from builder.core.config.settings import expected
+from builder.core.config.types import SettingValue, StageSetting
 from builder.core.machine import Hardware, Recommendation
 from builder.core.text import format_size, table
 from builder.views import View
 from builder.views.weights import FetchedModelJson, fetched_data
 
 if TYPE_CHECKING:
-    from builder.workflows.machine import HardwareFound, MachineChecked, MachineReady
+    from builder.workflows.machine import HardwareFound, MachineChecked, MachineReady, SettingsListed
 
 
 class HardwareJson(TypedDict):
@@ -125,3 +127,113 @@ def _doctor_text(checked: MachineChecked) -> str:
 
 BOOTSTRAP = View(command="bootstrap", shape=BootstrapJson, data=_bootstrap_data, text=_bootstrap_text)
 DOCTOR = View(command="doctor", shape=DoctorJson, data=_doctor_data, text=_doctor_text)
+
+
+class SettingJson(TypedDict):
+    """One setting of a stage."""
+
+    stage: str
+    """The stage."""
+    name: str
+    """Its name: ``--set STAGE.NAME=VALUE``."""
+    type: str
+    """``int``, ``float``, ``str`` or ``bool``."""
+    default: SettingValue
+    """What it is unless somebody sets it; null: nothing."""
+    value: SettingValue
+    """What it is now."""
+    set_by: str | None
+    """Where it was set; null: nowhere."""
+    machine: bool
+    """Whether it suits the machine unless somebody sets it: ``run`` chooses."""
+    minimum: float | None
+    """The least that a number may be."""
+    maximum: float | None
+    """The most that a number may be."""
+    choices: list[str]
+    """All that a text may be; empty: any."""
+    option: str | None
+    """The option of ``run`` that sets it too."""
+    instead: str | None
+    """The option that sets it in the place of ``--set``."""
+    meaning: str
+    """What it does."""
+
+
+class ProfileJson(TypedDict):
+    """A named group of defaults and settings."""
+
+    profile: str
+    """Its name: ``--profile NAME``."""
+    summary: str
+    """What it is for, and where its values are from."""
+    defaults: dict[str, Any]
+    """Defaults that it changes."""
+    settings: dict[str, SettingValue]
+    """Settings that it changes, by ``STAGE.NAME``."""
+
+
+class SettingsJson(TypedDict):
+    """What can be set."""
+
+    settings: list[SettingJson]
+    """The stages' settings, in pipeline order."""
+    profiles: list[ProfileJson]
+    """The profiles of bake.yaml."""
+
+
+def _settings_data(listed: SettingsListed) -> SettingsJson:
+    return {
+        "settings": [
+            {
+                "stage": each.stage,
+                "name": each.name,
+                "type": each.setting.type,
+                "default": each.setting.default,
+                "value": each.setting.default if each.chosen is None else each.chosen.value,
+                "set_by": None if each.chosen is None else each.chosen.where,
+                "machine": each.setting.machine,
+                "minimum": each.setting.minimum if each.setting.type in ("int", "float") else None,
+                "maximum": each.setting.maximum if each.setting.type in ("int", "float") else None,
+                "choices": list(each.setting.choices),
+                "option": each.setting.option,
+                "instead": each.setting.instead,
+                "meaning": each.setting.summary,
+            }
+            for each in listed.settings
+        ],
+        "profiles": [
+            {
+                "profile": profile.id,
+                "summary": profile.summary,
+                "defaults": dict(profile.defaults),
+                "settings": {f"{chosen.stage}.{chosen.name}": chosen.value for chosen in profile.settings},
+            }
+            for profile in listed.profiles
+        ],
+    }
+
+
+def setting_cells(stage: str, name: str, setting: StageSetting) -> tuple[str, str, str, str]:
+    """A setting's name, what it may be, its default, and what it does; docs/settings.md has the same."""
+    default = "by machine" if setting.machine else "" if setting.default is None else _plain(setting.default)
+    option = setting.instead or setting.option
+    return f"{stage}.{name}", expected(setting), default, setting.summary + (f" ({option})" if option else "")
+
+
+def _plain(value: SettingValue) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _settings_text(listed: SettingsListed) -> str:
+    rows = []
+    for each in listed.settings:
+        name, may_be, default, meaning = setting_cells(each.stage, each.name, each.setting)
+        now = default if each.chosen is None else f"{_plain(each.chosen.value)} ({each.chosen.where.split()[0]})"
+        rows.append((name, now, may_be, meaning))
+    lines = [table(("SETTING", "VALUE", "MAY BE", "MEANING"), rows), ""]
+    lines.append(table(("PROFILE", "FOR"), [(profile.id, profile.summary) for profile in listed.profiles]))
+    return "\n".join(lines)
+
+
+SETTINGS = View(command="settings", shape=SettingsJson, data=_settings_data, text=_settings_text)

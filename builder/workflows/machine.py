@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from builder.core.terms import Mode, Purpose
-from builder.errors import BakeError, MissingError, SourceError
+from builder.errors import BakeError, MissingError, SourceError, UsageError, did_you_mean
 from builder.workflows import images
 from builder.workflows.session import (
     Session,
@@ -20,6 +20,7 @@ from builder.workflows.session import (
 )
 
 if TYPE_CHECKING:
+    from builder.core.config.types import ChosenSetting, Profile, StageSetting
     from builder.core.machine import Hardware, Recommendation
     from builder.core.weights.model import Model, Pin
     from builder.edges.machine.doctor import Finding
@@ -129,6 +130,44 @@ def hardware(session: Session, *, refresh: bool) -> HardwareFound:
     """What this machine has, and what that recommends."""
     inspected, recommended = hardware_of(session.config, refresh=refresh)
     return HardwareFound(hardware=inspected, recommended=recommended)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SettingListed:
+    """A stage's setting, and what it is now."""
+
+    stage: str
+    name: str
+    setting: StageSetting
+    chosen: ChosenSetting | None
+    """None: nobody has set it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SettingsListed:
+    """What can be set."""
+
+    settings: tuple[SettingListed, ...]
+    profiles: tuple[Profile, ...]
+
+
+def settings(session: Session, stage: str | None) -> SettingsListed:
+    """The stages' settings in pipeline order, and the profiles.
+
+    Raises:
+        UsageError: no such stage.
+    """
+    config = session.config
+    if stage is not None and stage not in config.stages:
+        close = did_you_mean(stage, config.stages)
+        raise UsageError(f'no stage "{stage}"', expected=", ".join(config.stages), hint=close)
+    listed = [
+        SettingListed(stage=spec.name, name=name, setting=setting, chosen=config.settings.get(spec.name, {}).get(name))
+        for spec in config.stages.values()
+        if stage in (None, spec.name)
+        for name, setting in spec.settings.items()
+    ]
+    return SettingsListed(settings=tuple(listed), profiles=tuple(config.profiles.values()))
 
 
 @dataclass(frozen=True, kw_only=True)

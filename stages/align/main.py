@@ -1,6 +1,6 @@
 """align: exact word times, by WhisperX with a model for the language (full) or by pocketsphinx for English.
 
-Other languages keep Whisper's own times.
+Other languages, and translations, keep Whisper's own times.
 """
 
 from __future__ import annotations
@@ -26,8 +26,11 @@ def work(job: StageJob) -> None:
             for word in segment["words"]:
                 word["source"] = "whisper"
         if result["segments"]:
-            name = backend(job, result["language"])
-            if name is None:
+            spoken = result.get("spoken_language", result["language"])
+            name = backend(job, result["language"]) if spoken == result["language"] else None
+            if name is None and spoken != result["language"]:
+                job.note(recording, "word times are Whisper's own: a translation is not what is heard")
+            elif name is None:
                 job.note(recording, f"word times are Whisper's own: no acoustic alignment for {result['language']!r}")
             else:
                 module = importlib.import_module(name)

@@ -9,6 +9,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from contract import StageJob, stand_in
+from instructions import before, task
 from slim import model_options
 
 BATCH = 8
@@ -90,7 +91,8 @@ def recognise(job: StageJob, model: Any, sound: Any, spans: list[tuple[float, fl
         vad_model=Regions(),
         language=language,
         compute_type=job.settings["compute_type"],
-        asr_options={"beam_size": job.settings["beam_size"], "initial_prompt": job.settings["initial_prompt"]},
+        task=task(job),
+        asr_options={"beam_size": job.settings["beam_size"], "hotwords": before(job)},
     )
     model.words, model.lengths = [], [b - a for a, b in spans]
     # All at once: WhisperX reports nothing before the end.

@@ -13,6 +13,7 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import contract
+import instructions
 from contract import InputFault, ModelFault, Recording, StageJob
 from windows import pieces, read, samples, windows, within
 
@@ -52,7 +53,7 @@ def work(job: StageJob) -> None:
         sounds = sounds_of(job.sounds(recording), found)
         if not found["speech"]:
             job.note(recording, "no speech found: nothing to transcribe")
-            job.save(recording, result(job.settings["language"], 0.0, duration, []))
+            job.save(recording, result(instructions.text_language(job, job.settings["language"]), 0.0, duration, []))
             continue
         if model is None:
             folder = job.model("asr")
@@ -63,6 +64,7 @@ def work(job: StageJob) -> None:
                 model = backend.load(job, folder)
             except (RuntimeError, ValueError, OSError) as error:
                 raise ModelFault(f"model {job.uses['asr']['id']} can't be loaded: {error}") from error
+            instructions.look(job, model)
         with job.timed("work"):
             job.save(recording, transcribe(job, recording, backend, model, sounds, duration))
 
@@ -110,7 +112,10 @@ def transcribe(
         job.note(recording, f"{unlikely:.1f} s are left out: what the model heard there nobody can say so quickly")
     segments.sort(key=lambda s: (s["start"], s["end"]))
     job.progress(recording, duration, duration)
-    return result(language, chance, duration, [s | {"id": k} for k, s in enumerate(segments)])
+    heard = result(
+        instructions.text_language(job, language), chance, duration, [s | {"id": k} for k, s in enumerate(segments)]
+    )
+    return heard if instructions.task(job) == "transcribe" else heard | {"spoken_language": language}
 
 
 def require_language(model: Any, language: str, name: str) -> None:

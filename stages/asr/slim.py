@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from contract import StageJob, stand_in
+from instructions import before, task
 
 SEED = 20_000
 """Seed of the temperature fallback, which samples: the same job gives the same text."""
@@ -43,9 +44,10 @@ def recognise(job: StageJob, model: Any, sound: Any, spans: list[tuple[float, fl
     ctranslate2.set_random_seed(SEED)
     options: dict[str, Any] = {
         "language": language,
+        "task": task(job),
         "beam_size": job.settings["beam_size"],
         "word_timestamps": True,
-        "initial_prompt": job.settings["initial_prompt"],
+        "hotwords": before(job),
     }
     if job.settings["batch_size"]:
         from faster_whisper import BatchedInferencePipeline

@@ -35,12 +35,15 @@ SAMPLE = 1200
 recording goes to the nearest centre."""
 
 
-def cluster(vectors: Any, *, speakers: int | None, seconds: Any) -> Any:
+def cluster(
+    vectors: Any, *, speakers: int | None, seconds: Any, least: int | None = None, most: int | None = None
+) -> Any:
     """A label 0…k-1 for each embedding.
 
     Args:
         vectors: float32 [n, d], unit length, in time order.
         speakers: how many there are; None: guess.
+        least, most: how many there are at least and at most, where it is guessed.
         seconds: of speech that each embedding stands for, [n] or one number.
     """
     count = len(vectors)
@@ -49,12 +52,18 @@ def cluster(vectors: Any, *, speakers: int | None, seconds: Any) -> Any:
     chosen = np.unique(np.linspace(0, count - 1, min(count, SAMPLE)).round().astype(np.int64))
     sample = vectors[chosen]
     lasting = np.broadcast_to(seconds, count)[chosen] * count / len(sample)
-    clusters = speakers if speakers is not None else credible(sample, estimate(sample, lasting), lasting)
+    clusters = speakers if speakers is not None else guess(sample, lasting, least or 1, most or MOST)
     clusters = max(1, min(clusters, len(sample)))
     if clusters == 1:
         return np.zeros(count, dtype=np.int64)
     mean, labels = divided(sample, clusters)
     return nearest(units(vectors - mean), centres(units(sample - mean), labels, clusters))
+
+
+def guess(vectors: Any, seconds: Any, least: int, most: int) -> int:
+    """A best guess of the number of speakers between two bounds."""
+    count = least if least >= most else credible(vectors, min(estimate(vectors, seconds), most), seconds)
+    return max(least, count)
 
 
 def divided(vectors: Any, clusters: int) -> tuple[Any, Any]:

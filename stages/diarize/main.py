@@ -79,7 +79,13 @@ def clustered(
     spans, vectors = embed(job, recording, encoder, parts, duration)
     many = collections.Counter(index for index, _ in spans)
     seconds = [(parts[index][1] - parts[index][0]) / many[index] for index, _ in spans]
-    labels = cluster.cluster(vectors, speakers=job.settings["speakers"], seconds=seconds)
+    labels = cluster.cluster(
+        vectors,
+        speakers=job.settings["speakers"],
+        least=job.settings.get("min_speakers"),
+        most=job.settings.get("max_speakers"),
+        seconds=seconds,
+    )
     return turns(spans, [int(label) for label in labels], parts, duration)
 
 

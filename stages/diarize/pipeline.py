@@ -57,7 +57,13 @@ def diarize(
 
     # Samples in place of a path: decoding would need torchcodec and FFmpeg's libraries.
     heard = {"waveform": torch.from_numpy(sound)[None], "sample_rate": RATE, "uri": recording.id}
-    output = pipeline(heard, num_speakers=job.settings["speakers"], hook=hook)
+    output = pipeline(
+        heard,
+        num_speakers=job.settings["speakers"],
+        min_speakers=job.settings.get("min_speakers"),
+        max_speakers=job.settings.get("max_speakers"),
+        hook=hook,
+    )
     turns = getattr(output, "exclusive_speaker_diarization", output)  # "legacy" pipelines return the annotation itself
     job.progress(recording, duration, duration)
     return described([(t.start, t.end, str(who)) for t, _, who in turns.itertracks(yield_label=True)], duration)

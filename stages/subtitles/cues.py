@@ -33,10 +33,12 @@ class Rules:
     chars_per_second: float = 17.0
     min_duration: float = 1.0
     max_duration: float = 7.0
+    gap: float = 0.0
+    """Seconds without text between two cues; 0: they may touch."""
 
     def __post_init__(self) -> None:
         for name, value in vars(self).items():
-            if not value > 0:
+            if not value > 0 and name != "gap":
                 raise ValueError(f"subtitles: {name} must be more than 0, not {value}")
         if self.min_duration > self.max_duration:
             raise ValueError("subtitles: min_duration must not be more than max_duration")
@@ -235,7 +237,7 @@ def timed(blocks: list[_Block], rules: Rules, duration: float) -> list[Cue]:
     for k in range(len(starts)):
         at = starts[k] = max(starts[k], at + slot)
     shown = []
-    longest = round(rules.max_duration * 1000)
+    longest, gap = round(rules.max_duration * 1000), round(rules.gap * 1000)
     for k, (block, start) in enumerate(zip(blocks, starts, strict=True)):
         lines = layout(block.words, rules, block.prefix)
         needed = max(rules.min_duration, sum(map(width, lines)) / rules.chars_per_second)
@@ -243,9 +245,11 @@ def timed(blocks: list[_Block], rules: Rules, duration: float) -> list[Cue]:
         end = min(max(spoken, start + round(needed * 1000)), start + longest)
         if k + 1 < len(blocks):
             following = starts[k + 1]
-            end = min(end, following)
-            if 0 < following - end < GAP:  # an empty flash between two cues is worse than none
-                end = following if following - start <= longest else following - GAP
+            # The distance is taken from a cue's end, but not so that the cue is gone at once.
+            latest = max(following - gap, min(start + slot, following))
+            end = min(end, latest)
+            if 0 < following - end < max(GAP, gap):  # an empty flash between two cues is worse than none
+                end = latest if latest - start <= longest else following - GAP
         else:
             end = min(end, max(total, start + slot))
         shown.append(

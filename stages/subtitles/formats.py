@@ -165,6 +165,7 @@ def whole(
     return {
         "schema": 1,
         "language": result["language"],
+        **{key: result[key] for key in ("spoken_language",) if key in result},  # of a translation
         "language_probability": result["language_probability"],
         "duration": result["duration"],
         "clip": clip,

@@ -368,3 +368,36 @@ def test_every_report_has_json_and_errors_too(bake: Bake) -> None:
         assert bake(*command, "--json").data is not None
     ran = bake("run", "gone.mp4", "--json")
     assert ran.data["error"]["exit_code"] == ran.code == 2
+
+
+@pytest.fixture
+def german(tmp_path: Path) -> Path:
+    """German by a synthetic voice, with a name that the small model spells as a noun."""
+    said = "Guten Morgen. Mein Name ist Anna. Ich wohne in einem kleinen Haus am Meer. Heute scheint die Sonne."
+    path = tmp_path / "german.wav"
+    subprocess.run(["espeak-ng", "-v", "de", "-s", "140", "-w", str(path), said], check=True)
+    return path
+
+
+def test_a_translation_is_english_and_says_what_was_spoken(bake: Bake, german: Path) -> None:
+    """Its words keep the model's own times: pocketsphinx would look for English in German sound."""
+    ran = bake("run", german, "--language", "de", "--task", "translate", "--no-diarization", "--json")
+    assert ran.code == 0, ran.err
+    result = json.loads((Path(ran.data["output"]) / "german.json").read_text())
+    assert (result["language"], result["spoken_language"]) == ("en", "de")
+    text = " ".join(segment["text"] for segment in result["segments"]).lower()
+    assert {"good morning", "name", "house"} == {word for word in ("good morning", "name", "house") if word in text}
+    assert {word["source"] for segment in result["segments"] for word in segment["words"]} == {"whisper"}
+    assert any("a translation is not what is heard" in note for note in ran.data["notes"])
+
+
+def test_hotwords_and_settings_reach_the_stages(bake: Bake, german: Path) -> None:
+    """A name is spelled as it was said to be, and lines are as short as they were said to be."""
+    narrow = ("--set", "subtitles.line_chars=20", "--set", "subtitles.lines=1")
+    common = ("--language", "de", "--no-diarization")
+    folder = output(bake, german, *common, *narrow, "--hotwords", "Anna")
+    assert "Anna" in (folder / "german.txt").read_text()
+    blocks = (folder / "german.srt").read_text().strip().split("\n\n")
+    assert all(len(block.split("\n")) == 3 and len(block.split("\n")[2]) <= 20 for block in blocks)
+    plain = output(bake, german, *common)
+    assert "Anna" not in (plain / "german.txt").read_text()

@@ -68,6 +68,24 @@ def test_the_count_that_is_given_is_kept() -> None:
         assert len(np.unique(cluster.cluster(vectors, speakers=speakers, seconds=0.4))) == speakers
 
 
+def test_a_guess_stays_within_its_bounds() -> None:
+    """Three voices are three where that may be; else the nearest number that may be."""
+    vectors = voices([k // 12 % 3 for k in range(120)])
+
+    def count(least: int | None, most: int | None) -> int:
+        return len(np.unique(cluster.cluster(vectors, speakers=None, least=least, most=most, seconds=0.4)))
+
+    assert [count(*bounds) for bounds in [(None, None), (2, 5), (3, 3), (None, 2), (4, None), (5, 5), (12, 20)]] == [
+        3,
+        3,
+        3,
+        2,
+        4,
+        5,
+        12,
+    ]
+
+
 def test_more_speakers_than_embeddings_is_not_an_error() -> None:
     """--speakers 8 on one short word gives one speaker."""
     assert list(cluster.cluster(voices([0]), speakers=8, seconds=0.4)) == [0]

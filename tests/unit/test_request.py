@@ -160,7 +160,7 @@ def test_the_configuration_s_defaults_reach_the_request() -> None:
     assert request.settings["asr"]["language"] == "de"
     assert request.models == models()
     assert asked().diarization
-    assert asked().settings["diarize"]["speakers"] is None
+    assert "speakers" not in asked().settings["diarize"]
     assert not asked(diarization=False).diarization
 
 
@@ -169,7 +169,7 @@ def test_the_configuration_s_defaults_reach_the_request() -> None:
 )
 def test_a_track_is_a_number_a_language_or_all(typed: str | None, track: object) -> None:
     """As the demux stage takes it."""
-    assert asked(track=typed).settings["demux"] == {"track": track, "channels": "mix"}
+    assert asked(track=typed).settings["demux"].get("track") == track
 
 
 @pytest.mark.parametrize(
@@ -183,3 +183,81 @@ def test_a_track_is_a_number_a_language_or_all(typed: str | None, track: object)
 )
 def test_what_a_track_a_channel_and_times_can_t_be_is_refused(options: dict[str, str], flag: str) -> None:
     assert refused(**options)[1] == flag
+
+
+def chosen(**flags: object) -> Config:
+    """The project's configuration with settings of ``--set`` or BAKE_SET."""
+    return project.load(Path(__file__).resolve().parents[2], env=flags.pop("env", {}), overrides=flags)  # type: ignore[arg-type]
+
+
+def test_the_number_of_speakers_is_said_in_one_way() -> None:
+    """A number, or bounds that can be; and bounds need diarization too."""
+    assert asked(min_speakers=2, max_speakers=4).settings["diarize"]["max_speakers"] == 4
+    assert asked(min_speakers=3, max_speakers=3).settings["diarize"]["min_speakers"] == 3
+    assert refused(speakers=2, max_speakers=3)[0] == "--speakers says how many: --max-speakers adds nothing"
+    assert refused(min_speakers=4, max_speakers=3)[:2] == (
+        "at least 4 speakers and at most 3 can't be",
+        "--min-speakers",
+    )
+    assert refused(min_speakers=2, diarization=False)[0] == "--min-speakers needs diarization"
+    assert refused(speakers=31)[:2] == ("31 is not a whole number from 1 to 30, or nothing", "--speakers")
+
+
+def test_what_is_typed_of_speakers_replaces_what_is_configured() -> None:
+    """Each in the place of the other; together in the configuration they contradict each other."""
+    few = chosen(env={"BAKE_SET": "diarize.speakers=2"})
+    assert asked(few).settings["diarize"]["speakers"] == 2
+    typed = asked(few, max_speakers=5).settings["diarize"]
+    assert (typed["speakers"], typed["max_speakers"]) == (None, 5)
+    bounds = chosen(env={"BAKE_SET": "diarize.min_speakers=2 diarize.max_speakers=5"})
+    typed = asked(bounds, speakers=3).settings["diarize"]
+    assert (typed["speakers"], typed["min_speakers"], typed["max_speakers"]) == (3, None, None)
+    assert refused(chosen(env={"BAKE_SET": "diarize.speakers=2 diarize.min_speakers=2"}))[0].startswith(
+        "diarize.speakers says how many"
+    )
+
+
+def test_an_option_wins_over_a_setting_but_not_over_set() -> None:
+    """Both typed in one command is a contradiction."""
+    quiet = chosen(env={"BAKE_SET": "asr.batch_size=4 asr.threads=1 diarize.threads=2"})
+    assert asked(quiet).settings["asr"]["batch_size"] == 4
+    assert asked(quiet, batch_size=2).settings["asr"]["batch_size"] == 2
+    assert asked(quiet).settings["diarize"]["threads"] == 2
+    assert asked(quiet, threads=3).settings["diarize"]["threads"] == 3
+    twice = refused(chosen(settings=["diarize.speakers=3"]), speakers=2)
+    assert twice[0] == "--speakers and --set diarize.speakers set the same"
+
+
+def test_a_stage_s_device_is_checked_as_the_option_is() -> None:
+    """A GPU that isn't there, or that the stage doesn't use."""
+    gpu = chosen(settings=["asr.device=cuda"])
+    assert refused(gpu)[:2] == ("this machine has no NVIDIA GPU", "--set asr.device")
+    assert asked(gpu, WORKSTATION).settings["asr"]["device"] == "cuda"
+    slow = asked(chosen(settings=["asr.device=cpu"]), WORKSTATION).settings["asr"]
+    assert (slow["device"], slow["compute_type"]) == ("cpu", "int8")
+    assert refused(chosen(settings=["diarize.device=cuda"]), WORKSTATION)[1] == "--set diarize.device"
+
+
+def test_one_language_can_t_be_translated() -> None:
+    """Said before a model is loaded; a model of many languages can."""
+    assert asked(task="translate").settings["asr"]["task"] == "translate"
+    english = CONFIG.models["tiny.en"]
+    with pytest.raises(UsageError) as caught:
+        resolve(
+            JobOptions(task="translate"),
+            config=CONFIG,
+            hardware=LAPTOP,
+            advice=recommend(LAPTOP),
+            models={**models(), Purpose.ASR: (english, CONFIG.pins["tiny.en"])},
+        )
+    assert (caught.value.what, caught.value.where) == (
+        'model "tiny.en" knows en only: it can\'t translate',
+        "--task translate",
+    )
+    assert refused(task="translat")[2] == 'did you mean "translate"?'
+
+
+def test_durations_that_can_t_be_are_refused() -> None:
+    """Also where one of them is the stage's default."""
+    assert "can't be" in refused(chosen(settings=["subtitles.min_duration=8"]))[0]
+    assert asked(chosen(settings=["subtitles.min_duration=7"])).settings["subtitles"] == {"min_duration": 7.0}

@@ -263,6 +263,20 @@ def test_hours_are_written_with_more_digits_when_needed() -> None:
     assert formats.stamp(360_000, ".") == "100:00:00.000"
 
 
+def test_a_gap_lies_between_subtitles_that_would_touch() -> None:
+    """Taken from the end of the one before, and never so that it is gone at once."""
+    words = tuple(Word(text=f" word{k}.", start=k * 1.2, end=k * 1.2 + 1.2) for k in range(10))
+    said = [Sentence(words=(word,)) for word in words]
+    touching = cue.cues(said, cue.Rules(), duration=12.0, label=True)
+    assert any(a.end == b.start for a, b in itertools.pairwise(touching))
+    apart = cue.cues(said, cue.Rules(gap=0.083), duration=12.0, label=True)
+    assert [c.start for c in apart] == [c.start for c in touching]
+    assert all(b.start - a.end >= 0.083 - 1e-9 for a, b in itertools.pairwise(apart))
+    dense = [Sentence(words=(Word(text=f" w{k}.", start=k * 0.25, end=k * 0.25 + 0.2),)) for k in range(8)]
+    shown = cue.cues(dense, cue.Rules(gap=2.0, min_duration=0.1), duration=2.0, label=True)
+    assert all(c.end - c.start >= 0.199 for c in shown)
+
+
 def test_settings_that_make_no_sense_are_refused() -> None:
     with pytest.raises(ValueError, match="line_chars"):
         cue.Rules(line_chars=0)

@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from builder.core import languages
-from builder.core.config.types import Config, Defaults, Preset, ProjectFiles
+from builder.core.config import settings as stage_settings
+from builder.core.config.types import Config, Defaults, Preset, Profile, ProjectFiles
 from builder.core.terms import Mode, Variant, Workflow
 from builder.errors import UsageError, did_you_mean
 
@@ -28,6 +29,7 @@ ENVIRONMENT = {
     "BAKE_MODE": "mode",
     "BAKE_VARIANT": "variant",
     "BAKE_PRESET": "preset",
+    "BAKE_PROFILE": "profile",
     "BAKE_WORKFLOW": "workflow",
     "BAKE_LANGUAGE": "language",
     "BAKE_DIARIZATION": "diarization",
@@ -36,6 +38,9 @@ ENVIRONMENT = {
     "BAKE_GPU_DRIVER": "gpu_driver",
 }
 """Variables that override ``defaults``."""
+
+SETTINGS = "BAKE_SET"
+"""The variable with settings of stages: ``asr.beam_size=8 asr.hotwords="Ada Lovelace"``."""
 
 PLACES = {"BAKE_HOME", "BAKE_JOBS", "BAKE_MODELS", "BAKE_SECRETS"}
 """Variables that say where things are; BAKE_MODELS is the stages' own, BAKE_SECRETS the file with the hub's token."""
@@ -62,11 +67,14 @@ def configure(
     Raises:
         UsageError: a default, a variable or a flag is wrong; with what it can be, and the close match.
     """
+    flags = dict(overrides)
+    words = flags.pop("settings", ())
+    profile = _profile(project, env, flags)
     return Config(
         root=root,
         home=state_folder(root, env, home),
         jobs=Path(env["BAKE_JOBS"]) if env.get("BAKE_JOBS") else root / "jobs",
-        defaults=_defaults(project, root, env, overrides),
+        defaults=_defaults(project, root, env, flags, profile),
         presets=project.presets,
         models=project.models,
         pins=project.pins,
@@ -74,15 +82,59 @@ def configure(
         images=project.images,
         base=project.base,
         network=project.network,
+        settings=stage_settings.together(
+            project.settings,
+            profile.settings if profile else (),
+            stage_settings.from_variable(env.get(SETTINGS, ""), project.stages, variable=SETTINGS),
+            stage_settings.from_words(_words(words), project.stages, where="--set"),
+        ),
+        profiles=project.profiles,
     )
 
 
-def _defaults(project: ProjectFiles, root: Path, env: Mapping[str, str], overrides: Mapping[str, object]) -> Defaults:
+def _words(value: object) -> list[str]:
+    return [str(word) for word in value] if isinstance(value, list | tuple) else []
+
+
+def _profile(project: ProjectFiles, env: Mapping[str, str], overrides: Mapping[str, object]) -> Profile | None:
+    """The profile that an option, a variable or bake.yaml names.
+
+    Raises:
+        UsageError: there is none of that name.
+    """
+    places = (
+        (overrides.get("profile"), "--profile"),
+        (env.get("BAKE_PROFILE"), "BAKE_PROFILE"),
+        (project.defaults.get("profile"), project.origin.get("profile", "bake.yaml")),
+    )
+    for name, where in places:
+        if name:
+            if name not in project.profiles:
+                known = ", ".join(project.profiles) or "none: bake.yaml has no profiles"
+                close = did_you_mean(str(name), project.profiles)
+                raise UsageError(f'no profile "{name}"', where=where, expected=known, hint=close)
+            return project.profiles[str(name)]
+    return None
+
+
+def _defaults(
+    project: ProjectFiles,
+    root: Path,
+    env: Mapping[str, str],
+    overrides: Mapping[str, object],
+    profile: Profile | None,
+) -> Defaults:
     """Each value is checked, also one that another overrides."""
     values: dict[str, Any] = dict(project.defaults)
     origin = dict(project.origin)
     for name in project.written:
         _check_default(name, values[name], origin[name], project.presets)
+    for group in project.profiles.values():
+        for name, value in group.defaults.items():
+            _check_default(name, value, group.origin[name], project.presets)
+    if profile is not None:
+        values |= profile.defaults
+        origin |= profile.origin
     for name, value, where in (*_from_environment(env), *((n, v, f"--{n}") for n, v in overrides.items())):
         _check_default(name, value, where, project.presets)
         values[name], origin[name] = value, where
@@ -93,6 +145,7 @@ def _defaults(project: ProjectFiles, root: Path, env: Mapping[str, str], overrid
         mode=Mode(values["mode"]),
         variant=Variant(values["variant"]),
         preset=values["preset"],
+        profile=values["profile"],
         workflow=None if workflow is None else Workflow(workflow),
         language=None if language is None else languages.code_of(language),
         diarization=values["diarization"],
@@ -109,17 +162,17 @@ def _from_environment(env: Mapping[str, str]) -> Iterator[tuple[str, Any, str]]:
         UsageError: there is no such variable.
     """
     for variable in sorted(env):
-        if not variable.startswith("BAKE_") or variable in PLACES or not env[variable]:
+        if not variable.startswith("BAKE_") or variable in (*PLACES, SETTINGS) or not env[variable]:
             continue
         name = ENVIRONMENT.get(variable)
         if name is None:
             # Compared without the prefix that all share: it would make anything look close.
-            known = [v.removeprefix("BAKE_") for v in (*ENVIRONMENT, *sorted(PLACES))]
+            known = [v.removeprefix("BAKE_") for v in (*ENVIRONMENT, SETTINGS, *sorted(PLACES))]
             close = did_you_mean(variable.removeprefix("BAKE_"), known)
             raise UsageError(
                 f"unknown variable {variable}",
                 where="environment",
-                expected=", ".join([*ENVIRONMENT, "BAKE_HOME", "BAKE_JOBS"]),
+                expected=", ".join([*ENVIRONMENT, SETTINGS, "BAKE_HOME", "BAKE_JOBS"]),
                 hint=close.replace('"', '"BAKE_', 1) if close else f"unset {variable}",
             )
         yield name, _from_text(variable, name, env[variable]), variable
@@ -166,19 +219,9 @@ def _beside(root: Path, folder: str, origin: str) -> str:
 
 def _from_text(variable: str, name: str, text: str) -> Any:
     if name == "diarization":
-        known = {
-            "1": True,
-            "true": True,
-            "yes": True,
-            "on": True,
-            "0": False,
-            "false": False,
-            "no": False,
-            "off": False,
-        }
-        if text.lower() not in known:
+        if text.lower() not in stage_settings.FLAGS:
             raise UsageError(f"{variable} is {text!r}", where="environment", expected="true or false")
-        return known[text.lower()]
+        return stage_settings.FLAGS[text.lower()]
     return [p for p in text.split(":") if p] if name == "sources" else text
 
 

@@ -9,7 +9,17 @@ from pathlib import PurePosixPath
 from types import MappingProxyType
 
 from builder.core.config.defaults import TAGGED
-from builder.core.config.types import BaseSpec, ImageSpec, NetworkSpec, Preset, ProjectFiles, StageSpec
+from builder.core.config.stage_file import StageShape, read_chosen, read_settings, read_stage
+from builder.core.config.types import (
+    BaseSpec,
+    ImageSpec,
+    NetworkSpec,
+    Preset,
+    Profile,
+    ProjectFiles,
+    SettingValue,
+    StageSpec,
+)
 from builder.core.terms import Mode, Purpose, Variant
 from builder.core.weights import catalog, lock
 from builder.core.weights.catalog import one_of
@@ -24,6 +34,7 @@ class DefaultsShape(Strict):
     mode: str = "native"
     variant: str = "slim"
     preset: str = "starter"
+    profile: str | None = None
     workflow: str | None = None
     language: str | None = None
     diarization: bool = True
@@ -37,6 +48,24 @@ class PresetShape(Strict):
 
     summary: str
     models: dict[str, str | list[str]]
+
+
+class ProfileDefaultsShape(Strict):
+    """``defaults`` of a profile: those that are about what a job is, not about where it runs."""
+
+    variant: str | None = None
+    preset: str | None = None
+    workflow: str | None = None
+    language: str | None = None
+    diarization: bool | None = None
+
+
+class ProfileShape(Strict):
+    """One of ``profiles``."""
+
+    summary: str
+    defaults: ProfileDefaultsShape = ProfileDefaultsShape()
+    settings: dict[str, dict[str, SettingValue]] = {}
 
 
 class BaseShape(Strict):
@@ -63,24 +92,10 @@ class BakeShape(Strict):
 
     defaults: DefaultsShape = DefaultsShape()
     presets: dict[str, PresetShape] = {}
+    settings: dict[str, dict[str, SettingValue]] = {}
+    profiles: dict[str, ProfileShape] = {}
     base: BaseShape = BaseShape()
     network: NetworkShape = NetworkShape()
-
-
-class StageShape(Strict):
-    """stages/<name>/stage.yaml."""
-
-    name: str
-    summary: str
-    needs: list[str] = []
-    uses: list[str] = []
-    gpu: list[str] = []
-    media: bool = False
-    optional: bool = False
-    requirements: dict[str, str] = {}
-    settings: dict[str, str | int | float | bool | None] = {}
-    memory_mb: int = 512
-    memory_full_mb: int | None = None
 
 
 class ImageShape(Strict):
@@ -113,7 +128,7 @@ def read(files: Mapping[str, str]) -> ProjectFiles:
     models = catalog.parse_models(files.get("models.yaml", "models: {}"))
     pins = lock.parse_lock(files.get("models.lock", "models: {}"), known=models)
     stages = _ordered(
-        [_stage(n, t) for n, t in sorted(files.items()) if n.startswith("stages/") and n.endswith("stage.yaml")]
+        [read_stage(n, t) for n, t in sorted(files.items()) if n.startswith("stages/") and n.endswith("stage.yaml")]
     )
     images = _images([(n, t) for n, t in sorted(files.items()) if n.startswith("images/")], stages)
     presets = {}
@@ -146,6 +161,23 @@ def read(files: Mapping[str, str]) -> ProjectFiles:
         images=MappingProxyType(images),
         base=_base(document, bake.base),
         network=_network(document, bake.network),
+        settings=read_chosen(document, ("settings",), bake.settings, stages),
+        profiles=MappingProxyType({id_: _profile(document, id_, p, stages) for id_, p in bake.profiles.items()}),
+    )
+
+
+def _profile(document: Document, id_: str, shape: ProfileShape, stages: Mapping[str, StageSpec]) -> Profile:
+    """One of ``profiles``, checked as far as this file goes."""
+    at = ("profiles", id_)
+    if not catalog.ID.fullmatch(id_):
+        raise document.error(f"\"{id_}\" can't be a profile's name", at, expected="lower-case letters, digits, . and -")
+    defaults = {name: getattr(shape.defaults, name) for name in sorted(shape.defaults.model_fields_set)}
+    return Profile(
+        id=id_,
+        summary=shape.summary,
+        defaults=MappingProxyType(defaults),
+        origin=MappingProxyType({name: document.where((*at, "defaults", name)) for name in defaults}),
+        settings=read_chosen(document, (*at, "settings"), shape.settings, stages),
     )
 
 
@@ -207,22 +239,6 @@ def _once(document: Document, key: str, words: list[str]) -> tuple[str, ...]:
     return tuple(words)
 
 
-def _stage(name: str, text: str) -> tuple[Document, StageShape]:
-    document = Document(name, text)
-    shape = document.read(StageShape)
-    folder = PurePosixPath(name).parent.name
-    if shape.name != folder:
-        raise document.error(
-            f'the stage is called "{shape.name}"', ("name",), expected=f'its folder\'s name, "{folder}"'
-        )
-    if not catalog.ID.fullmatch(shape.name):
-        raise document.error(f"\"{shape.name}\" can't be a stage's name", ("name",))
-    for key, value in (("memory_mb", shape.memory_mb), ("memory_full_mb", shape.memory_full_mb)):
-        if value is not None and not 0 < value <= 1_000_000:
-            raise document.error(f"{value} MB can't be right", (key,), expected="1 to 1000000")
-    return document, shape
-
-
 def _ordered(found: list[tuple[Document, StageShape]]) -> dict[str, StageSpec]:
     """The stages in pipeline order; equals by name, so that the order is the same everywhere."""
     shapes = {shape.name: (document, shape) for document, shape in found}
@@ -242,7 +258,7 @@ def _ordered(found: list[tuple[Document, StageShape]]) -> dict[str, StageSpec]:
             media=shape.media,
             optional=shape.optional,
             requirements=_requirements(document, shape.requirements),
-            settings=MappingProxyType(dict(shape.settings)),
+            settings=read_settings(document, shape.settings),
             memory_mb=shape.memory_mb,
             memory_full_mb=shape.memory_full_mb,
         )

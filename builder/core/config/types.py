@@ -5,6 +5,7 @@ Parsing lives in ``parse.py``; models and pins in ``core.weights.model``.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,6 +14,57 @@ from types import MappingProxyType
 from builder.core.config.paths import Paths
 from builder.core.terms import Mode, Purpose, Variant, Workflow
 from builder.core.weights.model import Model, Pin
+
+SettingValue = str | int | float | bool | None
+"""What a setting of a stage can be."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class StageSetting:
+    """One setting of a stage: what it may be, and what it is unless somebody sets it."""
+
+    type: str
+    """``int``, ``float``, ``str`` or ``bool``."""
+    default: SettingValue
+    """None: it may be without a value."""
+    summary: str
+    minimum: float = -math.inf
+    """Of a number."""
+    maximum: float = math.inf
+    choices: tuple[str, ...] = ()
+    """Of a text: all that it may be; empty: anything."""
+    longest: int = 200
+    """Characters of a text."""
+    option: str | None = None
+    """The option of ``run`` that sets it too."""
+    instead: str | None = None
+    """The option that sets it alone: more depends on it than the stage."""
+    machine: bool = False
+    """It suits the machine, unless somebody sets it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ChosenSetting:
+    """A setting that somebody chose."""
+
+    stage: str
+    name: str
+    value: SettingValue
+    where: str
+    """``bake.yaml:12``, ``--set asr.beam_size``, or the variable."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Profile:
+    """A named group of defaults and settings."""
+
+    id: str
+    summary: str
+    defaults: Mapping[str, object]
+    """As in bake.yaml's own ``defaults``."""
+    origin: Mapping[str, str]
+    """Where each of them stands."""
+    settings: tuple[ChosenSetting, ...]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,8 +85,7 @@ class StageSpec:
     """A job whose stage of this name fails goes on without its results: what is heard is not lost to it."""
     requirements: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
     """Variant -> hash-locked requirements file, relative to the project's root."""
-    settings: Mapping[str, object] = field(default_factory=lambda: MappingProxyType({}))
-    """Its settings with their defaults."""
+    settings: Mapping[str, StageSetting] = field(default_factory=lambda: MappingProxyType({}))
     memory_mb: int = 512
     """Memory it needs beside its models, in MB."""
     memory_full_mb: int | None = None
@@ -44,6 +95,11 @@ class StageSpec:
         """Bytes that it needs beside its models."""
         full = self.memory_full_mb if variant == Variant.FULL.value else None
         return (full or self.memory_mb) * 1_000_000
+
+    @property
+    def defaults(self) -> dict[str, SettingValue]:
+        """What its settings are unless somebody sets them."""
+        return {name: setting.default for name, setting in self.settings.items()}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,6 +158,8 @@ class Defaults:
     mode: Mode = Mode.NATIVE
     variant: Variant = Variant.SLIM
     preset: str = "starter"
+    profile: str | None = None
+    """A named group of defaults and settings."""
     workflow: Workflow | None = None
     """None: ``subtitle`` for video, ``transcribe`` for sound alone."""
     language: str | None = None
@@ -133,6 +191,9 @@ class ProjectFiles:
     images: Mapping[str, ImageSpec]
     base: BaseSpec
     network: NetworkSpec
+    settings: tuple[ChosenSetting, ...] = ()
+    """``settings`` of bake.yaml."""
+    profiles: Mapping[str, Profile] = field(default_factory=lambda: MappingProxyType({}))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -154,6 +215,9 @@ class Config:
     images: Mapping[str, ImageSpec]
     base: BaseSpec = BaseSpec()
     network: NetworkSpec = NetworkSpec()
+    settings: Mapping[str, Mapping[str, ChosenSetting]] = field(default_factory=lambda: MappingProxyType({}))
+    """Stage -> name -> what bake.yaml, the profile, a variable or an option chose."""
+    profiles: Mapping[str, Profile] = field(default_factory=lambda: MappingProxyType({}))
 
     @property
     def paths(self) -> Paths:

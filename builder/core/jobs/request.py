@@ -11,6 +11,7 @@ from types import MappingProxyType
 from typing import Any
 
 from builder.core import languages
+from builder.core.config.settings import LISTED, checked, expected
 from builder.core.config.types import Config, StageSpec
 from builder.core.jobs import formats
 from builder.core.jobs.job import Clip, JobInput, JobStage, ModelUse, stage_data
@@ -21,12 +22,6 @@ from builder.errors import UsageError, did_you_mean
 
 DEVICES = ("cpu", "cuda")
 """What a stage computes on."""
-
-CHANNELS = ("mix", "split")
-"""What becomes of a recording's channels: one sound, or each is heard on its own and is a speaker."""
-
-TIMES = ("recording", "clip")
-"""Whose time the results of a clip have."""
 
 CPU_COMPUTE_TYPE = "int8"
 """Compute type of a job that is moved away from the device that the machine's own settings are for."""
@@ -42,6 +37,8 @@ class JobOptions:
     """A time, as :func:`parse_time` reads it."""
     end: str | None = None
     speakers: int | None = None
+    min_speakers: int | None = None
+    max_speakers: int | None = None
     diarization: bool = True
     device: str | None = None
     threads: int | None = None
@@ -50,11 +47,17 @@ class JobOptions:
     track: str | None = None
     """A number from 1 on, a language, or ``all``; None or ``auto``: the stage chooses."""
     channels: str | None = None
-    """One of :data:`CHANNELS`."""
+    """``mix`` or ``split``."""
     times: str | None = None
-    """One of :data:`TIMES`."""
+    """``recording`` or ``clip``: whose time the results of a clip have."""
     formats: str | None = None
     """Names of :data:`builder.core.jobs.formats.FORMATS`, separated by commas, or ``all``."""
+    task: str | None = None
+    """``transcribe`` or ``translate``."""
+    prompt: str | None = None
+    """What every window of sound seems to follow."""
+    hotwords: str | None = None
+    """Words that are likely to be said."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,7 +69,7 @@ class Request:
     preset: str
     models: Mapping[Purpose, tuple[Model, Pin]]
     settings: Mapping[str, Mapping[str, Any]]
-    """Stage -> settings that differ from the stage's defaults."""
+    """Stage -> settings that somebody chose, or that suit the machine."""
     clip: Clip | None = None
     diarization: bool = True
 
@@ -79,57 +82,139 @@ def resolve(
     advice: Recommendation,
     models: Mapping[Purpose, tuple[Model, Pin]],
 ) -> Request:
-    """The request that options, the configuration's defaults and this machine make together.
+    """The request that options, the configuration and this machine make together.
 
-    An option wins over a default, a default over what suits the machine.
+    An option wins over a setting, a setting over what suits the machine.
 
     Args:
         advice: the settings that suit ``hardware``.
         models: the pinned model for each purpose of the planned stages.
 
     Raises:
-        UsageError: a time that can't be read or a clip that ends before it starts, a number of speakers without
-            diarization, an unknown device, or a GPU where there is none.
+        UsageError: a time that can't be read or a clip that ends before it starts, settings that contradict each
+            other, a number of speakers without diarization, an unknown device, a GPU where there is none, or a
+            translation by a model that knows one language.
     """
     defaults = config.defaults
-    clip = _clip(options)
     diarization = options.diarization and defaults.diarization
-    if options.speakers is not None and not diarization:
-        raise UsageError("--speakers needs diarization", hint="leave out --no-diarization")
+    settings = _chosen(options, config)
+    _require_speakers(options, settings["diarize"], diarization=diarization)
+    _require_durations({**config.stages["subtitles"].defaults, **settings["subtitles"]})
+    if settings["asr"].get("task") == "translate":
+        _require_translation(models[Purpose.ASR][0])
+    if "formats" in settings["subtitles"]:
+        settings["subtitles"]["formats"] = formats.chosen(settings["subtitles"]["formats"])
+    if "track" in settings["demux"]:
+        settings["demux"]["track"] = _track(settings["demux"]["track"])
     device = _device(options.device, mode=defaults.mode, hardware=hardware, advice=advice)
-    threads = options.threads or advice.threads
-
-    def where(stage: str) -> dict[str, Any]:
+    for stage in ("asr", "align", "diarize"):
         gains = defaults.variant in config.stages[stage].gpu
-        return {"device": device if gains else "cpu", "threads": threads}
-
-    asr = {
-        **where("asr"),
-        "language": defaults.language,
-        "compute_type": advice.compute_type if device == advice.device else CPU_COMPUTE_TYPE,
-        "batch_size": advice.batch_size if options.batch_size is None else options.batch_size,
-    }
+        chosen = config.settings.get(stage, {}).get("device")
+        if options.device is not None or chosen is None:
+            settings[stage]["device"] = device if gains else "cpu"
+        elif chosen.value == "cuda" and not gains:
+            raise UsageError(f"stage {stage} gains nothing from a GPU in this variant", where=chosen.where)
+        else:
+            asked = str(chosen.value)
+            _device(asked, mode=defaults.mode, hardware=hardware, advice=advice, where=chosen.where)
+        settings[stage].setdefault("threads", advice.threads)
+        if options.threads is not None:
+            settings[stage]["threads"] = options.threads
+    asr = settings["asr"]
+    asr["language"] = defaults.language
+    asr.setdefault("compute_type", advice.compute_type if asr["device"] == advice.device else CPU_COMPUTE_TYPE)
+    asr.setdefault("batch_size", advice.batch_size)
     return Request(
         workflow=defaults.workflow,
         variant=defaults.variant.value,
         preset=defaults.preset,
         models=models,
-        settings={
-            "demux": {
-                "track": _track(options.track),
-                "channels": _one_of(options.channels, CHANNELS, "--channels"),
-            },
-            "asr": asr,
-            "align": where("align"),
-            "diarize": {**where("diarize"), "speakers": options.speakers},
-            "subtitles": {
-                "times": _one_of(options.times, TIMES, "--times"),
-                **({} if options.formats is None else {"formats": formats.chosen(options.formats)}),
-            },
-        },
-        clip=clip,
+        settings=settings,
+        clip=_clip(options),
         diarization=diarization,
     )
+
+
+def _chosen(options: JobOptions, config: Config) -> dict[str, dict[str, Any]]:
+    """Stage -> settings that the configuration or an option chose.
+
+    Raises:
+        UsageError: an option's value is not one, or ``--set`` says something of the same setting.
+    """
+    settings = {
+        stage: {name: chosen.value for name, chosen in config.settings.get(stage, {}).items()}
+        for stage in config.stages
+    }
+    typed = [
+        ("demux", "track", options.track),
+        ("demux", "channels", options.channels),
+        ("asr", "task", options.task),
+        ("asr", "initial_prompt", options.prompt),
+        ("asr", "hotwords", options.hotwords),
+        ("asr", "batch_size", options.batch_size),
+        ("diarize", "speakers", options.speakers),
+        ("diarize", "min_speakers", options.min_speakers),
+        ("diarize", "max_speakers", options.max_speakers),
+        ("subtitles", "times", options.times),
+        ("subtitles", "formats", options.formats),
+    ]
+    for stage, name, value in typed:
+        if value is None:
+            continue
+        setting, other = config.stages[stage].settings[name], config.settings.get(stage, {}).get(name)
+        if other is not None and other.where.startswith("--set"):
+            raise UsageError(f"{setting.option} and {other.where} set the same", hint="leave one of them out")
+        try:
+            settings[stage][name] = checked(setting, value)
+        except ValueError as error:
+            near = did_you_mean(str(value), setting.choices)
+            raise UsageError(str(error), where=setting.option, expected=expected(setting), hint=near) from None
+    return settings
+
+
+def _require_speakers(options: JobOptions, settings: dict[str, Any], *, diarization: bool) -> None:
+    """What is typed of the number of speakers takes the place of what the configuration says, and is consistent.
+
+    Raises:
+        UsageError: it isn't.
+    """
+    count = options.speakers
+    bounds = [f for f, v in (("--min-speakers", options.min_speakers), ("--max-speakers", options.max_speakers)) if v]
+    flags = (["--speakers"] if count is not None else []) + bounds
+    if flags and not diarization:
+        raise UsageError(f"{flags[0]} needs diarization", hint="leave out --no-diarization")
+    if count is not None and bounds:
+        raise UsageError(f"--speakers says how many: {bounds[0]} adds nothing", hint="leave one of them out")
+    if count is not None:
+        settings |= {"min_speakers": None, "max_speakers": None}
+    elif bounds:
+        settings["speakers"] = None
+    least, most = settings.get("min_speakers"), settings.get("max_speakers")
+    if settings.get("speakers") is not None and (least is not None or most is not None):
+        raise UsageError("diarize.speakers says how many: min_speakers and max_speakers add nothing", hint=LISTED)
+    if least is not None and most is not None and least > most:
+        raise UsageError(f"at least {least} speakers and at most {most} can't be", where="--min-speakers")
+
+
+def _require_durations(settings: Mapping[str, Any]) -> None:
+    """Raises UsageError when a subtitle's shortest duration is longer than its longest."""
+    least, most = settings["min_duration"], settings["max_duration"]
+    if least > most:
+        raise UsageError(
+            f"subtitles last at least {least:g} s and at most {most:g} s: that can't be",
+            where="subtitles.min_duration",
+            hint="build.py settings subtitles lists both",
+        )
+
+
+def _require_translation(model: Model) -> None:
+    """Raises UsageError when a model for speech knows one language only: it has nothing to translate."""
+    if model.languages:
+        raise UsageError(
+            f'model "{model.id}" knows {", ".join(model.languages)} only: it can\'t translate',
+            where="--task translate",
+            hint="--preset starter, or another model of many languages",
+        )
 
 
 def _clip(options: JobOptions) -> Clip | None:
@@ -159,33 +244,22 @@ def _track(text: str | None) -> int | str | None:
     return languages.require(text, where="--track")
 
 
-def _one_of(asked: str | None, known: Sequence[str], flag: str) -> str:
-    """The first of ``known`` unless another is asked for.
-
-    Raises:
-        UsageError: it is not one of them.
-    """
-    if asked is not None and asked not in known:
-        raise UsageError(
-            f'"{asked}" is none of its values', where=flag, expected=" or ".join(known), hint=did_you_mean(asked, known)
-        )
-    return asked or known[0]
-
-
-def _device(asked: str | None, *, mode: Mode, hardware: Hardware, advice: Recommendation) -> str:
+def _device(
+    asked: str | None, *, mode: Mode, hardware: Hardware, advice: Recommendation, where: str = "--device"
+) -> str:
     """Where the stages that gain from a GPU compute: ``cpu`` or ``cuda``.
 
     Raises:
         UsageError: an unknown device, or a GPU that the images or the machine don't have.
     """
     if asked is not None and asked not in DEVICES:
-        raise UsageError(f'"{asked}" is not a device', where="--device", expected="cpu or cuda")
+        raise UsageError(f'"{asked}" is not a device', where=where, expected="cpu or cuda")
     on_cpu = mode is Mode.DOCKER_CPU
     if on_cpu and asked == "cuda":
-        raise UsageError("images of docker-cpu can't use a GPU", where="--device", hint="--mode docker-gpu")
+        raise UsageError("images of docker-cpu can't use a GPU", where=where, hint="--mode docker-gpu")
     device = asked or ("cpu" if on_cpu else advice.device)
     if device == "cuda" and not hardware.gpus:
-        raise UsageError("this machine has no NVIDIA GPU", where="--device", hint="--device cpu")
+        raise UsageError("this machine has no NVIDIA GPU", where=where, hint="--device cpu")
     return device
 
 
@@ -218,7 +292,7 @@ def plan_stages(specs: Mapping[str, StageSpec], request: Request, *, workflow: W
     stages = []
     for name in names:
         spec = specs[name]
-        settings = {**spec.settings, **request.settings.get(name, {})}
+        settings = {**spec.defaults, **request.settings.get(name, {})}
         if name == "subtitles":
             settings["models"] = {  # what the result says of them
                 purpose.value: {"id": model.id, "digest": model_digest(pin), "revision": pin.revision}

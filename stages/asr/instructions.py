@@ -1,0 +1,45 @@
+"""What the model is told beside the sound: its task, and the text that every window seems to follow."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from contract import InputFault, StageJob
+
+
+def task(job: StageJob) -> str:
+    """``transcribe``, or ``translate``: the text is English, whatever is spoken."""
+    return str(job.settings.get("task", "transcribe"))
+
+
+def before(job: StageJob) -> str | None:
+    """Hotwords, then the prompt; None without either.
+
+    Both go where faster-whisper has its hotwords, after ``<|startofprev|>``, and are cut at half of the model's context,
+    223 tokens. Its ``initial_prompt`` would be heard with the first window only: windows know nothing of each other.
+    """
+    words = [text.strip() for name in ("hotwords", "initial_prompt") if (text := job.settings.get(name))]
+    return " ".join(word for word in words if word) or None
+
+
+def text_language(job: StageJob, spoken: str | None) -> str | None:
+    """The language of the text, where that of the sound is ``spoken``."""
+    return "en" if task(job) == "translate" else spoken
+
+
+def look(job: StageJob, model: Any) -> None:
+    """Say what a loaded model makes of its instructions.
+
+    Raises:
+        InputFault: it can't translate.
+    """
+    name = job.uses["asr"]["id"]
+    if task(job) == "translate":
+        if not model.model.is_multilingual:
+            raise InputFault(f"model {name} knows English only: it can't translate")
+        if "turbo" in name:  # OpenAI left translations out of its fine-tuning
+            job.note(job.inputs[0], f"model {name} was not trained to translate: its text may stay in the language")
+    if text := before(job):
+        room, count = model.max_length // 2 - 1, len(model.hf_tokenizer.encode(text, add_special_tokens=False).ids)
+        if count > room:
+            job.note(job.inputs[0], f"hotwords and prompt have {count} tokens: the model reads the first {room}")
