@@ -77,7 +77,8 @@ def test_command_lines_are_those_of_the_programs(page: Path) -> None:
 def test_configuration_is_what_a_project_may_have(page: Path) -> None:
     for block in blocks(page):
         if block.mark("read as") == "bake.yaml":
-            parse.read({"bake.yaml": block.text})
+            stages = {p.relative_to(ROOT).as_posix(): p.read_text() for p in ROOT.glob("stages/*/stage.yaml")}
+            parse.read({"bake.yaml": block.text, **stages})
 
 
 @pytest.mark.parametrize(
