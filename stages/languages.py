@@ -12,7 +12,7 @@ pl/pol ps/pus pt/por ro/ron/rum/mol ru/rus sa/san sd/snd si/sin sk/slk/slo sl/sl
 sr/srp su/sun sv/swe sw/swa/swh ta/tam te/tel tg/tgk th/tha tk/tuk tl/tgl/fil tr/tur tt/tat uk/ukr ur/urd uz/uzb
 vi/vie yi/yid yo/yor yue/yue zh/zho/chi/cmn
 """
-"""Whisper's code, that of ISO 639-2/T, and others of ISO 639-2 and 639-3; as in builder/core/languages.py."""
+"""Whisper's code, that of ISO 639-2/T, and others of ISO 639-2 and 639-3; as in builder/receiver/jobs/languages.py."""
 
 _ROWS = [row.split("/") for row in CODES.split()]
 

@@ -110,7 +110,7 @@ def images(json: Json = False) -> None:
 def prune(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would go.")] = False, json: Json = False
 ) -> None:
-    """Free what no image here needs: blobs of the layout, recipes, what killed builds left.
+    """Free what no image and no job here needs: blobs, recipes, images, what killed builds left.
 
     Example: python3 build.py prune --dry-run
     """

@@ -41,9 +41,9 @@ from builder.receiver.inventory import (
     check_inventory,
     read_file,
 )
+from builder.receiver.jobs.run import Sandbox, accept, new_job, run_job, stage_images
 from builder.receiver.missing import version_number
 from builder.receiver.parts import Bundle
-from builder.receiver.run import Sandbox, accept, new_job, run_job, stage_images
 
 EPILOG = """exit codes: 0 done, 2 usage, 3 this machine lacks something, 5 the bundle is damaged or not what it says,
 7 the acceptance run or a stage failed, 8 done without an optional stage, 130 interrupted"""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from typing_extensions import TypedDict
@@ -10,6 +11,7 @@ from builder.core.text import format_size, table
 from builder.views import View
 
 if TYPE_CHECKING:
+    from builder.receiver.jobs.kept import KeptImage
     from builder.workflows.layout import LayersLocked, LayoutExported, LayoutPruned
 
 
@@ -24,6 +26,17 @@ class PrunedFileJson(TypedDict):
     """Its size."""
 
 
+class KeptImageJson(TypedDict):
+    """An image that the engine has for jobs."""
+
+    tag: str
+    """The name that it has for them."""
+    bytes: int
+    """Its size as the engine counts it; layers that other images share are in it."""
+    jobs: list[str]
+    """Ids of the jobs whose compose.yaml names it."""
+
+
 class LayoutPruneJson(TypedDict):
     """What no image needs."""
 
@@ -35,6 +48,10 @@ class LayoutPruneJson(TypedDict):
     """Whether an engine answered; if not, every image of the layout is kept."""
     files: list[PrunedFileJson]
     """Each file that is removed, or would be."""
+    kept: list[KeptImageJson]
+    """Images that were built over or removed, and that stay for jobs."""
+    released: list[KeptImageJson]
+    """Names of images that no job needs any more: they are removed, or would be, and with its last name an image."""
 
 
 def _prune_data(pruned: LayoutPruned) -> LayoutPruneJson:
@@ -43,15 +60,30 @@ def _prune_data(pruned: LayoutPruned) -> LayoutPruneJson:
         "bytes": sum(file.size for file in pruned.files),
         "engine": pruned.engine,
         "files": [{"path": str(file.path), "what": file.what, "bytes": file.size} for file in pruned.files],
+        "kept": [_kept_data(image) for image in pruned.kept],
+        "released": [_kept_data(image) for image in pruned.released],
     }
+
+
+def _kept_data(image: KeptImage) -> KeptImageJson:
+    return {"tag": image.tag, "bytes": image.size, "jobs": list(image.jobs)}
 
 
 def _prune_text(pruned: LayoutPruned) -> str:
     rows = [(file.what, format_size(file.size), file.path.name[:16]) for file in pruned.files]
+    rows += [("image for no job", format_size(image.size), image.tag) for image in pruned.released]
     text = table(("WHAT", "SIZE", "NAME"), rows) + "\n\n" if rows else ""
     word = "freed" if pruned.removed else "would free"
     note = "" if pruned.engine else "\nno engine answers: images were kept, whether it has them or not"
-    return f"{text}{word} {format_size(sum(file.size for file in pruned.files))}{note}"
+    kept = "".join(
+        f"\nkept: {image.tag}, which job {image.jobs[0]}{_more(image.jobs)} needs for docker compose up"
+        for image in pruned.kept
+    )
+    return f"{text}{word} {format_size(sum(file.size for file in pruned.files))}{note}{kept}"
+
+
+def _more(jobs: Sequence[str]) -> str:
+    return f" (and {len(jobs) - 1} more)" if len(jobs) > 1 else ""
 
 
 PRUNE = View(command="prune", shape=LayoutPruneJson, data=_prune_data, text=_prune_text)

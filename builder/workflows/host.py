@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from builder.core.config.types import Config
 from builder.core.jobs import compose, request, sandbox
-from builder.core.jobs.compose import Machine, StageImage
+from builder.core.jobs.compose import ComposeFile, Machine, StageImage
 from builder.core.jobs.job import Job, JobStage
 from builder.core.jobs.request import JobOptions, Request
 from builder.core.jobs.sandbox import ContainerLimits
@@ -37,8 +37,8 @@ class JobHost:
     media: Media
     python: Path | None
     """The native environment's, where some stage runs in it."""
-    compose_text: Callable[[Job, int], str] | None = None
-    """The job's compose file, where all stages run in containers."""
+    compose_file: Callable[[Job, int], ComposeFile | None] = lambda job, gpu: None
+    """The job's compose file, from the job and the index of its GPU; None where no engine has images of all stages."""
     containers: Containers | None = None
     """Engine and images, where all stages run in containers."""
     memory: int = 0
@@ -102,14 +102,21 @@ def _native(config: Config, env: Mapping[str, str], *, python: Path, hardware: H
             memory = compose.memory(job, stage, spec=spec, sizes=sizes, machine=hardware.memory)
             return ContainerLimits(memory=memory, cpus=hardware.threads)
 
-        folder = jobs.folder(config, job)
-        return containers.Media(processes(job, gpu), host=media.engine, images=media.ids, folder=folder, limits=limits)
+        folder, host = jobs.folder(config, job), media.engine
+        return containers.Media(
+            processes(job, gpu), host=host, images=media.ids, folder=folder, limits=limits, file=file(job, gpu)
+        )
+
+    def file(job: Job, gpu: int) -> ComposeFile | None:
+        images = stage_images.of_native_job(config, media.engine, job)
+        return _compose_file(config, images, hardware, job, gpu) if images else None
 
     limits = ContainerLimits(memory=sandbox.look_memory(hardware.memory), cpus=hardware.threads)
     return JobHost(
         stages=mixed,
         media=containers.media(media.engine, media.ids["demux"], limits),
         python=python,
+        compose_file=file,
         note="media were read in containers without network",
     )
 
@@ -120,39 +127,56 @@ def _containers(config: Config, env: Mapping[str, str], *, images: StageImages, 
 
     if not images.engine.startswith("unix:"):
         raise MissingError("jobs need an engine on this machine: it reads the job's folder", where=images.engine)
-    machine = Machine(
-        threads=min(hardware.threads, images.cpus),
-        memory=min(hardware.memory, images.memory or hardware.memory),
-        user=containers.user(),
-        gpu_driver=config.defaults.gpu_driver,
-    )
-    template = config.root / "compose" / compose.TEMPLATE
-    if not template.is_file():
-        raise ConfigError("no template", where=str(template))
-    models = str(config.paths.models.resolve())
-    sizes = {id_: pin.size for id_, pin in config.pins.items()}
+    machine = _machine(config, images, hardware)
 
-    def text(job: Job, gpu: int) -> str:
-        given = replace(machine, gpu=gpu)
-        services = compose.services(job, images.images, machine=given, specs=config.stages, sizes=sizes)
-        return compose.render(template.read_text(encoding="utf-8"), job, services, machine=given, models=models)
+    def file(job: Job, gpu: int) -> ComposeFile:
+        return _compose_file(config, images, hardware, job, gpu)
 
     def project(job: Job, gpu: int) -> Host:
         from builder.edges.jobs.hosts.compose import Project
 
-        folder = jobs.folder(config, job)
-        return Project(host=images.engine, job=job.id, folder=folder, text=text(job, gpu), env=env)
+        return Project(job=job.id, folder=jobs.folder(config, job), file=file(job, gpu), env=env)
 
     limits = ContainerLimits(memory=sandbox.look_memory(machine.memory), cpus=machine.threads)
     return JobHost(
         stages=project,
         media=containers.media(images.engine, images.images["demux"].id, limits),
         python=None,
-        compose_text=text,
+        compose_file=file,
         containers=Containers(engine=images.engine, images=sorted(i.id for i in images.images.values())),
         memory=machine.memory,
         note="every stage ran in a container without network",
     )
+
+
+def _machine(config: Config, images: StageImages, hardware: Hardware) -> Machine:
+    """What containers are given of this machine and of the engine."""
+    from builder.edges.jobs.hosts import media as containers
+
+    return Machine(
+        threads=min(hardware.threads, images.cpus),
+        memory=min(hardware.memory, images.memory or hardware.memory),
+        user=containers.user(),
+        gpu_driver=config.defaults.gpu_driver,
+    )
+
+
+def _compose_file(config: Config, images: StageImages, hardware: Hardware, job: Job, gpu: int) -> ComposeFile:
+    """A job's compose file.
+
+    Args:
+        gpu: index of the GPU that the job is given.
+    """
+    template = config.root / "compose" / compose.TEMPLATE
+    if not template.is_file():
+        raise ConfigError("no template", where=str(template))
+    machine = replace(_machine(config, images, hardware), gpu=gpu)
+    sizes = {id_: pin.size for id_, pin in config.pins.items()}
+    services = compose.services(job, images.images, machine=machine, specs=config.stages, sizes=sizes)
+    models = str(config.paths.models.resolve())
+    text = compose.render(template.read_text(encoding="utf-8"), job, services, machine=machine, models=models)
+    names = {service.image: f"{config.defaults.registry}/{service.name}" for service in services}
+    return ComposeFile(text=text, engine=images.engine, images=names)
 
 
 def _images(session: Session, *, build: bool) -> StageImages:

@@ -34,11 +34,11 @@ class JobPrepared:
     folder: Path
     mode: Mode
     compose: Path | None
-    """Its compose file, where its stages run in containers."""
+    """Its compose file, where an engine has images of all stages."""
 
 
 def prepare(session: Session, inputs: Sequence[Path], options: JobOptions, *, build: bool = True) -> JobPrepared:
-    """Make a job without running it; where stages run in containers, with its compose file."""
+    """Make a job without running it; with its compose file, where an engine has images of all stages."""
     from builder.edges.jobs import prepare as making
     from builder.workflows import host as hosts
 
@@ -47,12 +47,13 @@ def prepare(session: Session, inputs: Sequence[Path], options: JobOptions, *, bu
     request = hosts.resolve(config, options)
     job = making.prepare(config, inputs, request, media=host.media, on_progress=session.on_progress)
     folder = jobs.folder(config, job)
-    compose_file = None
-    if host.compose_text is not None:
+    made = host.compose_file(job, 0)
+    written = None
+    if made is not None:
         from builder.edges.jobs.hosts import compose
 
-        compose_file = compose.write(folder, host.compose_text(job, 0))
-    return JobPrepared(job=job, folder=folder, mode=config.defaults.mode, compose=compose_file)
+        written = compose.write(folder, made)
+    return JobPrepared(job=job, folder=folder, mode=config.defaults.mode, compose=written)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -15,6 +15,7 @@ from builder.workflows.session import Session, layout_of, pinned, store_of
 
 if TYPE_CHECKING:
     from builder.edges.images.layout import Layout, Unneeded
+    from builder.receiver.jobs.kept import KeptImage
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,6 +26,10 @@ class LayoutPruned:
     removed: bool
     engine: bool
     """Whether an engine answered; if not, every image of the layout is kept."""
+    kept: tuple[KeptImage, ...] = ()
+    """Images that the engine has for jobs alone."""
+    released: tuple[KeptImage, ...] = ()
+    """Names that images had for jobs which are gone, or name others now."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,7 +67,8 @@ class LayersLocked:
 
 
 def prune(session: Session, *, dry_run: bool) -> LayoutPruned:
-    """Remove blobs and recipes of images that the engine no longer has, and what killed builds left."""
+    """Remove blobs and recipes of images that the engine no longer has, what killed builds left, and on an engine of this
+    machine the images that it had for jobs which are gone."""
     layout = layout_of(session.config)
     tags = _tags(session.env, layout)
     with files.locked(layout.lock):
@@ -71,7 +77,19 @@ def prune(session: Session, *, dry_run: bool) -> LayoutPruned:
             layout.forget(tags)
             for file in unneeded:
                 file.path.unlink(missing_ok=True)
-    return LayoutPruned(files=unneeded, removed=not dry_run, engine=tags is not None)
+    kept, released = _release(session, dry_run=dry_run) if tags is not None else ((), ())
+    return LayoutPruned(
+        files=unneeded, removed=not dry_run, engine=tags is not None, kept=tuple(kept), released=tuple(released)
+    )
+
+
+def _release(session: Session, *, dry_run: bool) -> tuple[Sequence[KeptImage], Sequence[KeptImage]]:
+    """The images that an engine has for jobs alone, and the names that no job needs any more, which are removed."""
+    from builder.edges.engine import connection as engines
+    from builder.edges.engine import kept
+
+    host = engines.address(session.env)
+    return kept.release(host, session.config.jobs, dry_run=dry_run) if host.startswith("unix:") else ((), ())
 
 
 def export(session: Session, out: Path, names: Sequence[str]) -> LayoutExported:

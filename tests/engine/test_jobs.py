@@ -19,7 +19,7 @@ import yaml
 from builder.core.jobs import compose, sandbox
 from builder.edges.jobs import folder
 from tests.engine import private_engine
-from tests.engine.conftest import OTHER_STORE, ROOT, Engine, results
+from tests.engine.conftest import OTHER_STORE, ROOT, Engine, copy_project, results
 from tests.shared import EXAMPLE, SAME
 
 CLIP = (*SAME, "--start", "1", "--end", "5", "--language", "en")
@@ -90,6 +90,75 @@ def test_docker_compose_up_does_it_alone(engine: Engine, native: Path, clean: No
     assert engine.bake("jobs", "list", "--json", env=env).data[0]["state"] == "done"
     done = engine.job(place.name, env=env)
     assert all(s["kept"] for s in done.data["stages"])
+
+
+def compose_up(engine: Engine, place: Path, text: str | None = None) -> subprocess.CompletedProcess[str]:
+    """``docker compose up`` in a job's folder (with another compose file), then ``down``."""
+    words = ["docker", "--host", engine.host, "compose", "--project-directory", str(place)]
+    words += ["--file", "-" if text else str(place / "compose.yaml")]
+    up, _ = (
+        subprocess.run([*words, w], input=text, capture_output=True, text=True, check=False) for w in ("up", "down")
+    )
+    return up
+
+
+def test_docker_compose_up_stays_possible_whatever_is_built_later(
+    engine: Engine, clean: None, restored: None, tmp_path: Path
+) -> None:
+    """Of a job in containers and of a native one: with the images that it names, until it is removed."""
+    env = {"BAKE_JOBS": str(tmp_path / "jobs")}
+    place = prepared(engine, *CLIP, env=env)
+    native = engine.bake("prepare", EXAMPLE, *CLIP, "--mode", "native", "--json", env=env)
+    assert native.code == 0, native.err
+    other = Path(native.data["folder"])
+    old = yaml.safe_load((place / "compose.yaml").read_text())["services"]["subtitles"]["image"]
+    assert yaml.safe_load((other / "compose.yaml").read_text())["services"]["subtitles"]["image"] == old
+    project = copy_project(tmp_path)
+    main = project / "stages/subtitles/main.py"
+    main.write_text(main.read_text() + "\n# a change\n")
+    built = engine.bake("build", "--mode", "docker-cpu", root=project, env=env)
+    assert built.code == 0, built.err
+    assert engine.docker("image", "prune", "--force").code == 0
+    pruned = engine.bake("prune", "--json", env=env).data
+    assert [(kept["tag"].partition(":")[0], kept["jobs"]) for kept in pruned["kept"]] == [
+        (f"{engine.prefix}/subtitles", sorted([place.name, other.name]))
+    ]
+    assert place.name in engine.bake("prune", env=env).out
+    for folder_ in (place, other):
+        up = compose_up(engine, folder_)
+        assert up.returncode == 0, up.stderr
+        assert (folder_ / "output/dialogue.srt").is_file()
+    assert f"{engine.prefix}/subtitles:slim-cpu" in {i["tag"] for i in engine.bake("images", "--json").data}
+    assert engine.bake("jobs", "remove", place.name, other.name, env=env).code == 0
+    released = engine.bake("prune", "--json", env=env).data["released"]
+    assert len(released) == 7
+    assert engine.docker("image", "inspect", pruned["kept"][0]["tag"]).code == 1
+
+
+@OTHER_STORE
+def test_docker_compose_up_goes_on_without_an_optional_stage(engine: Engine, clean: None) -> None:
+    """As ``run`` does: exit code 0, the others' results, and ``run`` tries the stage again; one that is needed ends it."""
+    place = prepared(engine, *CLIP)
+    text = (place / "compose.yaml").read_text()
+
+    def failing(*stages: str) -> str:
+        project = yaml.safe_load(text)
+        for stage in stages:
+            project["services"][stage]["entrypoint"] = ["python3", "-c", "raise SystemExit(1)"]
+        return yaml.safe_dump(project)
+
+    ended = compose_up(engine, place, failing("demux"))
+    assert ended.returncode == 1, ended.stderr
+    assert not list((place / "output").iterdir())
+    up = compose_up(engine, place, failing("align", "diarize", "mux"))
+    assert up.returncode == 0, up.stderr
+    assert (place / "output/dialogue.srt").is_file()
+    assert not (place / "output/dialogue.mp4").exists()
+    assert folder.state(place) == "partial"
+    done = engine.job(place.name)
+    assert done.code == 0, done.err
+    again = [s["name"] for s in done.data["stages"] if not s["kept"]]
+    assert again == ["diarize", "align", "subtitles", "mux"]
 
 
 @OTHER_STORE

@@ -13,9 +13,9 @@ import pytest
 from builder.core.bundle.image import PLAIN, BundledLayer
 from builder.core.images.oci import digest
 from builder.core.jobs import sandbox
-from builder.receiver import run as running
 from builder.receiver.engine import EngineSocket
 from builder.receiver.inventory import LoaderError
+from builder.receiver.jobs import run as running
 from tests import bundles
 from tests.engine.conftest import Engine
 

@@ -15,7 +15,7 @@ from builder.core.jobs import compose, sandbox
 from builder.core.jobs.job import Job
 from builder.core.jobs.sandbox import ContainerLimits
 from builder.edges.bundle import acceptance
-from builder.receiver import run
+from builder.receiver.jobs import run
 from tests.golden import project
 
 FOLDER = Path("/srv/jobs/20261123-200312-rm-rf-4f2a")

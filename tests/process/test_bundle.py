@@ -23,8 +23,8 @@ from builder.edges.bundle import blobs as packing
 from builder.edges.bundle import folder as edge
 from builder.edges.bundle import signing
 from builder.errors import IntegrityError, UsageError
-from builder.receiver import run as running
 from builder.receiver.inventory import LoaderError
+from builder.receiver.jobs import run as running
 from tests import bundles
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -7,6 +7,7 @@ import pytest
 
 from builder.core import languages
 from builder.errors import UsageError
+from builder.receiver.jobs import languages as known
 
 
 @pytest.mark.parametrize(
@@ -33,7 +34,7 @@ from builder.errors import UsageError
 )
 def test_what_is_meant_is_taken(typed: str, code: str | None) -> None:
     """Codes, regions, locales, names, and the usual slips."""
-    assert languages.code_of(typed) == code
+    assert known.code_of(typed) == code
 
 
 @pytest.mark.parametrize("typed", ["klingon", "xx", "en us", "english-US", "../en", "e"])
@@ -52,5 +53,5 @@ def test_a_slip_has_a_hint() -> None:
 def test_builder_and_stages_have_the_same_codes() -> None:
     """The one reads what is typed, the others what tracks say."""
     theirs = {code: own for own, codes in of_stages.SAME.items() for code in codes}
-    assert theirs == {code: own for code, own in languages.KNOWN.items() if code in theirs}
-    assert set(of_stages.SAME) == languages.LANGUAGES
+    assert theirs == {code: own for code, own in known.KNOWN.items() if code in theirs}
+    assert set(of_stages.SAME) == known.LANGUAGES

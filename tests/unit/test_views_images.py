@@ -20,6 +20,7 @@ from builder.edges.images.installed import InstalledImage
 from builder.edges.images.layout import Unneeded
 from builder.edges.registry.push import PushedImage, PushStep
 from builder.errors import BakeError
+from builder.receiver.jobs.kept import KeptImage
 from builder.views import images as views
 from builder.views import layout as layout_views
 from builder.views import registry as registry_views
@@ -319,6 +320,8 @@ def test_what_prune_frees_is_told() -> None:
         "bytes": 5 * MB,
         "engine": True,
         "files": [{"path": str(file.path), "what": "blob", "bytes": 5 * MB}],
+        "kept": [],
+        "released": [],
     }
     rows = [" ".join(line.split()) for line in layout_views.PRUNE.text(freed).splitlines()]
     assert rows == ["WHAT SIZE NAME", "blob 5.0 MB 0123456789abcdef", "", "freed 5.0 MB"]
@@ -326,6 +329,24 @@ def test_what_prune_frees_is_told() -> None:
     assert nothing.splitlines() == [
         "would free 0 B",
         "no engine answers: images were kept, whether it has them or not",
+    ]
+
+
+def test_what_prune_leaves_to_jobs_is_told_with_their_ids() -> None:
+    """And what no job needs any more goes."""
+    kept = KeptImage("wb/asr:job-1a-2b", "sha256:1", ("20261123-1", "20261124-2", "20261125-3"), True, 9 * MB)
+    gone = KeptImage("wb/vad:job-1a-3c", "sha256:2", (), True, 2 * MB)
+    pruned = LayoutPruned(files=(), removed=True, engine=True, kept=(kept,), released=(gone,))
+    data = layout_views.PRUNE.data(pruned)
+    assert data["kept"] == [{"tag": kept.tag, "bytes": 9 * MB, "jobs": list(kept.jobs)}]
+    assert data["released"] == [{"tag": gone.tag, "bytes": 2 * MB, "jobs": []}]
+    rows = [" ".join(line.split()) for line in layout_views.PRUNE.text(pruned).splitlines()]
+    assert rows == [
+        "WHAT SIZE NAME",
+        "image for no job 2.0 MB wb/vad:job-1a-3c",
+        "",
+        "freed 0 B",
+        "kept: wb/asr:job-1a-2b, which job 20261123-1 (and 2 more) needs for docker compose up",
     ]
 
 

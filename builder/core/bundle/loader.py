@@ -7,7 +7,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-MODULES = ("tar", "missing", "inventory", "parts", "engine", "images", "run", "main")
+MODULES = ("tar", "missing", "inventory", "parts", "engine", "images", "jobs/run", "main")
 """Modules of builder/receiver in the order in which they stand in load.py."""
 
 _HEAD = '''#!/usr/bin/env python3

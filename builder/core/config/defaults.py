@@ -15,6 +15,7 @@ from builder.core.config import settings as stage_settings
 from builder.core.config.types import Config, Defaults, Preset, Profile, ProjectFiles
 from builder.core.terms import Mode, Variant, Workflow
 from builder.errors import UsageError, did_you_mean
+from builder.receiver.jobs.languages import code_of
 
 GPU_DRIVERS = ("nvidia", "cdi")
 """What ``gpu_driver`` may be."""
@@ -147,7 +148,7 @@ def _defaults(
         preset=values["preset"],
         profile=values["profile"],
         workflow=None if workflow is None else Workflow(workflow),
-        language=None if language is None else languages.code_of(language),
+        language=None if language is None else code_of(language),
         diarization=values["diarization"],
         gpu_driver=values["gpu_driver"],
         registry=values["registry"],

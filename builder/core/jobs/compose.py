@@ -39,6 +39,17 @@ class StageImage:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ComposeFile:
+    """A job's compose file, and what it needs to stay."""
+
+    text: str
+    engine: str
+    """Address of the engine whose images it names."""
+    images: Mapping[str, str]
+    """Id of each of them -> repository that it has a name in for the jobs that name it."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class GpuDevice:
     """How a stage gets its GPU: ``nvidia`` with the index of one, ``cdi`` with the name of a device."""
 

@@ -6,7 +6,6 @@ import re
 from types import MappingProxyType
 from typing import Any
 
-from builder.core.languages import LANGUAGES
 from builder.core.terms import Purpose, Variant
 from builder.core.weights.model import (
     SHA256,
@@ -20,6 +19,7 @@ from builder.core.weights.model import (
 )
 from builder.core.yaml_document import Document, Strict
 from builder.errors import did_you_mean
+from builder.receiver.jobs.languages import LANGUAGES
 
 ID = re.compile(r"[a-z0-9][a-z0-9.-]{0,63}")
 """What a model, preset, stage or image may be called."""

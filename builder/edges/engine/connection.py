@@ -160,16 +160,26 @@ def image_ids(host: str, tags: Sequence[str]) -> list[str] | None:
     return [str(image["Id"]) for image in found] if all(isinstance(image, dict) for image in found) else None
 
 
-def labelled(host: str, label: str) -> list[str] | None:
-    """Ids of the images with a label (``name=value``), the newest first; None when the engine doesn't answer.
+def labelled(host: str, *labels: str) -> dict[str, dict[str, str]] | None:
+    """The images with all of these labels (``name=value``), the newest first: id -> every label of it.
 
     Args:
         host: a unix socket.
+
+    Returns:
+        None when the engine doesn't answer.
     """
-    found = _get(host, f"/images/json?filters={quote(json.dumps({'label': [label]}))}")
+    found = _get(host, f"/images/json?filters={quote(json.dumps({'label': labels}))}")
     if not isinstance(found, list):
         return None
-    return [str(image["Id"]) for image in sorted(found, key=lambda image: -int(image.get("Created") or 0))]
+    newest = sorted(found, key=lambda image: -int(image.get("Created") or 0))
+    return {str(image["Id"]): dict(image.get("Labels") or {}) for image in newest}
+
+
+def capacity(host: str) -> tuple[int, int] | None:
+    """Logical processors and bytes of memory that an engine at a unix socket has; None when it doesn't answer."""
+    found = _get(host, "/info")
+    return (int(found.get("NCPU") or 1), int(found.get("MemTotal") or 0)) if isinstance(found, dict) else None
 
 
 def _get(host: str, path: str) -> Any:

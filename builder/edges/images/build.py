@@ -19,7 +19,7 @@ from builder.core.images.oci import Descriptor
 from builder.core.images.plan import Plan, PlannedImage
 from builder.core.progress import OnProgress, Progress
 from builder.core.weights.model import Model, Pin
-from builder.edges.engine import buildx
+from builder.edges.engine import buildx, kept
 from builder.edges.engine import connection as engines
 from builder.edges.engine.connection import Engine
 from builder.edges.images import assemble, load
@@ -142,7 +142,7 @@ def _build(job: _Job) -> tuple[Built, ...]:
             name=image.name, tag=image.tag, state=states.get(image.name, "assembled"), seconds=seconds, sent=loaded.sent
         )
         job.on_progress(Progress(what=image.name, note=done[image.name].state, finished=True))
-    _drop_replaced(job.engine, before)
+    _drop_replaced(job, before)
     return tuple(done.get(i.name, Built(name=i.name, tag=i.tag, state="up to date", seconds=0.0)) for i in images)
 
 
@@ -379,15 +379,22 @@ def _failures(seen: BuildLog, log: Path) -> Iterator[None]:
         raise Interrupted("the build was stopped", hint="the same command resumes with what is finished") from None
 
 
-def _drop_replaced(engine: Engine, before: Mapping[str, str | None]) -> None:
-    """Images that lost their tag to this build and have no other: they would dangle."""
+def _drop_replaced(job: _Job, before: Mapping[str, str | None]) -> None:
+    """Images that lost their tag to this build, have no other and are named by no job: they would dangle."""
     from docker.errors import APIError, ImageNotFound
 
-    for tag, old in before.items():
-        if old and old != id_of(engine, tag):
-            with suppress(ImageNotFound, APIError):  # a container still uses it
-                if not engine.client.images.get(old).tags:
-                    engine.client.images.remove(old)
+    engine, jobs = job.engine, job.config.jobs
+    pairs = [(old, tag) for tag, old in before.items() if old and old != id_of(engine, tag)]
+    replaced = {old: tag.rpartition(":")[0] for old, tag in pairs}
+    local = engine.host.startswith("unix:")  # jobs run on no other
+    if replaced and local:
+        kept.keep_named(engine.host, jobs, replaced)
+    for old in replaced:
+        with suppress(ImageNotFound, APIError):  # a container still uses it
+            if not engine.client.images.get(old).tags:
+                engine.client.images.remove(old)
+    if local:
+        kept.release(engine.host, jobs)
 
 
 def _remember_sizes(config: Config, sizes: Mapping[str, int]) -> None:

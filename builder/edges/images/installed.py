@@ -13,6 +13,7 @@ from builder.core.terms import Mode, Variant
 from builder.edges.engine.connection import Engine
 from builder.edges.images.rendered import Rendered
 from builder.errors import ConfigError
+from builder.receiver.jobs.kept import KEPT
 
 Planner = Callable[[Mode, Variant, BaseSpec], Rendered]
 """Today's plan for a mode and a variant on a base; raises ConfigError where the project has none."""
@@ -77,7 +78,7 @@ def listing(config: Config, engine: Engine, planner: Planner) -> tuple[Installed
         TaggedImage(tag=tag, id=image.id, labels=image.labels, layers=tuple(_layers(image)))
         for image in engine.client.images.list(filters={"label": currency.INPUTS})
         for tag in image.tags
-        if tag.startswith(f"{config.defaults.registry}/")
+        if tag.startswith(f"{config.defaults.registry}/") and not KEPT.fullmatch(tag)
     ]
     return described(config, images, planner)
 
@@ -106,7 +107,7 @@ def _described(image: TaggedImage, users: Mapping[str, int], changed: tuple[str,
         own_bytes=own,
         shared_bytes=total - own,
         models=tuple(models.split(",")) if models else (),
-        baked=_baked(labels),
+        baked=baked(labels),
         differences=changed,
     )
 
@@ -130,7 +131,7 @@ def differences(config: Config, tag: str, labels: Mapping[str, str], planner: Pl
     return ("not of today's images",)
 
 
-def _baked(labels: Mapping[str, str]) -> dict[str, str]:
+def baked(labels: Mapping[str, str]) -> dict[str, str]:
     """Models that an image carries, by its labels: id -> digest."""
     if assembly.BAKED not in labels:
         return {}

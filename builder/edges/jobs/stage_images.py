@@ -16,8 +16,11 @@ from typing import Any
 from builder.core.config.types import Config
 from builder.core.images import currency
 from builder.core.images.render import code_label
-from builder.core.jobs.compose import StageImage
+from builder.core.jobs.compose import StageImage, needs_gpu
+from builder.core.jobs.job import Job
+from builder.core.terms import Mode
 from builder.edges.engine import connection as engines
+from builder.edges.images.installed import baked
 from builder.edges.jobs.outcome import code_digest
 from builder.edges.system import files
 
@@ -93,14 +96,43 @@ def media_images(config: Config, env: Mapping[str, str]) -> MediaImages | str | 
         return None
     found = {}
     for stage in (name for name, spec in config.stages.items() if spec.media):
-        label = code_label(stage, code_digest(config.root / "stages", stage))
-        ids = engines.labelled(host, f"{currency.CODE}={label}")
-        if ids is None:
+        images = engines.labelled(host, _code(config, stage))
+        if images is None:
             return f"the engine at {host} doesn't answer"
-        if not ids:
+        if not images:
             return f"the engine has no image of stage {stage} as its code is today"
-        found[stage] = ids[0]
+        found[stage] = next(iter(images))
     return MediaImages(engine=host, ids=found)
+
+
+def _code(config: Config, stage: str) -> str:
+    """The label of images with a stage's code as it is today."""
+    return f"{currency.CODE}={code_label(stage, code_digest(config.root / 'stages', stage))}"
+
+
+def of_native_job(config: Config, host: str, job: Job) -> StageImages | None:
+    """Images of today's code that could run a native job's stages, whoever put them on an engine.
+
+    Args:
+        host: the engine, a unix socket.
+
+    Returns:
+        None when a stage has none, or the engine doesn't answer.
+    """
+    found = {}
+    for stage in job.stages:
+        labels = [_code(config, stage.name), f"{currency.VARIANT}={job.variant}"]
+        if needs_gpu(stage):
+            labels.append(f"{currency.MODE}={Mode.DOCKER_GPU.value}")
+        images = engines.labelled(host, *labels)
+        if not images:
+            return None
+        id_, carried = next(iter(images.items()))
+        found[stage.name] = StageImage(id=id_, models=tuple(sorted(baked(carried).values())))
+    capacity = engines.capacity(host)
+    if capacity is None:
+        return None
+    return StageImages(engine=host, images=found, tags={}, cpus=capacity[0], memory=capacity[1])
 
 
 def note_isolated(config: Config) -> None:

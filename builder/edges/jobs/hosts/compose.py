@@ -17,8 +17,10 @@ from pathlib import Path
 from typing import Any
 
 from builder.core.jobs import compose, sandbox
+from builder.core.jobs.compose import ComposeFile
 from builder.core.jobs.job import JobStage
 from builder.edges.engine import connection as engines
+from builder.edges.engine import kept
 from builder.edges.jobs.folder import MARK
 from builder.edges.system import files, permissions, shell
 from builder.errors import BakeError, MissingError
@@ -39,14 +41,20 @@ LOOK = 0.02
 """Seconds between two looks for a container that compose is creating."""
 
 
-def write(folder: Path, text: str) -> Path:
+def write(folder: Path, made: ComposeFile) -> Path:
     """Put compose.yaml into a job's folder, and make the folder ready for the user in the containers.
+
+    The images that it names stay as long as it does.
 
     Returns:
         The file.
+
+    Raises:
+        MissingError: an image is gone, or the engine doesn't answer.
     """
     file = folder / compose.FILE
-    files.write_atomic(file, text)
+    with kept.keeping(made.engine, folder.parent, made.images):
+        files.write_atomic(file, made.text)
     for part in permissions.SHARED:
         (folder / part).mkdir(exist_ok=True)
     (folder / permissions.EVENTS).touch()  # mounted by name
@@ -57,16 +65,15 @@ def write(folder: Path, text: str) -> Path:
 class Project:
     """The containers of one job as the place where its stages run; see :class:`builder.edges.jobs.runner.Host`."""
 
-    def __init__(self, *, host: str, job: str, folder: Path, text: str, env: Mapping[str, str]) -> None:
+    def __init__(self, *, job: str, folder: Path, file: ComposeFile, env: Mapping[str, str]) -> None:
         """
         Args:
-            host: address of the engine.
             job: its id.
             folder: its folder.
-            text: its compose file.
+            file: its compose file.
             env: the caller's, for the docker client.
         """
-        self._host, self._job, self._folder, self._text = host, job, folder, text
+        self._host, self._job, self._folder, self._file = file.engine, job, folder, file
         # COMPOSE_FILE, COMPOSE_PROFILES and the like would make another project of it.
         self._env = {k: v for k, v in env.items() if not k.startswith("COMPOSE_")}
         self._creating: shell.Process | None = None
@@ -76,7 +83,7 @@ class Project:
     def open(self, stages: Sequence[str]) -> None:
         """Write the file and begin to create containers for ``stages``; what a killed run left is removed first."""
         clean(self._folder)
-        write(self._folder, self._text)
+        write(self._folder, self._file)
         mark(self._folder, self._host)
         handle, name = tempfile.mkstemp(prefix="whisperbake-compose-")
         os.close(handle)

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from builder.core.jobs import compose, sandbox
+from builder.core.jobs.compose import ComposeFile
 from builder.core.jobs.job import JobStage
 from builder.core.jobs.sandbox import ContainerLimits, Mount
 from builder.edges.jobs.hosts import compose as projects
@@ -29,20 +30,25 @@ class Media:
         images: Mapping[str, str],
         folder: Path,
         limits: Callable[[JobStage], ContainerLimits],
+        file: ComposeFile | None = None,
     ) -> None:
         """
         Args:
             images: stage -> tag.
             folder: the job's folder.
             limits: what a stage's container may use.
+            file: the job's compose file, where the engine has images of all its stages.
         """
-        self._limits = limits
+        self._limits, self._file = limits, file
         self._native, self._host, self._images, self._folder = native, host, images, folder
         self._started: list[Process] = []
 
     def open(self, stages: Sequence[str]) -> None:
         self._native.open(stages)
         (self._folder / permissions.EVENTS).touch()
+        if self._file is not None:
+            with contextlib.suppress(MissingError):  # this run doesn't need it
+                projects.write(self._folder, self._file)
         projects.mark(self._folder, self._host)
 
     def start(self, stage: JobStage, log: Path, on_end: Callable[[], None]) -> Process:
@@ -70,6 +76,8 @@ class Media:
 
     def close(self) -> None:
         self._native.close()
+        if self._file is not None:
+            permissions.give(self._folder)  # docker compose up works with what native stages made
         if all(process.poll() == 0 for process in self._started):
             projects.unmark(self._folder)
             return
