@@ -88,13 +88,13 @@ def unfenced(page: Path) -> Iterator[str]:
         if line.strip().startswith("```"):
             fenced = not fenced
         elif not fenced and line.startswith("    ") and COMMAND.match(line):
-            yield f"{page.relative_to(ROOT)}:{number}: {line.strip()}"
+            yield f"{page.name}:{number}: {line.strip()}"
 
 
 def commands(script: str) -> Iterator[list[str]]:
     """The simple commands of a shell script, as words, without variables before them and redirections after them."""
     for line in script.replace("\\\n", " ").splitlines():
-        lexer = shlex.shlex(line, posix=True, punctuation_chars="();<>|&")
+        lexer = shlex.shlex(re.sub(r"\d*>&\d", "", line), posix=True, punctuation_chars="();<>|&")
         lexer.whitespace_split = True
         words: list[str] = []
         for word in lexer:

@@ -19,7 +19,7 @@ from builder import cli
 from builder.core.config import parse
 from builder.receiver.main import _arguments as loader_arguments
 from tests.documents import COMMAND, OTHER_SHELLS, PAGES, ROOT, SHELLS, Block, blocks, commands, spans, unfenced
-from tests.typing_pages import run_here, run_with_an_engine
+from tests.typing_pages import alike, run_here, run_with_an_engine
 from tests.unit.test_cli import COMMANDS
 
 MARKS = {"not run", "run", "shows", "read as"}
@@ -110,6 +110,24 @@ def test_a_mistyped_line_is_noticed(line: str, said: str) -> None:
 )
 def test_a_mistyped_name_in_a_sentence_is_noticed(span: str, wrong: bool) -> None:
     assert (doubtful(span) is not None) == wrong
+
+
+def test_what_a_page_shows_is_compared_but_for_its_figures() -> None:
+    """Another machine has other times; another text is another result."""
+    shown = alike("1\n00:00:05,902 --> 00:00:06,902\nSpeaker 2: Thank you.\nexpected: …\n")
+    assert shown.search("1\n00:00:05,880 --> 00:00:07,002\nSpeaker 2: Thank you.\nexpected: a, b\n")
+    assert not shown.search("1\n00:00:05,880 --> 00:00:07,002\nSpeaker 1: Thank you.\nexpected: a, b\n")
+
+
+def test_a_console_block_is_lines_to_type_and_what_they_print(tmp_path: Path) -> None:
+    page = tmp_path / "page.md"
+    page.write_text(
+        "A text.\n\n<!-- not run: a reason in words -->\n```console\n$ make lint\nfine\n$ make types\n```\n\n    make json\n"
+    )
+    [block] = blocks(page)
+    assert (block.line, block.language, block.mark("not run")) == (4, "console", "a reason in words")
+    assert (block.script, block.printed) == ("make lint\nmake types\n", "fine\n")
+    assert [line.rpartition(": ")[2] for line in unfenced(page)] == ["make json"]
 
 
 def refused(words: list[str]) -> str | None:
