@@ -84,6 +84,7 @@ def run(
         str | None, typer.Option("--from", metavar="STAGE", help="This stage and what follows from it, again.")
     ] = None,
     until: Annotated[str | None, typer.Option("--until", metavar="STAGE", help="No further than this stage.")] = None,
+    live: Annotated[bool, typer.Option("--live", help="Show the text as it is recognised, on standard error.")] = False,
     json: Json = False,
 ) -> None:
     """Transcribe recordings, or resume jobs. Sets up what is missing first.
@@ -100,6 +101,7 @@ def run(
     from builder.workflows.run import run as run_jobs
 
     with options.opened() as session:
+        session.live.reads_along = live
         ran = run_jobs(
             session,
             inputs,
@@ -130,7 +132,7 @@ def listing(
             return
         try:
             for listed in jobs.watch(session.config):
-                show_again(json, views.LIST, listed, clear=True)
+                show_again(json, views.WATCH, listed, clear=True)
         except KeyboardInterrupt:  # the way to end it
             return
 

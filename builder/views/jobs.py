@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from typing_extensions import NotRequired, TypedDict
@@ -146,6 +147,17 @@ def _list_data(listed: JobsListed) -> list[JobListedJson]:
 
 
 def _list_text(listed: JobsListed) -> str:
+    return _table(listed.jobs) if listed.jobs else "no jobs here"
+
+
+def _watch_text(listed: JobsListed) -> str:
+    shown = [job for job in listed.jobs if job.summary.id in listed.watched]
+    others = len(listed.jobs) - len(shown)
+    rest = f"{others} other{'' if others == 1 else 's'}: jobs list" if others else ""
+    return "\n".join(filter(None, [_table(shown) if shown else "no job is running", rest]))
+
+
+def _table(jobs: Sequence[JobListed]) -> str:
     rows = [
         (
             job.summary.id,
@@ -154,13 +166,16 @@ def _list_text(listed: JobsListed) -> str:
             job.summary.workflow,
             ", ".join(repr(name)[1:-1] for name in job.summary.inputs),
         )
-        for job in listed.jobs
+        for job in jobs
     ]
-    return table(("JOB", "STATE", "NOW", "WORKFLOW", "RECORDINGS"), rows) if rows else "no jobs here"
+    return table(("JOB", "STATE", "NOW", "WORKFLOW", "RECORDINGS"), rows)
 
 
 LIST = View(command="jobs list", shape=list[JobListedJson], data=_list_data, text=_list_text)
 """``--watch --json`` prints it again, on one line, whenever it changes."""
+
+WATCH = replace(LIST, text=_watch_text)
+"""What ``--watch`` shows to a person: the jobs that run, wait, or did since it began."""
 
 
 class StageShownJson(TypedDict):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -126,6 +126,8 @@ class JobsListed:
     """The jobs, newest first."""
 
     jobs: tuple[JobListed, ...]
+    watched: frozenset[str] = frozenset()
+    """Ids of those that run or wait, or did since somebody began to watch."""
 
 
 def list_jobs(config: Config) -> JobsListed:
@@ -146,9 +148,11 @@ def watch(config: Config, *, every: float = 0.5) -> Iterator[JobsListed]:
     Args:
         every: seconds between two looks.
     """
-    last = None
+    last, watched = None, frozenset[str]()
     while True:
         listed = list_jobs(config)
+        watched |= {job.summary.id for job in listed.jobs if job.summary.state in ("running", "queued")}
+        listed = replace(listed, watched=watched)
         if listed != last:
             last = listed
             yield listed

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, replace
@@ -277,12 +278,13 @@ def run_several(context: QueueContext, queue: Sequence[Job]) -> QueueRan:
     Raises:
         UsageError: another process runs one of them.
     """
-    halt, mutex = threading.Event(), threading.Lock()
+    halt, display = threading.Event(), QueueProgress(context.on_progress, queue)
 
     def work(job: Job, lock: contextlib.ExitStack) -> Outcome | BakeError:
-        on_progress = _named(context.on_progress, job, mutex)
         with lock:
-            return _attempt(context, job, on_progress, halt)
+            result = _attempt(context, job, display.named(job), halt)
+        display.ended(job)
+        return result
 
     with contextlib.ExitStack() as locks:
         held = {job.id: locks.enter_context(_queued(context.config, job)) for job in queue}
@@ -319,14 +321,54 @@ def _attempt(context: QueueContext, job: Job, on_progress: OnProgress, halt: thr
     return outcome
 
 
-def _named(on_progress: OnProgress, job: Job, mutex: threading.Lock) -> OnProgress:
-    """Progress with the job's name before it, from one thread at a time."""
+class QueueProgress:
+    """The progress of several jobs, from one thread at a time: each with its name, and a sum of all."""
 
-    def named(step: Progress) -> None:
-        with mutex:
-            on_progress(replace(step, what=f"{job.id[9:]} {step.what}"))
+    def __init__(self, on_progress: OnProgress, queue: Sequence[Job]) -> None:
+        self._on_progress, self._lock, self._began = on_progress, threading.Lock(), time.monotonic()
+        self._sizes = {job.id: sum(i.duration or 0.0 for i in job.inputs) or 1.0 for job in queue}
+        """Seconds of sound of each job."""
+        self._shares = dict.fromkeys(self._sizes, 0.0)
+        self._ended: set[str] = set()
 
-    return named
+    def named(self, job: Job) -> OnProgress:
+        """For one of the jobs."""
+        name = job.id[16:]  # without its time
+
+        def named(step: Progress) -> None:
+            with self._lock:
+                if step.heard:
+                    step = replace(step, note=f"{name} {step.note}")
+                self._on_progress(replace(step, what=f"{name} {step.what}"))
+                if step.unit == "%":
+                    self._shares[job.id] = max(self._shares[job.id], step.done / 100)
+                    self._tell()
+
+        return named
+
+    def ended(self, job: Job) -> None:
+        """A job is done, or failed."""
+        with self._lock:
+            self._ended.add(job.id)
+            self._shares[job.id] = 1.0
+            self._tell()
+
+    def _tell(self) -> None:
+        total = sum(self._sizes.values())
+        done = sum(size * self._shares[id_] for id_, size in self._sizes.items())
+        seconds = time.monotonic() - self._began
+        left = seconds * (total - done) / done if done >= 0.03 * total else None
+        finished = len(self._ended) == len(self._sizes)
+        self._on_progress(
+            Progress(
+                what="all",
+                done=len(self._ended),
+                total=len(self._sizes),
+                unit="jobs",
+                left=None if finished else left,
+                finished=finished,
+            )
+        )
 
 
 def _wait(futures: Sequence[Future[Any]], halt: threading.Event) -> None:

@@ -69,6 +69,11 @@ class Paths:
         return self.cache / "budget.json"
 
     @property
+    def speeds(self) -> Path:
+        """How long stages took here, for the time that is left of a job."""
+        return self.cache / "speeds.json"
+
+    @property
     def sizes(self) -> Path:
         """Sizes of Python packages, as measured in builds."""
         return self.cache / "sizes.json"

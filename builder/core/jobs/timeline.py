@@ -40,7 +40,7 @@ def spans(events: Iterable[Mapping[str, Any]]) -> dict[str, Span]:
         if name is None:
             if kind in ("fail", "stop", "begin", "end", "part"):
                 state = "failed" if kind == "fail" else "stopped"
-                last_runs = {n: replace(s, end=at, state=state) if s.end is None else s for n, s in last_runs.items()}
+                last_runs = {n: _ended(s, at, state) if s.end is None else s for n, s in last_runs.items()}
             continue
         if kind == "start":
             last_runs.pop(name, None)
@@ -51,10 +51,13 @@ def spans(events: Iterable[Mapping[str, Any]]) -> dict[str, Span]:
                 if isinstance(done, (int, float)) and isinstance(total, (int, float)) and total > 0:
                     last_runs[name] = replace(last_runs[name], progress=min(1.0, done / total))
             elif kind in ("done", "failed"):
-                last_runs[name] = replace(
-                    last_runs[name], end=at, state=str(kind), message=str(event.get("message", ""))
-                )
+                last_runs[name] = _ended(last_runs[name], at, str(kind), str(event.get("message", "")))
     return last_runs
+
+
+def _ended(span: Span, at: float, state: str, message: str = "") -> Span:
+    """A run that ended, never before it began: a clock may go back."""
+    return replace(span, end=max(at, span.start), state=state, message=message)
 
 
 def bars(last_runs: Sequence[Span], *, now: float, width: int = WIDTH) -> list[str]:

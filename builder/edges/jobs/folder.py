@@ -176,12 +176,9 @@ def held(job_folder: Path, *, timeout: float = 0.1) -> Iterator[None]:
         TimeoutError: another process holds it, or its stages run without us: ``docker compose up`` in its folder.
     """
     with files.locked(job_folder / ".lock", timeout=timeout):
-        end = time.monotonic() + timeout
         # With the mark, what runs is what a killed run of ours left: whoever holds the job ends it first.
-        while not (job_folder / MARK).exists() and _stages_run(job_folder):
-            if time.monotonic() >= end:
-                raise TimeoutError(str(job_folder))
-            time.sleep(0.01)  # a process of a run that was killed this moment
+        if not (job_folder / MARK).exists() and _stages_run(job_folder):
+            raise TimeoutError(str(job_folder))
         (job_folder / CANCEL).unlink(missing_ok=True)  # meant for a run that has ended
         yield
 

@@ -3,25 +3,27 @@
 from __future__ import annotations
 
 import contextlib
-import json
-import os
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 from builder.core.config.types import Config
 from builder.core.jobs import compose
 from builder.core.jobs import job as spec
 from builder.core.jobs.job import Job, JobStage, Selection
 from builder.core.progress import OnProgress, Progress
+from builder.core.text import format_time
 from builder.edges.jobs import folder as jobs
 from builder.edges.jobs import outcome as outcomes
 from builder.edges.jobs.budget import Budget
 from builder.edges.jobs.outcome import Outcome, StageOutcome, unfinished
+from builder.edges.jobs.record import speeds
+from builder.edges.jobs.record.follow import Follower
+from builder.edges.jobs.record.pipeline import PipelineLog
 from builder.errors import BakeError, Interrupted, UsageError
 
 EVERY = 0.05
@@ -34,6 +36,10 @@ class Task(Protocol):
     @property
     def cause(self) -> str:
         """What its exit code doesn't tell, as the end of a sentence about the stage; mostly empty."""
+
+    @property
+    def command(self) -> str:
+        """What was started, in one line: a program with its arguments, or a container."""
 
     @property
     def error(self) -> BakeError | None:
@@ -96,8 +102,21 @@ class _Run:
     running: dict[str, _Started] = field(default_factory=dict)
     waiting: set[str] = field(default_factory=set)
     """Stages that hold a place in the budget's queue, or what it granted."""
-    offset: int = 0
-    """Bytes of events.jsonl that were read."""
+    log: PipelineLog = field(init=False)
+    follower: Follower = field(init=False)
+
+    def begin(self) -> None:
+        """Begin to keep a record: the job is held, and nothing speaks against the run."""
+        self.log = PipelineLog(self.folder, mode=self.job.mode or self.config.defaults.mode.value)
+        self.follower = Follower(
+            self.job,
+            self.folder,
+            stages=self.selection.run,
+            rates=speeds.known(self.config.paths.speeds, self.job),
+            parallel=self.parallel,
+            on_progress=self.on_progress,
+            log=self.log,
+        )
 
 
 def run(
@@ -157,9 +176,8 @@ def run(
 
 def _run(state: _Run) -> Outcome:
     began = time.perf_counter()
-    events = state.folder / "events.jsonl"
-    state.offset = events.stat().st_size if events.exists() else 0
     _require_needs(state)
+    state.begin()
     jobs.append_event(state.folder, "begin", stages=list(state.selection.run))
     try:
         state.host.open(_likely(state))
@@ -167,12 +185,14 @@ def _run(state: _Run) -> Outcome:
     except KeyboardInterrupt:
         _stop_all(state)
         jobs.append_event(state.folder, "stop")
+        state.log.ended("stop: asked to")
         word = "cancelled" if jobs.cancelled(state.folder) else "interrupted"
         raise Interrupted(
             f"job {state.job.id} was {word}", hint=f"build.py run {state.job.id} resumes where it stopped"
         ) from None
     except BaseException as error:
         _stop_all(state)
+        state.log.failed(error)
         with contextlib.suppress(OSError):
             jobs.append_event(state.folder, "fail", message=str(error))
         raise
@@ -180,11 +200,18 @@ def _run(state: _Run) -> Outcome:
         state.host.close()
         for name in state.waiting:
             _give_back(state, name)
+        _drop_empty_logs(state.folder)
+        state.follower.close()
     whole = set(state.selection.run) == {s.name for s in state.job.stages}
     stages = [state.done[name] for name in state.selection.run]
     lost = {"without": names} if (names := [stage.name for stage in stages if stage.failure is not None]) else {}
     jobs.append_event(state.folder, "end" if whole else "part", **lost)
-    return outcomes.collect(state.job, state.folder, stages=stages, seconds=time.perf_counter() - began)
+    seconds = time.perf_counter() - began
+    without = f", without {', '.join(names)}" if names else ""
+    state.log.ended(f"end: {'done' if whole else 'a part is done'} in {format_time(seconds)}{without}")
+    took = {stage.name: stage.seconds for stage in stages if not stage.kept and stage.failure is None}
+    speeds.note(state.config.paths.speeds, state.job, took, state.follower.sound)
+    return outcomes.collect(state.job, state.folder, stages=stages, seconds=seconds)
 
 
 def _work(state: _Run) -> None:
@@ -197,12 +224,11 @@ def _work(state: _Run) -> None:
         if state.halt.is_set() or jobs.cancelled(state.folder):
             raise KeyboardInterrupt
         _begin_ready(state)
-        _follow(state)
+        state.follower.follow(state.running)
         if state.running or state.waiting:
             state.ended.wait(EVERY)
         state.ended.clear()
         _reap(state)
-    _follow(state)
 
 
 def _require_needs(state: _Run) -> None:
@@ -246,7 +272,8 @@ def _begin_ready(state: _Run) -> None:
         why = "asked for" if name in state.selection.again else unfinished(state.config, state.folder, stage)
         if why is None:
             state.done[name] = StageOutcome(name=name, kept=True, seconds=0.0, why="done before")
-            state.on_progress(Progress(what=name, note="done before, kept", finished=True))
+            state.log.add(f"kept {name}: its results are still good")
+            state.follower.end(name, "done before, kept")
         elif _granted(state, stage):
             _begin(state, stage, why)
 
@@ -256,8 +283,9 @@ def _begin(state: _Run, stage: JobStage, why: str) -> None:
     log = outcomes.log_path(state.folder, stage.name)
     log.parent.mkdir(exist_ok=True)
     length = log.stat().st_size if log.exists() else 0
-    state.on_progress(Progress(what=stage.name, unit="s"))
+    state.follower.begin(stage.name)
     task = state.host.start(stage, log, state.ended.set)
+    state.log.add(f"start {stage.name} ({why}): {task.command}")
     state.running[stage.name] = _Started(task=task, began=time.perf_counter(), why=why, length=length)
 
 
@@ -294,14 +322,16 @@ def _reap(state: _Run) -> None:
         del state.running[name]
         state.waiting.discard(name)
         _give_back(state, name)
-        _follow(state, name)
+        state.follower.follow({*state.running, name})
         failure = _failure(state, name, started, code)
+        seconds = time.perf_counter() - started.began
+        why = f": {failure.what}" if failure is not None else ""
+        state.log.add(f"end {name}: exit code {code} after {format_time(seconds)}{why}")
         if failure is not None and not state.job.stage(name).optional:
             raise failure
-        seconds = time.perf_counter() - started.began
         state.done[name] = StageOutcome(name=name, kept=False, seconds=seconds, why=started.why, failure=failure)
-        note = f"done in {seconds:.1f} s" if failure is None else f"failed, the job goes on without it: {failure.what}"
-        state.on_progress(Progress(what=name, note=note, finished=True))
+        lost = "" if failure is None else f"failed, the job goes on without it: {failure.what}"
+        state.follower.end(name, lost or f"done in {format_time(seconds)}")
 
 
 def _failure(state: _Run, name: str, started: _Started, code: int) -> BakeError | None:
@@ -314,6 +344,14 @@ def _failure(state: _Run, name: str, started: _Started, code: int) -> BakeError 
     if missing is not None:
         return outcomes.failure(state.folder, name, 0, since=started.length, missing=missing)
     return None
+
+
+def _drop_empty_logs(folder: Path) -> None:
+    """Stages that were ended before they said anything leave no file."""
+    with contextlib.suppress(OSError):
+        for log in (folder / "logs").glob("*.log"):
+            if log.lstat().st_size == 0:
+                log.unlink()
 
 
 def _stop_all(state: _Run) -> None:
@@ -338,41 +376,3 @@ def undisturbed() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGINT, before)
-
-
-def _follow(state: _Run, *ended: str) -> None:
-    """Report what new lines of events.jsonl say of the stages that run or have just ended."""
-    for event in _new_events(state):
-        name, kind = event.get("stage"), event.get("event")
-        if not isinstance(name, str) or (name not in state.running and name not in ended):
-            continue
-        if kind == "progress":
-            done, total = _number(event.get("done")), _number(event.get("total")) or None
-            state.on_progress(Progress(what=name, done=done, total=total, unit="s"))
-        elif kind == "note":
-            state.on_progress(Progress(what=f"{name} note", note=str(event.get("message")), finished=True))
-
-
-def _number(value: object) -> float:
-    """A number of an event; 0 for whatever else a stage wrote there."""
-    return float(value) if isinstance(value, (int, float)) else 0.0
-
-
-def _new_events(state: _Run) -> Iterator[Mapping[str, Any]]:
-    """The whole lines that were appended to events.jsonl since the last look; broken ones are left out."""
-    try:
-        with (state.folder / "events.jsonl").open("rb") as source:
-            size = source.seek(0, os.SEEK_END)
-            if size < state.offset:  # somebody truncated it
-                state.offset = 0
-            source.seek(state.offset)
-            appended = source.read()
-    except OSError:
-        return
-    whole = appended[: appended.rfind(b"\n") + 1]
-    state.offset += len(whole)
-    for line in whole.splitlines():
-        with contextlib.suppress(ValueError, TypeError):
-            event = json.loads(line)
-            if isinstance(event, dict):
-                yield event

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import os
+import shlex
 import tempfile
 import threading
 import time
@@ -113,6 +114,10 @@ class Project:
         assert self.client is not None  # made here, not by the threads of two stages at once
         return Container(self, stage.name, log, on_end)
 
+    def command(self, stage: str) -> str:
+        """What does the same by hand."""
+        return shlex.join(["docker", "compose", "--project-directory", str(self._folder), "up", "--no-deps", stage])
+
     def drop(self, container: str) -> None:
         """Remove a container that has ended; not waited for, as the next stage need not."""
         thread = threading.Thread(target=remove, args=(self.client, container), daemon=True)
@@ -182,6 +187,7 @@ class Container:
         self._code: int | None = None
         self._written = 0
         self._asked = False
+        self.command = project.command(stage)
         self.cause = ""
         self.error: BakeError | None = None
         self._thread = threading.Thread(target=self._watch, name=f"stage {stage}", daemon=True)

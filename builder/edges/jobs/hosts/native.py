@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shlex
 import shutil
 import threading
 from collections.abc import Callable, Mapping, Sequence
@@ -27,6 +28,7 @@ class Process:
             on_end: called from another thread when the process has ended.
         """
         self._process = process
+        self.command = shlex.join(map(str, process.args)) if isinstance(process.args, (list, tuple)) else ""
         threading.Thread(target=self._await, args=(on_end,), name=f"wait {process.pid}", daemon=True).start()
 
     def poll(self) -> int | None:
