@@ -175,6 +175,11 @@ class StageJob:
         finally:
             _unfinished.discard(temporary)
 
+    def withdraw(self, name: str) -> None:
+        """Take a file of ``work/<stage>`` back that turned out not to be a result."""
+        del self._wrote[f"work/{self.stage}/{name}"]
+        (self.root / "work" / self.stage / name).unlink()
+
     def write(self, name: str, text: str, *, output: bool = False) -> None:
         """Write a whole text file: UTF-8, line ends unchanged."""
         with self.writing(name, output=output) as path, path.open("w", encoding="utf-8", newline="") as out:

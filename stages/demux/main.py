@@ -7,7 +7,7 @@ import sys
 import wave
 from collections import deque
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -61,6 +61,11 @@ def demux(job: StageJob, recording: Recording) -> None:
     if change is not None:  # rare: what doesn't fit 16 bits is decoded again
         job.note(recording, change[2])
         heard = write(job, recording, path, chosen.indices, offset=change[0], factor=change[1])
+    if job.settings.get("channels") == "split" and (why := heard.one()):
+        job.note(recording, f"--channels split: {why}")
+        for name in voices(recording, heard.described["voices"]):
+            job.withdraw(name)
+        heard.described["voices"] = 0
     for note in heard.notes():
         job.note(recording, note)
     job.save(recording, heard.described)
@@ -143,9 +148,21 @@ class Heard:
     def notes(self) -> list[str]:
         """What the user should know, without repetitions."""
         first, *_ = self.tracks
-        notes = [*first.timeline.notes(self.promised), *(n for m in self.mixers for n in m.notes())]
+        notes = first.timeline.notes(self.promised)
+        if not self.described["voices"]:
+            notes += [note for mixer in self.mixers for note in mixer.notes()]
+            if len(self.tracks) == 1 and any(mixer.differ for mixer in self.mixers):
+                notes.append("its two channels carry different sound: --channels split hears each on its own")
         notes += [note for track in self.tracks for note in track.notes()]
         return list(dict.fromkeys(notes))
+
+    def one(self) -> str:
+        """Why the recording's channels are not heard apart although that was asked for; empty when they are."""
+        if not self.described["voices"]:
+            return "the recording has one channel"
+        if len(self.tracks) == 1 and all(mixer.same for mixer in self.mixers):
+            return "its channels carry the same sound, and are heard as one"
+        return ""
 
 
 def write(
@@ -177,7 +194,7 @@ def write(
                 mixers.setdefault(-len(mixers) - 1, mixer)
             if not outputs:
                 count = block.shape[1] if apart and block.shape[1] > 1 else 0
-                names = [f"{recording.id}.wav", *(f"{recording.id}.c{k}.wav" for k in range(1, count + 1))]
+                names = [f"{recording.id}.wav", *voices(recording, count)]
                 outputs = [files.enter_context(wav(job, name)) for name in names]
             mixed = (mixer.mix(block) - offset) * factor
             loudness.hear(mixed)
@@ -203,22 +220,19 @@ def write(
     )
 
 
-class wav:
+def voices(recording: Recording, count: int) -> list[str]:
+    """Names of the files of channels that are heard apart."""
+    return [f"{recording.id}.c{k}.wav" for k in range(1, count + 1)]
+
+
+@contextmanager
+def wav(job: StageJob, name: str) -> Iterator[wave.Wave_write]:
     """A 16 kHz mono WAV file of this stage, whole or not at all."""
-
-    def __init__(self, job: StageJob, name: str) -> None:
-        self.writing = job.writing(name)
-
-    def __enter__(self) -> wave.Wave_write:
-        self.file = wave.open(str(self.writing.__enter__()), "wb")
-        self.file.setnchannels(1)
-        self.file.setsampwidth(2)
-        self.file.setframerate(RATE)
-        return self.file
-
-    def __exit__(self, *failure: Any) -> None:
-        self.file.close()
-        self.writing.__exit__(*failure)
+    with job.writing(name) as path, wave.open(str(path), "wb") as file:
+        file.setnchannels(1)
+        file.setsampwidth(2)
+        file.setframerate(RATE)
+        yield file
 
 
 @dataclass
@@ -231,6 +245,8 @@ class Track:
     lost: float = 0.0
     """Seconds of the packets that could not be decoded."""
     unreadable: str = ""
+    late: int = 0
+    """Samples that are left out, since other tracks in the file are far ahead of them."""
     others: deque[float] = field(default_factory=lambda: deque(maxlen=512))
     """Times (seconds from the start) of the last packets of other streams."""
     _resampler: Any = None
@@ -310,6 +326,9 @@ class Track:
         notes = []
         if self.unreadable:
             notes.append(f"the rest of the file can't be read ({self.unreadable})")
+        if self.late:
+            apart = f"it stands more than {APART // RATE} s of the other tracks' sound behind them in the file"
+            notes.append(f"{self.late / RATE:.1f} s of a track's sound are left out: {apart}")
         if self.broken:
             were = "packets were" if self.broken > 1 else "packet was"
             notes.append(f"{self.broken} broken {were} skipped ({self.lost:.2f} s of sound)")
@@ -389,6 +408,7 @@ def together(container: Any, tracks: dict[int, Track], mixers: dict[int, Any]) -
         if have[number] < given:  # others went on without it
             late = min(given - have[number], len(sound))
             have[number], sound = have[number] + late, sound[late:]
+            track.late += late
         for block in blocks(iter([sound])):
             waiting[number].append(mixers[number].mix(block))
         have[number] += len(sound)

@@ -67,6 +67,8 @@ class Mixer:
     """Samples that the plain mix would have lost."""
     different: list[float] = field(default_factory=lambda: [0.0, 0.0, 0.0])
     """Seconds in which only the first of two channels sounds, only the second, and both with different things."""
+    alike: float = 0.0
+    """Seconds in which two channels sound alike."""
 
     def __post_init__(self) -> None:
         self.plain = weights(self.names)
@@ -112,6 +114,8 @@ class Mixer:
             both = float(np.abs((edge[:, 0] * edge[:, 1]).mean()))
             if both < ALIKE * first * second:
                 self.different[2] += seconds
+            else:
+                self.alike += seconds
 
     def notes(self) -> list[str]:
         """What a user should know of the channels."""
@@ -119,10 +123,18 @@ class Mixer:
         if self.saved > RATE // 2:
             lost = "cancel each other" if len(self.plain) == 2 else "would drown or cancel each other"
             notes.append(f"its channels {lost} for {self.saved / RATE:.1f} s: there the loudest one is heard alone")
-        first, second, both = self.different
-        if min(first, second) >= SURE or both >= 2 * SURE:
-            notes.append("its two channels carry different sound: --channels split hears each on its own")
         return notes
+
+    @property
+    def differ(self) -> bool:
+        """Whether two channels carry different sound: each speaks alone for a while, or both at once."""
+        first, second, both = self.different
+        return min(first, second) >= SURE or both >= 2 * SURE
+
+    @property
+    def same(self) -> bool:
+        """Whether two channels carry the same sound: hearing them apart gives every word twice."""
+        return self.alike > 10 * sum(self.different)
 
 
 QUIET = 10 ** (-50 / 20)

@@ -6,8 +6,10 @@ import errno
 import itertools
 import struct
 import sys
+from collections import deque
 from collections.abc import Callable, Iterator
 from fractions import Fraction
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -298,14 +300,26 @@ def subtitle_packets(cues: list[dict[str, Any]], track: Any, origin: float) -> I
     start = round(origin * 1000)
     mp4 = track.codec_context.name == "mov_text"
     at = start
-    for cue in cues:
-        begin, end = start + round(cue["start"] * 1000), start + round(cue["end"] * 1000)
-        data = cue["text"].encode()
+    for first, last, text in shown(cues) if mp4 else ((c["start"], c["end"], c["text"]) for c in cues):
+        begin, end = start + round(first * 1000), start + round(last * 1000)
+        data = text.encode()
         if mp4 and begin > at:
             # MP4 has no gaps: an empty sample clears the screen.
             yield _packet(av, track, b"\0\0", at, begin)
         yield _packet(av, track, struct.pack(">H", len(data)) + data if mp4 else data, begin, end)
         at = end
+
+
+def shown(cues: list[dict[str, Any]]) -> Iterator[tuple[float, float, str]]:
+    """What is on screen, from when to when (seconds): one text at a time, with all cues of that time in it."""
+    edges = sorted({cue[side] for cue in cues for side in ("start", "end")})
+    waiting, there = deque(cues), []
+    for begin, end in pairwise(edges):
+        while waiting and waiting[0]["start"] <= begin:
+            there.append(waiting.popleft())
+        there = [cue for cue in there if cue["end"] > begin]
+        if there:
+            yield begin, end, "\n".join(cue["text"] for cue in there)
 
 
 def _packet(av: Any, track: Any, data: bytes, start: int, end: int) -> Any:

@@ -1,8 +1,9 @@
-"""From sentences to cues that can be read: short lines, long enough on screen, never two at once."""
+"""From sentences to cues that can be read: short lines, long enough on screen, two at once only where two speak."""
 
 from __future__ import annotations
 
 import unicodedata
+from bisect import bisect_left
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -222,12 +223,31 @@ def layout(words: list[Word], rules: Rules, prefix: int) -> tuple[str, ...]:
 def timed(blocks: list[_Block], rules: Rules, duration: float) -> list[Cue]:
     """Give cues their times: as spoken, and on into the silence that follows when there is more to read.
 
-    Cues never overlap, and lie within ``duration``. Where a bad alignment puts words at one moment, cues begin earlier,
-    so that each has at least ``SLOT`` ms, or an equal share when there is less room.
+    Cues lie within ``duration``. Two are on screen at once only where words of two channels are spoken at once. Where a
+    bad alignment puts words at one moment, cues begin earlier, so that each has at least ``SLOT`` ms, or an equal share
+    when there is less room.
     """
-    if not blocks:
-        return []
     total = int(duration * 1000)
+    channels: dict[int | None, list[_Block]] = {}
+    for block in blocks:
+        channels.setdefault(block.words[0].channel, []).append(block)
+    begun = [pair for lane in channels.values() for pair in zip(_starts(lane, total), lane, strict=True)]
+    begun.sort(key=lambda pair: pair[0])
+    starts = [start for start, _ in begun]
+    own: dict[int | None, int] = {}
+    following: list[int | None] = []
+    for start, block in reversed(begun):
+        spoken = _spoken(block)
+        free = bisect_left(starts, max(spoken, start + 1))
+        nexts = [own.get(block.words[0].channel), starts[free] if free < len(starts) else None]
+        following.append(min((at for at in nexts if at is not None), default=None))
+        own[block.words[0].channel] = start
+    following.reverse()
+    return [_shown(block, start, after, rules, total) for (start, block), after in zip(begun, following, strict=True)]
+
+
+def _starts(blocks: list[_Block], total: int) -> list[int]:
+    """When cues of one channel begin, in milliseconds."""
     slot = max(1, min(SLOT, total // len(blocks)))
     starts = [round(b.words[0].start * 1000) for b in blocks]
     latest = total
@@ -236,30 +256,33 @@ def timed(blocks: list[_Block], rules: Rules, duration: float) -> list[Cue]:
     at = -slot
     for k in range(len(starts)):
         at = starts[k] = max(starts[k], at + slot)
-    shown = []
+    return starts
+
+
+def _spoken(block: _Block) -> int:
+    """When the last word of a cue ends, in milliseconds."""
+    return round(max(w.end for w in block.words) * 1000)
+
+
+def _shown(block: _Block, start: int, following: int | None, rules: Rules, total: int) -> Cue:
+    """A cue from ``start`` on, which leaves room for the one that begins at ``following``; in milliseconds."""
+    lines = layout(block.words, rules, block.prefix)
     longest, gap = round(rules.max_duration * 1000), round(rules.gap * 1000)
-    for k, (block, start) in enumerate(zip(blocks, starts, strict=True)):
-        lines = layout(block.words, rules, block.prefix)
-        needed = max(rules.min_duration, sum(map(width, lines)) / rules.chars_per_second)
-        spoken = round(max(w.end for w in block.words) * 1000)
-        end = min(max(spoken, start + round(needed * 1000)), start + longest)
-        if k + 1 < len(blocks):
-            following = starts[k + 1]
-            # The distance is taken from a cue's end, but not so that the cue is gone at once.
-            latest = max(following - gap, min(start + slot, following))
-            end = min(end, latest)
-            if 0 < following - end < max(GAP, gap):  # an empty flash between two cues is worse than none
-                end = latest if latest - start <= longest else following - GAP
-        else:
-            end = min(end, max(total, start + slot))
-        shown.append(
-            Cue(
-                start=start / 1000,
-                end=end / 1000,
-                lines=lines,
-                words=tuple(block.words),
-                speaker=block.speaker,
-                changed=block.changed,
-            )
-        )
-    return shown
+    needed = max(rules.min_duration, sum(map(width, lines)) / rules.chars_per_second)
+    end = min(max(_spoken(block), start + round(needed * 1000)), start + longest)
+    if following is None:
+        end = min(end, max(total, start + 1))
+    else:
+        # The distance is taken from a cue's end, but not so that the cue is gone at once.
+        latest = max(following - gap, min(start + SLOT, following))
+        end = min(end, latest)
+        if 0 < following - end < max(GAP, gap):  # an empty flash between two cues is worse than none
+            end = latest if latest - start <= longest else following - GAP
+    return Cue(
+        start=start / 1000,
+        end=end / 1000,
+        lines=lines,
+        words=tuple(block.words),
+        speaker=block.speaker,
+        changed=block.changed,
+    )

@@ -112,44 +112,51 @@ def continues(before: str, text: str, *, same: bool) -> bool:
 
 
 def read_words(segments: list[dict[str, Any]], duration: float) -> list[Word]:
-    """The words of a result, in order, between 0 and ``duration`` seconds; no character that was heard is left out."""
-    words: list[Word] = []
+    """The words of a result, each channel's in order, between 0 and ``duration`` seconds; no character is left out."""
+    channels: dict[int | None, list[Word]] = {}
     for segment in segments:
-        entries = segment["words"] or spread(segment["text"], segment["start"], segment["end"])
-        pending = ""  # marks before the first letter
-        for k, entry in enumerate(entries):
-            text = clean(entry["word"])
-            if not text:
-                continue
-            before = words[-1] if words else None
-            space = entry["word"][:1].isspace()
-            if not visible(text) and before is None:
-                pending += text
-                continue
-            text, pending = pending + text, ""
-            start = min(max(entry["start"], before.start if before else 0.0), duration)
-            end = min(max(entry["end"], start), duration)
-            if before and (not visible(text) or (not space and continues(before.text, text, same=k > 0))):
-                words[-1] = replace(
-                    before,
-                    text=before.text + text,
-                    end=max(before.end, end),
-                    probability=min(before.probability, entry["probability"]),
-                )
-                continue
-            if space or (k == 0 and words and not unspaced(text[0])):
-                text = " " + text
-            words.append(
-                Word(
-                    text=text,
-                    start=start,
-                    end=end,
-                    probability=entry["probability"],
-                    source=entry.get("source", "whisper"),
-                    channel=segment.get("channel"),
-                )
+        words = channels.setdefault(segment.get("channel"), [])
+        _read_segment(segment, words, duration)
+    return sorted(
+        (word for words in channels.values() for word in words), key=lambda word: (word.start, word.channel or 0)
+    )
+
+
+def _read_segment(segment: dict[str, Any], words: list[Word], duration: float) -> None:
+    """Add a segment's words to those before it on its channel."""
+    pending = ""  # marks before the first letter
+    for k, entry in enumerate(segment["words"] or spread(segment["text"], segment["start"], segment["end"])):
+        text = clean(entry["word"])
+        if not text:
+            continue
+        before = words[-1] if words else None
+        space = entry["word"][:1].isspace()
+        if not visible(text) and before is None:
+            pending += text
+            continue
+        text, pending = pending + text, ""
+        start = min(max(entry["start"], before.start if before else 0.0), duration)
+        end = min(max(entry["end"], start), duration)
+        if before and (not visible(text) or (not space and continues(before.text, text, same=k > 0))):
+            words[-1] = replace(
+                before,
+                text=before.text + text,
+                end=max(before.end, end),
+                probability=min(before.probability, entry["probability"]),
             )
-    return words
+            continue
+        if space or (k == 0 and words and not unspaced(text[0])):
+            text = " " + text
+        words.append(
+            Word(
+                text=text,
+                start=start,
+                end=end,
+                probability=entry["probability"],
+                source=entry.get("source", "whisper"),
+                channel=segment.get("channel"),
+            )
+        )
 
 
 def spread(text: str, start: float, end: float) -> list[dict[str, Any]]:

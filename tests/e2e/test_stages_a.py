@@ -394,7 +394,7 @@ def test_words_are_in_order_and_inside_speech(heard: Path) -> None:
 
 def test_silence_is_an_empty_result_that_says_so(heard: Path) -> None:
     """No text is invented for it."""
-    assert load(heard, "vad/02.json") == {"duration": 8.0, "speech": []}
+    assert load(heard, "vad/02.json") == {"duration": 8.0, "speech": [], "doubts": []}
     for stage in ("asr", "align"):
         assert load(heard, f"{stage}/02.json")["segments"] == []
     assert "silence.wav: no speech found" in notes(heard, "asr")

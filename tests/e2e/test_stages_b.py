@@ -75,6 +75,8 @@ def make_job(folder: Path, recording: Path, stages: list[str], **changed: dict[s
         ],
     }
     (folder / "job.yaml").write_text(yaml.safe_dump(spec))
+    if "demux" not in stages:
+        put(folder, "demux", {"clock": [], "jumps": []})
     return folder
 
 
@@ -88,6 +90,7 @@ def put(job: Path, stage: str, value: Any) -> None:
     path = job / "work" / stage / "01.json"
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(value))
+    (path.parent / "manifest.json").write_text("{}")
 
 
 def events(job: Path) -> list[dict[str, Any]]:
