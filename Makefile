@@ -2,7 +2,7 @@
 PYTHON ?= python3
 
 .DEFAULT_GOAL := help
-.PHONY: help test test-unit test-properties test-heavy lint types house mutants lock tools example bench-job bench-weights bench-images bench-fetch bench-jobs bench-bundle bench-start clean json
+.PHONY: help test test-unit test-properties test-heavy lint types house mutants lock tools example bench-job bench-weights bench-images bench-fetch bench-jobs bench-bundle bench-media bench-start clean json
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -65,6 +65,9 @@ bench-weights: ## weights as layers against BuildKit's COPY --link (40 GB of dis
 
 bench-fetch: ## models fetch against huggingface_hub on a hub of this machine
 	PYTHONPATH=. .venv/bin/python bench/fetch.py $(ARGS)
+
+bench-media: ## odd recordings through demux and mux, against plain ffmpeg (ARGS="late.mkv cut.mp3" for some)
+	.venv/bin/python bench/odd_media.py $(ARGS)
 
 bench-bundle: ## bundles against cp and docker save, deltas, loading (root; add ARGS="--megabytes 512")
 	PYTHONPATH=. .venv/bin/python bench/bundle.py $(ARGS)

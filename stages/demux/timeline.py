@@ -40,6 +40,8 @@ class Timeline:
     """Of each jump: where in the sound, and by how much times are moved from then on (seconds)."""
     holes: list[tuple[float, float]] = field(default_factory=list)
     """Of each hole: where in the sound, and how long (seconds)."""
+    silence: int = 0
+    """Samples of silence that stand where there is no sound."""
     _before: int = 0
     _clock: list[tuple[float, float]] = field(default_factory=lambda: [(0.0, 0.0)])
 
@@ -58,7 +60,9 @@ class Timeline:
                 return 0
             if self.position:
                 self.holes.append((self.position / RATE, lag / RATE))
-            return min(lag, 48 * 3600 * RATE)
+            lag = min(lag, 48 * 3600 * RATE)
+            self.silence += lag
+            return lag
         if lag < -GAP * RATE:
             if self.position and step < -BACK * RATE:
                 self._jump(lag)
@@ -113,6 +117,7 @@ class Timeline:
 def data(timeline: Timeline) -> dict[str, Any]:
     """What later stages need to know of a track's clock (docs/job-format.md)."""
     return {
+        "silence": round(timeline.silence / RATE, 3),
         "clock": timeline.clock(),
         "jumps": [[round(at, 3), round(by, 3)] for at, by in timeline.jumps],
     }

@@ -323,7 +323,10 @@ def shown(cues: list[dict[str, Any]]) -> Iterator[tuple[float, float, str]]:
 
 
 def _packet(av: Any, track: Any, data: bytes, start: int, end: int) -> Any:
-    packet = av.Packet(data)
+    # FFmpeg's own memory: bytes of Python's are freed under Python's lock, for which the fifo's thread would wait while
+    # the main thread, which holds it, waits for the fifo to end.
+    packet = av.Packet(len(data))
+    packet.update(data)
     packet.stream = track
     packet.time_base = TICK
     packet.pts = packet.dts = start

@@ -41,6 +41,16 @@ def transcribed(ready: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return example_job(tmp_path_factory)
 
 
+@pytest.fixture(scope="session")
+def python(request: pytest.FixtureRequest) -> Path:
+    """A Python that has the stages' requirements: WHISPERBAKE_STAGE_PYTHON, else that of the native environment."""
+    if named := os.environ.get("WHISPERBAKE_STAGE_PYTHON"):
+        return Path(named)
+    request.getfixturevalue("ready")
+    made = sorted(ROOT.glob(".bake/native/slim-*/ready"), key=lambda p: p.stat().st_mtime)
+    return made[-1].parent / "bin/python"
+
+
 @pytest.fixture
 def bake(ready: None, tmp_path: Path) -> Bake:
     """Run ``build.py`` with jobs in a folder of the test's own."""

@@ -25,7 +25,6 @@ from tests.e2e.conftest import write_wav
 ROOT = Path(__file__).resolve().parents[2]
 EXAMPLE = ROOT / "examples/dialogue.mp4"
 TREE = Path(os.environ.get("BAKE_MODELS", ROOT / ".bake/models"))
-PYTHON = os.environ.get("WHISPERBAKE_STAGE_PYTHON")
 
 SETTINGS: dict[str, dict[str, Any]] = {
     "demux": {"stream": 0},
@@ -40,17 +39,8 @@ SETTINGS: dict[str, dict[str, Any]] = {
         "initial_prompt": None,
     },
     "align": {},
+    "mux": {},
 }
-
-
-@pytest.fixture(scope="module")
-def python(request: pytest.FixtureRequest) -> Path:
-    """A python that has the stages' requirements."""
-    if PYTHON:
-        return Path(PYTHON)
-    request.getfixturevalue("ready")
-    made = sorted(ROOT.glob(".bake/native/slim-*/ready"), key=lambda p: p.stat().st_mtime)
-    return made[-1].parent / "bin/python"
 
 
 def make_job(folder: Path, *recordings: Path, **changed: dict[str, Any]) -> Path:
@@ -153,14 +143,14 @@ def make(
     return path
 
 
-def bursts(job: Path) -> list[float]:
-    """When the tones of demux's first result begin, in seconds."""
+def bursts(job: Path, *, loud: int = 3000) -> list[float]:
+    """When the tones of demux's first result begin, in seconds: samples beyond ``loud``."""
     with wave.open(str(job / "work/demux/01.wav")) as wav:
         assert (wav.getframerate(), wav.getnchannels(), wav.getsampwidth()) == (16_000, 1, 2)
         data = memoryview(wav.readframes(wav.getnframes())).cast("h")
     found, quiet = [], 10_000
     for at, value in enumerate(data):
-        if abs(value) > 3000:
+        if abs(value) > loud:
             if quiet > 4000:
                 found.append(at / 16_000)
             quiet = 0

@@ -36,19 +36,6 @@ MODELS = {
 
 
 @pytest.fixture(scope="module")
-def python() -> Path:
-    """A python that has the stages' requirements."""
-    if named := os.environ.get("WHISPERBAKE_STAGE_PYTHON"):
-        return Path(named)
-    made = sorted(ROOT.glob(".bake/native/slim-*/ready"), key=lambda p: p.stat().st_mtime)
-    if not made:
-        if os.environ.get("CI"):
-            pytest.fail("no native environment: run build.py first")
-        pytest.skip("no native environment here; next: python3 build.py")
-    return made[-1].parent / "bin/python"
-
-
-@pytest.fixture(scope="module")
 def weights() -> Path:
     """The tree of weights, with the d-vector and Silero in it."""
     tree = Path(os.environ.get("BAKE_MODELS", ROOT / ".bake/models"))

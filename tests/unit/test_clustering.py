@@ -61,6 +61,22 @@ def test_speakers_are_found_and_counted(count: int) -> None:
     assert same_partition(labels, truth)
 
 
+@pytest.mark.parametrize("seconds", [3, 4, 9, 40])
+@pytest.mark.parametrize("spread", [0.1, 0.25, 0.5])
+def test_one_voice_is_one_speaker_however_short(seconds: int, spread: float) -> None:
+    """C12: a few embeddings of one person lie apart from each other, and are no second person."""
+    labels = cluster.cluster(voices([0] * round(seconds / 0.4), spread=spread), speakers=None, seconds=0.4)
+    assert set(labels) == {0}
+
+
+def test_nobody_is_guessed_from_a_second_of_speech() -> None:
+    """One word of another voice is too little to tell a person by; five seconds are enough."""
+    for count, expected in ((2, 1), (20, 2)):
+        truth = [0] * 40 + [1] * count
+        labels = cluster.cluster(voices(truth), speakers=None, seconds=0.4)
+        assert len(set(labels)) == expected
+
+
 def test_the_count_that_is_given_is_kept() -> None:
     truth = [k // 12 % 3 for k in range(120)]
     vectors = voices(truth, spread=0.6)

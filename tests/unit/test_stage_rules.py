@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from tests.conftest import stage_module
 
 vad, asr, rules = stage_module("vad"), stage_module("asr", "windows"), stage_module("align", "rules")
+main = stage_module("asr")
 
 
 def regions(chances: list[float], **more: float) -> list[list[float]]:
@@ -80,6 +81,48 @@ def test_windows_end_where_the_samples_do(steps: list[tuple[float, float]], shor
         assert sum(int(b * 16_000) - int(a * 16_000) for a, b in spans) <= there
         wide = [(a - piece[0][0], b - piece[0][0]) for a, b in piece]
         assert edges == pytest.approx([edge for span in wide for edge in span], abs=0.003)
+
+
+@given(
+    st.floats(0, 100),
+    st.floats(0, 200),
+    st.lists(st.floats(0, 400), max_size=30).map(sorted),
+)
+def test_long_speech_is_cut_at_good_places_into_what_the_model_hears(
+    start: float, length: float, doubts: list[float]
+) -> None:
+    """C19: no part is longer than a window, none is tiny, and nothing is heard twice."""
+    found = asr.cuts(start, start + length, doubts)
+    edges = [start, *found, start + length]
+    assert edges == sorted(edges)
+    assert all(b - a <= asr.WINDOW + 1e-6 for a, b in pairwise(edges))
+    assert len(found) == 0 if length <= asr.WINDOW else len(found) <= 3 * length / asr.WINDOW
+    evenly = asr.cuts(start, start + length, [])
+    assert len(evenly) == max(0, -int(-length // asr.WINDOW) - 1)
+
+
+def test_a_cut_is_where_there_is_least_speech() -> None:
+    """The doubt nearest to an even share, not one in the middle of a word."""
+    assert asr.cuts(0.0, 50.0, [3.0, 24.0, 26.5, 48.0]) == [24.0]
+    assert asr.cuts(0.0, 50.0, [3.0]) == [25.0]
+
+
+@pytest.mark.parametrize(
+    ("words", "seconds", "said"),
+    [
+        (["Y"] * 200, 0.8, False),
+        (["thank", "you"] * 40, 30.0, False),
+        (["no"] * 12, 6.0, True),
+        (["all", "work", "and", "no", "play", "makes", "jack", "a", "dull", "boy"] * 5, 20.0, True),
+        (["word"] * 9, 0.02, True),
+        ([f"w{k}" for k in range(120)], 28.0, True),
+        ([f"w{k}" for k in range(120)], 5.0, False),
+    ],
+)
+def test_what_nobody_can_say_is_told_from_what_somebody_repeats(words: list[str], seconds: float, said: bool) -> None:
+    """C13: a model that loops writes words by the hundred; people say a thing a few times over."""
+    segment = {"start": 1.0, "end": 1.0 + seconds, "words": [{"word": f" {w}"} for w in words]}
+    assert main.sayable(segment) is said
 
 
 def test_long_silence_is_never_shown_to_the_model() -> None:

@@ -6,6 +6,7 @@ import html
 import itertools
 import re
 import sys
+import unicodedata
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +17,10 @@ from hypothesis import strategies as st
 STAGE = Path(__file__).resolve().parents[2] / "stages/subtitles"
 sys.path.insert(0, str(STAGE))
 
+import clock  # noqa: E402
 import cues as cue  # noqa: E402
 import formats  # noqa: E402
-from sentences import Sentence, Word, clean, read_words, sentences, unspaced  # noqa: E402
+from sentences import CARRIES, CLINGS, Sentence, Word, clean, read_words, sentences, unspaced  # noqa: E402
 
 RULES = cue.Rules()
 
@@ -220,6 +222,120 @@ def test_chinese_sentences_join_without_spaces() -> None:
     ]
     said = sentences(read_words([{"id": 0, "start": 0, "end": 3, "text": "", "words": words}], 5.0), None)
     assert formats.txt(said) == "你好。谢谢。\n"
+
+
+def tokens(words: list[str], *, channel: int | None = None, start: float = 0.0, step: float = 0.3) -> dict[str, Any]:
+    """A segment as a model writes it: entries with or without a space before them."""
+    entries = [
+        {"word": w, "start": start + k * step, "end": start + k * step + 0.25, "probability": 0.9}
+        for k, w in enumerate(words)
+    ]
+    found = {"id": 0, "start": start, "end": start + len(words) * step, "text": "".join(words), "words": entries}
+    return found if channel is None else found | {"channel": channel}
+
+
+SCRIPTS = {
+    "thai": "สวัสดีครับท่านผู้มีเกียรติวันนี้เราจะพูดถึงท่าเรือเก่าที่น้ำลึกและกว้าง",
+    "lao": "ສະບາຍດີທຸກໆທ່ານມື້ນີ້ພວກເຮົາຈະເວົ້າກ່ຽວກັບທ່າເຮືອເກົ່າ",
+    "khmer": "សួស្តីអ្នកទាំងអស់គ្នាថ្ងៃនេះយើងនឹងនិយាយអំពីកំពង់ផែចាស់",
+    "burmese": "မင်္ဂလာပါယနေ့ကျွန်ုပ်တို့ဆိပ်ကမ်းဟောင်းအကြောင်းပြောပါမည်",
+    "hindi": " नमस्ते दोस्तों आज हम पुराने बंदरगाह के बारे में बात करेंगे",
+    "tamil": " காலை வணக்கம் இன்று நாம் பழைய துறைமுகம் பற்றி பேசுவோம்",
+    "arabic": " صَبَاحُ الخَيْرِ اليَوْمَ نَتَحَدَّثُ عَنِ المِينَاءِ القَدِيمِ",
+    "hebrew": " שָׁלוֹם לְכֻלָּם הַיּוֹם נְדַבֵּר עַל הַנָּמֵל הַיָּשָׁן",
+    "vietnamese": " Xin chào các ba\u0323n hôm nay chúng ta nói vê\u0300 ba\u0301o",
+    "japanese": "おはようございます、今日は古い港についてお話しします。がぎぐげご",
+    "emoji": " 👩🏽‍⚕️ says 👍🏽 and 🇩🇪 too",
+}
+
+
+@pytest.mark.parametrize("script", SCRIPTS)
+@pytest.mark.parametrize("size", [1, 2, 5])
+def test_no_mark_is_dropped_or_stands_alone(script: str, size: int) -> None:
+    """C10: however a model cuts a text into tokens, every sign is there, and none that needs another begins a line."""
+    text = SCRIPTS[script]
+    cut = [text[k : k + size] for k in range(0, len(text), size)]
+    shown = show([tokens(cut, step=0.1)], rules=cue.Rules(line_chars=16))
+    lines = [line for c in shown for line in c.lines]
+    assert letters("".join(lines)) == letters(text)
+    for line in lines:
+        assert unicodedata.category(line[0]) not in ("Mn", "Mc", "Me"), line
+        assert line[0] not in CLINGS, line
+        assert line[-1] not in CARRIES, line
+
+
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_every_format_has_every_sign(script: str) -> None:
+    """SRT, WebVTT, ASS and text alike."""
+    said = sentences(read_words([tokens(list(SCRIPTS[script]), step=0.1)], 60.0), None)
+    shown = cue.cues(said, RULES, duration=60.0, label=True)
+    expected = letters(SCRIPTS[script])
+    srt = "".join(text for _, _, text in parse(formats.srt(shown, prefix=True), separator=","))
+    vtt = "".join(t for _, _, t in parse(formats.vtt(shown).removeprefix("WEBVTT\n"), separator="."))
+    ass = [line.split(",", 9)[9] for line in formats.ass(shown, []).splitlines() if line.startswith("Dialogue:")]
+    for text in (srt, html.unescape(vtt), "".join(ass).replace("\\N", ""), formats.txt(said)):
+        assert letters(text) == expected
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        [" at", " 10", ".", "30", " in", " the", " morning"],
+        [" 1", ",", "250", ",", "000", " people"],
+        [" twenty", "-", "five", " years"],
+        [" www", ".", "example", ".", "org", " is", " there"],
+        [" it", "'s", " the", " king", "'", "s", " own"],
+        [" 3", ":", "45", " and", " 50", "%", " of", " $", "9", ".", "99"],
+        [" un", "believ", "able"],
+    ],
+)
+@pytest.mark.parametrize("columns", [4, 8, 16])
+def test_a_word_in_tokens_stays_one_word(words: list[str], columns: int) -> None:
+    """C11: no line and no cue begins with an entry that had no space before it."""
+    shown = show([tokens(words)], rules=cue.Rules(line_chars=columns, lines=1))
+    begins = {"".join(words).split()[k] for k in range(len("".join(words).split()))}
+    for c in shown:
+        for line in c.lines:
+            assert line.split()[0] in begins, line
+
+
+def test_a_number_across_two_segments_stays_one() -> None:
+    """A model may end a segment within it."""
+    said = read_words([tokens([" at", " 10"]), tokens([".", "30", " sharp"], start=1.0)], 9.0)
+    assert [w.text for w in said] == [" at", " 10.30", " sharp"]
+    apart = read_words([tokens([" at", " ten"]), tokens(["Next", " one"], start=1.0)], 9.0)
+    assert [w.text for w in apart] == [" at", " ten", " Next", " one"]
+
+
+def test_two_who_speak_at_once_are_two_cues() -> None:
+    """C15: each channel's words in their own time; nobody's wait until the other has finished."""
+    first = tokens([" Good", " morning", " to", " you", " all", " today."], channel=1, step=0.5)
+    second = tokens([" Thank", " you.", " It", " is", " a", " pleasure."], channel=2, start=0.2, step=0.5)
+    words = read_words([first, second], 10.0)
+    assert [w.start for w in words] == sorted(w.start for w in words)
+    assert [w.text for w in words if w.channel == 2][:2] == [" Thank", " you."]
+    shown = show([first, second])
+    assert [(c.speaker, c.start) for c in shown] == [("S1", 0.0), ("S2", 0.2), ("S2", 1.2)]
+    assert shown[0].end > shown[1].start
+    assert shown[1].end <= shown[2].start, "one person's cues follow each other"
+
+
+def test_two_who_take_turns_are_never_on_screen_at_once() -> None:
+    """A cue that has more to read ends where the other begins to speak."""
+    first = tokens([" one" * 8 + "."], channel=1)
+    second = tokens([" two."], channel=2, start=0.4)
+    shown = show([first, second, tokens([" three."], channel=1, start=0.9)])
+    assert all(a.end <= b.start for a, b in itertools.pairwise(shown))
+
+
+def test_times_of_a_cut_are_those_of_the_recording() -> None:
+    """C16: where the clock runs slow, too."""
+    assert clock.Clock([], offset=3600.5).at(1.2) == 3601.7
+    slow = clock.Clock([[0.0, 0.0], [100.0, 98.0]])
+    assert (slow.at(50.0), slow.at(100.0), slow.at(150.0)) == (49.0, 98.0, 147.0)
+    assert clock.Clock([], offset=-5.0).at(2.0) == 0.0
+    word = clock.Clock([], offset=10).word(Word(text=" a", start=1.0, end=1.5))
+    assert (word.text, word.start, word.end) == (" a", 11.0, 11.5)
 
 
 def test_marks_of_right_to_left_text_stay() -> None:
