@@ -3,7 +3,8 @@
 An HTML comment, which no reader sees, may stand before a block:
 
 - ``<!-- not run: REASON -->``: its commands don't run in CI. They are parsed all the same.
-- ``<!-- run: WHERE -->``: they run there, such as ``with an engine``. Without a comment: in a copy of the project.
+- ``<!-- run: WHERE -->``: they run ``with an engine``, or for minutes ``with an engine, as make test-heavy``. Without a
+  comment they run in a copy of the project.
 - ``<!-- shows: PATTERN -->``: lines of a file that the page's commands write, by a pattern of its path.
 - ``<!-- read as: FILE -->``: YAML that is checked as that file of a project is.
 """

@@ -29,13 +29,21 @@ TIMES = re.compile(r"\d+[:.,\d]*\d")
 """A time or another figure: another machine has another."""
 
 
+HEAVY = "with an engine, as make test-heavy"
+"""The same for minutes."""
+
+
 def run_here(block: Block) -> bool:
     """Whether a block's commands run without an engine."""
     return block.language in SHELLS and not block.mark("not run") and not block.mark("run")
 
 
 def run_with_an_engine(block: Block) -> bool:
-    return block.language in SHELLS and block.mark("run") == ENGINE
+    return block.language in SHELLS and block.mark("run") in (ENGINE, HEAVY)
+
+
+def is_heavy(block: Block) -> bool:
+    return block.mark("run") == HEAVY
 
 
 @dataclass
@@ -74,6 +82,7 @@ class Desk:
         subprocess.run(["git", "init", "--quiet"], cwd=project, check=True)
         job = project / "jobs" / JOB / "job.yaml"
         job.write_text(job.read_text().replace(finished.name, JOB))
+        (folder / "stick").mkdir()
         home = folder / "home"
         for name in (".cache/pip", ".config/pip", ".docker"):  # this machine's index and engine
             (home / name).parent.mkdir(parents=True, exist_ok=True)
