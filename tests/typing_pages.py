@@ -10,8 +10,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import pytest
+
 from tests.documents import ROOT, SHELLS, Block
-from tests.shared import EXAMPLE, state_folder
+from tests.shared import EXAMPLE, once, state_folder
 
 RECORDINGS = {"talk.mp4": ("0", "7"), "interview.mp4": ("12", "19"), "call.mp4": ("5", "12")}
 """Recordings of the pages: seconds of the example."""
@@ -54,11 +56,12 @@ class Desk:
     env: dict[str, str]
 
     @classmethod
-    def make(cls, folder: Path, finished: Path) -> Desk:
+    def make(cls, folder: Path, finished: Path, recordings: Path) -> Desk:
         """Set one up; its state folder has the project's own models and native environment.
 
         Args:
             finished: the folder of a finished job, which becomes :data:`JOB`.
+            recordings: the folder of :func:`cut_recordings`.
         """
         project = folder / "whisperbake"
         for name in _tracked():
@@ -66,18 +69,8 @@ class Desk:
             shutil.copy2(ROOT / name, project / name)
         (project / ".venv").symlink_to(ROOT / ".venv")
         state_folder(project / ".bake")
-        for name, (start, end) in RECORDINGS.items():
-            words = [
-                native_python(),
-                ROOT / "stages/demux/clip.py",
-                EXAMPLE,
-                project / name,
-                "--start",
-                start,
-                "--end",
-                end,
-            ]
-            subprocess.run(words, check=True, stdout=subprocess.DEVNULL)
+        for recording in recordings.iterdir():
+            shutil.copy(recording, project)
         shutil.copytree(finished, project / "jobs" / JOB)
         subprocess.run(["git", "init", "--quiet"], cwd=project, check=True)
         job = project / "jobs" / JOB / "job.yaml"
@@ -129,6 +122,26 @@ def alike(shown: str) -> re.Pattern[str]:
     parts = [TIMES.sub(lambda found: "0", part) for part in re.split("…", shown)]
     escaped = [re.escape(part).replace("0", r"\d+[:.,\d]*") for part in parts]
     return re.compile(".*".join(escaped), re.DOTALL)
+
+
+def cut_recordings(factory: pytest.TempPathFactory) -> Path:
+    """A folder with :data:`RECORDINGS`, cut once a run."""
+
+    def make(folder: Path) -> None:
+        for name, (start, end) in RECORDINGS.items():
+            words = [
+                native_python(),
+                ROOT / "stages/demux/clip.py",
+                EXAMPLE,
+                folder / name,
+                "--start",
+                start,
+                "--end",
+                end,
+            ]
+            subprocess.run(words, check=True, stdout=subprocess.DEVNULL)
+
+    return once(factory, "recordings", make)
 
 
 def native_python() -> Path:

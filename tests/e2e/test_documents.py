@@ -8,15 +8,17 @@ import pytest
 import yaml
 
 from tests.documents import PAGES, ROOT, blocks
-from tests.typing_pages import Desk, run_here
+from tests.typing_pages import Desk, cut_recordings, run_here
 
 WITH_COMMANDS = [page for page in PAGES if any(run_here(block) for block in blocks(page))]
 
 
 @pytest.mark.parametrize("page", WITH_COMMANDS, ids=lambda page: page.name)
-def test_what_a_page_says_to_type_works(page: Path, transcribed: Path, tmp_path: Path) -> None:
+def test_what_a_page_says_to_type_works(
+    page: Path, transcribed: Path, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
     """Block after block in one copy of the project, without an engine; shown files and output are compared."""
-    desk = Desk.make(tmp_path, transcribed)
+    desk = Desk.make(tmp_path, transcribed, cut_recordings(tmp_path_factory))
     if page.name == "README.md":
         del desk.env["BAKE_PRESET"]  # it shows what comes out by default
     for block in blocks(page):
