@@ -14,7 +14,7 @@ import typer
 from builder import __version__
 from builder.cli import failures
 from builder.cli.commands import RootGroup
-from builder.cli.options import GLOBALS, Json, ModeOption, PresetOption, VariantOption, flush, print_json
+from builder.cli.options import GLOBALS, ImageOptions, Json, ModeOption, PresetOption, VariantOption, flush, print_json
 from builder.errors import BakeError, Interrupted, MissingError, UsageError
 
 # Without rich markup: importing rich for a help page costs more than the whole page (0.1 s).
@@ -61,7 +61,7 @@ def root(
     if context.invoked_subcommand is None:
         from builder.cli import images
 
-        images.build(mode=mode, variant=variant, preset=preset, json=json, names=None, progress="auto")
+        images.set_up(ImageOptions(mode=mode, variant=variant, preset=preset), here=True, json=json)
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -48,7 +48,7 @@ def create(
 
     if code_only and models_only:
         raise UsageError("--code-only and --models-only exclude each other", hint="without both it is complete")
-    with options.opened(mode="docker-cpu") as session:
+    with options.opened(mode="docker-cpu", may_ask=True) as session:
         asked = bundle.BundleOptions(
             out=out,
             base=base,

@@ -34,16 +34,33 @@ def build(
 
     Example: python3 build.py build --mode docker-cpu --preset starter
     """
+    if progress not in ("auto", "plain"):
+        raise UsageError(f'"{progress}" is not a way to show progress', where="--progress", expected="auto or plain")
+    set_up(options, names=names, cache=not no_cache, refresh=refresh, plain=progress == "plain", json=json)
+
+
+def set_up(
+    options: ImageOptions,
+    *,
+    names: list[str] | None = None,
+    cache: bool = True,
+    refresh: bool = False,
+    plain: bool = False,
+    here: bool = False,
+    json: bool,
+) -> None:
+    """What ``build`` does.
+
+    Args:
+        here: without a command's name, this machine is set up: it must be able to use what is built.
+    """
     from builder.views import images as views
     from builder.workflows import images as work
     from builder.workflows import machine
 
-    if progress not in ("auto", "plain"):
-        raise UsageError(f'"{progress}" is not a way to show progress', where="--progress", expected="auto or plain")
-    with options.opened() as session:
-        session.live.plain = progress == "plain"
-        selection = options.selection(names)
-        ready = machine.build(session, selection, cache=not no_cache, refresh=refresh)
+    with options.opened(may_ask=True) as session:
+        session.live.plain = plain
+        ready = machine.build(session, options.selection(names), cache=cache, refresh=refresh, here=here)
     if isinstance(ready, work.ImagesBuilt):
         show(json, views.BUILD, ready)
     else:

@@ -31,7 +31,7 @@ def bootstrap(
 
     if cache_models and skip_cache:
         raise UsageError("--cache-models and --skip-cache exclude each other", hint="give one of them")
-    with opened(preset=preset) as session:
+    with opened(may_ask=True, preset=preset) as session:
         fetch = not skip_cache
         if fetch and not cache_models and sys.stdin.isatty() and sys.stderr.isatty():
             need = machine.bytes_missing(session)

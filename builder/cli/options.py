@@ -42,7 +42,7 @@ Json = Annotated[bool, typer.Option("--json", help="The result as JSON on standa
 ModeOption = Annotated[str | None, typer.Option("--mode", help="native, docker-cpu or docker-gpu.")]
 VariantOption = Annotated[str | None, typer.Option("--variant", help="slim (no PyTorch) or full.")]
 PresetOption = Annotated[
-    str | None, typer.Option("--preset", help="starter, fast, balanced, high, premium or tiny-en.")
+    str | None, typer.Option("--preset", help="auto, fast, starter, balanced, high, premium or tiny-en.")
 ]
 ModelsOption = Annotated[str | None, typer.Option("--models", help="Model ids in place of the preset's: a,b")]
 LanguagesOption = Annotated[str | None, typer.Option("--languages", help="A pinned model of alignment for each: en")]
@@ -112,9 +112,9 @@ class ImageOptions:
     languages: LanguagesOption = None
     no_diarization: NoDiarization = False
 
-    def opened(self, *, mode: str | None = None) -> AbstractContextManager[Session]:
+    def opened(self, *, mode: str | None = None, may_ask: bool = False) -> AbstractContextManager[Session]:
         """A session with these options; ``mode`` is the command's own default."""
-        return opened(mode=self.mode or mode, variant=self.variant, preset=self.preset)
+        return opened(may_ask=may_ask, mode=self.mode or mode, variant=self.variant, preset=self.preset)
 
     def selection(self, names: Sequence[str] | None = None) -> ImageSelection:
         """Which images, with which models."""
@@ -157,6 +157,7 @@ class NewJobOptions:
     def opened(self) -> AbstractContextManager[Session]:
         """A session with these options."""
         return opened(
+            may_ask=True,
             mode=self.mode,
             variant=self.variant,
             preset=self.preset,
@@ -222,14 +223,26 @@ def _option(name: str, kind: Any, default: Any) -> inspect.Parameter:
     return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=kind)
 
 
-def opened(**overrides: object) -> AbstractContextManager[Session]:
+def opened(*, may_ask: bool = False, **overrides: object) -> AbstractContextManager[Session]:
+    """A session with these options.
+
+    Args:
+        may_ask: the command fetches models: the hub may be asked what it has.
+    """
     from builder.workflows.session import open_session
 
     try:
         start = Path.cwd()
     except FileNotFoundError as error:
         raise MissingError("the current folder is gone", hint="cd to a folder that exists") from error
-    return open_session(home=GLOBALS.home, quiet=GLOBALS.quiet, env=os.environ, start=start, overrides=overrides)
+    return open_session(
+        home=GLOBALS.home,
+        quiet=GLOBALS.quiet,
+        env=os.environ,
+        start=start,
+        overrides=overrides,
+        may_ask=may_ask,
+    )
 
 
 def print_json(data: Any, *, compact: bool = False) -> None:

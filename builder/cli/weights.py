@@ -61,7 +61,7 @@ def fetch(
     from builder.workflows import weights
 
     named = [*(ids or []), *(m.strip() for m in (models or "").split(",") if m.strip())]
-    with opened(preset=preset, variant=variant) as session:
+    with opened(may_ask=True, preset=preset, variant=variant) as session:
         found = weights.fetch(
             session,
             named,

@@ -6,6 +6,9 @@ from dataclasses import dataclass
 
 GB = 1_000_000_000
 
+PRESETS = ("fast", "starter", "balanced", "high", "premium")
+"""What may be recommended, smallest first."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Gpu:

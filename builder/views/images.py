@@ -310,6 +310,8 @@ class NativeBuildJson(TypedDict):
     """``native``."""
     preset: str
     """Whose models these are."""
+    preset_reason: str
+    """Why it is this one, where that was left to ``auto``; else empty."""
     images: list[BuiltImageJson]
     """The images that read media files; empty without an engine."""
     unique_bytes: int
@@ -362,6 +364,7 @@ def _native_data(ready: NativeReady) -> NativeBuildJson:
     return {
         "mode": "native",
         "preset": ready.preset,
+        "preset_reason": ready.preset_reason,
         "images": [_built(image) for image in images.images] if images else [],
         "unique_bytes": images.unique_bytes if images else 0,
         "images_note": f"no images are built: {ready.no_images}" if ready.no_images else MEDIA_NOTE,
@@ -399,7 +402,9 @@ def _native_text(ready: NativeReady) -> str:
         table(("PURPOSE", "MODEL", "SIZE", "LICENCE"), rows),
         "",
         *([_build_text(ready.images), ""] if ready.images else []),
-        f"{machine}; recommended preset: {advice.preset} ({advice.reason})",
+        f"{machine}; preset {ready.preset}; {ready.preset_reason}"
+        if ready.preset_reason
+        else f"{machine}; recommended preset: {advice.preset} ({advice.reason})",
         *([f"native: no images are built: {ready.no_images}"] if ready.no_images else []),
         "ready to run jobs: python3 build.py run RECORDING",
     ]

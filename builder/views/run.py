@@ -13,6 +13,7 @@ from builder.views import View
 from builder.workflows.run import JobRan, QueueRan
 
 if TYPE_CHECKING:
+    from builder.core.jobs.job import Job
     from builder.edges.jobs.outcome import Outcome
 
 
@@ -48,6 +49,10 @@ class JobRanJson(TypedDict):
     """Wall time."""
     where: str
     """Where its stages ran, and its recordings were read."""
+    preset: str
+    """The preset that it was made with."""
+    preset_reason: str
+    """Why it is this one, where that was left to ``auto``; else empty."""
 
 
 class JobFailedJson(TypedDict):
@@ -66,7 +71,7 @@ class QueueRanJson(TypedDict):
     """In the order of the queue."""
 
 
-def _outcome_data(outcome: Outcome, where: str) -> JobRanJson:
+def _outcome_data(outcome: Outcome, ran: JobRan | QueueRan) -> JobRanJson:
     return {
         "job": outcome.job.id,
         "output": str(outcome.folder),
@@ -83,19 +88,21 @@ def _outcome_data(outcome: Outcome, where: str) -> JobRanJson:
         ],
         "notes": list(outcome.notes),
         "seconds": round(outcome.seconds, 3),
-        "where": where,
+        "where": ran.note,
+        "preset": outcome.job.preset,
+        "preset_reason": ran.preset_reason,
     }
 
 
 def _run_data(ran: JobRan | QueueRan) -> JobRanJson | QueueRanJson:
     if isinstance(ran, JobRan):
-        return _outcome_data(ran.outcome, ran.note)
+        return _outcome_data(ran.outcome, ran)
     jobs: list[JobRanJson | JobFailedJson] = []
     for job, result in ran.results:
         if isinstance(result, BakeError):
             jobs.append({"job": job.id, "error": ui.error_data(result)["error"]})
         else:
-            jobs.append(_outcome_data(result, ran.note))
+            jobs.append(_outcome_data(result, ran))
     return {"jobs": jobs}
 
 
@@ -116,14 +123,19 @@ def remarks(ran: JobRan | QueueRan) -> list[str]:
     """What a person is told beside the results: notes, what was kept, how long it took, where it ran."""
     if isinstance(ran, QueueRan):
         done = sum(not isinstance(result, BakeError) for _, result in ran.results)
-        return [f"{done} of {len(ran.results)} jobs done; {ran.note}"]
+        of_preset = _of_preset(ran.results[0][0], ran.preset_reason) if ran.results else []
+        return [*of_preset, f"{done} of {len(ran.results)} jobs done; {ran.note}"]
     outcome = ran.outcome
-    lines = [f"note: {note}" for note in outcome.notes]
+    lines = [f"note: {note}" for note in outcome.notes] + _of_preset(outcome.job, ran.preset_reason)
     if kept := [stage.name for stage in outcome.stages if stage.kept]:
         lines.append(f"kept from before: {', '.join(kept)}")
     whole = len(outcome.stages) == len(outcome.job.stages)
     part = "" if whole else f"{', '.join(stage.name for stage in outcome.stages)} of "
     return [*lines, f"{part}job {outcome.job.id} done in {format_time(outcome.seconds)}; {ran.note}"]
+
+
+def _of_preset(job: Job, reason: str) -> list[str]:
+    return [f"preset {job.preset}; {reason}"] if reason else []
 
 
 RUN = View(command="run", shape=JobRanJson | QueueRanJson, data=_run_data, text=_run_text)

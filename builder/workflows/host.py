@@ -53,20 +53,48 @@ def resolve(config: Config, options: JobOptions) -> Request:
     """What a job is asked to do, by options, configuration and this machine.
 
     Raises:
-        UsageError: see :func:`builder.core.jobs.request.resolve`.
+        UsageError, MissingError: see :func:`builder.core.jobs.request.resolve`.
     """
     hardware, advice = hardware_of(config)
     models = chosen_models(config, models=options.models, diarization=options.diarization)
     return request.resolve(options, config=config, hardware=hardware, advice=advice, models=models)
 
 
-def choose(session: Session, *, build: bool = True) -> JobHost:
+def require_gpu(config: Config, env: Mapping[str, str], *, hint: str = "") -> None:
+    """Refuse what wants a GPU where there is none for it: before an image of 2 GB is built.
+
+    Args:
+        hint: what to type where the machine has no GPU; by default a job's way out.
+
+    Raises:
+        MissingError: this machine has no GPU, or its engine no way to it.
+    """
+    hardware, _ = hardware_of(config)
+    if not hardware.gpus:
+        gpu_images = config.defaults.mode is Mode.DOCKER_GPU
+        raise request.no_gpu(config.defaults.mode, where="--mode" if gpu_images else "--device", hint=hint)
+    if config.defaults.mode is Mode.DOCKER_GPU:
+        from builder.edges.engine import connection as engines
+        from builder.edges.engine import needs
+
+        engine = engines.address(env)
+        if engines.why_not(engine) is None:  # without one the images' step says so
+            needs.gpu(engines.info(engine), config.defaults.gpu_driver)
+
+
+def choose(session: Session, *, gpu: bool = False, build: bool = True) -> JobHost:
     """The host that the configured mode asks for.
 
     Args:
+        gpu: a stage wants a GPU.
         build: build images that are missing or not up to date; else they are an error.
+
+    Raises:
+        MissingError: see :func:`require_gpu`, or images are missing and are not to be built.
     """
     config, env = session.config, session.env
+    if gpu:
+        require_gpu(config, env)
     if config.defaults.mode is Mode.NATIVE:
         python = native_python(config, env=env, on_progress=session.on_progress)
         return _native(config, env, python=python, hardware=hardware_of(config)[0])

@@ -43,8 +43,8 @@ def prepare(session: Session, inputs: Sequence[Path], options: JobOptions, *, bu
     from builder.workflows import host as hosts
 
     config = session.config
-    host = hosts.choose(session, build=build)
     request = hosts.resolve(config, options)
+    host = hosts.choose(session, gpu=request.on_gpu, build=build)
     job = making.prepare(config, inputs, request, media=host.media, on_progress=session.on_progress)
     folder = jobs.folder(config, job)
     made = host.compose_file(job, 0)

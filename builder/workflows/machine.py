@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from builder.core.terms import Mode, Purpose
 from builder.errors import BakeError, MissingError, SourceError, UsageError, did_you_mean
-from builder.workflows import images
+from builder.workflows import host, images
 from builder.workflows.session import (
     Session,
     chosen_models,
@@ -32,6 +32,8 @@ class NativeReady:
     """What the native mode has after a build."""
 
     preset: str
+    preset_reason: str
+    """Why it is this one, where that was left to ``auto``; else empty."""
     models: Mapping[Purpose, tuple[Model, Pin]]
     fetched: tuple[str, ...]
     """Ids of the models that were not there before."""
@@ -46,12 +48,21 @@ class NativeReady:
 
 
 def build(
-    session: Session, choice: images.ImageSelection, *, cache: bool, refresh: bool
+    session: Session, choice: images.ImageSelection, *, cache: bool, refresh: bool, here: bool = False
 ) -> images.ImagesBuilt | NativeReady:
-    """Set up what the mode needs, and say what is there."""
+    """Set up what the mode needs, and say what is there.
+
+    Args:
+        here: for this machine's jobs; else images may be for another one.
+
+    Raises:
+        MissingError: this machine has no GPU for the images of docker-gpu.
+    """
     from builder.edges.engine import connection as engine
 
     config, env, on_progress = session.config, session.env, session.on_progress
+    if here and config.defaults.mode is Mode.DOCKER_GPU:
+        host.require_gpu(config, env, hint="build.py build --mode docker-gpu, for another machine")
     if config.defaults.mode is not Mode.NATIVE:
         return images.build(session, choice, cache=cache, refresh=refresh)
     models = chosen_models(config, models=choice.models, diarization=choice.diarization)
@@ -67,6 +78,7 @@ def build(
             no_images = f"{error.what}; {error.hint}" if error.hint else error.what
     return NativeReady(
         preset=config.defaults.preset,
+        preset_reason=session.preset_reason,
         models=models,
         fetched=tuple(model.model for model in fetched),
         environment=python.parent.parent,

@@ -58,6 +58,8 @@ class JobRan:
     """One job that was run."""
 
     outcome: Outcome
+    preset_reason: str = ""
+    """Why it was made with its preset, where that was left to ``auto``."""
     note: str
     """Where its stages ran."""
 
@@ -73,6 +75,8 @@ class QueueRan:
 
     results: tuple[tuple[Job, Outcome | BakeError], ...]
     """Each job with what came out of it, or why it failed."""
+    preset_reason: str = ""
+    """Why they were made with their preset, where that was left to ``auto``."""
     note: str
     """Where their stages ran."""
 
@@ -116,11 +120,13 @@ def run(session: Session, words: Sequence[str], asked: JobOptions, options: RunO
         if moved:
             on_progress(Progress(what="warning", note=moved, finished=True))
         models = pinned(config, models_of(queue))
+        gpu = any(compose.needs_gpu(stage) for job in queue for stage in job.stages)
     else:
         require_recordings(words)
         request = hosts.resolve(config, asked)
         models = list(request.models.values())
-    host = hosts.choose(replace(session, config=config), build=options.build)
+        gpu = request.on_gpu
+    host = hosts.choose(replace(session, config=config), gpu=gpu, build=options.build)
     if host.warning:
         on_progress(Progress(what="warning", note=host.warning, finished=True))
     fetch_missing(config, models, env=env, on_progress=on_progress)
@@ -137,9 +143,10 @@ def run(session: Session, words: Sequence[str], asked: JobOptions, options: RunO
         budget=budget_of(config, memory=host.memory or hardware.memory, gpus=len(hardware.gpus)),
         options=options,
     )
+    reason = session.preset_reason if request is not None else ""
     if len(queue) == 1:
-        return JobRan(outcome=run_one(context, queue[0], on_progress), note=host.note)
-    return run_several(context, list({job.id: job for job in queue}.values()))
+        return JobRan(outcome=run_one(context, queue[0], on_progress), note=host.note, preset_reason=reason)
+    return replace(run_several(context, list({job.id: job for job in queue}.values())), preset_reason=reason)
 
 
 def existing_jobs(config: Config, words: Sequence[str]) -> list[Job]:

@@ -9,16 +9,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from builder import ui
+from builder.core.config import presets
 from builder.core.config import selection as choice
 from builder.core.config.types import Config
 from builder.core.languages import require
 from builder.core.progress import OnProgress
 from builder.core.terms import Purpose
-from builder.core.weights.model import Model, Pin
+from builder.core.weights.model import HubSource, Model, Pin
 from builder.edges.machine import environment as native
 from builder.edges.machine import project
 from builder.edges.weights.store import Store
-from builder.errors import UsageError, did_you_mean
+from builder.errors import MissingError, UsageError, did_you_mean
 
 if TYPE_CHECKING:
     from builder.core.machine import Hardware, Recommendation
@@ -35,21 +36,66 @@ class Session:
     on_progress: OnProgress
     live: ui.Live
     quiet: bool = False
+    preset_reason: str = ""
+    """Why the configuration has this preset, where it was left to ``auto``."""
 
 
 @contextlib.contextmanager
 def open_session(
-    *, home: Path | None, quiet: bool, env: Mapping[str, str], start: Path, overrides: Mapping[str, object]
+    *,
+    home: Path | None,
+    quiet: bool,
+    env: Mapping[str, str],
+    start: Path,
+    overrides: Mapping[str, object],
+    may_ask: bool = False,
 ) -> Iterator[Session]:
-    """Read the project's files and show progress until the block ends."""
+    """Read the project's files, decide what they leave to the machine, and show progress until the block ends.
+
+    Args:
+        may_ask: the hub may be asked what it has, for a preset that is left to ``auto`` on a machine without models.
+    """
     config = project.load(
         project.find_root(start),
         env=env,
         home=home,
         overrides={name: value for name, value in overrides.items() if value is not None},
     )
+    reason = ""
+    if config.defaults.preset == presets.AUTO:
+        config, reason = _with_preset(config, env=env, may_ask=may_ask)
     with ui.Live(quiet=quiet) as live:
-        yield Session(config=config, env=env, on_progress=live.on_progress, live=live, quiet=quiet)
+        yield Session(
+            config=config, env=env, on_progress=live.on_progress, live=live, quiet=quiet, preset_reason=reason
+        )
+
+
+def _with_preset(config: Config, *, env: Mapping[str, str], may_ask: bool) -> tuple[Config, str]:
+    """The configuration with the preset that ``auto`` stands for on this machine, and why."""
+    store, (_, advice) = store_of(config), hardware_of(config)
+
+    def using(preset: str) -> Config:
+        return replace(config, defaults=replace(config.defaults, preset=preset))
+
+    missing: dict[str, list[tuple[Model, Pin]]] = {}
+    for preset in presets.up_to(advice.preset):
+        with contextlib.suppress(UsageError, MissingError):  # not of this project, of another variant, or not pinned
+            models = chosen_models(using(preset)).values()
+            missing[preset] = [(model, pin) for model, pin in models if store.missing(model, pin)]
+
+    def can_be_had(preset: str) -> bool:
+        from builder.edges.weights import access
+
+        only = [(m, p) for m, p in missing[preset] if all(isinstance(source, HubSource) for source in m.sources)]
+        return not only or (may_ask and access.offers(only, token=access.find_token(env, config.home), env=env))
+
+    decided = presets.decide(
+        advice,
+        {name: sum(f.size for m, p in lack for f in store.missing(m, p)) for name, lack in missing.items()},
+        presets=tuple(config.presets),
+        can_be_had=can_be_had,
+    )
+    return using(decided.preset), decided.reason
 
 
 def store_of(config: Config) -> Store:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,6 +15,7 @@ import typer
 from builder import cli, errors
 from builder.cli import commands
 from builder.cli.commands import LazyGroup
+from builder.edges.machine.hardware import look
 from builder.errors import BakeError, did_you_mean
 from tests import small_project
 
@@ -115,6 +118,36 @@ def test_a_variable_that_makes_no_sense_is_refused_by_every_command(
     assert (error["code"], error["exit_code"], error["where"]) == ("usage", 2, "BAKE_MODE")
     assert error["expected"] == "native, docker-cpu, docker-gpu"
     assert error["hint"] == 'did you mean "native"?'
+
+
+@pytest.mark.parametrize("gpu", [False, True])
+def test_gpu_images_are_not_built_for_jobs_without_a_gpu(
+    gpu: bool, here: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """2 GB were built, and the job ran on the processor. Images for other machines are built anywhere."""
+    monkeypatch.setenv("DOCKER_HOST", f"unix://{here}/none.sock")
+    found = dataclasses.asdict(look()) | {"gpus": []}
+    if gpu:
+        found["gpus"] = [{"name": "GPU", "memory": 24_000_000_000, "driver": "570", "cuda": "12.8"}]
+    (here / "state/cache").mkdir(parents=True)
+    (here / "state/cache/hardware.json").write_text(json.dumps({"at": time.time(), "hardware": found}))
+    recording = here / "a.wav"
+    recording.touch()
+    mode = ("--mode", "docker-gpu", "--json")
+    none, no_engine = "this machine has no NVIDIA GPU", "no container engine on this machine"
+
+    def said(*words: str) -> tuple[str, str | None]:
+        error = failed(capsys, *words)
+        assert error["exit_code"] == 3
+        return error["what"].partition(" (")[0], error["hint"]
+
+    for verb in ("run", "prepare"):
+        assert said(verb, str(recording), *mode)[0] == (no_engine if gpu else none)
+        assert said(verb, str(recording), *mode, "--device", "cpu")[0] == no_engine
+    if not gpu:
+        assert said("run", str(recording), *mode)[1] == "--device cpu, or --mode docker-cpu, whose images are smaller"
+        assert said(*mode) == (none, "build.py build --mode docker-gpu, for another machine")
+    assert said("build", *mode)[0] == no_engine
 
 
 @pytest.mark.parametrize(

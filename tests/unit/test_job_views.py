@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -257,21 +258,25 @@ DONE = {
     ],
     "notes": ["talk: quiet"],
     "seconds": 2.346,
+    "preset": JOB.preset,
 }
 
 
 def test_one_job_that_was_run() -> None:
     """Its files are the result; the rest is said beside it."""
     ran = JobRan(outcome=outcome(RAN, KEPT), note="media were read here")
-    assert run_views.RUN.data(ran) == {**DONE, "where": "media were read here"}
+    assert run_views.RUN.data(ran) == {**DONE, "where": "media were read here", "preset_reason": ""}
     assert run_views.RUN.text(ran) == "/o/a.srt\n/o/a.txt"
     assert run_views.remarks(ran) == [
         "note: talk: quiet",
         "kept from before: asr",
         f"job {JOB.id} done in 2.3 s; media were read here",
     ]
-    part = JobRan(outcome=outcome(RAN), note="here")
-    assert run_views.remarks(part)[1:] == [f"demux of job {JOB.id} done in 2.3 s; here"]
+    part = JobRan(outcome=outcome(RAN), note="here", preset_reason="recommended: 4 cores")
+    assert run_views.remarks(part)[1:] == [
+        f"preset {JOB.preset}; recommended: 4 cores",
+        f"demux of job {JOB.id} done in 2.3 s; here",
+    ]
 
 
 def test_a_queue_that_was_run() -> None:
@@ -279,7 +284,7 @@ def test_a_queue_that_was_run() -> None:
     failed, stopped = StageError("stage asr failed", where="/log"), Interrupted("job x was interrupted")
     ran = QueueRan(results=((JOB, outcome(RAN, KEPT)), (JOB, failed), (JOB, stopped)), note="here")
     data: Any = run_views.RUN.data(ran)
-    assert data["jobs"][0] == {**DONE, "where": "here"}
+    assert data["jobs"][0] == {**DONE, "where": "here", "preset_reason": ""}
     assert [set(job) for job in data["jobs"][1:]] == [{"job", "error"}] * 2
     assert data["jobs"][1]["error"]["what"] == "stage asr failed"
     assert data["jobs"][1]["error"]["where"] == "/log"
@@ -287,3 +292,5 @@ def test_a_queue_that_was_run() -> None:
     assert rows(run_views.RUN.text(ran))[1] == [JOB.id, "done", "2.3", "s", "/o"]
     assert run_views.RUN.text(ran).splitlines()[2].endswith("stage asr failed")
     assert run_views.remarks(ran) == ["1 of 3 jobs done; here"]
+    left = replace(ran, preset_reason="recommended: 4 cores")
+    assert run_views.remarks(left) == [f"preset {JOB.preset}; recommended: 4 cores", "1 of 3 jobs done; here"]

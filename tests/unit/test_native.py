@@ -5,14 +5,23 @@ Making one for real is in tests/e2e/test_native.py.
 
 from __future__ import annotations
 
+import dataclasses
 import os
+import sys
+import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from builder.core.config.types import Config, StageSpec
+from builder.core.jobs.job import JobStage
+from builder.core.machine import GB, Gpu
+from builder.edges.jobs.hosts.native import Native
 from builder.edges.machine import environment as native
+from builder.edges.machine.hardware import look
+from builder.edges.system import files
 from builder.errors import BakeError, IntegrityError, MissingError, SourceError
 from tests import small_project
 
@@ -50,6 +59,44 @@ def test_an_environment_counts_only_with_its_stamp_and_its_python(config: Config
     (place / native.STAMP).write_text("")
     (place / "bin/python").unlink()
     assert native.ready(config, STAGES) is None
+
+
+def test_a_machine_with_a_gpu_gets_cuda_s_libraries(config: Config, tmp_path: Path) -> None:
+    """They are locked apart: without them CTranslate2 finds the GPU and dies. (The GPU is hardware.json's.)"""
+    gpu = tmp_path / "stages/one/requirements-slim-gpu.txt"
+    gpu.write_text("nvidia-one==1 --hash=sha256:00\n")
+    locks = {**STAGES[0].requirements, "slim-gpu": "stages/one/requirements-slim-gpu.txt"}
+    stages = (replace(STAGES[0], requirements=locks), STAGES[1])
+    without = native._place(config, stages)
+    assert gpu not in native._locks(config, stages)
+    found = replace(look(), gpus=(Gpu(name="gpu", memory=24 * GB, driver="570", cuda="12.8"),))
+    files.write_json(config.paths.hardware, {"at": time.time(), "hardware": dataclasses.asdict(found)})
+    assert gpu in native._locks(config, stages)
+    assert native._place(config, stages) != without
+
+
+def test_stages_find_cuda_s_libraries(config: Config, tmp_path: Path) -> None:
+    """CTranslate2 asks the loader for them by name; the caller's own folders stay behind them."""
+    environment = made(tmp_path / "env")
+    (environment / "bin/python").unlink()
+    (environment / "bin/python").symlink_to(sys.executable)
+    library = environment / "lib/python3.11/site-packages/nvidia/cublas/lib"
+    library.mkdir(parents=True)
+    main = tmp_path / "stages/one/main.py"
+    main.write_text("import os\nprint(os.environ['LD_LIBRARY_PATH'])\n")
+    job = tmp_path / "job"
+    job.mkdir()
+    host = Native(
+        stages=tmp_path / "stages",
+        models=tmp_path,
+        folder=job,
+        python=environment / "bin/python",
+        env={"LD_LIBRARY_PATH": "/mine"},
+    )
+    ended = threading.Event()
+    host.start(JobStage(name="one", needs=()), tmp_path / "log", ended.set)
+    assert ended.wait(60)
+    assert (tmp_path / "log").read_text() == f"{library}:/mine\n"
 
 
 def test_other_locks_are_another_environment(config: Config) -> None:

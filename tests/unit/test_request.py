@@ -16,7 +16,7 @@ from builder.core.machine import GB, Gpu, Hardware, recommend
 from builder.core.terms import Mode, Purpose, Variant, Workflow
 from builder.core.weights.model import Model, Pin
 from builder.edges.machine import project
-from builder.errors import UsageError
+from builder.errors import MissingError, UsageError
 
 CONFIG = project.load(Path(__file__).resolve().parents[2], env={})
 
@@ -48,7 +48,7 @@ def asked(config: Config = CONFIG, hardware: Hardware = LAPTOP, **options: objec
 
 def refused(config: Config = CONFIG, hardware: Hardware = LAPTOP, **options: object) -> tuple[str, str | None, str]:
     """What an error says, where, and what helps: its hint, or what is expected."""
-    with pytest.raises(UsageError) as caught:
+    with pytest.raises((UsageError, MissingError)) as caught:
         asked(config, hardware, **options)
     return caught.value.what, caught.value.where, str(caught.value.hint or caught.value.expected)
 
@@ -95,9 +95,21 @@ def test_a_gpu_that_is_not_there_is_refused() -> None:
     """Whether it was asked for or advised by what the machine had before."""
     gone = ("this machine has no NVIDIA GPU", "--device", "--device cpu")
     assert refused(device="cuda") == gone
-    with pytest.raises(UsageError) as caught:
+    with pytest.raises(MissingError) as caught:
         resolve(JobOptions(), config=CONFIG, hardware=LAPTOP, advice=recommend(WORKSTATION), models=models())
-    assert caught.value.what == gone[0]
+    assert (caught.value.what, caught.value.exit_code) == (gone[0], 3)
+
+
+def test_gpu_images_are_for_a_gpu_unless_the_processor_is_asked_for() -> None:
+    """2 GB were built and the job ran on the processor without a word."""
+    config = with_defaults(mode=Mode.DOCKER_GPU)
+    gone = ("this machine has no NVIDIA GPU", "--mode", "--device cpu, or --mode docker-cpu, whose images are smaller")
+    assert refused(config) == gone
+    assert refused(config, device="cuda") == gone
+    on_cpu = asked(config, device="cpu")
+    assert on_cpu.settings["asr"]["device"] == "cpu"
+    assert not on_cpu.on_gpu
+    assert asked(config, WORKSTATION).on_gpu
 
 
 def test_a_machine_s_own_settings_are_the_default() -> None:

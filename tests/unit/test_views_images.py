@@ -264,9 +264,10 @@ def test_a_build_is_told() -> None:
     assert total == "all together: 160.0 MB unpacked, each layer counted once"
 
 
-def ready(images: ImagesBuilt | None, no_images: str) -> NativeReady:
+def ready(images: ImagesBuilt | None, no_images: str, why: str = "") -> NativeReady:
     return NativeReady(
         preset="starter",
+        preset_reason=why,
         models={Purpose.ASR: (MODEL, PIN)},
         fetched=("tiny",),
         environment=Path("/env"),
@@ -287,6 +288,7 @@ def test_the_native_mode_says_what_it_has() -> None:
     assert whole == {
         "mode": "native",
         "preset": "starter",
+        "preset_reason": "",
         "images": [BUILT_JSON],
         "unique_bytes": 160 * MB,
         "images_note": "media files are parsed in these containers",
@@ -308,6 +310,8 @@ def test_the_native_mode_says_what_it_has() -> None:
         "native: no images are built: no socket",
         "ready to run jobs: python3 build.py run RECORDING",
     ]
+    left = views.NATIVE_BUILD.text(ready(None, "no socket", "fast is recommended"))
+    assert "machine: 4 cores, 8.0 GB; preset starter; fast is recommended" in left.splitlines()
     assert views.BUILD.text(BUILT) in views.NATIVE_BUILD.text(ready(BUILT, ""))
     assert "no images are built" not in views.NATIVE_BUILD.text(ready(BUILT, ""))
 

@@ -12,6 +12,7 @@ from typing import Any
 
 from builder.core import languages
 from builder.core.config import settings as stage_settings
+from builder.core.config.presets import AUTO
 from builder.core.config.types import Config, Defaults, Preset, Profile, ProjectFiles
 from builder.core.terms import Mode, Variant, Workflow
 from builder.errors import UsageError, did_you_mean
@@ -191,7 +192,7 @@ def _check_default(name: str, value: Any, where: str, presets: Mapping[str, Pres
         "mode": ("a mode", [m.value for m in Mode]),
         "variant": ("a variant", [v.value for v in Variant]),
         "workflow": ("a workflow", [w.value for w in Workflow]),
-        "preset": ("a preset", presets),
+        "preset": ("a preset", (*presets, AUTO)),
         "gpu_driver": ("a way to a GPU", GPU_DRIVERS),
     }
     if name in choices:

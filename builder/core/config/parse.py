@@ -9,6 +9,7 @@ from pathlib import PurePosixPath
 from types import MappingProxyType
 
 from builder.core.config.defaults import TAGGED
+from builder.core.config.presets import AUTO
 from builder.core.config.stage_file import StageShape, read_chosen, read_settings, read_stage
 from builder.core.config.types import (
     BaseSpec,
@@ -133,9 +134,11 @@ def read(files: Mapping[str, str]) -> ProjectFiles:
     images = _images([(n, t) for n, t in sorted(files.items()) if n.startswith("images/")], stages)
     presets = {}
     for id_, shape in bake.presets.items():
-        if not catalog.ID.fullmatch(id_):
+        if not catalog.ID.fullmatch(id_) or id_ == AUTO:
             raise document.error(
-                f"\"{id_}\" can't be a preset's name", ("presets", id_), expected="lower-case letters, digits, . and -"
+                f"\"{id_}\" can't be a preset's name",
+                ("presets", id_),
+                expected=f"lower-case letters, digits, . and -; not {AUTO}",
             )
         chosen: dict[Purpose, tuple[str, ...]] = {}
         for purpose, value in shape.models.items():

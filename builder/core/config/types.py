@@ -158,6 +158,7 @@ class Defaults:
     mode: Mode = Mode.NATIVE
     variant: Variant = Variant.SLIM
     preset: str = "starter"
+    """A name of :attr:`Config.presets`; ``auto`` only until a session decides it (:mod:`builder.core.config.presets`)."""
     profile: str | None = None
     """A named group of defaults and settings."""
     workflow: Workflow | None = None

@@ -18,7 +18,7 @@ from builder.core.jobs.job import Clip, JobInput, JobStage, ModelUse, stage_data
 from builder.core.machine import Hardware, Recommendation
 from builder.core.terms import Mode, Purpose, Workflow
 from builder.core.weights.model import Model, Pin, model_digest, snapshot_path
-from builder.errors import UsageError, did_you_mean
+from builder.errors import MissingError, UsageError, did_you_mean
 
 DEVICES = ("cpu", "cuda")
 """What a stage computes on."""
@@ -73,6 +73,11 @@ class Request:
     clip: Clip | None = None
     diarization: bool = True
 
+    @property
+    def on_gpu(self) -> bool:
+        """Whether a stage is to compute on a GPU."""
+        return any(settings.get("device") == "cuda" for settings in self.settings.values())
+
 
 def resolve(
     options: JobOptions,
@@ -92,8 +97,9 @@ def resolve(
 
     Raises:
         UsageError: a time that can't be read or a clip that ends before it starts, settings that contradict each
-            other, a number of speakers without diarization, an unknown device, a GPU where there is none, or a
-            translation by a model that knows one language.
+            other, a number of speakers without diarization, an unknown device, a GPU for images that can't use one,
+            or a translation by a model that knows one language.
+        MissingError: the mode, an option or a setting wants a GPU, and this machine has none.
     """
     defaults = config.defaults
     diarization = options.diarization and defaults.diarization
@@ -106,12 +112,13 @@ def resolve(
         settings["subtitles"]["formats"] = formats.chosen(settings["subtitles"]["formats"])
     if "track" in settings["demux"]:
         settings["demux"]["track"] = _track(settings["demux"]["track"])
-    device = _device(options.device, mode=defaults.mode, hardware=hardware, advice=advice)
     for stage in ("asr", "align", "diarize"):
         gains = defaults.variant in config.stages[stage].gpu
         chosen = config.settings.get(stage, {}).get("device")
         if options.device is not None or chosen is None:
-            settings[stage]["device"] = device if gains else "cpu"
+            settings[stage]["device"] = (
+                _device(options.device, mode=defaults.mode, hardware=hardware, advice=advice) if gains else "cpu"
+            )
         elif chosen.value == "cuda" and not gains:
             raise UsageError(f"stage {stage} gains nothing from a GPU in this variant", where=chosen.where)
         else:
@@ -250,17 +257,28 @@ def _device(
     """Where the stages that gain from a GPU compute: ``cpu`` or ``cuda``.
 
     Raises:
-        UsageError: an unknown device, or a GPU that the images or the machine don't have.
+        UsageError: an unknown device, or a GPU for images that can't use one.
+        MissingError: this machine has no GPU, and the mode or an option wants one.
     """
     if asked is not None and asked not in DEVICES:
         raise UsageError(f'"{asked}" is not a device', where=where, expected="cpu or cuda")
     on_cpu = mode is Mode.DOCKER_CPU
     if on_cpu and asked == "cuda":
         raise UsageError("images of docker-cpu can't use a GPU", where=where, hint="--mode docker-gpu")
-    device = asked or ("cpu" if on_cpu else advice.device)
+    device = asked or {Mode.DOCKER_CPU: "cpu", Mode.DOCKER_GPU: "cuda"}.get(mode, advice.device)
     if device == "cuda" and not hardware.gpus:
-        raise UsageError("this machine has no NVIDIA GPU", where=where, hint="--device cpu")
+        raise no_gpu(mode, where=where if asked or mode is not Mode.DOCKER_GPU else "--mode")
     return device
+
+
+def no_gpu(mode: Mode, *, where: str = "--device", hint: str = "") -> MissingError:
+    """The error of what wants a GPU on a machine without one.
+
+    Args:
+        hint: what to type; by default a job's way out.
+    """
+    other = ", or --mode docker-cpu, whose images are smaller" if mode is Mode.DOCKER_GPU else ""
+    return MissingError("this machine has no NVIDIA GPU", where=where, hint=hint or f"--device cpu{other}")
 
 
 def parse_time(text: str | None, flag: str) -> float | None:

@@ -16,6 +16,7 @@ from pathlib import Path
 from builder.core.config.types import Config, StageSpec
 from builder.core.progress import OnProgress, Progress
 from builder.core.stage_env import stage_environment
+from builder.edges.machine.hardware import hardware
 from builder.edges.system import files, pip, shell
 from builder.edges.system.pip import Cause
 from builder.errors import BakeError, IntegrityError, MissingError, SourceError
@@ -56,7 +57,8 @@ def ensure(
             if not force and (found := ready(config, stages)):
                 return found
             _sweep(place)
-            return _make(place, _locks(config, stages), env, on_progress)
+            what = "the stages' packages and CUDA's libraries (1.3 GB)" if with_cuda(config) else "the stages' packages"
+            return _make(place, _locks(config, stages), env, on_progress, what)
     except OSError as error:
         raise MissingError(
             f"the native environment can't be made: {error.strerror}", where=str(error.filename), hint="use --home DIR"
@@ -78,13 +80,17 @@ def media(
     return look
 
 
-def _make(place: Path, locks: Sequence[Path], env: Mapping[str, str], on_progress: OnProgress) -> Path:
-    """Build beside ``place``, then move there: a pip whose parent was killed may still write into its own folder."""
+def _make(place: Path, locks: Sequence[Path], env: Mapping[str, str], on_progress: OnProgress, what: str) -> Path:
+    """Build beside ``place``, then move there: a pip whose parent was killed may still write into its own folder.
+
+    Args:
+        what: what is installed, for a person.
+    """
     began = time.monotonic()
     part = place.with_name(f"{place.name}.{os.getpid()}.part")
     python = place / "bin" / "python"
     try:
-        with _Pulse(on_progress, WHAT):
+        with _Pulse(on_progress, what):
             # pip of our own environment installs into the new one: it needs none, nor ensurepip.
             _run([sys.executable, "-m", "venv", "--without-pip", str(part)], env, part)
             _run(
@@ -125,7 +131,18 @@ def _locks(config: Config, stages: Sequence[StageSpec]) -> list[Path]:
             f"native jobs of the {variant} variant are not there yet: no requirements for {', '.join(lacking)}",
             hint="--variant slim",
         )
-    return sorted({config.root / s.requirements[variant] for s in stages})
+    kinds = [variant, f"{variant}-gpu"] if with_cuda(config) else [variant]
+    return sorted({config.root / s.requirements[kind] for s in stages for kind in kinds if kind in s.requirements})
+
+
+def with_cuda(config: Config) -> bool:
+    """Whether the environment has what the variant's stages need on a GPU beside the rest: this machine has one."""
+    return sys.platform == "linux" and bool(hardware(config.paths.hardware).gpus)
+
+
+def cuda_libraries(python: Path) -> list[Path]:
+    """The folders of CUDA's libraries in the environment of ``python``: CTranslate2 asks the loader for them by name."""
+    return sorted(python.parent.parent.glob("lib/python*/site-packages/nvidia/*/lib"))
 
 
 def _place(config: Config, stages: Sequence[StageSpec]) -> Path:
@@ -224,12 +241,12 @@ def _sweep(place: Path) -> None:
 class _Pulse:
     """Reports every ten seconds that work continues: pip shows no progress that a program can read."""
 
-    def __init__(self, on_progress: OnProgress, what: str) -> None:
-        self._on_progress, self._what, self._over = on_progress, what, threading.Event()
+    def __init__(self, on_progress: OnProgress, installed: str) -> None:
+        self._on_progress, self._installed, self._over = on_progress, installed, threading.Event()
         self._thread = threading.Thread(target=self._beat, daemon=True)
 
     def __enter__(self) -> None:
-        self._on_progress(Progress(what=self._what, note="installing the stages' packages, once"))
+        self._on_progress(Progress(what=WHAT, note=f"installing {self._installed}, once"))
         self._thread.start()
 
     def __exit__(self, *_: object) -> None:
@@ -239,4 +256,4 @@ class _Pulse:
     def _beat(self) -> None:
         began = time.monotonic()
         while not self._over.wait(10.0):
-            self._on_progress(Progress(what=self._what, note=f"installing, {time.monotonic() - began:.0f} s"))
+            self._on_progress(Progress(what=WHAT, note=f"installing, {time.monotonic() - began:.0f} s"))

@@ -19,7 +19,7 @@ from typing import Any
 
 from builder.core.config.paths import Paths
 from builder.core.weights.model import Model, Pin, PinnedModel
-from builder.edges.system import files
+from builder.edges.system import files, http
 from builder.edges.weights.sources import folder
 from builder.errors import ConfigError, SourceError
 
@@ -200,6 +200,19 @@ def closed_gates(
     return tuple(
         Gate(model=m, page=m.page or f"{address}/{m.repo}", reason=reasons[m.id]) for m, _ in gated if m.id in reasons
     )
+
+
+def offers(models: Sequence[PinnedModel], *, token: Token | None, env: Mapping[str, str]) -> bool:
+    """Whether the hub answers, and would give out all of these models now. Nothing is downloaded."""
+    if offline(env):
+        return False
+    address = endpoint(env)
+    try:
+        http.reach(address, set(), patience=PATIENCE)
+    except SourceError:
+        return False
+    answers = [_head(address, model, pin, token) for model, pin in models]
+    return all(answer is not None and answer.status_code < 400 for answer in answers)
 
 
 def _head(address: str, model: Model, pin: Pin, token: Token | None) -> Any | None:

@@ -1,0 +1,119 @@
+"""``preset: auto`` as a session decides it: by the machine, the store, and what a hub says that is asked once."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from builder.core.machine import GB, Gpu, Hardware
+from builder.edges.machine import hardware, project
+from builder.edges.system import files
+from builder.edges.weights.store import Store
+from builder.workflows.session import Session, open_session
+from tests import loopback, small_project
+
+ASR = {"fast": "tiny", "starter": "base", "balanced": "small", "high": "medium", "premium": "large-v3"}
+SHARED = ("silero-vad", "d-vector")
+
+
+class Hub:
+    """What a hub has, by repository, and what it was asked."""
+
+    def __init__(self) -> None:
+        self.has: set[str] = set()
+        self.asked: list[str] = []
+        self.address = ""
+
+
+@pytest.fixture
+def hub() -> Iterator[Hub]:
+    state = Hub()
+
+    class Handler(loopback.Handler):
+        def do_HEAD(self) -> None:
+            state.asked.append(self.path)
+            self.reply(200 if self.path == "/" or any(f"/{repo}/" in self.path for repo in state.has) else 404)
+
+    server = loopback.server_of(Handler)
+    state.address = f"http://127.0.0.1:{server.server_port}"
+    with loopback.answering(server):
+        yield state
+
+
+def machine(root: Path, *, cores: int = 4, gpu: int = 0) -> None:
+    """hardware.json as a look at such a machine leaves it."""
+    gpus = (Gpu(name="GPU", memory=gpu * GB, driver="570", cuda="12.8"),) if gpu else ()
+    found = Hardware(system="Linux", machine="x86_64", cpu="c", cores=cores, threads=cores, memory=16 * GB, gpus=gpus)
+    config = project.load(root, env={})
+    files.write_json(config.paths.hardware, {"at": time.time(), "hardware": dataclasses.asdict(found)})
+
+
+def have(root: Path, *presets: str) -> None:
+    """Put files of the pinned sizes into the store: their bytes are not looked at."""
+    config = project.load(root, env={})
+    store = Store(config.paths.models)
+    for name in (*SHARED, *(ASR[preset] for preset in presets)):
+        for file in config.pins[name].files:
+            path = store.path(config.models[name], config.pins[name], file)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with path.open("wb") as out:
+                out.truncate(file.size)
+
+
+def opened(root: Path, hub: Hub, *, may_ask: bool = True, **overrides: object) -> Session:
+    env = {"HF_ENDPOINT": hub.address}
+    with open_session(home=None, quiet=True, env=env, start=root, overrides=overrides, may_ask=may_ask) as session:
+        return session
+
+
+@pytest.fixture
+def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setattr(hardware, "within_limits", lambda found: found)  # the machine that runs this may be smaller
+    return small_project.make(tmp_path, {}, fill=False)
+
+
+def test_a_machine_with_models_asks_nobody(root: Path, hub: Hub) -> None:
+    """The largest that suits it and is here; one that is too large for it is left."""
+    machine(root, cores=8)
+    hub.has = {"faster-whisper-small"}
+    have(root, "fast", "starter", "premium")
+    session = opened(root, hub)
+    assert session.config.defaults.preset == "starter"
+    assert session.preset_reason.startswith(
+        "balanced is recommended (8 cores keep up with small): build.py models fetch"
+    )
+    have(root, "balanced")
+    session = opened(root, hub)
+    assert (session.config.defaults.preset, session.preset_reason) == (
+        "balanced",
+        "recommended: 8 cores keep up with small",
+    )
+    machine(root, gpu=24)
+    assert opened(root, hub).config.defaults.preset == "premium"
+    assert hub.asked == []
+
+
+def test_a_machine_without_models_takes_what_the_hub_has(root: Path, hub: Hub) -> None:
+    """Up to 600 MB; without a hub, or where it may not be asked, the starter, which needs none."""
+    machine(root, cores=8)
+    assert opened(root, hub).config.defaults.preset == "starter"
+    hub.has = {"faster-whisper-small", "faster-whisper-large-v3"}
+    assert opened(root, hub, may_ask=False).config.defaults.preset == "starter"
+    assert opened(root, hub).config.defaults.preset == "balanced"
+    machine(root, gpu=24)
+    session = opened(root, hub)
+    assert session.config.defaults.preset == "balanced"
+    assert "build.py models fetch --preset premium gets it, 3.1 GB" in session.preset_reason
+    hub.address = "http://127.0.0.1:9"
+    assert opened(root, hub).config.defaults.preset == "starter"
+
+
+def test_a_preset_by_name_is_not_decided(root: Path, hub: Hub) -> None:
+    """Nothing is looked at, and there is no reason to give."""
+    session = opened(root, hub, preset="high")
+    assert (session.config.defaults.preset, session.preset_reason) == ("high", "")
+    assert hub.asked == []
