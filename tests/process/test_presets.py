@@ -117,3 +117,9 @@ def test_a_preset_by_name_is_not_decided(root: Path, hub: Hub) -> None:
     session = opened(root, hub, preset="high")
     assert (session.config.defaults.preset, session.preset_reason) == ("high", "")
     assert hub.asked == []
+
+
+def test_deciding_makes_no_state_folder(root: Path, hub: Hub) -> None:
+    """Commands that only ask decide too."""
+    opened(root, hub, may_ask=False)
+    assert not (root / ".bake").exists()

@@ -32,8 +32,9 @@ def hardware(cache: Path, *, refresh: bool = False, now: float | None = None) ->
             gpus = tuple(Gpu(**gpu) for gpu in known["hardware"].pop("gpus"))
             return within_limits(Hardware(**known["hardware"], gpus=gpus))
     found = look()
-    with contextlib.suppress(OSError):  # a state folder that can't be written must not stop the work
-        files.write_json(cache, {"at": at, "hardware": dataclasses.asdict(found)})
+    if cache.parent.is_dir() or cache.parent.parent.is_dir():  # a command that only asks makes no state folder
+        with contextlib.suppress(OSError):  # a state folder that can't be written must not stop the work
+            files.write_json(cache, {"at": at, "hardware": dataclasses.asdict(found)})
     return within_limits(found)
 
 
