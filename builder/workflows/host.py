@@ -96,7 +96,7 @@ def choose(session: Session, *, gpu: bool = False, build: bool = True) -> JobHos
     if gpu:
         require_gpu(config, env)
     if config.defaults.mode is Mode.NATIVE:
-        python = native_python(config, env=env, on_progress=session.on_progress)
+        python = native_python(config, cuda=gpu, env=env, on_progress=session.on_progress)
         return _native(config, env, python=python, hardware=hardware_of(config)[0])
     hardware, _ = hardware_of(config)
     return _containers(config, env, images=_images(session, build=build), hardware=hardware)

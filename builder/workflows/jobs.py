@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from builder.core.config.types import Config
 from builder.core.jobs import timeline
+from builder.core.jobs.compose import needs_gpu
 from builder.core.jobs.job import Job
 from builder.core.jobs.timeline import Span
 from builder.core.terms import Mode
@@ -82,7 +83,8 @@ def preflight(session: Session, name: str | None, *, refresh: bool) -> JobChecke
     job = _named_or_newest(config, name, what="check", hint="build.py prepare RECORDING")
     python, containers, lacking = None, None, None
     if config.defaults.mode is Mode.NATIVE:
-        python = native.ready(config, tuple(config.stages.values()))
+        cuda = any(needs_gpu(stage) for stage in job.stages)
+        python = native.ready(config, tuple(config.stages.values()), cuda=cuda)
     else:
         from builder.workflows import host as hosts
 

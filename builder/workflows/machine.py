@@ -67,8 +67,8 @@ def build(
         return images.build(session, choice, cache=cache, refresh=refresh)
     models = chosen_models(config, models=choice.models, diarization=choice.diarization)
     fetched = fetch_missing(config, list(models.values()), env=env, on_progress=on_progress)
-    python = native_python(config, env=env, on_progress=on_progress)
     hardware, recommended = hardware_of(config)
+    python = native_python(config, cuda=recommended.device == "cuda", env=env, on_progress=on_progress)
     no_images = engine.why_not(engine.address(env))
     built = None
     if no_images is None:
@@ -117,8 +117,9 @@ def bootstrap(session: Session, *, fetch: bool, force: bool) -> MachineReady:
         force: make the environment again, and inspect the hardware again.
     """
     config = session.config
-    python = native_python(config, env=session.env, on_progress=session.on_progress, force=force)
     hardware, recommended = hardware_of(config, refresh=force)
+    cuda = recommended.device == "cuda"
+    python = native_python(config, cuda=cuda, env=session.env, on_progress=session.on_progress, force=force)
     models = list(chosen_models(config).values())
     fetched = fetch_missing(config, models, env=session.env, on_progress=session.on_progress) if fetch else ()
     return MachineReady(

@@ -72,7 +72,8 @@ def open_session(
 
 def _with_preset(config: Config, *, env: Mapping[str, str], may_ask: bool) -> tuple[Config, str]:
     """The configuration with the preset that ``auto`` stands for on this machine, and why."""
-    store, (_, advice) = store_of(config), hardware_of(config)
+    # A command that only asks makes no state folder.
+    store, (_, advice) = store_of(config), hardware_of(config, keep=config.home.is_dir())
 
     def using(preset: str) -> Config:
         return replace(config, defaults=replace(config.defaults, preset=preset))
@@ -210,18 +211,24 @@ def fetch_missing(
     return tuple(fetch_models(store, missing, folders=sources, env=hub_env, on_progress=on_progress))
 
 
-def native_python(config: Config, *, env: Mapping[str, str], on_progress: OnProgress, force: bool = False) -> Path:
-    """The native environment's python, made when it is missing."""
+def native_python(
+    config: Config, *, cuda: bool, env: Mapping[str, str], on_progress: OnProgress, force: bool = False
+) -> Path:
+    """The native environment's python, made when it is missing.
+
+    Args:
+        cuda: a stage is to compute on a GPU.
+    """
     stages = tuple(config.stages.values())
-    if not force and (python := native.ready(config, stages)):
+    if not force and (python := native.ready(config, stages, cuda=cuda)):
         return python
-    return native.ensure(config, stages, env=env, on_progress=on_progress, force=force)
+    return native.ensure(config, stages, cuda=cuda, env=env, on_progress=on_progress, force=force)
 
 
-def hardware_of(config: Config, *, refresh: bool = False) -> tuple[Hardware, Recommendation]:
+def hardware_of(config: Config, *, refresh: bool = False, keep: bool = True) -> tuple[Hardware, Recommendation]:
     """What this machine has, and the settings that suit it."""
     from builder.core.machine import recommend
     from builder.edges.machine import hardware as probe
 
-    hardware = probe.hardware(config.paths.hardware, refresh=refresh)
+    hardware = probe.hardware(config.paths.hardware, refresh=refresh, keep=keep)
     return hardware, recommend(hardware)

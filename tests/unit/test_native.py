@@ -5,7 +5,6 @@ Making one for real is in tests/e2e/test_native.py.
 
 from __future__ import annotations
 
-import dataclasses
 import os
 import sys
 import threading
@@ -17,11 +16,8 @@ import pytest
 
 from builder.core.config.types import Config, StageSpec
 from builder.core.jobs.job import JobStage
-from builder.core.machine import GB, Gpu
 from builder.edges.jobs.hosts.native import Native
 from builder.edges.machine import environment as native
-from builder.edges.machine.hardware import look
-from builder.edges.system import files
 from builder.errors import BakeError, IntegrityError, MissingError, SourceError
 from tests import small_project
 
@@ -61,18 +57,33 @@ def test_an_environment_counts_only_with_its_stamp_and_its_python(config: Config
     assert native.ready(config, STAGES) is None
 
 
-def test_a_machine_with_a_gpu_gets_cuda_s_libraries(config: Config, tmp_path: Path) -> None:
-    """They are locked apart: without them CTranslate2 finds the GPU and dies. (The GPU is hardware.json's.)"""
+def test_jobs_on_a_gpu_have_an_environment_with_cuda_s_libraries(config: Config, tmp_path: Path) -> None:
+    """They are locked apart: without them CTranslate2 finds the GPU and dies. Other jobs' environment stays as it is."""
     gpu = tmp_path / "stages/one/requirements-slim-gpu.txt"
     gpu.write_text("nvidia-one==1 --hash=sha256:00\n")
     locks = {**STAGES[0].requirements, "slim-gpu": "stages/one/requirements-slim-gpu.txt"}
     stages = (replace(STAGES[0], requirements=locks), STAGES[1])
-    without = native._place(config, stages)
-    assert gpu not in native._locks(config, stages)
-    found = replace(look(), gpus=(Gpu(name="gpu", memory=24 * GB, driver="570", cuda="12.8"),))
-    files.write_json(config.paths.hardware, {"at": time.time(), "hardware": dataclasses.asdict(found)})
-    assert gpu in native._locks(config, stages)
-    assert native._place(config, stages) != without
+    plain = made(native._place(config, stages))
+    assert plain == native._place(config, STAGES)
+    assert gpu not in native._locks(config, stages, cuda=False)
+    assert gpu in native._locks(config, stages, cuda=True)
+    assert native.ready(config, stages, cuda=True) is None
+    assert native.ready(config, stages) == plain / "bin/python"
+    assert native.ready(config, STAGES, cuda=True) == plain / "bin/python", "a variant without such a lock"
+
+
+def test_cuda_s_libraries_that_can_t_be_had_leave_the_processor(config: Config, tmp_path: Path) -> None:
+    """An index without them, as a bundle's folder of wheels: the way out is named."""
+    (tmp_path / "stages/one/requirements-slim-gpu.txt").write_text(f"nvidia-one==1 --hash=sha256:{'0' * 64}\n")
+    locks = {"slim": STAGES[0].requirements["slim"], "slim-gpu": "stages/one/requirements-slim-gpu.txt"}
+    for lock in ("one", "two"):
+        (tmp_path / f"stages/{lock}/requirements-slim.txt").write_text("")
+    stages = (replace(STAGES[0], requirements=locks), STAGES[1])
+    kept = {k: v for k, v in os.environ.items() if not k.startswith("PIP_")}
+    env = {**kept, "PIP_CONFIG_FILE": os.devnull, "PIP_NO_INDEX": "1", "PIP_FIND_LINKS": str(tmp_path)}
+    with pytest.raises(SourceError) as caught:
+        native.ensure(config, stages, cuda=True, env=env, on_progress=lambda _: None)
+    assert str(caught.value.hint).startswith("--device cpu needs no CUDA; or ")
 
 
 def test_stages_find_cuda_s_libraries(config: Config, tmp_path: Path) -> None:

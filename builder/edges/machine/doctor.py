@@ -65,7 +65,8 @@ def _disk(config: Config) -> tuple[Finding, Finding]:
 
 
 def _environment(config: Config) -> Finding:
-    python = native.ready(config, tuple(config.stages.values()))
+    stages = tuple(config.stages.values())
+    python = native.ready(config, stages, cuda=True) or native.ready(config, stages)
     return Finding(
         name="native environment",
         ok=python is not None,

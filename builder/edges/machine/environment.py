@@ -16,7 +16,6 @@ from pathlib import Path
 from builder.core.config.types import Config, StageSpec
 from builder.core.progress import OnProgress, Progress
 from builder.core.stage_env import stage_environment
-from builder.edges.machine.hardware import hardware
 from builder.edges.system import files, pip, shell
 from builder.edges.system.pip import Cause
 from builder.errors import BakeError, IntegrityError, MissingError, SourceError
@@ -30,9 +29,13 @@ UNUSED = 24 * 3600.0
 WHAT = "native environment"
 
 
-def ready(config: Config, stages: Sequence[StageSpec]) -> Path | None:
-    """The environment's python, or None when it has to be made."""
-    place = _place(config, stages)
+def ready(config: Config, stages: Sequence[StageSpec], *, cuda: bool = False) -> Path | None:
+    """The environment's python, or None when it has to be made.
+
+    Args:
+        cuda: the one that also has CUDA's libraries, where the variant's packages come without.
+    """
+    place = _place(config, stages, cuda=cuda)
     python = place / "bin" / "python"
     if not ((place / STAMP).is_file() and python.exists()):
         return None
@@ -42,7 +45,13 @@ def ready(config: Config, stages: Sequence[StageSpec]) -> Path | None:
 
 
 def ensure(
-    config: Config, stages: Sequence[StageSpec], *, env: Mapping[str, str], on_progress: OnProgress, force: bool = False
+    config: Config,
+    stages: Sequence[StageSpec],
+    *,
+    cuda: bool = False,
+    env: Mapping[str, str],
+    on_progress: OnProgress,
+    force: bool = False,
 ) -> Path:
     """Make the environment unless it is there; a second process waits for the first.
 
@@ -51,14 +60,19 @@ def ensure(
         IntegrityError: a package is not the one that is locked.
         MissingError: the disk is full, or this Python can't make one.
     """
-    place = _place(config, stages)
+    place, locks = _place(config, stages, cuda=cuda), _locks(config, stages, cuda=cuda)
     try:
         with files.locked(place.parent / "lock"):
-            if not force and (found := ready(config, stages)):
+            if not force and (found := ready(config, stages, cuda=cuda)):
                 return found
             _sweep(place)
-            what = "the stages' packages and CUDA's libraries (1.3 GB)" if with_cuda(config) else "the stages' packages"
-            return _make(place, _locks(config, stages), env, on_progress, what)
+            if locks == _locks(config, stages, cuda=False):
+                return _make(place, locks, env, on_progress, "the stages' packages")
+            try:
+                return _make(place, locks, env, on_progress, "the stages' packages and CUDA's libraries (1.3 GB)")
+            except SourceError as error:
+                error.hint = f"--device cpu needs no CUDA; or {error.hint}"
+                raise
     except OSError as error:
         raise MissingError(
             f"the native environment can't be made: {error.strerror}", where=str(error.filename), hint="use --home DIR"
@@ -123,7 +137,7 @@ def _make(place: Path, locks: Sequence[Path], env: Mapping[str, str], on_progres
     return python
 
 
-def _locks(config: Config, stages: Sequence[StageSpec]) -> list[Path]:
+def _locks(config: Config, stages: Sequence[StageSpec], *, cuda: bool) -> list[Path]:
     variant = config.defaults.variant.value
     lacking = [s.name for s in stages if variant not in s.requirements]
     if lacking:
@@ -131,13 +145,8 @@ def _locks(config: Config, stages: Sequence[StageSpec]) -> list[Path]:
             f"native jobs of the {variant} variant are not there yet: no requirements for {', '.join(lacking)}",
             hint="--variant slim",
         )
-    kinds = [variant, f"{variant}-gpu"] if with_cuda(config) else [variant]
+    kinds = [variant, f"{variant}-gpu"] if cuda else [variant]
     return sorted({config.root / s.requirements[kind] for s in stages for kind in kinds if kind in s.requirements})
-
-
-def with_cuda(config: Config) -> bool:
-    """Whether the environment has what the variant's stages need on a GPU beside the rest: this machine has one."""
-    return sys.platform == "linux" and bool(hardware(config.paths.hardware).gpus)
 
 
 def cuda_libraries(python: Path) -> list[Path]:
@@ -145,10 +154,10 @@ def cuda_libraries(python: Path) -> list[Path]:
     return sorted(python.parent.parent.glob("lib/python*/site-packages/nvidia/*/lib"))
 
 
-def _place(config: Config, stages: Sequence[StageSpec]) -> Path:
+def _place(config: Config, stages: Sequence[StageSpec], *, cuda: bool = False) -> Path:
     """A folder named by what goes into it: other locks or another Python are another environment."""
     digest = hashlib.sha256(sys.version.encode())
-    for lock in _locks(config, stages):
+    for lock in _locks(config, stages, cuda=cuda):
         digest.update(lock.read_bytes())
     return config.paths.native / f"{config.defaults.variant.value}-{digest.hexdigest()[:12]}"
 

@@ -19,10 +19,11 @@ FRESH = 3600.0
 """Seconds that a result is kept."""
 
 
-def hardware(cache: Path, *, refresh: bool = False, now: float | None = None) -> Hardware:
+def hardware(cache: Path, *, refresh: bool = False, keep: bool = True, now: float | None = None) -> Hardware:
     """This machine, from the cache when that is complete and younger than an hour; within this process's limits.
 
     Args:
+        keep: write what is found into the cache.
         now: seconds since the epoch, for tests.
     """
     at = time.time() if now is None else now
@@ -32,7 +33,7 @@ def hardware(cache: Path, *, refresh: bool = False, now: float | None = None) ->
             gpus = tuple(Gpu(**gpu) for gpu in known["hardware"].pop("gpus"))
             return within_limits(Hardware(**known["hardware"], gpus=gpus))
     found = look()
-    if cache.parent.is_dir() or cache.parent.parent.is_dir():  # a command that only asks makes no state folder
+    if keep:
         with contextlib.suppress(OSError):  # a state folder that can't be written must not stop the work
             files.write_json(cache, {"at": at, "hardware": dataclasses.asdict(found)})
     return within_limits(found)
