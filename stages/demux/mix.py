@@ -47,7 +47,7 @@ def weights(names: Sequence[str]) -> Any:
     """How much of each channel a mix has, by the channels' names in FFmpeg's spelling; float32, one a channel."""
     if "FC" in names and len(names) > 1:
         return np.array([WEIGHTS.get(name, OTHERS) for name in names], dtype=np.float32)
-    return np.full(len(names), 1 / len(names), dtype=np.float32)
+    return np.full(len(names), 1 / max(len(names), 1), dtype=np.float32)
 
 
 def level(sound: Any) -> Any:
@@ -76,6 +76,10 @@ class Mixer:
 
     def mix(self, block: Any) -> Any:
         """Float32 [n] of float32 [n, channels], at most ``BLOCK`` samples."""
+        if block.shape[1] != len(self.plain):  # a format that changes in the middle; nobody knows its channels' places
+            self.names = ["?"] * block.shape[1]
+            self.plain = self._used = weights(self.names)
+            self.alone = None
         if block.shape[1] == 1:
             return block[:, 0]
         levels = level(block)

@@ -94,6 +94,14 @@ def test_two_parties_on_two_channels_are_told() -> None:
         assert not mixer.differ
 
 
+def test_channels_may_change_in_the_middle() -> None:
+    """A broadcast goes from stereo to mono and to surround; before decoding there may be no channels at all."""
+    mixer = mix.Mixer(names=[])
+    for count in (2, 1, 6, 2):
+        block = np.stack([voice(0.1)] * count, axis=1)
+        assert np.allclose(mixer.mix(block)[mix.FADE :], block[mix.FADE :, 0], atol=1e-6)
+
+
 @given(st.integers(1, 5), st.integers(0, 3), st.floats(0, 1))
 def test_a_mix_has_as_many_samples_and_is_never_louder_than_all_channels(count: int, seed: int, share: float) -> None:
     channels = [voice(0.35, level=share, seed=seed + k) for k in range(count)]
