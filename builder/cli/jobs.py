@@ -19,6 +19,7 @@ from builder.cli.options import (
     show,
     show_again,
 )
+from builder.cli.places import NO_PLACES, PlacesOptions
 
 app = typer.Typer(rich_markup_mode=None)
 jobs_app = typer.Typer(rich_markup_mode=None)
@@ -72,8 +73,12 @@ def preflight(
 @app.command()
 @expanded
 def run(
-    inputs: Annotated[list[str], typer.Argument(metavar="JOB|INPUT...", help="A job's id, or recordings.")],
+    inputs: Annotated[
+        list[str],
+        typer.Argument(metavar="JOB|INPUT...", help="A job's id; or recordings: files, a folder, '*.mp4', -, a URL."),
+    ],
     options: NewJobOptions = NO_JOB_OPTIONS,
+    places: PlacesOptions = NO_PLACES,
     no_build: NoBuild = False,
     parallel: Annotated[
         int | None,
@@ -93,6 +98,7 @@ def run(
     Examples:
       python3 build.py run interview.mp4 --speakers 2
       python3 build.py run *.mp4 --parallel 2 --mode docker-cpu
+      python3 build.py run recordings/ --beside --formats srt
       python3 build.py run 20261123-200312-dialogue-4f2a --from align
     """
     from builder import ui
@@ -100,13 +106,23 @@ def run(
     from builder.workflows.run import RunOptions
     from builder.workflows.run import run as run_jobs
 
+    delivery = places.delivery()
     with options.opened() as session:
         session.live.reads_along = live
         ran = run_jobs(
             session,
             inputs,
             options.job(),
-            RunOptions(build=not no_build, parallel=parallel, only=only, first=from_, until=until, mode=options.mode),
+            RunOptions(
+                build=not no_build,
+                parallel=parallel,
+                only=only,
+                first=from_,
+                until=until,
+                mode=options.mode,
+                inputs=places.inputs(),
+                delivery=delivery,
+            ),
         )
         if not session.quiet:
             for line in views.remarks(ran):

@@ -197,21 +197,22 @@ NO_JOB_OPTIONS = NewJobOptions()
 
 
 def expanded(command: Callable[..., None]) -> Callable[..., None]:
-    """A command whose parameter of one of these types becomes that type's options, in its place."""
+    """A command whose parameters of these types become those types' options, in their places."""
     hints = get_type_hints(command, include_extras=True)
-    group = next(name for name, kind in hints.items() if is_dataclass(kind))
-    kind = hints.pop(group)
-    shared = get_type_hints(kind, include_extras=True)
+    groups = {name: hints.pop(name) for name, kind in list(hints.items()) if is_dataclass(kind)}
+    shared = {group: get_type_hints(kind, include_extras=True) for group, kind in groups.items()}
 
     @wraps(command)
     def whole(**arguments: Any) -> None:
-        options = {name: arguments.pop(name) for name in shared if name in arguments}
-        command(**arguments, **{group: kind(**options)})
+        for group, kind in groups.items():
+            given = {name: arguments.pop(name) for name in shared[group] if name in arguments}
+            arguments[group] = kind(**given)
+        command(**arguments)
 
     parameters = []
     for parameter in inspect.signature(command).parameters.values():
-        if parameter.name == group:
-            parameters += [_option(name, shared[name], getattr(kind, name)) for name in shared]
+        if (group := parameter.name) in groups:
+            parameters += [_option(name, shared[group][name], getattr(groups[group], name)) for name in shared[group]]
         else:
             parameters.append(_option(parameter.name, hints[parameter.name], parameter.default))
     whole.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined] # what typer reads

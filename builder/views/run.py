@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from typing_extensions import TypedDict
+from typing_extensions import NotRequired, TypedDict
 
 from builder import ui
 from builder.core.text import format_time, table
@@ -41,6 +41,8 @@ class JobRanJson(TypedDict):
     """The folder of its results."""
     files: list[str]
     """The results."""
+    copies: list[str]
+    """The results where ``--output`` or ``--beside`` wants them."""
     stages: list[StageRanJson]
     """The stages that were asked for, in pipeline order."""
     notes: list[str]
@@ -53,6 +55,8 @@ class JobRanJson(TypedDict):
     """The preset that it was made with."""
     preset_reason: str
     """Why it is this one, where that was left to ``auto``; else empty."""
+    skipped: NotRequired[list[str]]
+    """Files of a folder that are no recordings; of a command with one job."""
 
 
 class JobFailedJson(TypedDict):
@@ -69,6 +73,8 @@ class QueueRanJson(TypedDict):
 
     jobs: list[JobRanJson | JobFailedJson]
     """In the order of the queue."""
+    skipped: list[str]
+    """Files of a folder that are no recordings."""
 
 
 def _outcome_data(outcome: Outcome, ran: JobRan | QueueRan) -> JobRanJson:
@@ -76,6 +82,7 @@ def _outcome_data(outcome: Outcome, ran: JobRan | QueueRan) -> JobRanJson:
         "job": outcome.job.id,
         "output": str(outcome.folder),
         "files": [str(path) for path in outcome.files],
+        "copies": [str(path) for path in outcome.copies],
         "stages": [
             {
                 "name": s.name,
@@ -96,26 +103,27 @@ def _outcome_data(outcome: Outcome, ran: JobRan | QueueRan) -> JobRanJson:
 
 def _run_data(ran: JobRan | QueueRan) -> JobRanJson | QueueRanJson:
     if isinstance(ran, JobRan):
-        return _outcome_data(ran.outcome, ran)
+        return {**_outcome_data(ran.outcome, ran), "skipped": list(ran.skipped)}
     jobs: list[JobRanJson | JobFailedJson] = []
     for job, result in ran.results:
         if isinstance(result, BakeError):
             jobs.append({"job": job.id, "error": ui.error_data(result)["error"]})
         else:
             jobs.append(_outcome_data(result, ran))
-    return {"jobs": jobs}
+    return {"jobs": jobs, "skipped": list(ran.skipped)}
 
 
 def _run_text(ran: JobRan | QueueRan) -> str:
     if isinstance(ran, JobRan):
-        return "\n".join(str(path) for path in ran.outcome.files)
+        return "\n".join(str(path) for path in ran.outcome.copies or ran.outcome.files)
     rows = []
     for job, result in ran.results:
         if isinstance(result, BakeError):
             rows.append((job.id, "stopped" if isinstance(result, Interrupted) else "failed", "", result.what))
         else:
             state = "done" if result.failure is None else "partial"
-            rows.append((job.id, state, format_time(result.seconds), str(result.folder)))
+            folder = result.copies[0].parent if result.copies else result.folder
+            rows.append((job.id, state, format_time(result.seconds), str(folder)))
     return table(("JOB", "STATE", "TIME", "OUTPUT"), rows)
 
 

@@ -7,30 +7,31 @@ import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from dataclasses import dataclass, replace
-from pathlib import Path
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from builder.core.config.types import Config
 from builder.core.jobs import compose
 from builder.core.jobs import job as spec
 from builder.core.jobs.job import JobStage, Selection
-from builder.core.jobs.request import JobOptions, Request
+from builder.core.jobs.naming import CopyOptions, Place
+from builder.core.jobs.request import JobOptions
 from builder.core.machine import Hardware
 from builder.core.progress import OnProgress, Progress
 from builder.core.terms import Mode, Variant
 from builder.core.text import format_time
 from builder.edges.jobs import folder as jobs
+from builder.edges.jobs.sources import NO_INPUT_OPTIONS, InputOptions
 from builder.edges.system import files
-from builder.errors import BakeError, InputError, Interrupted, UsageError
+from builder.errors import BakeError, Interrupted, UsageError
 from builder.workflows import host as hosts
+from builder.workflows import recordings
 from builder.workflows.session import Session, fetch_missing, hardware_of, pinned
 
 if TYPE_CHECKING:
     from builder.core.jobs.job import Job
     from builder.edges.jobs.budget import Budget
     from builder.edges.jobs.outcome import Outcome
-    from builder.edges.jobs.prepare import Media
     from builder.workflows.host import JobHost
 
 
@@ -47,6 +48,9 @@ class RunOptions:
     until: str | None = None
     mode: str | None = None
     """The mode that was typed: jobs that are there already run where they were to run, unless another is."""
+    inputs: InputOptions = NO_INPUT_OPTIONS
+    delivery: CopyOptions | None = None
+    """Where copies of the results go; None: nowhere."""
 
     def selection(self, stages: Sequence[JobStage]) -> Selection:
         """Which of a job's stages are asked for; raises UsageError (:func:`builder.core.jobs.job.select_stages`)."""
@@ -62,6 +66,8 @@ class JobRan:
     """Why it was made with its preset, where that was left to ``auto``."""
     note: str
     """Where its stages ran."""
+    skipped: tuple[str, ...] = ()
+    """Files of folders that are no recordings, by their names."""
 
     @property
     def failure(self) -> BakeError | None:
@@ -79,6 +85,8 @@ class QueueRan:
     """Why they were made with their preset, where that was left to ``auto``."""
     note: str
     """Where their stages ran."""
+    skipped: tuple[str, ...] = ()
+    """Files of folders that are no recordings, by their names."""
 
     @property
     def failure(self) -> BakeError | None:
@@ -100,6 +108,8 @@ class QueueContext:
     hardware: Hardware
     budget: Budget
     options: RunOptions
+    places: Mapping[str, tuple[Place, ...]] = field(default_factory=dict)
+    """Job -> where copies of its recordings' results go, a place for each."""
 
 
 def run(session: Session, words: Sequence[str], asked: JobOptions, options: RunOptions) -> JobRan | QueueRan:
@@ -115,15 +125,21 @@ def run(session: Session, words: Sequence[str], asked: JobOptions, options: RunO
     planned = [job.stages for job in queue] or [every]
     for stages in planned:  # before anything is built, fetched or made
         options.selection(stages)
+    places: Mapping[str, tuple[Place, ...]] = {}
+    skipped: tuple[str, ...] = ()
     if queue:
+        if options.delivery is not None:
+            places = recordings.places_of(config, list({job.id: job for job in queue}.values()), options.delivery)
         config, moved = of_jobs(config, queue, typed=options.mode)
         if moved:
             on_progress(Progress(what="warning", note=moved, finished=True))
         models = pinned(config, models_of(queue))
         gpu = any(compose.needs_gpu(stage) for job in queue for stage in job.stages)
     else:
-        require_recordings(words)
+        gathered = recordings.gather(words, options.inputs, options.delivery, apart=options.parallel is not None)
         request = hosts.resolve(config, asked)
+        if options.delivery is not None:
+            recordings.look_first(gathered, options.delivery, request, config)
         models = list(request.models.values())
         gpu = request.on_gpu
     host = hosts.choose(replace(session, config=config), gpu=gpu, build=options.build)
@@ -131,8 +147,16 @@ def run(session: Session, words: Sequence[str], asked: JobOptions, options: RunO
         on_progress(Progress(what="warning", note=host.warning, finished=True))
     fetch_missing(config, models, env=env, on_progress=on_progress)
     if request is not None:
-        groups = [words] if options.parallel is None else [[word] for word in words]
-        queue = prepare_all(config, groups, request, media=host.media, on_progress=on_progress, options=options)
+        made = recordings.make(
+            config,
+            gathered,
+            request,
+            options.inputs,
+            media=host.media,
+            on_progress=on_progress,
+            accept=lambda stages: spec.require_whole(stages, options.selection(stages)),
+        )
+        queue, places, skipped = list(made.jobs), made.places, made.skipped
     hardware, _ = hardware_of(config)
     context = QueueContext(
         config=config,
@@ -142,11 +166,14 @@ def run(session: Session, words: Sequence[str], asked: JobOptions, options: RunO
         hardware=hardware,
         budget=budget_of(config, memory=host.memory or hardware.memory, gpus=len(hardware.gpus)),
         options=options,
+        places=places,
     )
     reason = session.preset_reason if request is not None else ""
     if len(queue) == 1:
-        return JobRan(outcome=run_one(context, queue[0], on_progress), note=host.note, preset_reason=reason)
-    return replace(run_several(context, list({job.id: job for job in queue}.values())), preset_reason=reason)
+        outcome = run_one(context, queue[0], on_progress)
+        return JobRan(outcome=outcome, note=host.note, preset_reason=reason, skipped=skipped)
+    ran = run_several(context, list({job.id: job for job in queue}.values()))
+    return replace(ran, preset_reason=reason, skipped=skipped)
 
 
 def existing_jobs(config: Config, words: Sequence[str]) -> list[Job]:
@@ -195,48 +222,6 @@ def models_of(queue: Sequence[Job]) -> list[str]:
     return sorted({use.id for job in queue for stage in job.stages for use in stage.models.values()})
 
 
-def require_recordings(words: Sequence[str]) -> None:
-    """Refuse what is neither a file nor a job.
-
-    Raises:
-        InputError: no such file.
-    """
-    for word in words:
-        if not files.expanded(word).exists():
-            raise InputError(
-                "no such file, and no such job", where=word, hint="check the path; jobs list shows the jobs"
-            )
-
-
-def prepare_all(
-    config: Config,
-    groups: Sequence[Sequence[str]],
-    request: Request,
-    *,
-    media: Media,
-    on_progress: OnProgress,
-    options: RunOptions,
-) -> list[Job]:
-    """A job of each group of recordings, or an unfinished one of the same recordings and settings."""
-    from builder.edges.jobs import prepare
-
-    def accept(stages: Sequence[JobStage]) -> None:
-        spec.require_whole(stages, options.selection(stages))
-
-    return [
-        prepare.prepare(
-            config,
-            [Path(name) for name in group],
-            request,
-            media=media,
-            on_progress=on_progress,
-            resume=True,
-            accept=accept,
-        )
-        for group in groups
-    ]
-
-
 def budget_of(config: Config, *, memory: int, gpus: int) -> Budget:
     """What all jobs of this state folder share: bytes of memory, and GPUs."""
     from builder.edges.jobs.budget import Budget
@@ -258,6 +243,7 @@ def run_one(
         halt: set by another thread to stop the job.
         held: the caller holds the job's lock already.
     """
+    from builder.edges.jobs import delivery as copies
     from builder.edges.jobs import preflight, runner
 
     config, host, options = context.config, context.host, context.options
@@ -265,7 +251,7 @@ def run_one(
     checks = preflight.check(config, job, python=host.python, containers=host.containers, env=context.env)
     checks.raise_failure()
     gpu = context.budget.quietest() if any(compose.needs_gpu(stage) for stage in job.stages) else 0
-    return runner.run(
+    outcome = runner.run(
         config,
         job,
         host=host.stages(job, gpu),
@@ -277,6 +263,9 @@ def run_one(
         halt=halt,
         held=held,
     )
+    if options.delivery is None:
+        return outcome
+    return copies.deliver(outcome, options.delivery, context.places[job.id], jobs.folder(config, job))
 
 
 def run_several(context: QueueContext, queue: Sequence[Job]) -> QueueRan:

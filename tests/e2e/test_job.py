@@ -401,3 +401,50 @@ def test_hotwords_and_settings_reach_the_stages(bake: Bake, german: Path) -> Non
     assert all(len(block.split("\n")) == 3 and len(block.split("\n")[2]) <= 20 for block in blocks)
     plain = output(bake, german, *common)
     assert "Anna" not in (plain / "german.txt").read_text()
+
+
+def test_a_folder_s_recordings_get_their_results_beside_them(bake: Bake, tmp_path: Path) -> None:
+    """A job for each; what is no recording is counted; what is there is named before any work, and kept."""
+    folder = tmp_path / "my talks"
+    folder.mkdir()
+    shutil.copy(EXAMPLE, folder / "a talk.mp4")
+    write_wav(folder / "silence.wav", 2)
+    (folder / "odd").write_text("not a recording")
+    (folder / "notes.txt").write_text("mine")
+    before = (folder / "a talk.mp4").read_bytes()
+    common = ("run", folder, *TINY, "--no-diarization", "--formats", "srt", "--beside")
+    ran = bake(*common, "--json")
+    assert ran.code == 0, ran.err
+    assert sorted(ran.data["skipped"]) == ["notes.txt", "odd"]
+    assert [[Path(copy).name for copy in job["copies"]] for job in ran.data["jobs"]] == [
+        ["a talk.subtitled.mp4", "a talk.srt"],
+        ["silence.srt"],
+    ]
+    assert (folder / "a talk.mp4").read_bytes() == before
+    assert "Good morning" in (folder / "a talk.srt").read_text()
+    again = bake(*common, "--json")
+    assert again.code == 2
+    assert "a talk.srt" in again.data["error"]["what"]
+    assert len(list((tmp_path / "jobs").iterdir())) == 2
+    one = bake("run", ran.data["jobs"][1]["job"], "--output", tmp_path / "out", "--name", "{stem}.{preset}.{ext}")
+    assert one.code == 0, one.err
+    assert one.out.strip() == str(tmp_path / "out/silence.tiny-en.srt")
+
+
+def test_standard_input_is_a_recording(bake: Bake, tmp_path: Path) -> None:
+    """Under the name that it is given; nothing of it stays but the job."""
+    sound = write_wav(tmp_path / "x.wav", 1)
+    words = (sys.executable, str(ROOT / "build.py"), "run", "-", "--stdin-name", "piped.wav", *TINY, "--formats", "txt")
+    env = {**os.environ, "BAKE_JOBS": str(tmp_path / "jobs")}
+    with sound.open("rb") as data:
+        done = subprocess.run(
+            [*words, "--output", str(tmp_path / "out")],
+            stdin=data,
+            env=env,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() == str(tmp_path / "out/piped.txt")
+    assert [path.name.split("-")[2] for path in (tmp_path / "jobs").iterdir()] == ["piped"]

@@ -252,6 +252,7 @@ DONE = {
     "job": JOB.id,
     "output": "/o",
     "files": ["/o/a.srt", "/o/a.txt"],
+    "copies": [],
     "stages": [
         {"name": "demux", "kept": False, "seconds": 1.5, "why": "not run yet", "failed": None},
         {"name": "asr", "kept": True, "seconds": 0.0, "why": "done before", "failed": None},
@@ -265,7 +266,7 @@ DONE = {
 def test_one_job_that_was_run() -> None:
     """Its files are the result; the rest is said beside it."""
     ran = JobRan(outcome=outcome(RAN, KEPT), note="media were read here")
-    assert run_views.RUN.data(ran) == {**DONE, "where": "media were read here", "preset_reason": ""}
+    assert run_views.RUN.data(ran) == {**DONE, "where": "media were read here", "preset_reason": "", "skipped": []}
     assert run_views.RUN.text(ran) == "/o/a.srt\n/o/a.txt"
     assert run_views.remarks(ran) == [
         "note: talk: quiet",

@@ -13,8 +13,8 @@ from builder.core.jobs.job import Job, JobInput, JobStage, ModelUse
 from builder.core.terms import Mode, Variant
 from builder.edges.jobs.outcome import Outcome
 from builder.edges.machine import project
-from builder.errors import ConfigError, InputError, Interrupted, StageError, UsageError
-from builder.workflows.run import QueueRan, existing_jobs, models_of, of_jobs, require_recordings
+from builder.errors import ConfigError, Interrupted, StageError, UsageError
+from builder.workflows.run import QueueRan, existing_jobs, models_of, of_jobs
 
 CONFIG = project.load(Path(__file__).resolve().parents[2], env={})
 
@@ -108,16 +108,6 @@ def test_the_models_of_a_queue_are_those_of_all_its_jobs() -> None:
     """Each once."""
     assert models_of([job_of(asr="tiny.en", vad="silero-vad"), job_of(asr="tiny.en")]) == ["silero-vad", "tiny.en"]
     assert models_of([job_of()]) == []
-
-
-def test_a_recording_that_is_not_there_is_refused(tmp_path: Path) -> None:
-    """Before anything is installed, built or fetched; the first one that is missing is named."""
-    there = tmp_path / "a.wav"
-    there.write_text("x")
-    require_recordings([str(there)])
-    with pytest.raises(InputError) as caught:
-        require_recordings([str(there), "gone.wav", "lost.wav"])
-    assert (caught.value.what, caught.value.where) == ("no such file, and no such job", "gone.wav")
 
 
 def test_a_queue_fails_with_its_first_failure_but_ctrl_c_comes_first() -> None:

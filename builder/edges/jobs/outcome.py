@@ -59,10 +59,16 @@ class Outcome:
     notes: tuple[str, ...]
     seconds: float
     """Wall time of the run."""
+    copies: tuple[Path, ...] = ()
+    """The results where ``--output`` or ``--beside`` wants them."""
+    undelivered: BakeError | None = None
+    """Why they could not be copied there."""
 
     @property
-    def failure(self) -> PartialError | None:
-        """What the job went on without, when an optional stage failed."""
+    def failure(self) -> BakeError | None:
+        """What the job went on without, when an optional stage failed; or why results could not be copied."""
+        if self.undelivered is not None:
+            return self.undelivered
         lost = [stage for stage in self.stages if stage.failure is not None]
         if not lost:
             return None
