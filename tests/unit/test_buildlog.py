@@ -50,6 +50,12 @@ def test_a_line_an_image_says_what_runs_now() -> None:
     ]
 
 
+def test_steps_are_counted() -> None:
+    """For a bar: those that ended of those that were heard of; a failed one is not done."""
+    log, _ = read(LOG)
+    assert log.progress() == (1 + 2 + 1, 1 + 2 + 3 + 2)
+
+
 def test_what_was_built_and_what_was_there() -> None:
     log, _ = read(LOG)
     assert log.built(["libraries-asr"])

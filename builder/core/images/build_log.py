@@ -25,6 +25,7 @@ class Step:
     count: str
     what: str
     cached: bool = False
+    ended: bool = False
     lines: list[str] = field(default_factory=list)
 
 
@@ -60,6 +61,7 @@ class BuildLog:
                 self.done.append(name)
                 return name, ""
         elif state and (found := self.steps.get(state[1])):
+            found.ended = state[2] in ("CACHED", "DONE")
             if state[2] == "CACHED":
                 found.cached = True
             elif state[2] == "ERROR":
@@ -71,6 +73,17 @@ class BuildLog:
             if size := SIZE.match(match[2]):
                 self.sizes[f"{size[1]}=={size[2]}"] = int(size[3])
         return now
+
+    def progress(self) -> tuple[int, int]:
+        """Steps that are done, and steps of the build stages that were heard of; a cached stage tells only its last."""
+        done: dict[tuple[str, str], int] = {}
+        total: dict[tuple[str, str], int] = {}
+        for step in self.steps.values():
+            number, _, count = step.count.partition("/")
+            key = (step.image, step.stage)
+            total[key] = int(count)
+            done[key] = max(done.get(key, 0), int(number) if step.ended else 0)
+        return sum(done.values()), sum(total.values())
 
     def built(self, stages: Sequence[str]) -> bool:
         """Whether any step of these build stages ran and was not cached."""

@@ -18,7 +18,7 @@ from builder.core.jobs.request import Request, plan_stages
 from builder.core.progress import OnProgress, Progress
 from builder.core.terms import Workflow
 from builder.edges.bundle import folder as bundle
-from builder.edges.engine.connection import Engine
+from builder.edges.engine.connection import Engine, steady
 from builder.edges.system import files
 from builder.receiver.engine import EngineSocket
 from builder.receiver.jobs.run import new_job, run_job, words_of
@@ -57,7 +57,7 @@ def acceptance(
     """
     recording = config.root / EXAMPLE
     job = template(config, request)
-    images = {i.stage: str(engine.client.images.get(i.tag).id) for i in plan.images if i.stage}
+    images = steady(lambda: {i.stage: str(engine.client.images.get(i.tag).id) for i in plan.images if i.stage})
     if not recording.is_file() or not engine.host.startswith("unix:"):
         return None
     if {stage["name"] for stage in job["stages"]} - set(images):

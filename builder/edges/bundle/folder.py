@@ -101,7 +101,7 @@ def damaged(bundle: Bundle, on_progress: OnProgress) -> list[str]:
     def on_bytes(size: int) -> None:
         nonlocal done
         done += size
-        on_progress(Progress(what="verify", done=done, total=total, unit="bytes"))
+        on_progress(Progress(what="verify", done=done, total=total, unit="bytes", finished=done >= total))
 
     wrong = bundle.damaged(on_bytes)
     try:
@@ -304,7 +304,10 @@ class _PartWriter:
                         done += out.write(piece[done:])
                     left -= len(piece)
                     done_bytes = part.end - left
-                    self.on_progress(Progress(what="bundle", done=done_bytes, total=self.plan.size, unit="bytes"))
+                    whole = done_bytes >= self.plan.size
+                    self.on_progress(
+                        Progress(what="bundle", done=done_bytes, total=self.plan.size, unit="bytes", finished=whole)
+                    )
                 os.fsync(out.fileno())
             if self.failed:
                 return

@@ -7,11 +7,11 @@ import json
 import re
 import shutil
 import socket
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import quote, urlsplit
 
 from builder.edges.system import files, shell
@@ -27,6 +27,15 @@ DEFAULT = "unix:///var/run/docker.sock"
 
 ASK = 10.0
 """Seconds an engine or a registry may take to answer a question."""
+
+
+ATTEMPTS = 6
+"""Times that the engine is asked anew when an image goes between two questions."""
+
+PAUSE = 0.2
+"""Seconds before the second time; longer before each later one."""
+
+Looked = TypeVar("Looked")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -147,6 +156,31 @@ def client_of(host: str) -> Any:
     import docker
 
     return docker.DockerClient(base_url=host, timeout=600, use_ssh_client=True)
+
+
+def steady(look: Callable[[], Looked]) -> Looked:
+    """What several questions to an engine find together, asked anew when an image goes between two of them.
+
+    Another process that builds or prunes removes images that were listed a moment ago.
+
+    Raises:
+        MissingError: it never came to rest.
+    """
+    import stamina
+    import stamina.instrumentation
+    from docker.errors import NotFound
+
+    stamina.instrumentation.set_on_retry_hooks(())  # it would log each try to standard error
+    try:
+        for attempt in stamina.retry_context(on=NotFound, attempts=ATTEMPTS, timeout=None, wait_initial=PAUSE):
+            with attempt:
+                return look()
+    except NotFound as error:
+        raise MissingError(
+            f"the engine's images change all the time: {error.explanation}",
+            hint="another program builds or removes images: wait for it, then run it again",
+        ) from error
+    raise AssertionError("unreachable")
 
 
 def image_ids(host: str, tags: Sequence[str]) -> list[str] | None:

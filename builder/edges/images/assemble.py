@@ -47,7 +47,7 @@ def assemble(
             on_progress(Progress(what=ref, note=note, finished=True))
 
         def on_bytes(done: int, name: str = layer.name, size: int = layer.size) -> None:
-            on_progress(Progress(what=name, done=done, total=size, unit="bytes"))
+            on_progress(Progress(what=name, done=done, total=size, unit="bytes", finished=done >= size))
 
         baked[layer.name] = layout.weights(layer, on_bytes)
     written = assembly.joined(code_image, slots, baked, labels)

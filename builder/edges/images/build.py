@@ -193,12 +193,18 @@ def _code(job: _Job, images: Sequence[PlannedImage]) -> dict[str, str]:
                 for part in line.splitlines():
                     if (now := seen.feed(part)) and now[1]:
                         job.on_progress(Progress(what=now[0], note=now[1]))
+                    steps, all_steps = seen.progress()
+                    if steps:
+                        job.on_progress(Progress(what="build", done=steps, total=all_steps))
 
         with _failures(seen, log):
             if job.engine.store == CONTAINERD:
                 _exported(job, images, bake)
             else:
                 _piecewise(job, images, bake, variables)
+    steps, _ = seen.progress()
+    if steps:
+        job.on_progress(Progress(what="build", done=steps, total=steps, finished=True))
     _remember_sizes(job.config, seen.sizes)
     return {i.name: "built" if seen.built(_stages(i)) else "cached" for i in images}
 
@@ -296,7 +302,9 @@ def _load(job: _Job, stored: Stored) -> load.Loaded:
         )
 
     def on_bytes(done: int, total: int) -> None:
-        job.on_progress(Progress(what=f"{stored.ref} to the engine", done=done, total=total, unit="bytes"))
+        job.on_progress(
+            Progress(what=f"{stored.ref} to the engine", done=done, total=total, unit="bytes", finished=done >= total)
+        )
 
     loaded = load.load(job.engine, job.layout, stored, contents=contents, built=job.exported, on_bytes=on_bytes)
     if loaded.lacked:

@@ -10,6 +10,7 @@ from typing import Any
 from builder.core.config.types import BaseSpec, Config
 from builder.core.images import assembly, currency
 from builder.core.terms import Mode, Variant
+from builder.edges.engine import connection
 from builder.edges.engine.connection import Engine
 from builder.edges.images.rendered import Rendered
 from builder.errors import ConfigError
@@ -141,7 +142,11 @@ def baked(labels: Mapping[str, str]) -> dict[str, str]:
 
 def unique_bytes(engine: Engine, tags: Sequence[str]) -> int:
     """Unpacked bytes of all layers of some images, each counted once."""
-    return sum({layer: size for tag in tags for layer, size in _layers(engine.client.images.get(tag))}.values())
+
+    def look() -> int:
+        return sum({layer: size for tag in tags for layer, size in _layers(engine.client.images.get(tag))}.values())
+
+    return connection.steady(look)
 
 
 def _layers(image: Any) -> list[tuple[str, int]]:

@@ -371,7 +371,7 @@ class Layout:
                 for chunk in self.open(blob):
                     yield chunk
                     done += len(chunk)
-                    on_progress(Progress(what=str(out), done=done, total=total, unit="bytes"))
+                    on_progress(Progress(what=str(out), done=done, total=total, unit="bytes", finished=done >= total))
 
             other.take(stream(), blob.media_type)
         files.write_atomic(out / "oci-layout", oci.LAYOUT)

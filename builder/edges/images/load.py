@@ -13,7 +13,7 @@ from typing import Any
 
 from builder.core.images import oci
 from builder.core.images.oci import Descriptor
-from builder.edges.engine.connection import Engine
+from builder.edges.engine.connection import Engine, steady
 from builder.edges.images.layout import Layout, Stored
 from builder.edges.system import http
 from builder.errors import BakeError, BuildError, IntegrityError, MissingError
@@ -44,6 +44,10 @@ class Loaded:
 
 def inspect(engine: Engine, layout: Layout) -> EngineContents:
     """What an engine has of images; in a containerd store, the blobs of those that came from this layout."""
+    return steady(lambda: _contents(engine, layout))
+
+
+def _contents(engine: Engine, layout: Layout) -> EngineContents:
     blobs: set[str] = set()
     chains: set[str] = set()
     ids: set[str] = set()

@@ -166,9 +166,11 @@ def _try_sources(context: FetchContext, model: Model, pin: Pin, sources: Sequenc
     wrong_bytes: IntegrityError | None = None
     advice = f"models fetch {model.id} --from DIR, or set HF_ENDPOINT to a mirror"
     for source in sources:
+        context.tally.source(model.id, source.name)
         try:
             source.bring()
             context.store.finish(model, pin)
+            context.tally.source(model.id, "")
             return source.name
         except IntegrityError as error:
             wrong_bytes = error

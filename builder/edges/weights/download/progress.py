@@ -29,6 +29,8 @@ class Tally:
         self._lock = threading.Lock()
         self._last: dict[str, float] = {}
         self._waited: set[FilePin] = set()
+        self._sources: dict[str, str] = {}
+        """Where each model that is being fetched comes from."""
 
     def show(self, step: Progress) -> None:
         """Show a step that is not about bytes."""
@@ -39,13 +41,21 @@ class Tally:
         """Show one line about a source."""
         self.show(Progress(what="hub", note=line, finished=True))
 
+    def source(self, name: str, source: str) -> None:
+        """A model is being fetched from there now; empty when it is here."""
+        with self._lock:
+            self._sources[name] = source
+
     def model(self, name: str, done: int) -> None:
         """``done`` of the bytes that a model lacked have arrived. Never goes backwards, whatever is tried again."""
         with self._lock:
             self._arrived[name] = max(self._arrived[name], min(done, self._sizes[name]))
             arrived = sum(self._arrived.values())
             if self._due(self._title, arrived == self._total):
-                self._on_progress(Progress(what=self._title, done=arrived, total=self._total, unit="bytes"))
+                source = ", ".join(dict.fromkeys(filter(None, self._sources.values())))
+                self._on_progress(
+                    Progress(what=self._title, done=arrived, total=self._total, unit="bytes", source=source)
+                )
 
     def file(self, model: str, file: FilePin, done: int, *, note: str = "", finished: bool = False) -> None:
         """``done`` of one file's bytes are here, with those from earlier runs."""
