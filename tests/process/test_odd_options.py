@@ -25,6 +25,9 @@ ODD = ("x", "", "base", "ours", "~nobody/x", "a,b", "\x1b[31m", "../..", "0", "-
 MOST = 5
 """Options of which all pairs are tried: each line costs as much as a command's start."""
 
+MANY = 8
+"""Options and arguments above which each gets two of the values, another two than its neighbour."""
+
 
 def walk(group: LazyGroup, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
     for name in group.commands:
@@ -51,9 +54,11 @@ def lines(words: tuple[str, ...]) -> Iterator[list[str]]:
     def rest(*without: Any) -> list[str]:
         return [word for p in needed if p not in without for word in given(p, "x")]
 
-    for parameter in parameters:
+    few = len(parameters) > MANY
+    for number, parameter in enumerate(parameters):
         flag = getattr(parameter, "is_flag", False)
-        for value in ("",) if flag else ODD:
+        some = [ODD[(number + k * 5) % len(ODD)] for k in range(2)] if few else ODD
+        for value in ("",) if flag else some:
             yield [*given(parameter, value), *rest(parameter)]
     options = [p for p in parameters if p.param_type_name == "option"]
     for value in ODD:
