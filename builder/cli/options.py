@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 import typer
 
 from builder.cli.failures import unwritten
+from builder.core.text import visible
 from builder.errors import MissingError
 from builder.views import Found, View
 
@@ -251,7 +252,9 @@ def print_json(data: Any, *, compact: bool = False) -> None:
     import json
 
     unicode = (sys.stdout.encoding or "").lower().replace("-", "").startswith("utf")
-    emit(json.dumps(data, indent=None if compact else 2, ensure_ascii=not unicode, default=vars))
+    text = json.dumps(data, indent=None if compact else 2, ensure_ascii=not unicode, default=vars)
+    # JSON leaves C1 controls and what turns the direction of text as they are; inside its strings an escape is the same.
+    emit(visible(text, keep="\n", escape=lambda character: json.dumps(character)[1:-1]))
     if compact:
         flush()
 
@@ -264,6 +267,11 @@ def emit(text: str) -> None:
     """
     with _written():
         print(text)
+
+
+def _for_reader(text: str) -> str:
+    """Names and notes of recordings steer no terminal; a pipe gets them as they are: a path must stay that path."""
+    return visible(text, keep="\t\n") if sys.stdout.isatty() else text
 
 
 def flush() -> None:
@@ -295,7 +303,7 @@ def show(as_json: bool, view: View[Found], found: Found, *, failure: BakeError |
     if as_json:
         print_json(_with_error(view.data(found), failure))
     elif text := view.text(found):
-        emit(text)
+        emit(_for_reader(text))
     if failure is not None:
         raise failure
 
@@ -311,7 +319,7 @@ def show_again(as_json: bool, view: View[Found], found: Found, *, clear: bool = 
         print_json(view.data(found), compact=True)
     else:
         before = "\x1b[H\x1b[2J\x1b[3J" if clear and sys.stdout.isatty() else ""
-        emit(f"{before}{view.text(found)}")
+        emit(f"{before}{_for_reader(view.text(found))}")
         flush()
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 HIDDEN = ("Cc", "Cf", "Cs", "Zl", "Zp")
 """Categories of characters that a terminal doesn't show but obeys, or that turn the direction of what follows."""
@@ -12,23 +12,23 @@ JOINERS = "\u200c\u200d"
 """Of these, what scripts need between their letters."""
 
 
-def visible(text: str, *, keep: str = "\t") -> str:
-    """Text that can't steer a terminal: control and direction characters are written as ``\\x1b``, ``\\u202e``.
-
-    Args:
-        keep: control characters that stay.
-    """
-    if text.isprintable():
-        return text
-    return "".join(
-        c if c in keep or c in JOINERS or unicodedata.category(c) not in HIDDEN else _escape(c) for c in text
-    )
-
-
-def _escape(character: str) -> str:
+def escaped(character: str) -> str:
+    """``\\x1b``, ``\\u202e``: a character by its number."""
     return (
         character.encode("ascii", "backslashreplace").decode() if ord(character) > 127 else f"\\x{ord(character):02x}"
     )
+
+
+def visible(text: str, *, keep: str = "\t", escape: Callable[[str], str] = escaped) -> str:
+    """Text that can't steer a terminal: control and direction characters are written by their number.
+
+    Args:
+        keep: control characters that stay.
+        escape: how a character is written.
+    """
+    if text.isprintable():
+        return text
+    return "".join(c if c in keep or c in JOINERS or unicodedata.category(c) not in HIDDEN else escape(c) for c in text)
 
 
 def format_size(count: float) -> str:

@@ -357,3 +357,35 @@ def test_every_kind_of_error_has_a_word_of_its_own_for_scripts() -> None:
         "interrupted": 130,
     }
     assert did_you_mean("natve", ["native", "docker-cpu"]) == 'did you mean "native"?'
+
+
+def test_json_holds_nothing_that_steers_a_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    """C1 controls, directions and tags are escapes inside its strings: the same text for who reads JSON."""
+    from builder.cli.options import print_json
+
+    name = "é\x9b2J \u202eexe \U000e0041 \x1b[0m"
+    print_json({"name": name})
+    printed = capsys.readouterr().out
+    assert json.loads(printed) == {"name": name}
+    assert "é" in printed
+    assert not {"\x9b", "\u202e", "\U000e0041", "\x1b"} & set(printed)
+
+
+@pytest.mark.parametrize(
+    ("words", "where", "hint"),
+    [
+        (["--only", "asrr"], "--only", 'did you mean "asr"?'),
+        (["--from", "vadd"], "--from", 'did you mean "vad"?'),
+        (["--until", "nosuch"], "--until", None),
+        (["--only", "asr", "--until", "asr"], None, "leave out --from and --until"),
+    ],
+)
+def test_a_mistyped_stage_makes_no_job(
+    words: list[str], where: str | None, hint: str | None, here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It is refused before anything is set up: an empty job would be the newest, which `report` takes."""
+    (here / "talk.wav").write_bytes(b"RIFF")
+    error = failed(capsys, "run", str(here / "talk.wav"), *words, "--json")
+    assert (error["exit_code"], error["where"], error["hint"]) == (2, where, hint)
+    assert not (here / "jobs").exists()
+    assert not (here / "state/native").exists()

@@ -316,3 +316,14 @@ def test_results_are_kept_only_when_everything_matches(
     """What made them, and their bytes."""
     assert job.unfinished(STAGE, {**GOOD, **change}, code="c", digests=digests) == why
     assert job.unfinished(STAGE, None, code="c", digests={}) == "not run yet"
+
+
+def test_a_new_recording_begins_at_the_beginning() -> None:
+    """One stage alone needs what comes before it; a new job has nothing of it."""
+    stages = (JobStage(name="demux", needs=()), JobStage(name="asr", needs=("demux",)))
+    job.require_whole(stages, job.select_stages(stages, only="demux"))
+    job.require_whole(stages, job.select_stages(stages, until="asr"))
+    job.require_whole(stages, job.select_stages(stages, first="asr"))
+    with pytest.raises(UsageError, match="stage demux comes first") as found:
+        job.require_whole(stages, job.select_stages(stages, only="asr"))
+    assert found.value.hint == "--until asr"

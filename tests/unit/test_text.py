@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from builder.core.text import format_size, format_time, table
+from builder.core.text import format_size, format_time, table, visible
 
 
 @pytest.mark.parametrize(
@@ -49,3 +49,21 @@ def test_columns_are_as_wide_as_their_widest_cell() -> None:
 
 def test_a_table_without_rows_is_its_head() -> None:
     assert table(["A", "BB"], []) == "A  BB"
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("plain é 漢字 کتاب\u200cها", "plain é 漢字 کتاب\u200cها"),
+        ("\x1b[31m\x07", "\\x1b[31m\\x07"),
+        ("\x9b2J", "\\x9b2J"),
+        ("a\u202eb\u2066", "a\\u202eb\\u2066"),
+        ("line\u2028break", "line\\u2028break"),
+        ("\U000e0041", "\\U000e0041"),
+        ("\udcff", "\\udcff"),
+        ("tab\tline\n", "tab\tline\\x0a"),
+    ],
+)
+def test_what_steers_a_terminal_is_written_by_its_number(text: str, shown: str) -> None:
+    """Controls of both sets, directions, tags, bytes that are no text; joiners of scripts stay."""
+    assert visible(text) == shown

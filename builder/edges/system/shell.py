@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import logging
 import os
+import shlex
 import subprocess
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from builder.errors import MissingError
+
+LOG = logging.getLogger("whisperbake")
+"""What ``--debug`` shows."""
 
 Process = subprocess.Popen[bytes]
 """A process of :func:`start`."""
@@ -40,6 +46,8 @@ def run(
     Raises:
         MissingError: the program is not on this machine.
     """
+    LOG.debug("run: %s", shlex.join(map(str, argv)))
+    began = time.monotonic()
     try:
         done = subprocess.run(
             list(argv),
@@ -55,6 +63,7 @@ def run(
         raise MissingError(f"{argv[0]} is not on this machine", hint=f"install {argv[0]}") from error
     except subprocess.TimeoutExpired as error:
         return Done(code=-9, out=_text(error.stdout), err=_text(error.stderr))
+    LOG.debug("exit code %d after %.1f s: %s", done.returncode, time.monotonic() - began, argv[0])
     return Done(code=done.returncode, out=_text(done.stdout), err=_text(done.stderr))
 
 
@@ -70,6 +79,7 @@ def start(
     In a new session Ctrl-C reaches only the orchestrator, which ends its children in order. The caller ends the process
     with :func:`stop`.
     """
+    LOG.debug("start: %s", shlex.join(map(str, argv)))
     out = subprocess.DEVNULL if log is None else os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
     try:
         return subprocess.Popen(
