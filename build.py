@@ -17,7 +17,7 @@ REQUIREMENTS = os.path.join(ROOT, "requirements", "builder.txt")
 
 def main():
     if sys.platform == "win32":
-        stop("Windows is not supported as it is", "wsl --install    (then run this inside WSL2)")
+        stop("this runs in WSL, not in a Python of Windows", "build.cmd    (the same arguments; it hands over to WSL)")
     if sys.version_info < (3, 10):
         stop("Python %d.%d is too old: 3.10 or newer is needed" % sys.version_info[:2], newer_python())
     if ROOT not in sys.path:  # PYTHONSAFEPATH

@@ -74,6 +74,7 @@ def of_stages(stages: Sequence[StageSpec], *, root: Path, home: Path) -> Config:
     """A configuration of nothing but stages."""
     return Config(
         root=root,
+        shipped=root,
         home=home,
         jobs=root / "jobs",
         defaults=Defaults(),

@@ -11,8 +11,8 @@ from typing import Annotated, Any
 
 import typer
 
-from builder import __version__
-from builder.cli import failures
+from builder import __version__, program
+from builder.cli import complete, failures
 from builder.cli.commands import RootGroup
 from builder.cli.options import GLOBALS, ImageOptions, Json, ModeOption, PresetOption, VariantOption, flush, print_json
 from builder.errors import BakeError, Interrupted, MissingError, UsageError
@@ -22,6 +22,7 @@ app = typer.Typer(
     cls=RootGroup,
     rich_markup_mode=None,
     add_completion=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
     pretty_exceptions_enable=False,
     help="""Builds and runs offline speech transcription.
 
@@ -47,7 +48,9 @@ def root(
     variant: VariantOption = None,
     preset: PresetOption = None,
     json: Json = False,
-    home: Annotated[Path | None, typer.Option("--home", help="State folder. Default: .bake beside bake.yaml.")] = None,
+    home: Annotated[
+        Path | None, typer.Option("--home", help="State folder. Default: .bake beside bake.yaml, or a user's own.")
+    ] = None,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Only results and errors.")] = False,
     debug: Annotated[
         bool, typer.Option("--debug", help="Tell what is run and asked, with tracebacks; anywhere in the line.")
@@ -67,6 +70,16 @@ def root(
 def main(argv: list[str] | None = None) -> int:
     """Run one command; the exit code is the error's own, and an unexpected exception a bug report."""
     arguments = sys.argv[1:] if argv is None else argv
+    if sys.platform == "win32":
+        return _failed(
+            MissingError(
+                "this runs on Linux, and on Windows in WSL",
+                hint="build.cmd of a checkout hands over to WSL; in WSL, install it again",
+            ),
+            wants_json(arguments),
+        )
+    if instruction := os.environ.get(complete.VARIABLE):
+        return complete.answer(typer.main.get_command(app), instruction)
     # The hub client would ask the hub which programs there are, to tell it which one calls: we tell nobody.
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
     # pydantic would look through every installed package for plugins; none is of use here, and it takes 20 ms.
@@ -109,7 +122,7 @@ def _run(arguments: Sequence[str]) -> int:
     try:
         command: Any = typer.main.get_command(app)
         # Not command.main(): it ends the process itself on Ctrl-C and on a closed pipe.
-        with command.make_context("build.py", list(arguments)) as context:
+        with command.make_context(program.name(), list(arguments)) as context:
             command.invoke(context)
         flush()
         return 0
@@ -181,7 +194,7 @@ def _failed(error: BakeError, as_json: bool) -> int:
 def _usage(error: Any, as_json: bool) -> UsageError:
     """An error of the command line as typer words it."""
     context = getattr(error, "ctx", None)
-    path = context.command_path if context else "build.py"
+    path = context.command_path if context else program.name()
     message = error.format_message()
     if context is not None and message == context.get_help():  # a group without a command
         names = ", ".join(context.command.list_commands(context))

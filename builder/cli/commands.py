@@ -9,6 +9,7 @@ from typing import Any
 import typer
 from typer.core import TyperCommand, TyperGroup
 
+from builder import program
 from builder.errors import UsageError, did_you_mean
 
 Build = Callable[[], Any]
@@ -37,6 +38,14 @@ TOP: Mapping[str, tuple[str, str]] = {
     "settings": ("machine", "The stages' settings: what each may be, is, and does. The profiles."),
     "bootstrap": ("machine", "Set up this machine: environment, hardware, models."),
     "hardware": ("machine", "What this machine has, and what that recommends. Cached for an hour."),
+    "init": (
+        "installation",
+        "Make a project: bake.yaml with comments, the catalogue, its pins, .gitignore. Changes no file that is there.",
+    ),
+    "completion": (
+        "installation",
+        "Print what makes a shell complete the commands and options of an installed whisperbake.",
+    ),
     "doctor": ("machine", "Check everything that a job or a build needs, and say what to do about what is missing."),
 }
 """Commands without a group -> module below builder.cli, and the first line of the help."""
@@ -45,6 +54,7 @@ GROUPS: Mapping[str, tuple[str, str, str]] = {
     "models": ("weights", "app", "The weights: list, fetch, verify, lock, serve…"),
     "jobs": ("jobs", "jobs_app", "The jobs on this machine."),
     "bundle": ("bundle", "app", "Bundles for machines without a network."),
+    "self": ("installation", "self_app", "This program: what it keeps where, and how to be rid of it."),
     "layout": ("images", "layout_app", "The OCI layout that images are made from."),
 }
 """Groups -> module below builder.cli, its Typer, and the help."""
@@ -98,6 +108,7 @@ class RootGroup(LazyGroup):
 
     def __init__(self, **attributes: Any) -> None:
         super().__init__(**attributes)
+        self.help = _named(self.help)
         builders: dict[str, Build] = {name: _top(name, module) for name, (module, _) in TOP.items()}
         builders |= {name: _group(name, module, app, text) for name, (module, app, text) in GROUPS.items()}
         self.commands = LazyCommands(builders)
@@ -140,7 +151,13 @@ def _single(app: typer.Typer, name: str) -> Any:
     alone.registered_commands.append(_names(app)[name])
     command = typer.main.get_command(alone)
     command.name = name
+    command.help = _named(command.help)
     return command
+
+
+def _named(text: str | None) -> str | None:
+    """A help text with this program's name as the user typed it."""
+    return text and text.replace(program.LAUNCHER, program.name())
 
 
 def _handed_down(context: Any, path: str, command: Any) -> dict[str, Any]:

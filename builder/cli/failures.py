@@ -7,6 +7,7 @@ import os
 import sys
 
 from builder.errors import BakeError, Bug, MissingError, SourceError
+from builder.program import command
 
 HINTS = {
     errno.ENOSPC: "free some space",
@@ -44,7 +45,7 @@ def meaning(error: BaseException) -> BakeError | None:
     if module in ENGINE:
         return MissingError(
             f"the engine refused: {words}",
-            hint="run it again if another program uses the engine at the same time; build.py doctor looks at it",
+            hint=f"run it again if another program uses the engine at the same time; {command('doctor')} looks at it",
         )
     if module in NETWORK:
         return SourceError(f"the connection failed: {words or type(error).__name__}", hint="run it again")

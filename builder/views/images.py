@@ -9,6 +9,7 @@ from typing_extensions import TypedDict
 from builder.core.config.types import BaseSpec
 from builder.core.images import layer_order
 from builder.core.text import format_size, format_time, table
+from builder.program import command
 from builder.views import View
 
 if TYPE_CHECKING:
@@ -406,7 +407,7 @@ def _native_text(ready: NativeReady) -> str:
         if ready.preset_reason
         else f"{machine}; recommended preset: {advice.preset} ({advice.reason})",
         *([f"native: no images are built: {ready.no_images}"] if ready.no_images else []),
-        "ready to run jobs: python3 build.py run RECORDING",
+        f"ready to run jobs: {command('run RECORDING')}",
     ]
     return "\n".join(lines)
 

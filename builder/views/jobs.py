@@ -10,6 +10,7 @@ from typing_extensions import NotRequired, TypedDict
 
 from builder.core.jobs import timeline
 from builder.core.text import format_size, format_time, table
+from builder.program import command
 from builder.views import View
 
 if TYPE_CHECKING:
@@ -58,7 +59,7 @@ def _prepare_data(prepared: JobPrepared) -> JobPreparedJson:
 
 
 def _prepare_text(prepared: JobPrepared) -> str:
-    following = f"python3 build.py run {prepared.job.id}"
+    following = command(f"run {prepared.job.id}")
     if prepared.compose is not None:
         following += f" --mode {prepared.mode.value}    (or: cd {prepared.folder} && docker compose up)"
     return f"{prepared.job.id}\nnext: {following}"

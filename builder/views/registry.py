@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from typing_extensions import TypedDict
 
 from builder.core.text import format_size, format_time, table
+from builder.program import command
 from builder.views import View
 
 if TYPE_CHECKING:
@@ -119,7 +120,7 @@ def _pipeline_data(made: PipelineMade) -> PipelineJson:
 def _pipeline_text(made: PipelineMade) -> str:
     if not made.written:
         return made.text.rstrip("\n")
-    hint = f"commit it with: python3 build.py render {shlex.join(made.options)} --out {made.folder}"
+    hint = f"commit it with: {command('render')} {shlex.join(made.options)} --out {made.folder}"
     return f"{made.file}: {len(made.images)} images\n{hint}"
 
 

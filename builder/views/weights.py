@@ -9,6 +9,7 @@ from typing_extensions import TypedDict
 from builder.core.text import format_size, format_time, table
 from builder.core.weights.lock_diff import PinChange
 from builder.core.weights.model import Model
+from builder.program import command
 from builder.views import View
 
 if TYPE_CHECKING:
@@ -311,7 +312,7 @@ def _exported_data(found: ModelsExported) -> ExportJson:
 def _exported_text(found: ModelsExported) -> str:
     lines = [f"{m.id}: {format_size(p.size)}, {m.licence}" + _terms(m) for m, p in found.models]
     lines.append(f"{found.files} files, {format_size(found.size)} written to {found.folder}")
-    lines.append(f"there: build.py models import {found.folder}")
+    lines.append(f"there: {command('models import')} {found.folder}")
     return "\n".join(lines)
 
 

@@ -205,8 +205,8 @@ def _beside(
 def _licence_files(config: Config, models: Sequence[tuple[Model, Pin]]) -> dict[str, bytes | Path]:
     """The licences of the models, and this project's own."""
     licence_files: dict[str, bytes | Path] = {licences.MODELS_FILE: licences.licence_table(models).encode()}
-    if (config.root / "LICENSE").is_file():
-        licence_files[licences.PROJECT_FILE] = config.root / "LICENSE"
+    if (config.shipped / "LICENSE").is_file():
+        licence_files[licences.PROJECT_FILE] = config.shipped / "LICENSE"
     return licence_files
 
 

@@ -21,6 +21,7 @@ from builder.edges.jobs.preflight import Containers
 from builder.edges.jobs.stage_images import MediaImages, StageImages
 from builder.edges.machine import environment as native
 from builder.errors import ConfigError, MissingError
+from builder.program import command
 from builder.workflows.session import Session, chosen_models, hardware_of, native_python
 
 if TYPE_CHECKING:
@@ -109,7 +110,9 @@ def _native(config: Config, env: Mapping[str, str], *, python: Path, hardware: H
 
     def processes(job: Job, gpu: int) -> Native:
         folder = jobs.folder(config, job)
-        return Native(stages=config.root / "stages", models=config.paths.models, folder=folder, python=python, env=env)
+        return Native(
+            stages=config.shipped / "stages", models=config.paths.models, folder=folder, python=python, env=env
+        )
 
     media = stage_images.media_images(config, env)
     if not isinstance(media, MediaImages):
@@ -195,7 +198,7 @@ def _compose_file(config: Config, images: StageImages, hardware: Hardware, job: 
     Args:
         gpu: index of the GPU that the job is given.
     """
-    template = config.root / "compose" / compose.TEMPLATE
+    template = config.shipped / "compose" / compose.TEMPLATE
     if not template.is_file():
         raise ConfigError("no template", where=str(template))
     machine = replace(_machine(config, images, hardware), gpu=gpu)
@@ -232,7 +235,7 @@ def _images(session: Session, *, build: bool) -> StageImages:
     if lacking:
         raise MissingError(
             f"not built, or not of this code: {', '.join(lacking)}",
-            hint=f"build.py build --mode {config.defaults.mode.value}",
+            hint=command(f"build --mode {config.defaults.mode.value}"),
         )
     baked = {
         stage: StageImage(id=installed[tag].id, models=tuple(sorted(installed[tag].baked.values())))

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from builder.core.progress import OnProgress
 from builder.core.terms import Mode, Variant
 from builder.errors import BakeError
+from builder.program import command
 from builder.workflows.session import Session, fetch_missing, image_models
 
 if TYPE_CHECKING:
@@ -136,7 +137,7 @@ def compare(session: Session, selection: ImageSelection, *, out: Path | None) ->
             f"{len(differences)} files differ from what is rendered",
             where=str(folder),
             detail=differences[:20],
-            hint=f"build.py render --out {folder}",
+            hint=command(f"render --out {folder}"),
         )
     return FilesCompared(folder=folder, differences=tuple(differences), failure=failure)
 

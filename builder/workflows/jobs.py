@@ -20,6 +20,7 @@ from builder.edges.jobs import listing
 from builder.edges.machine import environment as native
 from builder.edges.system import files
 from builder.errors import BakeError, MissingError, UsageError, did_you_mean
+from builder.program import command
 
 if TYPE_CHECKING:
     from builder.core.jobs.request import JobOptions
@@ -80,7 +81,7 @@ def preflight(session: Session, name: str | None, *, refresh: bool) -> JobChecke
     from builder.edges.jobs import preflight as checking
 
     config = session.config
-    job = _named_or_newest(config, name, what="check", hint="build.py prepare RECORDING")
+    job = _named_or_newest(config, name, what="check", hint=command("prepare RECORDING"))
     python, containers, lacking = None, None, None
     if config.defaults.mode is Mode.NATIVE:
         cuda = any(needs_gpu(stage) for stage in job.stages)
@@ -248,12 +249,12 @@ def report(session: Session, name: str | None, *, out: Path | None, megabytes: i
     from builder.edges.jobs import page as pages
 
     config = session.config
-    job = _named_or_newest(config, name, what="report", hint="build.py run RECORDING", begun=True)
+    job = _named_or_newest(config, name, what="report", hint=command("run RECORDING"), begun=True)
     file = jobs.folder(config, job) / "report.html" if out is None else files.expanded(out)
     if file.is_dir():
         file = file / f"{job.id}.html"
     page = pages.gather(config, job, out=file, limit=megabytes * 1_000_000)
-    text = render(page, pages.templates(config.root)).encode()
+    text = render(page, pages.templates(config.shipped)).encode()
     files.write_output(file, text, instead="--out FILE; --embed 0 leaves the recordings out")
     attached = [f for recording in page.recordings for f in (recording.media, *recording.files) if f is not None]
     return ReportWritten(

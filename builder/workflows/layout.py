@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from builder.core.weights.model import Model, Pin
 from builder.edges.system import files
 from builder.errors import MissingError
+from builder.program import command
 from builder.workflows.session import Session, layout_of, pinned, store_of
 
 if TYPE_CHECKING:
@@ -103,8 +104,10 @@ def export(session: Session, out: Path, names: Sequence[str]) -> LayoutExported:
 
 def lock_digests(session: Session, ids: Sequence[str]) -> LayersLocked:
     """Write the digests of models' image layers into models.lock: a build then knows them without a read, and checks them."""
+    from builder.edges.machine import project
     from builder.edges.weights import pinning
 
+    project.require(session.config, "models.lock")
     config, layout = session.config, layout_of(session.config)
     locked, pins = [], {}
     for model, pin in pinned(config, ids):
@@ -138,10 +141,10 @@ def _assembled(layout: Layout, names: Sequence[str]) -> list[str]:
         if "manifest" in entry
     }
     if lacking := [name for name in names if not any(name in known_as for known_as in known.values())]:
-        raise MissingError(f"not assembled here: {', '.join(lacking)}", hint="build.py build; build.py images")
+        raise MissingError(f"not assembled here: {', '.join(lacking)}", hint=f"{command('build')}; {command('images')}")
     chosen = [ref for ref, known_as in known.items() if not names or any(name in known_as for name in names)]
     if not chosen:
-        raise MissingError("nothing is assembled here", where=str(layout.root), hint="build.py build --mode docker-cpu")
+        raise MissingError("nothing is assembled here", where=str(layout.root), hint=command("build --mode docker-cpu"))
     return chosen
 
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from builder.core.progress import OnProgress, Progress
 from builder.errors import BakeError, MissingError, UsageError
+from builder.program import command
 from builder.workflows.images import Different, ImageSelection, planner, rendered
 from builder.workflows.session import Session, layout_of
 
@@ -157,7 +158,7 @@ def _chosen(session: Session, selection: ImageSelection, layout: Layout) -> list
                 f"{', '.join(affected)}: {what}",
                 where=str(layout.root),
                 detail=[f"{name} has changed: {', '.join(changed[name])}" for name in affected if name in changed],
-                hint=f"build.py build --mode {config.defaults.mode.value}",
+                hint=command(f"build --mode {config.defaults.mode.value}"),
             )
     return [_pushed(layout, image) for image in built]
 
@@ -213,6 +214,12 @@ def _pipeline(
     from builder.core.images import reference
     from builder.edges.images import rendered as images
 
+    if session.config.root != session.config.shipped:
+        raise UsageError(
+            "a pipeline runs build.py, and this project doesn't have it",
+            where=str(session.config.root),
+            expected="a checkout of whisperbake",
+        )
     if registry:
         reference.target(registry, where="--registry")
     file = out or Path(pipelines.path_of(service))

@@ -17,6 +17,7 @@ from builder.core.weights.lock_diff import PinChange, PlannedPin
 from builder.core.weights.model import Model, Pin, PinnedModel
 from builder.edges.weights.store import Problem, Store
 from builder.errors import BakeError, IntegrityError, MissingError, SourceError, UsageError
+from builder.program import command
 from builder.workflows.session import Session, chosen_models, fetch_missing, image_models, model_named, pinned, store_of
 
 if TYPE_CHECKING:
@@ -265,9 +266,11 @@ class ModelsLocked:
 
 def lock(session: Session, ids: Sequence[str], *, update: Sequence[str], force: bool, dry_run: bool) -> ModelsLocked:
     """Pin models that have no pin, and move the pins of ``update`` to what the hub has today."""
+    from builder.edges.machine import project
     from builder.edges.weights import access, pinning
 
     config = session.config
+    project.require(config, "models.lock")
     named, moving = ([model_named(config, name) for name in names] for names in (ids, update))
     plan = lock_diff.plan_pins(config.models, config.pins, named=named, update=moving)
     token = access.find_token(session.env, config.home)
@@ -372,7 +375,7 @@ def _announce(shelf: Shelf, address: str, *, warn_of: str | None, withheld: froz
         ui.say(f"  warning: everyone who reaches {warn_of} can read the weights, without a password and without TLS")
     if withheld:
         ui.say(f"  left out, gated: {', '.join(sorted(withheld))}; --gated, where all have accepted their licences")
-    ui.say(f"  elsewhere: HF_ENDPOINT={address} python3 build.py models fetch")
+    ui.say(f"  elsewhere: HF_ENDPOINT={address} {command('models fetch')}")
 
 
 def _address(bind: str) -> tuple[str, int]:

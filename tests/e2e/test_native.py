@@ -110,8 +110,8 @@ import test_native
 from builder.core.config.types import Config, Defaults
 from builder.edges.machine import environment as native
 root = Path({root!r})
-native.ensure(Config(root=root, home=root / "state folder", jobs=root, defaults=Defaults(), presets={{}}, models={{}},
-    pins={{}}, stages={{}}, images={{}}), test_native.STAGES, env={env!r}, on_progress=lambda _: None)
+native.ensure(Config(root=root, shipped=root, home=root / "state folder", jobs=root, defaults=Defaults(), presets={{}},
+    models={{}}, pins={{}}, stages={{}}, images={{}}), test_native.STAGES, env={env!r}, on_progress=lambda _: None)
 """
 
 

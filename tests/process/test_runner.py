@@ -68,6 +68,7 @@ def project(tmp_path: Path) -> Config:
         write_stage(root, name, needs)
     return Config(
         root=root,
+        shipped=root,
         home=root / ".bake",
         jobs=root / "jobs",
         defaults=Defaults(),
@@ -334,7 +335,7 @@ from builder.edges.jobs.outcome import Outcome
 from builder.edges.machine import environment
 from builder.errors import Interrupted
 root = Path({project!r})
-config = Config(root=root, home=root / ".bake", jobs=root / "jobs", defaults=Defaults(), presets={{}}, models={{}},
+config = Config(root=root, shipped=root, home=root / ".bake", jobs=root / "jobs", defaults=Defaults(), presets={{}}, models={{}},
                 pins={{}}, images={{}},
                 stages={{n: StageSpec(name=n, summary="", needs=tuple(needs)) for n, needs in {needs!r}.items()}})
 job = jobs.read(config, next((root / "jobs").iterdir()))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from collections import defaultdict
 from collections.abc import Iterator
 from functools import cache
@@ -18,6 +19,7 @@ DOORS = {
     "builder/edges/engine/connection.py": {"python_on_whales"},
     # Before there is an environment; a developer's script; the loader of a bundle has nothing but itself.
     "builder/bootstrap/venv.py": {"subprocess"},
+    "builder/bootstrap/wsl.py": {"subprocess"},
     "builder/receiver/main.py": {"subprocess"},
     "requirements/stages.py": {"subprocess"},
 }
@@ -69,6 +71,31 @@ def test_a_name_means_one_class() -> None:
                 classes[node.name].append(short(path))
     twice = {name: paths for name, paths in classes.items() if len(paths) > 1}
     assert twice == {}
+
+
+LITERAL = ("bootstrap/", "receiver/", "program.py", "core/weights/lock.py", "views/schemas.py")
+"""Below builder: where a text is about build.py itself, or is written into a file that says the same on every machine."""
+
+
+def test_what_to_type_next_names_the_program_that_was_typed() -> None:
+    """``command("run …")``: whoever installed whisperbake has no build.py. Help texts are renamed when they are built."""
+    found = [
+        f"{short(path)}:{node.lineno}"
+        for path in BUILDER
+        if not short(path).removeprefix("builder/").startswith((*LITERAL, "cli/"))
+        for node in nodes(path)
+        if isinstance(node, ast.Constant)
+        and isinstance(node.value, str)
+        and re.search(r"\bbuild\.py [a-z]", node.value)
+    ]
+    assert found == []
+
+
+def test_shipped_files_are_not_looked_for_in_the_users_folder() -> None:
+    """``config.shipped`` has the stages and templates; ``config.root`` has what a user edits."""
+    folders = "stages|images|templates|compose|requirements|examples"
+    found = [short(path) for path in BUILDER if re.search(rf"\broot / f?[\"'](?:{folders})\b", path.read_text())]
+    assert found == []
 
 
 def test_workflows_leave_effects_to_the_edges() -> None:

@@ -93,6 +93,48 @@ def test_the_help_lists_every_command_as_it_describes_itself() -> None:
     assert [w[0] for w in COMMANDS if len(w) == 1] == list(commands.TOP)
 
 
+@pytest.mark.parametrize(
+    "words", [pytest.param((), id="root"), *((name,) for name in commands.GROUPS), *WORDS], ids=lambda w: " ".join(w)
+)
+def test_help_has_a_short_name_at_every_level(words: tuple[str, ...], capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main([*words, "-h"]) == 0
+    short = capsys.readouterr().out
+    assert cli.main([*words, "--help"]) == 0
+    assert capsys.readouterr().out == short
+    assert short.startswith("Usage: python3 build.py")
+    assert "-h, --help" in short
+
+
+@pytest.mark.parametrize(
+    ("typed", "name"),
+    [
+        ("/srv/bake/build.py", "python3 build.py"),
+        ("/home/me/.local/bin/whisperbake", "whisperbake"),
+        ("/venv/lib/python3.13/site-packages/builder/__main__.py", "python3 -m builder"),
+        ("-c", "python3 build.py"),
+    ],
+)
+def test_what_to_type_next_begins_with_what_was_typed(
+    typed: str, name: str, here: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In help pages, errors and results alike."""
+    monkeypatch.setattr("sys.argv", [typed, "ignored"])
+    assert cli.main(["jobs", "report", "--json"]) == 2
+    assert json.loads(capsys.readouterr().out)["error"]["hint"] == f"{name} run RECORDING"
+    assert cli.main(["jobs", "report", "--nope", "--json"]) == 2
+    assert json.loads(capsys.readouterr().out)["error"]["hint"] == f"{name} jobs report --help"
+    assert cli.main(["jobs", "report", "-h"]) == 0
+    assert f"Example: {name} jobs report 20261123 --open" in capsys.readouterr().out
+
+
+def test_a_python_of_windows_is_told_of_wsl(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.platform", "win32")
+    assert cli.main(["--version"]) == 3
+    assert "  next: build.cmd " in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("words", WORDS)
 def test_a_mode_that_does_not_exist_is_refused_by_every_command(
     words: tuple[str, ...], here: Path, capsys: pytest.CaptureFixture[str]
@@ -250,7 +292,7 @@ def test_a_line_that_cannot_be_read_is_json_too(
 ) -> None:
     error = failed(capsys, *argv)
     assert (error["code"], error["exit_code"]) == ("usage", 2)
-    assert error["hint"].startswith("build.py")
+    assert error["hint"].startswith("python3 build.py")
     assert error["hint"].endswith("--help")
 
 
@@ -293,15 +335,15 @@ def test_what_stops_a_command_is_json_too(
 
 def test_without_json_an_error_is_prose_on_standard_error(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["jobs", "list", "--nope"]) == 2
-    assert capsys.readouterr() == ("", "error: No such option: --nope\n  next: build.py jobs list --help\n")
+    assert capsys.readouterr() == ("", "error: No such option: --nope\n  next: python3 build.py jobs list --help\n")
 
 
 def test_a_group_without_a_command_shows_what_there_is(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["bundle"]) == 2
     printed = capsys.readouterr()
     assert printed.out == ""
-    assert "Usage: build.py bundle" in printed.err
-    assert "error: build.py bundle: which command?" in printed.err
+    assert "Usage: python3 build.py bundle" in printed.err
+    assert "error: python3 build.py bundle: which command?" in printed.err
 
 
 def test_a_result_that_failed_carries_its_error(capsys: pytest.CaptureFixture[str]) -> None:

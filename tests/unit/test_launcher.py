@@ -84,12 +84,14 @@ def test_an_old_python_stops_with_3_and_one_line(build: ModuleType, monkeypatch:
     assert re.search(r"error: Python 3\.8 is too old.*\n  next: \S", capsys.readouterr().err)
 
 
-def test_windows_is_told_of_wsl(build: ModuleType, monkeypatch: pytest.MonkeyPatch, capsys) -> None:  # type: ignore[no-untyped-def]
+def test_a_python_of_windows_is_told_of_the_way_to_wsl(
+    build: ModuleType, monkeypatch: pytest.MonkeyPatch, capsys
+) -> None:  # type: ignore[no-untyped-def]
     monkeypatch.setattr(sys, "platform", "win32")
     with pytest.raises(SystemExit) as stopped:
         build.main()
     assert stopped.value.code == 3
-    assert "WSL2" in capsys.readouterr().err
+    assert re.fullmatch(r"error: .*WSL.*\n  next: build\.cmd .*\n", capsys.readouterr().err)
 
 
 def test_a_newer_python_is_named_when_it_is_here(

@@ -53,7 +53,12 @@ def config(tmp_path: Path) -> Config:
         path = tmp_path / "project" / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text("x\n")
-    return replace(fixed.read({"mode": "docker-cpu"}), root=tmp_path / "project", home=tmp_path / "state")
+    return replace(
+        fixed.read({"mode": "docker-cpu"}),
+        root=tmp_path / "project",
+        shipped=tmp_path / "project",
+        home=tmp_path / "state",
+    )
 
 
 def environment(engine: Engine) -> dict[str, str]:

@@ -174,7 +174,7 @@ def test_an_export() -> None:
         "open: 1.5 kB, MIT",
         "closed: 1.5 kB, CC-BY-NC-4.0, not for commercial use, gated: who gets it must have accepted its licence",
         "2 files, 3.0 kB written to /media/stick",
-        "there: build.py models import /media/stick",
+        "there: python3 build.py models import /media/stick",
     ]
     assert weights.EXPORT.data(found) == {
         "models": ["open", "closed"],

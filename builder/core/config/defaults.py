@@ -48,9 +48,9 @@ PLACES = {"BAKE_HOME", "BAKE_JOBS", "BAKE_MODELS", "BAKE_SECRETS"}
 """Variables that say where things are; BAKE_MODELS is the stages' own, BAKE_SECRETS the file with the hub's token."""
 
 
-def state_folder(root: Path, env: Mapping[str, str], home: Path | None = None) -> Path:
-    """``--home``, BAKE_HOME, or .bake beside bake.yaml."""
-    return home or (Path(env["BAKE_HOME"]) if env.get("BAKE_HOME") else root / ".bake")
+def state_folder(root: Path, env: Mapping[str, str], home: Path | None = None, *, data: Path | None = None) -> Path:
+    """``--home``, BAKE_HOME, else .bake beside bake.yaml; where there is no project, ``data``."""
+    return home or (Path(env["BAKE_HOME"]) if env.get("BAKE_HOME") else data or root / ".bake")
 
 
 def configure(
@@ -58,12 +58,16 @@ def configure(
     *,
     root: Path,
     env: Mapping[str, str],
+    shipped: Path | None = None,
     home: Path | None = None,
+    data: Path | None = None,
     overrides: Mapping[str, object],
 ) -> Config:
     """The configuration of one command.
 
     Args:
+        shipped: the folder of stages, images…; None for ``root``.
+        data: the user's data folder, where there is no project to hold state and jobs.
         overrides: flags by the name of a field of :class:`Defaults`.
 
     Raises:
@@ -74,8 +78,9 @@ def configure(
     profile = _profile(project, env, flags)
     return Config(
         root=root,
-        home=state_folder(root, env, home),
-        jobs=Path(env["BAKE_JOBS"]) if env.get("BAKE_JOBS") else root / "jobs",
+        shipped=shipped or root,
+        home=state_folder(root, env, home, data=data),
+        jobs=Path(env["BAKE_JOBS"]) if env.get("BAKE_JOBS") else (data or root) / "jobs",
         defaults=_defaults(project, root, env, flags, profile),
         presets=project.presets,
         models=project.models,

@@ -5,6 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+STATE = ("cache", "images", "layout", "layout.lock", "logs", "models", "native", "secrets")
+"""Every name in the state folder; without a project the jobs lie there too."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Paths:

@@ -10,11 +10,12 @@ from types import MappingProxyType
 
 from builder.core.config.types import ChosenSetting, SettingValue, StageSetting, StageSpec
 from builder.errors import UsageError, did_you_mean
+from builder.program import command
 
 FLAGS = {"1": True, "true": True, "yes": True, "on": True, "0": False, "false": False, "no": False, "off": False}
 """Words for yes and no."""
 
-LISTED = "build.py settings lists all"
+LISTED = f"{command('settings')} lists all"
 """Where a person finds what there is."""
 
 Chosen = Mapping[str, Mapping[str, ChosenSetting]]
@@ -107,7 +108,7 @@ def named(stages: Mapping[str, StageSpec], stage: str, name: str, *, where: str)
             f'stage {stage} has no setting "{name}"',
             where=where,
             expected=", ".join(settings) or "nothing: it has no settings",
-            hint=_hint(did_you_mean(name, settings), f"build.py settings {stage} lists them"),
+            hint=_hint(did_you_mean(name, settings), f"{command('settings')} {stage} lists them"),
         )
     if instead := settings[name].instead:
         raise UsageError(f"{stage}.{name} is not set by itself", where=where, hint=f"use {instead}")

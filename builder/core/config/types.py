@@ -84,7 +84,7 @@ class StageSpec:
     optional: bool = False
     """A job whose stage of this name fails goes on without its results: what is heard is not lost to it."""
     requirements: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
-    """Variant -> hash-locked requirements file, relative to the project's root."""
+    """Variant -> hash-locked requirements file, relative to the shipped files."""
     settings: Mapping[str, StageSetting] = field(default_factory=lambda: MappingProxyType({}))
     memory_mb: int = 512
     """Memory it needs beside its models, in MB."""
@@ -202,9 +202,11 @@ class Config:
     """Everything that is configured, checked as a whole."""
 
     root: Path
-    """The folder of bake.yaml."""
+    """The folder of bake.yaml, models.yaml and models.lock: what a user edits."""
+    shipped: Path
+    """The folder of stages/, images/, templates/, compose/ and requirements/: ``root`` in a checkout, else the package's."""
     home: Path
-    """The state folder: ``.bake`` beside bake.yaml, BAKE_HOME or --home."""
+    """The state folder: ``.bake`` beside bake.yaml, BAKE_HOME or --home; without a project the user's data folder."""
     jobs: Path
     """The folder of jobs."""
     defaults: Defaults

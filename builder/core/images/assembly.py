@@ -14,6 +14,7 @@ from builder.core.weights import layers as weights
 from builder.core.weights.layers import WeightLayer
 from builder.core.weights.model import Model, Pin, model_digest
 from builder.errors import BuildError
+from builder.program import command
 
 BAKED = f"{LABEL}weights"
 """Label of images that carry their weights; its value is ``baked``."""
@@ -62,7 +63,7 @@ def slots(
         raise BuildError(
             f"{where} has {code_layers} layers, fewer than planned",
             expected=f"{len(code_blocks)} or more",
-            hint="build.py build --no-cache",
+            hint=command("build --no-cache"),
         )
     carried_layers = [layer for block in blocks if block.kind == "model" for layer in models[block.name]]
     folded = {layer.name: layer for layer in weights.fold(carried_layers, max(weights.MOST - code_layers, 1))}

@@ -17,6 +17,7 @@ from builder.core.jobs.job import Job, JobStage
 from builder.core.jobs.sandbox import RIGHTS, ContainerLimits, Mount
 from builder.core.terms import LABEL
 from builder.errors import ConfigError
+from builder.program import command
 
 TEMPLATE = "job.yaml.j2"
 FILE = "compose.yaml"
@@ -137,7 +138,7 @@ def services(
         ConfigError: a stage has no image.
     """
     if lacking := [s.name for s in job.stages if s.name not in images]:
-        raise ConfigError(f"no image for stage {lacking[0]}", where=f"job {job.id}", hint="build.py build")
+        raise ConfigError(f"no image for stage {lacking[0]}", where=f"job {job.id}", hint=command("build"))
     device = f"nvidia.com/gpu={machine.gpu}" if machine.gpu_driver == "cdi" else str(machine.gpu)
     gpu = GpuDevice(driver=machine.gpu_driver, device=device)
     parts = tuple(sandbox.JOB_MOUNTS)

@@ -24,6 +24,7 @@ from builder.core.jobs.timeline import StageRun
 from builder.core.text import format_size
 from builder.core.weights.model import Model
 from builder.errors import ConfigError
+from builder.program import command
 
 TEMPLATES = ("report.html.j2", "report.css", "report.js")
 """What the page is rendered from, below templates/report."""
@@ -323,6 +324,7 @@ def render(page: Page, templates: Mapping[str, str]) -> str:
     text = _template(templates["report.html.j2"]).render(
         page=page,
         job=page.job,
+        resume=command(f"run {page.job.id}"),
         policy=policy(script, style, beside=beside),
         script=Markup(script),
         style=Markup(style),

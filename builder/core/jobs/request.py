@@ -19,6 +19,7 @@ from builder.core.machine import Hardware, Recommendation
 from builder.core.terms import Mode, Purpose, Workflow
 from builder.core.weights.model import Model, Pin, model_digest, snapshot_path
 from builder.errors import MissingError, UsageError, did_you_mean
+from builder.program import command
 
 DEVICES = ("cpu", "cuda")
 """What a stage computes on."""
@@ -210,7 +211,7 @@ def _require_durations(settings: Mapping[str, Any]) -> None:
         raise UsageError(
             f"subtitles last at least {least:g} s and at most {most:g} s: that can't be",
             where="subtitles.min_duration",
-            hint="build.py settings subtitles lists both",
+            hint=f"{command('settings subtitles')} lists both",
         )
 
 

@@ -24,7 +24,7 @@ from builder.receiver.engine import EngineSocket
 from builder.receiver.jobs.run import new_job, run_job, words_of
 
 EXAMPLE = "examples/dialogue.mp4"
-"""The recording, in this project."""
+"""The recording, of the shipped files."""
 
 JOB, EXPECTED = "job.json", "expected.json"
 """The job's template and what came out of it: names of files in the cache, and below ``job/`` in a bundle."""
@@ -55,7 +55,7 @@ def acceptance(
         StageError: a stage fails.
         MissingError, IntegrityError: the engine went away, or refuses.
     """
-    recording = config.root / EXAMPLE
+    recording = config.shipped / EXAMPLE
     job = template(config, request)
     images = steady(lambda: {i.stage: str(engine.client.images.get(i.tag).id) for i in plan.images if i.stage})
     if not recording.is_file() or not engine.host.startswith("unix:"):

@@ -11,11 +11,12 @@ from pathlib import Path
 from builder.core.config.types import Config
 from builder.core.progress import OnProgress, Progress
 from builder.edges.machine import environment as native
+from builder.edges.machine import project
 from builder.edges.system import files, pip, shell
 
-FOLDERS = ("builder", "compose", "examples", "images", "requirements", "stages", "templates")
-FILES = ("LICENSE", "README.md", "bake.yaml", "build.py", "models.lock", "models.yaml", "pyproject.toml")
-"""What is taken of the project; tests, documents and state stay here."""
+FOLDERS = ("compose", "examples", "images", "requirements", "stages", "templates")
+FILES = ("LICENSE", "README.md", "build.py", "pyproject.toml")
+"""What is taken of the shipped files; tests, documents and state stay here. A wheel has the same (pyproject.toml)."""
 
 PROJECT, WHEELS = "native/project", "native/wheels"
 """Folders in a bundle."""
@@ -33,11 +34,13 @@ def collect(config: Config, env: Mapping[str, str], on_progress: OnProgress) -> 
     collected: dict[str, bytes | Path] = {
         f"{WHEELS}/{wheel.name}": wheel for wheel in sorted(_wheels(config, env, on_progress).glob("*.whl"))
     }
-    paths = [config.root / name for name in FILES]
-    paths += [p for folder in FOLDERS for p in sorted((config.root / folder).rglob("*"))]
-    for path in paths:
+    paths = {name: config.root / name for name in project.CATALOGUE} | {name: config.shipped / name for name in FILES}
+    for top, folders in ((config.shipped, FOLDERS), (project.PACKAGE.parent, [project.PACKAGE.name])):
+        every = [path for folder in folders for path in sorted((top / folder).rglob("*"))]
+        paths |= {path.relative_to(top).as_posix(): path for path in every if project.INSTALLED not in path.parents}
+    for name, path in paths.items():
         if path.is_file() and not path.is_symlink() and "__pycache__" not in path.parts:
-            collected[f"{PROJECT}/{path.relative_to(config.root).as_posix()}"] = path
+            collected[f"{PROJECT}/{name}"] = path
     collected[f"{PROJECT}/bake.yaml"] = without_network(
         (config.root / "bake.yaml").read_text(encoding="utf-8")
     ).encode()
@@ -52,8 +55,10 @@ def without_network(text: str) -> str:
 def _wheels(config: Config, env: Mapping[str, str], on_progress: OnProgress) -> Path:
     """A folder with the wheels of the builder's lock and of all stages', fetched once."""
     variant = config.defaults.variant.value
-    locks = sorted({config.root / s.requirements[variant] for s in config.stages.values() if variant in s.requirements})
-    locks.insert(0, config.root / "requirements" / "builder.txt")
+    locks = sorted(
+        {config.shipped / s.requirements[variant] for s in config.stages.values() if variant in s.requirements}
+    )
+    locks.insert(0, config.shipped / "requirements" / "builder.txt")
     digest = hashlib.sha256(sys.version.encode())
     for lock in locks:
         digest.update(lock.read_bytes())

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from builder.errors import MissingError
+from builder.program import command
 from builder.receiver.engine import EngineSocket
 from builder.receiver.inventory import LoaderError
 from builder.receiver.jobs import kept
@@ -67,4 +68,4 @@ def _failures(host: str) -> Iterator[None]:
     try:
         yield
     except LoaderError as error:
-        raise MissingError(error.what, where=host, hint="build.py build, then the same command again") from None
+        raise MissingError(error.what, where=host, hint=f"{command('build')}, then the same command again") from None

@@ -39,6 +39,7 @@ from builder.errors import (
     MissingError,
     SourceError,
 )
+from builder.program import command
 from builder.receiver.missing import CONTAINERD
 
 KEPT_LOGS = 5
@@ -177,7 +178,7 @@ def _code(job: _Job, images: Sequence[PlannedImage]) -> dict[str, str]:
     with network.secrets(site) as secrets, log.open("w", encoding="utf-8") as out:
         # The code alone: weights come from the store.
         without = dict.fromkeys(["ENVIRONMENT", *rendering.arguments_of(job.made.plan).values()], "development")
-        variables = {**without, "BASE_DIGEST": job.base_digest, **_commit(job.config.root, job.env)}
+        variables = {**without, "BASE_DIGEST": job.base_digest, **_commit(job.config.shipped, job.env)}
 
         def bake(names: Sequence[str], output: str, *, cache: bool = True, file: Path | None = None) -> None:
             for line in buildx.bake(
@@ -298,7 +299,7 @@ def _load(job: _Job, stored: Stored) -> load.Loaded:
         raise MissingError(
             f"the engine has {job.engine.free / 1e9:.1f} GB free; {stored.ref} needs {need / 1e9:.1f} GB",
             where=job.engine.root,
-            hint="docker image prune, build.py prune, or free some space",
+            hint=f"docker image prune, {command('prune')}, or free some space",
         )
 
     def on_bytes(done: int, total: int) -> None:
@@ -427,4 +428,4 @@ def require_space(config: Config, plan: Plan, engine: Engine) -> None:
     needs = {config.home: code}
     if engine.free is not None:
         needs[Path(engine.root)] = 3 * code + 2 * sum(weights.values()) + 500_000_000
-    files.require_room(needs, "run docker buildx prune, or build.py prune")
+    files.require_room(needs, f"run docker buildx prune, or {command('prune')}")

@@ -16,6 +16,7 @@ from builder.edges.engine.connection import Engine
 from builder.edges.images.layout import Layout
 from builder.edges.system import files
 from builder.errors import BuildError, IntegrityError
+from builder.program import command
 
 COMPRESSION = "compression=zstd,force-compression=true,oci-mediatypes=true"
 """Of code blobs: BuildKit writes and hands over zstd faster than plain tars (0.3 GB of libraries: 7.0 s, plain 10.0 s,
@@ -42,7 +43,7 @@ def exported(layout: Layout, tag: str) -> str:
     for entry in reversed(index.get("manifests", [])):
         if (entry.get("annotations") or {}).get("org.opencontainers.image.ref.name") in names:
             return str(entry["digest"])
-    raise BuildError(f"BuildKit exported no {tag}", where=str(layout.root), hint="build.py build --no-cache")
+    raise BuildError(f"BuildKit exported no {tag}", where=str(layout.root), hint=command("build --no-cache"))
 
 
 def image(layout: Layout, manifest: str) -> oci.Image:

@@ -30,6 +30,7 @@ from builder.core.weights import layers as weights
 from builder.core.weights.layers import Member, WeightLayer
 from builder.edges.system import files
 from builder.errors import ConfigError, IntegrityError, MissingError
+from builder.program import command
 
 DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 
@@ -111,7 +112,7 @@ class Layout:
                     break
                 yield chunk
         except FileNotFoundError:
-            raise MissingError("the layout lacks a blob", where=str(path), hint="build.py build") from None
+            raise MissingError("the layout lacks a blob", where=str(path), hint=command("build")) from None
         if size != blob.size or f"sha256:{seen.hexdigest()}" != blob.digest:
             path.unlink(missing_ok=True)
             raise IntegrityError(
@@ -221,7 +222,7 @@ class Layout:
             raise IntegrityError(
                 "a recipe of the layout was damaged, and is removed",
                 where=str(path),
-                hint="build.py build writes it again",
+                hint=f"{command('build')} writes it again",
             ) from None
 
     def _baked(self, blob: Descriptor) -> Iterator[bytes]:
@@ -293,7 +294,7 @@ class Layout:
         """
         entry = self.images().get(ref, {})
         if "manifest" not in entry:
-            raise MissingError(f"{ref} is not assembled here", where=str(self.root), hint="build.py build")
+            raise MissingError(f"{ref} is not assembled here", where=str(self.root), hint=command("build"))
         return self.stored(ref, entry["manifest"])
 
     def stored(self, ref: str, digest: str) -> Stored:

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import builder
 from builder import __version__
 from builder.core.config import requirements
 from builder.core.config.types import BaseSpec, Config
@@ -23,6 +24,7 @@ from builder.errors import (
     ConfigError,
 )
 
+PACKAGE = Path(builder.__file__).resolve().parent
 ROOTFS = "rootfs.tar"
 LOCK = "requirements/builder.txt"
 CONVERTING = ("ml-dtypes", "numpy", "onnx", "protobuf", "typing-extensions")
@@ -65,11 +67,11 @@ def rendered(
     """Plan and render, from the project's files."""
     paths = {p for s in config.stages.values() for p in s.requirements.values()}
     paths |= {p for s in config.images.values() for p in s.requirements.values()}
-    locks = {path: text for path in sorted(paths) if (text := _text(config.root / path)) is not None}
+    locks = {path: text for path in sorted(paths) if (text := _text(config.shipped / path)) is not None}
     plan = planning.plan(config, locks=locks, base=base, models=models, images=names)
     every = planning.plan(config, locks=locks, base=base, models=models) if names else plan
     texts = templates(config)
-    rendered_files = rendering.render(plan, texts, context(config.root), version=__version__)
+    rendered_files = rendering.render(plan, texts, context(config.shipped), version=__version__)
     fingerprints = {image.name: rendering.inputs(plan, texts, rendered_files, image) for image in plan.images}
     order = arrange(estimate.stacks(every, shipped_sizes(config)))
     digest = base.digest if base.kind != "debian" else roots.known(base, plan.debian_packages, config.paths.base)
@@ -82,7 +84,7 @@ def templates(config: Config) -> dict[str, str]:
     Raises:
         ConfigError: there are none.
     """
-    folder = config.root / "templates"
+    folder = config.shipped / "templates"
     texts = {p.relative_to(folder).as_posix(): p.read_text() for p in sorted(folder.rglob("*.j2"))}
     if "Dockerfile.j2" not in texts:
         raise ConfigError("no template", where=str(folder / "Dockerfile.j2"))
@@ -96,21 +98,21 @@ def _text(path: Path) -> str | None:
         return None
 
 
-def context(root: Path) -> dict[str, str]:
+def context(shipped: Path) -> dict[str, str]:
     """What build stages copy: the tools and the stages' code."""
-    paths = {f"tools/{p.name}": p for p in (root / "images/tools").glob("*.py")}
+    paths = {f"tools/{p.name}": p for p in (shipped / "images/tools").glob("*.py")}
     paths |= {
-        "tools/requirements.txt": root / "images/tools/requirements.txt",
-        "tools/pipwheel.py": root / "builder/bootstrap/pip_wheel.py",
+        "tools/requirements.txt": shipped / "images/tools/requirements.txt",
+        "tools/pipwheel.py": PACKAGE / "bootstrap/pip_wheel.py",
     }
-    paths |= {p.relative_to(root).as_posix(): p for p in (root / "stages").glob("**/*.py")}
+    paths |= {p.relative_to(shipped).as_posix(): p for p in (shipped / "stages").glob("**/*.py")}
     paths |= {
-        "weights/fetch.py": root / "images/weights/fetch.py",
-        "weights/builder/errors.py": root / "builder/errors.py",
-        "weights/builder/edges/weights/convert.py": root / "builder/edges/weights/convert.py",
+        "weights/fetch.py": shipped / "images/weights/fetch.py",
+        "weights/builder/errors.py": PACKAGE / "errors.py",
+        "weights/builder/edges/weights/convert.py": PACKAGE / "edges/weights/convert.py",
     }
     texts = {name: path.read_text(encoding="utf-8") for name, path in sorted(paths.items())}
-    lock = _text(root / LOCK)
+    lock = _text(shipped / LOCK)
     if lock is None:
         raise ConfigError("no such requirements file", where=LOCK, hint="make lock")
     locked = requirements.parse(LOCK, lock)
@@ -182,4 +184,4 @@ def sizes(config: Config) -> dict[str, int]:
 
 def shipped_sizes(config: Config) -> dict[str, int]:
     """What those who locked the packages measured: the same on every machine, so the order of layers rests on it."""
-    return files.read_object(config.root / "images" / "sizes.json")
+    return files.read_object(config.shipped / "images" / "sizes.json")

@@ -14,6 +14,7 @@ from builder.core.jobs import job as spec
 from builder.core.jobs.job import Job, JobStage
 from builder.edges.system import files
 from builder.errors import BakeError, InputError, IntegrityError, MissingError, PartialError, StageError
+from builder.program import command
 
 FULL = 64 << 10
 """Bytes free at which a disk counts as full."""
@@ -79,7 +80,7 @@ class Outcome:
             f"job {self.job.id} is done without {names}: {first.what}",
             where=first.where,
             detail=first.detail,
-            hint=f"the results are in {self.folder}; build.py run {self.job.id} tries {names} again",
+            hint=f"the results are in {self.folder}; {command('run')} {self.job.id} tries {names} again",
         )
 
 
@@ -107,7 +108,7 @@ def unfinished(config: Config, job_folder: Path, stage: JobStage) -> str | None:
     stage_manifest = manifest(job_folder, stage.name)
     named = [path for kind in ("inputs", "outputs") for path in (stage_manifest or {}).get(kind, {})]
     digests = {path: _digest(job_folder / path) for path in named}
-    code = code_digest(config.root / "stages", stage.name)
+    code = code_digest(config.shipped / "stages", stage.name)
     optional = [need for need in stage.needs if (known := config.stages.get(need)) and known.optional]
     late = [need for need in optional if manifest(job_folder, need) is not None]
     return spec.unfinished(stage, stage_manifest, code=code, digests=digests, late=late)
@@ -147,7 +148,7 @@ def failure(
     log = log_path(job_folder, stage)
     lines = _lines(log, since)
     last = lines[-1] if lines else "it said nothing"
-    again = f"build.py run {job_folder.name}"
+    again = command(f"run {job_folder.name}")
     what = f"said it was done, but {missing}" if missing else cause
     if not what and code == INPUT_FAULT:
         return InputError(last, hint="check the recording")

@@ -154,9 +154,9 @@ def _file(path: Path, name: str, type_: str, out: Path, *, inside: bool, kind: s
     )
 
 
-def templates(root: Path) -> dict[str, str]:
+def templates(shipped: Path) -> dict[str, str]:
     """The page's template, style and script, by name."""
-    folder = root / "templates" / "report"
+    folder = shipped / "templates" / "report"
     return {name: (folder / name).read_text(encoding="utf-8") for name in pages.TEMPLATES}
 
 

@@ -20,6 +20,7 @@ from builder.edges.system import files
 from builder.edges.weights import access
 from builder.edges.weights.store import Store
 from builder.errors import BakeError, InputError, MissingError
+from builder.program import command
 
 FRESH = 24 * 3600.0
 """Seconds that a result is good for, if nothing it looked at changes."""
@@ -147,7 +148,7 @@ def _key(config: Config, job: Job, python: Path | None, containers: Containers |
 
 def _environment(python: Path | None) -> str:
     if python is None:
-        raise MissingError("the native environment is missing", hint="build.py bootstrap")
+        raise MissingError("the native environment is missing", hint=command("bootstrap"))
     return "ready"
 
 
@@ -177,7 +178,7 @@ def _images(containers: Containers) -> str:
 
     for image in containers.images:
         if engines.image_ids(containers.engine, [image]) is None:
-            raise MissingError(f"image {image[:19]} is gone", where=containers.engine, hint="build.py build")
+            raise MissingError(f"image {image[:19]} is gone", where=containers.engine, hint=command("build"))
     return f"{len(containers.images)}, by id"
 
 

@@ -25,6 +25,7 @@ from builder.edges.jobs.record import speeds
 from builder.edges.jobs.record.follow import Follower
 from builder.edges.jobs.record.pipeline import PipelineLog
 from builder.errors import BakeError, Interrupted, UsageError
+from builder.program import command
 
 EVERY = 0.05
 """Seconds between two looks at what nobody tells the runner: progress, ``jobs cancel``, room on the machine."""
@@ -188,7 +189,7 @@ def _run(state: _Run) -> Outcome:
         state.log.ended("stop: asked to")
         word = "cancelled" if jobs.cancelled(state.folder) else "interrupted"
         raise Interrupted(
-            f"job {state.job.id} was {word}", hint=f"build.py run {state.job.id} resumes where it stopped"
+            f"job {state.job.id} was {word}", hint=f"{command('run')} {state.job.id} resumes where it stopped"
         ) from None
     except BaseException as error:
         _stop_all(state)
@@ -245,7 +246,7 @@ def _require_needs(state: _Run) -> None:
             raise UsageError(
                 f"stage {need} comes first: {why}",
                 where=f"job {state.job.id}",
-                hint=f"build.py run {state.job.id} --until {need}",
+                hint=command(f"run {state.job.id} --until {need}"),
             )
 
 

@@ -22,7 +22,9 @@ from builder.core.terms import Mode
 from builder.edges.engine import connection as engines
 from builder.edges.images.installed import baked
 from builder.edges.jobs.outcome import code_digest
+from builder.edges.machine.project import PACKAGE
 from builder.edges.system import files
+from builder.program import command
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,8 +78,8 @@ def _key(config: Config, models: Iterable[str], engine: str) -> str:
     defaults = config.defaults
     facts: list[Any] = [engine, defaults.mode.value, defaults.variant.value, defaults.registry, sorted(models)]
     paths = [config.root / name for name in ("bake.yaml", "models.yaml", "models.lock")]
-    for name in ("images", "stages", "templates", "builder"):
-        paths += sorted(p for p in (config.root / name).rglob("*") if p.suffix != ".pyc")
+    for folder in (*(config.shipped / name for name in ("images", "stages", "templates")), PACKAGE):
+        paths += sorted(p for p in folder.rglob("*") if p.suffix != ".pyc")
     for path in paths:
         if path.is_file():
             status = path.stat()
@@ -107,7 +109,7 @@ def media_images(config: Config, env: Mapping[str, str]) -> MediaImages | str | 
 
 def _code(config: Config, stage: str) -> str:
     """The label of images with a stage's code as it is today."""
-    return f"{currency.CODE}={code_label(stage, code_digest(config.root / 'stages', stage))}"
+    return f"{currency.CODE}={code_label(stage, code_digest(config.shipped / 'stages', stage))}"
 
 
 def of_native_job(config: Config, host: str, job: Job) -> StageImages | None:
@@ -154,5 +156,5 @@ def unisolated(config: Config, why: str | None) -> str:
         return ""
     return (
         f"recordings are read without the protection of containers: {why or 'no engine answers any more'}. "
-        "build.py build makes the images"
+        f"{command('build')} makes the images"
     )

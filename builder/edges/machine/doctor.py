@@ -14,6 +14,7 @@ from builder.edges.system import files
 from builder.edges.weights import access
 from builder.edges.weights.store import Store
 from builder.errors import ConfigError
+from builder.program import command
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,7 +72,7 @@ def _environment(config: Config) -> Finding:
         name="native environment",
         ok=python is not None,
         note="ready" if python else "not made yet",
-        hint="build.py bootstrap",
+        hint=command("bootstrap"),
     )
 
 

@@ -89,7 +89,9 @@ def media(
 
     def look(options: Sequence[str], source: Path, target: Path | None) -> shell.Done:
         words = [*options, str(source), *([str(target)] if target else [])]
-        return shell.run([str(python), str(config.root / "stages/demux/clip.py"), *words], env=variables, timeout=3600)
+        return shell.run(
+            [str(python), str(config.shipped / "stages/demux/clip.py"), *words], env=variables, timeout=3600
+        )
 
     return look
 
@@ -146,7 +148,7 @@ def _locks(config: Config, stages: Sequence[StageSpec], *, cuda: bool) -> list[P
             hint="--variant slim",
         )
     kinds = [variant, f"{variant}-gpu"] if cuda else [variant]
-    return sorted({config.root / s.requirements[kind] for s in stages for kind in kinds if kind in s.requirements})
+    return sorted({config.shipped / s.requirements[kind] for s in stages for kind in kinds if kind in s.requirements})
 
 
 def cuda_libraries(python: Path) -> list[Path]:

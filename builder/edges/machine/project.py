@@ -9,36 +9,76 @@ from builder.core.config.defaults import configure, state_folder
 from builder.core.config.types import Config, ProjectFiles
 from builder.edges.machine import project_cache
 from builder.edges.system import files
-from builder.errors import ConfigError
+from builder.errors import ConfigError, MissingError, UsageError
+from builder.program import command
 
-HERE = Path(__file__).resolve().parents[3]
-"""The checkout that this package belongs to."""
+PACKAGE = Path(__file__).resolve().parents[2]
+"""The folder of the package ``builder``."""
+
+INSTALLED = PACKAGE / "_project"
+"""The project's files as a wheel carries them; a checkout doesn't have this folder."""
+
+CATALOGUE = ("models.yaml", "models.lock")
+"""The models and their pins, beside bake.yaml."""
+
+HERE = INSTALLED if INSTALLED.is_dir() else PACKAGE.parent
+"""The project's files that belong to this package: those of its checkout, or those that pip installed."""
 
 
 def find_root(start: Path) -> Path:
-    """The folder of the nearest bake.yaml at or above ``start``, else this checkout's."""
+    """The folder of the nearest bake.yaml at or above ``start``, else :data:`HERE`."""
     for folder in (start, *start.parents):
         if (folder / "bake.yaml").is_file() and (folder / "models.yaml").is_file():
             return folder
     return HERE
 
 
+def shipped_files(root: Path) -> Path:
+    """The folder of stages, images, templates…: a checkout has its own; a user's project has what came with the package."""
+    return root if (root / "stages").is_dir() else HERE
+
+
+def require(config: Config, what: str) -> None:
+    """Raises UsageError where there is no project that could keep ``what``."""
+    if config.root == INSTALLED:
+        raise UsageError(
+            f"{what} is kept in a project, and there is none here",
+            expected="a folder with bake.yaml, models.yaml and models.lock",
+            hint=command("init"),
+        )
+
+
+def user_data(env: Mapping[str, str]) -> Path:
+    """The user's folder for state and jobs without a project (XDG Base Directory Specification).
+
+    Raises:
+        MissingError: this user has no home.
+    """
+    given = Path(env.get("XDG_DATA_HOME", ""))
+    if given.is_absolute():  # a relative one is to be ignored
+        return given / "whisperbake"
+    try:
+        return Path(env["HOME"] if env.get("HOME") else Path.home()) / ".local/share/whisperbake"
+    except RuntimeError as error:
+        raise MissingError("this user has no home for models and jobs", hint="set HOME, or XDG_DATA_HOME") from error
+
+
 def load(
     root: Path, *, env: Mapping[str, str], home: Path | None = None, overrides: Mapping[str, object] | None = None
 ) -> Config:
-    """Read and check all configuration below ``root``.
+    """Read and check all configuration: the user's files in ``root``, and the shipped ones.
 
     Raises:
         ConfigError: a file can't be read, or is invalid.
     """
-    names = ["bake.yaml", "models.yaml", "models.lock"]
-    names += [p.relative_to(root).as_posix() for p in sorted(root.glob("stages/*/stage.yaml"))]
-    names += [p.relative_to(root).as_posix() for p in sorted(root.glob("images/*.yaml"))]
-    inside = root.resolve()
+    shipped = shipped_files(root)
+    paths = {name: root / name for name in ("bake.yaml", *CATALOGUE)}
+    for pattern in ("stages/*/stage.yaml", "images/*.yaml"):
+        paths |= {path.relative_to(shipped).as_posix(): path for path in sorted(shipped.glob(pattern))}
     texts = {}
-    for name in names:
-        path = root / name
+    for name, path in paths.items():
         try:
+            inside = path.parents[name.count("/")].resolve()
             real = path.resolve(strict=True)
             if real != inside / name:
                 raise ConfigError("a link, which could lead anywhere", where=name, expected="a file of its own")
@@ -60,8 +100,9 @@ def load(
             str(files.expanded(part).resolve()) for part in env["BAKE_SOURCES"].split(":") if part
         )
     flag = files.expanded(home).resolve() if home else None
-    project = _read(texts, state_folder(root, env, flag))
-    return configure(project, root=root, env=env, home=flag, overrides=overrides or {})
+    data = user_data(env) if root == INSTALLED else None
+    project = _read(texts, state_folder(root, env, flag, data=data))
+    return configure(project, root=root, shipped=shipped, env=env, home=flag, data=data, overrides=overrides or {})
 
 
 def _read(texts: Mapping[str, str], home: Path) -> ProjectFiles:

@@ -27,20 +27,39 @@ CHUNK = 1 << 20
 
 def write_atomic(path: Path, data: bytes | str, *, mode: int = 0o644) -> None:
     """Write through a temporary file in the same folder, flush to disk, rename over ``path``."""
-    raw = data.encode() if isinstance(data, str) else data
+    with _written_beside(path, data.encode() if isinstance(data, str) else data, mode) as new:
+        new.replace(path)
+
+
+def write_new(path: Path, text: str) -> bool:
+    """The same for a file that isn't there yet: False, and nothing is touched, where something has its name."""
+    with _written_beside(path, text.encode(), 0o644) as new:
+        try:
+            path.hardlink_to(new)  # unlike a rename it replaces nothing
+        except FileExistsError:
+            return False
+        except OSError:  # a stick's file system has no second names
+            if os.path.lexists(path):
+                return False
+            new.replace(path)
+    return True
+
+
+@contextmanager
+def _written_beside(path: Path, data: bytes, mode: int) -> Iterator[Path]:
+    """A temporary file in the folder of ``path`` with all of ``data`` on the disk; it is gone afterwards."""
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(prefix=f".{path.name[:40]}.", suffix=".tmp", dir=path.parent)
     try:
         with os.fdopen(handle, "wb") as out:
-            out.write(raw)
+            out.write(data)
             out.flush()
             os.fsync(out.fileno())
         with suppress(PermissionError):  # a FAT stick has no modes; elsewhere it is ours, and 0600 until here
             Path(name).chmod(mode)
-        Path(name).replace(path)
-    except BaseException:
+        yield Path(name)
+    finally:
         Path(name).unlink(missing_ok=True)
-        raise
 
 
 STREAM = re.compile(r"/dev/(?:std(?P<name>out|err)|fd/(?P<dev>\d+))|/proc/self/fd/(?P<proc>\d+)")
@@ -180,6 +199,21 @@ def locked(path: Path, *, timeout: float = -1) -> Iterator[None]:
         yield
     finally:
         lock.release()
+
+
+def size_of(path: Path) -> int:
+    """Bytes of a file, or of the files below a folder. Links are not followed; what goes away meanwhile doesn't count."""
+    if not path.is_dir() or path.is_symlink():
+        with suppress(FileNotFoundError):
+            return path.lstat().st_size
+        return 0
+    total = 0
+    for parent, _, names in os.walk(path):
+        for name in names:
+            with suppress(FileNotFoundError):
+                status = (Path(parent) / name).lstat()
+                total += 0 if stat.S_ISLNK(status.st_mode) else status.st_size
+    return total
 
 
 RESERVE = 64 << 20

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import shutil
 import time
 from collections.abc import Iterator, Sequence
@@ -70,7 +69,7 @@ def _empty_parents(store: Store, folder: Path) -> None:
 
 def _quarantine(store: Store) -> Iterator[Leftover]:
     for path in sorted(store.quarantine.glob("*")):
-        yield Leftover(path=path, why="in quarantine: not the lock's bytes", size=_size(path))
+        yield Leftover(path=path, why="in quarantine: not the lock's bytes", size=files.size_of(path))
 
 
 def _incoming(store: Store, known: Sequence[PinnedModel]) -> Iterator[Leftover]:
@@ -83,7 +82,7 @@ def _incoming(store: Store, known: Sequence[PinnedModel]) -> Iterator[Leftover]:
         old = time.time() - path.lstat().st_mtime > STALE
         if old or (path.suffix in (".part", ".ranges") and name not in pinned):
             why = "begun more than a day ago" if old else "begun, for no pin"
-            yield Leftover(path=path, why=why, size=_size(path), lock=f"{name}.lock")
+            yield Leftover(path=path, why=why, size=files.size_of(path), lock=f"{name}.lock")
 
 
 def _repositories(store: Store, known: Sequence[PinnedModel]) -> Iterator[Leftover]:
@@ -96,22 +95,12 @@ def _repositories(store: Store, known: Sequence[PinnedModel]) -> Iterator[Leftov
         keep = {store.root / snapshot_path(m, p) for m, p in pinned}
         for snapshot in sorted((folder / "snapshots").glob("*")):
             if snapshot not in keep:
-                yield Leftover(path=snapshot, why="an old revision", size=_bytes_below(snapshot))
+                yield Leftover(path=snapshot, why="an old revision", size=files.size_of(snapshot))
         blobs = {f.sha256 for _, p in pinned for f in p.files}
         for blob in sorted((folder / "blobs").glob("*")):
             if blob.name not in blobs:
-                yield Leftover(path=blob, why="of no pinned file", size=_size(blob), lock=f"{blob.name}.lock")
+                yield Leftover(path=blob, why="of no pinned file", size=files.size_of(blob), lock=f"{blob.name}.lock")
         ref = folder / "refs" / "main"
         with contextlib.suppress(OSError):
             if ref.read_text().strip() not in {p.revision for _, p in pinned}:
                 yield Leftover(path=ref, why="names an old revision", size=0)
-
-
-def _bytes_below(folder: Path) -> int:
-    """Bytes of the files below a folder; links don't count."""
-    paths = (Path(parent) / name for parent, _, names in os.walk(folder) for name in names)
-    return sum(path.lstat().st_size for path in paths if not path.is_symlink())
-
-
-def _size(path: Path) -> int:
-    return _bytes_below(path) if path.is_dir() else path.lstat().st_size

@@ -25,6 +25,7 @@ from builder.edges.engine import kept
 from builder.edges.jobs.folder import MARK
 from builder.edges.system import files, permissions, shell
 from builder.errors import BakeError, MissingError
+from builder.program import command
 
 GRACE = 5
 """Seconds that a container has to end after SIGTERM."""
@@ -160,10 +161,10 @@ class Project:
         last = tail[-1] if tail else "compose said nothing"
         if "No such image" in last or "not found" in last.lower():
             return MissingError(
-                f"the image of stage {stage} is gone", detail=tail, hint="build.py build, then run again"
+                f"the image of stage {stage} is gone", detail=tail, hint=f"{command('build')}, then run again"
             )
         return MissingError(
-            f"the container of stage {stage} could not be created", detail=tail, hint="build.py preflight"
+            f"the container of stage {stage} could not be created", detail=tail, hint=command("preflight")
         )
 
     @functools.cached_property
@@ -221,7 +222,7 @@ class Container:
             self._code = 125
             self.error = MissingError(
                 f"the container of stage {self._stage} could not be started: {_reason(error)}",
-                hint="build.py preflight",
+                hint=command("preflight"),
             )
         if self._id:
             self._project.drop(self._id)

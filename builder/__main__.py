@@ -1,4 +1,4 @@
-"""``python -m builder.cli``."""
+"""``python -m builder``."""
 
 import sys
 
