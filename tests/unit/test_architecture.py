@@ -94,7 +94,7 @@ def test_what_to_type_next_names_the_program_that_was_typed() -> None:
 def test_shipped_files_are_not_looked_for_in_the_users_folder() -> None:
     """``config.shipped`` has the stages and templates; ``config.root`` has what a user edits."""
     folders = "stages|images|templates|compose|requirements|examples"
-    found = [short(path) for path in BUILDER if re.search(rf"\broot / f?[\"'](?:{folders})\b", path.read_text())]
+    found = [short(path) for path in BUILDER if re.search(rf"config\.root / f?[\"'](?:{folders})\b", path.read_text())]
     assert found == []
 
 
