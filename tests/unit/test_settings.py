@@ -99,14 +99,14 @@ def test_a_file_s_values_have_their_type(setting: StageSetting, value: object) -
 @pytest.mark.parametrize(
     ("word", "what", "help_"),
     [
-        ("subtitle.lines=1", 'no stage "subtitle"', 'did you mean "subtitles"? build.py settings lists all'),
+        ("subtitle.lines=1", 'no stage "subtitle"', 'did you mean "subtitles"? python3 build.py settings lists all'),
         (
             "subtitles.lins=1",
             'stage subtitles has no setting "lins"',
-            'did you mean "lines"? build.py settings subtitles lists them',
+            'did you mean "lines"? python3 build.py settings subtitles lists them',
         ),
         ("subtitles.lines=7", "subtitles.lines: 7 is not a whole number from 1 to 6", settings.LISTED),
-        ("demux.channels=splt", 'demux.channels: "splt" is not mix or split', 'did you mean "split"? build.py'),
+        ("demux.channels=splt", 'demux.channels: "splt" is not mix or split', 'did you mean "split"? python3 build.py'),
         ("asr.language=de", "asr.language is not set by itself", "use --language"),
         ("lines=1", '"lines=1" is not a setting', settings.LISTED),
         ("subtitles.lines", '"subtitles.lines" is not a setting', settings.LISTED),
