@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from builder.core.terms import Mode, Purpose
 from builder.errors import BakeError, MissingError, SourceError, UsageError, did_you_mean
+from builder.program import command
 from builder.workflows import host, images
 from builder.workflows.session import (
     Session,
@@ -62,7 +63,7 @@ def build(
 
     config, env, on_progress = session.config, session.env, session.on_progress
     if here and config.defaults.mode is Mode.DOCKER_GPU:
-        host.require_gpu(config, env, hint="build.py build --mode docker-gpu, for another machine")
+        host.require_gpu(config, env, hint=f"{command('build --mode docker-gpu')}, for another machine")
     if config.defaults.mode is not Mode.NATIVE:
         return images.build(session, choice, cache=cache, refresh=refresh)
     models = chosen_models(config, models=choice.models, diarization=choice.diarization)

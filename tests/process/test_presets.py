@@ -84,7 +84,7 @@ def test_a_machine_with_models_asks_nobody(root: Path, hub: Hub) -> None:
     session = opened(root, hub)
     assert session.config.defaults.preset == "starter"
     assert session.preset_reason.startswith(
-        "balanced is recommended (8 cores keep up with small): build.py models fetch"
+        "balanced is recommended (8 cores keep up with small): python3 build.py models fetch"
     )
     have(root, "balanced")
     session = opened(root, hub)

@@ -188,7 +188,7 @@ def test_gpu_images_are_not_built_for_jobs_without_a_gpu(
         assert said(verb, str(recording), *mode, "--device", "cpu")[0] == no_engine
     if not gpu:
         assert said("run", str(recording), *mode)[1] == "--device cpu, or --mode docker-cpu, whose images are smaller"
-        assert said(*mode) == (none, "build.py build --mode docker-gpu, for another machine")
+        assert said(*mode) == (none, "python3 build.py build --mode docker-gpu, for another machine")
     assert said("build", *mode)[0] == no_engine
 
 

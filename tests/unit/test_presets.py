@@ -36,7 +36,7 @@ def test_a_smaller_one_that_is_here_is_taken_without_a_download() -> None:
     lacking = {"balanced": SMALL, "starter": 0, "fast": 0}
     assert chosen("balanced", lacking, had=("balanced",)) == (
         "starter",
-        "balanced is recommended (8 cores): build.py models fetch --preset balanced gets it, 480.0 MB",
+        "balanced is recommended (8 cores): python3 build.py models fetch --preset balanced gets it, 480.0 MB",
     )
 
 
@@ -56,7 +56,9 @@ def test_a_machine_without_models_gets_the_largest_that_is_small_and_can_be_had(
     lacking = {"premium": LARGE, "high": LARGE, "balanced": SMALL, "starter": SMALL, "fast": SMALL}
     found, reason = chosen("premium", lacking, had=had)
     assert found == preset
-    assert reason.startswith("premium is recommended (8 cores): build.py models fetch --preset premium gets it, 3.0 GB")
+    assert reason.startswith(
+        "premium is recommended (8 cores): python3 build.py models fetch --preset premium gets it, 3.0 GB"
+    )
 
 
 def test_a_recommended_preset_that_is_not_pinned_is_named() -> None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from builder.core.machine import PRESETS, Recommendation
 from builder.core.text import format_size
+from builder.program import command
 
 AUTO = "auto"
 """What stands for a preset that is decided on the machine."""
@@ -49,6 +50,10 @@ def decide(
     if chosen == advice.preset:
         return PresetChoice(preset=chosen, reason=f"recommended: {advice.reason}")
     missing = lacking.get(advice.preset)
-    way = "its models are not pinned" if missing is None else f"build.py models fetch --preset {advice.preset} gets it"
+    way = (
+        "its models are not pinned"
+        if missing is None
+        else f"{command('models fetch --preset')} {advice.preset} gets it"
+    )
     size = f", {format_size(missing)}" if missing else ""
     return PresetChoice(preset=chosen, reason=f"{advice.preset} is recommended ({advice.reason}): {way}{size}")
