@@ -19,6 +19,7 @@ from builder.edges.jobs import listing
 from builder.edges.jobs.outcome import Outcome
 from builder.edges.system import files
 from builder.errors import BakeError, MissingError, UsageError
+from builder.program import command
 
 LINKLESS = (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK)
 """What file systems without hard links answer."""
@@ -152,7 +153,7 @@ def _name(hidden: Path, target: Path, *, overwrite: bool) -> None:
 def _undelivered(error: OSError | UsageError, job: Job, results: Path, delivery: CopyOptions) -> BakeError:
     """Why a copy failed; the job itself is done."""
     where = error.where if isinstance(error, UsageError) else str(error.filename or delivery.folder or "")
-    again = f"build.py run {job.id} --output DIR copies them"
+    again = f"{command('run')} {job.id} --output DIR copies them"
     hint = f"the results are in {results}; {again}"
     if isinstance(error, UsageError):
         return UsageError(

@@ -17,6 +17,7 @@ from builder.core.progress import OnProgress, Progress
 from builder.edges.jobs.folder import NEW
 from builder.edges.system import files, web
 from builder.errors import InputError, UsageError
+from builder.program import command
 
 STDIN = "-"
 """The word for standard input."""
@@ -121,7 +122,7 @@ def _standard_input(before: Sequence[Source], options: InputOptions) -> Source:
     if any(source.word == STDIN for source in before):
         raise UsageError("standard input has one recording", where=STDIN)
     if sys.stdin is None or sys.stdin.isatty():
-        raise UsageError("nothing comes through standard input", where=STDIN, hint="build.py run - < talk.mp4")
+        raise UsageError("nothing comes through standard input", where=STDIN, hint=command("run - < talk.mp4"))
     return Source(word=STDIN, name=PurePosixPath(options.stdin_name).name or "recording")
 
 
