@@ -96,7 +96,7 @@ def ci(
 
     made = _pipeline(session, selection, service=service, out=out, registry=registry, folder=folder)
     if out is not None:
-        files.write_output(out, made.text, instead="--out FILE")
+        files.write_output(out, made.text, instead="--out FILE", parents=True)  # .github/workflows of a new project
     return made
 
 

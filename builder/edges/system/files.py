@@ -74,7 +74,7 @@ def expanded(path: str | Path) -> Path:
         return Path(path)
 
 
-def write_output(path: Path, data: bytes | str, *, instead: str) -> Path:
+def write_output(path: Path, data: bytes | str, *, instead: str, parents: bool = False) -> Path:
     """Write a result where a person wants it: whole or not at all where that can be, and never in the place of a link.
 
     A link is followed, and the file that it leads to is replaced with its mode kept. What isn't a file (a device, a FIFO,
@@ -82,6 +82,7 @@ def write_output(path: Path, data: bytes | str, *, instead: str) -> Path:
 
     Args:
         instead: what to type for another place, such as ``--out FILE``.
+        parents: make the folders above the file, where a new project hasn't any yet.
 
     Returns:
         The file that was written.
@@ -105,6 +106,8 @@ def write_output(path: Path, data: bytes | str, *, instead: str) -> Path:
                 out.write(raw)
             return target
         real = target.resolve()
+        if parents:
+            real.parent.mkdir(parents=True, exist_ok=True)
         if not real.parent.is_dir():
             raise UsageError("there is no such folder", where=str(real.parent), hint=f"mkdir -p '{real.parent}'")
         if real.is_dir():
