@@ -191,6 +191,70 @@ def report(
     show(json, views.REPORT, written, failure=written.failure)
 
 
+@jobs_app.command("name")
+def name(
+    job: Annotated[str, typer.Argument(help="A job's id.")],
+    names: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="S1=NAME...", help="Of several recordings: 02:S1=NAME. S1= takes a name away."),
+    ] = None,
+    from_: Annotated[
+        Path | None, typer.Option("--from", metavar="FILE", help="Names that the job's page saved.")
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Give the speakers names, in every file of a job. jobs undo takes them back.
+
+    Example: python3 build.py jobs name 20261123 S1="Ada Lovelace" S2=Charles
+    """
+    from builder.views import edits as views
+    from builder.workflows import edits
+
+    with opened() as session:
+        changed = edits.name(session, job, names or (), file=from_)
+    show(json, views.NAME, changed, failure=changed.failure)
+
+
+@jobs_app.command("edit")
+def edit(
+    job: Annotated[str, typer.Argument(help="A job's id.")],
+    from_: Annotated[
+        Path | None, typer.Option("--from", metavar="FILE", help="The edited text, in place of an editor.")
+    ] = None,
+    to: Annotated[
+        Path | None,
+        typer.Option("--to", metavar="FILE", help="Only write the text to a file, to be edited for --from."),
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Change a transcript in $VISUAL or $EDITOR: words, speakers, turns. Every file of the job is written again.
+
+    Words that stay keep their times; others get times between them. jobs undo goes back.
+
+    Example: python3 build.py jobs edit 20261123
+    """
+    from builder.views import edits as views
+    from builder.workflows import edits
+
+    with opened() as session:
+        changed = edits.edit(session, job, file=from_) if to is None else edits.save_text(session, job, file=to)
+    show(json, views.EDIT, changed, failure=changed.failure)
+
+
+@jobs_app.command("undo")
+def undo(job: Annotated[str, typer.Argument(help="A job's id.")], json: Json = False) -> None:
+    """Take back the last jobs name or jobs edit of a job; again, the one before, down to what was heard.
+
+    Example: python3 build.py jobs undo 20261123
+    """
+    from builder.views import edits as views
+    from builder.workflows import edits
+
+    with opened() as session:
+        changed = edits.undo(session, job)
+    show(json, views.UNDO, changed, failure=changed.failure)
+
+
 @jobs_app.command("logs")
 def logs(
     job: Annotated[str, typer.Argument(help="A job's id.")],

@@ -96,6 +96,9 @@ FormatsOption = Annotated[
         "Default: srt,vtt,ass,txt,json,rttm.",
     ),
 ]
+BurnOption = Annotated[
+    bool, typer.Option("--burn", help="Also make a film with the subtitles drawn into its picture (.burned.mp4).")
+]
 NoBuild = Annotated[bool, typer.Option("--no-build", help="Images that are missing are an error.")]
 DeviceOption = Annotated[str | None, typer.Option("--device", help="cpu or cuda. Default: what is here.")]
 ThreadsOption = Annotated[int | None, typer.Option("--threads", min=1, max=512, help="Default: one a core.")]
@@ -138,6 +141,7 @@ class NewJobOptions:
     end: EndOption = None
     times: TimesOption = None
     formats: FormatsOption = None
+    burn: BurnOption = False
     track: TrackOption = None
     channels: ChannelsOption = None
     task: TaskOption = None
@@ -190,6 +194,7 @@ class NewJobOptions:
             task=self.task,
             prompt=self.prompt,
             hotwords=self.hotwords,
+            burn=self.burn,
         )
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from builder.core.config.types import Config
-from builder.core.jobs import compose
+from builder.core.jobs import compose, edits
 from builder.core.jobs import job as spec
 from builder.core.jobs.job import JobStage, Selection
 from builder.core.jobs.naming import CopyOptions, Place
@@ -46,6 +46,8 @@ class RunOptions:
     only: str | None = None
     first: str | None = None
     until: str | None = None
+    rendering: bool = False
+    """Write the results again after an edit: no stage before the one that reads edits runs, nor is its model needed."""
     mode: str | None = None
     """The mode that was typed: jobs that are there already run where they were to run, unless another is."""
     inputs: InputOptions = NO_INPUT_OPTIONS
@@ -54,6 +56,8 @@ class RunOptions:
 
     def selection(self, stages: Sequence[JobStage]) -> Selection:
         """Which of a job's stages are asked for; raises UsageError (:func:`builder.core.jobs.job.select_stages`)."""
+        if self.rendering:
+            return spec.rendering(stages, edits.STAGE)
         return spec.select_stages(stages, only=self.only, first=self.first, until=self.until)
 
 
@@ -133,8 +137,8 @@ def run(session: Session, words: Sequence[str], asked: JobOptions, options: RunO
         config, moved = of_jobs(config, queue, typed=options.mode)
         if moved:
             on_progress(Progress(what="warning", note=moved, finished=True))
-        models = pinned(config, models_of(queue))
-        gpu = any(compose.needs_gpu(stage) for job in queue for stage in job.stages)
+        models = [] if options.rendering else pinned(config, models_of(queue))
+        gpu = not options.rendering and any(compose.needs_gpu(stage) for job in queue for stage in job.stages)
     else:
         gathered = recordings.gather(words, options.inputs, options.delivery, apart=options.parallel is not None)
         request = hosts.resolve(config, asked)
@@ -248,7 +252,10 @@ def run_one(
 
     config, host, options = context.config, context.host, context.options
     selection = options.selection(job.stages)
-    checks = preflight.check(config, job, python=host.python, containers=host.containers, env=context.env)
+    needed = job
+    if options.rendering:
+        needed = replace(job, stages=tuple(stage for stage in job.stages if stage.name in selection.run))
+    checks = preflight.check(config, needed, python=host.python, containers=host.containers, env=context.env)
     checks.raise_failure()
     gpu = context.budget.quietest() if any(compose.needs_gpu(stage) for stage in job.stages) else 0
     outcome = runner.run(

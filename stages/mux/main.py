@@ -60,6 +60,10 @@ def mux(job: StageJob, recording: Recording) -> None:
     """
     import av
 
+    if job.settings.get("burn"):
+        import burn
+
+        burn.burn(job, recording)
     source = job.recording(recording)
     subtitles = job.load("subtitles", recording)
     jumps = job.load("demux", recording)["jumps"]

@@ -6,7 +6,8 @@ import json
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from sentences import Sentence, Word, clean, sentences
+from realign import Turn, realigned
+from sentences import Sentence, clean, sentences
 
 FILE = "edits.json"
 """Beside the recordings."""
@@ -18,14 +19,15 @@ class Edits:
 
     names: dict[str, str] = field(default_factory=dict)
     """Speaker -> what people call them."""
-    turns: tuple[tuple[str | None, tuple[Word, ...]], ...] | None = None
-    """Speaker and words, in place of what was heard; times in the film that the job has. None: as it was heard."""
+    turns: tuple[Turn, ...] | None = None
+    """What is said, in place of what was heard; times in the film that the job has. None: as it was heard."""
 
-    def said(self, heard: list[Sentence]) -> list[Sentence]:
-        """The sentences as they were edited."""
+    def said(self, heard: list[Sentence], *, duration: float) -> list[Sentence]:
+        """The sentences as they were edited; ``duration`` of the recording in seconds."""
         if self.turns is None:
             return heard
-        return [replace(s, speaker=who) for who, words in self.turns for s in sentences(list(words), None)]
+        turns = realigned([word for s in heard for word in s.words], self.turns, duration=duration)
+        return [replace(s, speaker=who) for who, words in turns for s in sentences(words, None)]
 
     def name(self, speaker: str) -> str:
         """What people call a speaker."""
@@ -55,18 +57,16 @@ def read(data: bytes | None, recording: str) -> Edits:
         turns = entry.get("turns")
         return Edits(
             names={str(who): clean(str(name)) for who, name in (entry.get("names") or {}).items() if clean(str(name))},
-            turns=None if turns is None else tuple((t["speaker"], tuple(map(_word, t["words"]))) for t in turns),
+            turns=None if turns is None else tuple(map(_turn, turns)),
         )
     except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise ValueError(f"{FILE} is damaged: {error!r}") from error
 
 
-def _word(entry: dict[str, Any]) -> Word:
-    text = entry["word"]
-    return Word(
-        text=(" " if text[:1].isspace() else "") + clean(text),
-        start=float(entry["start"]),
-        end=float(entry["end"]),
-        probability=float(entry["probability"]),
-        source=str(entry["source"]),
+def _turn(entry: dict[str, Any]) -> Turn:
+    start, who = entry["start"], entry["speaker"]
+    return Turn(
+        speaker=None if who is None else str(who),
+        text=str(entry["text"]),
+        start=None if start is None else float(start),
     )

@@ -50,7 +50,7 @@ def write(job: StageJob, recording: Recording, rules: cue.Rules) -> None:
     if edited.turns is not None:
         job.note(recording, "the text is as it was edited by hand")
     prefix = bool(job.settings.get("prefix", True))
-    said = edited.said(heard.said)
+    said = edited.said(heard.said, duration=heard.duration)
     turns = None if heard.turns is None else [turn | {"speaker": edited.name(turn["speaker"])} for turn in heard.turns]
     shown = cue.cues(edited.named(said), rules, duration=heard.duration, label=prefix)
     speakers = [edited.name(who) for who in sorted({s.speaker for s in said if s.speaker}, key=by_number)]

@@ -141,6 +141,8 @@ class Selection:
 
     run: tuple[str, ...]
     again: frozenset[str] = frozenset()
+    trusting: bool = False
+    """Results that are there are good enough to read, whatever code and settings made them."""
 
 
 def select(job: Job, *, only: str | None = None, first: str | None = None, until: str | None = None) -> Selection:
@@ -185,6 +187,15 @@ def select_stages(
     return Selection(run=tuple(n for n in names if n in run), again=frozenset(after & run))
 
 
+def rendering(stages: Sequence[JobStage], stage: str) -> Selection:
+    """The stages that write the results again after an edit: ``stage``, which reads edits, and what follows from it."""
+    after = {stage}
+    for each in stages:
+        if after & set(each.needs):
+            after.add(each.name)
+    return Selection(run=tuple(s.name for s in stages if s.name in after), trusting=True)
+
+
 def require_whole(stages: Sequence[JobStage], selection: Selection) -> None:
     """Refuse a selection that can't begin with a recording of which nothing is done yet.
 
@@ -208,7 +219,13 @@ def _needed(stages: Sequence[JobStage], name: str) -> set[str]:
 
 
 def unfinished(
-    stage: JobStage, manifest: Any, *, code: str, digests: Mapping[str, str | None], late: Sequence[str] = ()
+    stage: JobStage,
+    manifest: Any,
+    *,
+    code: str,
+    digests: Mapping[str, str | None],
+    late: Sequence[str] = (),
+    edits: str | None = None,
 ) -> str | None:
     """Why a stage has to run (again), or None when its results are still good.
 
@@ -217,6 +234,7 @@ def unfinished(
         code: digest of the stage's code as it is now.
         digests: ``sha256:…`` by path of every input and output that the manifest names; None where there is no file.
         late: optional stages that it needs and that have results by now; it may have run without them.
+        edits: path of a file of edits that it reads and that is there; it may have run without it.
     """
     if not isinstance(manifest, dict) or manifest.get("schema") != 1:
         return "not run yet"
@@ -235,4 +253,6 @@ def unfinished(
     for need in late:
         if not any(path.startswith(f"work/{need}/") for path in manifest.get("inputs", {})):
             return f"it ran without the results of {need}"
+    if edits is not None and edits not in manifest.get("inputs", {}):
+        return "the transcript was edited"
     return None

@@ -51,6 +51,8 @@ class JobOptions:
     """``mix`` or ``split``."""
     times: str | None = None
     """``recording`` or ``clip``: whose time the results of a clip have."""
+    burn: bool = False
+    """Draw the subtitles into the picture of a second film, too."""
     formats: str | None = None
     """Names of :data:`builder.core.jobs.formats.FORMATS`, separated by commas, or ``all``."""
     task: str | None = None
@@ -165,6 +167,7 @@ def _chosen(options: JobOptions, config: Config) -> dict[str, dict[str, Any]]:
         ("diarize", "max_speakers", options.max_speakers),
         ("subtitles", "times", options.times),
         ("subtitles", "formats", options.formats),
+        ("mux", "burn", options.burn or None),
     ]
     for stage, name, value in typed:
         if value is None:
@@ -303,9 +306,15 @@ def parse_time(text: str | None, flag: str) -> float | None:
 
 
 def plan_stages(specs: Mapping[str, StageSpec], request: Request, *, workflow: Workflow) -> tuple[JobStage, ...]:
-    """The stages of a job with their settings and models, in pipeline order."""
+    """The stages of a job with their settings and models, in pipeline order.
+
+    Raises:
+        UsageError: subtitles are to be drawn, and there is no picture.
+    """
     left_out = set() if request.diarization else {"diarize"}
     if workflow is Workflow.TRANSCRIBE:
+        if request.settings.get("mux", {}).get("burn"):
+            raise UsageError("there is no picture to draw the subtitles into", where="--burn", hint="leave out --burn")
         left_out.add("mux")
     names = [name for name in specs if name not in left_out]
     stages = []

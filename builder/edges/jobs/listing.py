@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import re
 import shutil
@@ -74,7 +75,10 @@ def transcript(job_folder: Path, entry: JobInput) -> tuple[Any, Path]:
     whole = job_folder / "work" / "subtitles" / f"{entry.id}.transcript.json"
     if not whole.is_file():  # of a job from before this file was written
         whole = job_folder / "output" / f"{entry.output}.json"
-    return files.read_json(whole), whole
+    data = files.read_file(whole)
+    with contextlib.suppress(ValueError, RecursionError):
+        return None if data is None else json.loads(data), whole
+    return None, whole
 
 
 def is_id(name: str) -> bool:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from builder.core.config.types import Config
+from builder.core.jobs import edits
 from builder.core.jobs import job as spec
 from builder.core.jobs.job import Job, JobStage
 from builder.edges.system import files
@@ -111,7 +112,10 @@ def unfinished(config: Config, job_folder: Path, stage: JobStage) -> str | None:
     code = code_digest(config.shipped / "stages", stage.name)
     optional = [need for need in stage.needs if (known := config.stages.get(need)) and known.optional]
     late = [need for need in optional if manifest(job_folder, need) is not None]
-    return spec.unfinished(stage, stage_manifest, code=code, digests=digests, late=late)
+    edited = stage.name == edits.STAGE and (job_folder / edits.FILE).is_file()
+    return spec.unfinished(
+        stage, stage_manifest, code=code, digests=digests, late=late, edits=edits.FILE if edited else None
+    )
 
 
 def _digest(path: Path) -> str | None:

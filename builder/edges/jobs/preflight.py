@@ -233,7 +233,7 @@ def _memory(config: Config, job: Job) -> str:
     for stage in job.stages:
         models = sum(config.pins[u.id].size for u in stage.models.values() if u.id in config.pins)
         spec = config.stages.get(stage.name)
-        need = max(need, (spec.memory(job.variant) if spec else 256 * MB) + models)
+        need = max(need, (spec.memory(job.variant) if spec else 256 * MB) + models + compose.drawing(stage))
     free = probe.memory_available()
     if free < need:
         raise MissingError(

@@ -21,6 +21,7 @@ from builder.core.progress import OnProgress, Progress
 from builder.core.terms import Workflow
 from builder.edges.jobs.folder import NEW, disk_error, read
 from builder.edges.jobs.listing import listing
+from builder.edges.machine import fonts
 from builder.edges.system import files, shell
 from builder.errors import BakeError, InputError
 
@@ -123,6 +124,8 @@ def _make(
             else:
                 _link_or_copy(path, target, on_progress)
             kept.append(replace(entry, size=target.stat().st_size))
+        if any(stage.settings.get("burn") for stage in stages):
+            fonts.put(new_folder / "input")
         job = Job(
             id=job_id,
             created=created,

@@ -241,7 +241,10 @@ def _require_needs(state: _Run) -> None:
     run = state.selection.run
     for need in dict.fromkeys(n for name in run for n in state.job.stage(name).needs if n not in run):
         why = unfinished(state.config, state.folder, state.job.stage(need))
-        failed = state.job.stage(need).optional and outcomes.manifest(state.folder, need) is None
+        there = outcomes.manifest(state.folder, need) is not None
+        if there and state.selection.trusting:
+            continue
+        failed = state.job.stage(need).optional and not there
         if why is not None and not failed:
             raise UsageError(
                 f"stage {need} comes first: {why}",

@@ -131,6 +131,34 @@ def write_json(path: Path, value: Any) -> None:
     write_atomic(path, json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False) + "\n")
 
 
+LARGEST = 256 << 20
+"""Bytes of a file that is read whole."""
+
+
+def read_file(path: Path, *, limit: int = LARGEST, follow: bool = False) -> bytes | None:
+    """A regular file's bytes; None where there is none. No other program decides how long that takes, or how much it is.
+
+    Args:
+        follow: a link too.
+
+    Raises:
+        UsageError: it can't be read, is not a regular file, or has more than ``limit`` bytes.
+    """
+    flags = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | (0 if follow else os.O_NOFOLLOW)
+    try:
+        with os.fdopen(os.open(path, flags), "rb") as source:
+            if not stat.S_ISREG(os.fstat(source.fileno()).st_mode):
+                raise UsageError("this is not a regular file", where=str(path))
+            data = source.read(limit + 1)
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise UsageError(f"the file can't be read ({error.strerror})", where=str(path)) from error
+    if len(data) > limit:
+        raise UsageError(f"the file has more than {limit >> 20} MiB", where=str(path))
+    return data
+
+
 def read_json(path: Path) -> Any | None:
     """The parsed file, or None when it is absent or not JSON (a cache that was cut short)."""
     try:

@@ -98,6 +98,18 @@ def start(
             os.close(out)
 
 
+def foreground(argv: Sequence[str]) -> int:
+    """Run a program that has the terminal, such as an editor; its exit code.
+
+    Raises:
+        MissingError: the program is not on this machine.
+    """
+    try:
+        return subprocess.run(list(argv), check=False).returncode
+    except (FileNotFoundError, PermissionError, NotADirectoryError) as error:
+        raise MissingError(f"{argv[0]} is not on this machine", hint=f"install {argv[0]}") from error
+
+
 def stop(process: Process, *, grace: float = 5.0) -> int:
     """Ask a process of :func:`start` to end (SIGTERM); kill its group after ``grace`` seconds. Returns its exit code."""
     if process.poll() is None:
