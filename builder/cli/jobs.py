@@ -208,7 +208,7 @@ def name(
     Example: python3 build.py jobs name 20261123 S1="Ada Lovelace" S2=Charles
     """
     from builder.views import edits as views
-    from builder.workflows import edits
+    from builder.workflows.edits import commands as edits
 
     with opened() as session:
         changed = edits.name(session, job, names or (), file=from_)
@@ -234,7 +234,7 @@ def edit(
     Example: python3 build.py jobs edit 20261123
     """
     from builder.views import edits as views
-    from builder.workflows import edits
+    from builder.workflows.edits import commands as edits
 
     with opened() as session:
         changed = edits.edit(session, job, file=from_) if to is None else edits.save_text(session, job, file=to)
@@ -248,7 +248,7 @@ def undo(job: Annotated[str, typer.Argument(help="A job's id.")], json: Json = F
     Example: python3 build.py jobs undo 20261123
     """
     from builder.views import edits as views
-    from builder.workflows import edits
+    from builder.workflows.edits import commands as edits
 
     with opened() as session:
         changed = edits.undo(session, job)

@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING
 from typing_extensions import TypedDict
 
 from builder.core.text import format_time
+from builder.program import command
 from builder.views import View
 
 if TYPE_CHECKING:
-    from builder.workflows.edits import TranscriptChanged
+    from builder.workflows.edits.rendering import TranscriptChanged
 
 
 class TranscriptChangedJson(TypedDict):
@@ -44,7 +45,7 @@ def _data(changed: TranscriptChanged) -> TranscriptChangedJson:
 
 def _text(changed: TranscriptChanged) -> str:
     if changed.text is not None:
-        return f"the text is in {changed.text}\nnext: python3 build.py jobs edit {changed.job.id} --from {changed.text}"
+        return f"the text is in {changed.text}\nnext: {command(f'jobs edit {changed.job.id} --from {changed.text}')}"
     if changed.ran is None:
         return "nothing was changed"
     outcome = changed.ran.outcome

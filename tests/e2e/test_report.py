@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import functools
 import json
 import os
@@ -397,6 +398,116 @@ def test_subtitles_show_over_the_film(made: Made, visit: Visit) -> None:
     ]
     assert page.evaluate(f"{cues}[0].startTime") == made.words[0]["start"]
     assert page.evaluate("document.querySelector('.media').textTracks[0].mode") == "showing"
+
+
+def test_there_is_one_film_in_the_page(made: Made, visit: Visit) -> None:
+    """The one with subtitles is played and saved from one copy."""
+    file = made.report()
+    film = base64.b64encode((made.folder / "output/dialogue.mp4").read_bytes())
+    assert file.read_bytes().count(film) == 1
+    assert base64.b64encode((made.folder / "input/01.mp4").read_bytes()[:3000]) not in file.read_bytes()
+    page = visit.open(file)
+    until(page, "document.querySelector('.media').readyState > 0")
+    with page.expect_download() as saving:
+        page.get_by_role("link", name="MP4").click()
+    assert Path(saving.value.path()).read_bytes() == (made.folder / "output/dialogue.mp4").read_bytes()
+
+
+def test_a_clip_s_words_play_where_they_are_in_the_clip(made: Made, visit: Visit) -> None:
+    """The text has the recording's times, the film begins with the clip."""
+    clip = made.copy("20261123-000000-clip-0009")
+    for path in (clip.folder / "work/subtitles/01.transcript.json", clip.folder / "output/dialogue.json"):
+        whole = json.loads(path.read_text())
+        whole["clip"] = {"start": 600.0, "lead": 0.0, "offset": 600.0}
+        for segment in whole["segments"]:
+            for word in segment["words"]:
+                word["start"], word["end"] = word["start"] + 600, word["end"] + 600
+        path.write_text(json.dumps(whole))
+    page = visit.open(clip.report())
+    word = page.locator(".words span").nth(5)
+    until(page, "document.querySelector('.media').readyState > 0")
+    word.click()
+    assert now(page) == pytest.approx(made.words[5]["start"], abs=0.05)
+    expect(word).to_have_class(re.compile("now"))
+    expect(page.locator(".time")).to_have_text(re.compile(r"^10:0\d / 10:31$"))
+
+
+def test_the_newest_report_is_of_a_job_with_results(made: Made) -> None:
+    """A mistyped run leaves a job in which nothing was done."""
+    empty = made.copy("20991231-000000-empty-0001")
+    shutil.rmtree(empty.folder / "work")
+    done = subprocess.run(
+        [sys.executable, str(ROOT / "build.py"), "jobs", "report", "--json"],
+        env={**os.environ, "BAKE_JOBS": str(made.folder.parent)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert "empty" not in json.loads(done.stdout)["file"]
+    shutil.rmtree(empty.folder)
+
+
+def test_names_of_the_page_are_saved_for_the_job(made: Made, visit: Visit, tmp_path: Path) -> None:
+    """``jobs name --from`` reads them, and then the page and every file has them."""
+    job = made.copy("20261123-000000-named-0008")
+    page = visit.open(job.report())
+    save = page.get_by_role("link", name="Save names")
+    expect(save).to_be_hidden()
+    page.get_by_role("textbox", name="Name of Speaker 2").fill("Ada <b>")
+    page.get_by_role("textbox", name="Name of Speaker 2").blur()
+    with page.expect_download() as saving:
+        save.click()
+    file = tmp_path / saving.value.suggested_filename
+    saving.value.save_as(file)
+    assert file.name == f"{job.folder.name}-names.json"
+    done = subprocess.run(
+        [sys.executable, str(ROOT / "build.py"), "jobs", "name", job.folder.name, "--from", str(file)],
+        env={**os.environ, "BAKE_JOBS": str(job.folder.parent)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "Ada ‹b›: " in (job.folder / "output/dialogue.srt").read_text()
+    again = visit.open(job.report("--embed", "40"))
+    expect(again.get_by_role("textbox", name="Name of Ada <b>")).to_have_value("Ada <b>")
+    expect(again.get_by_role("link", name="Save names")).to_be_hidden()
+
+
+def test_word_times_are_webvtt_to_a_browser(made: Made, visit: Visit) -> None:
+    """Chromium's own reader finds every cue, its text, and a time stamp for each word but the first."""
+    job = made.copy("20261123-000000-words-0007")
+    spec = job.spec
+    next(s for s in spec["stages"] if s["name"] == "subtitles")["settings"]["formats"] = "words.vtt,vtt,json"
+    job.write_spec(spec)
+    subprocess.run(
+        [sys.executable, str(ROOT / "build.py"), "run", job.folder.name],
+        env={**os.environ, "BAKE_JOBS": str(job.folder.parent)},
+        check=True,
+        capture_output=True,
+    )
+    text = (job.folder / "output/dialogue.words.vtt").read_text()
+    page = visit.browser.new_context().new_page()
+    cues = page.evaluate(
+        """async (text) => {
+            const track = document.createElement("track"), media = document.createElement("video");
+            track.src = URL.createObjectURL(new Blob([text], {type: "text/vtt"}));
+            media.append(track);
+            const loaded = new Promise((resolve, reject) => { track.onload = resolve; track.onerror = reject; });
+            track.track.mode = "hidden";
+            await loaded;
+            const stamps = (node) => [...node.childNodes].flatMap((c) =>
+                c.nodeType === Node.PROCESSING_INSTRUCTION_NODE ? [c.data] : stamps(c));
+            return [...track.track.cues].map((c) =>
+                [c.startTime, c.endTime, c.getCueAsHTML().textContent, stamps(c.getCueAsHTML())]);
+        }""",
+        text,
+    )
+    plain = [b.split("\n", 1) for b in (job.folder / "output/dialogue.vtt").read_text().split("\n\n")[1:]]
+    assert [c[2] for c in cues] == [re.sub("<[^>]*>", "", said).strip() for _, said in plain]
+    for start, end, said, stamps in cues:
+        assert start < end
+        assert len(stamps) == len(said.split()) - 1
 
 
 def test_speakers_can_be_hidden_and_named(made: Made, visit: Visit) -> None:

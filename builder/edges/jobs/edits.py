@@ -16,6 +16,7 @@ from builder.core.jobs.job import Job
 from builder.edges.jobs import listing
 from builder.edges.system import files, shell
 from builder.errors import MissingError, UsageError
+from builder.program import command
 
 HISTORY = "edits"
 """Folder with the edits before each change, numbered."""
@@ -35,7 +36,7 @@ def transcripts(job: Job, job_folder: Path) -> tuple[Spoken, ...]:
     for entry in job.inputs:
         data, path = listing.transcript(job_folder, entry)
         if data is None:
-            raise UsageError(f"job {job.id} has no transcript yet", where=str(path), hint=f"build.py run {job.id}")
+            raise UsageError(f"job {job.id} has no transcript yet", where=str(path), hint=command(f"run {job.id}"))
         found.append(spec.spoken(entry, data, str(path)))
     return tuple(found)
 
