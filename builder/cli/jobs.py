@@ -124,6 +124,7 @@ def run(
                 delivery=delivery,
             ),
         )
+        session.live.close()  # what is printed over rows is wrapped
         if not session.quiet:
             for line in views.remarks(ran):
                 ui.say(line)
