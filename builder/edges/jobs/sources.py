@@ -184,15 +184,18 @@ def brought(
 
 
 def _bring(source: Source, target: Path, options: InputOptions, on_progress: OnProgress) -> None:
+    what = f"{'reading' if source.word == STDIN else 'fetching'} {source.name}"
+
     def tell(done: int, total: int | None) -> None:
-        what = f"{'reading' if source.word == STDIN else 'fetching'} {source.name}"
-        on_progress(Progress(what=what, done=done, total=total, unit="bytes", finished=done == total))
+        on_progress(Progress(what=what, done=done, total=total, unit="bytes"))
 
     if source.word == STDIN:
         data = iter(lambda: sys.stdin.buffer.read(files.CHUNK), b"")
         web.write_bounded(data, target, lambda done: tell(done, None))
-        if target.stat().st_size == 0:
-            raise InputError("nothing came through standard input", where=STDIN)
-        return
-    private = web.host_of(source.word) in {name.lower() for name in options.hosts}
-    web.download(source.word, target, private=private, on_bytes=tell)
+    else:
+        private = web.host_of(source.word) in {name.lower() for name in options.hosts}
+        web.download(source.word, target, private=private, on_bytes=tell)
+    size = target.stat().st_size
+    on_progress(Progress(what=what, done=size, total=size, unit="bytes", finished=True))
+    if source.word == STDIN and size == 0:
+        raise InputError("nothing came through standard input", where=STDIN)
