@@ -18,7 +18,7 @@ from builder.errors import MissingError
 from tests import small_project
 from tests.small_project import Small
 
-ODD = ("x", "", "base", "ours", "~nobody/x", "a,b", "\x1b[31m", "../..", "0", "-1", "99999999", "é" * 300)
+ODD = ("x", "", "base", "ours", "~nobody/x", "a,b", "\x1b[31m", "..", "0", "-1", "99999999", "é" * 300)
 """Words for options and arguments that take any: models, what only looks like one, what no file can be called."""
 
 
@@ -76,6 +76,11 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("DOCKER_HOST", f"unix://{tmp_path}/none.sock")
     monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
     monkeypatch.setenv("TMPDIR", str(tmp_path))
+    # Nothing outside the test's own folder is found, edited or uninstalled.
+    for name in ("HOME", "XDG_DATA_HOME", "XDG_CACHE_HOME", "XDG_CONFIG_HOME"):
+        monkeypatch.setenv(name, str(tmp_path / "home"))
+    for name in ("VISUAL", "EDITOR"):
+        monkeypatch.setenv(name, "false")
     monkeypatch.chdir(root)
 
     def refuse(*_: object, **__: object) -> None:
