@@ -139,6 +139,8 @@ def run(session: Session, words: Sequence[str], asked: JobOptions, options: RunO
             on_progress(Progress(what="warning", note=moved, finished=True))
         models = [] if options.rendering else pinned(config, models_of(queue))
         gpu = not options.rendering and any(compose.needs_gpu(stage) for job in queue for stage in job.stages)
+        if gpu:
+            hosts.require_gpu(config, env, hint="the job is for a GPU: run its recording with --device cpu")
     else:
         gathered = recordings.gather(words, options.inputs, options.delivery, apart=options.parallel is not None)
         request = hosts.resolve(config, asked)

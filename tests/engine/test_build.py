@@ -202,8 +202,8 @@ def test_images_of_the_next_debian(engine: Engine, native: Path, tmp_path: Path,
         assert "without network" in done.err
         found, wanted = results(project / "jobs" / done.data["job"]), results(native)
         assert found["demux/01.wav"] == wanted["demux/01.wav"]
-        assert found["output/dialogue.mp4"] == wanted["output/dialogue.mp4"]
-        assert found["output/dialogue.srt"] == wanted["output/dialogue.srt"]
+        differ = {name for name in wanted if found.get(name) != wanted[name]}
+        assert differ == set()
     finally:
         for image in engine.client.images.list(filters={"label": "io.whisperbake.inputs"}):
             for tag in image.tags:

@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+import dataclasses
+import json
+import time
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from builder import ui
 from builder.core.config.types import Config
 from builder.core.jobs import job_file
 from builder.core.jobs.job import Job, JobInput, JobStage, ModelUse
+from builder.core.jobs.request import JobOptions
 from builder.core.terms import Mode, Variant
 from builder.edges.jobs.outcome import Outcome
 from builder.edges.machine import project
-from builder.errors import ConfigError, Interrupted, StageError, UsageError
-from builder.workflows.run import QueueRan, existing_jobs, models_of, of_jobs
+from builder.edges.machine.hardware import look
+from builder.errors import ConfigError, Interrupted, MissingError, StageError, UsageError
+from builder.workflows.run import QueueRan, RunOptions, existing_jobs, models_of, of_jobs, run
+from builder.workflows.session import Session
 
 CONFIG = project.load(Path(__file__).resolve().parents[2], env={})
 
@@ -59,6 +66,25 @@ def test_a_file_wins_over_an_id(config: Config, tmp_path: Path, monkeypatch: pyt
     monkeypatch.chdir(tmp_path)
     (tmp_path / "20261123").write_text("sound")
     assert existing_jobs(config, ["20261123"]) == []
+
+
+def test_a_job_for_a_gpu_needs_one(config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It was prepared on another machine, or the card is gone: said before an image is built or a stage dies."""
+    gpu = JobStage(name="asr", needs=(), settings={"device": "cuda"})
+    (config.jobs / ID / "job.yaml").write_text(job_file.to_yaml(replace(job_of(), stages=(gpu,))))
+    found = dataclasses.asdict(replace(look(), gpus=()))
+    (tmp_path / "state/cache").mkdir(parents=True)
+    (tmp_path / "state/cache/hardware.json").write_text(json.dumps({"at": time.time(), "hardware": found}))
+    session = Session(
+        config=replace(config, home=tmp_path / "state"),
+        env={},
+        on_progress=lambda _: None,
+        live=ui.Live(quiet=True),
+    )
+    for mode in (None, "docker-gpu"):
+        with pytest.raises(MissingError, match="this machine has no NVIDIA GPU") as caught:
+            run(session, [ID], JobOptions(), RunOptions(mode=mode))
+        assert caught.value.hint == "the job is for a GPU: run its recording with --device cpu"
 
 
 def test_jobs_and_recordings_are_not_mixed(config: Config) -> None:
