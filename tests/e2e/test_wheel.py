@@ -161,7 +161,7 @@ def test_a_project_is_made_and_found(installed: Installed, tmp_path: Path) -> No
     assert sorted(p.name for p in (tmp_path / "talks").iterdir()) == sorted(made.data["written"])
     (tmp_path / "talks/deep/er").mkdir(parents=True)
     bake = tmp_path / "talks/bake.yaml"
-    bake.write_text(bake.read_text().replace("preset: starter", "preset: tiny-en"))
+    bake.write_text(bake.read_text().replace("preset: auto ", "preset: tiny-en "))
     status = installed("self", "status", "--json", cwd=tmp_path / "talks/deep/er")
     assert (status.code, status.data["project"]) == (0, str(tmp_path / "talks"))
     assert status.data["jobs_folder"] == str(tmp_path / "talks/jobs")
