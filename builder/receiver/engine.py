@@ -44,16 +44,16 @@ class EngineSocket:
             ) from None
         self.root = str(info.get("DockerRootDir", ""))
 
-    def _connect(self) -> http.client.HTTPConnection:
+    def _connect(self, patience: float | None = PATIENCE) -> http.client.HTTPConnection:
         parts = urlsplit(self.host)
         if parts.scheme == "tcp" and parts.hostname:
-            return http.client.HTTPConnection(parts.hostname, parts.port or 2375, timeout=PATIENCE)
+            return http.client.HTTPConnection(parts.hostname, parts.port or 2375, timeout=patience)
         if parts.scheme != "unix":
             raise LoaderError(
                 3, f"{self.host}: load.py speaks unix:// and tcp:// only", "run this on the engine's own machine"
             )
         link = socket.socket(socket.AF_UNIX)
-        link.settimeout(PATIENCE)
+        link.settimeout(patience)
         try:
             link.connect(parts.path)
         except PermissionError:
@@ -66,9 +66,13 @@ class EngineSocket:
         connection.sock = link
         return connection
 
-    def ask(self, method: str, path: str, body: Any = None) -> tuple[int, bytes]:
-        """Status and body of an answer."""
-        connection = self._connect()
+    def ask(self, method: str, path: str, body: Any = None, patience: float | None = PATIENCE) -> tuple[int, bytes]:
+        """Status and body of an answer.
+
+        Args:
+            patience: seconds that the engine may take for it; None: as long as it likes.
+        """
+        connection = self._connect(patience)
         try:
             headers = {} if body is None else {"Content-Type": "application/json"}
             connection.request(method, path, None if body is None else json.dumps(body), headers)
@@ -84,13 +88,13 @@ class EngineSocket:
             3, f"the engine went away ({type(error).__name__})", "start it, then run this again: it resumes"
         )
 
-    def need(self, method: str, path: str, body: Any = None) -> Any:
-        """The parsed answer.
+    def need(self, method: str, path: str, body: Any = None, patience: float | None = PATIENCE) -> Any:
+        """The parsed answer; see :meth:`ask`.
 
         Raises:
             LoaderError: the engine refuses, or went away.
         """
-        status, data = self.ask(method, path, body)
+        status, data = self.ask(method, path, body, patience)
         if status >= 400:
             raise refusal(error_in(data) or f"status {status}")
         try:

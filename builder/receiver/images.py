@@ -15,6 +15,7 @@ from typing import IO, Any
 
 from builder.receiver.engine import EngineSocket, LacksLayer
 from builder.receiver.inventory import PLAIN, FileEntry, Inventory, LoaderError, bad, inside, need
+from builder.receiver.jobs.kept import release
 from builder.receiver.missing import EngineContents, chain_ids, missing_layers
 from builder.receiver.parts import Bundle, Guard
 from builder.receiver.tar import BLOCK, END, header, padding
@@ -110,8 +111,8 @@ def require_layers(inventory: Inventory, deliveries: Sequence[Delivery], sources
         )
 
 
-def require_space(engine: EngineSocket, inventory: Inventory, deliveries: Sequence[Delivery], target: Path) -> None:
-    """Raises LoaderError when a disk is too small: for what is sent and what it unpacks to, or for what is kept beside."""
+def require_room_beside(inventory: Inventory, target: Path) -> None:
+    """Raises LoaderError when the disk of the receiver's folder is too small for what is kept there."""
     beside = sum(f["size"] for f in inventory["files"] if not f["path"].startswith("blobs/"))
     if any(f["path"].startswith(f"{NATIVE}/") for f in inventory["files"]):
         beside += sum(x["size"] for x in inventory["layers"].values() if x["model"] is not None)
@@ -121,6 +122,10 @@ def require_space(engine: EngineSocket, inventory: Inventory, deliveries: Sequen
             f"{target} has {free / 1e9:.1f} GB free; {(beside + SPARE) / 1e9:.1f} GB go there",
             "name another folder: --to",
         )
+
+
+def require_space(engine: EngineSocket, inventory: Inventory, deliveries: Sequence[Delivery]) -> None:
+    """Raises LoaderError when the engine's disk is too small for what is sent and what it unpacks to."""
     layers = {x: inventory["layers"][x] for delivery in deliveries for x in delivery.layers}
     needed = sum(x["size"] + x["unpacked"] for x in layers.values())
     if not layers or not engine.host.startswith("unix:") or not Path(engine.root).is_dir():
@@ -239,8 +244,13 @@ def _path(digest: str) -> str:
     return f"blobs/sha256/{digest[7:]}"
 
 
-def name_all(engine: EngineSocket, deliveries: Sequence[Delivery], names: Sequence[str]) -> list[dict[str, Any]]:
+def name_all(
+    engine: EngineSocket, deliveries: Sequence[Delivery], names: Sequence[str], jobs: Path
+) -> list[dict[str, Any]]:
     """The last step: give every image its name, remove the temporary names, and the images that lost theirs.
+
+    Args:
+        jobs: the receiver's folder of jobs; images that they name stay.
 
     Returns:
         The inventory's images, each with the id that this engine knows it by.
@@ -258,6 +268,7 @@ def name_all(engine: EngineSocket, deliveries: Sequence[Delivery], names: Sequen
         image = engine.image(old)
         if image and not [t for t in image.get("RepoTags") or () if "<none>" not in t]:
             engine.remove(old)
+    release(engine, jobs)
     return named
 
 

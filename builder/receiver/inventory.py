@@ -18,6 +18,10 @@ DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 HEX = re.compile(r"[0-9a-f]{64}")
 NAME = re.compile(r"[a-z0-9][a-zA-Z0-9._:/-]{0,250}:[a-zA-Z0-9_][a-zA-Z0-9._-]{0,127}")
 PATH = re.compile(r"[A-Za-z0-9_+][A-Za-z0-9._+@ -]*(/[A-Za-z0-9._+@-][A-Za-z0-9._+@ -]*)*")
+COMMIT = re.compile(r"[0-9a-f]{7,64}(-dirty)?")
+VERSION = re.compile(r"\d+\.\d+")
+TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ")
+"""UTC; so written, times are in the order of their texts."""
 ZSTD = "application/vnd.oci.image.layer.v1.tar+zstd"
 PLAIN = "application/vnd.oci.image.layer.v1.tar"
 INVENTORY, SIGNATURE, KEY = "inventory.json", "inventory.json.sig", "sender.pem"
@@ -110,12 +114,20 @@ def _check(data: Any) -> None:
         _check_parts(data)
         loader, engine = data["loader"], data["engine"]
         need(loader["name"] == "load.py" and matches(HEX, loader["sha256"]), "no loader")
-        need(matches(re.compile(r"\d+\.\d+"), engine["oldest"]), "no oldest engine")
+        need(matches(VERSION, engine["oldest"]), "no oldest engine")
         need(matches(re.compile(r"[a-z0-9]+/[a-z0-9]+"), engine["platform"]), "no platform")
     if data["acceptance"] is not None:  # a difference may leave out what the receiver has of it
         need(all(inside(p) and p.startswith("job/") for p in data["acceptance"].values()), "acceptance is not a job")
+    made = data.get("made")  # bundles of before have none
+    need(made is None or _is_made(made), "who made it, and when, is not readable")
     for stage, size in data.get("memory", {}).items():
         need(matches(PATH, stage) and number(size), f"memory of {stage!r} is not a size")
+
+
+def _is_made(made: Any) -> bool:
+    """Whether it says from which code and when a bundle was made, and for which Python."""
+    optional = [(made.get("commit"), COMMIT), (made.get("python"), VERSION)]
+    return matches(TIME, made["created"]) and all(text is None or matches(pattern, text) for text, pattern in optional)
 
 
 def _check_layer(digest: str, layer: Any) -> None:

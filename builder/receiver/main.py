@@ -6,17 +6,14 @@ import argparse
 import contextlib
 import fcntl
 import hashlib
-import json
-import os
 import re
 import shutil
 import subprocess  # openssl; the loader has no other module to do it with
 import sys
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
+from builder.receiver.display import Percent, say
 from builder.receiver.engine import EngineSocket, address
 from builder.receiver.images import (
     NATIVE,
@@ -26,32 +23,20 @@ from builder.receiver.images import (
     name_all,
     plan,
     require_layers,
+    require_room_beside,
     require_space,
     send,
     sweep,
     unpack,
 )
-from builder.receiver.inventory import (
-    INVENTORY,
-    KEY,
-    LARGEST_INVENTORY,
-    SIGNATURE,
-    Inventory,
-    LoaderError,
-    check_inventory,
-    read_file,
-)
-from builder.receiver.jobs.run import Sandbox, accept, new_job, run_job, stage_images
+from builder.receiver.inventory import INVENTORY, KEY, SIGNATURE, Inventory, LoaderError
+from builder.receiver.jobs.container import Sandbox
+from builder.receiver.jobs.recordings import transcribe
+from builder.receiver.jobs.run import accept
 from builder.receiver.missing import version_number
+from builder.receiver.options import arguments, asked_of
 from builder.receiver.parts import Bundle
-
-EPILOG = """exit codes: 0 done, 2 usage, 3 this machine lacks something, 5 the bundle is damaged or not what it says,
-7 the acceptance run or a stage failed, 8 done without an optional stage, 130 interrupted"""
-
-
-def say(line: str) -> None:
-    sys.stderr.write(f"{line}\n")
-    sys.stderr.flush()
+from builder.receiver.record import about, log_text, merged, note, older, own_inventory, write_inventory
 
 
 def main(words: Sequence[str] | None = None, *, sandbox: Sandbox) -> int:
@@ -61,10 +46,12 @@ def main(words: Sequence[str] | None = None, *, sandbox: Sandbox) -> int:
         words: of the command line; None takes those of the process.
         sandbox: what the containers of a job may do; load.py ends with this call.
     """
-    chosen = _arguments(words)
+    chosen = arguments(words)
     try:
-        if chosen.run:
-            _transcribe(chosen.to.absolute(), chosen.run, sandbox)
+        if chosen.log:
+            print(log_text(chosen.to) or f"nothing was loaded into {chosen.to}")
+        elif chosen.run:
+            return _transcribe(chosen, sandbox)
         else:
             _receive(chosen, sandbox)
     except LoaderError as error:
@@ -73,50 +60,12 @@ def main(words: Sequence[str] | None = None, *, sandbox: Sandbox) -> int:
             say(f"  next: {error.do}")
         return error.code
     except KeyboardInterrupt:
-        say("interrupted: nothing was named; run this again, it resumes")
+        say("interrupted" if chosen.run else "interrupted: nothing was named; run this again, it resumes")
         return 130
     except OSError as error:
         say(f"error: {error.strerror or error}: {error.filename or ''}")
         return 3
     return 0
-
-
-def _arguments(words: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        prog="load.py",
-        epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        description="Load a bundle into this machine's container engine: what it lacks, checked byte for byte.",
-    )
-    parser.add_argument(
-        "--check", action="store_true", help="read everything once, name damaged parts; needs no engine"
-    )
-    parser.add_argument("--key", type=Path, metavar="FILE", help="the sender's public key: refuse what it didn't sign")
-    parser.add_argument("--fingerprint", metavar="HEX", help="sha256 of inventory.json, as the sender reads it out")
-    parser.add_argument(
-        "--with",
-        dest="others",
-        type=Path,
-        action="append",
-        default=[],
-        metavar="FOLDER",
-        help="another bundle to take bytes from (weights)",
-    )
-    parser.add_argument(
-        "--to",
-        type=Path,
-        default=Path("whisperbake"),
-        metavar="FOLDER",
-        help="where this machine's inventory and job templates are kept (./whisperbake)",
-    )
-    parser.add_argument(
-        "--accept",
-        action=argparse.BooleanOptionalAction,
-        default=None,
-        help="run the acceptance job afterwards, without being asked",
-    )
-    parser.add_argument("--run", type=Path, metavar="RECORDING", help="transcribe a recording with what is loaded")
-    return parser.parse_args(words)
 
 
 def _receive(chosen: argparse.Namespace, sandbox: Sandbox) -> None:
@@ -128,6 +77,7 @@ def _receive(chosen: argparse.Namespace, sandbox: Sandbox) -> None:
     _trust(bundle, key, chosen.fingerprint)
     _require_own_loader(bundle, here)
     say(f"bundle {bundle.fingerprint[:16]}…: {bundle.inventory['content']}, {len(bundle.inventory['images'])} images")
+    say(f"  {about(bundle.inventory)}")
     if chosen.check:
         check(bundle)
         return
@@ -139,14 +89,71 @@ def _receive(chosen: argparse.Namespace, sandbox: Sandbox) -> None:
             raise LoaderError(
                 2, "this bundle holds weights alone", f"load the one with the code: load.py --with {here}"
             )
-        engine = EngineSocket(address())
-        mine = _load(engine, bundle, sources, target)
+        before = own_inventory(target)
+        _require_newer(bundle, before, target, chosen.allow_older)
+        engine = _engine(bundle, chosen.native)
         if chosen.key:
             shutil.copyfile(chosen.key, target / KEY)
+        if engine is None:
+            _unpack_native(bundle, before, target)
+            return
+        mine = _load(engine, bundle, sources, target, before)
         if _wants_acceptance(chosen.accept, mine):
             say(accept(engine, mine, target, say, sandbox=sandbox))
         elif mine["acceptance"]:
             say(f"next: python3 {here / 'load.py'} --accept    (the example, in containers without a network)")
+
+
+def _require_newer(bundle: Bundle, before: Inventory | None, target: Path, allowed: bool) -> None:
+    """Raises LoaderError when a bundle is older than what is loaded, unless that is meant; a person is asked."""
+    why = older(bundle, before)
+    if not why or allowed:
+        return
+    if sys.stdin.isatty() and sys.stderr.isatty():
+        say(f"warning: {why}\nload the older one? [y/N]")
+        if sys.stdin.readline().strip().lower() in ("y", "yes"):
+            return
+    note(target, bundle, "refused", why=why)
+    raise LoaderError(2, why, "load the newer one; --allow-older, if going back is meant")
+
+
+def _engine(bundle: Bundle, native: bool) -> EngineSocket | None:
+    """The engine; None where only what native runs need is to be unpacked, or nothing else can be.
+
+    Raises:
+        LoaderError: no engine answers and the bundle has no native set, or it has none and nothing else is wanted.
+    """
+    has_native = any(path.startswith(f"{NATIVE}/") for path in bundle.files)
+    if native and not has_native:
+        raise LoaderError(2, "this bundle has nothing for native runs", "ask for one that was made --with-native")
+    if native:
+        return None
+    try:
+        return EngineSocket(address())
+    except LoaderError as error:
+        if not has_native:
+            raise
+        say(f"{error.what}: no image is loaded, only what native runs need is unpacked")
+        return None
+
+
+def _unpack_native(bundle: Bundle, before: Inventory | None, target: Path) -> None:
+    """Unpack a bundle without an engine."""
+    require_room_beside(bundle.inventory, target)
+    files = unpack(bundle, target)
+    write_inventory(merged(None, bundle, before, [], files), target)
+    note(target, bundle, "unpacked")
+    _say_native(bundle, target)
+
+
+def _say_native(bundle: Bundle, target: Path) -> None:
+    """What to type for a native run, and whether its wheels are for this Python."""
+    project, made = target / NATIVE, bundle.inventory.get("made") or {}
+    python, own = made.get("python"), f"{sys.version_info[0]}.{sys.version_info[1]}"
+    words = f"PIP_NO_INDEX=1 PIP_FIND_LINKS={target}/native/wheels python{python or '3'} build.py run …"
+    say(f"native: cd {project} && {words}")
+    if python and python != own:
+        say(f"warning: its wheels are for Python {python}; this is {own}")
 
 
 def _others(folders: Sequence[Path], key: Path | None) -> list[Bundle]:
@@ -166,23 +173,10 @@ def _wants_acceptance(answer: bool | None, mine: Inventory) -> bool:
     return sys.stdin.readline().strip().lower() in ("", "y", "yes")
 
 
-class Percent:
-    """Says every two seconds how much of ``total`` bytes is done."""
-
-    def __init__(self, total: int, text: Callable[[int, int], str]) -> None:
-        self.total, self.text, self.done, self.said = total, text, 0, time.monotonic()
-
-    def __call__(self, size: int) -> None:
-        self.done += size
-        if time.monotonic() - self.said > 2:
-            self.said = time.monotonic()
-            say(self.text(self.done, self.total))
-
-
 def check(bundle: Bundle) -> None:
     """Read everything once. Raises LoaderError when a part is damaged or missing."""
     total = sum(p["size"] for p in bundle.inventory["parts"])
-    wrong = bundle.damaged(Percent(total, lambda done, of: f"  {100 * done // max(of, 1)} % of {of / 1e9:.1f} GB"))
+    wrong = bundle.damaged(Percent(total, "reading"))
     if wrong:
         raise LoaderError(
             5, f"damaged or missing: {', '.join(wrong)}", "copy these parts again from the sender; all else is right"
@@ -260,33 +254,32 @@ def _locked(target: Path) -> Iterator[None]:
         yield
 
 
-def _load(engine: EngineSocket, bundle: Bundle, sources: Sources, target: Path) -> Inventory:
+def _load(engine: EngineSocket, bundle: Bundle, sources: Sources, target: Path, before: Inventory | None) -> Inventory:
     """Bring all images in; this machine's inventory."""
     inventory = bundle.inventory
     _require_engine(engine, inventory["engine"])
-    before = _mine(target)
     known = [*inventory["images"], *inventory["known"], *(before["images"] if before else [])]
     deliveries = plan(inventory, inspect(engine, known))
     require_layers(inventory, deliveries, sources)
-    require_space(engine, inventory, deliveries, target)
+    require_room_beside(inventory, target)
+    require_space(engine, inventory, deliveries)
     total = sum(inventory["layers"][x]["size"] for delivery in deliveries for x in delivery.layers)
-    sent = Percent(total, lambda done, of: f"  {done / 1e6:.0f} of {of / 1e6:.0f} MB")
+    sent = Percent(total, "to the engine")
     try:
         names = [_deliver(engine, inventory, sources, delivery, sent) for delivery in deliveries]
         files = unpack(bundle, target)
-        images = name_all(engine, deliveries, names)
+        images = name_all(engine, deliveries, names, target / "jobs")
     except (LoaderError, OSError) as error:
         # What a dead engine has, the next run finds.
         if not isinstance(error, LoaderError) or "went away" not in error.what:
             with contextlib.suppress(LoaderError):
                 sweep(engine)
         raise
-    mine = _merge(engine, bundle, before, images, files)
-    _write_inventory(mine, target)
+    mine = merged(engine, bundle, before, images, files)
+    write_inventory(mine, target)
+    note(target, bundle, "loaded", images=len(images), sent=sent.done, store=engine.store)
     if (target / NATIVE).is_dir():
-        say(
-            f"native: cd {target / NATIVE} && PIP_NO_INDEX=1 PIP_FIND_LINKS={target}/native/wheels python3 build.py run …"
-        )
+        _say_native(bundle, target)
     say(
         f"loaded: {len(images)} images, {sent.done / 1e6:.1f} MB sent;"
         f" {target / INVENTORY} is what the sender's --base takes"
@@ -315,68 +308,12 @@ def _deliver(engine: EngineSocket, inventory: Inventory, sources: Sources, deliv
     return name
 
 
-def _write_inventory(mine: Inventory, target: Path) -> None:
-    beside = target / f".{INVENTORY}.part"
-    with beside.open("w", encoding="utf-8") as out:
-        out.write(json.dumps(mine, indent=1, sort_keys=True, ensure_ascii=False) + "\n")
-        out.flush()
-        os.fsync(out.fileno())
-    beside.replace(target / INVENTORY)
-
-
-def _mine(target: Path) -> Inventory | None:
-    """What an earlier run wrote; None when there is nothing that can be read."""
-    try:
-        return check_inventory(read_file(target / INVENTORY, LARGEST_INVENTORY))
-    except LoaderError:
-        return None
-
-
-def _merge(
-    engine: EngineSocket,
-    bundle: Bundle,
-    before: Inventory | None,
-    images: list[dict[str, Any]],
-    files: list[dict[str, Any]],
-) -> Inventory:
-    """This machine's inventory: what was loaded, and what earlier bundles brought that the engine still names."""
-    inventory = bundle.inventory
-    names, paths = {i["name"] for i in images}, {f["path"] for f in files}
-    old = [i for i in (before or {}).get("images", ()) if i["name"] not in names and engine.image(i["name"])]
-    layers = {**((before or {}).get("layers") or {}), **inventory["layers"]}
-    used = {x for i in [*images, *old] for x in i["layers"]}
-    return {
-        "schema": 1,
-        "kind": "receiver",
-        "content": "complete",
-        "made_by": inventory["made_by"],
-        "known": [],
-        "base": bundle.fingerprint,
-        "engine": {"store": engine.store, "version": engine.version, "platform": engine.platform},
-        "images": [*images, *old],
-        "layers": {x: layers[x] for x in sorted(used)},
-        "models": inventory["models"],
-        "files": [*files, *(f for f in (before or {}).get("files", ()) if f["path"] not in paths)],
-        "parts": [],
-        "memory": {**(before or {}).get("memory", {}), **inventory.get("memory", {})},
-        "acceptance": inventory["acceptance"] or (before or {}).get("acceptance"),
-    }
-
-
-def _transcribe(target: Path, recording: Path, sandbox: Sandbox) -> None:
-    """One recording through the loaded images. Raises LoaderError."""
-    mine = _mine(target)
-    if mine is None or not mine["acceptance"]:
+def _transcribe(chosen: argparse.Namespace, sandbox: Sandbox) -> int:
+    """Recordings through the loaded images; the exit code. Raises LoaderError."""
+    asked, target = asked_of(chosen), chosen.to.absolute()
+    mine = own_inventory(target)
+    if mine is None or not mine["acceptance"] or not mine["images"]:
         raise LoaderError(
             3, f"nothing was loaded into {target} that could run", "python3 load.py; or name its folder: --to"
         )
-    if not recording.is_file():
-        raise LoaderError(2, f"no recording {recording}", "--run FILE")
-    folder = target / "jobs" / f"{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}"
-    job = new_job(target / mine["acceptance"]["job"], recording, recording.name, folder)
-    engine = EngineSocket(address())
-    lost = run_job(engine, stage_images(mine), job, folder, say, sandbox=sandbox, memory=mine.get("memory", {}))
-    for path in sorted((folder / "output").iterdir()):
-        print(path)
-    if lost:
-        raise LoaderError(8, f"done without {' and '.join(lost)}", f"the job's folder is {folder}")
+    return transcribe(EngineSocket(address()), mine, target, chosen.run, asked, sandbox=sandbox)

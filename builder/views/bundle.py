@@ -10,6 +10,7 @@ from typing_extensions import TypedDict
 from builder.core.bundle import contents
 from builder.core.bundle.contents import InventoryChange
 from builder.core.text import format_size, table
+from builder.receiver.record import about
 from builder.views import View
 
 if TYPE_CHECKING:
@@ -185,8 +186,8 @@ def _inspect_text(inspected: BundleInspected) -> str:
     licences = [(m["id"], m["licence"], "" if m["commercial"] else BOUND, m["page"] or "") for m in inventory["models"]]
     if licences:
         text += "\n\n" + table(("MODEL", "LICENCE", "", "PAGE"), licences)
-    kind, content, made_by = inventory["kind"], inventory["content"], inventory["made_by"]
-    return f"{text}\n\n{kind}, {content}, made by {made_by}; fingerprint {_aloud(inspected.fingerprint)}"
+    kind, content = inventory["kind"], inventory["content"]
+    return f"{text}\n\n{kind}, {content}, {about(inventory)}; fingerprint {_aloud(inspected.fingerprint)}"
 
 
 def _aloud(fingerprint: str) -> str:

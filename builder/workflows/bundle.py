@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from builder import __version__
-from builder.core.bundle import contents, licences
+from builder.core.bundle import contents, licences, manual
 from builder.core.bundle import plan as planning
 from builder.core.bundle.contents import Base, InventoryChange
 from builder.core.bundle.image import platform
@@ -122,7 +122,7 @@ def create(session: Session, selection: ImageSelection, options: BundleOptions) 
         BuildError, MissingError, IntegrityError: see the building of images, and :func:`builder.edges.bundle.folder.create`.
     """
     from builder.edges.bundle import acceptance as accepting
-    from builder.edges.bundle import blobs, wheelhouse
+    from builder.edges.bundle import blobs, origin, wheelhouse
     from builder.edges.bundle import folder as bundle
     from builder.workflows import images
 
@@ -158,8 +158,18 @@ def create(session: Session, selection: ImageSelection, options: BundleOptions) 
         loose=loose,
         memory={} if options.models_only else accepting.stage_memory(config, rendered.plan),
         acceptance=example.paths if example else None,
+        made=_made(config, native=options.native),
     )
+    plan = planning.dated(plan, origin.created(plan.inventory, options.out, config.paths, session.env))
     return _written(options, plan, source, loader, on_progress)
+
+
+def _made(config: Config, *, native: bool) -> dict[str, str]:
+    """From which code a bundle is made, and for which Python its wheels are."""
+    from builder.edges.bundle import origin, wheelhouse
+
+    commit = origin.commit(config.root)
+    return {**({"commit": commit} if commit else {}), **({"python": wheelhouse.PYTHON} if native else {})}
 
 
 def _base(path: Path | None) -> Base | None:
@@ -219,7 +229,7 @@ def _written(
 
     up_to_date = bundle.is_done(options.out, plan)
     if not up_to_date:
-        texts = {bundle.LOADER: loader, "README.txt": bundle.README.encode()}
+        texts = {bundle.LOADER: loader, manual.NAME: manual.manual(plan.inventory)}
         bundle.create(options.out, plan, source.open, checked=source.is_checked, texts=texts, on_progress=on_progress)
     if options.key:
         signing.sign_file(options.key, options.out / INVENTORY, options.out / SIGNATURE)

@@ -120,15 +120,61 @@ def test_again_sends_nothing(sent: Path, receiver: Receiver, loaded: Ran) -> Non
 
 
 @ONE_STORE
-def test_a_recording_of_the_receivers_own(sent: Path, receiver: Receiver, loaded: Ran) -> None:
+def test_recordings_of_the_receivers_own(engine: Engine, sent: Path, receiver: Receiver, loaded: Ran) -> None:
     """``load.py --run``: nothing but what came in the bundle."""
-    recording = receiver.folder / "my call.mp4"
+    recording, bad = receiver.folder / "my call.mp4", receiver.folder / "no \x1b[31msound.mp4"
     shutil.copy(receiver.target / "job/dialogue.mp4", recording)
-    done = receiver.load(sent, "--run", recording)
-    assert done.code == 0, done.err
+    bad.write_bytes(b"this is not a film")
+    done = receiver.load(sent, "--run", bad, recording, "--language", "English", "--no-diarization")
+    assert done.code == 2, "one can't be used, which is said; the other is done"
+    assert "no \\x1b[31msound.mp4: " in done.err
+    assert "\x1b" not in done.err
     results = [Path(line) for line in done.out.splitlines()]
-    assert {"my call.srt", "my call.json"} <= {path.name for path in results}
+    assert {"my call.srt", "my call.json", "my call.mp4"} <= {path.name for path in results}
     assert {path.stat().st_uid for path in results} == {65532}, "written by the user of compose.yaml"
+    [place] = [path for path in (receiver.target / "jobs").iterdir() if path.is_dir()]
+    assert {results[0].parent.parent} == {place}, "of a recording that can't be used nothing stays"
+    job = engine.bake("jobs", "show", place.name, "--json", env={"BAKE_JOBS": str(place.parent)})
+    assert job.code == 0, job.err
+    assert {stage["name"]: stage["state"] for stage in job.data["stages"]} == dict.fromkeys(
+        ["demux", "vad", "asr", "align", "subtitles", "mux"], "done"
+    )
+    assert all((place / f"logs/{stage['name']}.log").is_file() for stage in job.data["stages"])
+    words = ["docker", "--host", receiver.engine.host, "compose", "--project-directory", str(place)]
+    first = {path.name: path.read_bytes() for path in results}
+    up, down = (subprocess.run([*words, word], capture_output=True, text=True, check=False) for word in ("up", "down"))
+    assert up.returncode == down.returncode == 0, up.stderr
+    assert {path.name: path.read_bytes() for path in results} == first
+    assert receiver.engine.docker("ps", "--all", "--quiet").out == ""
+
+
+@ONE_STORE
+def test_a_stage_that_fails_is_the_machines_fault_and_an_optional_one_costs_its_results(
+    sent: Path, receiver: Receiver, loaded: Ran
+) -> None:
+    """Exit 7 and 8, not 2: another stage's image, which ends with 1, stands in for what breaks on a machine."""
+    recording = receiver.folder / "call.wav"
+    subprocess.run(
+        ["ffmpeg", "-v", "error", "-y", "-i", str(receiver.target / "job/dialogue.mp4"), "-t", "4", str(recording)],
+        check=True,
+    )
+    inventory = receiver.target / "inventory.json"
+    whole = inventory.read_bytes()
+    other = next(i for i in receiver.inventory["images"] if i["stage"] == "mux")
+    for stage, code in (("align", 8), ("asr", 7)):
+        broken = json.loads(whole)
+        row = next(i for i in broken["images"] if i["stage"] == stage)
+        row["id"] = other["id"]
+        inventory.write_text(json.dumps(broken))
+        done = receiver.load(sent, "--run", recording)
+        inventory.write_bytes(whole)
+        assert done.code == code, done.err
+        assert stage in done.err
+        assert [Path(line).name for line in done.out.splitlines() if line.endswith(".srt")] == ["call.srt"] * (
+            code == 8
+        )
+        assert not [line for line in done.out.splitlines() if line.endswith(".mka")], "sound alone: a transcript"
+    assert receiver.engine.docker("ps", "--all", "--quiet").out == ""
 
 
 @ONE_STORE

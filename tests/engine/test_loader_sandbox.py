@@ -15,6 +15,7 @@ from builder.core.images.oci import digest
 from builder.core.jobs import sandbox
 from builder.receiver.engine import EngineSocket
 from builder.receiver.inventory import LoaderError
+from builder.receiver.jobs import job as folders
 from builder.receiver.jobs import run as running
 from tests import bundles
 from tests.engine.conftest import Engine
@@ -88,7 +89,7 @@ def test_a_container_may_write_results_and_nothing_else(engine: Engine, image: s
     (tmp_path / "template.json").write_text(json.dumps({"inputs": [{"id": "01"}], "stages": stages}))
     (tmp_path / "call.mp4").write_bytes(b"sound\n")
     folder = tmp_path / "job"
-    job = running.new_job(tmp_path / "template.json", tmp_path / "call.mp4", "call.mp4", folder)
+    job = folders.new_job(tmp_path / "template.json", tmp_path / "call.mp4", "call.mp4", folder)
     recipe = (folder / "job.yaml").read_bytes()
     try:
         running.run_job(

@@ -15,7 +15,7 @@ from builder.core.jobs import compose, sandbox
 from builder.core.jobs.job import Job
 from builder.core.jobs.sandbox import ContainerLimits
 from builder.edges.bundle import acceptance
-from builder.receiver.jobs import run
+from builder.receiver.jobs import container as containers
 from tests.golden import project
 
 FOLDER = Path("/srv/jobs/20261123-200312-rm-rf-4f2a")
@@ -159,14 +159,14 @@ def test_three_spellings_are_the_same_rights(uid: int, gid: int, memory: int) ->
             labels={"a": "b"},
         )
         assert of_words(words) == expected, stage
-        container = run.container(
+        container = containers.container(
             data,
             image="sha256:" + "0" * 64,
             folder=FOLDER,
             uid=uid,
             gid=gid,
             threads=2,
-            memory=run.memory_limit(data, wishes[stage], machine.memory),
+            memory=containers.memory_limit(data, wishes[stage], machine.memory),
             cpus=machine.threads,
         )
         assert of_api(container) == expected, stage
@@ -187,6 +187,6 @@ def test_the_rights_are_few() -> None:
 def test_a_stage_that_an_older_loader_wrote_down_has_a_limit_too() -> None:
     """An inventory without memory: the default, within the machine."""
     data = sandbox.as_data()
-    assert run.memory_limit(data, None, 4_000_000_000) == 3_600_000_000
-    assert run.memory_limit(data, None, 1 << 50) == sandbox.DEFAULT_MEMORY
-    assert run.memory_limit(data, 1, 4_000_000_000) == sandbox.LEAST == 64_000_000
+    assert containers.memory_limit(data, None, 4_000_000_000) == 3_600_000_000
+    assert containers.memory_limit(data, None, 1 << 50) == sandbox.DEFAULT_MEMORY
+    assert containers.memory_limit(data, 1, 4_000_000_000) == sandbox.LEAST == 64_000_000

@@ -24,6 +24,7 @@ from builder.edges.bundle import folder as edge
 from builder.edges.bundle import signing
 from builder.errors import IntegrityError, UsageError
 from builder.receiver.inventory import LoaderError
+from builder.receiver.jobs import job as folders
 from builder.receiver.jobs import run as running
 from tests import bundles
 
@@ -352,7 +353,7 @@ def test_a_job_is_open_where_its_containers_write_and_nowhere_else(tmp_path: Pat
     (tmp_path / "template.json").write_text(json.dumps({"inputs": [{"id": "01"}], "stages": []}))
     (tmp_path / "call.mp4").write_bytes(b"sound")
     folder = tmp_path / "job"
-    running.new_job(tmp_path / "template.json", tmp_path / "call.mp4", "call.mp4", folder)
+    folders.new_job(tmp_path / "template.json", tmp_path / "call.mp4", "call.mp4", folder)
     running.let_in(folder)
     modes = {p.relative_to(tmp_path).as_posix(): stat.S_IMODE(p.stat().st_mode) for p in [folder, *folder.rglob("*")]}
     assert modes == {

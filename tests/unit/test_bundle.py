@@ -20,7 +20,8 @@ from builder.edges.bundle import folder as edge
 from builder.errors import UsageError
 from builder.receiver import inventory as checking
 from builder.receiver.inventory import LoaderError
-from builder.receiver.jobs.run import count_changes, log_lines, words_of
+from builder.receiver.jobs.container import log_lines
+from builder.receiver.jobs.run import count_changes, words_of
 from builder.receiver.missing import EngineContents
 from builder.receiver.parts import Guard
 from tests import bundles

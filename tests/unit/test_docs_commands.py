@@ -17,7 +17,7 @@ import typer
 
 from builder import cli
 from builder.core.config import parse
-from builder.receiver.main import _arguments as loader_arguments
+from builder.receiver.options import arguments as loader_arguments
 from tests.documents import COMMAND, OTHER_SHELLS, PAGES, ROOT, SHELLS, Block, blocks, commands, spans, unfenced
 from tests.typing_pages import alike, run_here, run_with_an_engine
 from tests.unit.test_cli import COMMANDS

@@ -18,6 +18,7 @@ from builder.core.jobs.request import Request, parse_time, plan_stages, request_
 from builder.core.terms import Variant, Workflow
 from builder.edges.machine import project
 from builder.errors import ConfigError, UsageError
+from builder.receiver.jobs import naming
 
 CONFIG = project.load(Path(__file__).resolve().parents[2], env={})
 
@@ -84,13 +85,13 @@ NAMES = st.text(st.characters(exclude_categories=("Cs",), exclude_characters="/\
 def test_output_names_are_safe_and_unique_whatever_the_recordings_are_called(names: list[str]) -> None:
     """Also where the file system folds case; never hidden, never an option, never over its limit."""
     taken: set[str] = set()
-    stems = [job.output_stem(name, taken) for name in names]
+    stems = [naming.output_stem(name, taken) for name in names]
     assert len({s.casefold() for s in stems}) == len(names)
     for stem in stems:
         assert stem
         assert not stem.startswith(("-", "."))
         assert not set(stem) & set("/\\\0\n\r")
-        assert len(stem.encode()) <= job.NAME_BYTES + 4
+        assert len(stem.encode()) <= naming.NAME_BYTES + 4
 
 
 @given(NAMES)
@@ -121,14 +122,17 @@ def prepared(*names: str, diarization: bool = True) -> Job:
     taken: set[str] = set()
     inputs = tuple(
         replace(
-            entry(name), id=f"{k:02}", path=f"input/{k:02}{job.input_suffix(name)}", output=job.output_stem(name, taken)
+            entry(name),
+            id=f"{k:02}",
+            path=f"input/{k:02}{naming.input_suffix(name)}",
+            output=naming.output_stem(name, taken),
         )
         for k, name in enumerate(names, 1)
     )
     created = "2026-11-23T20:03:12Z"
     stages = plan_stages(CONFIG.stages, request(diarization), workflow=Workflow.SUBTITLE)
     return Job(
-        id=job.job_id(created, names[0], "4f2a"),
+        id=naming.job_id(created, names[0], "4f2a"),
         created=created,
         workflow="subtitle",
         variant="slim",
@@ -281,8 +285,8 @@ def test_what_is_no_time_is_refused(text: str) -> None:
 
 def test_ids_sort_by_time_and_hold_no_odd_characters() -> None:
     """A folder name that every shell takes."""
-    assert job.job_id("2026-11-23T20:03:12Z", "Größe & 'x'\n.mp4", "4f2a") == "20261123-200312-groe-x-4f2a"
-    assert job.job_id("2026-11-23T20:03:12Z", "日本.mp4", "4f2a") == "20261123-200312-job-4f2a"
+    assert naming.job_id("2026-11-23T20:03:12Z", "Größe & 'x'\n.mp4", "4f2a") == "20261123-200312-groe-x-4f2a"
+    assert naming.job_id("2026-11-23T20:03:12Z", "日本.mp4", "4f2a") == "20261123-200312-job-4f2a"
 
 
 STAGE = JobStage(

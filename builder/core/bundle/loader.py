@@ -7,7 +7,25 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-MODULES = ("tar", "missing", "inventory", "parts", "engine", "images", "jobs/run", "main")
+MODULES = (
+    "display",
+    "tar",
+    "missing",
+    "inventory",
+    "parts",
+    "engine",
+    "jobs/kept",
+    "images",
+    "record",
+    "jobs/languages",
+    "jobs/naming",
+    "jobs/job",
+    "jobs/container",
+    "jobs/run",
+    "jobs/recordings",
+    "options",
+    "main",
+)
 """Modules of builder/receiver in the order in which they stand in load.py."""
 
 _HEAD = '''#!/usr/bin/env python3
@@ -16,6 +34,7 @@ _HEAD = '''#!/usr/bin/env python3
     python3 load.py                   load what this engine lacks, then offer the acceptance run
     python3 load.py --check           read everything once, name damaged parts; needs no engine
     python3 load.py --key sender.pem  refuse what this key didn't sign
+    python3 load.py --run FILE...     transcribe recordings with what is loaded
 """
 
 from __future__ import annotations

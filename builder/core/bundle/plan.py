@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from builder.core.bundle.contents import COMPLETE, DIFFERENCE, MODELS, Base, dump, lacking
@@ -108,6 +108,7 @@ def plan(
     loose: Sequence[BundledLayer] = (),
     memory: Mapping[str, int] = {},
     acceptance: Mapping[str, Any] | None = None,
+    made: Mapping[str, str] | None = None,
 ) -> BundlePlan:
     """Which bytes go where.
 
@@ -121,6 +122,7 @@ def plan(
         loose: weights of no image, for native runs.
         memory: stage -> bytes that its container should get.
         acceptance: the job that shows that all works, with its expected result.
+        made: ``commit`` of the code, and ``python`` that wheels are for, as far as they are known.
 
     Raises:
         UsageError: the parts are too many.
@@ -141,6 +143,7 @@ def plan(
         "schema": SCHEMA,
         "kind": "bundle",
         "made_by": made_by,
+        "made": dict(made) if made is not None else None,
         "content": content if content != COMPLETE or base is None else DIFFERENCE,
         "base": base.fingerprint if base else None,
         "engine": {"oldest": OLDEST_ENGINE, "platform": platform},
@@ -239,6 +242,11 @@ def _cut(end: int, part_size: int) -> tuple[BundlePart, ...]:
         BundlePart(name=f"{PART_NAME}.{number:03}", begin=begin, end=min(begin + part_size, end))
         for number, begin in enumerate(begins)
     )
+
+
+def dated(plan: BundlePlan, created: str) -> BundlePlan:
+    """The plan of a bundle that was made at a time (ISO 8601, UTC)."""
+    return replace(plan, inventory={**plan.inventory, "made": {**(plan.inventory["made"] or {}), "created": created}})
 
 
 def finished(plan: BundlePlan, parts: Sequence[str]) -> bytes:

@@ -107,6 +107,11 @@ class Paths:
         return self.cache / "packed"
 
     @property
+    def bundles(self) -> Path:
+        """When bundles were made, by their contents."""
+        return self.cache / "bundles.json"
+
+    @property
     def acceptance(self) -> Path:
         """Acceptance jobs of bundles and what they must say."""
         return self.cache / "acceptance"

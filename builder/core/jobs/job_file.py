@@ -12,10 +12,11 @@ import yaml
 from pydantic import Field
 
 from builder.core.config.types import StageSpec
-from builder.core.jobs.job import NAME_BYTES, Clip, Job, JobInput, JobStage, ModelUse, plain_stem, stage_data
+from builder.core.jobs.job import Clip, Job, JobInput, JobStage, ModelUse, stage_data
 from builder.core.terms import Mode, Variant, Workflow
 from builder.core.weights.model import REVISION, Model, Pin, snapshot_path, unsafe
 from builder.core.yaml_document import Document, Strict
+from builder.receiver.jobs.naming import NAME_BYTES, plain_stem
 
 MAX_TEXT = 20_000_000
 """Characters of job.yaml: a recording takes 300 or so, and a job may have thousands."""

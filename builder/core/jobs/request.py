@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -20,6 +18,7 @@ from builder.core.terms import Mode, Purpose, Workflow
 from builder.core.weights.model import Model, Pin, model_digest, snapshot_path
 from builder.errors import MissingError, UsageError, did_you_mean
 from builder.program import command
+from builder.receiver.jobs.naming import key_of
 
 DEVICES = ("cpu", "cuda")
 """What a stage computes on."""
@@ -351,9 +350,5 @@ def plan_stages(specs: Mapping[str, StageSpec], request: Request, *, workflow: W
 
 def request_key(inputs: Sequence[JobInput], stages: Sequence[JobStage], workflow: str) -> str:
     """sha256 over what decides the results: the same request has the same key, whenever and wherever it is made."""
-    asked = {
-        "inputs": [(i.name, i.sha256, {"start": i.clip.start, "end": i.clip.end} if i.clip else None) for i in inputs],
-        "stages": [stage_data(s) for s in stages],
-        "workflow": workflow,
-    }
-    return hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()
+    asked = [(i.name, i.sha256, {"start": i.clip.start, "end": i.clip.end} if i.clip else None) for i in inputs]
+    return key_of(asked, [stage_data(s) for s in stages], workflow)

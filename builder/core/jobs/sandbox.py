@@ -121,5 +121,5 @@ def as_data() -> dict[str, Any]:
     return {
         **{key: list(value) if isinstance(value, tuple) else value for key, value in asdict(RIGHTS).items()},
         "mounts": [asdict(mount) for mount in JOB_MOUNTS.values()],
-        "memory": {"default": DEFAULT_MEMORY, "least": LEAST, "share": SHARE},
+        "memory": {"default": DEFAULT_MEMORY, "least": LEAST, "share": SHARE, "look": LOOK},
     }

@@ -21,7 +21,8 @@ from builder.edges.bundle import folder as bundle
 from builder.edges.engine.connection import Engine, steady
 from builder.edges.system import files
 from builder.receiver.engine import EngineSocket
-from builder.receiver.jobs.run import new_job, run_job, words_of
+from builder.receiver.jobs.job import new_job
+from builder.receiver.jobs.run import run_job, words_of
 
 EXAMPLE = "examples/dialogue.mp4"
 """The recording, of the shipped files."""

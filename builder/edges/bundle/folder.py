@@ -30,17 +30,6 @@ STATE = ".creating.json"
 
 LOADER = "load.py"
 
-README = """\
-A whisperbake bundle: speech transcription for a machine without a network.
-
-    python3 load.py               load it into this machine's container engine (Docker Engine 23.0 or later)
-    python3 load.py --key FILE    the same, and refuse what the sender's public key didn't sign
-    python3 load.py --check       read everything once, name damaged parts
-    python3 load.py --help        all options
-
-It needs Python 3.9 or later, and sudo where you are not in the docker group.
-"""
-
 Open = Callable[[TarEntry], Iterator[bytes]]
 """The bytes of a file of the bundle."""
 

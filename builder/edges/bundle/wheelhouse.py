@@ -18,6 +18,9 @@ FOLDERS = ("compose", "examples", "images", "requirements", "stages", "templates
 FILES = ("LICENSE", "README.md", "build.py", "pyproject.toml")
 """What is taken of the shipped files; tests, documents and state stay here. A wheel has the same (pyproject.toml)."""
 
+PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
+"""What the wheels are for."""
+
 PROJECT, WHEELS = "native/project", "native/wheels"
 """Folders in a bundle."""
 

@@ -24,6 +24,7 @@ from builder.edges.jobs.listing import listing
 from builder.edges.machine import fonts
 from builder.edges.system import files, shell
 from builder.errors import BakeError, InputError
+from builder.receiver.jobs import naming
 
 Media = Callable[[Sequence[str], Path, "Path | None"], shell.Done]
 """Runs stages/demux/clip.py: its options, the recording, and where a cut goes."""
@@ -91,10 +92,10 @@ def _make(
         JobInput(
             id=f"{number:02}",
             name=_readable(path.name),
-            path=f"input/{number:02}{spec.input_suffix(path.name)}",
+            path=f"input/{number:02}{naming.input_suffix(path.name)}",
             sha256=_hash(path, on_progress),
             size=path.stat().st_size,
-            output=spec.output_stem(path.name, taken),
+            output=naming.output_stem(path.name, taken),
             clip=request.clip,
             duration=length,
         )
@@ -108,7 +109,7 @@ def _make(
                 return job
     accept(stages)
     created = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
-    job_id = spec.job_id(created, sources[0].name, secrets.token_hex(2))
+    job_id = naming.job_id(created, sources[0].name, secrets.token_hex(2))
     new_folder = config.jobs / f"{NEW}{os.getpid()}-{job_id}"
     try:
         for part in ("input", "work", "output", "logs"):

@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
+import contextlib
 import difflib
+import fcntl
 import hashlib
 import json
+import math
 import os
 import re
-import shutil
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from builder.receiver.display import DISPLAY, clock, shown
 from builder.receiver.engine import EngineSocket
-from builder.receiver.inventory import CHUNK, Inventory, LoaderError
-
-Sandbox = Mapping[str, Any]
-"""What a container may do, as JSON types (builder's core/jobs/sandbox.py, ``as_data``); load.py carries it."""
+from builder.receiver.inventory import Inventory, LoaderError, open_file
+from builder.receiver.jobs.container import Ended, Sandbox, container, memory_limit, run_container
+from builder.receiver.jobs.job import LABEL, new_job
+from builder.receiver.missing import NO_ROOM
 
 WORDS_WRONG = 0.05
 """Share of words that may differ in the acceptance run: another processor rounds differently."""
@@ -25,33 +28,11 @@ WORDS_WRONG = 0.05
 TAIL = 8
 """Lines of a failed stage that are shown."""
 
-CPU_PERIOD = 100_000
-"""Microseconds; a container's quota of processors is counted in it."""
+INPUT_FAULT, MODEL_FAULT = 2, 5
+"""Exit codes with which a stage says that a recording, or a model, is at fault; see stages/contract.py."""
 
-
-def new_job(template: Path, recording: Path, name: str, folder: Path) -> dict[str, Any]:
-    """A job folder like the template's, for another recording (docs/job-format.md); what its job.yaml says."""
-    job: dict[str, Any] = json.loads(template.read_bytes())
-    suffix = recording.suffix.lower() if re.fullmatch(r"\.[a-z0-9]{1,8}", recording.suffix.lower()) else ".bin"
-    if folder.exists():
-        shutil.rmtree(folder)
-    for part in ("input", "work", "output", "logs"):
-        (folder / part).mkdir(parents=True)
-    digest, size, target = hashlib.sha256(), 0, folder / "input" / f"01{suffix}"
-    with recording.open("rb") as source, target.open("wb") as out:
-        while chunk := source.read(CHUNK):
-            digest.update(chunk)
-            size += len(chunk)
-            out.write(chunk)
-    stem = (
-        "".join(c if c.isprintable() and c not in "/\\" else "_" for c in Path(name).stem).strip(". -") or "recording"
-    )
-    first = {**job["inputs"][0], "name": name, "path": f"input/01{suffix}", "sha256": digest.hexdigest(), "size": size}
-    job |= {"id": folder.name, "inputs": [{**first, "output": stem, "clip": None, "duration": None}]}
-    # JSON is YAML.
-    (folder / "job.yaml").write_text(json.dumps(job, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-    (folder / "events.jsonl").touch()
-    return job
+MOST_EVENTS = 1 << 20
+"""Bytes of events that are read at once."""
 
 
 def let_in(folder: Path) -> None:
@@ -70,67 +51,6 @@ def let_in(folder: Path) -> None:
         path.chmod(0o700)
 
 
-def container(
-    sandbox: Sandbox,
-    *,
-    image: str,
-    folder: Path,
-    uid: int,
-    gid: int,
-    threads: int,
-    memory: int,
-    cpus: int,
-) -> dict[str, Any]:
-    """A stage's container, as the engine's API takes it (POST /containers/create).
-
-    Args:
-        folder: the job's.
-        uid: the caller's; results belong to the caller.
-        memory: bytes of memory and swap together.
-        cpus: logical processors.
-    """
-    mounts = [
-        {
-            "Type": "bind",
-            "Source": str(folder / mount["source"]),
-            "Target": mount["target"],
-            "ReadOnly": not mount["writable"],
-        }
-        for mount in sandbox["mounts"]
-    ]
-    path, _, options = sandbox["tmpfs"].partition(":")
-    return {
-        "Image": image,
-        "Cmd": ["--job", "/job"],
-        "User": sandbox["user_beside_root"] if uid == 0 else f"{uid}:{gid}",
-        "Env": [f"OMP_NUM_THREADS={threads}", *(f"{name}=" for name in sandbox["emptied"])],
-        "HostConfig": {
-            "NetworkMode": sandbox["network"],
-            "ReadonlyRootfs": sandbox["read_only"],
-            "CapDrop": sandbox["cap_drop"],
-            "SecurityOpt": sandbox["security"],
-            "PidsLimit": sandbox["pids"],
-            "Memory": memory,
-            "MemorySwap": memory,
-            "CpuPeriod": CPU_PERIOD,
-            "CpuQuota": cpus * CPU_PERIOD,
-            "Tmpfs": {path: options},
-            "Mounts": mounts,
-        },
-    }
-
-
-def memory_limit(sandbox: Sandbox, wish: int | None, machine: int) -> int:
-    """Bytes that a container gets of a machine with ``machine`` bytes of memory.
-
-    Args:
-        wish: what the inventory says of the stage; None when it says nothing (an older loader wrote it).
-    """
-    rule = sandbox["memory"]
-    least, wished = int(rule["least"]), int(rule["default"]) if wish is None else wish
-    return max(least, min(wished, int(rule["share"] * machine)))
-
-
 def run_job(
     engine: EngineSocket,
     images: Mapping[str, str],
@@ -140,72 +60,218 @@ def run_job(
     *,
     sandbox: Sandbox,
     memory: Mapping[str, int],
+    on_status: Callable[[str], None] = lambda _: None,
 ) -> list[str]:
     """Run a job's stages in their order, each in a container without network or rights.
+
+    Args:
+        images: stage -> image id.
+        on_line: gets a line for each stage, when it has ended.
+        memory: stage -> bytes that it should get.
+        on_status: gets twice a second how far the stage is that runs.
 
     Returns:
         Stages that failed and that the job can do without.
 
-    Args:
-        images: stage -> image id.
-        on_line: gets one line a stage.
-        memory: stage -> bytes that it should get.
-
     Raises:
-        LoaderError: a stage has no image here, or fails; or the engine does.
+        LoaderError: the recording is at fault (2), a model (5), this machine or a stage (7); a stage has no image here, or
+            the engine went away (3).
     """
-    uid, gid = os.getuid(), os.getgid()
-    if uid == 0:
+    if os.getuid() == 0:
         let_in(folder)
-    lost = []
-    for stage in job["stages"]:
-        name = stage["name"]
-        if name not in images:
-            raise LoaderError(3, f"no image for stage {name} here", "load a bundle that has all images")
-        began = time.monotonic()
-        settings = container(
-            sandbox,
-            image=images[name],
-            folder=folder,
-            uid=uid,
-            gid=gid,
-            threads=max(1, min(int(stage["settings"].get("threads") or 1), engine.cpus)),
-            memory=memory_limit(sandbox, memory.get(name), engine.memory),
-            cpus=engine.cpus,
-        )
-        code, log = _run_container(engine, f"whisperbake-{folder.name}-{name}", settings)
-        if code != 0:
-            lines = "\n  | ".join(log)
-            if stage.get("optional"):
-                lost.append(name)
-                on_line(f"  {name} failed with {code}; the job goes on without it\n  | {lines}")
-                continue
-            raise LoaderError(7, f"stage {name} failed with {code}\n  | {lines}", f"the job's folder is {folder}")
-        on_line(f"  {name}: {time.monotonic() - began:.1f} s")
+    append_event(folder, "begin", stages=[stage["name"] for stage in job["stages"]])
+    lost: list[str] = []
+    with _held(folder, engine.host):
+        try:
+            for stage in job["stages"]:
+                settings = stage_container(
+                    engine, images, job, stage, source=folder, sandbox=sandbox, memory=memory.get(stage["name"])
+                )
+                if failure := _run_stage(engine, job, stage, folder, settings, on_line, on_status):
+                    lost.append(stage["name"])
+                    on_line(f"  {stage['name']} failed, the job goes on without it: {failure.what}")
+        except KeyboardInterrupt:
+            append_event(folder, "stop")
+            raise
+        except LoaderError as error:
+            append_event(folder, "fail", message=error.what)
+            raise
+    append_event(folder, "end", **({"without": lost} if lost else {}))
     return lost
 
 
-def _run_container(engine: EngineSocket, name: str, settings: Mapping[str, Any]) -> tuple[int, list[str]]:
-    """Exit code and last lines of a container, which is removed afterwards."""
-    engine.ask("DELETE", f"/containers/{name}?force=1")  # of a run that was killed
-    id_ = engine.need("POST", f"/containers/create?name={name}", settings)["Id"]
+def stage_container(
+    engine: EngineSocket,
+    images: Mapping[str, str],
+    job: Mapping[str, Any],
+    stage: Mapping[str, Any],
+    *,
+    source: Path,
+    sandbox: Sandbox,
+    memory: int | None,
+) -> dict[str, Any]:
+    """The container of a job's stage on an engine; see :func:`container`.
+
+    Args:
+        source: the job's folder, or what stands for it in compose.yaml.
+
+    Raises:
+        LoaderError: the stage has no image here.
+    """
+    name = stage["name"]
+    if name not in images:
+        raise LoaderError(3, f"no image for stage {name} here", "load a bundle that has all images")
+    settings = container(
+        sandbox,
+        image=images[name],
+        folder=source,
+        uid=os.getuid(),
+        gid=os.getgid(),
+        threads=max(1, min(int(stage["settings"].get("threads") or 1), engine.cpus)),
+        memory=memory_limit(sandbox, memory, engine.memory),
+        cpus=engine.cpus,
+    )
+    return {**settings, "Labels": {f"{LABEL}job": job["id"], f"{LABEL}stage": name}}
+
+
+@contextlib.contextmanager
+def _held(folder: Path, host: str) -> Iterator[None]:
+    """Hold a job as the builder does: ``jobs list`` shows it running, ``jobs remove`` ends what a kill left of it."""
+    with (folder / ".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        (folder / ".containers").write_text(host)
+        yield
+        (folder / ".containers").unlink()
+
+
+def append_event(folder: Path, event: str, **facts: Any) -> None:
+    """Write the orchestrator's own line into events.jsonl; it has no stage."""
+    line = json.dumps({"t": round(time.time(), 3), "event": event, **facts})
+    handle = os.open(folder / "events.jsonl", os.O_WRONLY | os.O_APPEND | os.O_NOFOLLOW)
     try:
-        engine.need("POST", f"/containers/{id_}/start")
-        code = engine.need("POST", f"/containers/{id_}/wait")["StatusCode"]
-        _, raw = engine.ask("GET", f"/containers/{id_}/logs?stdout=1&stderr=1&tail={TAIL}")
+        os.write(handle, f"{line}\n".encode())
     finally:
-        engine.ask("DELETE", f"/containers/{id_}?force=1")
-    return int(code), log_lines(raw)
+        os.close(handle)
 
 
-def log_lines(raw: bytes) -> list[str]:
-    """Lines of a container's log: frames of an 8-byte head with the length in its last four bytes, then the text."""
-    text, at = b"", 0
-    while at + 8 <= len(raw):
-        size = int.from_bytes(raw[at + 4 : at + 8], "big")
-        text += raw[at + 8 : at + 8 + size]
-        at += 8 + size
-    return text.decode("utf-8", "replace").splitlines()
+def _run_stage(
+    engine: EngineSocket,
+    job: Mapping[str, Any],
+    stage: Mapping[str, Any],
+    folder: Path,
+    settings: Mapping[str, Any],
+    on_line: Callable[[str], None],
+    on_status: Callable[[str], None],
+) -> LoaderError | None:
+    """Run a stage; why it failed, if the job can do without it. Raises LoaderError: it can't."""
+    name, began = stage["name"], time.monotonic()
+    seconds = sum(entry.get("duration") or 0.0 for entry in job["inputs"])
+    events = _Events(folder / "events.jsonl")
+
+    def look() -> None:
+        done = min(sum(events.progress(name).values()), seconds or 1e9)
+        of = f"{clock(done)} of {clock(seconds)} ({100 * done / seconds:.0f} %)" if seconds else clock(done)
+        on_status(f"  {name}: {of if done else 'begins'}, for {clock(time.monotonic() - began)}")
+
+    ended = run_container(engine, f"whisperbake-{folder.name}-{name}", settings, look)
+    with (folder / "logs" / f"{name}.log").open("a", encoding="utf-8") as log:
+        log.writelines(f"{line}\n" for line in ended.lines)
+    if ended.code == 0:
+        on_line(f"  {name}: {time.monotonic() - began:.1f} s")
+        return None
+    failure = _failure(name, ended, folder, settings)
+    if not stage.get("optional") or failure.code == 3:
+        raise failure
+    return failure
+
+
+def _failure(name: str, ended: Ended, folder: Path, settings: Mapping[str, Any]) -> LoaderError:
+    """What a stage's end means (docs/job-format.md, Running a stage)."""
+    last = shown(ended.lines[-1]) if ended.lines else "it said nothing"
+    log = f"the job's folder is {folder}"
+    if NO_ROOM.search(last):
+        return LoaderError(3, f"stage {name}: the disk is full", "free some space, then run this again")
+    if ended.out_of_memory:
+        limit = settings["HostConfig"]["Memory"] / 1e6
+        return LoaderError(7, f"stage {name} ran out of memory: its limit is {limit:.0f} MB", log)
+    if ended.code == INPUT_FAULT:
+        return LoaderError(2, last, "check the recording")
+    if ended.code == MODEL_FAULT:
+        return LoaderError(5, f"stage {name}: {last}", "load.py --check reads the whole bundle; then load it again")
+    lines = "".join(f"\n  | {shown(line)}" for line in ended.lines[-TAIL:])
+    return LoaderError(7, f"stage {name} failed with {ended.code}{lines}", log)
+
+
+class _Events:
+    """What stages tell of their progress in a file that they write: read on, never believed."""
+
+    def __init__(self, path: Path) -> None:
+        self.path, self.offset = path, 0
+        self.seen: dict[tuple[str, str], float] = {}
+
+    def progress(self, stage: str) -> dict[str, float]:
+        """Seconds of sound that a stage is done with, for each recording."""
+        try:
+            with open_file(self.path) as source:
+                source.seek(self.offset)
+                data = source.read(MOST_EVENTS)
+        except OSError:
+            return {}
+        whole = data[: data.rfind(b"\n") + 1] or (data if len(data) == MOST_EVENTS else b"")
+        self.offset += len(whole)
+        for line in whole.splitlines():
+            with contextlib.suppress(ValueError, RecursionError):
+                event = json.loads(line)
+                if isinstance(event, dict) and event.get("event") == "progress" and _is_number(event.get("done")):
+                    self.seen[str(event.get("stage")), str(event.get("input"))[:16]] = max(0.0, float(event["done"]))
+        return {entry: done for (name, entry), done in self.seen.items() if name == stage}
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def probe(
+    engine: EngineSocket, image: str, folder: Path, recording: Path, name: str, *, sandbox: Sandbox
+) -> tuple[bool, float | None]:
+    """Look into a recording, in a container: whether it has moving pictures, and its seconds if its header says.
+
+    Args:
+        image: of the demux stage.
+        folder: the job's; the recording is in its folder ``input``.
+        name: of the recording, for errors.
+
+    Raises:
+        LoaderError: the recording can't be used (2), or the container fails (7).
+    """
+    if os.getuid() == 0:
+        (folder / "input").chmod(0o750)
+        recording.chmod(0o640)
+    settings = container(
+        {**sandbox, "mounts": [mount for mount in sandbox["mounts"] if mount["target"] == "/job/input"]},
+        image=image,
+        folder=folder,
+        uid=os.getuid(),
+        gid=os.getgid(),
+        threads=1,
+        memory=memory_limit(sandbox, sandbox["memory"]["look"], engine.memory),
+        cpus=engine.cpus,
+    )
+    words = ["/opt/bake/stages/demux/clip.py", "--probe", f"/job/input/{recording.name}"]
+    ended = run_container(
+        engine, f"whisperbake-look-{os.getpid()}", {**settings, "Entrypoint": ["python3"], "Cmd": words}
+    )
+    if ended.code == INPUT_FAULT:
+        raise LoaderError(
+            2, f"{name}: {shown(ended.lines[-1]) if ended.lines else 'not usable'}", "check the recording"
+        )
+    try:
+        answer = json.loads(ended.out)
+        length = answer["duration"]
+        return bool(answer["video"]), float(length) if _is_number(length) and 0 < length < 1e7 else None
+    except (ValueError, KeyError, TypeError, RecursionError):
+        lines = "".join(f"\n  | {shown(line)}" for line in ended.lines[-TAIL:])
+        raise LoaderError(7, f"{name} could not be read: exit code {ended.code}{lines}") from None
 
 
 def accept(
@@ -233,7 +299,19 @@ def accept(
         ) from None
     on_line("acceptance run: the example, in containers without a network")
     memory = inventory.get("memory", {})
-    lost = run_job(engine, stage_images(inventory), job, job_folder, on_line, sandbox=sandbox, memory=memory)
+    try:
+        lost = run_job(
+            engine,
+            stage_images(inventory),
+            job,
+            job_folder,
+            on_line,
+            sandbox=sandbox,
+            memory=memory,
+            on_status=DISPLAY.status,
+        )
+    except LoaderError as error:
+        raise LoaderError(7 if error.code == INPUT_FAULT else error.code, error.what, error.do) from None
     if lost:
         raise LoaderError(7, f"the acceptance run lacks {', '.join(lost)}", f"the job's folder is {job_folder}")
     results = [path for path in expected["files"] if (job_folder / path).is_file()]

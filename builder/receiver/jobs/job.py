@@ -1,0 +1,190 @@
+"""A job as data and as a folder: its stages, its recipe, its compose file (docs/job-format.md)."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from builder.receiver.inventory import CHUNK, LoaderError
+from builder.receiver.jobs.kept import COMPOSE
+from builder.receiver.jobs.naming import input_suffix, output_stem
+
+SUBTITLE, TRANSCRIBE = "subtitle", "transcribe"
+"""Workflows: with and without a film that has the subtitles in it."""
+
+LABEL = "io.whisperbake."
+"""How the labels of containers begin."""
+
+MOST_THREADS = 16
+"""More gain nothing (core/machine.py)."""
+
+LOGGING = {"driver": "local", "options": {"max-size": "8m", "max-file": "1", "compress": "false"}}
+"""What an engine keeps of what a container prints."""
+
+
+@dataclass(frozen=True)
+class JobAsked:
+    """What ``load.py --run`` is asked to do with recordings."""
+
+    language: str | None = None
+    """Whisper's code; None: it is detected."""
+    speakers: int | None = None
+    workflow: str | None = None
+    """None: subtitles for a film, a transcript for a recording without pictures."""
+    diarization: bool = True
+
+
+def planned_stages(
+    template: Mapping[str, Any], asked: JobAsked, *, workflow: str, threads: int
+) -> list[dict[str, Any]]:
+    """The stages of a job, as ``build.py run`` would plan them with these options.
+
+    Args:
+        template: the acceptance run's job, which has all stages of a bundle.
+        threads: for stages that use several.
+
+    Raises:
+        LoaderError: something is asked that the bundle's models or stages can't do.
+    """
+    known = {stage["name"]: stage for stage in template["stages"]}
+    if asked.speakers is not None and not (asked.diarization and "diarize" in known):
+        raise LoaderError(2, "--speakers needs diarization", "leave out --no-diarization, or load a bundle that has it")
+    left_out = {*(() if asked.diarization else ("diarize",)), *(("mux",) if workflow == TRANSCRIBE else ())}
+    names = [name for name in known if name not in left_out]
+    purposes = {purpose for name in names for purpose in known[name]["models"]}
+    lost = {purpose for name in left_out & set(known) for purpose in known[name]["models"]} - purposes
+    wishes: dict[str, dict[str, Any]] = {
+        "asr": {"language": asked.language},
+        "diarize": {"speakers": asked.speakers},
+        "subtitles": {"models": _without(known.get("subtitles", {}).get("settings", {}).get("models", {}), lost)},
+    }
+    stages = []
+    for name in names:
+        settings = {**known[name]["settings"], **wishes.get(name, {})}
+        if "threads" in settings:
+            settings["threads"] = threads
+        needs = [need for need in known[name]["needs"] if need in names]
+        stages.append({**known[name], "needs": needs, "settings": settings})
+    _require_language(known["asr"]["models"]["asr"], asked.language)
+    return stages
+
+
+def _without(models: Mapping[str, Any], lost: set[str]) -> dict[str, Any]:
+    return {purpose: model for purpose, model in models.items() if purpose not in lost}
+
+
+def _require_language(model: Mapping[str, Any], language: str | None) -> None:
+    """Raises LoaderError when the bundle's model doesn't know a language."""
+    if language is not None and model["languages"] and language not in model["languages"]:
+        raise LoaderError(
+            2,
+            f"the bundle's model {model['id']} knows {', '.join(model['languages'])}, not {language}",
+            "ask the sender for a bundle with a model of many languages, such as --preset balanced",
+        )
+
+
+def copied(recording: Path, target: Path, on_bytes: Callable[[int], None] = lambda _: None) -> tuple[str, int]:
+    """Copy a recording; the hex sha256 and the bytes of what was copied."""
+    digest, size = hashlib.sha256(), 0
+    with recording.open("rb") as source, target.open("wb") as out:
+        while chunk := source.read(CHUNK):
+            digest.update(chunk)
+            size += len(chunk)
+            out.write(chunk)
+            on_bytes(len(chunk))
+    return digest.hexdigest(), size
+
+
+def make_parts(folder: Path) -> None:
+    """A job's empty folder."""
+    for part in ("input", "work", "output", "logs"):
+        (folder / part).mkdir(parents=True)
+    (folder / "events.jsonl").touch()
+
+
+def write_job(folder: Path, job: Mapping[str, Any]) -> None:
+    """job.yaml; JSON is YAML."""
+    (folder / "job.yaml").write_text(
+        json.dumps(job, indent=1, ensure_ascii=not _readable(job)) + "\n", encoding="utf-8"
+    )
+
+
+def _readable(job: Mapping[str, Any]) -> bool:
+    return all(entry["name"].isprintable() for entry in job["inputs"])
+
+
+def new_job(template: Path, recording: Path, name: str, folder: Path) -> dict[str, Any]:
+    """A job folder like the template's, for another recording (docs/job-format.md); what its job.yaml says."""
+    job: dict[str, Any] = json.loads(template.read_bytes())
+    if folder.exists():
+        shutil.rmtree(folder)
+    make_parts(folder)
+    path = f"input/01{input_suffix(recording.name)}"
+    digest, size = copied(recording, folder / path)
+    entry = {**job["inputs"][0], "name": name, "path": path, "sha256": digest, "size": size}
+    job |= {
+        "id": folder.name,
+        "inputs": [{**entry, "output": output_stem(name, set()), "clip": None, "duration": None}],
+    }
+    write_job(folder, job)
+    return job
+
+
+def compose_text(job: Mapping[str, Any], services: Mapping[str, Mapping[str, Any]]) -> str:
+    """compose.yaml as JSON, which is YAML; the builder writes the same from compose/job.yaml.j2."""
+    project = {"name": f"whisperbake-{job['id']}", "services": services}
+    text = json.dumps(project, indent=1, ensure_ascii=True).replace(
+        "$", "$$"
+    )  # compose expands variables in every value
+    return f"# Job {job['id']}. In this folder: docker compose up\n{text}\n"
+
+
+def write_compose(folder: Path, job: Mapping[str, Any], services: Mapping[str, Mapping[str, Any]]) -> None:
+    (folder / COMPOSE).write_text(compose_text(job, services), encoding="utf-8")
+
+
+def service(container: Mapping[str, Any], stage: Mapping[str, Any], job: Mapping[str, Any]) -> dict[str, Any]:
+    """A stage's service in compose.yaml.
+
+    Args:
+        container: what the engine's API would be given for the stage, with mounts relative to the job's folder.
+    """
+    host = container["HostConfig"]
+    optional = {s["name"] for s in job["stages"] if s.get("optional")}
+    needs = {n: {"condition": "service_completed_successfully", "required": n not in optional} for n in stage["needs"]}
+    return {
+        "image": container["Image"],
+        "pull_policy": "never",
+        "command": container["Cmd"],
+        "user": container["User"],
+        "network_mode": host["NetworkMode"],
+        "read_only": host["ReadonlyRootfs"],
+        "cap_drop": host["CapDrop"],
+        "security_opt": host["SecurityOpt"],
+        "pids_limit": host["PidsLimit"],
+        "cpus": host["CpuQuota"] / host["CpuPeriod"],
+        "mem_limit": host["Memory"],
+        "memswap_limit": host["MemorySwap"],
+        "tmpfs": [f"{path}:{options}" for path, options in host["Tmpfs"].items()],
+        "restart": "no",
+        "stop_grace_period": "5s",
+        "logging": LOGGING,
+        "environment": dict(pair.split("=", 1) for pair in container["Env"]),
+        "volumes": [
+            {
+                "type": "bind",
+                "source": mount["Source"],
+                "target": mount["Target"],
+                "read_only": mount["ReadOnly"],
+                "bind": {"create_host_path": False},
+            }
+            for mount in host["Mounts"]
+        ],
+        "labels": container["Labels"],
+        **({"depends_on": needs} if needs else {}),
+    }

@@ -1,0 +1,88 @@
+"""The loader's command line."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+from builder.receiver.inventory import LoaderError
+from builder.receiver.jobs.job import SUBTITLE, TRANSCRIBE, JobAsked
+from builder.receiver.jobs.recordings import language_of
+
+EPILOG = """examples:
+  python3 load.py --key sender.pub.pem                 load what this engine lacks, if this key signed it
+  python3 load.py --run call.mp4 talk.wav              transcribe; the results are below whisperbake/jobs
+  python3 load.py --run *.mp4 --language German --speakers 2
+  python3 load.py --run film.mkv --workflow transcribe --no-diarization
+  python3 load.py --native                             unpack what native runs need; no engine is asked
+  python3 load.py --log                                which bundles were loaded here, and when
+
+exit codes:
+  0 done                     2 usage, or a recording that can't be used
+  3 this machine lacks something: an engine, room, an image
+  5 the bundle or a model is damaged, or not what it says
+  7 a stage or the acceptance run failed
+  8 done without an optional stage: the other results are there
+  130 interrupted
+  With several recordings: the first of 7, 5, 2, 8 that one of them ended with; 3 ends all."""
+
+ONLY_RUN = ("language", "speakers", "workflow", "no_diarization")
+"""Options that say how recordings are transcribed."""
+
+MOST_SPEAKERS = 30
+
+
+def arguments(words: Sequence[str] | None) -> argparse.Namespace:
+    """The command line, parsed.
+
+    Args:
+        words: None takes those of the process.
+    """
+    parser = argparse.ArgumentParser(
+        prog="load.py",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        description="Load a bundle into this machine's container engine: what it lacks, checked byte for byte.",
+    )
+    add = parser.add_argument
+    add("--check", action="store_true", help="read everything once, name damaged parts; needs no engine")
+    add("--key", type=Path, metavar="FILE", help="the sender's public key: refuse what it didn't sign")
+    add("--fingerprint", metavar="HEX", help="sha256 of inventory.json, as the sender reads it out")
+    add("--allow-older", action="store_true", help="load a bundle that is older than what is loaded")
+    more = "another bundle to take bytes from (weights)"
+    add("--with", dest="others", type=Path, action="append", default=[], metavar="FOLDER", help=more)
+    to = "where this machine's inventory, its log and its jobs are kept (./whisperbake)"
+    add("--to", type=Path, default=Path("whisperbake"), metavar="FOLDER", help=to)
+    yes_no = argparse.BooleanOptionalAction
+    add("--accept", action=yes_no, default=None, help="run the acceptance job afterwards, without being asked")
+    add("--native", action="store_true", help="only unpack what native runs need (a bundle made --with-native)")
+    add("--log", action="store_true", help="show which bundles were loaded, and when")
+    run = parser.add_argument_group("recordings")
+    add = run.add_argument
+    add("--run", type=Path, nargs="+", metavar="FILE", help="transcribe recordings with what is loaded, a job for each")
+    add("--language", metavar="NAME", help="such as en, German, pt-BR; without it the language is detected")
+    add("--speakers", type=_speakers, metavar="N", help="how many voices; without it a best guess")
+    add("--workflow", choices=(SUBTITLE, TRANSCRIBE), help="with a film that has the subtitles in it, or without")
+    add("--no-diarization", action="store_true", help="don't find out who speaks")
+    chosen = parser.parse_args(words)
+    if not chosen.run and (given := [name for name in ONLY_RUN if getattr(chosen, name) not in (None, False)]):
+        parser.error(f"--{given[0].replace('_', '-')} is about recordings: --run FILE...")
+    return chosen
+
+
+def _speakers(text: str) -> int:
+    if not (text.isascii() and text.isdecimal() and 1 <= int(text[:4]) <= MOST_SPEAKERS):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 1 to {MOST_SPEAKERS}")
+    return int(text)
+
+
+def asked_of(chosen: argparse.Namespace) -> JobAsked:
+    """What is asked of recordings.
+
+    Raises:
+        LoaderError: a language that nobody knows, or words that contradict each other.
+    """
+    if chosen.speakers is not None and chosen.no_diarization:
+        raise LoaderError(2, "--speakers needs diarization", "leave out --no-diarization")
+    return JobAsked(language_of(chosen.language), chosen.speakers, chosen.workflow, not chosen.no_diarization)

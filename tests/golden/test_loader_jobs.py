@@ -1,0 +1,145 @@
+"""A job of ``load.py --run`` is the job that ``build.py run`` makes of the same recording with the same options."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from builder.core.jobs import compose, job_file, sandbox
+from builder.core.jobs.job import JobInput
+from builder.core.jobs.request import Request, plan_stages, request_key
+from builder.core.terms import Purpose, Workflow
+from builder.edges.bundle import acceptance
+from builder.edges.jobs import folder as jobs
+from builder.receiver.inventory import LoaderError
+from builder.receiver.jobs import job as folders
+from builder.receiver.jobs import naming
+from builder.receiver.jobs.container import container
+from builder.receiver.jobs.job import JobAsked, planned_stages, service
+from tests.golden import project
+
+SETTINGS: dict[str, dict[str, Any]] = {
+    "asr": {"language": None, "threads": 2, "device": "cpu"},
+    "align": {"threads": 2, "device": "cpu"},
+    "diarize": {"threads": 2, "device": "cpu", "speakers": None},
+}
+IDS = {Purpose.ASR: "base", Purpose.VAD: "silero-vad", Purpose.EMBEDDING: "d-vector"}
+
+
+def request(asked: JobAsked, threads: int = 2) -> Request:
+    """What the builder makes of the same options."""
+    config = project.read({})
+    models = {
+        p: (config.models[i], config.pins[i])
+        for p, i in IDS.items()
+        if asked.diarization or p in (Purpose.ASR, Purpose.VAD)
+    }
+    settings = {name: {**values, "threads": threads} for name, values in SETTINGS.items()}
+    settings["asr"]["language"] = asked.language
+    settings["diarize"]["speakers"] = asked.speakers
+    return Request(
+        workflow=None, variant="slim", preset="fast", models=models, settings=settings, diarization=asked.diarization
+    )
+
+
+def made(asked: JobAsked, workflow: str, folder: str) -> dict[str, Any]:
+    """job.yaml as the loader writes it."""
+    template = acceptance.template(project.read({}), request(JobAsked()))
+    stages = planned_stages(template, asked, workflow=workflow, threads=6)
+    entry = {"id": "01", "name": "a $b.mp4", "path": "input/01.mp4", "sha256": "0" * 64, "size": 1, "output": "a $b"}
+    return {
+        **template,
+        "id": folder,
+        "workflow": workflow,
+        "mode": "docker-cpu",
+        "key": naming.key_of([("a $b.mp4", "0" * 64, None)], stages, workflow),
+        "inputs": [{**template["inputs"][0], **entry, "clip": None, "duration": 3.5}],
+        "stages": stages,
+    }
+
+
+@pytest.mark.parametrize("workflow", ["subtitle", "transcribe"])
+@pytest.mark.parametrize(
+    "asked", [JobAsked(), JobAsked(language="de", speakers=2), JobAsked(diarization=False), JobAsked(language="en")]
+)
+def test_the_same_options_make_the_same_job(asked: JobAsked, workflow: str, tmp_path: Path) -> None:
+    """Stages, settings, models, key; and the builder reads it as one of its own."""
+    config = project.read({})
+    folder = tmp_path / naming.job_id("2026-11-26T08:00:00Z", "a $b.mp4", "4f2a")
+    folders.make_parts(folder)
+    folders.write_job(folder, made(asked, workflow, folder.name))
+    job = jobs.read(config, folder)
+    expected = plan_stages(config.stages, request(asked, threads=6), workflow=Workflow(workflow))
+    assert [s.name for s in job.stages] == [s.name for s in expected]
+    for stage, other in zip(job.stages, expected, strict=True):
+        assert replace(stage, settings={}) == replace(other, settings={})
+        assert dict(stage.settings) == dict(other.settings), stage.name
+    entry = JobInput(id="01", name="a $b.mp4", path="input/01.mp4", sha256="0" * 64, size=1, output="a $b")
+    assert job.key == request_key([entry], expected, workflow)
+    assert job_file.stray(job, folder.name, stages=config.stages, models=config.models) is None
+    assert (folder / "events.jsonl").is_file()
+
+
+def test_what_the_bundles_models_cannot_do_is_refused() -> None:
+    template = acceptance.template(project.read({}), request(JobAsked()))
+    for stage in template["stages"]:
+        for model in stage["models"].values():
+            model["languages"] = ["en"]
+    with pytest.raises(LoaderError, match="knows en, not de") as refused:
+        planned_stages(template, JobAsked(language="de"), workflow="subtitle", threads=1)
+    assert refused.value.code == 2
+    template["stages"] = [stage for stage in template["stages"] if stage["name"] != "diarize"]
+    with pytest.raises(LoaderError, match="needs diarization"):
+        planned_stages(template, JobAsked(speakers=2), workflow="subtitle", threads=1)
+
+
+def test_its_compose_file_says_what_the_builders_says(tmp_path: Path) -> None:
+    """Service by service: rights, limits, order, labels, what an engine keeps of what they print."""
+    job, data = made(JobAsked(), "subtitle", "20261126-080000-a-4f2a"), sandbox.as_data()
+    config = project.read({})
+    services = {
+        stage["name"]: service(
+            {
+                **container(
+                    data,
+                    image="sha256:" + "0" * 64,
+                    folder=Path(),
+                    uid=0,
+                    gid=0,
+                    threads=int(stage["settings"].get("threads", 1)),
+                    memory=1_000_000_000,
+                    cpus=6,
+                ),
+                "Labels": {compose.JOB: job["id"], compose.STAGE: stage["name"]},
+            },
+            stage,
+            job,
+        )
+        for stage in job["stages"]
+    }
+    ours = yaml.safe_load(folders.compose_text(job, services))
+    read = job_file.from_yaml(yaml.safe_dump(job), "job.yaml")
+    images = {
+        s.name: compose.StageImage(id="sha256:" + "0" * 64, models=tuple(u.digest for u in s.models.values()))
+        for s in read.stages
+    }
+    machine = compose.Machine(threads=6, memory=64_000_000_000, user=sandbox.user(0, 0))
+    containers = compose.services(read, images, machine=machine, specs=config.stages, sizes={})
+    template = (project.ROOT / "compose" / compose.TEMPLATE).read_text()
+    theirs = yaml.safe_load(compose.render(template, read, containers, machine=machine, models="/m"))
+    assert ours["name"] == theirs["name"]
+    assert list(ours["services"]) == list(theirs["services"])
+    for name, expected in theirs["services"].items():
+        found = ours["services"][name]
+        needs = {n: {"required": True, **how} for n, how in expected.get("depends_on", {}).items()}
+        limits = {"mem_limit": 1_000_000_000, "memswap_limit": 1_000_000_000}
+        options = expected["logging"]["options"]
+        expected["logging"]["options"] = {key: str(value) for key, value in options.items()}
+        volumes = [{**m, "source": m["source"].removeprefix("./")} for m in expected["volumes"]]
+        found["volumes"] = [{**m, "source": m["source"].removeprefix("./")} for m in found["volumes"]]
+        expected = {**expected, **limits, "volumes": volumes, **({"depends_on": needs} if needs else {})}
+        assert found == expected, name
