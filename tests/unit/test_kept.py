@@ -101,6 +101,8 @@ def test_an_image_stays_until_no_job_names_it(engine: Engine, tmp_path: Path) ->
     assert [(image.tag, image.jobs) for image in held] == [(name, ("1",))]
     assert gone == []
     file.unlink()
+    assert edge.release(engine.host, tmp_path / "none") == ([], [])
+    assert not (tmp_path / "none").exists(), "a look makes no folder"
     assert [image.tag for image in edge.release(engine.host, jobs, dry_run=True)[1]] == [name]
     assert engine.names[name] == OLD
     assert [image.tag for image in edge.release(engine.host, jobs)[1]] == [name]

@@ -57,6 +57,8 @@ def keep_named(host: str, jobs: Path, images: Mapping[str, str]) -> None:
     Raises:
         MissingError: an image is gone, or the engine doesn't answer.
     """
+    if not jobs.is_dir():
+        return
     with kept.keeping(jobs), _failures(host):
         named = kept.named_images(jobs)
         kept.keep(EngineSocket(host), jobs, {id_: name for id_, name in images.items() if id_ in named})

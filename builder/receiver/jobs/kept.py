@@ -102,7 +102,7 @@ def release(engine: EngineSocket, jobs: Path, *, dry_run: bool = False) -> list[
 
     An image that a container uses stays. What an engine refuses otherwise is left for the next time.
     """
-    with keeping(jobs):
+    with keeping(jobs) if jobs.is_dir() else contextlib.nullcontext():
         unneeded = [image for image in kept_images(engine, jobs) if not image.jobs]
         if not dry_run:
             for image in unneeded:
