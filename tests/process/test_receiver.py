@@ -14,7 +14,8 @@ from builder.core.bundle import manual
 from builder.core.bundle import plan as core
 from builder.edges.bundle import folder as edge
 from builder.edges.bundle import origin
-from builder.receiver import record
+from builder.receiver import display, record
+from builder.receiver.jobs import run as running
 from builder.receiver.parts import Bundle
 from tests import bundles
 
@@ -164,3 +165,32 @@ def test_the_manual_says_what_the_bundle_is(tmp_path: Path) -> None:
 def test_options_of_recordings_are_checked_first(tmp_path: Path, words: tuple[str, ...], says: str) -> None:
     done = load(make(tmp_path / "bundle"), *words)
     assert (done.returncode, says in done.stderr) == (2, True), done.stderr
+
+
+def test_what_stages_tell_of_their_progress_is_read_and_not_believed(tmp_path: Path) -> None:
+    """A file that a container writes: nonsense, no number, a line that is cut short, a link in its place."""
+    file = tmp_path / "events.jsonl"
+    lines = [
+        {"stage": "asr", "event": "progress", "input": "01", "done": 3},
+        {"stage": "asr", "event": "progress", "input": "01", "done": 4.5},
+        {"stage": "vad", "event": "progress", "input": "01", "done": 9},
+        *(
+            {"stage": "asr", "event": "progress", "input": "02", "done": done}
+            for done in ("x", None, True, float("nan"))
+        ),
+        ["asr"],
+    ]
+    file.write_text("".join(f"{json.dumps(line)}\n" for line in lines) + "[" * 100_000 + '\n{"stage": ')
+    events_ = running.StageEvents(file)
+    assert events_.progress("asr") == {"01": 4.5}
+    with file.open("a") as out:
+        out.write('"asr", "event": "progress", "input": "01", "done": 5}\n')
+    assert events_.progress("asr") == {"01": 5.0}
+    file.unlink()
+    file.symlink_to("/dev/zero")
+    assert events_.progress("asr") == {}
+
+
+def test_a_containers_text_steers_no_terminal() -> None:
+    assert display.shown("a\x1b[2J\nb é") == "a\\x1b[2J\\x0ab é"
+    assert [display.clock(65), display.clock(3725)] == ["1:05", "1:02:05"]

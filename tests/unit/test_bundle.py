@@ -254,6 +254,19 @@ def test_memory_of_stages_is_checked() -> None:
     checking.check_inventory(contents.dump(data))
 
 
+def test_who_made_a_bundle_and_when_is_checked() -> None:
+    """It may be missing; a date that can't be compared, or text where a commit should be, is refused."""
+    made = core.dated(
+        bundles.planned(bundles.three(), made={"commit": "a" * 40, "python": "3.11"}), "2026-11-26T08:00:00Z"
+    )
+    data = json.loads(core.finished(made, ["0" * 64] * len(made.parts)))
+    assert checking.check_inventory(contents.dump(data))["made"]["created"] == "2026-11-26T08:00:00Z"
+    for wrong in ({"created": "later"}, {"commit": "\x1b[31m"}, {"python": "3; rm"}, {"created": None}):
+        with pytest.raises(LoaderError, match="who made it"):
+            checking.check_inventory(contents.dump({**data, "made": {**data["made"], **wrong}}))
+    checking.check_inventory(contents.dump({**data, "made": None}))
+
+
 GROWN = zstandard.ZstdCompressor().compress(bytes(8 << 20))
 
 

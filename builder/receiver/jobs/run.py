@@ -166,7 +166,7 @@ def _run_stage(
     """Run a stage; why it failed, if the job can do without it. Raises LoaderError: it can't."""
     name, began = stage["name"], time.monotonic()
     seconds = sum(entry.get("duration") or 0.0 for entry in job["inputs"])
-    events = _Events(folder / "events.jsonl")
+    events = StageEvents(folder / "events.jsonl")
 
     def look() -> None:
         done = min(sum(events.progress(name).values()), seconds or 1e9)
@@ -202,7 +202,7 @@ def _failure(name: str, ended: Ended, folder: Path, settings: Mapping[str, Any])
     return LoaderError(7, f"stage {name} failed with {ended.code}{lines}", log)
 
 
-class _Events:
+class StageEvents:
     """What stages tell of their progress in a file that they write: read on, never believed."""
 
     def __init__(self, path: Path) -> None:
