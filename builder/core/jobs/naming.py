@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from builder.core.jobs.formats import FILMS, FORMATS
-from builder.core.jobs.job import output_stem, plain_stem
 from builder.errors import UsageError, did_you_mean
+from builder.receiver.jobs.naming import output_stem, plain_stem
 
 FIELDS: Mapping[str, str] = {
     "stem": "the recording's name without its suffix",
