@@ -29,7 +29,7 @@ ROOT_OPTIONS = {word for parameter in typer.main.get_command(cli.app).params for
 OPTIONS = {words: {o for p in c.params for o in (*p.opts, *p.secondary_opts)} for words, c in COMMANDS.items()}
 TARGETS = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
 STAGES = set(re.findall(r'add_argument\("(--\w+)"', (ROOT / "stages/contract.py").read_text()))
-LOADER = set(re.findall(r'"(--[a-z-]+)"', (ROOT / "builder/receiver/main.py").read_text()))
+LOADER = set(re.findall(r'"(--[a-z-]+)"', (ROOT / "builder/receiver/options.py").read_text()))
 FOREIGN = {"--build-arg", "--link", "--push"}
 """Options of docker that the pages name without it."""
 

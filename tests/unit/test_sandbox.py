@@ -49,7 +49,7 @@ def test_nobody_is_root() -> None:
 def test_the_loader_gets_plain_json() -> None:
     data = sandbox.as_data()
     assert json.loads(json.dumps(data)) == data
-    assert data["memory"] == {"default": 14_320_000_000, "least": 64_000_000, "share": 0.9}
+    assert data["memory"] == {"default": 14_320_000_000, "least": 64_000_000, "share": 0.9, "look": 2_000_000_000}
     assert data["cap_drop"] == ["ALL"]
     assert data["security"] == ["no-new-privileges"]
     assert data["user_beside_root"] == "65532:0"
