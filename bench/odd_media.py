@@ -160,18 +160,19 @@ def job_of(folder: Path, recording: Path) -> Path:
     (folder / "input").mkdir()
     target = folder / f"input/01{recording.suffix}"
     os.link(recording, target)
-    stages = [
-        {
-            "name": n,
-            "needs": [],
-            "settings": yaml.safe_load((STAGES / n / "stage.yaml").read_text()).get("settings", {}),
-        }
-        for n in ("demux", "subtitles", "mux")
+    stages: list[dict[str, Any]] = [
+        {"name": n, "needs": [], "settings": defaults(n), "models": {}} for n in ("demux", "subtitles", "mux")
     ]
     inputs = [{"id": "01", "name": recording.name, "path": f"input/{target.name}", "output": "talk", "clip": None}]
-    job = {"schema": 1, "id": "x", "variant": "slim", "inputs": inputs, "stages": [s | {"models": {}} for s in stages]}
+    job = {"schema": 1, "id": "x", "variant": "slim", "inputs": inputs, "stages": stages}
     (folder / "job.yaml").write_text(yaml.safe_dump(job))
     return folder
+
+
+def defaults(stage: str) -> dict[str, Any]:
+    """The settings of a stage that nobody chose."""
+    settings = yaml.safe_load((STAGES / stage / "stage.yaml").read_text()).get("settings", {})
+    return {name: rule["default"] for name, rule in settings.items()}
 
 
 def peer(path: Path, stream: str) -> float | None:
