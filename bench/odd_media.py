@@ -38,7 +38,6 @@ COUNT = """
 import json, sys
 sys.path[:0] = [sys.argv[1]]
 import av, media
-av.logging.set_level(av.logging.PANIC)
 with media.open_media(sys.argv[2]) as container:
     kinds = [s for s in container.streams if s.type == "audio" or s.type == "video" and not media.is_cover(s)]
     counts = dict.fromkeys((s.index for s in kinds), 0)
@@ -82,7 +81,9 @@ class Bench:
     def made(self, names: list[str]) -> list[dict[str, Any]]:
         """The recordings: what tests/odd_recordings.py says of each."""
         command: list[str | Path] = [self.python, ROOT / "tests/odd_recordings.py", self.folder / "set", *names]
-        done = subprocess.run(command, capture_output=True, text=True, check=True)
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        if done.returncode:
+            raise SystemExit(done.stderr[-2000:])
         return [json.loads(line) for line in done.stdout.splitlines()]
 
     def stage(self, job: Path, name: str) -> subprocess.CompletedProcess[str]:
@@ -150,7 +151,9 @@ class Bench:
 
     def count(self, path: Path) -> list[int]:
         """Packets of each stream of sound or pictures."""
-        done = subprocess.run([self.python, "-c", COUNT, STAGES, path], capture_output=True, text=True, check=True)
+        done = subprocess.run([self.python, "-c", COUNT, STAGES, path], capture_output=True, text=True, check=False)
+        if done.returncode:
+            raise SystemExit(f"packets of {path}: {done.stderr[-2000:]}")
         counts: list[int] = json.loads(done.stdout)
         return counts
 

@@ -75,7 +75,9 @@ def whole(container: Any) -> float:
 def sound_length(container: Any, stream: Any) -> float | None:
     """Seconds from a container's start to the end of a stream that the file announces; None when it doesn't."""
     if stream.duration is not None:
-        return float(stream.duration * stream.time_base)
+        # AVI's header has the number of packets that were written; FFmpeg's duration is of those that are there.
+        count = max(stream.duration, stream.frames) if container.format.name == "avi" else stream.duration
+        return float(count * stream.time_base)
     parts = stream.metadata.get("DURATION", "").split(":")  # Matroska: 00:00:31.200000000, on its clock
     try:
         return int(parts[0]) * 3600 + int(parts[1]) * 60 + float(parts[2]) - max(start(container), 0.0)
