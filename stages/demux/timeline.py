@@ -69,6 +69,8 @@ class Timeline:
             else:
                 self.shift -= lag
                 self.slow -= lag
+                if self._clock[-1][0] == self.position / RATE:  # at the start: sound from before it
+                    self._clock.pop()
                 self._clock.append((self.position / RATE, (self.position - self.slow) / RATE))
         else:
             self._before = lag
