@@ -239,7 +239,9 @@ def test_a_faint_recording_is_raised(python: Path, tmp_path: Path, odd: Any, nam
     assert bursts(job, loud=1500) == pytest.approx(TONES, abs=0.06)
 
 
-@pytest.mark.parametrize("name", ["cut.mp3", "cut.mkv", "cut.avi", "zeros.flac", "zeros.avi", "tail.wav", "tail.ogg", "body.aac"])
+@pytest.mark.parametrize(
+    "name", ["cut.mp3", "cut.mkv", "cut.avi", "zeros.flac", "zeros.avi", "tail.wav", "tail.ogg", "body.aac"]
+)
 def test_damage(python: Path, tmp_path: Path, odd: Any, name: str) -> None:
     """What can be read is heard, and what is missing named in seconds; the film ends where the file does."""
     job = make_job(tmp_path / "job", odd(name))
