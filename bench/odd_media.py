@@ -150,10 +150,10 @@ class Bench:
             tried.lost.append(f"packets {before} became {after}")
 
     def count(self, path: Path) -> list[int]:
-        """Packets of each stream of sound or pictures."""
+        """Packets of each stream of sound or pictures; none where the file can't be read."""
         done = subprocess.run([self.python, "-c", COUNT, STAGES, path], capture_output=True, text=True, check=False)
         if done.returncode:
-            raise SystemExit(f"packets of {path}: {done.stderr[-2000:]}")
+            return []
         counts: list[int] = json.loads(done.stdout)
         return counts
 

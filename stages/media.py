@@ -106,6 +106,8 @@ def copied(outside: Any, inside: Any, stream: Any) -> Any:
             twin = outside.add_stream_from_template(stream, opaque=opaque)
         except (av.FFmpegError, ValueError, TypeError, LookupError):
             continue
+        if stream.type == "video" and stream.codec_context.name == "rawvideo":
+            twin.codec_context.codec_tag = stream.codec_context.codec_tag  # the order of its bytes
         if stream.type == "video" and inside.format.name.startswith("mov,") and outside.format.name in ("mp4", "mov"):
             # MP4 has two tags for HEVC, and Apple's players take one of them only.
             with suppress(UnicodeDecodeError):  # a tag that isn't letters

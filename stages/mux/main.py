@@ -133,17 +133,16 @@ def write(
         inner = ":".join(f"{key}={value}" for key, value in options.items())
         form, options = "fifo", {"fifo_format": form, "format_opts": inner}
     try:
-        with (
-            media.open_media(source) as inside,
-            job.writing(f"{recording.output}{suffix}", output=True) as path,
-            av.open(f"file:{path}", "w", options=options, format=form) as outside,
-        ):
-            outside.metadata.update({k: v for k, v in media.tags(inside.metadata).items() if k.lower() not in OWN})
-            outside.set_chapters([c | {"metadata": media.tags(c["metadata"])} for c in inside.chapters()])
-            copies, unfit = copy_streams(outside, inside, suffix)
-            track = add_track(outside, copies, subtitles["language"], mp4=suffix in MP4)
-            outside.start_encoding()
-            interleave(job, recording, inside, outside, copies, track, subtitles["cues"], jumps)
+        with media.open_media(source) as inside, job.writing(f"{recording.output}{suffix}", output=True) as path:
+            with av.open(f"file:{path}", "w", options=options, format=form) as outside:
+                outside.metadata.update({k: v for k, v in media.tags(inside.metadata).items() if k.lower() not in OWN})
+                outside.set_chapters([c | {"metadata": media.tags(c["metadata"])} for c in inside.chapters()])
+                copies, unfit = copy_streams(outside, inside, suffix)
+                track = add_track(outside, copies, subtitles["language"], mp4=suffix in MP4)
+                outside.start_encoding()
+                written = interleave(job, recording, inside, outside, copies, track, subtitles["cues"], jumps)
+            if not direct and readable(path) < written:
+                raise Refused(f"{suffix[1:].upper()} can't hold it as it is")
             # An MP4's chapter titles are a data stream, which set_chapters writes again.
             return [f"a {s.type}" for s in unfit if s.type != "data" or not inside.chapters()]
     except (av.FFmpegError, ValueError, LookupError) as error:
@@ -209,27 +208,40 @@ def interleave(
     track: Any,
     cues: list[dict[str, Any]],
     jumps: list[list[float]],
-) -> None:
-    """Copy all packets in order, and write each cue before the first packet that is later."""
+) -> int:
+    """Copy all packets in order, and write each cue before the first packet that is later.
+
+    Returns:
+        the number of packets.
+    """
     origin = media.start(inside)
     total = media.whole(inside)
     waiting = subtitle_packets(cues, track, origin)
     following = next(waiting, None)
     clock = Retiming(origin=origin, whole=total, shifts=[by for _, by in jumps])
+    written = 0
     for packet in packets(job, recording, inside, [s for s in inside.streams if s.index in copies]):
         clock.mend(packet)
         now = float(packet.dts * packet.time_base)
         while following is not None and float(following.pts * TICK) <= now:
             outside.mux(following)
-            following = next(waiting, None)
+            following, written = next(waiting, None), written + 1
         packet.stream = copies[packet.stream.index]
         outside.mux(packet)
+        written += 1
         if total:
             job.progress(recording, max(0.0, now - origin), max(total, now - origin))
     while following is not None:
         outside.mux(following)
-        following = next(waiting, None)
+        following, written = next(waiting, None), written + 1
     job.progress(recording, total, total)
+    return written
+
+
+def readable(path: Path) -> int:
+    """How many packets can be read of a copy: the fifo muxer doesn't tell what its thread could not write."""
+    with media.open_media(path) as copy:
+        return sum(1 for packet in copy.demux() if packet.size)
 
 
 def packets(job: StageJob, recording: Recording, inside: Any, streams: list[Any]) -> Iterator[Any]:
