@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
+import subprocess
 from collections import defaultdict
 from collections.abc import Iterator
 from functools import cache
@@ -143,3 +144,10 @@ def test_a_folder_is_taken_in_at_a_glance() -> None:
     for path in BUILDER:
         modules[short(path.parent)] += path.name != "__init__.py"
     assert {folder: n for folder, n in modules.items() if n > MOST_MODULES} == {}
+
+
+def test_nothing_that_git_ignores_is_in_the_repository() -> None:
+    """A state folder or a link to one would go into every checkout, with a path of the machine that it was made on."""
+    words = ["git", "ls-files", "--cached", "--ignored", "--exclude-standard"]
+    listed = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=True)
+    assert listed.stdout == ""
