@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -13,6 +14,8 @@ from builder.core.config import requirements
 from builder.core.config.types import Config
 from builder.core.images import plan
 from builder.core.terms import Mode, Variant
+from builder.edges.images.rendered import rendered
+from builder.edges.machine import project
 from builder.errors import ConfigError, UsageError
 from tests.golden import project as fixed
 
@@ -78,6 +81,15 @@ def test_two_versions_in_one_chain_are_refused() -> None:
     settings = fixed.read({"mode": "docker-cpu"})
     with pytest.raises(ConfigError, match="numpy is pinned in two versions"):
         plan.plan(settings, locks=locks, base=fixed.DEBIAN, models=())
+
+
+@pytest.mark.parametrize("variant", Variant)
+@pytest.mark.parametrize("mode", Mode)
+def test_the_locks_of_the_stages_agree(mode: Mode, variant: Variant) -> None:
+    """A lock that was written without those of the other stages may have another version: no image could be built."""
+    config = project.load(Path(__file__).resolve().parents[2], env={}, overrides={"mode": mode, "variant": variant})
+    made = rendered(config, fixed.DEBIAN, models=())
+    assert made.plan.libraries
 
 
 def test_pytorch_of_the_cpu_index_has_locks_of_its_own() -> None:
