@@ -346,7 +346,7 @@ class PruneJson(TypedDict):
     dry_run: bool
     """True when nothing was removed."""
     foreign: list[str]
-    """Repositories in the store that models.yaml doesn't know: left alone."""
+    """What models.yaml doesn't know in the store, such as repositories: left alone."""
 
 
 def _pruned_data(found: ModelsPruned) -> PruneJson:

@@ -165,15 +165,18 @@ def _sorted_out(config: Config, state: Sequence[StateFolder]) -> tuple[list[tupl
             kept.append((folder.folder, f"holds other things too: {', '.join(folder.others[:5])}"))
             continue
         kept += [(folder.folder / name, "not made by this program") for name in folder.others]
+        hub = folder.folder / "models/hub"
         foreign = pruning.foreign(Store(folder.folder / "models"), list(config.models.values()))
+        if hub.is_symlink():  # it goes, and what it leads to stays, as everywhere
+            foreign = tuple(path for path in foreign if path.parent != hub)
         for place in folder.places:
             if place.link:
                 kept.append((place.path, "a link"))
             elif place.name == "models" and foreign:
-                kept += [(path, "a repository that models.yaml doesn't know") for path in foreign]
-                below = (*place.path.iterdir(), *(place.path / "hub").iterdir())
-                paths = [path for path in below if path.name != "hub" and path not in foreign]
-                doomed += [(path, files.size_of(path)) for path in sorted(paths)]
+                kept += [(path, "not of a model in models.yaml") for path in foreign]
+                below = [path for path in place.path.iterdir() if path != hub or hub.is_symlink()]
+                below += () if hub.is_symlink() else hub.glob("*")
+                doomed += [(path, files.size_of(path)) for path in sorted(below) if path not in foreign]
             else:
                 doomed.append((place.path, place.size))
     return doomed, kept

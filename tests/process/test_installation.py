@@ -173,6 +173,41 @@ def test_a_folder_that_holds_other_things_is_left_whole(tmp_path: Path) -> None:
     assert (tmp_path / "home/models/onnx/d/m.onnx").is_file()
 
 
+@pytest.mark.parametrize(
+    "name", ["images/holiday.jpg", "logs/nginx.log", "cache/theirs", "native/code/main.c", "secrets/key"]
+)
+def test_a_folder_with_common_names_in_it_is_left_whole(tmp_path: Path, name: str) -> None:
+    """Anybody may have folders called images and logs: in a state folder of another name they aren't ours by that."""
+    project = small_project.make(tmp_path / "project", {}, fill=False)
+    theirs = tmp_path / "data" / name
+    theirs.parent.mkdir(parents=True)
+    theirs.write_text("precious")
+    words = ("--home", tmp_path / "data", "self", "uninstall", "--yes", "--json")
+    found = json.loads(bake(project, *words).out)
+    shown = "secrets" if name == "secrets/key" else "/".join(name.split("/")[:2])
+    assert found["kept"] == [{"path": str(tmp_path / "data"), "why": f"holds other things too: {shown}"}]
+    assert theirs.read_text() == "precious"
+
+
+@pytest.mark.parametrize("linked", [False, True])
+def test_files_of_others_in_the_store_stay(tmp_path: Path, linked: bool) -> None:
+    """A data set of the hub's, a model of one's own, a store that is a link to the hub client's."""
+    project = filled(tmp_path)
+    models = project / ".bake/models"
+    (models / "mine.onnx").write_text("m")
+    hub = tmp_path / "client" if linked else models / "hub"
+    for name in ("datasets--a--b/data", "models--Systran--faster-whisper-tiny.en/blobs/1"):
+        (hub / name).parent.mkdir(parents=True)
+        (hub / name).write_text("w")
+    if linked:
+        (models / "hub").symlink_to(hub)
+    launched("self", "uninstall", "--yes", cwd=project)
+    assert (models / "mine.onnx").is_file()
+    assert not (models / "onnx").exists()
+    assert (hub / "datasets--a--b/data").is_file()
+    assert (hub / "models--Systran--faster-whisper-tiny.en").exists() is linked
+
+
 def test_weights_of_somebody_else_stay(tmp_path: Path) -> None:
     """A repository in the store that models.yaml doesn't know."""
     project = filled(tmp_path)

@@ -134,10 +134,13 @@ def test_only_what_nobody_uses_is_swept(config: Config) -> None:
     full = made(home / "full-dddd", unused=native.UNUSED * 2)
     cut = home / "slim-eeee.123.part"
     (cut / "lib").mkdir(parents=True)
+    theirs = home / "code"  # BAKE_HOME may name a folder that has one called native
+    theirs.mkdir()
     native._sweep(mine)
     assert mine.exists()
     assert recent.exists()
     assert full.exists()
+    assert theirs.exists()
     assert not old.exists()
     assert not cut.exists()
 

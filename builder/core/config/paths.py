@@ -2,11 +2,25 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
 STATE = ("cache", "images", "layout", "layout.lock", "logs", "models", "native", "secrets")
 """Every name in the state folder; without a project the jobs lie there too."""
+
+CONTENTS = {
+    name: re.compile(pattern)
+    for name, pattern in {
+        "cache": r"(hardware|project|preflight|budget|speeds|sizes|stage-images|bundles)\.json|budget\.(lock|new)|isolated"
+        r"|models\.lock\.lock|base|wheelhouse|packed|acceptance|uploads",
+        "images": r"(native|docker-cpu|docker-gpu)-(slim|full)",
+        "layout": r"blobs|incoming|recipes|(images|digests|parts)\.json",
+        "logs": r"build-[0-9-]+\.log",
+        "native": r"lock|tmp|(slim|full)-[0-9a-f]+(\.[0-9]+\.part)?",
+    }.items()
+}
+"""Of folders in the state folder, the names that this program gives in them, apart from hidden ones. (Models: store.py.)"""
 
 
 @dataclass(frozen=True, kw_only=True)

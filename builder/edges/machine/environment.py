@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
+from builder.core.config.paths import CONTENTS
 from builder.core.config.types import Config, StageSpec
 from builder.core.progress import OnProgress, Progress
 from builder.core.stage_env import stage_environment
@@ -240,7 +241,7 @@ def _sweep(place: Path) -> None:
     Called with the lock held, so nobody else is making one.
     """
     for other in place.parent.glob("*"):
-        if not other.is_dir() or other == place:
+        if not other.is_dir() or other == place or not CONTENTS["native"].fullmatch(other.name):
             continue
         same_variant = other.name.split("-")[0] == place.name.split("-")[0]
         with contextlib.suppress(FileNotFoundError):

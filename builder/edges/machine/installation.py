@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from builder.core.config.paths import STATE
+from builder.core.config.paths import CONTENTS, STATE
 from builder.core.config.types import Config
 from builder.edges.machine import project
 from builder.edges.system import files
@@ -70,7 +70,7 @@ class StateFolder:
     places: tuple[StatePlace, ...]
     """Of the names that this program gives."""
     others: tuple[str, ...]
-    """Names that it doesn't give."""
+    """Names that it doesn't give; in a folder that a person chose also those one level deeper."""
     own: bool
     """It is where this program puts its state by itself, and not a link."""
 
@@ -85,6 +85,10 @@ def state_folders(config: Config, env: Mapping[str, str]) -> tuple[StateFolder, 
 
 def _state_folder(folder: Path, usual: bool) -> StateFolder:
     entries = sorted(folder.iterdir())
+    others = [path.name for path in entries if path.name not in (*STATE, "jobs")]
+    if not usual:  # anybody may have a folder called images or logs
+        others += [f"{name}/{path.name}" for name in CONTENTS for path in _strangers(folder / name)]
+        others += ["secrets"] if (folder / "secrets").is_dir() else []
     return StateFolder(
         folder=folder,
         places=tuple(
@@ -92,9 +96,17 @@ def _state_folder(folder: Path, usual: bool) -> StateFolder:
             for path in entries
             if path.name in STATE
         ),
-        others=tuple(path.name for path in entries if path.name not in (*STATE, "jobs")),
+        others=tuple(others),
         own=usual and not folder.is_symlink(),
     )
+
+
+def _strangers(place: Path) -> list[Path]:
+    """What is in a folder of the state folder, and has a name that this program doesn't give there."""
+    if place.is_symlink() or not place.is_dir():
+        return []
+    known = CONTENTS[place.name]
+    return [path for path in sorted(place.iterdir()) if not (known.fullmatch(path.name) or path.name.startswith("."))]
 
 
 def environments(state: StateFolder) -> tuple[StatePlace, ...]:

@@ -7,7 +7,7 @@ import shutil
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from builder.core.weights.model import Model, PinnedModel, cache_folder, snapshot_path
 from builder.edges.system import files
@@ -35,9 +35,15 @@ def leftovers(store: Store, known: Sequence[PinnedModel]) -> tuple[Leftover, ...
 
 
 def foreign(store: Store, known: Sequence[Model]) -> tuple[Path, ...]:
-    """Repositories that models.yaml doesn't know: somebody else's, left alone."""
-    ours = {cache_folder(m.repo) for m in known if m.repo is not None and m.in_hub_layout}
-    return tuple(p for p in sorted((store.root / "hub").glob("models--*")) if p.name not in ours)
+    """Repositories and files that models.yaml doesn't know: somebody else's, left alone."""
+    repositories = {cache_folder(m.repo) for m in known if m.repo is not None and m.in_hub_layout}
+    targets = {PurePosixPath(m.target).parts[0] for m in known if m.target}
+    return tuple(
+        path
+        for folder, ours in ((store.root, {"hub", *targets, *store.own}), (store.root / "hub", repositories))
+        for path in sorted(folder.glob("*"))
+        if path.name not in ours and not (path.name.startswith(".") and path.name.endswith(".tmp"))
+    )
 
 
 def remove(store: Store, what: Sequence[Leftover]) -> tuple[Leftover, ...]:

@@ -45,6 +45,8 @@ class Store:
         self.incoming = root / ".incoming"
         self.quarantine = root / ".quarantine"
         self._checked = root / ".checked.json"
+        self.own = tuple(path.name for path in (self.incoming, self.quarantine, self._checked))
+        """Names below ``root`` that aren't of models."""
 
     def folder(self, model: Model, pin: Pin) -> Path:
         """The folder that a library loads the model from.
