@@ -47,7 +47,8 @@ lock: tools ## write the hash-locked requirements anew
 	.venv/bin/python requirements/stages.py
 
 example: ## make examples/dialogue.mp4 anew (needs espeak-ng)
-	.bake/native/slim-*/bin/python examples/make.py
+	"$$($(PYTHON) build.py bootstrap --json | \
+		$(PYTHON) -c 'import json, sys; print(json.load(sys.stdin)["environment"])')/bin/python" examples/make.py
 
 bench-job: ## wall time, error rates and overheads of a native job (add ARGS=--whisperx)
 	.venv/bin/python bench/job.py $(ARGS)

@@ -54,6 +54,11 @@ def build(*arguments: str | Path, env: Mapping[str, str] | None = None) -> dict[
     return found
 
 
+def native_python() -> Path:
+    """The stages' python, with PyAV: .bake/native also has the environments of other locks."""
+    return Path(build("bootstrap")["environment"]) / "bin/python"
+
+
 def working(job_folder: Path) -> float:
     """Seconds in which at least one stage was at its own work, by the stages' events.
 

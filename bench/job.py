@@ -17,7 +17,21 @@ import tempfile
 import time
 from pathlib import Path
 
-from harness import BUILD, EXAMPLE, ROOT, WORK, Row, alternating, build, publish, ratio, spread, timed, working
+from harness import (
+    BUILD,
+    EXAMPLE,
+    ROOT,
+    WORK,
+    Row,
+    alternating,
+    build,
+    native_python,
+    publish,
+    ratio,
+    spread,
+    timed,
+    working,
+)
 from metrics import diarization_error, read_rttm, word_errors
 
 PLAIN = """
@@ -102,7 +116,7 @@ def measure(runs: int, with_whisperx: bool) -> list[Row]:
     with tempfile.TemporaryDirectory(prefix="bench-") as folder:
         bench = Bench(Path(folder))
         bench.job()
-        python = next((ROOT / ".bake/native").glob("slim-*/bin/python"))
+        python = native_python()
         model = next((ROOT / ".bake/models/hub").glob("models--Systran--faster-whisper-base/snapshots/*"))
         output = Path(str(bench.bake("run", EXAMPLE)["output"]))
         said = re.sub(r"^Speaker \d+: ", "", (ROOT / "examples/dialogue.txt").read_text(), flags=re.M)

@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from harness import ROOT, WORK, Row, publish
+from harness import ROOT, WORK, Row, native_python, publish
 
 STAGES = ROOT / "stages"
 
@@ -221,7 +221,7 @@ def main() -> None:
     args = parser.parse_args()
     if shutil.which("ffmpeg") is None:
         sys.exit("bench-media needs ffmpeg on the PATH: it is the peer")
-    python = max(ROOT.glob(".bake/native/slim-*/ready"), key=lambda p: p.stat().st_mtime).parent / "bin/python"
+    python = native_python()
     WORK.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory(dir=WORK) as folder, ThreadPoolExecutor(2) as pool:
         bench = Bench(python, Path(folder))

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.documents import ROOT, SHELLS, Block
-from tests.shared import EXAMPLE, once, state_folder
+from tests.shared import EXAMPLE, native_python, once, state_folder
 
 RECORDINGS = {"talk.mp4": ("0", "7"), "interview.mp4": ("12", "19"), "call.mp4": ("5", "12")}
 """Recordings of the pages: seconds of the example."""
@@ -142,11 +142,6 @@ def cut_recordings(factory: pytest.TempPathFactory) -> Path:
             subprocess.run(words, check=True, stdout=subprocess.DEVNULL)
 
     return once(factory, "recordings", make)
-
-
-def native_python() -> Path:
-    """The native environment's, with PyAV: the one that was used last."""
-    return max(ROOT.glob(".bake/native/slim-*/ready"), key=lambda path: path.stat().st_mtime).parent / "bin/python"
 
 
 def _tracked() -> Iterator[str]:

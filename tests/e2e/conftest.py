@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.shared import ROOT, Ran, example_job
+from tests.shared import ROOT, Ran, example_job, native_python
 
 Bake = Callable[..., Ran]
 
@@ -26,13 +26,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.fixture(scope="session")
 def ready() -> None:
     """Environment and the small models, set up once by the command itself."""
-    done = subprocess.run(
-        [sys.executable, str(ROOT / "build.py"), "bootstrap", "--preset", "tiny-en", "--cache-models"],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
+    native_python()
 
 
 @pytest.fixture(scope="session")
@@ -42,13 +36,11 @@ def transcribed(ready: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def python(request: pytest.FixtureRequest) -> Path:
+def python() -> Path:
     """A Python that has the stages' requirements: WHISPERBAKE_STAGE_PYTHON, else that of the native environment."""
     if named := os.environ.get("WHISPERBAKE_STAGE_PYTHON"):
         return Path(named)
-    request.getfixturevalue("ready")
-    made = sorted(ROOT.glob(".bake/native/slim-*/ready"), key=lambda p: p.stat().st_mtime)
-    return made[-1].parent / "bin/python"
+    return native_python()
 
 
 @pytest.fixture

@@ -20,7 +20,7 @@ import pytest
 import yaml
 
 from tests.e2e.conftest import ROOT, Bake
-from tests.shared import Ran
+from tests.shared import Ran, native_python
 
 ALL = "srt,vtt,words.vtt,ass,karaoke.ass,txt,docx,csv,tsv,json,rttm"
 
@@ -39,8 +39,7 @@ with av.open(sys.argv[1]) as film:
 
 
 def in_stages(script: str, file: Path) -> bytes:
-    made = sorted(ROOT.glob(".bake/native/slim-*/ready"), key=lambda p: p.stat().st_mtime)
-    return subprocess.run([made[-1].parent / "bin/python", "-c", script, file], check=True, capture_output=True).stdout
+    return subprocess.run([native_python(), "-c", script, file], check=True, capture_output=True).stdout
 
 
 @pytest.fixture

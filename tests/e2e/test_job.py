@@ -17,7 +17,7 @@ import yaml
 from metrics import diarization_error, read_rttm, word_errors
 
 from tests.e2e.conftest import ROOT, Bake, write_wav
-from tests.shared import SAME
+from tests.shared import SAME, native_python
 
 EXAMPLE = ROOT / "examples/dialogue.mp4"
 TINY = ("--preset", "tiny-en")
@@ -37,9 +37,7 @@ with av.open(sys.argv[1]) as inside, av.open(sys.argv[2], "w") as outside:
 
 def remuxed(target: Path) -> Path:
     """The example's packets in another container. In the stages' python: the tests' own has no PyAV."""
-    made = sorted(ROOT.glob(".bake/native/slim-*/ready"), key=lambda p: p.stat().st_mtime)
-    words = [str(made[-1].parent / "bin/python"), "-c", REMUX, str(EXAMPLE), str(target)]
-    subprocess.run(words, check=True)
+    subprocess.run([native_python(), "-c", REMUX, EXAMPLE, target], check=True)
     return target
 
 
@@ -156,10 +154,6 @@ with av.open(sys.argv[1], "w") as out:
         out.mux(stream.encode(av.VideoFrame.from_ndarray(numpy.zeros((64, 64, 3), numpy.uint8), format="rgb24")))
     out.mux(stream.encode(None))
 """
-
-
-def native_python() -> Path:
-    return next((ROOT / ".bake/native").glob("slim-*/bin/python"))
 
 
 def test_a_truncated_file_gives_what_is_there_or_an_error(bake: Bake, tmp_path: Path) -> None:
