@@ -83,6 +83,17 @@ def test_standard_input_is_a_file_until_a_job_has_it(tmp_path: Path, monkeypatch
     assert list((tmp_path / "jobs").iterdir()) == []
 
 
+@pytest.mark.parametrize(("given", "name"), [("..", "recording"), ("a\udcff\0.mp4", "a?.mp4"), ("/", "recording")])
+def test_standard_input_has_a_name_that_a_file_can_have(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, given: str, name: str
+) -> None:
+    """Bytes of a command line that aren't UTF-8 are surrogates in Python."""
+    stdin(monkeypatch, SOUND)
+    (source,) = sources.read(["-"], InputOptions(stdin_name=given)).named
+    with sources.brought([source], tmp_path / "jobs", InputOptions(), on_progress=silent) as paths:
+        assert (source.name, paths[source].name) == (name, name)
+
+
 def test_standard_input_that_can_t_be(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing in it, a terminal, or twice."""
     stdin(monkeypatch, b"")

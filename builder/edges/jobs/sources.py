@@ -134,8 +134,13 @@ def _address(word: str, options: InputOptions) -> Source:
             where=web.shown(word),
             hint=f"--allow-url {host}",
         )
-    name = PurePosixPath(urllib.parse.unquote(urllib.parse.urlsplit(word).path)).name
-    return Source(word=word, name=name.replace("\0", "") or host)
+    return Source(word=word, name=_file_name(urllib.parse.unquote(urllib.parse.urlsplit(word).path)) or host)
+
+
+def _file_name(path: str) -> str:
+    """The last part of a path, as a file can be called it in every place; empty where it has none."""
+    name = PurePosixPath(path).name.replace("\0", "").encode("utf-8", "replace").decode()
+    return "" if name == ".." else name
 
 
 def _files(folder: Path, *, recursive: bool) -> Iterator[Path]:
