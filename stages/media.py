@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -72,8 +72,30 @@ def whole(container: Any) -> float:
     return seconds - begins if "matroska" in container.format.name and 0 < begins < seconds else seconds
 
 
+def read(container: Any, streams: Sequence[Any]) -> Iterator[Any]:
+    """Packets of streams, in the order of the file.
+
+    Streams that appear in the middle, as rubbish at the end of a Flash file makes them, are passed over.
+
+    Raises:
+        av.FFmpegError: the next packet can't be read; one may go on behind it by reading again.
+    """
+    source = container.demux(streams)
+    while True:
+        try:
+            packet = next(source)
+        except StopIteration:
+            return
+        except IndexError:  # PyAV doesn't know the stream
+            source = container.demux(streams)
+            continue
+        yield packet
+
+
 def sound_length(container: Any, stream: Any) -> float | None:
     """Seconds from a container's start to the end of a stream that the file announces; None when it doesn't."""
+    if container.format.name == "wav":
+        return wav_length(Path(container.name.removeprefix("file:")))
     if stream.duration is not None:
         # AVI's header has the number of packets that were written; FFmpeg's duration is of those that are there.
         count = max(stream.duration, stream.frames) if container.format.name == "avi" else stream.duration
@@ -83,6 +105,25 @@ def sound_length(container: Any, stream: Any) -> float | None:
         return int(parts[0]) * 3600 + int(parts[1]) * 60 + float(parts[2]) - max(start(container), 0.0)
     except (ValueError, IndexError):
         return None
+
+
+def wav_length(path: Path) -> float | None:
+    """Seconds of sound that a WAV file's header announces, where FFmpeg tells what is there; None: it doesn't say."""
+    rate = 0
+    with path.open("rb") as file:
+        file.seek(12)
+        for _ in range(100):
+            head = file.read(8)
+            if len(head) < 8:
+                return None
+            name, size = head[:4], int.from_bytes(head[4:], "little")
+            if name == b"data":  # all ones, or zero: written by a program that could not go back
+                return size / rate if rate and 0 < size < 2**32 - 1 else None
+            if name == b"fmt ":
+                rate = int.from_bytes(file.read(16)[8:12], "little")
+                size -= 16
+            file.seek(size + size % 2, 1)
+    return None
 
 
 def is_cover(stream: Any) -> bool:

@@ -2,7 +2,7 @@
 
     PYTHON tests/odd_recordings.py FOLDER [NAME …]
 
-writes the files, and prints one line of JSON for each: what it is called, and the times at which its tones begin. A
+writes the files, and prints one line of JSON for each: its name, when its tones begin, whether it tells its length. A
 tone of 0.1 s stands at every full second of the sound. Two runs make the same sound and the same clocks.
 """
 
@@ -50,6 +50,8 @@ class Odd:
     """A function of this module that moves packets."""
     damage: str = ""
     """A function of this module that changes the file's bytes."""
+    announced: bool = True
+    """Whether the file says how long it is, so that what was cut off can be named."""
     tracks: str = ""
     """What further tracks there are: one letter each, ``s`` silent, ``n`` noise, ``t`` the tones, in capitals the default."""
     tag: str = ""
@@ -96,7 +98,7 @@ def third(tone: Any, channels: int) -> Any:
 
 
 def hum(tone: Any, channels: int) -> Any:
-    """Loud 50 Hz on the other channel."""
+    """Loud 50 Hz on the other channel, in which the tones stand."""
     return np.stack([tone, 0.5 * np.sin(np.arange(tone.size) * np.float32(2 * np.pi * 50 / 48_000)).astype(np.float32)])
 
 
@@ -305,7 +307,7 @@ def formats() -> Iterator[Odd]:
     """Containers and codecs of sound alone, then of films."""
     for codec in ("u8", "s16le", "s24le", "s32le", "f32le", "f64le", "alaw", "mulaw"):
         yield Odd(name=f"wav-{codec}.wav", audio=f"pcm_{codec}", channels=2)
-    for codec in ("adpcm_ms", "adpcm_ima_wav", "adpcm_yamaha", "libmp3lame", "wmav2", "g722", "mp2", "ac3", "aac"):
+    for codec in ("adpcm_ms", "adpcm_ima_wav", "adpcm_yamaha", "libmp3lame", "wmav2", "g722", "mp2", "ac3"):
         yield Odd(name=f"wav-{codec}.wav", audio=codec, rate=16_000 if codec == "g722" else 44_100)
     for codec in ("pcm_s8", "pcm_s16be", "pcm_s24be", "pcm_f32be", "pcm_alaw"):
         yield Odd(name=f"aiff-{codec}.aiff", audio=codec)
@@ -441,7 +443,8 @@ def channels() -> Iterator[Odd]:
     homes = {"wav": "pcm_s16le", "flac": "flac", "mka": "pcm_f32le", "m4a": "aac"}
     for suffix, codec in homes.items():
         for mix in ("inverted", "lower", "half", "left", "last", "hum"):
-            yield Odd(name=f"{mix}.{suffix}", audio=codec, channels=2, mix=mix)
+            tones = () if mix == "hum" else TONES
+            yield Odd(name=f"{mix}.{suffix}", audio=codec, channels=2, mix=mix, tones=tones)
     for suffix, codec in (("wav", "pcm_s24le"), ("mka", "pcm_f32le"), ("caf", "pcm_s24le")):
         for count in (3, 4, 6, 8, 10, 12, 16, 24):
             if suffix == "caf" and count not in (3, 8, 24):
@@ -522,10 +525,11 @@ def damaged() -> Iterator[Odd]:
                 rate=48_000 if codec == "libopus" else 44_100,
                 channels=2 if codec == "wmav2" else 1,
                 damage=damage,
+                announced=suffix not in ("ogg", "ts", "aac"),
                 tones=(),
             )
     for suffix, codec in (("mp3", "libmp3lame"), ("ts", "mp2"), ("aac", "aac")):
-        yield Odd(name=f"body.{suffix}", audio=codec, damage="body", tones=())
+        yield Odd(name=f"body.{suffix}", audio=codec, damage="body", announced=False, tones=())
 
 
 def every() -> list[Odd]:
@@ -538,7 +542,7 @@ def main(folder: Path, wanted: Sequence[str]) -> None:
     for odd in every():
         if not wanted or odd.name in wanted:
             path = make(odd, folder)
-            print(json.dumps({"file": path.name, "tones": odd.tones, "damage": odd.damage, "title": odd.title}))
+            print(json.dumps({"file": path.name, "tones": odd.tones, "announced": odd.announced}))
 
 
 if __name__ == "__main__":

@@ -191,7 +191,7 @@ def timed(inside: Any, streams: list[Any], origin: float, seek: float) -> Iterat
         inside.seek(int((origin + seek - (0.0 if seek else LEAD_IN)) * 1e6), backward=True)
     except av.FFmpegError:  # many containers refuse a time before their own start
         inside.seek(int((origin + seek) * 1e6), backward=True)
-    packets = inside.demux(streams)
+    packets = media.read(inside, streams)
     while True:
         try:
             packet = next(packets)

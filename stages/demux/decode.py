@@ -33,6 +33,8 @@ class Track:
     """Samples that are left out, since other tracks in the file are far ahead of them."""
     others: deque[float] = field(default_factory=lambda: deque(maxlen=512))
     """Times (seconds from the start) of the last packets of other streams."""
+    furthest: float = 0.0
+    """The latest of these times."""
     _resampler: Any = None
     _kind: Any = None
     _held: Any = None
@@ -132,7 +134,8 @@ def silence(samples: int, channels: int, track: Track) -> Iterator[Any]:
 
 def sounds(container: Any, tracks: dict[int, Track]) -> Iterator[tuple[Track, Any]]:
     """The sound of tracks, each on the timeline, in the order of the file; broken packets are skipped."""
-    watched = container.format.name in media.BROADCAST  # whether a hole is a jump is seen from the other streams
+    # Whether a hole is a jump, and whether a file is cut short, is seen from the other streams.
+    watched = container.format.name in (*media.BROADCAST, "flv")
     streams = [s for s in container.streams if watched or s.index in tracks]
     for packet in packets(container, streams, tracks):
         track = tracks.get(packet.stream.index)
@@ -142,6 +145,7 @@ def sounds(container: Any, tracks: dict[int, Track]) -> Iterator[tuple[Track, An
         elif packet.pts is not None:
             for each in tracks.values():
                 each.others.append(float(packet.pts * packet.time_base) - each.origin)
+                each.furthest = max(each.furthest, each.others[-1])
     for track in tracks.values():
         for sound in track.finish():
             yield track, sound
@@ -152,7 +156,7 @@ def packets(container: Any, streams: Sequence[Any], tracks: dict[int, Track]) ->
     import av
 
     failures = 0
-    source = container.demux(streams)
+    source = media.read(container, streams)
     while failures < STUBBORN:
         try:
             packet = next(source)
@@ -165,7 +169,7 @@ def packets(container: Any, streams: Sequence[Any], tracks: dict[int, Track]) ->
             if failures == STUBBORN:
                 for track in tracks.values():
                     track.unreadable = media.reason(error)
-            source = container.demux(streams)
+            source = media.read(container, streams)
             continue
         failures = 0
         yield packet

@@ -121,7 +121,7 @@ class Burner:
         """
         import av
 
-        demuxer = self._inside.demux([self._picture, *self._inside.streams.audio])
+        demuxer = media.read(self._inside, [self._picture, *self._inside.streams.audio])
         try:
             for packet in demuxer:
                 if packet.size and packet.dts is not None:

@@ -241,14 +241,14 @@ def interleave(
 def readable(path: Path) -> int:
     """How many packets can be read of a copy: the fifo muxer doesn't tell what its thread could not write."""
     with media.open_media(path) as copy:
-        return sum(1 for packet in copy.demux() if packet.size)
+        return sum(1 for packet in media.read(copy, list(copy.streams)) if packet.size)
 
 
 def packets(job: StageJob, recording: Recording, inside: Any, streams: list[Any]) -> Iterator[Any]:
     """The recording's packets, up to the first that can't be read; then there is a note."""
     import av
 
-    demuxer = inside.demux(streams)
+    demuxer = media.read(inside, streams)
 
     def read() -> Iterator[Any]:
         try:
