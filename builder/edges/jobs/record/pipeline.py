@@ -47,7 +47,7 @@ class PipelineLog:
         self._lines += 1
         if self._lines > LINES:
             return
-        text = visible(line)[:LINE] if self._lines < LINES else "more lines of this run are left out"
+        text = visible(line[:LINE])[:LINE] if self._lines < LINES else "more lines of this run are left out"
         stamp = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
         with contextlib.suppress(OSError):
             flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC
