@@ -18,6 +18,7 @@ import zstandard
 
 from tests.engine import private_engine
 from tests.engine.conftest import ONE_STORE, Engine, Ran, copy_project
+from tests.shared import EXAMPLE, ROOT, native_python
 
 MB = 1_000_000
 SECRET = "hf_" + "ThisIsNobodysToken" * 2
@@ -153,11 +154,9 @@ def test_a_stage_that_fails_is_the_machines_fault_and_an_optional_one_costs_its_
     sent: Path, receiver: Receiver, loaded: Ran
 ) -> None:
     """Exit 7 and 8, not 2: another stage's image, which ends with 1, stands in for what breaks on a machine."""
-    recording = receiver.folder / "call.wav"
-    subprocess.run(
-        ["ffmpeg", "-v", "error", "-y", "-i", str(receiver.target / "job/dialogue.mp4"), "-t", "4", str(recording)],
-        check=True,
-    )
+    recording = receiver.folder / "call.mp4"
+    clip = [native_python(), ROOT / "stages/demux/clip.py", EXAMPLE, recording, "--start", "0", "--end", "4"]
+    subprocess.run(clip, check=True, stdout=subprocess.DEVNULL)
     inventory = receiver.target / "inventory.json"
     whole = inventory.read_bytes()
     other = next(i for i in receiver.inventory["images"] if i["stage"] == "mux")
