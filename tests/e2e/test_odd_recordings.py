@@ -240,7 +240,20 @@ def test_a_faint_recording_is_raised(python: Path, tmp_path: Path, odd: Any, nam
 
 
 @pytest.mark.parametrize(
-    "name", ["cut.mp3", "cut.mkv", "cut.avi", "zeros.flac", "zeros.avi", "tail.wav", "tail.ogg", "tail.flv", "cut.wav", "cut.flv", "body.aac"]
+    "name",
+    [
+        "cut.mp3",
+        "cut.mkv",
+        "cut.avi",
+        "zeros.flac",
+        "zeros.avi",
+        "tail.wav",
+        "tail.ogg",
+        "tail.flv",
+        "cut.wav",
+        "cut.flv",
+        "body.aac",
+    ],
 )
 def test_damage(python: Path, tmp_path: Path, odd: Any, name: str) -> None:
     """What can be read is heard, and what is missing named in seconds; the film ends where the file does."""
