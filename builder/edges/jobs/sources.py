@@ -123,7 +123,7 @@ def _standard_input(before: Sequence[Source], options: InputOptions) -> Source:
         raise UsageError("standard input has one recording", where=STDIN)
     if sys.stdin is None or sys.stdin.isatty():
         raise UsageError("nothing comes through standard input", where=STDIN, hint=command("run - < talk.mp4"))
-    return Source(word=STDIN, name=PurePosixPath(options.stdin_name).name or "recording")
+    return Source(word=STDIN, name=_file_name(options.stdin_name) or "recording")
 
 
 def _address(word: str, options: InputOptions) -> Source:
