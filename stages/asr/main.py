@@ -21,7 +21,10 @@ FEWEST = 10
 """Words below which a segment is never taken for a loop."""
 
 QUICKEST = 14.0
-"""Words a second that nobody says; the quickest speakers reach 8. Scripts without spaces have a word for a letter."""
+"""Words a second that nobody says; the quickest speakers reach 8."""
+
+LETTERS = 30.0
+"""The same where a letter or two are a word to the model, as in Thai and Burmese: a syllable has up to four of them."""
 
 LOOP = 30
 """Words of a segment that may be nothing but repetitions."""
@@ -109,7 +112,8 @@ def transcribe(
         unlikely += sum(s["end"] - s["start"] for s in mine if not sayable(s))
         segments += kept if sound.channel is None else [s | {"channel": sound.channel} for s in kept]
     if unlikely:
-        job.note(recording, f"{unlikely:.1f} s are left out: what the model heard there nobody can say so quickly")
+        why = "it repeats itself without end, or nobody can say it so quickly"
+        job.note(recording, f"{unlikely:.1f} s are left out, where the model wrote what can't have been said: {why}")
     segments.sort(key=lambda s: (s["start"], s["end"]))
     job.progress(recording, duration, duration)
     heard = result(
@@ -174,7 +178,10 @@ def sayable(segment: dict[str, Any]) -> bool:
     words = segment["words"]
     if len(words) < FEWEST:
         return True
-    return len(words) / seconds <= QUICKEST and not repeats([w["word"].strip().lower() for w in words])
+    letters = sum(not (w["word"][:1].isspace() or w["word"].isascii()) for w in words)
+    return len(words) / seconds <= (LETTERS if letters > len(words) / 2 else QUICKEST) and not repeats(
+        [w["word"].strip().lower() for w in words]
+    )
 
 
 def repeats(words: list[str]) -> bool:

@@ -23,6 +23,7 @@ import av
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import media
+from retiming import Retiming
 
 BACK = (0.0, 10.0, 60.0)
 """Seconds before the start to seek to for a key frame: some containers seek past it. The last try is the beginning."""
@@ -78,7 +79,7 @@ def clip(source: Path, target: str, start: float, end: float | None) -> dict[str
         cut = None
         # The picture, if there is one, decides where a cut can begin; it may end before the sound does.
         for leader in sorted(streams, key=lambda s: s.type != "video"):
-            cut = beginning(inside, leader, origin, start)
+            cut = beginning(inside, streams, leader, origin, start)
             if cut is not None and (end is None or cut[1] < end):
                 break
         else:
@@ -104,7 +105,7 @@ def clip(source: Path, target: str, start: float, end: float | None) -> dict[str
     return {"start": round(start, 3), "end": round(last, 3), "lead": round(lead, 3)}
 
 
-def beginning(inside: Any, leader: Any, origin: float, start: float) -> tuple[float, float] | None:
+def beginning(inside: Any, streams: list[Any], leader: Any, origin: float, start: float) -> tuple[float, float] | None:
     """Where to seek to, and the time of the last key frame at or before ``start``, or of the first after it (seconds).
 
     None when ``leader`` ends before ``start``.
@@ -114,7 +115,9 @@ def beginning(inside: Any, leader: Any, origin: float, start: float) -> tuple[fl
         seek = max(start - back, 0.0)
         at: float | None = None
         reached = False
-        for packet, time in timed(inside, [leader], origin, seek):
+        for packet, time in timed(inside, streams, origin, seek):
+            if packet.stream is not leader:
+                continue
             reached = reached or time + float((packet.duration or 0) * packet.time_base) > start
             if packet.is_keyframe and time <= start + 0.001:
                 at = time
@@ -185,7 +188,13 @@ def copy(
 
 
 def timed(inside: Any, streams: list[Any], origin: float, seek: float) -> Iterator[tuple[Any, float]]:
-    """Packets from about ``seek`` seconds on, each with its time in seconds; ends at the first that can't be read."""
+    """Packets from about ``seek`` seconds on, each with its time in seconds; ends at the first that can't be read.
+
+    A broadcast is read from its beginning: only so the times after a jump of its clock are those of its sound.
+    """
+    clock: Retiming | None = None
+    if inside.format.name in media.BROADCAST:
+        clock, seek = Retiming(origin=origin, whole=media.whole(inside), shifts=[], joined=True), 0.0
     try:
         # A broadcast's first picture may lie before the time at which the container starts.
         inside.seek(int((origin + seek - (0.0 if seek else LEAD_IN)) * 1e6), backward=True)
@@ -197,6 +206,8 @@ def timed(inside: Any, streams: list[Any], origin: float, seek: float) -> Iterat
             packet = next(packets)
         except (StopIteration, av.FFmpegError):
             return
+        if clock is not None and packet.size and packet.dts is not None:
+            clock.mend(packet)
         stamp = packet.pts if packet.pts is not None else packet.dts  # AVI has no pts
         if stamp is not None and packet.size:
             yield packet, float(stamp * packet.time_base) - origin

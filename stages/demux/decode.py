@@ -38,6 +38,7 @@ class Track:
     _resampler: Any = None
     _kind: Any = None
     _held: Any = None
+    _broken_at: int | None = None
 
     def __post_init__(self) -> None:
         joined = self.container.format.name in media.BROADCAST
@@ -59,10 +60,19 @@ class Track:
             if error.errno == errno.ENOMEM:
                 raise
             self.broken += 1
-            self.lost += float((packet.duration or 0) * (packet.time_base or 0))
+            self.lost += self._length(packet)
             return
         for frame in frames:
             yield from self._take(frame)
+
+    def _length(self, packet: Any) -> float:
+        """Seconds of a broken packet: what it says, or the time since the broken packet before it."""
+        said = float((packet.duration or 0) * (packet.time_base or 0))
+        if packet.pts is None:
+            return said
+        before, self._broken_at = self._broken_at, packet.pts
+        since = 0.0 if before is None else float((packet.pts - before) * packet.time_base)
+        return said or (since if 0 < since < media.BACK else 0.0)
 
     def finish(self) -> Iterator[Any]:
         """What is left at the end."""

@@ -17,7 +17,7 @@ import media
 from contract import RATE, InputFault, Recording, StageJob
 from decode import Track, blocks, sounds, together
 from timeline import GAP, data
-from tracks import HEARD, Choice, NoSuchTrack, asked, choose
+from tracks import ENOUGH, HEARD, Choice, NoSuchTrack, asked, choose
 
 LONGEST = 36 * 3600
 """Seconds. A WAV file counts its bytes in 32 bits: 37 hours of 16 kHz mono."""
@@ -100,28 +100,28 @@ def selected(recording: Recording, path: Path, track: int | str | None) -> Choic
             if not usable:
                 raise InputFault(f"{recording.name}: this track is in a format that can't be decoded")
             return Choice(indices=tuple(s.index for s in usable))
-        streams = [s for s in streams if s.codec_context is not None]
+        numbers, streams = zip(*((n, s) for n, s in enumerate(streams, 1) if s.codec_context is not None), strict=True)
         if len(streams) == 1:
             return Choice(indices=(streams[0].index,))
-        return choose(streams, values(container, streams))
+        return choose(streams, values(container, streams), numbers)
 
 
 def values(container: Any, streams: Sequence[Any]) -> list[float]:
-    """How much each stream sounds like speech, by its first minutes."""
+    """How much each stream sounds like speech, by its first minutes; longer where there is hardly a sound."""
     import numpy as np
-    from mix import liveliness
+    from mix import AUDIBLE, liveliness
 
     levels: dict[int, list[float]] = {s.index: [] for s in streams}
     tracks = {s.index: Track(s, container) for s in streams}
+    audible = 0.0
     for track, sound in sounds(container, tracks):
         mine = levels[track.stream.index]
         for at in range(0, len(sound), 512):
             power = (sound[at : at + 512] ** 2).mean(axis=0).max()
             mine.append(float(10 * np.log10(power + 1e-10)))
-        if (
-            min(t.timeline.position for t in tracks.values()) > HEARD * RATE
-            or track.timeline.position > 2 * HEARD * RATE
-        ):
+            audible += (mine[-1] > AUDIBLE) * 512 / RATE
+        positions = [t.timeline.position for t in tracks.values()]
+        if audible >= ENOUGH and (min(positions) > HEARD * RATE or max(positions) > 2 * HEARD * RATE):
             break
     return [liveliness(levels[s.index]) for s in streams]
 

@@ -208,6 +208,10 @@ def pcm(sound: Any) -> bytes:
     return np.clip(np.rint(sound * 32768.0), -32768, 32767).astype("<i2").tobytes()
 
 
+AUDIBLE = -55.0
+"""Decibels below which a track has nothing that could be speech."""
+
+
 def liveliness(levels: Any) -> float:
     """How much a track sounds like speech, from its levels (decibels, ten a second or more); 0 for silence.
 
@@ -216,5 +220,5 @@ def liveliness(levels: Any) -> float:
     if not len(levels):
         return 0.0
     heard = np.maximum(np.asarray(levels, dtype=np.float64), -70.0)
-    loud = (heard > -55.0).mean()
+    loud = (heard > AUDIBLE).mean()
     return float(heard.std() * min(1.0, loud * 20)) if loud > 0 else 0.0

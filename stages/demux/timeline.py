@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from itertools import accumulate
 from typing import Any
 
 from contract import RATE
@@ -93,7 +94,8 @@ class Timeline:
         if not self.slow or self.slow > SLOWEST * self.position:
             return []
         points = [*self._clock, (self.position / RATE, (self.position - self.slow) / RATE)]
-        return [[round(a, 3), round(b, 3)] for a, b in points]
+        latest = accumulate((b for _, b in points), max)  # a clock that goes back shows nothing before what it showed
+        return [[round(a, 3), round(b, 3)] for (a, _), b in zip(points, latest, strict=True)]
 
     def notes(self, promised: float | None) -> list[str]:
         """What a user should know of the clock.

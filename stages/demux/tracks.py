@@ -12,6 +12,9 @@ from media import default_of
 HEARD = 300.0
 """Seconds of each track that are compared where the file doesn't say which one counts."""
 
+ENOUGH = 10.0
+"""Seconds of sound, on all tracks together, without which they are compared further."""
+
 LIVELY = 0.25
 """Share of the liveliest track's value below which the file's default is not the one with the speech."""
 
@@ -46,10 +49,16 @@ def asked(streams: Sequence[Any], track: int | str | None) -> tuple[Any, ...] | 
         if not 1 <= int(text) <= len(streams):
             raise NoSuchTrack(f"it has no audio track {text}; it has {described(streams)}")
         return (streams[int(text) - 1],)
-    same = [s for s in streams if s.metadata.get("language", "").lower() in SAME.get(text, {text})]
+    same = [s for s in streams if speaks(s.metadata.get("language", ""), text)]
     if not same:
         raise NoSuchTrack(f'it has no audio track in "{text}"; it has {described(streams)}')
     return (default_of(same) or same[0],)
+
+
+def speaks(tag: str, language: str) -> bool:
+    """Whether a track's tag, such as ``ger`` or ``de-AT``, is of a language, whichever code that has."""
+    codes = next((codes for codes in SAME.values() if language in codes), {language})
+    return tag.lower().replace("_", "-").split("-")[0] in codes
 
 
 def described(streams: Sequence[Any]) -> str:
@@ -61,12 +70,13 @@ def described(streams: Sequence[Any]) -> str:
     return ", ".join(words)
 
 
-def choose(streams: Sequence[Any], values: Sequence[float]) -> Choice:
+def choose(streams: Sequence[Any], values: Sequence[float], numbers: Sequence[int]) -> Choice:
     """The file's default, or the track that sounds most like speech where there is none, or the default has none.
 
     Args:
         streams: that can be decoded; one at least.
         values: of each, how much it sounds like speech.
+        numbers: of each among all audio tracks of the file, as ``--track`` has them.
     """
     liveliest = max(range(len(streams)), key=lambda k: (values[k], -k))
     default = default_of(streams)
@@ -74,10 +84,13 @@ def choose(streams: Sequence[Any], values: Sequence[float]) -> Choice:
     many = f"it has {len(streams)} audio tracks: "
     other = "; --track takes a number, a language or all"
     if marked is not None and values[marked] >= LIVELY * values[liveliest]:
-        return Choice(indices=(default.index,), note=f"{many}the default one, {marked + 1}, is heard{other}")
+        return Choice(indices=(default.index,), note=f"{many}the default one, {numbers[marked]}, is heard{other}")
     if values[liveliest] == 0.0:
         first = marked or 0
-        return Choice(indices=(streams[first].index,), note=f"{many}all are silent, and {first + 1} is heard{other}")
+        return Choice(
+            indices=(streams[first].index,), note=f"{many}all are silent, and {numbers[first]} is heard{other}"
+        )
     return Choice(
-        indices=(streams[liveliest].index,), note=f"{many}{liveliest + 1} sounds most like speech and is heard{other}"
+        indices=(streams[liveliest].index,),
+        note=f"{many}{numbers[liveliest]} sounds most like speech and is heard{other}",
     )

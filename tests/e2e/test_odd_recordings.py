@@ -164,6 +164,21 @@ def test_clocks(python: Path, tmp_path: Path, odd: Any, name: str, tones: list[i
     assert [c - after["start"] for c in after["cues"]] == pytest.approx([0.5, 3.0], abs=0.05)
 
 
+@pytest.mark.parametrize("name", ["two-aac.ts", "two.vob", "ahead-aac.ts"])
+def test_a_cut_behind_a_jump_of_the_clock(python: Path, tmp_path: Path, odd: Any, name: str) -> None:
+    """C04, C16: times of a cut are those that the whole recording's results have, also where its clock began anew."""
+    source = odd(name)
+    begin = 4.5 if "ahead" in name else 8.5
+    cut = clip(python, source, tmp_path / f"cut{source.suffix}", "--start", str(begin), "--end", str(begin + 3))
+    assert cut.returncode == 0, cut.stderr
+    found = json.loads(cut.stdout)
+    job = make_job(tmp_path / "job", tmp_path / f"cut{source.suffix}")
+    ok(python, job, "demux")
+    here = [at + found["start"] - found["lead"] for at in bursts(job)]
+    there = [at for at in (5.0, 9.0, 10.0, 11.0) if begin < at < begin + 1.4]
+    assert here[: len(there)] == pytest.approx(there, abs=0.1)
+
+
 def test_a_clock_that_stands_still(python: Path, tmp_path: Path, odd: Any) -> None:
     """C03: all of the sound, though every packet says 0."""
     job = make_job(tmp_path / "job", odd("still.ra"))

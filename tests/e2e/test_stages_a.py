@@ -27,7 +27,7 @@ EXAMPLE = ROOT / "examples/dialogue.mp4"
 TREE = Path(os.environ.get("BAKE_MODELS", ROOT / ".bake/models"))
 
 SETTINGS: dict[str, dict[str, Any]] = {
-    "demux": {"stream": 0},
+    "demux": {"track": None},
     "vad": {"threshold": 0.5, "min_speech_ms": 100, "min_silence_ms": 250, "pad_ms": 60},
     "asr": {
         "language": None,
@@ -460,8 +460,8 @@ def test_a_broken_model_is_named(python: Path, heard: Path, tmp_path: Path, stag
             (folder / name).write_text("{}")
     done = run(python, job, stage, tree=tmp_path / "tree")
     assert done.returncode == 5, done.stderr
-    assert done.stderr.startswith("model tiny.en")
-    assert len(done.stderr.splitlines()) == 1
+    assert done.stderr.splitlines()[-1].startswith("model tiny.en")
+    assert "Traceback" not in done.stderr
 
 
 def test_stopped_in_the_middle(python: Path, heard: Path, tmp_path: Path) -> None:

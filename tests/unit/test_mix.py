@@ -165,3 +165,20 @@ def test_speech_is_livelier_than_hum_noise_and_silence() -> None:
     for other in (np.full(600, -10.0), np.full(600, -120.0), -30 + chance.standard_normal(600)):
         assert mix.liveliness(speech) > 4 * mix.liveliness(other)
     assert mix.liveliness([]) == 0
+
+
+@pytest.mark.parametrize(
+    ("tag", "language", "same"),
+    [
+        ("ger", "de", True),
+        ("deu", "de", True),
+        ("de-AT", "de", True),
+        ("de", "deu", True),
+        ("nl", "de", False),
+        ("", "de", False),
+        ("qaa", "qaa", True),
+    ],
+)
+def test_a_track_s_language_has_many_codes(tag: str, language: str, same: bool) -> None:
+    """C02: containers and people use different ones."""
+    assert stage_module("demux", "tracks").speaks(tag, language) is same

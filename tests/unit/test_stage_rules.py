@@ -125,6 +125,13 @@ def test_what_nobody_can_say_is_told_from_what_somebody_repeats(words: list[str]
     assert main.sayable(segment) is said
 
 
+def test_a_letter_is_no_word() -> None:
+    """Models have one entry for a letter of Thai or Burmese, of which a quick speaker says twenty a second."""
+    letters = [{"word": c} for c in "สวัสดีครับวันนี้อากาศดีมากผมไปตลาดกับแม่" if c not in "ัีิี้่"]
+    assert main.sayable({"start": 0.0, "end": len(letters) / 20, "words": letters})
+    assert not main.sayable({"start": 0.0, "end": len(letters) / 40, "words": letters})
+
+
 def test_long_silence_is_never_shown_to_the_model() -> None:
     """Whisper invents text for it."""
     spans = asr.windows([[0.0, 2.0], [60.0, 62.0]], 62.0)

@@ -9,12 +9,13 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import retiming
 from hypothesis import example, given
 from hypothesis import strategies as st
 
 from tests.conftest import stage_module
 
-timeline, retiming = stage_module("demux", "timeline"), stage_module("mux", "retiming")
+timeline = stage_module("demux", "timeline")
 
 RATE = 16_000
 FRAME = 0.1
@@ -94,6 +95,7 @@ def test_a_file_that_is_cut_short_says_so() -> None:
 
 
 @example([-1.0, 19.0], 0.0, False, False)
+@example([0.0, -0.5, 12.0], 0.0, False, False)
 @given(st.lists(st.floats(-10, 1e5), max_size=60), st.floats(0, 1e5), st.booleans(), st.booleans())
 def test_all_sound_is_there_whatever_the_clock_says(
     times: list[float], whole: float, joined: bool, covered: bool
@@ -145,6 +147,20 @@ def test_picture_and_sound_jump_together() -> None:
     mended(film, whole=5.0, shifts=(5.0,))
     for index in (0, 1):
         assert [p.dts for p in film if p.index == index] == [k * 100 for k in range(100)]
+
+
+def test_a_joined_clock_jumps_ahead_where_no_stream_goes_on() -> None:
+    """Nobody has listened yet: a pause of one stream is none of the recording's."""
+    clock = retiming.Retiming(origin=0.0, whole=1010.0, shifts=(), joined=True)
+    both = [Packet(k, at, at) for at in (*range(0, 1000, 100), *range(900_000, 901_000, 100)) for k in (0, 1)]
+    for packet in both:
+        clock.mend(packet)
+    assert [p.dts for p in both if p.index == 1] == list(range(0, 2000, 100))
+    clock = retiming.Retiming(origin=0.0, whole=100.0, shifts=(), joined=True)
+    pause = [Packet(0, at, at) for at in range(0, 40_000, 100)] + [Packet(1, 0, 0), Packet(1, 39_000, 39_000)]
+    for packet in sorted(pause, key=lambda p: p.dts):
+        clock.mend(packet)
+    assert pause[-1].dts == 39_000
 
 
 def test_packets_at_one_time_follow_each_other() -> None:

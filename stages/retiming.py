@@ -19,6 +19,8 @@ class Retiming:
     """Seconds that it lasts by its header; 0: unknown."""
     shifts: Sequence[float]
     """Seconds by which times are moved after each jump of the clock, as the sound's were."""
+    joined: bool = False
+    """Whether the clock may jump forward within the recording, and nobody has listened to its sound yet."""
     _epoch: dict[int, int] = field(default_factory=dict)
     _end: dict[int, float] = field(default_factory=dict)
     _last: dict[int, int] = field(default_factory=dict)
@@ -36,7 +38,7 @@ class Retiming:
         epoch = self._epoch.get(stream, 0)
         if end is not None:
             step = time + self._shift(epoch) - end
-            if step < -BACK or (step > BEYOND and self._jumps_ahead(epoch, step, end)):
+            if step < -BACK or (step > BEYOND and self._jumps_ahead(stream, step, end)):
                 epoch = self._epoch[stream] = self._next(epoch, time)
         moved = round(self._shift(epoch) / unit)
         dts = packet.dts + moved
@@ -55,9 +57,12 @@ class Retiming:
         known = [0.0, *self.shifts, *self._found]
         return known[min(epoch, len(known) - 1)]
 
-    def _jumps_ahead(self, epoch: int, step: float, end: float) -> bool:
-        """Whether a step forward is a jump: the sound took it for one, or it leads beyond the recording's end."""
-        if epoch < len(self.shifts) and self.shifts[epoch] < self._shift(epoch) - BEYOND / 2:
+    def _jumps_ahead(self, stream: int, step: float, end: float) -> bool:
+        """Whether a step forward is a jump: other streams took it for one, or it leads beyond the recording's end."""
+        epoch, known = self._epoch.get(stream, 0), [*self.shifts, *self._found]
+        if epoch < len(known) and known[epoch] < self._shift(epoch) - BEYOND / 2:
+            return True
+        if self.joined and not any(other > end + BEYOND / 2 for other in self._end.values()):
             return True
         return bool(self.whole) and end + step > self.origin + self.whole + BEYOND
 
