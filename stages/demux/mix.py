@@ -22,10 +22,10 @@ OTHERS = 0.25
 """Of a surround layout's other channels."""
 
 DROWNED = 0.35
-"""Share of the loudest channel's level (-9 dB) below which a mix has lost it: channels cancel, or the others dilute it.
+"""Share of the loudest channel's level (-9 dB) below which a mix has lost it: channels cancel, or the others dilute it."""
 
-The mean of two channels of which one is silent has half of the other's level, so it stays a mean.
-"""
+CANCELLED = 0.49
+"""The same for two channels (-6 dB), whose mean has half of one when the other is silent, and less only when they cancel."""
 
 FLOOR = 10 ** (-70 / 20)
 """Level below which nothing is heard, so nothing is lost."""
@@ -86,7 +86,8 @@ class Mixer:
         loudest = int(levels.argmax())
         mixed = block @ self.plain
         now = self.plain
-        if levels[loudest] > FLOOR and float(level(mixed[:, None])[0]) < DROWNED * levels[loudest]:
+        least = (CANCELLED if len(levels) == 2 else DROWNED) * levels[loudest]
+        if levels[loudest] > FLOOR and float(level(mixed[:, None])[0]) < least:
             if self.alone is None or levels[self.alone] < KEEP * levels[loudest]:
                 self.alone = loudest
             now = np.zeros_like(self.plain)

@@ -32,12 +32,12 @@ def level(sound: Any) -> float:
     return float(np.sqrt((sound * sound).mean()))
 
 
-@pytest.mark.parametrize("other", [-1.0, -0.89, -1.1])
+@pytest.mark.parametrize("other", [-1.0, -0.89, -1.1, -0.5, -0.2, -0.1])
 def test_channels_that_cancel_are_heard(other: float) -> None:
     """C01: an unbalanced cable makes a sum of silence. The level stays within 6 dB, and a note says so."""
     speech = voice(4)
     sound, mixer = mixed([speech, speech * other])
-    assert 0.5 < level(sound) / level(speech) < 2
+    assert 0.5 <= level(sound) / level(speech) < 2
     assert mixer.notes() == ["its channels cancel each other for 4.0 s: there the loudest one is heard alone"]
 
 
