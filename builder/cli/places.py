@@ -62,6 +62,7 @@ class PlacesOptions:
             UsageError: both places, neither place but a name, or a name that can't be.
         """
         from builder.core.jobs.naming import CopyOptions, check_pattern
+        from builder.edges.system import files
         from builder.errors import UsageError
 
         if self.output is not None and self.beside:
@@ -72,7 +73,7 @@ class PlacesOptions:
                 raise UsageError(f"{flag} is about copies of results", hint="add --output DIR or --beside")
             return None
         return CopyOptions(
-            folder=None if self.output is None else self.output.expanduser().absolute(),
+            folder=None if self.output is None else files.expanded(self.output).absolute(),
             pattern=None if self.name is None else check_pattern(self.name),
             overwrite=self.overwrite,
         )

@@ -8,11 +8,13 @@ from pathlib import Path
 
 import pytest
 
+from builder.cli.places import PlacesOptions
 from builder.core.config.types import StageSpec
 from builder.core.jobs import compose, sandbox, timeline
 from builder.core.jobs.job import Job, JobStage, Selection, select
 from builder.edges.engine import needs
 from builder.edges.jobs import budget as budgets
+from builder.edges.jobs import edits as kept
 from builder.edges.jobs import folder as jobs
 from builder.edges.jobs import preflight
 from builder.edges.jobs.budget import Budget
@@ -233,3 +235,35 @@ def test_the_way_to_a_gpu(tmp_path: Path) -> None:
         needs.gpu(INFO | {"CDISpecDirs": [str(tmp_path), "/nowhere"]}, "cdi")
     (tmp_path / "nvidia.yaml").write_text('kind: "nvidia.com/gpu"')
     assert needs.gpu(INFO | {"CDISpecDirs": [str(tmp_path)]}, "cdi") == "nvidia.com/gpu by CDI"
+
+
+def test_a_folder_of_jobs_that_cannot_be_is_named(tmp_path: Path) -> None:
+    """A file in its place is neither a bug nor a recording that has gone."""
+    (tmp_path / "file").touch()
+    for folder in (tmp_path / "file", tmp_path / "file" / "jobs"):
+        with pytest.raises(OSError, match="file") as caught:
+            folder.mkdir(parents=True, exist_ok=True)
+        error = jobs.disk_error(caught.value, folder)
+        assert isinstance(error, MissingError)
+        assert "BAKE_JOBS" in str(error.hint)
+
+
+def test_deep_json_is_no_json(tmp_path: Path) -> None:
+    """Whoever wrote it, Python's reader ends it with an error of its own."""
+    deep = "[" * 200_000
+    (tmp_path / "events.jsonl").write_text(f'{deep}\n{{"event": "begin"}}\n')
+    assert [event["event"] for event in jobs.events(tmp_path)] == ["begin"]
+    (tmp_path / "names.json").write_text(deep)
+    with pytest.raises(UsageError, match="not JSON"):
+        kept.names_file(tmp_path / "names.json")
+
+
+def test_a_home_that_nobody_has_is_a_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The shell leaves ~nobody-at-all as it is, and so do we."""
+    monkeypatch.chdir(tmp_path)
+    Path("~nobody-at-all").mkdir()
+    kept.save(Path("~nobody-at-all/text"), "said")
+    assert kept.read_text(Path("~nobody-at-all/text")) == "said"
+    wanted = PlacesOptions(output=Path("~nobody-at-all")).delivery()
+    assert wanted is not None
+    assert wanted.folder == tmp_path / "~nobody-at-all"

@@ -81,7 +81,7 @@ def _parsed(path: Path) -> Any:
         return None
     try:
         return json.loads(data)
-    except ValueError:
+    except (ValueError, RecursionError):
         return ""  # which is not what anybody writes
 
 
@@ -92,7 +92,7 @@ def read_text(path: Path) -> str:
         UsageError: it can't be read, is too large or is not text.
     """
     try:
-        data = files.read_file(path.expanduser(), follow=True)
+        data = files.read_file(files.expanded(path), follow=True)
         if data is None:
             raise UsageError("there is no such file", where=str(path))
         return data.decode("utf-8-sig")
@@ -101,15 +101,8 @@ def read_text(path: Path) -> str:
 
 
 def save(path: Path, text: str) -> None:
-    """Write a text where a person wants it.
-
-    Raises:
-        UsageError: it can't be written there.
-    """
-    try:
-        path.expanduser().write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise UsageError(f"the text can't be written ({error.strerror})", where=str(path)) from error
+    """Write a text where a person wants it; raises as :func:`builder.edges.system.files.write_output`."""
+    files.write_output(path, text, instead="--to FILE")
 
 
 def names_file(path: Path) -> Any:
@@ -120,7 +113,7 @@ def names_file(path: Path) -> Any:
     """
     try:
         return json.loads(read_text(path))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise UsageError(
             f"this is not JSON: {error}", where=str(path), expected="what the page of a job saves"
         ) from error
@@ -146,7 +139,7 @@ def in_editor(job: Job, text: str, env: Mapping[str, str]) -> Path:
         raise UsageError(
             f"the editor ended with exit code {code}; nothing is changed",
             where=name,
-            hint=f"jobs edit {job.id} --from {name}",
+            hint=command(f"jobs edit {job.id} --from {name}"),
         )
     return path
 

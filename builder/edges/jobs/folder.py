@@ -40,6 +40,12 @@ def disk_error(error: OSError, job_folder: Path) -> BakeError:
             where=str(job_folder),
             hint="set BAKE_JOBS to a folder that can",
         )
+    if error.filename and Path(os.fsdecode(error.filename)) in (job_folder, *job_folder.parents):
+        return MissingError(
+            f"the folder can't be used ({error.strerror})",
+            where=str(job_folder),
+            hint="set BAKE_JOBS to another folder",
+        )
     if isinstance(error, FileNotFoundError) and error.filename and job_folder not in Path(error.filename).parents:
         return InputError("the recording disappeared", where=str(error.filename))
     return BakeError(f"{error.strerror}: {error.filename}", where=str(job_folder))
@@ -207,7 +213,7 @@ def events(job_folder: Path) -> Iterator[Mapping[str, Any]]:
     except OSError:
         return
     for line in lines:
-        with contextlib.suppress(ValueError):
+        with contextlib.suppress(ValueError, RecursionError):
             event = json.loads(line)
             if isinstance(event, dict):
                 yield event

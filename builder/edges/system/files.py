@@ -163,7 +163,7 @@ def read_json(path: Path) -> Any | None:
     """The parsed file, or None when it is absent or not JSON (a cache that was cut short)."""
     try:
         return json.loads(path.read_bytes())
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return None
 
 

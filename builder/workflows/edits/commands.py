@@ -9,6 +9,7 @@ from builder.core.jobs import edits as spec
 from builder.core.jobs import names as naming
 from builder.edges.jobs import edits as kept
 from builder.errors import UsageError
+from builder.program import command
 from builder.workflows.edits.rendering import TranscriptChanged, found, held, rendered, state
 from builder.workflows.session import Session
 
@@ -53,7 +54,7 @@ def edit(session: Session, job_name: str, *, file: Path | None) -> TranscriptCha
         turns = spec.from_text(kept.read_text(path), transcripts, str(path))
     except UsageError as error:
         if file is None:
-            error.hint = f"nothing is changed; mend it, then: jobs edit {job.id} --from {path}"
+            error.hint = f"nothing is changed; mend it, then: {command(f'jobs edit {job.id} --from {path}')}"
         raise
     with held(job, folder):
         if turns:
@@ -81,7 +82,8 @@ def save_text(session: Session, job_name: str, *, file: Path) -> TranscriptChang
     """Write the text that :func:`edit` shows to a file, for its ``file``.
 
     Raises:
-        UsageError: the job has no transcript yet, or the file can't be written.
+        UsageError: the job has no transcript yet, or there is no such folder.
+        MissingError: the file can't be written.
     """
     job, folder = found(session, job_name)
     kept.save(file, spec.to_text(job, kept.transcripts(job, folder)))
