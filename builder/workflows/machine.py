@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -213,20 +213,18 @@ def doctor(session: Session) -> MachineChecked:
             raise MissingError(why, hint="needed for images only: install docker, or start it")
         return needs.engine(engine.info(host), host)
 
-    def base() -> str:
-        return bases.look(config, env, engine.connect(env))
-
-    def gpu() -> str:
+    def gpu_driver() -> str:
         if not hardware_of(config)[0].gpus:
             return "no NVIDIA GPU here"
         return needs.gpu(engine.info(engine.address(env)), config.defaults.gpu_driver)
 
-    containers = [finding("container engine", listening)]
-    if containers[0].ok:
-        containers += [
-            finding("compose", lambda: needs.compose(engine.info(engine.address(env)))),
-            finding("buildx", lambda: engine.require_buildx(env)),
-            finding("base of images", base),
-            finding("GPU in containers", gpu),
-        ]
-    return MachineChecked(checks=(*machine.inspect(config, env), *containers))
+    listens = finding("container engine", listening)
+    looks: dict[str, Callable[[], str]] = {
+        "compose": lambda: needs.compose(engine.info(engine.address(env))),
+        "buildx": lambda: engine.require_buildx(env),
+        "base of images": lambda: bases.look(config, env, engine.connect(env)),
+        "GPU in containers": gpu_driver,
+    }
+    without = Finding(name="", ok=False, note="not looked at: no container engine answers", hint="")
+    rest = [finding(name, look) if listens.ok else replace(without, name=name) for name, look in looks.items()]
+    return MachineChecked(checks=(*machine.inspect(config, env), listens, *rest))

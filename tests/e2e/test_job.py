@@ -364,6 +364,14 @@ def test_every_report_has_json_and_errors_too(bake: Bake) -> None:
     assert ran.data["error"]["exit_code"] == ran.code == 2
 
 
+def test_doctor_has_a_row_for_each_part_of_an_engine(bake: Bake) -> None:
+    """Also where there is no engine: a row that is missing looks like one that is fine."""
+    rows = {row["name"]: row for row in bake("doctor", "--json", env={"DOCKER_HOST": "unix:///nowhere"}).data["checks"]}
+    assert {"token", "container engine", "compose", "buildx", "base of images", "GPU in containers"} <= rows.keys()
+    for name in ("compose", "buildx", "base of images", "GPU in containers"):
+        assert (rows[name]["ok"], rows[name]["note"]) == (False, "not looked at: no container engine answers")
+
+
 @pytest.fixture
 def german(tmp_path: Path) -> Path:
     """German by a synthetic voice, with a name that the small model spells as a noun."""
