@@ -55,7 +55,7 @@ def test_native_has_the_small_set_and_takes_what_is_there(engine: Engine, built:
     done = engine.bake("build", "--mode", "native", "--json")
     assert done.code == 0, done.err
     images = done.data["images"]
-    assert {i["name"]: i["state"] for i in images} == dict.fromkeys(("base", "demux", "mux"), "up to date")
+    assert {i["name"]: i["state"] for i in images} == dict.fromkeys(("base", "base-ml", "demux", "mux"), "up to date")
     listed = engine.bake("images", "--json").data
     assert {i["name"] for i in listed} == NAMES
     assert done.data["unique_bytes"] <= 220 * MB
