@@ -71,6 +71,7 @@ def test_a_job_in_containers_gives_what_native_gives(engine: Engine, native: Pat
         "job.yaml",
         "logs",
         "output",
+        "pipeline.log",
         "work",
     ]
 
