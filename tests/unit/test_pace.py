@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,8 +14,9 @@ from hypothesis import strategies as st
 from builder.core.jobs import pace
 from builder.core.jobs.job import Job, JobInput, JobStage, ModelUse
 from builder.core.progress import Progress
+from builder.edges.jobs import folder as jobs
 from builder.edges.jobs.record import pipeline, speeds
-from builder.edges.jobs.record.follow import Follower
+from builder.edges.jobs.record.follow import MOST, Follower
 from builder.edges.jobs.record.pipeline import PipelineLog
 from builder.workflows.run import QueueProgress
 
@@ -113,6 +115,29 @@ def test_what_stages_tell_is_told_on(tmp_path: Path) -> None:
     assert job.done == pytest.approx(100 * 0.75 / 1.7)
     one.follow(["asr"])
     assert seen[-1] is job
+
+
+def test_events_of_a_container_are_read_with_a_bound_and_through_no_link(tmp_path: Path) -> None:
+    """It may write a line without end, or put a link or a FIFO in its place: the run goes on."""
+    seen: list[Progress] = []
+    one = follower(tmp_path, seen)
+    path = tmp_path / "events.jsonl"
+    note = json.dumps({"stage": "asr", "event": "note", "message": "here"}) + "\n"
+    path.write_bytes(b"x" * (3 * MOST) + b"\n" + note.encode())
+    for _ in range(4):
+        one.follow(["asr"])
+    assert [p.note for p in seen if p.what == "asr note"] == ["here"]
+    (tmp_path / "elsewhere").write_text(note)
+    path.unlink()
+    path.symlink_to(tmp_path / "elsewhere")
+    other = follower(tmp_path, seen)
+    other.follow(["asr"])
+    assert list(jobs.events(tmp_path)) == []
+    path.unlink()
+    os.mkfifo(path)
+    other.follow(["asr"])
+    assert list(jobs.events(tmp_path)) == []
+    assert len([p for p in seen if p.what == "asr note"]) == 1
 
 
 def test_the_pipeline_log_is_bounded_and_cannot_steer_a_terminal(tmp_path: Path) -> None:

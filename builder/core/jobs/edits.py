@@ -77,14 +77,19 @@ def spoken(recording: JobInput, transcript: Any, where: str) -> Spoken:
         turns = tuple(_turns(transcript["segments"], offset))
         names = {str(who): one_line(str(name)) for who, name in (transcript.get("names") or {}).items()}
     except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise ConfigError(
-            f"this is not a transcript: {error!r}",
-            where=where,
-            expected="what the subtitles stage wrote",
-            hint="run the job again",
-        ) from error
+        raise not_a_transcript(error, where) from error
     speakers = sorted({t.speaker for t in turns if t.speaker}, key=lambda s: (len(s), s))
     return Spoken(recording=recording, turns=turns, offset=offset, speakers=tuple(speakers), names=names)
+
+
+def not_a_transcript(error: Exception, where: str) -> ConfigError:
+    """The error of a result that the subtitles stage did not write like this."""
+    return ConfigError(
+        f"this is not a transcript: {error!r}",
+        where=where,
+        expected="what the subtitles stage wrote",
+        hint="run the job again",
+    )
 
 
 def _turns(segments: Any, offset: float) -> Iterator[EditedTurn]:

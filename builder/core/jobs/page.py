@@ -18,12 +18,12 @@ from typing import Any
 import jinja2
 from markupsafe import Markup
 
+from builder.core.jobs.edits import not_a_transcript
 from builder.core.jobs.formats import FILMS, FORMATS
 from builder.core.jobs.job import Clip, Job
 from builder.core.jobs.timeline import StageRun
 from builder.core.text import format_size
 from builder.core.weights.model import Model
-from builder.errors import ConfigError
 from builder.program import command
 
 TEMPLATES = ("report.html.j2", "report.css", "report.js")
@@ -218,12 +218,7 @@ def transcript(data: Any, where: str) -> Transcript:
             paragraphs=tuple(_paragraphs(said)),
         )
     except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise ConfigError(
-            f"this is not a transcript: {error!r}",
-            where=where,
-            expected="what the subtitles stage wrote",
-            hint="run the job again",
-        ) from error
+        raise not_a_transcript(error, where) from error
 
 
 def _words(segment: Any, *, known: bool) -> Iterator[Word]:

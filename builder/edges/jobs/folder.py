@@ -207,9 +207,10 @@ def _stages_run(job_folder: Path) -> bool:
 
 
 def events(job_folder: Path) -> Iterator[Mapping[str, Any]]:
-    """The lines of events.jsonl that are whole."""
+    """The lines of events.jsonl that are whole; containers write there, too."""
     try:
-        lines = (job_folder / "events.jsonl").read_bytes().splitlines()
+        with files.open_regular(job_folder / "events.jsonl") as source:
+            lines = source.read(files.LARGEST).splitlines()
     except OSError:
         return
     for line in lines:

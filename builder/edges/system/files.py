@@ -14,7 +14,7 @@ import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from filelock import FileLock, Timeout
 
@@ -135,6 +135,22 @@ LARGEST = 256 << 20
 """Bytes of a file that is read whole."""
 
 
+def open_regular(path: Path, *, follow: bool = False) -> BinaryIO:
+    """A regular file, open for reading; a FIFO doesn't block.
+
+    Args:
+        follow: a link too.
+
+    Raises:
+        OSError: it can't be opened, or is not a regular file.
+    """
+    source = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | (0 if follow else os.O_NOFOLLOW))
+    if not stat.S_ISREG(os.fstat(source).st_mode):
+        os.close(source)
+        raise OSError(errno.EINVAL, "this is not a regular file")
+    return os.fdopen(source, "rb")
+
+
 def read_file(path: Path, *, limit: int = LARGEST, follow: bool = False) -> bytes | None:
     """A regular file's bytes; None where there is none. No other program decides how long that takes, or how much it is.
 
@@ -144,11 +160,8 @@ def read_file(path: Path, *, limit: int = LARGEST, follow: bool = False) -> byte
     Raises:
         UsageError: it can't be read, is not a regular file, or has more than ``limit`` bytes.
     """
-    flags = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | (0 if follow else os.O_NOFOLLOW)
     try:
-        with os.fdopen(os.open(path, flags), "rb") as source:
-            if not stat.S_ISREG(os.fstat(source.fileno()).st_mode):
-                raise UsageError("this is not a regular file", where=str(path))
+        with open_regular(path, follow=follow) as source:
             data = source.read(limit + 1)
     except FileNotFoundError:
         return None

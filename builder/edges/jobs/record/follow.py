@@ -15,6 +15,10 @@ from builder.core.jobs.job import Job, JobStage
 from builder.core.progress import OnProgress, Progress
 from builder.core.text import format_clock
 from builder.edges.jobs.record.pipeline import PipelineLog
+from builder.edges.system import files
+
+MOST = 1 << 20
+"""Bytes of events that are read at once; a line that is longer is passed over."""
 
 NOTE = 500
 """Characters of a note that are shown."""
@@ -126,15 +130,15 @@ class Follower:
     def _new_events(self) -> Iterator[Mapping[str, Any]]:
         """The whole lines that were appended to events.jsonl since the last look; broken ones are left out."""
         try:
-            with self._events.open("rb") as source:
+            with files.open_regular(self._events) as source:
                 size = source.seek(0, os.SEEK_END)
                 if size < self._offset:  # somebody truncated it
                     self._offset = 0
                 source.seek(self._offset)
-                appended = source.read()
+                appended = source.read(MOST)
         except OSError:
             return
-        whole = appended[: appended.rfind(b"\n") + 1]
+        whole = appended[: appended.rfind(b"\n") + 1] or (appended if len(appended) == MOST else b"")
         self._offset += len(whole)
         for line in whole.splitlines():
             with contextlib.suppress(ValueError, TypeError, RecursionError):
