@@ -19,6 +19,7 @@ import pytest
 
 from builder.core.config.types import Config, Defaults, StageSpec
 from builder.core.jobs.job import Job, JobInput, JobStage
+from builder.core.jobs.job import select as chosen
 from builder.core.jobs.job_file import to_yaml
 from builder.core.machine import GB, Hardware
 from builder.core.progress import Progress
@@ -107,8 +108,9 @@ def make(config: Config, number: int = 0, **bodies: str) -> Job:
     return job
 
 
-def go(config: Config, job: Job, seen: list[Progress] | None = None) -> Outcome:
-    return runner.run(config, job, host=host(config, job), on_progress=(seen if seen is not None else []).append)
+def go(config: Config, job: Job, seen: list[Progress] | None = None, **words: str) -> Outcome:
+    on_progress = (seen if seen is not None else []).append
+    return runner.run(config, job, host=host(config, job), on_progress=on_progress, selection=chosen(job, **words))
 
 
 def host(config: Config, job: Job) -> Native:
@@ -188,12 +190,24 @@ def test_what_is_heard_is_not_lost_to_an_optional_stage(project: Config, body: s
     assert outcome.failure.exit_code == 8
     assert "is done without middle: " in outcome.failure.what
     assert folder.state(jobs.folder(project, job)) == "partial"
+    assert go(project, job, only="last").files[0].read_text() == "inputlast;"
     write_stage(project.root, "middle", ["first"])
     outcome = go(project, job)
     assert [s.why for s in outcome.stages] == ["done before", "not run yet", "it ran without the results of middle"]
     assert outcome.failure is None
     assert outcome.files[0].read_text() == "inputinputinputfirst;middle;last;"
     assert folder.state(jobs.folder(project, job)) == "done"
+
+
+def test_an_optional_stage_that_was_never_tried_comes_first(project: Config) -> None:
+    """It has not failed: a job without it would be less than it can be."""
+    project.stages["middle"] = replace(project.stages["middle"], optional=True)  # type: ignore[index]
+    job = make(project)
+    job = replace(job, stages=tuple(replace(s, optional=s.name == "middle") for s in job.stages))
+    (jobs.folder(project, job) / "job.yaml").write_text(to_yaml(job))
+    go(project, job, until="first")
+    with pytest.raises(UsageError, match="stage middle comes first"):
+        go(project, job, only="last")
 
 
 def test_the_log_and_its_last_lines_come_with_a_failure(project: Config) -> None:

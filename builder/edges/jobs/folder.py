@@ -239,6 +239,17 @@ def state(job_folder: Path) -> str:
         return "queued" if last == "queued" else "running"
 
 
+def failed_before(job_folder: Path) -> set[str]:
+    """Names of the stages that failed at some time, by the orchestrator's words or their own."""
+    failed: set[str] = set()
+    for event in events(job_folder):
+        if event.get("event") == "failed":
+            failed.add(str(event.get("stage")))
+        elif event.get("stage") is None and isinstance(names := event.get("without"), list):
+            failed.update(map(str, names))
+    return failed
+
+
 def _without_us(job_folder: Path) -> str:
     """The state of a job that nobody watched, by the manifests that its stages left."""
     with contextlib.suppress(BakeError):

@@ -233,7 +233,7 @@ def _work(state: _Run) -> None:
 
 
 def _require_needs(state: _Run) -> None:
-    """Refuse a selection that leaves out what it reads, unless that is there.
+    """Refuse a selection that leaves out what it reads, unless that is there, or optional and failed before.
 
     Raises:
         UsageError: a stage that was left out is unfinished.
@@ -244,8 +244,8 @@ def _require_needs(state: _Run) -> None:
         there = outcomes.manifest(state.folder, need) is not None
         if there and state.selection.trusting:
             continue
-        failed = state.job.stage(need).optional and not there
-        if why is not None and not failed:
+        without = state.job.stage(need).optional and not there and need in jobs.failed_before(state.folder)
+        if why is not None and not without:
             raise UsageError(
                 f"stage {need} comes first: {why}",
                 where=f"job {state.job.id}",
