@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import time
@@ -83,6 +84,11 @@ def ok(python: Path, job: Path, *stages: str) -> None:
     for stage in stages:
         done = run(python, job, stage)
         assert done.returncode == 0, done.stderr
+
+
+def said(done: subprocess.CompletedProcess[str]) -> list[str]:
+    """What a stage says to the user: the lines of its standard error that are not its log."""
+    return [line for line in done.stderr.splitlines() if not re.match(r"\d\d:\d\d:\d\d \w+: ", line)]
 
 
 def load(job: Path, path: str) -> Any:
@@ -262,8 +268,8 @@ def test_what_is_no_recording(python: Path, tmp_path: Path, name: str, data: byt
     job = make_job(tmp_path / "job", path)
     done = run(python, job, "demux")
     assert done.returncode == 2, done.stderr
-    assert done.stderr.startswith(f"{name}: {reason}")
-    assert len(done.stderr.splitlines()) == 1
+    (sentence,) = said(done)
+    assert sentence.startswith(f"{name}: {reason}")
     assert list((job / "work/demux").iterdir()) == []
     probed = clip(python, "--probe", "--", path)
     assert probed.returncode == 2
@@ -283,7 +289,7 @@ with av.open(sys.argv[1], "w") as out:
 """
     subprocess.run([str(python), "-c", mute, str(path)], check=True)
     done = run(python, make_job(tmp_path / "job", path), "demux")
-    assert (done.returncode, done.stderr) == (2, "mute.mkv: no audio stream\n")
+    assert (done.returncode, said(done)) == (2, ["mute.mkv: no audio stream"])
 
 
 def test_a_full_disk_is_the_reason(python: Path, tmp_path: Path) -> None:
@@ -442,7 +448,7 @@ def test_a_language_that_the_model_does_not_know(python: Path, tmp_path: Path) -
     job = make_job(tmp_path / "job", EXAMPLE, asr={"language": "fr"})
     ok(python, job, "demux", "vad")
     done = run(python, job, "asr")
-    assert (done.returncode, done.stderr) == (2, "model tiny.en knows English only, not 'fr'\n")
+    assert (done.returncode, said(done)) == (2, ["model tiny.en knows English only, not 'fr'"])
 
 
 @pytest.mark.parametrize(
@@ -460,8 +466,8 @@ def test_a_broken_model_is_named(python: Path, heard: Path, tmp_path: Path, stag
             (folder / name).write_text("{}")
     done = run(python, job, stage, tree=tmp_path / "tree")
     assert done.returncode == 5, done.stderr
-    assert done.stderr.splitlines()[-1].startswith("model tiny.en")
-    assert "Traceback" not in done.stderr
+    (sentence,) = said(done)
+    assert sentence.startswith("model tiny.en")
 
 
 def test_stopped_in_the_middle(python: Path, heard: Path, tmp_path: Path) -> None:
