@@ -137,7 +137,7 @@ def test_debug_tells_and_keeps_secrets(project: Path) -> None:
     assert done.returncode == 0  # all there
     (project / ".bake/models").rename(project / "away")
     done = subprocess.run(
-        [sys.executable, "-m", "builder.cli", "models", "fetch", "ours", "--debug"],
+        [sys.executable, "-m", "builder", "models", "fetch", "ours", "--debug"],
         cwd=project,
         env=os.environ
         | {"PYTHONPATH": str(ROOT), "HF_TOKEN": "hf_abcdefghijkl", "HF_ENDPOINT": "http://u:pw@127.0.0.1:9"},

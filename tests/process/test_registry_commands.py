@@ -61,7 +61,7 @@ def test_what_cant_be_pushed_is_said_before_a_registry_is_asked(tmp_path: Path) 
 
 def assembled(home: Path) -> None:
     """The layout of a state folder, with images that say that they are of today's plan; their layers are empty."""
-    config = project.load(ROOT, env={"BAKE_HOME": str(home)}, overrides={"mode": "docker-cpu"})
+    config = project.load(ROOT, env={"BAKE_HOME": str(home)}, overrides={"mode": "docker-cpu", "preset": "starter"})
     layout = Layout(config.paths.layout, config.paths.models)
     today = planner(config)(Mode.DOCKER_CPU, config.defaults.variant, replace(config.base, kind="debian", reference=""))
     for image in today.plan.images:
@@ -78,10 +78,11 @@ def test_images_of_another_model_are_not_pushed(tmp_path: Path) -> None:
     assembled(home)
     with run_registry(tmp_path / "registry") as server:
         words = ("push", "--mode", "docker-cpu", "--registry", f"{server.host}/x", "--dry-run", "--json")
-        current = typed(*words, env={"BAKE_HOME": str(home)})
+        env = {"BAKE_HOME": str(home), "BAKE_PRESET": "starter"}
+        current = typed(*words, env=env)
         assert current.returncode == 0, current.stderr
         assert {i["state"] for i in json.loads(current.stdout)["images"]} == {"would be pushed"}
-        other = typed(*words, "--models", "tiny.en", env={"BAKE_HOME": str(home)})
+        other = typed(*words, "--models", "tiny.en", env=env)
     assert other.returncode == 3
     error = json.loads(other.stdout)["error"]
     assert error["what"] == "asr: not of today's code, models and settings"
