@@ -19,6 +19,8 @@ from tests.shared import EXAMPLE, ROOT, Ran, once, state_folder
 
 Installed = Callable[..., Ran]
 
+pytestmark = pytest.mark.xdist_group("wheel")  # one home: nothing is removed while a job runs
+
 
 def contents(wheel: Path) -> dict[str, int]:
     """Name -> CRC of each file."""
