@@ -185,7 +185,17 @@ def test_more_than_the_disk_has_is_refused_first(address: str, tmp_path: Path) -
 def test_the_inner_network_is_not_asked_unless_it_is_named(address: str, tmp_path: Path) -> None:
     """Not by number, and not by a name that leads there; no connection is made."""
     port = address.rsplit(":", 1)[1]
-    for host in ("127.0.0.1", "localhost", "[::1]", "[::ffff:127.0.0.1]", "0.0.0.0", "10.0.0.1", "169.254.169.254"):
+    for host in (
+        "127.0.0.1",
+        "localhost",
+        "[::1]",
+        "[::ffff:127.0.0.1]",
+        "0.0.0.0",
+        "10.0.0.1",
+        "169.254.169.254",
+        "[64:ff9b::a00:1]",
+        "[2002:7f00:1::]",
+    ):
         with pytest.raises((UsageError, SourceError)) as caught:
             fetched(f"http://{host}:{port}/talk.mp4", tmp_path / "a", private=False)
         if host != "[::1]" or socket.has_ipv6:

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 REDIRECTS = 5
 """Within one host."""
 
+NAT64 = ipaddress.ip_network("64:ff9b::/96")
+
 EVERY = 64 << 20
 """Bytes after which the disk is looked at."""
 
@@ -157,7 +159,15 @@ def _inner(address: str) -> bool:
     except ValueError:
         return False
     number = getattr(number, "ipv4_mapped", None) or number
-    return not number.is_global or number.is_multicast
+    return any(not each.is_global or each.is_multicast for each in (number, *_within(number)))
+
+
+def _within(number: ipaddress.IPv4Address | ipaddress.IPv6Address) -> Iterator[ipaddress.IPv4Address]:
+    """The IPv4 addresses that an IPv6 address leads to: by 6to4, Teredo or NAT64 (RFC 6052)."""
+    if isinstance(number, ipaddress.IPv6Address):
+        yield from (each for each in (number.sixtofour, *(number.teredo or ())) if each is not None)
+        if number in NAT64:
+            yield ipaddress.IPv4Address(int(number) & 0xFFFF_FFFF)
 
 
 def _write(answer: httpx.Response, target: Path, on_bytes: Callable[[int, int | None], None]) -> None:
