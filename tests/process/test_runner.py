@@ -210,6 +210,16 @@ def test_an_optional_stage_that_was_never_tried_comes_first(project: Config) -> 
         go(project, job, only="last")
 
 
+def test_the_end_of_a_long_log_is_read(project: Config) -> None:
+    """A stage may write gigabytes; the last lines are what tells."""
+    job = make(project, middle="[print('y' * 999) for _ in range(3000)]; raise ValueError('odd')")
+    with pytest.raises(StageError) as caught:
+        go(project, job)
+    assert caught.value.detail[-1] == "ValueError: odd"
+    lines = outcome._lines(outcome.log_path(jobs.folder(project, job), "middle"), 0)
+    assert len(lines) < 1100
+
+
 def test_the_log_and_its_last_lines_come_with_a_failure(project: Config) -> None:
     """Of this run, not of the one before."""
     job = make(project, middle="print('old'); raise ValueError('one')")

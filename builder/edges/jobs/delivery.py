@@ -32,8 +32,6 @@ def look_first(delivery: CopyOptions, wanted: Sequence[Wanted]) -> None:
         UsageError: results are there already, two would have one name, or one would replace its recording.
         MissingError: a folder can't be made, or not be written.
     """
-    for folder in dict.fromkeys(each.place.folder for each in wanted):
-        _make_folder(folder)
     names = [(each.place, path) for each in wanted for path in each.paths(delivery.pattern)]
     if twice := naming.clashes(path for _, path in names):
         raise UsageError(
@@ -52,6 +50,8 @@ def look_first(delivery: CopyOptions, wanted: Sequence[Wanted]) -> None:
             where=str(there[0].parent),
             hint="--overwrite replaces them",
         )
+    for folder in dict.fromkeys(each.place.folder for each in wanted):
+        _make_folder(folder)
 
 
 def deliver(outcome: Outcome, delivery: CopyOptions, places: Sequence[Place], job_folder: Path) -> Outcome:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +20,9 @@ from builder.program import command
 
 FULL = 64 << 10
 """Bytes free at which a disk counts as full."""
+
+MOST = 1 << 20
+"""Bytes at the end of a log that are read."""
 
 TAIL = 10
 """Lines of a log that an error shows."""
@@ -155,7 +159,7 @@ def failure(
     again = command(f"run {job_folder.name}")
     what = f"said it was done, but {missing}" if missing else cause
     if not what and code == INPUT_FAULT:
-        return InputError(last, hint="check the recording")
+        return InputError(last, hint="check the recording, or the option that this is about")
     if not what and code == MODEL_FAULT:
         return IntegrityError(last, hint=f"models verify --deep, then {again}")
     if not what:
@@ -177,9 +181,9 @@ def failure(
 
 
 def _lines(log: Path, since: int) -> list[str]:
-    """The lines of a log from a byte on that are not blank."""
+    """The lines of a log from a byte on that are not blank; the last of them where it is long."""
     with contextlib.suppress(OSError), log.open("rb") as source:
-        source.seek(since)
+        source.seek(max(since, source.seek(0, os.SEEK_END) - MOST))
         return [line for line in source.read().decode("utf-8", "replace").splitlines() if line.strip()]
     return []
 
