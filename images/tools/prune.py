@@ -81,7 +81,9 @@ def prune(root: Path) -> int:
             continue
         info = path.parent.suffix == ".dist-info" and path.name in NOT_NEEDED_TO_RUN
         program = path.parent == root / "bin" and path.name not in PROGRAMS
-        if info or program or (path.parent != root and any(fnmatch.fnmatch(path.name, p) for p in EVERYWHERE)):
+        # A name of any folder above counts: what stands beside a kept file goes, though its folder stays.
+        inner = path.relative_to(root).parts[1:]
+        if info or program or any(fnmatch.fnmatch(part, p) for part in inner for p in EVERYWHERE):
             freed += _remove(path)
     (root / ".lock").unlink(missing_ok=True)  # uv's
     if (root / "bin").is_dir() and not any((root / "bin").iterdir()):
