@@ -87,14 +87,17 @@ def test_cuda_s_libraries_that_can_t_be_had_leave_the_processor(config: Config, 
 
 
 def test_stages_find_cuda_s_libraries(config: Config, tmp_path: Path) -> None:
-    """CTranslate2 asks the loader for them by name; the caller's own folders stay behind them."""
+    """CTranslate2 asks the loader for them by name; the caller's own folders stay behind them.
+
+    What the driver compiles outlives the job.
+    """
     environment = made(tmp_path / "env")
     (environment / "bin/python").unlink()
     (environment / "bin/python").symlink_to(sys.executable)
     library = environment / "lib/python3.11/site-packages/nvidia/cublas/lib"
     library.mkdir(parents=True)
     main = tmp_path / "stages/one/main.py"
-    main.write_text("import os\nprint(os.environ['LD_LIBRARY_PATH'])\n")
+    main.write_text("import os\nprint(os.environ['LD_LIBRARY_PATH'], os.environ['CUDA_CACHE_PATH'])\n")
     job = tmp_path / "job"
     job.mkdir()
     host = Native(
@@ -107,7 +110,7 @@ def test_stages_find_cuda_s_libraries(config: Config, tmp_path: Path) -> None:
     ended = threading.Event()
     host.start(JobStage(name="one", needs=()), tmp_path / "log", ended.set)
     assert ended.wait(60)
-    assert (tmp_path / "log").read_text() == f"{library}:/mine\n"
+    assert (tmp_path / "log").read_text() == f"{library}:/mine {environment / 'cuda-cache'}\n"
 
 
 def test_other_locks_are_another_environment(config: Config) -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 from builder.core.jobs.job import JobStage
 from builder.core.stage_env import stage_environment
 from builder.edges.jobs.hosts import compose
-from builder.edges.machine.environment import cuda_libraries
+from builder.edges.machine import environment
 from builder.edges.system import shell
 
 
@@ -69,13 +69,16 @@ class Native:
     def start(self, stage: JobStage, log: Path, on_end: Callable[[], None]) -> Process:
         self._scratch.mkdir(exist_ok=True)
         own = self._env.get("LD_LIBRARY_PATH")
-        libraries = ":".join([*map(str, cuda_libraries(self._python)), *([own] if own else [])])
+        cuda = environment.cuda_libraries(self._python)
+        libraries = ":".join([*map(str, cuda), *([own] if own else [])])
         variables = stage_environment(
             models=str(self._models),
             scratch=str(self._scratch),
             threads=int(stage.settings.get("threads", 1)),
             inherit={**self._env, "LD_LIBRARY_PATH": libraries} if libraries else self._env,
         )
+        if cuda:
+            variables["CUDA_CACHE_PATH"] = str(environment.cuda_cache(self._python))
         variables["BAKE_PARENT"] = str(os.getpid())
         main = self._stages / stage.name / "main.py"
         words = [str(self._python), str(main), "--job", str(self._folder)]
