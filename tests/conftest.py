@@ -60,6 +60,8 @@ def pytest_longest_first(config: pytest.Config, items: list[pytest.Item]) -> Non
     if hasattr(config, "workerinput"):
         rank = {name: place for place, name in enumerate(LONGEST_FIRST)}
         items.sort(key=lambda item: rank.get(group(item), len(rank)))
+        if config.getvalue("loadgroup") and any(group(item) and "@" not in item.nodeid for item in items):
+            raise pytest.UsageError("this pytest-xdist doesn't group tests with this pytest: see pyproject.toml")
 
 
 def group(item: pytest.Item) -> str:

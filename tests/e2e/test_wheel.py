@@ -19,8 +19,6 @@ from tests.shared import EXAMPLE, ROOT, Ran, once, state_folder
 
 Installed = Callable[..., Ran]
 
-pytestmark = pytest.mark.xdist_group("wheel")  # one home: nothing is removed while a job runs
-
 
 def contents(wheel: Path) -> dict[str, int]:
     """Name -> CRC of each file."""
@@ -186,6 +184,8 @@ def test_it_says_what_it_keeps_and_what_removes_it(installed: Installed, home: P
     assert status["state"][0]["folder"] == str(home / ".local/share/whisperbake")
     links = {place["name"] for place in status["state"][0]["places"] if place["link"]}
     assert links == {"models", "native"}
-    removed = installed("self", "uninstall", "--dry-run", "--json").data
+    said = installed("self", "uninstall", "--dry-run", "--json")
+    assert said.code == 0, said.said
+    removed = said.data
     assert removed["dry_run"] is True
     assert {Path(kept["path"]).name: kept["why"] for kept in removed["kept"]}["models"] == "a link"
