@@ -19,6 +19,9 @@ OPTIONS = {
 BROADCAST = {"mpegts", "mpeg"}
 """Formats whose clock may begin anew or jump wherever two pieces were joined (FFmpeg's AVFMT_TS_DISCONT)."""
 
+RAW = {"aac", "ac3", "dts", "eac3", "flac", "mp3"}
+"""Formats that are one stream's frames and nothing else: FFmpeg looks for where each begins."""
+
 BACK = 1.0
 """Seconds. A clock that goes back by more has started again; when it goes back by less, packets overlap."""
 
@@ -92,10 +95,15 @@ def read(container: Any, streams: Sequence[Any]) -> Iterator[Any]:
         yield packet
 
 
+def size(container: Any) -> int:
+    """Bytes of a container's file."""
+    return _path(container).stat().st_size
+
+
 def sound_length(container: Any, stream: Any) -> float | None:
     """Seconds from a container's start to the end of a stream that the file announces; None when it doesn't."""
     if container.format.name == "wav":
-        return wav_length(Path(container.name.removeprefix("file:")))
+        return wav_length(_path(container))
     if stream.duration is not None:
         # AVI's header has the number of packets that were written; FFmpeg's duration is of those that are there.
         count = max(stream.duration, stream.frames) if container.format.name == "avi" else stream.duration
@@ -124,6 +132,10 @@ def wav_length(path: Path) -> float | None:
                 size -= 16
             file.seek(size + size % 2, 1)
     return None
+
+
+def _path(container: Any) -> Path:
+    return Path(container.name.removeprefix("file:"))
 
 
 def is_cover(stream: Any) -> bool:

@@ -39,11 +39,17 @@ class Track:
     _kind: Any = None
     _held: Any = None
     _broken_at: int | None = None
+    _begins: int | None = None
+    _bytes: int = 0
+    """Of packets, from the first one, which is at ``_begins``, on."""
+    _gap: float = 0.0
+    """Seconds of a raw stream's broken packets, by their bytes, since the last one with sound."""
 
     def __post_init__(self) -> None:
         joined = self.container.format.name in media.BROADCAST
         self.timeline = Timeline(whole=media.whole(self.container), joined=joined)
         self.origin = media.start(self.container)
+        self._raw = self.container.format.name in media.RAW
 
     @property
     def names(self) -> list[str]:
@@ -54,14 +60,22 @@ class Track:
         """The sound of a packet on the timeline: float32 [n, channels]."""
         import av
 
+        if self._begins is None:
+            self._begins = packet.pos
+        self._bytes += packet.size
         try:
             frames = packet.decode()
         except av.FFmpegError as error:
             if error.errno == errno.ENOMEM:
                 raise
             self.broken += 1
-            self.lost += self._length(packet)
+            said = self._length(packet)
+            self.lost += said
+            if self._raw:  # one packet is all up to the next frame that FFmpeg finds
+                self._gap += max(0.0, self._seconds(packet.size) - said)
             return
+        if frames:  # so the gap was not what stands behind the sound, such as tags
+            self.lost, self._gap = self.lost + self._gap, 0.0
         for frame in frames:
             yield from self._take(frame)
 
@@ -73,6 +87,16 @@ class Track:
         before, self._broken_at = self._broken_at, packet.pts
         since = 0.0 if before is None else float((packet.pts - before) * packet.time_base)
         return said or (since if 0 < since < media.BACK else 0.0)
+
+    def _seconds(self, count: int) -> float:
+        """What ``count`` bytes would last at the pace of those that were read."""
+        return count * self.timeline.position / RATE / max(1, self._bytes)
+
+    def _left_out(self) -> float:
+        """Seconds of bytes that were not even given as packets: FFmpeg looks for ADTS frames by itself."""
+        if self.container.format.name != "aac" or self._begins is None:
+            return 0.0
+        return self._seconds(media.size(self.container) - self._begins - self._bytes)
 
     def finish(self) -> Iterator[Any]:
         """What is left at the end."""
@@ -128,6 +152,8 @@ class Track:
         if self.broken:
             were = "packets were" if self.broken > 1 else "packet was"
             notes.append(f"{self.broken} broken {were} skipped ({self.lost:.2f} s of sound)")
+        if (left_out := self._left_out()) > GAP:
+            notes.append(f"some of the file is not sound that can be read (about {left_out:.2f} s)")
         return notes
 
 

@@ -6,6 +6,7 @@ tests/odd_recordings.py makes them; ``make bench-media`` tries the whole set. Wh
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import wave
 from itertools import pairwise
@@ -367,3 +368,14 @@ def test_speech_without_a_pause_has_each_word_once(python: Path, tmp_path: Path)
     assert abs(len(heard) - 2 * len(text_of(half))) <= 0.06 * len(heard)
     words = [w for s in load(job, "asr/01.json")["segments"] for w in s["words"]]
     assert all(a["end"] <= b["start"] + 0.05 for a, b in pairwise(words))
+
+
+@pytest.mark.parametrize("name", ["zeros.aac", "zeros.mp3", "zeros.flac"])
+def test_a_hole_in_frames_without_a_container_is_named_by_its_length(
+    python: Path, tmp_path: Path, odd: Any, name: str
+) -> None:
+    """2.5 % of six seconds: FFmpeg takes the hole for one packet of a frame's length, or passes over it unsaid."""
+    job = make_job(tmp_path / "job", odd(name))
+    ok(python, job, "demux")
+    [seconds] = re.findall(r"\((?:about )?([0-9.]+) s", notes(job, "demux"))
+    assert 0.1 < float(seconds) < 0.5
