@@ -16,7 +16,10 @@ SLOWEST = 0.05
 """A clock that loses more than this share of the sound is not one to count by."""
 
 NOTED = 1.0
-"""Seconds of silence in one hole, or lost by a clock, that a user should know of."""
+"""Seconds lost by a clock that a user should know of."""
+
+NAMED = 3
+"""Holes that are named one by one, the longest."""
 
 
 @dataclass(kw_only=True)
@@ -110,8 +113,11 @@ class Timeline:
         if self.lost > NOTED:
             counted = "" if self.clock() else ": times are counted from the sound itself"
             notes.append(f"its clock runs slow: by {self.lost:.1f} s in {self.position / RATE:.1f} s{counted}")
-        for at, length in [h for h in self.holes if h[1] >= NOTED][:3]:
+        longest = sorted(self.holes, key=lambda hole: -hole[1])
+        for at, length in sorted(longest[:NAMED]):
             notes.append(f"{length:.1f} s of sound are missing at {at:.1f} s: there is silence")
+        if more := longest[NAMED:]:
+            notes.append(f"{sum(length for _, length in more):.1f} s of sound are missing in {len(more)} more places")
         have = self.position / RATE
         if promised and self.position and not self.jumps and promised - have > max(2.0, 0.02 * promised):
             notes.append(f"the file is cut short: it has {have:.1f} s of {promised:.1f} s of sound")

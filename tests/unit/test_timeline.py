@@ -47,6 +47,16 @@ def test_sound_that_begins_late_or_pauses_leaves_silence() -> None:
     assert line.notes(None) == ["3.0 s of sound are missing at 4.0 s: there is silence"]
 
 
+def test_short_holes_are_named_too_and_many_of_them_together() -> None:
+    """Bad reception loses words in holes of which none is long."""
+    one = heard([*steady(20), *steady(20, start=2.2)])
+    assert one.notes(None) == ["0.2 s of sound are missing at 2.0 s: there is silence"]
+    many = heard([time for k in range(12) for time in steady(20, start=k * 2.5)])
+    *named, rest = many.notes(None)
+    assert len(named) == 3
+    assert rest == "4.0 s of sound are missing in 8 more places"
+
+
 def test_a_clock_that_stands_still_leaves_no_sound_out() -> None:
     """C03: only the sound itself is left to count by."""
     line = heard([0.0] * 100)
