@@ -238,7 +238,7 @@ def survive(
         found = kind(Case(engine, place, random.Random(f"{kind.__name__} {seed}"), tmp))
         first = found.first
         if first.code not in (0, -9):
-            assert first.code in (3, 7), first.err
+            assert first.code in (3, 7, 8), first.err  # 8: it hit an optional stage
             for words in found.words:
                 assert words in first.said, first.said
             assert engine.left()["containers"] == before["containers"], "nothing runs on after a failure"

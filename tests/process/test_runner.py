@@ -14,6 +14,7 @@ import threading
 import time
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -29,6 +30,7 @@ from builder.edges.jobs.budget import Budget
 from builder.edges.jobs.hosts.native import Native
 from builder.edges.jobs.outcome import Outcome
 from builder.edges.machine import environment
+from builder.edges.system import shell
 from builder.errors import BakeError, InputError, IntegrityError, Interrupted, MissingError, StageError, UsageError
 from builder.workflows.host import JobHost
 from builder.workflows.run import QueueContext, QueueRan, RunOptions, run_several
@@ -38,6 +40,7 @@ ROOT = Path(__file__).resolve().parents[2]
 STAGE = """\
 import sys, time, os
 from pathlib import Path
+from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import contract
 
@@ -350,6 +353,7 @@ def test_a_queue_with_a_job_that_runs_elsewhere_begins_nothing(project: Config) 
 DRIVER = """\
 import os, sys, signal
 from pathlib import Path
+from typing import Any
 sys.path.insert(0, {root!r})
 from builder.core.config.types import Config, Defaults, StageSpec
 from builder.edges.jobs import folder as jobs, runner
@@ -424,6 +428,31 @@ def test_interrupt_stops_the_stage_within_ten_seconds(project: Config) -> None:
     assert time.monotonic() - began[0] < 10
     assert caught.value.exit_code == 130
     assert folder.state(jobs.folder(project, job)) == "interrupted"
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["SIGINT", "SIGTERM"])
+def test_an_interrupt_while_a_stage_is_being_started_ends_that_stage(
+    project: Config, monkeypatch: pytest.MonkeyPatch, number: signal.Signals
+) -> None:
+    """The process exists, and nobody knows it yet: a container would run on for hours."""
+    job = make(project, first="time.sleep(60)")
+    place, started = host(project, job), []
+    start = shell.start
+
+    def slow(*words: Any, **options: Any) -> Any:
+        started.append(start(*words, **options))
+        signal.raise_signal(number)
+        return started[-1]
+
+    monkeypatch.setattr(shell, "start", slow)
+    before = signal.signal(number, signal.default_int_handler)  # as the command does
+    try:
+        with pytest.raises(Interrupted):
+            runner.run(project, job, host=place, on_progress=lambda _: None)
+        assert [process.poll() is not None for process in started] == [True]
+        assert signal.getsignal(number) is signal.default_int_handler
+    finally:
+        signal.signal(number, before)
 
 
 def test_finding_and_removing_jobs(project: Config) -> None:

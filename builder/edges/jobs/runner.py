@@ -24,6 +24,7 @@ from builder.edges.jobs.outcome import Outcome, StageOutcome, unfinished
 from builder.edges.jobs.record import speeds
 from builder.edges.jobs.record.follow import Follower
 from builder.edges.jobs.record.pipeline import PipelineLog
+from builder.edges.system import shell
 from builder.errors import BakeError, Interrupted, UsageError
 from builder.program import command
 
@@ -288,9 +289,10 @@ def _begin(state: _Run, stage: JobStage, why: str) -> None:
     log.parent.mkdir(exist_ok=True)
     length = log.stat().st_size if log.exists() else 0
     state.follower.begin(stage.name)
-    task = state.host.start(stage, log, state.ended.set)
+    with shell.unbroken():
+        task = state.host.start(stage, log, state.ended.set)
+        state.running[stage.name] = _Started(task=task, began=time.perf_counter(), why=why, length=length)
     state.log.add(f"start {stage.name} ({why}): {task.command}")
-    state.running[stage.name] = _Started(task=task, began=time.perf_counter(), why=why, length=length)
 
 
 def _granted(state: _Run, stage: JobStage) -> bool:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import shlex
+import signal
 import subprocess
+import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -96,6 +99,31 @@ def start(
     finally:
         if out != subprocess.DEVNULL:
             os.close(out)
+
+
+@contextlib.contextmanager
+def unbroken() -> Iterator[None]:
+    """Put a Ctrl-C off to the end of the block: a process that began and that nobody knows yet would run on.
+
+    Raises:
+        KeyboardInterrupt: there was one.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    asked: list[int] = []
+    numbers = [
+        n for n in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP) if signal.getsignal(n) is signal.default_int_handler
+    ]
+    for number in numbers:
+        signal.signal(number, lambda number, _: asked.append(number))
+    try:
+        yield
+    finally:
+        for number in numbers:
+            signal.signal(number, signal.default_int_handler)
+    if asked:
+        raise KeyboardInterrupt
 
 
 def foreground(argv: Sequence[str]) -> int:

@@ -109,7 +109,8 @@ class Project:
             "never",
             *stages,
         ]
-        self._creating = shell.start(words, env=self._env, log=self._compose_log)
+        with shell.unbroken():
+            self._creating = shell.start(words, env=self._env, log=self._compose_log)
 
     def start(self, stage: JobStage, log: Path, on_end: Callable[[], None]) -> Container:
         assert self.client is not None  # made here, not by the threads of two stages at once
