@@ -46,7 +46,12 @@ def format_time(seconds: float) -> str:
 
 
 def format_clock(seconds: float) -> str:
-    """``1:02:03``, ``2:03`` or ``0:04``: always minutes and seconds, so that a column keeps its width."""
+    """``1:02:03``, ``2:03`` or ``0:04``: always minutes and seconds, so that a column keeps its width.
+
+    More than a year is an estimate from next to nothing: ``-:--``.
+    """
+    if not seconds < 365 * 86_400:  # NaN too
+        return "-:--"
     whole = max(0, round(seconds))
     hours, minutes = whole // 3600, whole // 60 % 60
     return f"{hours}:{minutes:02}:{whole % 60:02}" if hours else f"{minutes}:{whole % 60:02}"

@@ -44,7 +44,7 @@ def words(step: Progress, seconds: float, before: float = 0.0, *, age: float = 0
     if left is not None and not step.finished:
         said.append(f"{format_clock(left - age)} left")
     if step.source and not step.finished:
-        said.append(f"from {step.source}")
+        said.append(f"from {visible(step.source)}")
     return [word for word in said if word]
 
 

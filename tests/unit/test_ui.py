@@ -7,7 +7,7 @@ import os
 import sys
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from builder import ui
@@ -135,6 +135,8 @@ def test_rows_of_a_job_at_sixty_columns(step: Progress, line: str) -> None:
     assert rows.row(step, width=60, seconds=30.0, age=5.0) == line
 
 
+@example(what="a\nb\x1b[2J", note="", width=77, done=0.0, unit="s")
+@example(what="a", note="", width=20, done=1e-308, unit="bytes")
 @given(
     what=st.text(max_size=40), note=st.text(max_size=80), width=st.integers(20, 200), done=st.floats(0, 1e12),
     unit=st.sampled_from(["s", "bytes", "%", "jobs", "steps"]),
