@@ -160,7 +160,7 @@ def cuda_libraries(python: Path) -> list[Path]:
 def cuda_cache(python: Path) -> Path:
     """The folder for what the driver compiles for a GPU that is newer than a wheel's machine code.
 
-    It takes 13 s on an H100 (CTranslate2 4.8.5), each time: by default it is kept in HOME, which a stage has for one job.
+    It takes 12 s on an H100 (CTranslate2 4.8.5), each time: by default it is kept in HOME, which a stage has for one job.
     """
     return python.parent.parent / "cuda-cache"
 
