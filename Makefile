@@ -2,7 +2,7 @@
 PYTHON ?= python3
 
 .DEFAULT_GOAL := help
-.PHONY: help test test-unit test-properties test-heavy lint types house mutants lock tools example bench-job bench-weights bench-images bench-fetch bench-jobs bench-bundle bench-media bench-start clean json
+.PHONY: help test test-unit test-properties test-heavy lint types house mutants lock tools example bench-job bench-weights bench-images bench-fetch bench-jobs bench-bundle bench-media bench-start bench-hostile clean json
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -72,6 +72,9 @@ bench-media: ## odd recordings through demux and mux, against plain ffmpeg (ARGS
 
 bench-bundle: ## bundles against cp and docker save, deltas, loading (root; add ARGS="--megabytes 512")
 	PYTHONPATH=. .venv/bin/python bench/bundle.py $(ARGS)
+
+bench-hostile: ## attacks by generators, each kind against its bar (hours; ARGS="jobs --count 200" for some)
+	.venv/bin/python bench/hostile.py $(ARGS)
 
 clean: ## remove environments and caches; jobs and models stay
 	rm -rf .venv .venv.lock .bake/native .mypy_cache .ruff_cache .pytest_cache .hypothesis

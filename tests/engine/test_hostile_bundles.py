@@ -21,10 +21,10 @@ from builder.core.bundle import contents
 from builder.edges.bundle import folder as edge
 from builder.receiver import images as receiving
 from tests import bundles
-from tests import hostile as hostile_bundles
 from tests.engine import private_engine
 from tests.engine.conftest import Engine, Ran
-from tests.hostile import EXTRA, HOSTILE, NOTE, Hostile
+from tests.hostile import bundles as hostile_bundles
+from tests.hostile.bundles import EXTRA, HOSTILE, NOTE, Hostile
 
 
 def load(engine: Engine, folder: Path, *options: str, host: str | None = None) -> Ran:

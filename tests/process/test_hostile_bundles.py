@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.hostile import HOSTILE, Hostile, good_bundle, refused
+from tests.hostile.bundles import HOSTILE, Hostile, good_bundle, refused
 
 
 @pytest.fixture(scope="module")
