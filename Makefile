@@ -2,7 +2,7 @@
 PYTHON ?= python3
 
 .DEFAULT_GOAL := help
-.PHONY: help test test-unit test-properties test-heavy lint types house mutants lock tools example bench-job bench-weights bench-images bench-fetch bench-jobs bench-bundle bench-media bench-start bench-hostile clean json
+.PHONY: help test test-unit test-properties test-heavy lint types house mutants lock tools example bench-job bench-weights bench-images bench-fetch bench-jobs bench-bundle bench-media bench-start bench-hostile clean json rights
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -41,6 +41,9 @@ mutants: tools ## ten mistakes that the unit tests must notice (ARGS=--all: and 
 json: tools ## docs/json.md from the types in builder/views, and the record of the shapes
 	.venv/bin/python -m builder.views.schemas --record tests/golden/json_shapes.json
 	.venv/bin/python -m builder.views.schemas > docs/json.md.new && mv docs/json.md.new docs/json.md
+
+rights: tools ## the table of docs/security.md, from what containers may do (builder/core/jobs/sandbox.py)
+	.venv/bin/python -m builder.views.rights docs/security.md
 
 lock: tools ## write the hash-locked requirements anew
 	PATH="$(CURDIR)/.venv/bin:$$PATH" requirements/lock.sh

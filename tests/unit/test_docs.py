@@ -11,11 +11,12 @@ import yaml
 from builder import errors
 from builder.core.config.defaults import ENVIRONMENT, PLACES
 from builder.core.stage_env import INHERITED, stage_environment
+from builder.views import rights
 from tests.unit.test_cli import COMMANDS
 from tests.unit.test_docs_commands import commands_of
 
 ROOT = Path(__file__).resolve().parents[2]
-PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "SECURITY.md", *sorted((ROOT / "docs").glob("*.md"))]
 README = (ROOT / "README.md").read_text()
 FOLDERS = "builder|stages|images|templates|compose|requirements|tests|bench|docs|examples"
 
@@ -96,6 +97,12 @@ def test_the_environment_of_a_stage_is_as_documented() -> None:
     rows = re.findall(r"^\| ([A-Z_, ]+) \|", page, re.MULTILINE)
     assert sorted(name for names in rows for name in names.split(", ")) == sorted(given)
     assert [name for name in (*INHERITED, "LC_*") if name not in page.rpartition("|")[2]] == []
+
+
+def test_the_rights_of_a_container_are_as_documented() -> None:
+    """docs/security.md has the table as the code makes it."""
+    page = (ROOT / "docs/security.md").read_text()
+    assert rights.replaced(page) == page, "make rights"
 
 
 def test_every_state_of_a_job_is_explained() -> None:
