@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from builder.bootstrap import pip_wheel as pipwheel
+from builder.bootstrap.modules import run_module
 
 OLDEST_PIP = (22, 3)
 """The first pip that can install into another environment (``--python``)."""
@@ -42,7 +43,7 @@ def make(root: str, fingerprint: Callable[[], bytes]) -> None:
         _say("setting up .venv (once, up to a minute)…")
         shutil.rmtree(venv, ignore_errors=True)  # without a valid stamp it is unfinished or out of date
         try:
-            code, lines = _run([sys.executable, "-m", "venv", "--without-pip", str(venv)], lock)
+            code, lines = _run([*run_module(sys.executable, "venv"), "--without-pip", str(venv)], lock)
             if code:
                 _failed("this Python can't make environments", lines, "apt-get install python3-venv python3-pip")
             _install(home, home / "requirements" / "builder.txt", lock)
@@ -140,10 +141,10 @@ def _install(home: Path, requirements: Path, lock: int) -> None:
 
 def _pip(python: Path, requirements: Path, scratch: Path, lock: int) -> list[str]:
     """The command of a pip that installs into ``python``'s environment: the first that is there."""
-    own = [str(python), "-m", "pip"]
+    own = run_module(str(python), "pip")
     if _version(own, lock):
         return own
-    mine = [sys.executable, "-m", "pip"]
+    mine = run_module(sys.executable, "pip")
     if _version(mine, lock) >= OLDEST_PIP:
         return [*mine, "--python", str(python)]
     # A wheel is a zip file, and pip runs from one: Python's own copy, or Debian's, else the locked one from the index.

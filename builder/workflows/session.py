@@ -56,7 +56,7 @@ def open_session(
         may_ask: the hub may be asked what it has, for a preset that is left to ``auto`` on a machine without models.
     """
     config = project.load(
-        project.find_root(start),
+        project.find_root(start, env),
         env=env,
         home=home,
         overrides={name: value for name, value in overrides.items() if value is not None},

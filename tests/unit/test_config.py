@@ -169,8 +169,8 @@ def test_the_root_is_found_from_below_and_from_elsewhere(tmp_path: Path) -> None
     (tmp_path / "models.yaml").write_text(MODELS)
     below = tmp_path / "a" / "b"
     below.mkdir(parents=True)
-    assert project.find_root(below) == tmp_path
-    assert project.find_root(Path("/")) == ROOT
+    assert project.find_root(below, {}) == tmp_path
+    assert project.find_root(Path("/"), {}) == ROOT
 
 
 def test_folders_are_relative_to_where_they_are_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -44,7 +44,7 @@ ENVIRONMENT = {
 SETTINGS = "BAKE_SET"
 """The variable with settings of stages: ``asr.beam_size=8 asr.hotwords="Ada Lovelace"``."""
 
-PLACES = {"BAKE_HOME", "BAKE_JOBS", "BAKE_MODELS", "BAKE_SECRETS"}
+PLACES = {"BAKE_HOME", "BAKE_JOBS", "BAKE_MODELS", "BAKE_PROJECT", "BAKE_SECRETS"}
 """Variables that say where things are; BAKE_MODELS is the stages' own, BAKE_SECRETS the file with the hub's token."""
 
 

@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
+from builder.bootstrap.modules import run_module
 from builder.core.config.paths import CONTENTS
 from builder.core.config.types import Config, StageSpec
 from builder.core.progress import OnProgress, Progress
@@ -109,12 +110,10 @@ def _make(place: Path, locks: Sequence[Path], env: Mapping[str, str], on_progres
     try:
         with _Pulse(on_progress, what):
             # pip of our own environment installs into the new one: it needs none, nor ensurepip.
-            _run([sys.executable, "-m", "venv", "--without-pip", str(part)], env, part)
+            _run([*run_module(sys.executable, "venv"), "--without-pip", str(part)], env, part)
             _run(
                 [
-                    sys.executable,
-                    "-m",
-                    "pip",
+                    *run_module(sys.executable, "pip"),
                     "--python",
                     str(part / "bin" / "python"),
                     "install",
@@ -129,7 +128,7 @@ def _make(place: Path, locks: Sequence[Path], env: Mapping[str, str], on_progres
             part.replace(place)
             # After the move, so that tracebacks name the real files. Imports take 0.24 s with bytecode, 0.35 without.
             site = next((place / "lib").glob("python*/site-packages"))
-            compileall = [str(python), "-m", "compileall", "-q", str(site)]
+            compileall = [*run_module(str(python), "compileall"), "-q", str(site)]
             # -j 0 (all cores) needs /dev/shm. Packages may carry files that don't compile: no reason to fail.
             if "Traceback" in shell.run([*compileall, "-j", "0"], env=_without_ours(env)).err:
                 shell.run(compileall, env=_without_ours(env))

