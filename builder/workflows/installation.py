@@ -42,7 +42,7 @@ def init(folder: Path) -> ProjectMade:
 
     shipped = {name: (project.HERE / name).read_text(encoding="utf-8") for name in ("bake.yaml", *project.CATALOGUE)}
     ignored = "".join(f"{line}\n" for line in installation.IGNORED)
-    texts = {".gitignore": ignored, **shipped, "bake.yaml": without_network(shipped["bake.yaml"])}
+    texts = {".gitignore": ignored, **shipped, "bake.yaml": without_network(shipped["bake.yaml"], comments=True)}
     folder = files.expanded(folder)
     if (folder / "models.yaml").exists():  # pins belong to their catalogue
         texts = {name: text for name, text in texts.items() if name not in project.CATALOGUE}

@@ -11,13 +11,29 @@ from pathlib import Path
 from builder.bootstrap.modules import run_module
 from builder.core.config.types import Config
 from builder.core.progress import OnProgress, Progress
+from builder.core.yaml_document import Document
 from builder.edges.machine import environment as native
 from builder.edges.machine import project
 from builder.edges.system import files, pip, shell
+from builder.errors import ConfigError
 
 FOLDERS = ("compose", "examples", "images", "requirements", "stages", "templates")
 FILES = ("LICENSE", "README.md", "build.py", "pyproject.toml")
 """What is taken of the shipped files; tests, documents and state stay here. A wheel has the same (pyproject.toml)."""
+
+NAME = r"[a-z][a-z0-9_-]*"
+KNOWN = re.compile(
+    r"compose/job\.yaml\.j2|examples/(dialogue\.(mp4|rttm|txt)|make\.py)"
+    rf"|images/({NAME}\.yaml|sizes\.json|requirements-base\.(in|txt)|tools/({NAME}\.py|requirements\.(in|txt))|weights/fetch\.py)"
+    r"|requirements/((builder|dev)\.txt|lock\.sh|stages\.py)"
+    rf"|stages/(requirements-{NAME}\.in|{NAME}\.py|{NAME}/({NAME}\.py|stage\.yaml|requirements-{NAME}\.(in|txt)))"
+    rf"|templates/({NAME}\.j2|Dockerfile\.j2|(blocks|ci)/{NAME}(\.yml)?\.j2|report/report\.(css|js|html\.j2))"
+    rf"|builder/([a-z_]+/)*[a-z_]+\.py"
+)
+"""The files in those folders that this program reads; what else lies there (keys, .env, an editor's copies) stays here."""
+
+LOGIN = re.compile(r"://[^/\s'\"]*@")
+"""A name or a password in an address."""
 
 PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
 """What the wheels are for."""
@@ -40,20 +56,49 @@ def collect(config: Config, env: Mapping[str, str], on_progress: OnProgress) -> 
     }
     paths = {name: config.root / name for name in project.CATALOGUE} | {name: config.shipped / name for name in FILES}
     for top, folders in ((config.shipped, FOLDERS), (project.PACKAGE.parent, [project.PACKAGE.name])):
-        every = [path for folder in folders for path in sorted((top / folder).rglob("*"))]
-        paths |= {path.relative_to(top).as_posix(): path for path in every if project.INSTALLED not in path.parents}
+        every = [path.relative_to(top).as_posix() for folder in folders for path in sorted((top / folder).rglob("*"))]
+        paths |= {name: top / name for name in every if KNOWN.fullmatch(name)}
     for name, path in paths.items():
-        if path.is_file() and not path.is_symlink() and "__pycache__" not in path.parts:
+        if path.is_file() and not path.is_symlink():
+            _require_no_login(name, path)
             collected[f"{PROJECT}/{name}"] = path
-    collected[f"{PROJECT}/bake.yaml"] = without_network(
-        (config.root / "bake.yaml").read_text(encoding="utf-8")
-    ).encode()
+    bake = without_network((config.root / "bake.yaml").read_text(encoding="utf-8-sig"))
+    if LOGIN.search(bake):
+        raise _login("bake.yaml")
+    collected[f"{PROJECT}/bake.yaml"] = bake.encode()
     return collected
 
 
-def without_network(text: str) -> str:
-    """bake.yaml without its ``network`` section, which is about this site and may hold a password."""
-    return re.sub(r"^network:.*\n(?:[ \t#].*\n|\n(?=[ \t]))*", "", text + "\n", flags=re.MULTILINE).rstrip() + "\n"
+def without_network(text: str, *, comments: bool = False) -> str:
+    """bake.yaml without ``network``, which is about this site and may hold a password: written from what is read there.
+
+    Args:
+        comments: a file that has no such section stays as it is; elsewhere they go, as they may hold anything.
+    """
+    import yaml
+
+    document = Document("bake.yaml", text)
+    if comments and "network" not in document.data:
+        return text
+    kept = {name: value for name, value in document.data.items() if name != "network"}
+    return str(yaml.safe_dump(kept, sort_keys=False, allow_unicode=True, width=120))
+
+
+def _require_no_login(name: str, path: Path) -> None:
+    """Raises ConfigError for a file that would take a password along; code and media have none."""
+    if path.suffix in (".py", ".mp4"):
+        return
+    for number, line in enumerate(path.read_text(encoding="utf-8", errors="replace").splitlines(), 1):
+        if LOGIN.search(line):
+            raise _login(f"{name}:{number}")
+
+
+def _login(where: str) -> ConfigError:
+    return ConfigError(
+        "an address with a name or a password would go into the bundle",
+        where=where,
+        hint="take it out; pip's and the hub's own settings are the place for it",
+    )
 
 
 def _wheels(config: Config, env: Mapping[str, str], on_progress: OnProgress) -> Path:
