@@ -47,7 +47,8 @@ class Track:
 
     def __post_init__(self) -> None:
         joined = self.container.format.name in media.BROADCAST
-        self.timeline = Timeline(whole=media.whole(self.container), joined=joined)
+        size = media.size(self.container)
+        self.timeline = Timeline(whole=media.whole(self.container), size=size, joined=joined)
         self.origin = media.start(self.container)
         self._raw = self.container.format.name in media.RAW
 

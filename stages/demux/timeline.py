@@ -18,6 +18,17 @@ SLOWEST = 0.05
 NOTED = 1.0
 """Seconds lost by a clock that a user should know of."""
 
+FREE = 1800.0
+"""Seconds of silence that any recording may have where there is no sound: half an hour takes 58 MB."""
+
+PER_SOUND = 30.0
+"""Seconds of silence more for each second of sound that was decoded before. Voice codecs that send nothing while nobody
+speaks still send a twentieth."""
+
+PER_BYTE = 10 / (2 * RATE)
+"""And for each byte of the file. A recording that is large for its sound has pictures, or the sound comes later; its
+silence takes no more than ten times the file, which is what preflight asks for."""
+
 NAMED = 3
 """Holes that are named one by one, the longest."""
 
@@ -27,11 +38,14 @@ class Timeline:
     """Counts the samples of one track; no sound is left out, whatever its clock says.
 
     The first sample is the container's start, and a time in the sound is the same time in the film: silence stands
-    before sound that begins later and in holes between packets. After a jump, times are counted from the sound itself.
+    before sound that begins later and in holes between packets. After a jump, times are counted from the sound itself;
+    a hole that is longer than the sound and the file's size make likely counts as a jump.
     """
 
     whole: float
     """Seconds that the container lasts by its header; 0: unknown."""
+    size: int = 0
+    """Bytes of the file; 0: unknown."""
     joined: bool = False
     """Whether the format's clock may jump forward where two pieces were joined."""
     position: int = 0
@@ -59,12 +73,12 @@ class Timeline:
         step, self._before = lag - self._before, 0
         if lag > GAP * RATE:
             past_the_end = bool(self.whole) and (self.position + lag) / RATE >= self.whole + BEYOND
-            if past_the_end or (self.position and self.joined and lag > BEYOND * RATE and not covered):
+            jumped = self.position and self.joined and lag > BEYOND * RATE and not covered
+            if past_the_end or jumped or self.silence + lag > self._most():
                 self._jump(lag)
                 return 0
             if self.position:
                 self.holes.append((self.position / RATE, lag / RATE))
-            lag = min(lag, 48 * 3600 * RATE)
             self.silence += lag
             return lag
         if lag < -GAP * RATE:
@@ -79,6 +93,11 @@ class Timeline:
         else:
             self._before = lag
         return 0
+
+    def _most(self) -> float:
+        """Samples of silence that the recording may have so far: a few bytes with a damaged clock make no gigabytes."""
+        sound = self.position - self.silence
+        return (FREE + PER_BYTE * self.size) * RATE + PER_SOUND * sound
 
     def _jump(self, lag: int) -> None:
         self.shift -= lag

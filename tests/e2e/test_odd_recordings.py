@@ -379,3 +379,12 @@ def test_a_hole_in_frames_without_a_container_is_named_by_its_length(
     ok(python, job, "demux")
     [seconds] = re.findall(r"\((?:about )?([0-9.]+) s", notes(job, "demux"))
     assert 0.1 < float(seconds) < 0.5
+
+
+def test_a_few_bytes_that_last_for_a_day_become_no_gigabytes(python: Path, tmp_path: Path, odd: Any) -> None:
+    """The clock of the second half says 30 hours: 3.5 GB of silence. The words stay, their place is lost, and that is said."""
+    job = make_job(tmp_path / "job", odd("day.mka"))
+    ok(python, job, "demux")
+    assert (job / "work/demux/01.wav").stat().st_size < 1_000_000
+    assert len(bursts(job)) == len(TONES)
+    assert "its timestamps jump at 2.5 s" in notes(job, "demux")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ import pytest
 from builder.cli.places import PlacesOptions
 from builder.core.config.types import StageSpec
 from builder.core.jobs import compose, sandbox, timeline
-from builder.core.jobs.job import Job, JobStage, Selection, select
+from builder.core.jobs.job import Job, JobInput, JobStage, Selection, select
 from builder.edges.engine import needs
 from builder.edges.jobs import budget as budgets
 from builder.edges.jobs import edits as kept
@@ -206,6 +207,28 @@ INFO = {
 def test_an_engine_that_will_do() -> None:
     assert needs.engine(INFO, "unix:///s").startswith("26.1.5")
     assert needs.compose(INFO) == "2.26.1"
+
+
+@pytest.mark.parametrize(
+    ("size", "seconds", "channels", "megabytes"),
+    [
+        (355, 130_000.0, "mix", 4147),  # a few bytes that last for a day and a half
+        (355, 3600.0, "mix", 115),
+        (355, None, "mix", 58),  # the silence that its clock may ask for
+        (5_000_000, 3600.0, "mix", 115),
+        (50_000_000, 60.0, "mix", 500),
+        (9_000_000_000, 7200.0, "mix", 4147),
+        (1_000_000, 3600.0, "split", 346),
+    ],
+)
+def test_room_for_what_a_recording_becomes(size: int, seconds: float | None, channels: str, megabytes: int) -> None:
+    """max(size x 10, duration x 32 kB/s): 355 B said 8 MB, and became 4.1 GB."""
+    entry = JobInput(id="01", name="a.mka", path="input/01.mka", sha256="", size=size, output="a", duration=seconds)
+    demux = JobStage(name="demux", needs=(), settings={"channels": channels})
+    job = replace(JOB, inputs=(entry,), stages=(demux,))
+    assert round(preflight.room(job) / 1e6) == 8 + megabytes
+    film = replace(job, stages=(demux, JobStage(name="mux", needs=("demux",))))
+    assert preflight.room(film) == preflight.room(job) + size
 
 
 @pytest.mark.parametrize(

@@ -21,9 +21,9 @@ RATE = 16_000
 FRAME = 0.1
 
 
-def heard(times: list[float], *, whole: float = 0.0, joined: bool = False, covered: bool = False) -> Any:
+def heard(times: list[float], *, whole: float = 0.0, size: int = 0, joined: bool = False, covered: bool = False) -> Any:
     """The timeline after frames of 0.1 s at these times."""
-    line = timeline.Timeline(whole=whole, joined=joined)
+    line = timeline.Timeline(whole=whole, size=size, joined=joined)
     for time in times:
         line.position += line.place(time, covered=covered)
         line.position += round(FRAME * RATE)
@@ -99,6 +99,35 @@ def test_no_silence_beyond_the_end_of_the_file() -> None:
     assert line.position / RATE == pytest.approx(10.0)
 
 
+def test_silence_is_bounded_by_the_sound_and_the_files_size() -> None:
+    """Two packets of a few bytes whose clock says 30 hours: 3.5 GB of silence. The place is lost, and named."""
+    bomb = heard([0.0, 108_000.0], whole=108_000.1)
+    assert bomb.position / RATE == pytest.approx(0.2)
+    assert bomb.notes(None) == ["its timestamps jump at 0.1 s: later times are counted from the sound itself"]
+    late = heard([108_000.0], whole=108_000.1)
+    assert (late.position / RATE, late.jumps[0][0]) == (pytest.approx(0.1), 0.0)
+    drop = heard([k * 1000.0 for k in range(1000)], whole=1e6)
+    assert drop.silence / RATE < 1801 + 30 * 100
+
+
+@pytest.mark.parametrize(
+    ("times", "size"),
+    [
+        ([*steady(6000), *steady(600, start=7_800.0)], 0),  # a broadcast of two pieces, two hours apart
+        (steady(600, start=1_700.0), 0),  # sound that begins late
+        ([*steady(10), *steady(3000, start=7_200.0)], 30_000_000),  # and two hours after a word, in a film
+        (
+            [k * 2.0 for k in range(5400)],
+            0,
+        ),  # three hours in which nobody speaks, in a codec that sends a twentieth then
+    ],
+)
+def test_honest_holes_stay_as_long_as_they_are(times: list[float], size: int) -> None:
+    line = heard(times, whole=times[-1] + FRAME, size=size)
+    assert line.jumps == []
+    assert line.position / RATE == pytest.approx(times[-1] + FRAME)
+
+
 def test_a_file_that_is_cut_short_says_so() -> None:
     assert heard(steady(50)).notes(60.0) == ["the file is cut short: it has 5.0 s of 60.0 s of sound"]
     assert heard(steady(50)).notes(5.5) == []
@@ -113,7 +142,7 @@ def test_all_sound_is_there_whatever_the_clock_says(
     """Each sample once, and silence beside; the clock's pairs rise."""
     line = heard(times, whole=whole, joined=joined, covered=covered)
     assert line.position - line.silence == len(times) * round(FRAME * RATE)
-    assert line.silence >= 0
+    assert 0 <= line.silence <= (1800 + 30 * len(times) * FRAME) * RATE
     for (a, b), (c, d) in pairwise(line.clock()):
         assert a < c
         assert b <= d

@@ -21,6 +21,7 @@ from builder.edges.weights import access
 from builder.edges.weights.store import Store
 from builder.errors import BakeError, InputError, MissingError
 from builder.program import command
+from builder.receiver.jobs.job import sound_bytes
 
 FRESH = 24 * 3600.0
 """Seconds that a result is good for, if nothing it looked at changes."""
@@ -219,10 +220,19 @@ def _recording(path: Path, size: int) -> str:
     return f"{size / MB:.1f} MB"
 
 
+def room(job: Job) -> int:
+    """Bytes that a job may write: the sound of its recordings, with mux a copy of each, and the texts.
+
+    Where channels are heard apart, each of two has its own sound beside.
+    """
+    stages = {stage.name: stage for stage in job.stages}
+    apart = "demux" in stages and stages["demux"].settings.get("channels") == "split"
+    sound = sum(sound_bytes(i.size, i.duration) for i in job.inputs) * (3 if apart else 1)
+    return 8 * MB + sound + (sum(i.size for i in job.inputs) if "mux" in stages else 0)
+
+
 def _disk(job: Job, job_folder: Path) -> str:
-    """A recording becomes 16 kHz WAV (at most ten times a compressed file's size) and, with mux, a copy of itself."""
-    need = 8 * MB + sum(i.size * (11 if "mux" in {s.name for s in job.stages} else 10) for i in job.inputs)
-    need = min(need, 8 * MB + sum(i.size for i in job.inputs) + 4_300 * MB * len(job.inputs))
+    need = room(job)
     files.require_room({job_folder: need}, "set BAKE_JOBS to a folder on another disk", reserve=0)
     return f"{files.free_bytes(job_folder) / MB:.0f} MB free, up to {need / MB:.0f} MB needed"
 

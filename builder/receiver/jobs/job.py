@@ -23,6 +23,15 @@ LABEL = "io.whisperbake."
 MOST_THREADS = 16
 """More gain nothing (core/machine.py)."""
 
+SECOND = 32_000
+"""Bytes of a second of the sound that stages exchange, 16 kHz mono WAV."""
+
+LONGEST = 36 * 3600 * SECOND
+"""The most sound that demux writes of a recording, in bytes."""
+
+SILENCE = 1800 * SECOND
+"""What demux may fill holes with in a recording that doesn't say how long it is (stages/demux/timeline.py)."""
+
 LOGGING = {"driver": "local", "options": {"max-size": "8m", "max-file": "1", "compress": "false"}}
 """What an engine keeps of what a container prints."""
 
@@ -98,6 +107,16 @@ def copied(recording: Path, target: Path, on_bytes: Callable[[int], None] = lamb
             out.write(chunk)
             on_bytes(len(chunk))
     return digest.hexdigest(), size
+
+
+def sound_bytes(size: int, seconds: float | None) -> int:
+    """Bytes of a recording's sound as WAV, at most: ten times a compressed file, more where a few bytes last for hours.
+
+    Args:
+        size: bytes of the recording.
+        seconds: that it lasts by its header; None: it doesn't say.
+    """
+    return min(max(size * 10, SILENCE if seconds is None else round(seconds * SECOND)), LONGEST)
 
 
 def make_parts(folder: Path) -> None:

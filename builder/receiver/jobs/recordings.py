@@ -27,6 +27,7 @@ from builder.receiver.jobs.job import (
     make_parts,
     planned_stages,
     service,
+    sound_bytes,
     write_compose,
     write_job,
 )
@@ -37,6 +38,9 @@ from builder.receiver.jobs.run import probe, run_job, stage_container, stage_ima
 
 NEW = ".new-"
 """How the name of a folder begins that is still being made; those of dead processes are removed."""
+
+TEXTS = 8_000_000
+"""Bytes that a job's texts, logs and manifests take at most, in about."""
 
 SEVERE = (3, 7, 5, 2, 8)
 """Exit codes, the first of which a queue of recordings ends with."""
@@ -180,9 +184,12 @@ def make_job(
     try:
         make_parts(folder)
         inside = folder / "input" / f"01{input_suffix(name)}"
-        digest, size = copied(recording, inside, Percent(recording.stat().st_size, "copying the recording"))
+        length = recording.stat().st_size
+        _require_room(folder, length)
+        digest, size = copied(recording, inside, Percent(length, "copying the recording"))
         video, seconds = probe(engine, images["demux"], folder, inside, shown(name), sandbox=sandbox)
         workflow = asked.workflow or (SUBTITLE if video else TRANSCRIBE)
+        _require_room(folder, sound_bytes(size, seconds) + (size if workflow == SUBTITLE else 0))
         stages = planned_stages(template, asked, workflow=workflow, threads=min(cores(), engine.cpus, MOST_THREADS))
         entry = {
             **template["inputs"][0],
@@ -220,6 +227,14 @@ def make_job(
         shutil.rmtree(folder, ignore_errors=True)
         raise
     return jobs / id_, job
+
+
+def _require_room(folder: Path, need: int) -> None:
+    """Raises LoaderError: a job's folder can't take ``need`` bytes and a few texts."""
+    need += TEXTS
+    if (free := shutil.disk_usage(folder).free) < need:
+        lacks = f"{folder.parent} has {free / 1e6:.0f} MB free; the recording's sound takes up to {need / 1e6:.0f} MB"
+        raise LoaderError(3, lacks, "free some space, then run this again")
 
 
 def cores() -> int:
