@@ -28,6 +28,10 @@ def push(
     names: Annotated[list[str] | None, typer.Argument(metavar="[IMAGE]...", help="Default: all of the mode.")] = None,
     registry: RegistryOption = None,
     options: ImageOptions = NO_IMAGE_OPTIONS,
+    token_server: Annotated[
+        list[str] | None,
+        typer.Option("--token-server", metavar="HOST[:PORT]", help="Another host that may have the registry's login."),
+    ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be sent.")] = False,
     json: Json = False,
 ) -> None:
@@ -40,7 +44,9 @@ def push(
 
     with options.opened() as session:
         selection = options.selection(names)
-        pushed = work.push(session, selection, registry=registry, dry_run=dry_run)
+        pushed = work.push(
+            session, selection, registry=registry, dry_run=dry_run, token_servers=tuple(token_server or ())
+        )
     show(json, views.PUSH, pushed)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -63,7 +63,14 @@ class PipelineCompared:
     failure: BakeError | None
 
 
-def push(session: Session, selection: ImageSelection, *, registry: str | None, dry_run: bool) -> ImagesPushed:
+def push(
+    session: Session,
+    selection: ImageSelection,
+    *,
+    registry: str | None,
+    dry_run: bool,
+    token_servers: Sequence[str] = (),
+) -> ImagesPushed:
     """Send images of the layout to a registry that lacks them."""
     from builder.edges.registry import push as pushing
     from builder.edges.registry.blobs import Registry
@@ -74,7 +81,7 @@ def push(session: Session, selection: ImageSelection, *, registry: str | None, d
     layout = layout_of(config)
     images = _chosen(session, selection, layout)
     stop = StopSignal()
-    http = _connected(config, target, env=session.env, stop=stop)
+    http = _connected(config, target, env=session.env, stop=stop, token_servers=token_servers)
     server = Registry(http, config.paths.uploads)
     others = _others(layout)
     if dry_run:
@@ -124,7 +131,9 @@ def _target(config: Config, registry: str | None) -> Target:
     return reference.target(registry or config.defaults.registry, where=where)
 
 
-def _connected(config: Config, target: Target, *, env: Mapping[str, str], stop: StopSignal) -> Http:
+def _connected(
+    config: Config, target: Target, *, env: Mapping[str, str], stop: StopSignal, token_servers: Sequence[str]
+) -> Http:
     from builder.edges.engine import connection as engines
     from builder.edges.images import site
     from builder.edges.registry import credentials, http
@@ -135,6 +144,7 @@ def _connected(config: Config, target: Target, *, env: Mapping[str, str], stop: 
         authorities=site.find(config.network, env).authorities,
         insecure=lambda: engines.insecure(target.host, env),
         stop=stop,
+        token_servers=[server.lower() for server in token_servers],
     )
 
 

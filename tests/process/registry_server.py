@@ -229,6 +229,7 @@ class Tokens:
     """A server of bearer tokens that a registry trusts, with what it was asked."""
 
     settings: str
+    host: str
     scopes: list[set[str]] = field(default_factory=list)
     posts: int = 0
 
@@ -319,7 +320,8 @@ def tokens(folder: Path) -> Iterator[Tokens]:
     server = loopback.server_of(Handler)
     state = Tokens(
         f"auth: {{token: {{realm: 'http://127.0.0.1:{server.server_port}/token', service: registry, "
-        f"issuer: tests, rootcertbundle: {path}}}}}\n"
+        f"issuer: tests, rootcertbundle: {path}}}}}\n",
+        f"127.0.0.1:{server.server_port}",
     )
     with loopback.answering(server):
         yield state

@@ -220,10 +220,16 @@ def test_refusals_are_told_apart(
 def test_the_token_stays_with_the_hub(tmp_path: Path, server: Hub) -> None:
     """The content host does not get it, neither at the first request nor at a later range."""
     server.faults["model.bin"] = [Fault("expired"), Fault("drop", after=100)]
-    fetch(Store(tmp_path), server, PIN, HF_TOKEN="hf_secret")
+    fetch(Store(tmp_path), server, PIN, model=replace(MODEL, gated=True), HF_TOKEN="hf_secret")
     tokens = {(r.host, r.token) for r in server.requests if r.method == "GET"}
     assert tokens == {("hub", "Bearer hf_secret"), ("content", None)}
     assert not any(r.token for r in server.requests if r.method == "HEAD")
+
+
+def test_a_model_that_everybody_may_have_is_fetched_without_the_token(tmp_path: Path, server: Hub) -> None:
+    """The hub need not know who does."""
+    fetch(Store(tmp_path), server, PIN, HF_TOKEN="hf_secret")
+    assert {r.token for r in server.requests} == {None}
 
 
 @pytest.mark.parametrize("token", ["hf_sec ret", "hf_sécret", "hf_a\nX-Evil: 1"])

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -80,17 +80,30 @@ class Bytes:
 
 
 def connected(
-    host: str, tmp: Path, login: Login | None = None, authorities: str = ""
+    host: str, tmp: Path, login: Login | None = None, authorities: str = "", token_servers: Sequence[str] = ()
 ) -> tuple[Registry, Target, registry_http.StopSignal]:
     where, stop = target(f"{host}/{tmp.name.replace('_', '-').lower()}", where="test"), registry_http.StopSignal()
-    http = registry_http.connect(where, login=login, authorities=authorities, insecure=lambda: False, stop=stop)
+    http = registry_http.connect(
+        where,
+        login=login,
+        authorities=authorities,
+        insecure=lambda: False,
+        stop=stop,
+        token_servers=token_servers,
+    )
     return Registry(http, tmp / "uploads"), where, stop
 
 
 def run(
-    host: str, tmp: Path, blobs: Bytes, *images: PushedImage, login: Login | None = None, authorities: str = ""
+    host: str,
+    tmp: Path,
+    blobs: Bytes,
+    *images: PushedImage,
+    login: Login | None = None,
+    authorities: str = "",
+    token_servers: Sequence[str] = (),
 ) -> list[tuple[push.PushStep, int]]:
-    found, where, stop = connected(host, tmp, login, authorities)
+    found, where, stop = connected(host, tmp, login, authorities, token_servers)
     steps = push.decide(images, found, where, others={}, on_progress=silent)
     return list(push.carry_out(steps, found, open_=blobs.open, stop=stop, on_progress=silent))
 

@@ -100,14 +100,15 @@ def test_a_bearer_token_is_fetched_for_what_is_done(
     blobs = Bytes()
     shared = blobs.random(60, 5 * MIB)
     images = [blobs.image("a", shared), blobs.image("b", shared)]
-    steps = run(server.host, tmp_path, blobs, *images, login=login)
+    servers = (giver.host,)
+    steps = run(server.host, tmp_path, blobs, *images, login=login, token_servers=servers)
     assert set(steps[1][0].mount) == {shared.digest}
     assert [sent for _, sent in steps] == [sum(b.size for b in images[0].blobs), images[1].blobs[-1].size]
     prefix = connected(server.host, tmp_path)[1].prefix
     both = {f"repository:{prefix}/b:pull,push", f"repository:{prefix}/a:pull"}
     assert both in giver.scopes
     assert (giver.posts > 0) == login.identity
-    found, where, _ = connected(server.host, tmp_path, login)
+    found, where, _ = connected(server.host, tmp_path, login, token_servers=servers)
     assert found.has(where.repository("a"), shared)
     found._http._tokens = dict.fromkeys(found._http._tokens, "Bearer old.old.old")
     assert found.has(where.repository("a"), shared)
@@ -116,10 +117,20 @@ def test_a_bearer_token_is_fetched_for_what_is_done(
 def test_a_login_that_the_token_server_refuses_is_exit_4(guarded: tuple[Server, Tokens], tmp_path: Path) -> None:
     """With what to type, and without the password."""
     blobs = Bytes()
+    login = Login(user=USER, secret="stale horse")
     with pytest.raises(SourceError, match="no right to push") as raised:
-        run(guarded[0].host, tmp_path, blobs, blobs.image("a"), login=Login(user=USER, secret="stale horse"))
+        run(guarded[0].host, tmp_path, blobs, blobs.image("a"), login=login, token_servers=(guarded[1].host,))
     assert raised.value.hint == f"docker login {guarded[0].host}"
     assert "horse" not in repr(vars(raised.value))
+
+
+def test_no_login_goes_where_a_server_sends_it(guarded: tuple[Server, Tokens], tmp_path: Path) -> None:
+    """Another port is another server. The error says what to type, if it is meant."""
+    server, giver = guarded
+    with pytest.raises(SourceError, match=f"to be sent to {giver.host}") as raised:
+        run(server.host, tmp_path, Bytes(), Bytes().image("a"), login=Login(user=USER, secret=PASSWORD))
+    assert f"--token-server {giver.host}" in str(raised.value.hint)
+    assert giver.scopes == []
 
 
 def test_https_is_checked_against_the_sites_own_authorities(tmp_path: Path) -> None:
@@ -143,11 +154,11 @@ def test_no_login_goes_over_a_line_that_others_can_read(monkeypatch: pytest.Monk
 
     tried: list[str] = []
 
-    def get(_: httpx.Client, url: str, **options: object) -> httpx.Response:
+    def request(_: httpx.Client, method: str, url: str, **options: object) -> httpx.Response:
         tried.append(url)
         raise httpx.ConnectError("nobody is there")
 
-    monkeypatch.setattr(httpx.Client, "get", get)
+    monkeypatch.setattr(httpx.Client, "request", request)
     for insecure in (False, True):
         with pytest.raises(SourceError, match="no registry answers"):
             registry_http.connect(

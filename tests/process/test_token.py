@@ -15,6 +15,7 @@ from tests.process.test_fetch_killed import command, project
 
 TOKEN = "hf_canary7Qx31LmNpRsTuVwXyZ"
 FILES = contents(3, model_bin=300_000, config_json=50)
+GATED = "hub: org/name, gated: true, page: https://pages.invalid"
 
 
 @pytest.fixture
@@ -55,7 +56,7 @@ def test_nobody_but_the_hub_ever_sees_the_token(tmp_path: Path, hub: Hub, case: 
         "HOME": str(tmp_path),
         "HF_HUB_DOWNLOAD_TIMEOUT": "2",
     }
-    process = command(project(tmp_path, FILES), hub, **env)
+    process = command(project(tmp_path, FILES, GATED), hub, **env)
     out, err = process.communicate(timeout=120)
     assert (process.returncode == 0) == (case in ("fetched", "busy", "expired link, reset")), err
     assert "Traceback" not in err

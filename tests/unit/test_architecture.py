@@ -118,6 +118,52 @@ def test_processes_have_one_door() -> None:
     assert found == {}
 
 
+ASKED = {
+    # Settings of proxies, addresses: nothing is asked.
+    "builder/edges/system/answers.py": {"httpx", "httpcore", "socket", "urllib.request"},
+    # Before there is an environment: the locked pip.
+    "builder/bootstrap/pip_wheel.py": {"urllib.request", "http.client"},
+    # The engine's own socket; the loader of a bundle has nothing but the standard library.
+    "builder/edges/engine/connection.py": {"socket", "http.client"},
+    "builder/receiver/engine.py": {"socket", "http.client"},
+    "builder/edges/images/load.py": {"requests", "urllib3"},
+    # It answers.
+    "builder/edges/weights/serve.py": {"socket"},
+}
+"""Which modules may import what speaks to a network. Others have ``httpx`` for the names of its errors and answers."""
+
+
+def test_answers_have_one_door() -> None:
+    """Whatever comes from a network is bounded, and gets no secret that isn't its own: builder/edges/system/answers.py."""
+    speakers = {
+        "requests",
+        "urllib3",
+        "httpcore",
+        "aiohttp",
+        "huggingface_hub",
+        "socket",
+        "urllib.request",
+        "http.client",
+    }
+    asking = re.compile(
+        r"httpx2?\.(get|post|put|patch|delete|head|options|request|stream|Client|AsyncClient|HTTPTransport)"
+    )
+    found: dict[str, set[str]] = defaultdict(set)
+    for path in [*BUILDER, *STAGES]:
+        for node in nodes(path):
+            if isinstance(node, ast.Import):
+                found[short(path)] |= {alias.name for alias in node.names}
+            elif isinstance(node, ast.ImportFrom) and node.module:
+                found[short(path)] |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
+            elif isinstance(node, ast.Call) and asking.fullmatch(ast.unparse(node.func)):
+                found[short(path)].add(ast.unparse(node.func))
+    for name, names in found.items():
+        tops = {speaker for speaker in speakers for one in names if f"{one}.".startswith(f"{speaker}.")}
+        calls = {one for one in names if asking.fullmatch(one)} if "answers.py" not in name else set()
+        found[name] = (tops | calls) - ASKED.get(name, set())
+    assert {name: names for name, names in found.items() if names} == {}
+
+
 def test_stages_share_a_contract_and_no_code() -> None:
     """Stages run inside images, where there is no builder."""
     assert [short(path) for path in STAGES if "builder" in imported(path)] == []

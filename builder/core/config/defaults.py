@@ -44,8 +44,9 @@ ENVIRONMENT = {
 SETTINGS = "BAKE_SET"
 """The variable with settings of stages: ``asr.beam_size=8 asr.hotwords="Ada Lovelace"``."""
 
-PLACES = {"BAKE_HOME", "BAKE_JOBS", "BAKE_MODELS", "BAKE_PROJECT", "BAKE_SECRETS"}
-"""Variables that say where things are; BAKE_MODELS is the stages' own, BAKE_SECRETS the file with the hub's token."""
+PLACES = {"BAKE_HOME", "BAKE_INSECURE_HOSTS", "BAKE_JOBS", "BAKE_MODELS", "BAKE_PROJECT", "BAKE_SECRETS"}
+"""Variables that say where things are, or may go; BAKE_MODELS is the stages' own, BAKE_SECRETS the file with the hub's
+token, BAKE_INSECURE_HOSTS names the hosts that may have it over plain HTTP."""
 
 
 def state_folder(root: Path, env: Mapping[str, str], home: Path | None = None, *, data: Path | None = None) -> Path:

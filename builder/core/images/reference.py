@@ -88,5 +88,5 @@ def received(header: str) -> int | None:
 
     Registries answer ``0-0`` for an upload without a byte, so it means 0.
     """
-    match = re.fullmatch(r"(?:bytes[=\s])?0-(\d+)", header.strip())
+    match = re.fullmatch(r"(?:bytes[=\s])?0-([0-9]{1,18})", header.strip())
     return None if match is None else int(match[1]) + 1 if int(match[1]) else 0

@@ -1,4 +1,4 @@
-"""What the Hugging Face hub would say of a pinned model's repository, in the shapes that hub clients read. Pure.
+"""What the Hugging Face hub says of a repository: read, and said of a pinned model in the same shapes. Pure.
 
 Every file is given as an LFS object, named after its sha256, so a client's cache names it after its sha256, as the store does.
 The git object ids that the protocol wants are those of the LFS pointers, which size and sha256 determine.
@@ -7,10 +7,79 @@ The git object ids that the protocol wants are those of the LFS pointers, which 
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from builder.core.weights.model import FilePin, Model, Pin
+
+
+@dataclass(frozen=True, kw_only=True)
+class ListedFile:
+    """A file of a repository, as a hub lists it. Nothing of it is checked but its types."""
+
+    path: str
+    size: int
+    sha256: str
+    """Empty for a file outside of LFS."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Repository:
+    """What a hub says of a repository."""
+
+    revision: str
+    licence: str
+    files: tuple[ListedFile, ...]
+
+
+def repository(answer: bytes) -> Repository:
+    """Read the answer of ``/api/models/<repo>?blobs=true``.
+
+    Raises:
+        ValueError: it has another form; with what is wrong.
+    """
+    document = _parsed(answer)
+    files = []
+    for entry in _of(list, document, "siblings"):
+        lfs = _of(dict, entry, "lfs", {})
+        sized = lfs or (entry if isinstance(entry, dict) else {})
+        size = _of(int, sized, "size")
+        if not 0 <= size < 1 << 50:
+            raise ValueError("a file's size")
+        sha256 = _of(str, lfs, "sha256") if lfs else ""
+        files.append(ListedFile(path=_of(str, entry, "rfilename"), size=size, sha256=sha256))
+    licence = _of(dict, document, "cardData", {}).get("license")
+    return Repository(
+        revision=_of(str, document, "sha"), licence=licence if isinstance(licence, str) else "", files=tuple(files)
+    )
+
+
+def commits(answer: bytes) -> list[str]:
+    """Read a page of ``/api/models/<repo>/commits/<revision>``.
+
+    Raises:
+        ValueError: it has another form.
+    """
+    return [_of(str, entry, "id") for entry in _of(list, {"": _parsed(answer)}, "")]
+
+
+def _parsed(answer: bytes) -> Any:
+    try:
+        return json.loads(answer)
+    except (ValueError, RecursionError):
+        raise ValueError("it is not JSON") from None
+
+
+def _of(kind: type[Any], found: object, key: str, default: Any = None) -> Any:
+    """A value of an object, which has to be of a kind; nothing and null are ``default``, where there is one."""
+    value = found.get(key) if isinstance(found, dict) else None
+    if value is None and default is not None:
+        return default
+    if not isinstance(value, kind) or isinstance(value, bool):
+        raise ValueError(f"{key or 'the whole'} is not of the kind that it should be")
+    return value
 
 
 def pointer(file: FilePin) -> bytes:

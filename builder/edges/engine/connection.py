@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 from urllib.parse import quote, urlsplit
 
 from builder.edges.system import files, shell
+from builder.edges.system.http import insecure_hosts
 from builder.errors import MissingError, SourceError
 from builder.receiver.missing import store_of, version_number
 
@@ -293,7 +294,9 @@ def pull(engine: Engine, reference: str) -> None:
 
 
 def insecure(registry: str, env: Mapping[str, str]) -> bool:
-    """Whether an engine here was told that a registry may do without TLS (its ``insecure-registries``)."""
+    """Whether a registry may do without TLS: by BAKE_INSECURE_HOSTS, or an engine's ``insecure-registries``."""
+    if {registry, registry.rpartition(":")[0] or registry} & insecure_hosts(env):
+        return True
     host = address(env)
     if why_not(host):
         return False

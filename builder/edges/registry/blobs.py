@@ -22,6 +22,7 @@ from builder.core.images import oci, reference
 from builder.core.images.oci import Descriptor
 from builder.edges.registry.http import AGAIN, ATTEMPTS, BUSY, Gone, Http, OnBytes, Stopped
 from builder.edges.system import files
+from builder.edges.system.http import number
 from builder.errors import BakeError, IntegrityError, SourceError
 
 CHUNK = 8 << 20
@@ -118,7 +119,7 @@ class Registry:
         kept = answer.headers.get("Docker-Content-Digest", manifest.digest)
         if kept != manifest.digest:
             raise IntegrityError(
-                f"the registry keeps {kept}, which is not what it was given",
+                f"the registry keeps {kept[:80]}, which is not what it was given",
                 where=f"{self._http.where.host}/{repository}:{tag}",
                 expected=manifest.digest,
             )
@@ -174,9 +175,9 @@ class Registry:
             answer = self._http.ask("POST", path, _push(repository))
         if answer.status_code != 202 or "Location" not in answer.headers:
             raise self._http.refused(answer, repository)
-        least = answer.headers.get("OCI-Chunk-Min-Length", "")
-        if least.isdigit() and self._chunk < int(least) <= LARGEST:
-            self._chunk = int(least)
+        least = number(answer.headers.get("OCI-Chunk-Min-Length", ""))
+        if least is not None and self._chunk < least <= LARGEST:
+            self._chunk = least
         return _Upload(repository=repository, address=self._http.place(answer), journal=journal)
 
     def _resumed(self, repository: str, blob: Descriptor, journal: Path) -> _Upload | None:

@@ -7,16 +7,16 @@ from __future__ import annotations
 
 import base64
 import random
+import re
 import ssl
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
-from urllib.parse import urljoin
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urljoin, urlsplit
 
-from builder import __version__
 from builder.core.images import reference
 from builder.core.images.reference import Target
 from builder.edges.registry.credentials import Login
@@ -25,6 +25,8 @@ from builder.errors import SourceError
 
 if TYPE_CHECKING:
     import httpx
+
+    from builder.edges.system.answers import NamedClient
 
 PIECE = 128 << 10
 """Bytes handed to the connection at a time."""
@@ -40,6 +42,9 @@ PATIENCE = 60.0
 
 BUSY = frozenset({408, 425, 429, 500, 502, 503, 504})
 """Answers that are worth another try."""
+
+TOKEN_SERVERS = {"registry-1.docker.io": "auth.docker.io", "registry.gitlab.com": "gitlab.com"}
+"""Registry -> the host that it takes logins at, where that is another one."""
 
 AGAIN = "the same command again sends only what is missing"
 
@@ -67,7 +72,14 @@ class Http:
     """A registry that has answered; see :func:`connect`. Threads may share it."""
 
     def __init__(
-        self, where: Target, *, base: str, client: httpx.Client, login: Login | None, stop: StopSignal
+        self,
+        where: Target,
+        *,
+        base: str,
+        client: NamedClient,
+        login: Login | None,
+        stop: StopSignal,
+        token_servers: Collection[str] = (),
     ) -> None:
         self.where = where
         self.stop = stop
@@ -76,6 +88,7 @@ class Http:
         self._base = base
         self._client = client
         self._login = login
+        self._token_servers = {*token_servers, TOKEN_SERVERS.get(where.address, "")}
         self._lock = threading.Lock()
         self._tokens: dict[str, str] = {}
 
@@ -95,15 +108,22 @@ class Http:
 
         Raises:
             Gone: no answer.
+            SourceError: an answer that can't be read, or that leads astray.
             Stopped: ``stop`` was set while it waited.
         """
         import httpx
+
+        from builder.edges.system import answers
 
         url = urljoin(self._base, address)
         for attempt in range(attempts):
             last = attempt == attempts - 1
             try:
                 answer = self._authorized(method, url, scope, dict(headers or {}), content, timeout, on_bytes)
+            except (answers.Unbounded, answers.Inner, httpx.InvalidURL) as error:
+                raise SourceError(
+                    f"the registry's answer can't be used ({http.short(error)})", where=self.where.host
+                ) from None
             except (httpx.TransportError, httpx.StreamError) as error:
                 if last:
                     raise Gone(
@@ -129,18 +149,21 @@ class Http:
         """One request; if it asks for a login, once more with one."""
         import httpx
 
+        from builder.edges.system import answers
+
         if content:
             headers["Content-Length"] = str(len(content))
         ours = httpx.URL(url).copy_with(raw_path=b"/") == httpx.URL(self._base)
         for again in (False, True):
             token = self._tokens.get(scope, "") if ours else ""
-            answer = self._client.request(
+            answer = answers.ask(
+                self._client,
                 method,
                 url,
+                hops=http.HOPS if method in ("GET", "HEAD") else 0,
                 headers={**headers, "Authorization": token} if token else headers,
                 content=self._pieces(content, on_bytes) if content else None,
                 timeout=httpx.Timeout(timeout, connect=http.PATIENCE),
-                follow_redirects=method in ("GET", "HEAD"),
             )
             if answer.status_code != 401 or again or not ours or not self._log_in(answer, scope, token):
                 break
@@ -177,7 +200,7 @@ class Http:
         Raises:
             SourceError: the login is refused, or would go over a line that others can read.
         """
-        asked = reference.challenges(answer.headers.get("WWW-Authenticate", ""))
+        asked = reference.challenges(answer.headers.get("WWW-Authenticate", "")[: http.LONGEST])
         with self._lock:
             if self._tokens.get(scope, "") != tried:
                 return True  # another thread did it meanwhile
@@ -194,10 +217,8 @@ class Http:
         """A token of the server that a registry names (distribution: token authentication, OAuth2 with an identity)."""
         import httpx
 
-        realm, login = asked.get("realm", ""), self._login
-        if not realm.startswith("https://") and not (realm.startswith("http://") and self._base.startswith("http://")):
-            raise SourceError("the registry asks for a login over plain HTTP", where=self.where.host)
-        service = {"service": asked["service"]} if "service" in asked else {}
+        login, service = self._login, {"service": asked["service"]} if "service" in asked else {}
+        realm = self._realm(asked.get("realm", ""))
         try:
             if login is not None and login.identity:
                 form = {"grant_type": "refresh_token", "client_id": "whisperbake", "refresh_token": login.secret}
@@ -205,22 +226,64 @@ class Http:
             else:
                 pair = None if login is None else (login.user, login.secret)
                 answer = self._client.get(realm, params={**service, "scope": scope.split()}, auth=pair)
-            value = answer.json() if answer.status_code == 200 else {}
-            token = value.get("token") or value.get("access_token")
-        except (httpx.HTTPError, ValueError, AttributeError) as error:
+        except (httpx.HTTPError, httpx.InvalidURL) as error:
             raise SourceError(
-                f"no token from {httpx.URL(realm).host}: {http.short(error)}", where=self.where.host
+                f"no token from {urlsplit(realm).hostname}: {http.short(error)}", where=self.where.host
             ) from None
-        if not token:
+        found = _object(answer) if answer.status_code == 200 else {}
+        token = found.get("token") or found.get("access_token")
+        if answer.status_code != 200:
             raise self.refused(answer, "")
-        return str(token)
+        if not isinstance(token, str) or not re.fullmatch(r"[!-~]{1,16000}", token):
+            raise SourceError(f"no token from {urlsplit(realm).hostname}: its answer has none", where=self.where.host)
+        return token
+
+    def _realm(self, realm: str) -> str:
+        """The address of the token server, which may have the login.
+
+        Raises:
+            SourceError: it isn't an address, or a login would go where nobody but the registry's server sent it.
+        """
+        base = urlsplit(self._base)
+        try:
+            parts, origin = urlsplit(realm), http.origin(realm)
+        except ValueError:
+            parts, origin = urlsplit(""), ""
+        if parts.scheme not in ("https", base.scheme):
+            raise SourceError("the registry asks for a login over plain HTTP", where=self.where.host)
+        if not parts.hostname or parts.username is not None or not realm.isascii():
+            raise SourceError("the registry names a token server without an address", where=self.where.host)
+        if self._login is None or origin == http.origin(self._base):
+            return realm
+        server = parts.netloc.lower()
+        if server not in self._token_servers:
+            raise SourceError(
+                f"the registry wants the login to be sent to {server}",
+                where=self.where.host,
+                hint=f"--token-server {server}, if that is where it takes logins",
+            )
+        self._client.entrust(realm)
+        if not self._client.may_hear(realm):
+            raise SourceError("the registry asks for a login over plain HTTP", where=self.where.host)
+        return realm
 
     def place(self, answer: httpx.Response) -> str:
-        """The address in a Location header: absolute, and never plainer than the registry's own."""
+        """The address in a Location header: absolute, and never plainer than the registry's own.
+
+        Raises:
+            SourceError: it isn't an address.
+        """
         import httpx
 
-        url = httpx.URL(urljoin(str(answer.request.url), answer.headers.get("Location", "")))
         base = httpx.URL(self._base)
+        try:
+            url = httpx.URL(urljoin(str(answer.request.url), answer.headers.get("Location", ""))).copy_with(
+                fragment=None
+            )
+        except (ValueError, httpx.InvalidURL):
+            url = httpx.URL("")
+        if url.scheme not in ("http", "https") or not url.host or url.userinfo or len(str(url)) > http.LONGEST:
+            raise SourceError("the registry names no address for an upload", where=self.where.host)
         if base.scheme == "https" and url.scheme != "https":
             if url.host != base.host:
                 raise SourceError(
@@ -232,8 +295,8 @@ class Http:
     def refused(self, answer: httpx.Response, repository: str) -> SourceError:
         """An answer as an error: what the registry said, and what to do."""
         said, status = "", answer.status_code
-        with suppress(ValueError, KeyError, TypeError, IndexError, AttributeError):
-            first = answer.json()["errors"][0]
+        with suppress(KeyError, TypeError, IndexError, AttributeError):
+            first = _object(answer)["errors"][0]
             said = f": {first.get('code', '')} {first.get('message') or ''}".rstrip()[:200]
         where = f"{self.where.host}/{repository}" if repository else self.where.host
         if status in (401, 403):
@@ -254,19 +317,36 @@ class Http:
         return SourceError(f"{what} ({status}{said})", where=where, hint=AGAIN)
 
 
+def _object(answer: httpx.Response) -> dict[str, Any]:
+    """The JSON object of an answer; empty for anything else."""
+    with suppress(ValueError, RecursionError):
+        found = answer.json()
+        return found if isinstance(found, dict) else {}
+    return {}
+
+
 def connect(
-    where: Target, *, login: Login | None, authorities: str, insecure: Callable[[], bool], stop: StopSignal
+    where: Target,
+    *,
+    login: Login | None,
+    authorities: str,
+    insecure: Callable[[], bool],
+    stop: StopSignal,
+    token_servers: Collection[str] = (),
 ) -> Http:
     """Find a registry: HTTPS, or plain HTTP where nobody is between or the engine was told that it may be plain.
 
     Args:
         authorities: certificates (PEM) that are trusted beside the system's.
         insecure: asked only when HTTPS fails.
+        token_servers: ``host`` or ``host:port`` of other servers that may have the login.
 
     Raises:
         SourceError: it can't be reached, or is not a registry.
     """
     import httpx
+
+    from builder.edges.system import answers
 
     trust = ssl.create_default_context()
     own = Path("/etc/docker/certs.d") / where.host
@@ -274,27 +354,25 @@ def connect(
         if text:
             with suppress(ssl.SSLError):
                 trust.load_verify_locations(cadata=text)
-    client = httpx.Client(
-        verify=trust,
-        trust_env=not where.loopback,
-        timeout=http.PATIENCE,
-        headers={"User-Agent": f"whisperbake/{__version__}", "Accept-Encoding": "identity"},
-    )
 
     def tried(scheme: str) -> tuple[Http, httpx.Response]:
         base = f"{scheme}://{where.address}/"
-        answer = client.get(f"{base}v2/", follow_redirects=True)
-        return Http(where, base=base, client=client, login=login, stop=stop), answer
+        plain = (where.address,) if scheme == "http" else ()  # asked only where the user, or the engine, named it
+        client = answers.client(base, verify=trust, trust_env=not where.loopback, insecure=plain)
+        answer = answers.ask(client, "GET", f"{base}v2/")
+        return Http(where, base=base, client=client, login=login, stop=stop, token_servers=token_servers), answer
 
     try:
         try:
             registry, answer = tried("https")
+        except (answers.Unbounded, answers.Inner):
+            raise
         except httpx.TransportError as error:
             # A certificate that nobody vouches for must not lead to plain HTTP.
             if "CERTIFICATE_VERIFY" in str(error) or not (where.loopback or insecure()):
                 raise
             registry, answer = tried("http")
-    except httpx.TransportError as error:
+    except (httpx.TransportError, httpx.InvalidURL) as error:
         raise SourceError(
             f"no registry answers ({http.short(error)})",
             where=where.host,

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from builder.core.config.paths import Paths
 from builder.core.weights.model import Model, Pin, PinnedModel
@@ -39,6 +40,7 @@ class Reason(str, Enum):
     PENDING = "its licence is accepted, and its authors have not let the account in yet"
     REJECTED = "its authors have refused the account"
     SCOPE = "the token is fine-grained, and may not read gated repositories"
+    PLAIN_HTTP = "it wants a token, which is not sent over plain HTTP"
     FORBIDDEN = "403, and not for a licence: a rule of the repository or of a proxy"
 
 
@@ -181,7 +183,7 @@ def closed_gates(
     reasons: dict[str, Reason] = {}
 
     def ask(model: Model, pin: Pin) -> None:
-        answer = _head(address, model, pin, token)
+        answer = _head(address, model, pin, token, env)
         if answer is not None and answer.status_code in (401, 403):
             headers = answer.headers
             reasons[model.id] = reason(
@@ -189,6 +191,7 @@ def closed_gates(
                 headers.get("X-Error-Code", ""),
                 headers.get("X-Error-Message", ""),
                 with_token=token is not None,
+                withheld=token is not None and not may_have_token(address, env),
             )
 
     threads = [threading.Thread(target=ask, args=pair, daemon=True) for pair in gated]
@@ -208,28 +211,50 @@ def offers(models: Sequence[PinnedModel], *, token: Token | None, env: Mapping[s
         return False
     address = endpoint(env)
     try:
-        http.reach(address, set(), patience=PATIENCE)
+        http.reach(address, set(), patience=PATIENCE, env=env)
     except SourceError:
         return False
-    answers = [_head(address, model, pin, token) for model, pin in models]
-    return all(answer is not None and answer.status_code < 400 for answer in answers)
+    found = [_head(address, model, pin, token, env) for model, pin in models]
+    return all(answer is not None and answer.status_code < 400 for answer in found)
 
 
-def _head(address: str, model: Model, pin: Pin, token: Token | None) -> Any | None:
+def file_url(address: str, repo: str, revision: str, path: str) -> str:
+    """Where a hub has a file."""
+    return f"{address}/{quote(repo)}/resolve/{quote(revision, safe='')}/{quote(path)}"
+
+
+def authorization(model: Model, token: str | None) -> dict[str, str]:
+    """The header with the token, for a model that wants one: the hub need not know who fetches the others."""
+    return {"Authorization": f"Bearer {token}"} if token and model.gated else {}
+
+
+def may_have_token(address: str, env: Mapping[str, str]) -> bool:
+    """Whether the token may go to the hub: over HTTPS, on this machine, or where BAKE_INSECURE_HOSTS allows it."""
+    from builder.edges.system import answers
+
+    return answers.shared(address, env).may_hear(address)
+
+
+def _head(address: str, model: Model, pin: Pin, token: Token | None, env: Mapping[str, str]) -> Any | None:
     """The hub's answer for one of a model's files, redirects not followed; None without an answer."""
-    from huggingface_hub import get_session, hf_hub_url
-    from huggingface_hub.utils import build_hf_headers  # type: ignore[attr-defined] # documented, but lazy
+    from builder.edges.system import answers
 
-    url = hf_hub_url(str(model.repo), pin.files[0].path, revision=pin.revision, endpoint=address)
-    headers = build_hf_headers(token=token.value if token else False)
+    url = file_url(address, str(model.repo), pin.revision, pin.files[0].path)
+    headers = authorization(model, token.value if token else None)
     try:
-        return get_session().head(url, headers=headers, timeout=PATIENCE, follow_redirects=False)
+        return answers.shared(address, env).head(url, headers=headers, timeout=PATIENCE)
     except Exception:  # noqa: BLE001 - whatever keeps the hub from answering, the fetch meets it again and explains it
         return None
 
 
-def reason(status: int, code: str, message: str, *, with_token: bool) -> Reason:
-    """What the hub's 401 or 403 means, by its X-Error-Code and X-Error-Message (their words of 2024 to 2026)."""
+def reason(status: int, code: str, message: str, *, with_token: bool, withheld: bool = False) -> Reason:
+    """What the hub's 401 or 403 means, by its X-Error-Code and X-Error-Message (their words of 2024 to 2026).
+
+    Args:
+        withheld: there is a token, and it wasn't sent.
+    """
+    if withheld:
+        return Reason.PLAIN_HTTP
     text = message.lower()
     if "invalid credentials" in text:
         return Reason.BAD_TOKEN
@@ -258,6 +283,8 @@ def refusal(gates: Sequence[Gate], *, token: Token | None, home: Path, way_out: 
             "make a token (huggingface.co/settings/tokens, Read) and set HF_TOKEN,"
             f" or write HF_TOKEN=… into {Paths(home=home).secrets} (mode 0600)"
         )
+    if Reason.PLAIN_HTTP in reasons:
+        steps.append("give HF_ENDPOINT an https address, or name the host in BAKE_INSECURE_HOSTS")
     if Reason.SCOPE in reasons:
         steps.append('give the token "Read access to contents of all public gated repos you can access"')
     others = dict.fromkeys(gate.model.alternative for gate in gates if gate.model.alternative)

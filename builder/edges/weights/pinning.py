@@ -7,20 +7,27 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
+from urllib.parse import quote
 
 from builder.core.config.paths import Paths
-from builder.core.weights import lock
+from builder.core.weights import hub_api, lock
 from builder.core.weights.model import COMMIT, SHA256, FilePin, Model, Pin, unsafe
 from builder.edges.system import files, http
 from builder.edges.weights import access
 from builder.errors import IntegrityError, SourceError
 
+if TYPE_CHECKING:
+    import httpx
+
 PATIENCE = 10.0
 """Seconds that the hub's answer is waited for."""
 
 SMALL = 64 << 20
-"""Bytes up to which a file is downloaded and hashed when the hub has no sha256 of it (it is outside LFS)."""
+"""Bytes up to which files are downloaded and hashed when the hub has no sha256 of them (they are outside LFS)."""
+
+PAGES = 20
+"""Of a history."""
 
 
 class HubUnreachable(SourceError):
@@ -53,35 +60,118 @@ def resolve(model: Model, *, token: access.Token | None, env: Mapping[str, str])
         )
     if access.offline(env):
         raise HubUnreachable("HF_HUB_OFFLINE is set", where=model.id, hint="unset it to ask the hub")
-    from huggingface_hub import HfApi
-    from huggingface_hub.errors import HTTPError  # type: ignore[attr-defined] # its client's, whichever that is
-    from huggingface_hub.utils import disable_progress_bars  # type: ignore[attr-defined] # documented, but lazy
+    import httpx
 
-    disable_progress_bars()  # they would mix with the command's own lines
-    address = access.endpoint(env)
-    api = HfApi(endpoint=address, token=token.value if token else False)
+    hub = _Hub(access.endpoint(env), model, token, env)
     try:
-        info = api.model_info(model.repo, files_metadata=True, timeout=PATIENCE)
-        revision = str(info.sha)
-        pinned = [_pin(api, model.repo, revision, s) for s in info.siblings or [] if _included(model, s.rfilename)]
-    except HTTPError as error:
-        raise _refusal(error, model, address, with_token=token is not None) from error
-    _check(model, address, revision, pinned)
-    licence = getattr(info.card_data, "license", None)
+        info = hub_api.repository(hub.get(f"{hub.api}?blobs=true"))
+        wanted = [file for file in info.files if _included(model, file.path)]
+        _check(model, hub.address, info.revision, wanted)
+        pinned = hub.pinned(info.revision, wanted)
+        history = hub.history(info.revision)
+    except (httpx.HTTPError, httpx.InvalidURL) as error:
+        raise HubUnreachable(f"{hub.address} could not be reached ({http.short(error)})", where=model.id) from error
+    except ValueError as error:
+        raise SourceError(f"what {hub.address} answered is not of the hub's form: {error}", where=model.id) from error
     pin = Pin(
-        revision=revision,
+        revision=info.revision,
         files=tuple(sorted(pinned, key=lambda f: f.path)),
-        records=(f"{model.repo} on {address}",),
-        licence=licence if isinstance(licence, str) else "",
+        records=(f"{model.repo} on {hub.address}",),
+        licence=info.licence,
     )
-    return HubAnswer(pin=pin, history=_history(api, model.repo, revision))
+    return HubAnswer(pin=pin, history=history)
 
 
-def _refusal(error: Exception, model: Model, address: str, *, with_token: bool) -> SourceError:
+class _Hub:
+    """What is asked of a hub about one repository."""
+
+    def __init__(self, address: str, model: Model, token: access.Token | None, env: Mapping[str, str]) -> None:
+        from builder.edges.system import answers
+
+        self.address = address
+        self.api = f"{address}/api/models/{quote(str(model.repo))}"
+        self._model = model
+        self._client = answers.shared(address, env)
+        self._headers = access.authorization(model, token.value if token else None)
+        self._told = bool(self._headers) and self._client.may_hear(address)
+
+    def get(self, url: str) -> bytes:
+        """A question's answer.
+
+        Raises:
+            SourceError: the hub refuses.
+        """
+        answer = self._ask(url)
+        if answer.status_code != 200:
+            raise _refusal(answer, self._model, self.address, with_token=self._told)
+        return bytes(answer.content)
+
+    def _ask(self, url: str) -> httpx.Response:
+        from builder.edges.system import answers
+
+        return answers.ask(self._client, "GET", url, headers=self._headers, timeout=PATIENCE)
+
+    def pinned(self, revision: str, files: Sequence[hub_api.ListedFile]) -> list[FilePin]:
+        """The pins of files; those without a sha256 are read.
+
+        Raises:
+            SourceError: these are too large together.
+            IntegrityError: one has another size than the hub said.
+        """
+        unknown = [file for file in files if not file.sha256]
+        if sum(file.size for file in unknown) > SMALL:
+            largest = max(unknown, key=lambda file: file.size)
+            raise SourceError(
+                f"{self._model.repo}: {largest.path} has {largest.size} bytes and no sha256",
+                hint="leave it out: include",
+            )
+        return [
+            FilePin(path=f.path, size=f.size, sha256=f.sha256 or self._sha256(revision, f.path, f.size)) for f in files
+        ]
+
+    def _sha256(self, revision: str, path: str, size: int) -> str:
+        from builder.edges.system import answers
+
+        url = access.file_url(self.address, str(self._model.repo), revision, path)
+        for _ in range(http.HOPS + 1):
+            with self._client.stream("GET", url, headers=self._headers, extensions=answers.FILE) as answer:
+                if answer.has_redirect_location:
+                    url = http.redirected(url, answer.headers["Location"])
+                    continue
+                if answer.status_code != 200:
+                    raise _refusal(answer, self._model, self.address, with_token=self._told)
+                digest, count = hashlib.sha256(), 0
+                for piece in answer.iter_raw():
+                    count += len(piece)
+                    if count > size:
+                        break
+                    digest.update(piece)
+                if count != size:
+                    raise IntegrityError(f"{self.address} says that {path} has {size} bytes", where=self._model.id)
+                return digest.hexdigest()
+        raise SourceError(f"{path}: it redirects more than {http.HOPS} times", where=self._model.id)
+
+    def history(self, revision: str) -> tuple[str, ...] | None:
+        """The repository's commits from one backwards; None when the hub doesn't tell, or when they are too many."""
+        url = f"{self.api}/commits/{revision}"
+        commits: list[str] = []
+        for _ in range(PAGES):
+            answer = self._ask(url)
+            try:
+                if answer.status_code != 200:
+                    return None
+                commits += hub_api.commits(bytes(answer.content))
+                following = answer.links.get("next", {}).get("url")
+                if not following:
+                    return tuple(commits)
+                url = http.redirected(url, following)
+            except (ValueError, SourceError):  # a mirror without a history fails in many ways
+                return None
+        return None
+
+
+def _refusal(answer: httpx.Response, model: Model, address: str, *, with_token: bool) -> SourceError:
     """Why the hub told nothing of a model."""
-    answer = getattr(error, "response", None)
-    if answer is None:
-        return HubUnreachable(f"{address} could not be reached ({http.short(error)})", where=model.id)
     page = model.page or f"{address}/{model.repo}"
     status, headers = answer.status_code, answer.headers
     code, message = headers.get("X-Error-Code", ""), headers.get("X-Error-Message", "")
@@ -89,25 +179,29 @@ def _refusal(error: Exception, model: Model, address: str, *, with_token: bool) 
         why = access.reason(status, code, message, with_token=with_token)
         return SourceError(f"{model.repo}: {why.value}", where=model.id, hint=f"see {page}")
     if status in (401, 404):
-        return SourceError(f"no such repository, or a private one: {page}", where=model.id)
+        private = None if model.gated else f"a private one: gated: true at {model.id} in models.yaml sends the token"
+        return SourceError(f"no such repository, or a private one: {page}", where=model.id, hint=private)
     return SourceError(f"{address} answered {status} {code}".rstrip(), where=model.id)
 
 
-def _check(model: Model, address: str, revision: str, pinned: Sequence[FilePin]) -> None:
-    """Refuse an answer that no lock could hold.
+def _check(model: Model, address: str, revision: str, wanted: Sequence[hub_api.ListedFile]) -> None:
+    """Refuse an answer that no lock could hold, before any of its files is asked for.
 
     Raises:
         SourceError: none of the repository's files is included.
-        IntegrityError: the revision is not a commit, or a path or a sha256 is not one.
+        IntegrityError: the revision is not a commit, a path or a sha256 is not one, or a path comes twice.
     """
     if not COMMIT.fullmatch(revision):
         raise IntegrityError(f"{address} named no commit: {revision!r}", where=model.id)
-    if not pinned:
+    if not wanted:
         raise SourceError(f"{model.repo} has none of the files that models.yaml includes", where=model.id)
-    for file in pinned:
-        if (why_not := unsafe(file.path)) or not SHA256.fullmatch(file.sha256):
+    paths = [file.path for file in wanted]
+    for file in wanted:
+        why_not = unsafe(file.path) or (None if not file.sha256 or SHA256.fullmatch(file.sha256) else "its sha256")
+        if why_not or paths.count(file.path) > 1:
             raise IntegrityError(
-                f"{address} named a file that can't be pinned: {file.path!r} ({why_not})", where=model.id
+                f"{address} named a file that can't be pinned: {file.path[:200]!r} ({why_not or 'it comes twice'})",
+                where=model.id,
             )
 
 
@@ -115,27 +209,6 @@ def _included(model: Model, path: str) -> bool:
     if path.startswith(".") or path.lower().endswith(".md"):
         return False
     return not model.include or any(fnmatch.fnmatchcase(path, pattern) for pattern in model.include)
-
-
-def _pin(api: Any, repo: str, revision: str, entry: Any) -> FilePin:
-    if entry.lfs is not None:
-        return FilePin(path=entry.rfilename, size=entry.lfs.size, sha256=entry.lfs.sha256)
-    if (entry.size or 0) > SMALL:
-        raise SourceError(
-            f"{repo}: {entry.rfilename} has {entry.size} bytes and no sha256", hint="leave it out: include"
-        )
-    import tempfile
-
-    with tempfile.TemporaryDirectory() as folder:
-        data = Path(api.hf_hub_download(repo, entry.rfilename, revision=revision, cache_dir=folder)).read_bytes()
-    return FilePin(path=entry.rfilename, size=len(data), sha256=hashlib.sha256(data).hexdigest())
-
-
-def _history(api: Any, repo: str, revision: str) -> tuple[str, ...] | None:
-    try:
-        return tuple(c.commit_id for c in api.list_repo_commits(repo, revision=revision))
-    except Exception:  # noqa: BLE001 - a mirror without a history fails in many ways; None says that it has none
-        return None
 
 
 def write(root: Path, home: Path, pins: Mapping[str, Pin], known: Mapping[str, Model]) -> None:

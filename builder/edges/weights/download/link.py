@@ -1,7 +1,4 @@
-"""Requests for one file's bytes: who is asked, and what an answer means.
-
-The client is the one of huggingface_hub, so that proxies, CA settings and offline mode are decided in one place.
-"""
+"""Requests for one file's bytes: who is asked, and what an answer means."""
 
 from __future__ import annotations
 
@@ -11,12 +8,10 @@ import urllib.parse
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from builder.edges.system import http
 from builder.edges.system.http import origin, short
 from builder.edges.weights.download.traffic import Traffic
 from builder.errors import IntegrityError, SourceError
-
-HOPS = 5
-"""Redirects that are followed for one file."""
 
 
 class Refused(SourceError):
@@ -70,46 +65,49 @@ class Link:
             Broken: another try may succeed.
             IntegrityError: the server has another file: longer, shorter, or of another sha256.
         """
-        from huggingface_hub import get_session
-        from huggingface_hub.errors import HTTPError  # type: ignore[attr-defined] # its client's, whichever that is
+        import httpx
+
+        from builder.edges.system import answers
 
         # identity: sizes and ranges are those of the file, not of its compression.
         common = {"Accept-Encoding": "identity"}
         if (start, stop) != (0, self._size):
             common["Range"] = f"bytes={start}-{stop - 1}"
         url = self._content or self.url
-        for _ in range(HOPS):
+        for _ in range(http.HOPS + 1):
             at_hub = origin(url) == origin(self.url)
             host = urllib.parse.urlsplit(url).netloc.rpartition("@")[2]
             if not at_hub:
-                self.traffic.reach(origin(url))
+                self.traffic.reach(origin(url), named=self.url)
             self.traffic.turn(host)
             headers = self._headers if at_hub else {k: v for k, v in self._headers.items() if k.lower() == "user-agent"}
             with contextlib.ExitStack() as stack:
                 try:
-                    request = get_session().stream(
+                    request = answers.shared(self.url, self.traffic.env).stream(
                         "GET",
                         url,
                         headers={**headers, **common},
                         timeout=self.traffic.limits.patience,
-                        follow_redirects=False,
+                        extensions=answers.FILE,
                     )
                     answer = stack.enter_context(request)
-                    if answer.is_redirect:
-                        answer.read()  # to the end, so that the connection can be used again
-                except HTTPError as error:
+                except answers.Inner as error:
+                    raise SourceError(f"it leads to an address that it may not lead to: {short(error)}") from error
+                except httpx.HTTPError as error:
                     raise Broken(short(error)) from error
+                except httpx.InvalidURL as error:
+                    raise SourceError(f"it leads to what is not an address: {short(error)}") from error
                 if at_hub:
                     self._compare(answer.headers)
                 if answer.is_redirect:
-                    url = _redirected(url, answer.headers.get("Location", ""))
+                    url = http.redirected(url, answer.headers.get("Location", ""))
                     continue
                 if answer.status_code not in (200, 206):
                     raise self._not_the_file(answer, host, at_hub=at_hub)
                 self._content = url
                 yield answer, self._begins(answer, start)
                 return
-        raise SourceError(f"it redirects more than {HOPS} times")
+        raise SourceError(f"it redirects more than {http.HOPS} times")
 
     def _compare(self, headers: Mapping[str, str]) -> None:
         """Compare with the pin what the hub says of a large file before it sends it.
@@ -118,7 +116,7 @@ class Link:
             IntegrityError: it is another file.
         """
         size, etag = headers.get("X-Linked-Size", ""), headers.get("X-Linked-Etag", "").strip('W/"')
-        if size.isdigit() and int(size) != self._size:
+        if http.number(size) not in (None, self._size):
             raise IntegrityError(f"it has {size} bytes in place of {self._size}")
         if re.fullmatch(r"[0-9a-f]{64}", etag) and etag != self._sha256:
             raise IntegrityError(f"the hub has another file there (sha256 {etag[:12]}…)")
@@ -131,7 +129,9 @@ class Link:
             return Broken(f"{host} answered {status}")
         if status == 416:
             size = answer.headers.get("Content-Range", "").rpartition("/")[2]
-            return IntegrityError(f"it has {size if size.isdigit() else 'fewer'} bytes in place of {self._size}")
+            return IntegrityError(
+                f"it has {'fewer' if http.number(size) is None else size} bytes in place of {self._size}"
+            )
         if not at_hub and status in (400, 401, 403, 404, 410):
             self._content = None
             return Broken(f"{host} answered {status} (a link that has expired?)", at_once=True)
@@ -146,27 +146,14 @@ class Link:
         """
         if answer.status_code == 200:
             length = answer.headers.get("Content-Length", "")
-            if length.isdigit() and int(length) != self._size:
+            if http.number(length) not in (None, self._size):
                 raise IntegrityError(f"it has {length} bytes in place of {self._size}")
             return 0
-        match = re.fullmatch(r"bytes (\d+)-\d+/(\d+|\*)", answer.headers.get("Content-Range", "").strip())
+        match = re.fullmatch(
+            r"bytes ([0-9]{1,18})-[0-9]{1,18}/([0-9]{1,18}|\*)", answer.headers.get("Content-Range", "").strip()
+        )
         if match is None or int(match[1]) != start:
             raise Broken("it answered with another range than was asked for")
         if match[2] not in ("*", str(self._size)):
             raise IntegrityError(f"it has {match[2]} bytes in place of {self._size}")
         return start
-
-
-def _redirected(url: str, location: str) -> str:
-    """The address that a redirect names.
-
-    Raises:
-        SourceError: it doesn't name one.
-    """
-    try:
-        target = urllib.parse.urljoin(url, location)
-        if location and urllib.parse.urlsplit(target).scheme in ("http", "https") and origin(target):
-            return target
-    except ValueError:
-        pass
-    raise SourceError("it redirects without an address")

@@ -42,10 +42,18 @@ class Traffic:
 
     Args:
         note: called with one line about each long wait.
+        env: says which hosts may have secrets over plain HTTP.
     """
 
-    def __init__(self, limits: Limits, *, note: Callable[[str], None] = lambda _: None) -> None:
+    def __init__(
+        self,
+        limits: Limits,
+        *,
+        note: Callable[[str], None] = lambda _: None,
+        env: Mapping[str, str] | None = None,
+    ) -> None:
         self.limits = limits
+        self.env = env or {}
         self.files = threading.Semaphore(limits.files)
         self.spare = threading.Semaphore(limits.spare)
         self.stopped = threading.Event()
@@ -55,7 +63,7 @@ class Traffic:
         self._until: dict[str, float] = {}
         self._note = note
 
-    def reach(self, address: str) -> None:
+    def reach(self, address: str, *, named: str = "") -> None:
         """Call :func:`reach` once for each address, whoever asks.
 
         Raises:
@@ -63,7 +71,7 @@ class Traffic:
         """
         with self._asking[address]:
             if address not in self._up:
-                reach(address, self.down, patience=self.limits.patience)
+                reach(address, self.down, patience=self.limits.patience, named=named, env=self.env)
                 self._up.add(address)
 
     def check_stopped(self) -> None:

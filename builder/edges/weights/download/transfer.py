@@ -208,7 +208,7 @@ class _Transfer:
             Broken: it ends before ``stop``.
             IntegrityError: it continues past the end of the file.
         """
-        from huggingface_hub.errors import HTTPError  # type: ignore[attr-defined] # its client's, whichever that is
+        import httpx
 
         held: list[bytes] = []
         size = 0
@@ -225,7 +225,7 @@ class _Transfer:
                 if size >= WRITE:
                     self._write(held, at)
                     held, at, size = [], at + size, 0
-        except HTTPError as error:
+        except httpx.HTTPError as error:
             raise Broken(http.short(error), at_once=True) from error
         finally:
             # What came before a break, too: it isn't asked for again.

@@ -7,7 +7,6 @@ import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from builder import __version__
 from builder.core.weights.model import FilePin, HubSource, Model, Pin, UrlSource
 from builder.edges.weights import access
 from builder.edges.weights.download import link, transfer
@@ -24,16 +23,18 @@ def from_hub(context: FetchContext, model: Model, pin: Pin, source: HubSource) -
         UsageError: HF_TOKEN can't be a token.
     """
     endpoint = _endpoint(context.env)
-    headers = _headers(context.env)
+    headers = access.authorization(model, _token(context.env))
+    with_token = bool(headers) and access.may_have_token(endpoint, context.env)
     context.traffic.reach(endpoint)
-    from huggingface_hub import hf_hub_url
 
     def get(file: FilePin, target: Path, on_bytes: Callable[[int], None]) -> str:
-        url = hf_hub_url(source.repo, file.path, revision=pin.revision, endpoint=endpoint)
+        url = access.file_url(endpoint, source.repo, pin.revision, file.path)
         try:
             return _download(context, url, headers, file, target, on_bytes)
         except link.Refused as error:
-            raise _refusal(error, model, source.repo, endpoint, with_token="authorization" in headers) from error
+            raise _refusal(
+                error, model, source.repo, endpoint, with_token=with_token, withheld=bool(headers) and not with_token
+            ) from error
 
     bring(context, model, pin, get, local=False)
 
@@ -92,10 +93,8 @@ def _endpoint(env: Mapping[str, str]) -> str:
     return access.endpoint(env)
 
 
-def _headers(env: Mapping[str, str]) -> dict[str, str]:
-    """What the hub is told: which program asks, and the token of HF_TOKEN.
-
-    Not the client's own headers: to name programs in them, it asks the hub for a list, for 3 s where no hub answers.
+def _token(env: Mapping[str, str]) -> str:
+    """The token of HF_TOKEN.
 
     Raises:
         UsageError: HF_TOKEN can't be a token. It is not shown.
@@ -103,17 +102,25 @@ def _headers(env: Mapping[str, str]) -> dict[str, str]:
     token = env.get("HF_TOKEN", "").strip()
     if not re.fullmatch(r"[!-~]*", token):
         raise UsageError("HF_TOKEN holds spaces, or letters that no token has", hint="set it to the token alone, hf_…")
-    agent = {"user-agent": f"whisperbake/{__version__}"}
-    return {**agent, "authorization": f"Bearer {token}"} if token else agent
+    return token
 
 
-def _refusal(error: link.Refused, model: Model, repo: str, endpoint: str, *, with_token: bool) -> SourceError:
+def _refusal(
+    error: link.Refused, model: Model, repo: str, endpoint: str, *, with_token: bool, withheld: bool
+) -> SourceError:
     """What 401 and 403 mean, told apart, each with what to do."""
     page = model.page or f"{endpoint}/{repo}"
     if error.status not in (401, 403):
         return SourceError(error.what + (", no such repository or revision" if error.status == 404 else ""))
     if error.code == "RepoNotFound" and not model.gated:
-        return SourceError(f"no such repository, or a private one that this token doesn't open: {page}")
+        return SourceError(
+            f"no such repository, or a private one: {page}",
+            hint=f"a private repository: gated: true at {model.id} in models.yaml, then HF_TOKEN is sent",
+        )
+    if withheld:
+        return SourceError(
+            access.Reason.PLAIN_HTTP.value, hint="an https address in HF_ENDPOINT, or its host in BAKE_INSECURE_HOSTS"
+        )
     if not with_token:
         return SourceError(
             "it wants a token", hint=f"accept the licence at {page}, then set HF_TOKEN to a token of that account"
