@@ -255,7 +255,8 @@ def report(session: Session, name: str | None, *, out: Path | None, megabytes: i
         file = file / f"{job.id}.html"
     page = pages.gather(config, job, out=file, limit=megabytes * 1_000_000)
     text = render(page, pages.templates(config.shipped)).encode()
-    files.write_output(file, text, instead="--out FILE; --embed 0 leaves the recordings out")
+    mode = jobs.result_mode(job, jobs.folder(config, job))
+    files.write_output(file, text, instead="--out FILE; --embed 0 leaves the recordings out", mode=mode)
     attached = [f for recording in page.recordings for f in (recording.media, *recording.files) if f is not None]
     return ReportWritten(
         job=job,

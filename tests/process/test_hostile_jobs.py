@@ -16,6 +16,7 @@ import pytest
 import yaml
 
 from builder.core.config import selection as choice
+from builder.core.config.types import Config
 from builder.core.jobs import job_file, request
 from builder.core.jobs.job import Job, JobInput
 from builder.core.jobs.request import Request
@@ -45,17 +46,21 @@ def root(tmp_path: Path) -> Path:
     return small_project.make(tmp_path / "project", {}, fill=False)
 
 
-def made(root: Path, id_: str = ID) -> Job:
-    """A job as prepare makes it."""
-    config = project.load(root, env={})
+def asked(config: Config) -> Request:
+    """What a command without options asks."""
     chosen = choice.choose(config, preset="starter", variant=Variant.SLIM, stages=list(config.stages), diarization=True)
-    asked = Request(
+    return Request(
         workflow=None,
         variant="slim",
         preset="starter",
         settings={},
         models={p: (m, config.pins[m.id]) for p, m in chosen.items()},
     )
+
+
+def made(root: Path, id_: str = ID) -> Job:
+    """A job as prepare makes it."""
+    config = project.load(root, env={})
     return Job(
         id=id_,
         created="2026-11-23T20:03:12Z",
@@ -64,7 +69,7 @@ def made(root: Path, id_: str = ID) -> Job:
         preset="starter",
         key="k",
         inputs=(JobInput(id="01", name="talk.mp4", path="input/01.mp4", sha256="0" * 64, size=4, output="talk"),),
-        stages=request.plan_stages(config.stages, asked, workflow=Workflow.SUBTITLE),
+        stages=request.plan_stages(config.stages, asked(config), workflow=Workflow.SUBTITLE),
     )
 
 

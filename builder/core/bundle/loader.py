@@ -19,6 +19,7 @@ MODULES = (
     "record",
     "jobs/languages",
     "jobs/naming",
+    "jobs/places",
     "jobs/job",
     "jobs/container",
     "jobs/run",

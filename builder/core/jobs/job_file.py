@@ -11,10 +11,12 @@ from typing import Any
 import yaml
 from pydantic import Field
 
+from builder.core.config.settings import checked
 from builder.core.config.types import StageSpec
 from builder.core.jobs.job import Clip, Job, JobInput, JobStage, ModelUse, stage_data
-from builder.core.terms import Mode, Variant, Workflow
-from builder.core.weights.model import REVISION, Model, Pin, snapshot_path, unsafe
+from builder.core.terms import Mode, Purpose, Variant, Workflow
+from builder.core.weights import catalog
+from builder.core.weights.model import REVISION, SHA256, Model, Pin, model_digest, snapshot_path, unsafe
 from builder.core.yaml_document import Document, Strict
 from builder.receiver.jobs.naming import NAME_BYTES, plain_stem
 
@@ -132,7 +134,20 @@ ID = re.compile(r"[0-9]{8}-[0-9]{6}-[a-z0-9-]{1,24}-[0-9a-f]{4}")
 """What :func:`job_id` makes."""
 
 
-def stray(job: Job, folder: str, *, stages: Mapping[str, StageSpec], models: Mapping[str, Model]) -> str | None:
+LONGEST = 1e9
+"""Seconds; no recording is as long, and times beyond are no dates."""
+
+CREATED = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}Z")
+
+
+def stray(
+    job: Job,
+    folder: str,
+    *,
+    stages: Mapping[str, StageSpec],
+    models: Mapping[str, Model],
+    pins: Mapping[str, Pin] = MappingProxyType({}),
+) -> str | None:
     """Why a job can't be one that this project prepared in ``folder``; None when it can.
 
     Its id, the names of its stages and every path decide what is run, written and deleted, and a job's folder may come
@@ -142,13 +157,18 @@ def stray(job: Job, folder: str, *, stages: Mapping[str, StageSpec], models: Map
         folder: name of the folder that its job.yaml is in.
         stages: the project's, in pipeline order.
         models: the project's catalogue.
+        pins: the project's models.lock.
     """
     if job.id != folder or not ID.fullmatch(job.id):
         return f"its id is {job.id!r}, its folder {folder!r}"
     for value, kind in ((job.workflow, Workflow), (job.variant, Variant), (job.mode or Mode.NATIVE.value, Mode)):
         if value not in [member.value for member in kind]:
             return f"{value!r} is not a {kind.__name__.lower()}"
-    return _stray_input(job.inputs) or _stray_stage(job.stages, stages, models)
+    if not CREATED.fullmatch(job.created):
+        return f"it was created at {job.created!r}"
+    if not catalog.ID.fullmatch(job.preset):
+        return f"{job.preset!r} is not a preset"
+    return _stray_input(job.inputs) or _stray_stage(job.stages, stages, models, pins)
 
 
 def _stray_input(inputs: Sequence[JobInput]) -> str | None:
@@ -166,11 +186,28 @@ def _stray_input(inputs: Sequence[JobInput]) -> str | None:
         if entry.output.casefold() in taken:
             return f"two of its results would be called {entry.output!r}"
         taken.add(entry.output.casefold())
+        if wrong := _stray_recording(entry):
+            return wrong
+    return None
+
+
+def _stray_recording(entry: JobInput) -> str | None:
+    """Why prepare can't have described a recording like this."""
+    if set("/\0") & set(entry.name):
+        return f"a recording is called {entry.name[:60]!r}"
+    if not SHA256.fullmatch(entry.sha256):
+        return f"recording {entry.id} has the sha256 {entry.sha256[:80]!r}"
+    clip = entry.clip or Clip(start=0.0)
+    if entry.size >= 1 << 63 or max(entry.duration or 0.0, clip.start, clip.end or 0.0, clip.lead) > LONGEST:
+        return f"recording {entry.id} has an impossible size or length"
     return None
 
 
 def _stray_stage(
-    job_stages: Sequence[JobStage], stages: Mapping[str, StageSpec], models: Mapping[str, Model]
+    job_stages: Sequence[JobStage],
+    stages: Mapping[str, StageSpec],
+    models: Mapping[str, Model],
+    pins: Mapping[str, Pin],
 ) -> str | None:
     """Why stages can't have been planned by :func:`plan_stages`."""
     names = [stage.name for stage in job_stages]
@@ -179,18 +216,56 @@ def _stray_stage(
     if not names or names != [name for name in stages if name in names]:
         return "its stages are not in this project's order"
     for stage in job_stages:
-        if stage.needs != tuple(need for need in stages[stage.name].needs if need in names):
+        spec = stages[stage.name]
+        if stage.needs != tuple(need for need in spec.needs if need in names):
             return f"its stage {stage.name} needs {list(stage.needs)}"
-        if stage.optional and not stages[stage.name].optional:
+        if stage.optional and not spec.optional:
             return f"its stage {stage.name} may fail"
-        threads = stage.settings.get("threads", 1)
-        if type(threads) is not int or not 1 <= threads <= 4096:
-            return f"its stage {stage.name} asks for {threads!r} threads"
-        if unknown := set(stage.models) - {purpose.value for purpose in stages[stage.name].uses}:
+        if wrong := _stray_setting(stage, spec):
+            return wrong
+        if unknown := set(stage.models) - {purpose.value for purpose in spec.uses}:
             return f"its stage {stage.name} has a model for {min(unknown)!r}"
-        if wrong := next((use for use in stage.models.values() if not _in_its_place(use, models)), None):
-            return f"it looks for model {wrong.id!r} in {wrong.path!r}"
+        for purpose, use in stage.models.items():
+            if not _in_its_place(use, models):
+                return f"it looks for model {use.id!r} in {use.path!r}"
+            if not _as_known(purpose, use, models, pins):
+                return f"its model {use.id!r} is not this project's"
     return None
+
+
+def _stray_setting(stage: JobStage, spec: StageSpec) -> str | None:
+    """Why a stage's settings can't be what stage.yaml allows."""
+    for name, value in stage.settings.items():
+        if name == DESCRIBED and stage.name == RESULTS:
+            if not _describes(value):
+                return f"its stage {stage.name} describes its models in another way"
+            continue
+        if name not in spec.settings:
+            return f"its stage {stage.name} has no setting {name!r}"
+        try:
+            checked(spec.settings[name], value)
+        except ValueError as error:
+            return f"its stage {stage.name} asks for {name}: {error}"
+    return None
+
+
+RESULTS, DESCRIBED = "subtitles", "models"
+"""The stage whose results say which models were used, and its setting for that."""
+
+
+def _describes(value: Any) -> bool:
+    """Whether a value is what :func:`plan_stages` says of models: purpose -> what identifies a model."""
+    known, fields = {purpose.value for purpose in Purpose}, {"id", "digest", "revision"}
+    return (
+        isinstance(value, dict)
+        and set(value) <= known
+        and all(
+            isinstance(model, dict)
+            and set(model) == fields
+            and all(isinstance(text, str) and len(text) <= 200 and text.isprintable() for text in model.values())
+            for model in value.values()
+        )
+    )
 
 
 def _in_its_place(use: ModelUse, models: Mapping[str, Model]) -> bool:
@@ -199,3 +274,13 @@ def _in_its_place(use: ModelUse, models: Mapping[str, Model]) -> bool:
         return False
     model = models.get(use.id)
     return model is None or use.path == snapshot_path(model, Pin(revision=use.revision, files=()))
+
+
+def _as_known(purpose: str, use: ModelUse, models: Mapping[str, Model], pins: Mapping[str, Pin]) -> bool:
+    """Whether a model does what the catalogue says, and has the bytes that models.lock pins, where it has that revision."""
+    model, pin = models.get(use.id), pins.get(use.id)
+    if not catalog.ID.fullmatch(use.id) or not use.digest.isprintable():
+        return False
+    if model is not None and (model.purpose.value != purpose or tuple(model.languages) != use.languages):
+        return False
+    return pin is None or pin.revision != use.revision or model_digest(pin) == use.digest

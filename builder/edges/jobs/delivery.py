@@ -20,6 +20,7 @@ from builder.edges.jobs.outcome import Outcome
 from builder.edges.system import files
 from builder.errors import BakeError, MissingError, UsageError
 from builder.program import command
+from builder.receiver.jobs import places
 
 LINKLESS = (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK)
 """What file systems without hard links answer."""
@@ -69,7 +70,8 @@ def deliver(outcome: Outcome, delivery: CopyOptions, places: Sequence[Place], jo
                     continue
                 fields = _fields(place, entry.id, _language(job_folder, entry), job.preset)
                 target = place.folder / naming.file_name(delivery.pattern, kind, fields)
-                copies.append(_copy(source, target, place, overwrite=delivery.overwrite))
+                recording = job_folder / entry.path
+                copies.append(_copy(source, target, place, recording, overwrite=delivery.overwrite))
     except (OSError, UsageError) as error:
         return replace(outcome, copies=tuple(copies), undelivered=_undelivered(error, job, outcome.folder, delivery))
     return replace(outcome, copies=tuple(copies))
@@ -103,8 +105,11 @@ def _same(path: Path, recording: Path) -> bool:
     return False
 
 
-def _copy(source: Path, target: Path, place: Place, *, overwrite: bool) -> Path:
-    """Copy a result under a hidden name, then give it its own.
+def _copy(source: Path, target: Path, place: Place, recording: Path, *, overwrite: bool) -> Path:
+    """Copy a result under a hidden name, then give it its own. Who can't read the recording can't read the copy.
+
+    Args:
+        recording: in the job's folder, which has the modes that the caller's own has.
 
     Raises:
         UsageError: there is something of that name.
@@ -122,8 +127,11 @@ def _copy(source: Path, target: Path, place: Place, *, overwrite: bool) -> Path:
         if not stat.S_ISREG(os.fstat(reading).st_mode):
             raise OSError(errno.EINVAL, "not a file", str(source))
         try:
-            writing = os.open(hidden, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666)
+            mode = places.file_mode(0o666, places.readers([recording], group=-1, above=False))
+            writing = os.open(hidden, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, mode)
             with os.fdopen(writing, "wb") as out:
+                if places.readers([recording], os.fstat(writing).st_gid, above=False) == places.GROUP:
+                    os.fchmod(writing, 0o640)
                 while chunk := data.read(files.CHUNK):
                     out.write(chunk)
                 out.flush()
@@ -136,7 +144,9 @@ def _copy(source: Path, target: Path, place: Place, *, overwrite: bool) -> Path:
 
 def _name(hidden: Path, target: Path, *, overwrite: bool) -> None:
     if overwrite and not target.is_dir():
-        hidden.replace(target.resolve() if target.is_symlink() else target)
+        # Another user's link in a shared folder would choose which file of the caller's is replaced.
+        followed = target.is_symlink() and target.lstat().st_uid == os.geteuid()
+        hidden.replace(target.resolve() if followed else target)
         return
     try:
         os.link(hidden, target)  # unlike a rename, it never replaces anything

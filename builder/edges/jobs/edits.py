@@ -100,9 +100,9 @@ def read_text(path: Path) -> str:
         raise UsageError("this is not text in UTF-8", where=str(path)) from error
 
 
-def save(path: Path, text: str) -> None:
+def save(path: Path, text: str, *, mode: int = 0o644) -> None:
     """Write a text where a person wants it; raises as :func:`builder.edges.system.files.write_output`."""
-    files.write_output(path, text, instead="--to FILE")
+    files.write_output(path, text, instead="--to FILE", mode=mode)
 
 
 def names_file(path: Path) -> Any:

@@ -15,8 +15,9 @@ from typing import Any
 from builder.core.config.types import Config
 from builder.core.jobs.job import Job
 from builder.core.text import visible
-from builder.edges.system import files
+from builder.edges.system import files, permissions
 from builder.errors import BakeError, ConfigError, InputError, MissingError, UsageError
+from builder.receiver.jobs import places
 
 MARK = ".containers"
 """File in a job's folder while it may have containers that our run made: the address of their engine."""
@@ -28,6 +29,12 @@ NEW = ".new-"
 def folder(config: Config, job: Job) -> Path:
     """Where a job lives."""
     return config.jobs / job.id
+
+
+def result_mode(job: Job, job_folder: Path) -> int:
+    """The mode of a file with what a job's recordings say, for a place of the caller's choice."""
+    recordings = [job_folder / entry.path for entry in job.inputs]
+    return places.file_mode(0o644, places.readers(recordings, group=-1, above=False))
 
 
 def disk_error(error: OSError, job_folder: Path) -> BakeError:
@@ -54,18 +61,23 @@ def disk_error(error: OSError, job_folder: Path) -> BakeError:
 def read(config: Config, job_folder: Path) -> Job:
     """The job in a folder, if this project can have made it.
 
-    A job's folder may come from anywhere, and what is in it decides what is run, written and deleted.
+    A job's folder may come from anywhere, and what is in it decides what is run, written and deleted. One that whoever
+    can't read its recordings could look into is closed to them.
 
     Raises:
         UsageError: the folder has no job.
-        ConfigError: its file is broken, says what prepare never writes, or a part of the folder is a link.
+        ConfigError: its file is broken, says what prepare never writes, somebody else owns it, or a part of the folder is
+            not what prepare makes.
     """
     from builder.core.jobs import job_file
 
-    wrong = _link_in(job_folder)
+    wrong = _odd_part(job_folder)
     if wrong is None:
         job = parsed(job_folder)
-        wrong = job_file.stray(job, job_folder.name, stages=config.stages, models=config.models)
+        wrong = job_file.stray(job, job_folder.name, stages=config.stages, models=config.models, pins=config.pins)
+        if wrong is None:
+            with contextlib.suppress(OSError):  # a disk without modes, or one that can't be written
+                permissions.close(job_folder, [job_folder / entry.path for entry in job.inputs])
     if wrong is not None:
         raise ConfigError(
             f"this is not a job of this project: {wrong}",
@@ -97,19 +109,61 @@ def parsed(job_folder: Path) -> Job:
         raise UsageError("no job here", where=str(job_folder), hint="jobs list shows all") from error
 
 
-def _link_in(job_folder: Path) -> str | None:
-    """Which link stands where prepare makes none: the folder, its parts, the recordings."""
+FOLDERS = ("input", "work", "output", "logs", "edits", ".scratch")
+"""Parts of a job's folder that are folders."""
+
+
+def _odd_part(job_folder: Path) -> str | None:
+    """Why a folder can't be one of the caller's jobs, as far as the kinds of its files tell; None when it can.
+
+    Containers write below ``work`` and ``output``: what is there counts for nothing here.
+    """
     try:
-        parts = (job_folder, *sorted(job_folder.iterdir()), *sorted((job_folder / "input").glob("*")))
+        if not stat.S_ISDIR(job_folder.lstat().st_mode):
+            return f"{job_folder.name!r} is {_kind(job_folder.lstat())}"
+        for part in (job_folder, job_folder / "job.yaml"):
+            if permissions.foreign(part):
+                return f"{part.name!r} belongs to user {part.lstat().st_uid}"
+        for part in sorted(job_folder.iterdir()):
+            if odd := _odd(part, folder=part.name in FOLDERS):
+                return odd
+        for name in ("input", "logs", "edits"):
+            inside = sorted((job_folder / name).iterdir()) if (job_folder / name).is_dir() else ()
+            for part in inside:
+                if odd := _odd(part, folder=False, linked=name == "input"):
+                    return odd
     except OSError:
         return None  # reading the job fails too, and says so
-    return next((f"{part.name!r} is a link" for part in parts if part.is_symlink()), None)
+    return None
+
+
+def _odd(part: Path, *, folder: bool, linked: bool = False) -> str | None:
+    """Why a part of a job can't be what prepare or a run made.
+
+    Args:
+        folder: it is to be a folder, else a file.
+        linked: it may have another name: a recording is a hard link to the caller's own file.
+    """
+    status = part.lstat()
+    if not (stat.S_ISDIR if folder else stat.S_ISREG)(status.st_mode):
+        return f"{part.name!r} is {_kind(status)}"
+    if not folder and not linked and status.st_nlink > 1:
+        return f"{part.name!r} is a hard link: it has another name somewhere"
+    return None
+
+
+def _kind(status: os.stat_result) -> str:
+    for kind, name in ((stat.S_ISLNK, "a link"), (stat.S_ISDIR, "a folder"), (stat.S_ISREG, "a file")):
+        if kind(status.st_mode):
+            return name
+    return "neither a file nor a folder"
 
 
 def append_event(job_folder: Path, event: str, **facts: Any) -> None:
     """Write the orchestrator's own line into events.jsonl; it has no stage."""
     line = json.dumps({"t": round(time.time(), 3), "event": event, **facts}, ensure_ascii=False).encode() + b"\n"
-    handle = os.open(job_folder / "events.jsonl", os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
+    flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+    handle = os.open(job_folder / "events.jsonl", flags, 0o644)
     try:
         size = os.fstat(handle).st_size
         if size and os.pread(handle, 1, size - 1) != b"\n":

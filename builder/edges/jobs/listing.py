@@ -6,7 +6,7 @@ import contextlib
 import json
 import os
 import re
-import shutil
+import secrets
 import stat
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,9 +15,10 @@ from typing import Any
 
 from builder.core.config.types import Config
 from builder.core.jobs.job import Job, JobInput
-from builder.edges.jobs.folder import NEW, folder, held, read, state
+from builder.edges.jobs.folder import NEW, disk_error, folder, held, read, state
 from builder.edges.system import files
 from builder.errors import BakeError, UsageError, did_you_mean
+from builder.receiver.jobs import places
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -128,18 +129,30 @@ def remove(config: Config, names: Sequence[str], *, dry_run: bool) -> list[tuple
                 raise UsageError(
                     f"job {job_folder.name} is running", hint="wait for it, or stop it: jobs cancel"
                 ) from error
-        sizes = [sum(p.lstat().st_size for p in job_folder.rglob("*") if _own(p)) for job_folder in job_folders]
+        sizes = [_size(job_folder) for job_folder in job_folders]
         if not dry_run:
             for job_folder in job_folders:
                 compose.clean(job_folder)
             for job_folder in job_folders:
-                gone = job_folder.with_name(f"{NEW}{os.getpid()}-{job_folder.name}")  # swept if we are killed half way
-                job_folder.replace(gone)
-                shutil.rmtree(gone)
+                # Swept if we are killed half way.
+                gone = job_folder.with_name(f"{NEW}{os.getpid()}-{secrets.token_hex(8)}")
+                try:
+                    job_folder.replace(gone)
+                    places.remove_tree(gone)
+                except OSError as error:
+                    raise disk_error(error, job_folder) from error
     return list(zip(job_folders, sizes, strict=True))
 
 
-def _own(path: Path) -> bool:
-    """Whether a path is a file that takes room of its own: a recording may be a hard link."""
-    status = path.lstat()
-    return stat.S_ISREG(status.st_mode) and status.st_nlink == 1
+def _size(job_folder: Path) -> int:
+    """Bytes that a job takes for itself: a recording may be a hard link. What goes away meanwhile doesn't count."""
+    total, waiting = 0, [job_folder]
+    while waiting:
+        with contextlib.suppress(OSError), os.scandir(waiting.pop()) as entries:  # too deep a path can't be opened
+            for entry in entries:
+                if entry.is_dir(follow_symlinks=False):
+                    waiting.append(Path(entry.path))
+                    continue
+                status = entry.stat(follow_symlinks=False)
+                total += status.st_size if stat.S_ISREG(status.st_mode) and status.st_nlink == 1 else 0
+    return total

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import secrets
-import shutil
+import stat
+import tempfile
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -24,7 +26,7 @@ from builder.edges.jobs.listing import listing
 from builder.edges.machine import fonts
 from builder.edges.system import files, shell
 from builder.errors import BakeError, InputError
-from builder.receiver.jobs import naming
+from builder.receiver.jobs import naming, places
 
 Media = Callable[[Sequence[str], Path, "Path | None"], shell.Done]
 """Runs stages/demux/clip.py: its options, the recording, and where a cut goes."""
@@ -52,14 +54,12 @@ def prepare(
         MissingError: the disk is full, or the folder can't be written.
     """
     sources = [_source(path) for path in inputs]
-    probes = [_tool(media, ["--probe"], path) for path in sources]
-    workflow = request.workflow or (
-        Workflow.SUBTITLE if any(probe["video"] for probe in probes) else Workflow.TRANSCRIBE
-    )
+    probes = [_probe(media, path) for path in sources]
+    workflow = request.workflow or (Workflow.SUBTITLE if any(video for video, _ in probes) else Workflow.TRANSCRIBE)
     try:
         config.jobs.mkdir(parents=True, exist_ok=True)
         _sweep(config.jobs)
-        lengths = [probe.get("duration") for probe in probes]
+        lengths = [length for _, length in probes]
         return _make(
             config,
             sources,
@@ -103,27 +103,29 @@ def _make(
     ]
     stages = plan_stages(config.stages, request, workflow=workflow)
     key = request_key(described, stages, workflow.value)
-    if resume:
-        for known in listing(config):
-            if known.state != "done" and (job := read(config, known.folder)).key == key:
-                return job
+    if resume and (known := _unfinished(config, key, described, sources, stages, workflow, media=media)):
+        return known
     accept(stages)
     created = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
     job_id = naming.job_id(created, sources[0].name, secrets.token_hex(2))
     new_folder = config.jobs / f"{NEW}{os.getpid()}-{job_id}"
     try:
+        new_folder.mkdir(mode=0o700)  # nobody looks in before it is known who may
         for part in ("input", "work", "output", "logs"):
-            (new_folder / part).mkdir(parents=True)
+            (new_folder / part).mkdir()
+        usual = stat.S_IMODE((new_folder / "work").stat().st_mode)
+        bits = places.readers(sources, new_folder.stat().st_gid)
         kept = []
         for path, entry in zip(sources, described, strict=True):
             target = new_folder / entry.path
             if entry.clip is not None:
-                cut = spec.Clip(**_cut(media, path, target, entry.clip))
+                cut = _cut(media, path, target, entry.clip)
                 end = cut.end or entry.duration
                 length = None if end is None else max(0.0, end - cut.start + cut.lead)
                 entry = replace(entry, clip=cut, duration=length)
+                target.chmod(places.file_mode(0o644, bits))
             else:
-                _link_or_copy(path, target, on_progress)
+                _link_or_copy(path, target, bits, on_progress)
             kept.append(replace(entry, size=target.stat().st_size))
         if any(stage.settings.get("burn") for stage in stages):
             fonts.put(new_folder / "input")
@@ -139,11 +141,58 @@ def _make(
             stages=stages,
         )
         files.write_atomic(new_folder / "job.yaml", job_file.to_yaml(job))
+        with contextlib.suppress(PermissionError):  # a FAT stick has no modes
+            new_folder.chmod(places.folder_mode(usual, bits))
         new_folder.replace(config.jobs / job_id)
     except BaseException:
-        shutil.rmtree(new_folder, ignore_errors=True)
+        places.remove_if_there(new_folder)
         raise
     return job
+
+
+def _unfinished(
+    config: Config,
+    key: str,
+    described: Sequence[JobInput],
+    sources: Sequence[Path],
+    stages: Sequence[JobStage],
+    workflow: Workflow,
+    *,
+    media: Media,
+) -> Job | None:
+    """A job that isn't done, of these recordings and settings.
+
+    Its key is what a file says. So it is made again of what would be done, and the recordings are compared.
+    """
+    for listed in listing(config):
+        if listed.state == "done":
+            continue
+        try:
+            job = read(config, listed.folder)
+        except BakeError:  # removed meanwhile
+            continue
+        asked = [replace(entry, clip=one.clip) for entry, one in zip(job.inputs, described, strict=False)]
+        if job.key != key or request_key(asked, job.stages, job.workflow) != key or len(asked) != len(described):
+            continue
+        if all(
+            _same_recording(listed.folder, entry, source, one, media=media)
+            for entry, source, one in zip(job.inputs, sources, described, strict=True)
+        ):
+            return job
+    return None
+
+
+def _same_recording(job_folder: Path, entry: JobInput, source: Path, wanted: JobInput, *, media: Media) -> bool:
+    """Whether a job has what would be put there now: the recording itself, or the same cut of it."""
+    inside = job_folder / entry.path
+    with contextlib.suppress(OSError):
+        if wanted.clip is None:
+            return inside.samefile(source) or files.sha256(inside) == wanted.sha256
+        with tempfile.TemporaryDirectory(prefix=f"{NEW}{os.getpid()}-", dir=job_folder.parent) as folder:
+            again = Path(folder) / inside.name
+            cut = _cut(media, source, again, wanted.clip)
+            return cut == entry.clip and files.sha256(again) == files.sha256(inside)
+    return False
 
 
 def _readable(name: str) -> str:
@@ -168,19 +217,40 @@ def _source(path: Path) -> Path:
     return real
 
 
-def _tool(media: Media, options: Sequence[str], path: Path, target: Path | None = None) -> Any:
-    """Run stages/demux/clip.py and read its answer."""
+def _probe(media: Media, path: Path) -> tuple[bool, float | None]:
+    """Whether a recording has moving pictures, and its seconds if its header tells."""
+    answer = _tool(media, ["--probe"], path)
+    return bool(answer.get("video")), _seconds(answer.get("duration"))
+
+
+def _seconds(value: object) -> float | None:
+    """A time of :func:`_tool`; a recording may have taken it over, and its answer is anything."""
+    known = isinstance(value, (int, float)) and not isinstance(value, bool) and 0 <= value <= job_file.LONGEST
+    return float(value) if known else None  # type: ignore[arg-type]
+
+
+def _tool(media: Media, options: Sequence[str], path: Path, target: Path | None = None) -> dict[str, Any]:
+    """Run stages/demux/clip.py and read its answer, as far as it is an object."""
     done = media(options, path, target)
     if done.code == 2:
         raise InputError(done.err.strip().splitlines()[-1] if done.err.strip() else "it can't be used", where=str(path))
     if done.code != 0:
         raise BakeError("the recording could not be read", where=str(path), detail=done.err.splitlines()[-5:])
-    return json.loads(done.out)
+    with contextlib.suppress(ValueError, RecursionError):
+        answer = json.loads(done.out)
+        if isinstance(answer, dict):
+            return answer
+    raise InputError("nothing is known of the recording", where=str(path), hint="check the recording")
 
 
-def _cut(media: Media, path: Path, target: Path, clip: spec.Clip) -> Any:
+def _cut(media: Media, path: Path, target: Path, clip: spec.Clip) -> spec.Clip:
+    """Cut a recording; where the cut begins and ends."""
     options = ["--start", str(clip.start)] + (["--end", str(clip.end)] if clip.end is not None else [])
-    return _tool(media, options, path, target)
+    answer = _tool(media, options, path, target)
+    start, lead = _seconds(answer.get("start")), _seconds(answer.get("lead", 0.0))
+    if start is None or lead is None or not target.is_file() or target.is_symlink():
+        raise InputError("no cut came out of the recording", where=str(path), hint="check the recording")
+    return spec.Clip(start=start, end=_seconds(answer.get("end")), lead=lead)
 
 
 def _hash(path: Path, on_progress: OnProgress) -> str:
@@ -188,8 +258,12 @@ def _hash(path: Path, on_progress: OnProgress) -> str:
     return files.sha256(path, _counted(f"reading {path.name}", path.stat().st_size, 1 << 30, on_progress))
 
 
-def _link_or_copy(source: Path, target: Path, on_progress: OnProgress) -> None:
-    """A hard link takes no space and no time; a copy where the file system has none to give."""
+def _link_or_copy(source: Path, target: Path, bits: int, on_progress: OnProgress) -> None:
+    """A hard link takes no space and no time; a copy where the file system has none to give.
+
+    Args:
+        bits: who may read a copy (:func:`builder.receiver.jobs.places.readers`).
+    """
     try:
         os.link(source, target)
         return
@@ -199,6 +273,8 @@ def _link_or_copy(source: Path, target: Path, on_progress: OnProgress) -> None:
     files.require_room({target.parent: size}, "set BAKE_JOBS to a folder on another disk", reserve=1 << 20)
     tell = _counted(f"copying {source.name}", size, 256 << 20, on_progress)
     files.copy_hashed(files.chunks(source), target, tell)
+    with contextlib.suppress(PermissionError):  # a FAT stick has no modes
+        target.chmod(places.file_mode(0o644, bits))
 
 
 def _counted(what: str, size: int, large: int, on_progress: OnProgress) -> Callable[[int], None]:
@@ -216,7 +292,7 @@ def _sweep(jobs: Path) -> None:
     for new_folder in jobs.glob(f"{NEW}*"):
         pid = new_folder.name.removeprefix(NEW).split("-", 1)[0]
         if pid.isdigit() and not _alive(int(pid)):
-            shutil.rmtree(new_folder, ignore_errors=True)
+            places.remove_if_there(new_folder)
 
 
 def _alive(pid: int) -> bool:

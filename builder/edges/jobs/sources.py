@@ -6,8 +6,8 @@ import contextlib
 import glob
 import os
 import re
-import shutil
 import sys
+import tempfile
 import urllib.parse
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -18,6 +18,7 @@ from builder.edges.jobs.folder import NEW
 from builder.edges.system import files, web
 from builder.errors import InputError, UsageError
 from builder.program import command
+from builder.receiver.jobs import places
 
 STDIN = "-"
 """The word for standard input."""
@@ -171,21 +172,26 @@ def brought(
         MissingError: the disk is full.
         InputError: nothing came through standard input.
     """
-    incoming = jobs / f"{NEW}{os.getpid()}-incoming"  # prepare removes those of dead processes
+    incoming: Path | None = None
     paths = {}
     try:
         for number, source in enumerate(sources):
             if source.path is not None:
                 paths[source] = source.path
                 continue
+            if incoming is None:
+                jobs.mkdir(parents=True, exist_ok=True)
+                # Closed to others, as who sent it may want it; prepare removes those of dead processes.
+                incoming = Path(tempfile.mkdtemp(prefix=f"{NEW}{os.getpid()}-incoming-", dir=jobs))
             folder = incoming / str(number)
-            folder.mkdir(parents=True)
+            folder.mkdir()
             stem, suffix = os.path.splitext(source.name.replace("/", "_"))  # noqa: PTH122 - a name, not a path
             paths[source] = folder / (stem.encode()[:180].decode("utf-8", "ignore") + suffix[:12])
             _bring(source, paths[source], options, on_progress)
         yield paths
     finally:
-        shutil.rmtree(incoming, ignore_errors=True)
+        if incoming is not None:
+            places.remove_if_there(incoming)
 
 
 def _bring(source: Source, target: Path, options: InputOptions, on_progress: OnProgress) -> None:
@@ -200,6 +206,7 @@ def _bring(source: Source, target: Path, options: InputOptions, on_progress: OnP
     else:
         private = web.host_of(source.word) in {name.lower() for name in options.hosts}
         web.download(source.word, target, private=private, on_bytes=tell)
+    target.chmod(0o600)  # a job has the mode of its recording
     size = target.stat().st_size
     on_progress(Progress(what=what, done=size, total=size, unit="bytes", finished=True))
     if source.word == STDIN and size == 0:

@@ -74,7 +74,7 @@ def expanded(path: str | Path) -> Path:
         return Path(path)
 
 
-def write_output(path: Path, data: bytes | str, *, instead: str, parents: bool = False) -> Path:
+def write_output(path: Path, data: bytes | str, *, instead: str, parents: bool = False, mode: int = 0o644) -> Path:
     """Write a result where a person wants it: whole or not at all where that can be, and never in the place of a link.
 
     A link is followed, and the file that it leads to is replaced with its mode kept. What isn't a file (a device, a FIFO,
@@ -83,6 +83,7 @@ def write_output(path: Path, data: bytes | str, *, instead: str, parents: bool =
     Args:
         instead: what to type for another place, such as ``--out FILE``.
         parents: make the folders above the file, where a new project hasn't any yet.
+        mode: of a new file.
 
     Returns:
         The file that was written.
@@ -112,7 +113,7 @@ def write_output(path: Path, data: bytes | str, *, instead: str, parents: bool =
             raise UsageError("there is no such folder", where=str(real.parent), hint=f"mkdir -p '{real.parent}'")
         if real.is_dir():
             raise UsageError("this is a folder", where=str(real), hint=instead)
-        write_atomic(real, raw, mode=0o644 if status is None else stat.S_IMODE(status.st_mode))
+        write_atomic(real, raw, mode=mode if status is None else stat.S_IMODE(status.st_mode))
         return real
     except BrokenPipeError:
         raise

@@ -11,8 +11,11 @@ import contextlib
 import os
 import shutil
 import stat
-from collections.abc import Iterator
+import tempfile
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+
+from builder.receiver.jobs import places
 
 SHARED = ("input", "work", "output")
 """Folders of a job that its containers see; they write the last two."""
@@ -28,6 +31,42 @@ COPY = ".recording.copy"
 
 ROOT = 0
 """Id of the user and of the group; the containers' user is in this group."""
+
+
+def foreign(place: Path) -> bool:
+    """Whether a file or a folder isn't the caller's: somebody else decides what is in it.
+
+    Raises:
+        OSError: it can't be looked at.
+    """
+    found = os.lstat(place)
+    if found.st_uid == os.geteuid():
+        return False
+    try:  # what we make there may have the same owner: of a stick, a Windows disk, a network folder
+        with tempfile.TemporaryFile(dir=place.parent) as made:
+            return os.fstat(made.fileno()).st_uid != found.st_uid
+    except OSError:
+        return True
+
+
+def close(place: Path, recordings: Sequence[Path]) -> None:
+    """Close a job's folder to whoever can't read its recordings, and to writers; one that is closed stays so.
+
+    Args:
+        recordings: in the folder; those that are missing don't count.
+
+    Raises:
+        OSError: it isn't a folder, or its mode can't be changed.
+    """
+    with _opened(place) as job:
+        found = os.fstat(job)
+        if stat.S_IMODE(found.st_mode) & 0o077 == 0:
+            return
+        there = [path for path in recordings if path.is_file()]
+        bits = places.readers(there, found.st_gid, above=False) if there else 0o044
+        mode = places.folder_mode(stat.S_IMODE(found.st_mode), bits)
+        if mode != stat.S_IMODE(found.st_mode):
+            os.fchmod(job, mode)
 
 
 def give(place: Path) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +12,7 @@ from typing import Any
 from builder.receiver.inventory import CHUNK, LoaderError
 from builder.receiver.jobs.kept import COMPOSE
 from builder.receiver.jobs.naming import input_suffix, output_stem
+from builder.receiver.jobs.places import remove_tree
 
 SUBTITLE, TRANSCRIBE = "subtitle", "transcribe"
 """Workflows: with and without a film that has the subtitles in it."""
@@ -120,9 +120,11 @@ def sound_bytes(size: int, seconds: float | None) -> int:
 
 
 def make_parts(folder: Path) -> None:
-    """A job's empty folder."""
+    """A job's empty folder, closed to others."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    folder.mkdir(mode=0o700)
     for part in ("input", "work", "output", "logs"):
-        (folder / part).mkdir(parents=True)
+        (folder / part).mkdir()
     (folder / "events.jsonl").touch()
 
 
@@ -141,7 +143,7 @@ def new_job(template: Path, recording: Path, name: str, folder: Path) -> dict[st
     """A job folder like the template's, for another recording (docs/job-format.md); what its job.yaml says."""
     job: dict[str, Any] = json.loads(template.read_bytes())
     if folder.exists():
-        shutil.rmtree(folder)
+        remove_tree(folder)
     make_parts(folder)
     path = f"input/01{input_suffix(recording.name)}"
     digest, size = copied(recording, folder / path)

@@ -34,6 +34,7 @@ from builder.receiver.jobs.job import (
 from builder.receiver.jobs.kept import keep, keeping
 from builder.receiver.jobs.languages import KNOWN, code_of
 from builder.receiver.jobs.naming import input_suffix, job_id, key_of, output_stem
+from builder.receiver.jobs.places import file_mode, folder_mode, readers, remove_if_there
 from builder.receiver.jobs.run import probe, run_job, stage_container, stage_images
 
 NEW = ".new-"
@@ -187,6 +188,8 @@ def make_job(
         length = recording.stat().st_size
         _require_room(folder, length)
         digest, size = copied(recording, inside, Percent(length, "copying the recording"))
+        bits = readers([recording], folder.stat().st_gid)
+        inside.chmod(file_mode(0o644, bits))
         video, seconds = probe(engine, images["demux"], folder, inside, shown(name), sandbox=sandbox)
         workflow = asked.workflow or (SUBTITLE if video else TRANSCRIBE)
         _require_room(folder, sound_bytes(size, seconds) + (size if workflow == SUBTITLE else 0))
@@ -219,12 +222,14 @@ def make_job(
             settings = stage_container(engine, images, job, stage, source=Path(), sandbox=sandbox, memory=wish)
             services[stage["name"]] = service(settings, stage, job)
         write_compose(folder, job, services)
+        if os.getuid() != 0:  # else run_job closes it
+            folder.chmod(folder_mode(stat.S_IMODE((folder / "work").stat().st_mode), bits))
         with keeping(jobs):  # a later bundle doesn't take the images away
             repositories = {i["stage"]: i["name"].rpartition(":")[0] for i in mine["images"] if i["stage"]}
             keep(engine, jobs, {images[stage["name"]]: repositories[stage["name"]] for stage in stages})
             folder.replace(jobs / id_)
     except BaseException:
-        shutil.rmtree(folder, ignore_errors=True)
+        remove_if_there(folder)
         raise
     return jobs / id_, job
 
@@ -251,4 +256,4 @@ def sweep_jobs(jobs: Path) -> None:
     for folder in jobs.glob(f"{NEW}*"):
         pid = folder.name[len(NEW) :].split("-", 1)[0]
         if pid.isdigit() and not Path(f"/proc/{pid}").exists():
-            shutil.rmtree(folder, ignore_errors=True)
+            remove_if_there(folder)

@@ -8,6 +8,7 @@ from pathlib import Path
 from builder.core.jobs import edits as spec
 from builder.core.jobs import names as naming
 from builder.edges.jobs import edits as kept
+from builder.edges.jobs import folder as jobs
 from builder.errors import UsageError
 from builder.program import command
 from builder.workflows.edits.rendering import TranscriptChanged, found, held, rendered, state
@@ -86,5 +87,5 @@ def save_text(session: Session, job_name: str, *, file: Path) -> TranscriptChang
         MissingError: the file can't be written.
     """
     job, folder = found(session, job_name)
-    kept.save(file, spec.to_text(job, kept.transcripts(job, folder)))
+    kept.save(file, spec.to_text(job, kept.transcripts(job, folder)), mode=jobs.result_mode(job, folder))
     return state(job, folder, text=file)

@@ -10,6 +10,7 @@ import contextlib
 import functools
 import os
 import shlex
+import stat
 import tempfile
 import threading
 import time
@@ -38,6 +39,9 @@ RESTARTS = 2
 
 LEAVING = 5.0
 """Seconds for which an engine may still answer after it has ended a container because it goes away itself."""
+
+LONGEST_ADDRESS = 1000
+"""Bytes; no engine's address is longer."""
 
 LOOK = 0.02
 """Seconds between two looks for a container that compose is creating."""
@@ -436,12 +440,11 @@ def clean(folder: Path) -> None:
     Raises:
         MissingError: the engine doesn't answer, or a container can't be ended.
     """
-    try:
-        host = (folder / MARK).read_text()
-    except FileNotFoundError:
+    host = _marked(folder)
+    if host is None:
         return
     # Jobs run on engines of this machine alone; one whose socket has gone is no more.
-    if host.startswith("unix:/") and Path(host.removeprefix("unix://")).exists():
+    if host.startswith("unix:/") and _engine_socket(Path(host.removeprefix("unix://"))):
         try:
             client = engines.client_of(host)
             remove_all(client, folder.name)
@@ -455,3 +458,22 @@ def clean(folder: Path) -> None:
                 hint=f"start it; or, if it is gone for good, remove {folder / MARK}",
             ) from error
     unmark(folder)
+
+
+def _marked(folder: Path) -> str | None:
+    """The engine that :func:`mark` noted; None where there is none. Empty where nobody can have noted it."""
+    try:
+        with files.open_regular(folder / MARK) as source:
+            return source.read(LONGEST_ADDRESS).decode()
+    except FileNotFoundError:
+        return None
+    except (OSError, UnicodeDecodeError):
+        return ""
+
+
+def _engine_socket(path: Path) -> bool:
+    """Whether an engine of root or of the caller may listen there: a job's folder may name anybody's."""
+    with contextlib.suppress(OSError, ValueError):
+        status = path.stat()
+        return stat.S_ISSOCK(status.st_mode) and status.st_uid in (0, os.geteuid())
+    return False

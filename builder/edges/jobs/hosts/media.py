@@ -17,6 +17,7 @@ from builder.edges.jobs.hosts import compose as projects
 from builder.edges.jobs.hosts.native import Native, Process
 from builder.edges.system import permissions, shell
 from builder.errors import InputError, MissingError
+from builder.receiver.jobs import places
 
 
 class Media:
@@ -143,7 +144,7 @@ def _open_to_all(source: Path) -> Iterator[Path]:
     with tempfile.TemporaryDirectory(prefix="whisperbake-") as folder:
         copy = Path(folder) / "recording"
         shutil.copyfile(source, copy)
-        copy.chmod(0o644)
+        copy.chmod(0o640)  # the containers' user is in root's group
         yield copy
 
 
@@ -158,4 +159,4 @@ def _outlet(target: Path | None) -> Iterator[Path]:
         out.chmod(0o770)
         yield out
     finally:
-        shutil.rmtree(out, ignore_errors=True)
+        places.remove_if_there(out)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import shlex
-import shutil
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -15,6 +14,7 @@ from builder.core.stage_env import stage_environment
 from builder.edges.jobs.hosts import compose
 from builder.edges.machine import environment
 from builder.edges.system import shell
+from builder.receiver.jobs import places
 
 
 class Process:
@@ -86,4 +86,4 @@ class Native:
 
     def close(self) -> None:
         """Remove what libraries wrote into their home."""
-        shutil.rmtree(self._scratch, ignore_errors=True)
+        places.remove_if_there(self._scratch)
