@@ -105,6 +105,8 @@ class EngineSocket:
     def image(self, name: str) -> Any:
         """What the engine says of an image, or None."""
         status, data = self.ask("GET", f"/images/{quote(name, safe='/:@')}/json")
+        if status not in (200, 404):
+            raise refusal(error_in(data) or f"status {status}")
         try:
             return json.loads(data) if status == 200 else None
         except ValueError as error:

@@ -2,32 +2,29 @@
 
 from __future__ import annotations
 
-import contextlib
-import io
 import json
-import os
+import re
 import shutil
-import tarfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from builder.receiver.engine import EngineSocket, LacksLayer
-from builder.receiver.inventory import PLAIN, FileEntry, Inventory, LoaderError, bad, inside, need
+from builder.receiver.inventory import PLAIN, FileEntry, Inventory, LoaderError, bad, need, read_json
 from builder.receiver.jobs.kept import release
 from builder.receiver.missing import EngineContents, chain_ids, missing_layers
 from builder.receiver.parts import Bundle, Guard
 from builder.receiver.tar import BLOCK, END, header, padding
+from builder.receiver.unpack import NATIVE
 
 TEMPORARY = "whisperbake-load"
 """Repository of the names that images have until all of them are there."""
 
+LOADING = re.compile(rf"{TEMPORARY}/[0-9a-f]{{24}}:loading")
+
 SMALL = 4 << 20
 """Bytes; a manifest or a config is never larger."""
-
-NATIVE = "native/project"
-"""Folder of this project for native runs; its weights go below it, where it looks for them."""
 
 SPARE = 64 << 20
 """Bytes that stay free on the engine's disk."""
@@ -185,7 +182,7 @@ def send(
 def _fit(manifest: bytes, config: bytes, image: dict[str, Any], diff_ids: Sequence[str]) -> bool:
     """Whether a manifest and a config say what the inventory says of an image."""
     try:
-        described, settings = json.loads(manifest), json.loads(config)
+        described, settings = read_json(manifest), read_json(config)
         return bool(
             [x["digest"] for x in described["layers"]] == image["layers"]
             and described["config"]["digest"] == image["config"]
@@ -245,12 +242,17 @@ def _path(digest: str) -> str:
 
 
 def name_all(
-    engine: EngineSocket, deliveries: Sequence[Delivery], names: Sequence[str], jobs: Path
+    engine: EngineSocket,
+    deliveries: Sequence[Delivery],
+    names: Sequence[str],
+    jobs: Path,
+    given: Mapping[str, set[str]],
 ) -> list[dict[str, Any]]:
     """The last step: give every image its name, remove the temporary names, and the images that lost theirs.
 
     Args:
         jobs: the receiver's folder of jobs; images that they name stay.
+        given: name -> ids that earlier bundles of this sender gave it; no other image is removed.
 
     Returns:
         The inventory's images, each with the id that this engine knows it by.
@@ -260,7 +262,7 @@ def name_all(
         before = engine.image(delivery.image["name"])
         engine.tag(name, delivery.image["name"])
         now = engine.image(delivery.image["name"])
-        if before and before["Id"] != now["Id"]:
+        if before and before["Id"] != now["Id"] and before["Id"] in given[delivery.image["name"]]:
             replaced.append(before["Id"])
         named.append({**delivery.image, "id": now["Id"]})
     sweep(engine)
@@ -276,75 +278,5 @@ def sweep(engine: EngineSocket) -> None:
     """Remove temporary names, those of killed runs too."""
     for image in engine.need("GET", "/images/json") or []:
         for tag in image.get("RepoTags") or ():
-            if tag.startswith(f"{TEMPORARY}/"):
+            if LOADING.fullmatch(tag):
                 engine.remove(tag)
-
-
-def unpack(bundle: Bundle, target: Path) -> list[FileEntry]:
-    """Write all but the blobs into the receiver's folder: job templates, licences, the native set."""
-    kept = []
-    for path, entry in bundle.files.items():
-        if path.split("/")[0] in ("job", "licences", "native"):
-            with writing(target, path) as out:
-                for chunk in bundle.open(path):
-                    out.write(chunk)
-            kept.append({"path": path, "size": entry["size"], "sha256": entry["sha256"]})
-    if any(f["path"].startswith(f"{NATIVE}/") for f in kept):
-        for digest, layer in bundle.inventory["layers"].items():
-            if layer["model"] is not None and f"blobs/sha256/{digest[7:]}" in bundle.files:
-                _weights(bundle, digest, target)
-    return kept
-
-
-@contextlib.contextmanager
-def writing(target: Path, path: str) -> Iterator[IO[bytes]]:
-    """A file below the target, which appears there when it is whole. No link on the way is followed."""
-    file = target / path
-    for above in [file, *file.parents]:
-        if above == target:
-            break
-        if above.is_symlink():
-            raise LoaderError(3, f"{above} is a link", f"remove it, or name another folder than {target}: --to")
-    file.parent.mkdir(parents=True, exist_ok=True)
-    beside = file.with_name(f".{file.name[:100]}.part")
-    try:
-        with beside.open("wb") as out:
-            yield out
-            out.flush()
-            os.fsync(out.fileno())
-        beside.replace(file)
-    finally:
-        beside.unlink(missing_ok=True)
-
-
-class _Stream(io.RawIOBase):
-    """An iterator of bytes as a file for tarfile."""
-
-    def __init__(self, chunks: Iterator[bytes]) -> None:
-        self.chunks, self.held = chunks, b""
-
-    def read(self, size: int = -1) -> bytes:
-        while len(self.held) < size and (chunk := next(self.chunks, b"")):
-            self.held += chunk
-        data, self.held = self.held[:size], self.held[size:]
-        return data
-
-
-def _weights(bundle: Bundle, digest: str, target: Path) -> None:
-    """The files of a weight layer, for native runs: plain files below ``models/``, nothing else is taken."""
-    stream = _Stream(bundle.open(f"blobs/sha256/{digest[7:]}"))
-    try:
-        with tarfile.open(fileobj=stream, mode="r|") as archive:
-            for member in archive:
-                if member.isdir():
-                    continue
-                name = f"{NATIVE}/.bake/{member.name}"
-                fitting = member.isreg() and inside(name) and member.name.startswith("models/")
-                need(fitting, f"{name!r} is not a weight file")
-                if not member.name.startswith("models/.baked/"):
-                    with writing(target, name) as out:
-                        shutil.copyfileobj(archive.extractfile(member), out, 1 << 20)  # type: ignore[arg-type]
-        while stream.read(1 << 20):  # to the last byte: only then is it what the inventory says
-            pass
-    except tarfile.TarError as error:
-        raise bad(f"{digest[:19]} is not a tar ({error})") from None

@@ -12,16 +12,28 @@ from typing import Any
 from builder.receiver.tar import END, header, padding
 
 CHUNK = 1 << 20
-LARGEST_INVENTORY = 32 << 20
+LARGEST_INVENTORY = 8 << 20
+"""Bytes: twenty times what the largest bundle has, and parsed it is still less than half a gigabyte."""
 
 DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 HEX = re.compile(r"[0-9a-f]{64}")
-NAME = re.compile(r"[a-z0-9][a-zA-Z0-9._:/-]{0,250}:[a-zA-Z0-9_][a-zA-Z0-9._-]{0,127}")
+COMPONENT = r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*"
+NAME = re.compile(
+    rf"(?!sha256:)(?:[a-zA-Z0-9.-]+(?::[0-9]+)?/)?{COMPONENT}(?:/{COMPONENT})*:[a-zA-Z0-9_][a-zA-Z0-9._-]{{0,127}}"
+)
+"""A repository with its tag, as engines take them (distribution/reference); not what they would take for a digest."""
+LONGEST_NAME = 255
 PATH = re.compile(r"[A-Za-z0-9_+][A-Za-z0-9._+@ -]*(/[A-Za-z0-9._+@-][A-Za-z0-9._+@ -]*)*")
+STAGE = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
 COMMIT = re.compile(r"[0-9a-f]{7,64}(-dirty)?")
-VERSION = re.compile(r"\d+\.\d+")
-TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ")
+VERSION = re.compile(r"[0-9]{1,4}\.[0-9]{1,4}")
+TIME = re.compile(r"[0-9]{4}-(?:0[1-9]|1[0-2])-(?:0[1-9]|[12][0-9]|3[01])T(?:[01][0-9]|2[0-3])(?::[0-5][0-9]){2}Z")
 """UTC; so written, times are in the order of their texts."""
+RESERVED = re.compile(r"whisperbake-load/.*|.*:job-[0-9a-f]{8}-[0-9a-f]{12}")
+"""Names that the loader gives and takes away again: of images that are not all there, and of those that jobs need."""
+MOST_IMAGES, MOST_PARTS = 200, 999
+LONGEST_TEXT = 2000
+"""Characters of a title, a licence, an address, the models of one layer."""
 ZSTD = "application/vnd.oci.image.layer.v1.tar+zstd"
 PLAIN = "application/vnd.oci.image.layer.v1.tar"
 INVENTORY, SIGNATURE, KEY = "inventory.json", "inventory.json.sig", "sender.pem"
@@ -82,27 +94,40 @@ def open_file(path: Path) -> Any:
 def check_inventory(raw: bytes) -> Inventory:
     """The inventory in ``raw``, with every claim held against the others. Raises LoaderError."""
     try:
-        data = json.loads(raw.decode("utf-8"), object_pairs_hook=_once)
+        data = read_json(raw)
     except (ValueError, RecursionError) as error:
         raise bad(f"this is not an inventory ({error})") from None
     try:
         _check(data)
-    except (KeyError, TypeError, AttributeError, IndexError) as error:
+    except (KeyError, TypeError, AttributeError, IndexError, ValueError, RecursionError) as error:
         raise bad(f"this is not an inventory ({type(error).__name__}: {error})") from None
     return data  # type: ignore[no-any-return]
 
 
+def read_json(raw: bytes) -> Any:
+    """JSON that reads the same everywhere: Go finds a name in any case, and of two takes the last.
+
+    Raises:
+        ValueError, RecursionError: it is something else, has a name twice, or nests too deep.
+    """
+    return json.loads(raw.decode("utf-8"), object_pairs_hook=_once, parse_constant=_no_number)
+
+
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     data = dict(pairs)
-    if len(data) != len(pairs):
+    if len({name.casefold() for name in data}) != len(pairs):
         raise ValueError("a name stands twice")
     return data
 
 
+def _no_number(text: str) -> Any:
+    raise ValueError(f"{text} is not JSON")
+
+
 def _check(data: Any) -> None:
-    if data["schema"] != 1:
+    if type(data["schema"]) is not int or data["schema"] != 1:
         raise LoaderError(
-            5, f"{INVENTORY} has schema {data['schema']!r}; this loader reads 1", "use the load.py beside it"
+            5, f"{INVENTORY} has schema {str(data['schema'])[:40]!r}; this loader reads 1", "use the load.py beside it"
         )
     need(data["kind"] in ("bundle", "receiver"), "it is neither a bundle's nor a receiver's")
     need(data["content"] in ("complete", "difference", "code", "models"), "unknown content")
@@ -110,24 +135,37 @@ def _check(data: Any) -> None:
         _check_layer(digest, layer)
     _check_images(data)
     _check_files(data)
+    _check_texts(data)
     if data["kind"] == "bundle":
         _check_parts(data)
         loader, engine = data["loader"], data["engine"]
-        need(loader["name"] == "load.py" and matches(HEX, loader["sha256"]), "no loader")
+        need(loader["name"] == "load.py" and matches(HEX, loader["sha256"]) and number(loader["size"]), "no loader")
+        need(data["base"] is None or matches(DIGEST, data["base"]), "its base is not a digest")
         need(matches(VERSION, engine["oldest"]), "no oldest engine")
         need(matches(re.compile(r"[a-z0-9]+/[a-z0-9]+"), engine["platform"]), "no platform")
     if data["acceptance"] is not None:  # a difference may leave out what the receiver has of it
-        need(all(inside(p) and p.startswith("job/") for p in data["acceptance"].values()), "acceptance is not a job")
+        known = {"job", "expected", "recording"} >= set(data["acceptance"])
+        job = all(inside(p) and p.startswith("job/") for p in data["acceptance"].values())
+        need(known and job, "acceptance is not a job")
     made = data.get("made")  # bundles of before have none
     need(made is None or _is_made(made), "who made it, and when, is not readable")
     for stage, size in data.get("memory", {}).items():
-        need(matches(PATH, stage) and number(size), f"memory of {stage!r} is not a size")
+        need(matches(STAGE, stage) and number(size), f"memory of {stage!r} is not a size")
 
 
 def _is_made(made: Any) -> bool:
     """Whether it says from which code and when a bundle was made, and for which Python."""
     optional = [(made.get("commit"), COMMIT), (made.get("python"), VERSION)]
     return matches(TIME, made["created"]) and all(text is None or matches(pattern, text) for text, pattern in optional)
+
+
+def _check_texts(data: Inventory) -> None:
+    """What is only shown: on one line, and not too long."""
+    need(one_line(data["made_by"]), "who made it is not readable")
+    for model in data["models"]:
+        texts = [model["id"], model["title"], model["licence"], model["revision"], model["page"] or "-"]
+        need(all(map(one_line, texts)), "a model is not described")
+        need(type(model["commercial"]) is bool and number(model["size"]), "a model is not described")
 
 
 def _check_layer(digest: str, layer: Any) -> None:
@@ -139,14 +177,17 @@ def _check_layer(digest: str, layer: Any) -> None:
         not plain or (digest == layer["diff_id"] and layer["size"] == layer["unpacked"]),
         f"{digest}: contradicts itself",
     )
-    need(layer["model"] is None or isinstance(layer["model"], str), f"{digest}: no model")
+    need(layer["model"] is None or one_line(layer["model"]), f"{digest}: no model")
 
 
 def _check_images(data: Inventory) -> None:
     names: set[str] = set()
+    stages: set[str] = set()
+    need(len(data["images"]) <= MOST_IMAGES and len(data["known"]) <= MOST_IMAGES, "too many images")
     for image in [*data["images"], *data["known"]]:
         name = image["name"]
-        need(matches(NAME, name), f"{name!r} is not an image name")
+        fitting = matches(NAME, name) and len(name) <= LONGEST_NAME and not RESERVED.fullmatch(name)
+        need(fitting, f"{str(name)[:LONGEST_NAME]!r} is not an image name")
         need(matches(DIGEST, image["manifest"]) and matches(DIGEST, image["config"]), f"{name}: no digests")
         need(0 < len(image["layers"]) <= 127, f"{name}: {len(image['layers'])} layers")
         need(all(matches(DIGEST, x) for x in image["layers"]), f"{name}: no digests")
@@ -155,17 +196,22 @@ def _check_images(data: Inventory) -> None:
         need(name not in names, f"{name} stands twice")
         names.add(name)
         need(all(x in data["layers"] for x in image["layers"]), f"{name}: a layer is not described")
-        need(image["stage"] is None or matches(PATH, image["stage"]), f"{name}: no stage")
+        stage = image["stage"]
+        need(stage is None or (matches(STAGE, stage) and stage not in stages), f"{name}: no stage")
+        stages.add(stage)
 
 
 def _check_files(data: Inventory) -> None:
     """Paths stay inside, and offsets are those of a tar of exactly these files."""
-    at, paths = 0, set()
+    at = 0
+    paths: set[str] = set()
+    folders: set[str] = set()
     for entry in data["files"]:
         path = entry["path"]
         need(inside(path), f"{path!r} is not a path inside a bundle")
         need(path.casefold() not in paths, f"{path} stands twice")
         paths.add(path.casefold())
+        folders |= {path[:k].casefold() for k, c in enumerate(path) if c == "/"}
         need(number(entry["size"]) and matches(HEX, entry["sha256"]), f"{path}: no size or sha256")
         if path.startswith("blobs/"):
             need(path == f"blobs/sha256/{entry['sha256']}", f"{path} is not named by its sha256")
@@ -173,12 +219,14 @@ def _check_files(data: Inventory) -> None:
             need(layer is None or layer["size"] == entry["size"], f"{path}: two sizes")
         if data["kind"] == "bundle":
             at += len(header(path, entry["size"]))
-            need(entry["at"] == at, f"{path} is not where it says")
+            need(type(entry["at"]) is int and entry["at"] == at, f"{path} is not where it says")
             at += entry["size"] + padding(entry["size"])
+    need(not paths & folders, f"{sorted(paths & folders)[:1]} is a file and a folder")
 
 
 def _check_parts(data: Inventory) -> None:
     """The parts add up to the tar of the files."""
+    need(len(data["parts"]) <= MOST_PARTS, "too many parts")
     for index, part in enumerate(data["parts"]):
         need(part["name"] == f"whisperbake.tar.{index:03}", f"{part['name']!r} is not a part")
         need(number(part["size"]) and part["size"] > 0 and matches(HEX, part["sha256"]), f"{part['name']}: no sha256")
@@ -199,6 +247,11 @@ def matches(pattern: re.Pattern[str], text: Any) -> bool:
 def inside(path: Any) -> bool:
     """Whether it is a plain relative path that leads nowhere else."""
     return matches(PATH, path) and len(path.encode()) <= 240 and not {".", ".."} & set(path.split("/"))
+
+
+def one_line(text: Any) -> bool:
+    """Whether it is a text for one line."""
+    return isinstance(text, str) and 0 < len(text) <= LONGEST_TEXT and text.isprintable()
 
 
 def number(value: Any) -> bool:

@@ -6,17 +6,15 @@ import argparse
 import contextlib
 import fcntl
 import hashlib
-import re
-import shutil
-import subprocess  # openssl; the loader has no other module to do it with
+import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from builder.receiver.display import Percent, say
 from builder.receiver.engine import EngineSocket, address
 from builder.receiver.images import (
-    NATIVE,
     Delivery,
     Sources,
     inspect,
@@ -27,16 +25,23 @@ from builder.receiver.images import (
     require_space,
     send,
     sweep,
-    unpack,
 )
-from builder.receiver.inventory import INVENTORY, KEY, SIGNATURE, Inventory, LoaderError
+from builder.receiver.inventory import INVENTORY, KEY, SIGNATURE, Inventory, LoaderError, read_file
 from builder.receiver.jobs.container import Sandbox
 from builder.receiver.jobs.recordings import transcribe
 from builder.receiver.jobs.run import accept
-from builder.receiver.missing import version_number
+from builder.receiver.missing import image_id, version_number
 from builder.receiver.options import arguments, asked_of
 from builder.receiver.parts import Bundle
 from builder.receiver.record import about, log_text, merged, note, older, own_inventory, write_inventory
+from builder.receiver.trust.keys import Expected, PublicKey, vouched
+from builder.receiver.trust.memory import UNSIGNED, Memory
+from builder.receiver.trust.names import require_names
+from builder.receiver.unpack import NATIVE, unpack
+from builder.receiver.writing import Incoming, write_whole
+
+LARGEST_LOADER = 4 << 20
+"""Bytes of load.py; it has about a hundred thousand."""
 
 
 def main(words: Sequence[str] | None = None, *, sandbox: Sandbox) -> int:
@@ -73,8 +78,10 @@ def _receive(chosen: argparse.Namespace, sandbox: Sandbox) -> None:
     here = Path(__file__).resolve().parent
     target = chosen.to.absolute()
     bundle = Bundle(here)
-    key = chosen.key or (target / KEY if (target / KEY).is_file() else None)
-    _trust(bundle, key, chosen.fingerprint)
+    memory = Memory(target, here)
+    before = own_inventory(target) if memory.believes else None
+    expected = memory.expected(before)
+    key = vouched(bundle, chosen, expected)
     _require_own_loader(bundle, here)
     say(f"bundle {bundle.fingerprint[:16]}…: {bundle.inventory['content']}, {len(bundle.inventory['images'])} images")
     say(f"  {about(bundle.inventory)}")
@@ -82,32 +89,78 @@ def _receive(chosen: argparse.Namespace, sandbox: Sandbox) -> None:
         check(bundle)
         return
     bundle.require_parts()
-    sources = Sources([bundle, *_others(chosen.others, key)])
+    others = [Bundle(folder.absolute()) for folder in chosen.others]  # they give bytes, which go by their sha256
+    for other in others:
+        other.require_parts()
     target.mkdir(parents=True, exist_ok=True)
     with _locked(target):
         if not bundle.inventory["images"]:
             raise LoaderError(
                 2, "this bundle holds weights alone", f"load the one with the code: load.py --with {here}"
             )
-        before = own_inventory(target)
-        _require_newer(bundle, before, target, chosen.allow_older)
+        senders = _family(key, expected, renewed=chosen.new_key is not None)
+        _require_newer(bundle, older(bundle, before, memory.newest(senders)), target, chosen.allow_older)
         engine = _engine(bundle, chosen.native)
-        if chosen.key:
-            shutil.copyfile(chosen.key, target / KEY)
+        load = Loading(bundle, Sources([bundle, *others]), target, before, memory, key, senders)
         if engine is None:
-            _unpack_native(bundle, before, target)
+            _unpack_native(load)
             return
-        mine = _load(engine, bundle, sources, target, before)
+        mine = _load(engine, load)
         if _wants_acceptance(chosen.accept, mine):
             say(accept(engine, mine, target, say, sandbox=sandbox))
         elif mine["acceptance"]:
             say(f"next: python3 {here / 'load.py'} --accept    (the example, in containers without a network)")
 
 
-def _require_newer(bundle: Bundle, before: Inventory | None, target: Path, allowed: bool) -> None:
-    """Raises LoaderError when a bundle is older than what is loaded, unless that is meant; a person is asked."""
-    why = older(bundle, before)
-    if not why or allowed:
+@dataclass(frozen=True)
+class Loading:
+    """A bundle on its way in, and what is known of it."""
+
+    bundle: Bundle
+    sources: Sources
+    target: Path
+    before: Inventory | None
+    """This machine's inventory, if it is believed."""
+    memory: Memory
+    key: PublicKey | None
+    """The sender's, which has signed it; None where somebody else vouches."""
+    senders: Sequence[str]
+    """Those whose images it may replace: its own first."""
+
+    @property
+    def signed(self) -> bool:
+        return os.path.lexists(self.bundle.folder / SIGNATURE)
+
+    def given(self, name: str) -> set[str]:
+        """Ids that bundles of the same sender gave a name to."""
+        return self.memory.given(name, self.senders, self.before)
+
+    def remember(self, names: Mapping[str, str]) -> None:
+        """Write down who sent it, and the ids that names are given to; before they are."""
+        made = self.bundle.inventory.get("made") or {}
+        self.memory.remember(self.key, self.signed, names, made.get("created"))
+        if self.key:
+            write_whole(self.target / KEY, self.key.pem)
+
+
+def _family(key: PublicKey | None, expected: Expected, *, renewed: bool) -> list[str]:
+    """The senders whose images a bundle may replace: its own, those of before there was a key, and of the key before."""
+    if key is None:
+        return [UNSIGNED]
+    before = [expected.key.sender] if renewed and expected.key else []
+    return [key.sender, UNSIGNED, *before]
+
+
+def _require_newer(bundle: Bundle, why: str, target: Path, allowed: bool) -> None:
+    """Raises LoaderError when a bundle is older than what is loaded, unless that is meant; a person is asked.
+
+    Args:
+        why: it is older; or an empty text.
+    """
+    if not why:
+        return
+    if allowed:
+        say(f"warning: {why}: loaded all the same, --allow-older")
         return
     if sys.stdin.isatty() and sys.stderr.isatty():
         say(f"warning: {why}\nload the older one? [y/N]")
@@ -137,11 +190,17 @@ def _engine(bundle: Bundle, native: bool) -> EngineSocket | None:
         return None
 
 
-def _unpack_native(bundle: Bundle, before: Inventory | None, target: Path) -> None:
+def _unpack_native(load: Loading) -> None:
     """Unpack a bundle without an engine."""
+    bundle, target, incoming = load.bundle, load.target, Incoming(load.target)
     require_room_beside(bundle.inventory, target)
-    files = unpack(bundle, target)
-    write_inventory(merged(None, bundle, before, [], files), target)
+    try:
+        files = unpack(bundle, incoming)
+        load.remember({})
+        incoming.place()
+    finally:
+        incoming.clear()
+    write_inventory(merged(None, bundle, load.before, [], files, signed=load.signed), target)
     note(target, bundle, "unpacked")
     _say_native(bundle, target)
 
@@ -154,15 +213,6 @@ def _say_native(bundle: Bundle, target: Path) -> None:
     say(f"native: cd {project} && {words}")
     if python and python != own:
         say(f"warning: its wheels are for Python {python}; this is {own}")
-
-
-def _others(folders: Sequence[Path], key: Path | None) -> list[Bundle]:
-    """The bundles of ``--with``, signed by the same key, all parts there."""
-    others = [Bundle(folder.absolute()) for folder in folders]
-    for other in others:
-        _trust(other, key, None)
-        other.require_parts()
-    return others
 
 
 def _wants_acceptance(answer: bool | None, mine: Inventory) -> bool:
@@ -184,69 +234,19 @@ def check(bundle: Bundle) -> None:
     say(f"whole: {len(bundle.inventory['parts'])} parts, {total / 1e9:.2f} GB")
 
 
-def _trust(bundle: Bundle, key: Path | None, fingerprint: str | None) -> None:
-    """Check the inventory's signature and fingerprint, on which everything else depends. Raises LoaderError."""
-    if fingerprint is not None:
-        plain = re.sub(r"[^0-9a-f]", "", fingerprint.lower())
-        if len(plain) < 16:
-            raise LoaderError(
-                2, "a fingerprint has at least 16 hex digits", "--fingerprint, as the sender's bundle inspect shows it"
-            )
-        if not bundle.fingerprint.startswith(plain):
-            raise LoaderError(
-                5, f"this is another bundle: its fingerprint is {bundle.fingerprint}", "don't use it; ask the sender"
-            )
-    signed = (bundle.folder / SIGNATURE).is_file()
-    if key is None:
-        if signed and fingerprint is None:
-            say("signed, but not checked: --key FILE with the sender's public key, which must not come with the bundle")
-        return
-    if not signed:
-        raise LoaderError(5, f"{bundle.folder} is not signed, but a key is given", "don't use it; ask the sender")
-    if not shutil.which("openssl"):
-        raise LoaderError(
-            3,
-            "the signature can't be checked: openssl is not installed",
-            "install it, or compare by telephone: --fingerprint",
-        )
-    if not key.is_file():
-        raise LoaderError(2, f"no key {key}", "--key FILE")
-    words = [
-        "openssl",
-        "pkeyutl",
-        "-verify",
-        "-pubin",
-        "-inkey",
-        str(key),
-        "-rawin",
-        "-sigfile",
-        str(bundle.folder / SIGNATURE),
-        "-in",
-        str(bundle.folder / INVENTORY),
-    ]
-    done = subprocess.run(words, capture_output=True, check=False)
-    said = (done.stdout + done.stderr).decode("utf-8", "replace")
-    if "nknown option" in said or "Unrecognized" in said:
-        raise LoaderError(
-            3, "the signature can't be checked: openssl is too old", "openssl 3, or by telephone: --fingerprint"
-        )
-    if done.returncode != 0 or "Signature Verified Successfully" not in said:
-        raise LoaderError(5, f"{INVENTORY} was not signed with {key.name}", "don't use this bundle; ask the sender")
-    say(f"signed with {key.name}")
-
-
 def _require_own_loader(bundle: Bundle, here: Path) -> None:
     """Raises LoaderError when this file is damaged.
 
     Who changes it on purpose can't be found from in here (docs/air-gap.md: check it by hand).
     """
-    if hashlib.sha256((here / "load.py").read_bytes()).hexdigest() != bundle.inventory["loader"]["sha256"]:
+    if hashlib.sha256(read_file(here / "load.py", LARGEST_LOADER)).hexdigest() != bundle.inventory["loader"]["sha256"]:
         raise LoaderError(5, "load.py is not the one of this bundle", "copy load.py again from the sender")
 
 
 @contextlib.contextmanager
 def _locked(target: Path) -> Iterator[None]:
-    with (target / ".lock").open("w") as lock:
+    handle = os.open(target / ".lock", os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644)
+    with os.fdopen(handle, "wb") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
@@ -254,10 +254,12 @@ def _locked(target: Path) -> Iterator[None]:
         yield
 
 
-def _load(engine: EngineSocket, bundle: Bundle, sources: Sources, target: Path, before: Inventory | None) -> Inventory:
+def _load(engine: EngineSocket, load: Loading) -> Inventory:
     """Bring all images in; this machine's inventory."""
+    bundle, target, before, sources = load.bundle, load.target, load.before, load.sources
     inventory = bundle.inventory
     _require_engine(engine, inventory["engine"])
+    require_names(engine, inventory, load.given, sources.small)
     known = [*inventory["images"], *inventory["known"], *(before["images"] if before else [])]
     deliveries = plan(inventory, inspect(engine, known))
     require_layers(inventory, deliveries, sources)
@@ -265,17 +267,26 @@ def _load(engine: EngineSocket, bundle: Bundle, sources: Sources, target: Path, 
     require_space(engine, inventory, deliveries)
     total = sum(inventory["layers"][x]["size"] for delivery in deliveries for x in delivery.layers)
     sent = Percent(total, "to the engine")
+    incoming = Incoming(target)
     try:
         names = [_deliver(engine, inventory, sources, delivery, sent) for delivery in deliveries]
-        files = unpack(bundle, target)
-        images = name_all(engine, deliveries, names, target / "jobs")
+        files = unpack(bundle, incoming)
+        require_names(engine, inventory, load.given, sources.small)  # somebody may have built one meanwhile
+        ids = [image_id(engine.store, i["manifest"], i["config"]) for i in inventory["images"]]
+        before_names = {i["name"]: load.given(i["name"]) for i in inventory["images"]}
+        load.remember(dict(zip((i["name"] for i in inventory["images"]), ids)))
+        incoming.place()
+        images = name_all(engine, deliveries, names, target / "jobs", before_names)
     except (LoaderError, OSError) as error:
         # What a dead engine has, the next run finds.
         if not isinstance(error, LoaderError) or "went away" not in error.what:
             with contextlib.suppress(LoaderError):
                 sweep(engine)
         raise
-    mine = merged(engine, bundle, before, images, files)
+    finally:
+        incoming.clear()
+    images = [{**image, "sender": load.key.sender if load.key else UNSIGNED} for image in images]
+    mine = merged(engine, bundle, before, images, files, signed=load.signed)
     write_inventory(mine, target)
     note(target, bundle, "loaded", images=len(images), sent=sent.done, store=engine.store)
     if (target / NATIVE).is_dir():
@@ -311,7 +322,8 @@ def _deliver(engine: EngineSocket, inventory: Inventory, sources: Sources, deliv
 def _transcribe(chosen: argparse.Namespace, sandbox: Sandbox) -> int:
     """Recordings through the loaded images; the exit code. Raises LoaderError."""
     asked, target = asked_of(chosen), chosen.to.absolute()
-    mine = own_inventory(target)
+    believed = Memory(target, Path(__file__).resolve().parent).believes
+    mine = own_inventory(target) if believed else None
     if mine is None or not mine["acceptance"] or not mine["images"]:
         raise LoaderError(
             3, f"nothing was loaded into {target} that could run", "python3 load.py; or name its folder: --to"

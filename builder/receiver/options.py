@@ -12,6 +12,7 @@ from builder.receiver.jobs.recordings import language_of
 
 EPILOG = """examples:
   python3 load.py --key sender.pub.pem                 load what this engine lacks, if this key signed it
+  python3 load.py --fingerprint 'a1b2 c3d4 e5f6 0718'  the same without a key: the digits as the sender reads them out
   python3 load.py --run call.mp4 talk.wav              transcribe; the results are below whisperbake/jobs
   python3 load.py --run *.mp4 --language German --speakers 2
   python3 load.py --run film.mkv --workflow transcribe --no-diarization
@@ -21,7 +22,7 @@ EPILOG = """examples:
 exit codes:
   0 done                     2 usage, or a recording that can't be used
   3 this machine lacks something: an engine, room, an image
-  5 the bundle or a model is damaged, or not what it says
+  5 the bundle or a model is damaged, or not what it says; nobody vouches for it; a name is somebody else's
   7 a stage or the acceptance run failed
   8 done without an optional stage: the other results are there
   130 interrupted
@@ -48,7 +49,13 @@ def arguments(words: Sequence[str] | None) -> argparse.Namespace:
     add = parser.add_argument
     add("--check", action="store_true", help="read everything once, name damaged parts; needs no engine")
     add("--key", type=Path, metavar="FILE", help="the sender's public key: refuse what it didn't sign")
-    add("--fingerprint", metavar="HEX", help="sha256 of inventory.json, as the sender reads it out")
+    add(
+        "--fingerprint",
+        metavar="HEX",
+        help="sha256 of inventory.json, as the sender reads it out: its first 16 digits or more",
+    )
+    add("--new-key", type=Path, metavar="FILE", help="in place of --key, when the sender has a new one")
+    add("--allow-unsigned", action="store_true", help="load it although nobody vouches for who made it")
     add("--allow-older", action="store_true", help="load a bundle that is older than what is loaded")
     more = "another bundle to take bytes from (weights)"
     add("--with", dest="others", type=Path, action="append", default=[], metavar="FOLDER", help=more)
@@ -66,6 +73,8 @@ def arguments(words: Sequence[str] | None) -> argparse.Namespace:
     add("--workflow", choices=(SUBTITLE, TRANSCRIBE), help="with a film that has the subtitles in it, or without")
     add("--no-diarization", action="store_true", help="don't find out who speaks")
     chosen = parser.parse_args(words)
+    if chosen.key and chosen.new_key:
+        parser.error("--key and --new-key exclude each other: the new one takes the other's place")
     if not chosen.run and (given := [name for name in ONLY_RUN if getattr(chosen, name) not in (None, False)]):
         parser.error(f"--{given[0].replace('_', '-')} is about recordings: --run FILE...")
     return chosen

@@ -51,11 +51,12 @@ class Bundle:
         return [p["name"] for p in self.inventory["parts"] if self._wrong(p) or self._hash(p, on_bytes) != p["sha256"]]
 
     def _hash(self, part: FileEntry, on_bytes: Callable[[int], None] = lambda _: None) -> str:
-        digest = hashlib.sha256()
+        digest, left = hashlib.sha256(), part["size"] + 1
         try:
             with open_file(self.folder / part["name"]) as source:
-                while chunk := source.read(CHUNK):
+                while chunk := source.read(min(CHUNK, left)):  # one that grows meanwhile is wrong, not endless
                     digest.update(chunk)
+                    left -= len(chunk)
                     on_bytes(len(chunk))
         except OSError:  # a disk that can't read it any more
             return ""
@@ -132,6 +133,8 @@ class Guard:
     """
 
     SLACK = 4
+    LARGEST_WINDOW = 128 << 20
+    """Bytes that whoever unpacks it has to hold; zstd itself takes no more without being told (ZSTD_WINDOWLOG_LIMIT_DEFAULT)."""
 
     def __init__(self, name: str, unpacked: int) -> None:
         self.name, self.most = name, self.SLACK * unpacked + (4 << 20)
@@ -151,7 +154,15 @@ class Guard:
             return False
         need(data[:4] == b"\x28\xb5\x2f\xfd", f"{self.name} is not zstd")
         single, wide = data[4] >> 5 & 1, data[4] >> 6
-        self.skip = 5 + (1 - single) + (0, 1, 2, 4)[data[4] & 3] + ((1, 2, 4, 8)[wide] if wide or single else 0)
+        at = 5 + (1 - single) + (0, 1, 2, 4)[data[4] & 3]
+        size = (1, 2, 4, 8)[wide] if wide or single else 0
+        if len(data) < at + size:
+            return False
+        window = (1 << 10 + (data[5] >> 3)) * (8 + (data[5] & 7)) // 8
+        if single:  # then it is as large as what comes out
+            window = int.from_bytes(data[at : at + size], "little") + (256 if size == 2 else 0)
+        need(window <= self.LARGEST_WINDOW, f"{self.name} wants {window} bytes of memory to be unpacked")
+        self.skip = at + size
         self.inside, self.tail = True, 4 if data[4] & 4 else 0
         return True
 

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from builder.receiver.display import shown
+from builder.receiver.display import say, shown
 from builder.receiver.engine import EngineSocket
 from builder.receiver.inventory import (
     INVENTORY,
@@ -21,6 +21,7 @@ from builder.receiver.inventory import (
     read_file,
 )
 from builder.receiver.parts import Bundle
+from builder.receiver.writing import write_whole
 
 LOG = "loaded.jsonl"
 """File in the receiver's folder: a JSON object for each time that a bundle went in."""
@@ -30,10 +31,12 @@ LONGEST_LOG, KEPT_LINES = 1 << 20, 1000
 
 
 def own_inventory(target: Path) -> Inventory | None:
-    """What an earlier run wrote; None when there is nothing that can be read."""
+    """What an earlier run wrote; None when there is nothing that can be read, which is said where something is."""
     try:
         return check_inventory(read_file(target / INVENTORY, LARGEST_INVENTORY))
-    except LoaderError:
+    except LoaderError as error:
+        if os.path.lexists(target / INVENTORY):
+            say(f"warning: {target / INVENTORY} doesn't say what was loaded before: {error.what}")
         return None
 
 
@@ -43,10 +46,13 @@ def merged(
     before: Inventory | None,
     images: list[dict[str, Any]],
     files: list[dict[str, Any]],
+    *,
+    signed: bool,
 ) -> Inventory:
     """This machine's inventory: what was loaded, and what earlier bundles brought that the engine still names.
 
     Args:
+        signed: the bundle has a signature, whether or not it was checked.
         engine: None where only what native runs need was unpacked: then nothing is known of images.
     """
     inventory, old = bundle.inventory, dict(before or {})
@@ -65,6 +71,7 @@ def merged(
         "made": inventory.get("made"),
         "known": [],
         "base": bundle.fingerprint,
+        "signed": signed or bool(old.get("signed")),
         "engine": about if engine else old.get("engine", about),
         "images": [*images, *others],
         "layers": {x: layers[x] for x in sorted(used)},
@@ -77,16 +84,8 @@ def merged(
 
 
 def write_inventory(mine: Inventory, target: Path) -> None:
-    _write(target / INVENTORY, json.dumps(mine, indent=1, sort_keys=True, ensure_ascii=False) + "\n")
-
-
-def _write(path: Path, text: str) -> None:
-    beside = path.with_name(f".{path.name}.part")
-    with beside.open("w", encoding="utf-8") as out:
-        out.write(text)
-        out.flush()
-        os.fsync(out.fileno())
-    beside.replace(path)
+    text = json.dumps(mine, indent=1, sort_keys=True, ensure_ascii=False)
+    write_whole(target / INVENTORY, f"{text}\n".encode())
 
 
 def about(inventory: Mapping[str, Any]) -> str:
@@ -96,12 +95,17 @@ def about(inventory: Mapping[str, Any]) -> str:
     return shown(f"made by {inventory['made_by']}{commit}" + (f" on {made['created']}" if made else ""))
 
 
-def older(bundle: Bundle, before: Inventory | None) -> str:
+def older(bundle: Bundle, before: Inventory | None, newest: str) -> str:
     """Why a bundle is older than what is here, or an empty text.
 
     The times are those of the senders' clocks; the signature covers them.
+
+    Args:
+        newest: when the newest bundle of the same sender was made, in whichever folder it is; empty: none was.
     """
     mine, its = ((inventory or {}).get("made") or {} for inventory in (before, bundle.inventory))
+    if newest and its and its["created"] < newest and not mine:
+        return f"this bundle was made on {its['created']}, another of this sender's that was loaded on {newest}"
     if not mine or (before or {}).get("base") == bundle.fingerprint:
         return ""
     if not its:
@@ -139,7 +143,7 @@ def note(target: Path, bundle: Bundle, event: str, **facts: Any) -> None:
     finally:
         os.close(handle)
     if size > LONGEST_LOG:
-        _write(log, "\n".join(log_lines_of(target)[-KEPT_LINES:]) + "\n")
+        write_whole(log, "".join(f"{line}\n" for line in log_lines_of(target)[-KEPT_LINES:]).encode())
 
 
 def log_lines_of(target: Path) -> list[str]:

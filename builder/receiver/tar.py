@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tarfile
+from collections.abc import Callable, Iterator
 
 BLOCK = 512
 """Bytes of a tar header, and what every file is padded to (POSIX, ustar)."""
@@ -30,3 +31,36 @@ def _header(path: str, size: int, mode: int, kind: bytes) -> bytes:
 def padding(size: int) -> int:
     """Zero bytes that follow a file of ``size`` bytes."""
     return -size % BLOCK
+
+
+LONGEST_PATH = 4096
+"""Bytes of a path in a header of its own."""
+
+
+def regular_files(read: Callable[[int], bytes]) -> Iterator[tuple[str, int]]:
+    """Path and size of each file of a tar; whoever iterates reads the file's bytes, and their padding, before the next.
+
+    tarfile would also take sparse files, which are as large as they say, and headers of any size.
+
+    Args:
+        read: the next bytes of the tar, fewer only at its end.
+
+    Raises:
+        ValueError: it is not a tar, or has anything but files and folders in it.
+    """
+    long = ""
+    while (block := read(BLOCK)) and block != bytes(BLOCK):
+        try:
+            info = tarfile.TarInfo.frombuf(block, "utf-8", "strict")
+        except tarfile.HeaderError as error:
+            raise ValueError(f"not a tar ({error})") from None
+        if info.type == tarfile.GNUTYPE_LONGNAME:
+            if not 0 < info.size <= LONGEST_PATH:
+                raise ValueError("not a tar (a name of no length that a name has)")
+            long = read(info.size + padding(info.size))[: info.size].rstrip(b"\0").decode()
+            continue
+        name, long = long or info.name, ""
+        if info.type in (tarfile.REGTYPE, tarfile.AREGTYPE) and info.size >= 0:
+            yield name, info.size
+        elif info.type != tarfile.DIRTYPE or info.size:
+            raise ValueError(f"{name!r} is neither a file nor a folder")

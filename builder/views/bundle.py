@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 
 BOUND = "not for commercial use"
 
+SPOKEN = 32
+"""Hex digits of a fingerprint that a receiver is told to type."""
+
 
 class PartJson(TypedDict):
     """One file of a bundle's tar."""
@@ -150,9 +153,16 @@ def _create_text(created: BundleCreated) -> str:
     oldest, platform = inventory["engine"]["oldest"], inventory["engine"]["platform"]
     lines += [
         f"for Docker Engine {oldest} or later on {platform}; fingerprint {_aloud(created.fingerprint)}",
-        f"next: copy the folder, then there: python3 {folder.resolve().name}/load.py",
+        f"next: copy the folder, then there: python3 {folder.resolve().name}/load.py {_vouching(created)}",
     ]
     return "\n".join(lines)
+
+
+def _vouching(created: BundleCreated) -> str:
+    """What the receiver types beside the command, so that somebody vouches for the bundle."""
+    if created.key is not None:
+        return f"--key {created.key.name}.pub.pem"
+    return f"--fingerprint '{_aloud(created.fingerprint[:SPOKEN])}'"
 
 
 def _verify_data(verified: BundleVerified) -> BundleVerifyJson:

@@ -15,7 +15,7 @@ from builder.core.bundle.image import platform
 from builder.core.config.types import Config
 from builder.core.jobs.request import JobOptions
 from builder.errors import BakeError, IntegrityError, UsageError
-from builder.receiver.inventory import INVENTORY, SIGNATURE
+from builder.receiver.inventory import SIGNATURE
 from builder.workflows import host
 from builder.workflows.images import ImageSelection
 from builder.workflows.session import Session, fetch_missing, image_models
@@ -58,10 +58,16 @@ class BundleCreated:
     folder: Path
     up_to_date: bool
     """The folder held this very bundle: nothing was written but the signature."""
-    signed: bool
+    key: Path | None
+    """The private key that signed it."""
     fingerprint: str
     """Hex sha256 of inventory.json."""
     inventory: Mapping[str, Any]
+
+    @property
+    def signed(self) -> bool:
+        """Whether this command signed it."""
+        return self.key is not None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -227,19 +233,23 @@ def _written(
     from builder.edges.bundle import folder as bundle
     from builder.edges.bundle import signing
 
-    up_to_date = bundle.is_done(options.out, plan)
-    if not up_to_date:
+    there = bundle.done(options.out, plan)
+    if there is None:
         texts = {bundle.LOADER: loader, manual.NAME: manual.manual(plan.inventory)}
-        bundle.create(options.out, plan, source.open, checked=source.is_checked, texts=texts, on_progress=on_progress)
-    if options.key:
-        signing.sign_file(options.key, options.out / INVENTORY, options.out / SIGNATURE)
-    opened = bundle.open_bundle(options.out)
+        raw = bundle.create(
+            options.out, plan, source.open, checked=source.is_checked, texts=texts, on_progress=on_progress
+        )
+    else:
+        raw = there
+    if options.key:  # what was written, not what somebody may have put there since
+        signing.sign_file(options.key, raw, options.out / SIGNATURE)
+    fingerprint, inventory = bundle.parsed(raw, options.out)
     return BundleCreated(
         folder=options.out,
-        up_to_date=up_to_date,
-        signed=options.key is not None,
-        fingerprint=opened.fingerprint,
-        inventory=opened.inventory,
+        up_to_date=there is not None,
+        key=options.key,
+        fingerprint=fingerprint,
+        inventory=inventory,
     )
 
 

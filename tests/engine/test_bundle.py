@@ -259,7 +259,7 @@ def test_the_native_set_runs_without_images(engine: Engine, built: Any, receiver
     )
     assert done.code == 0, done.err
     target = receiver.folder / "whisperbake-native"
-    loaded = receiver.load(out, "--to", target, "--native")
+    loaded = receiver.load(out, "--to", target, "--native", "--allow-unsigned")
     assert loaded.code == 0, loaded.err
     project = target / "native/project"
     words = [

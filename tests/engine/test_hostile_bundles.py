@@ -206,7 +206,7 @@ def test_a_loader_that_is_killed_is_run_again(
     """kill -9 at any time: names are all old or all new, and the next run finishes."""
     shutil.copytree(good, tmp_path / "bundle")
     process = subprocess.Popen(
-        [sys.executable, "-I", str(tmp_path / "bundle/load.py"), "--to", str(tmp_path / "target")],
+        [sys.executable, "-I", str(tmp_path / "bundle/load.py"), "--to", str(tmp_path / "target"), "--allow-unsigned"],
         env={"PATH": os.environ["PATH"], "DOCKER_HOST": engine.host},
         stderr=subprocess.DEVNULL,
     )
@@ -228,7 +228,7 @@ def test_an_engine_is_killed_in_the_middle(tmp_path: Path, store: str) -> None:
     bundles.three(weights=120_000_000).write(folder, part_size=200_000_000)
     with private_engine.engine(store, data) as host:
         process = subprocess.Popen(
-            [sys.executable, "-I", str(folder / "load.py"), "--to", str(tmp_path / "target")],
+            [sys.executable, "-I", str(folder / "load.py"), "--to", str(tmp_path / "target"), "--allow-unsigned"],
             env={"PATH": os.environ["PATH"], "DOCKER_HOST": host},
             stderr=subprocess.PIPE,
             text=True,

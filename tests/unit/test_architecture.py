@@ -23,7 +23,7 @@ DOORS = {
     # Before there is an environment; a developer's script; the loader of a bundle has nothing but itself.
     "builder/bootstrap/venv.py": {"subprocess"},
     "builder/bootstrap/wsl.py": {"subprocess"},
-    "builder/receiver/main.py": {"subprocess"},
+    "builder/receiver/trust/keys.py": {"subprocess"},
     "requirements/stages.py": {"subprocess"},
 }
 """Who may import what starts processes."""

@@ -67,7 +67,7 @@ def image(stage: str, of: dict[str, Any]) -> dict[str, Any]:
 
 
 def created(**more: Any) -> BundleCreated:
-    values = {"folder": Path("/stick/first"), "up_to_date": False, "signed": True, "fingerprint": FINGERPRINT}
+    values = {"folder": Path("/stick/first"), "up_to_date": False, "key": Path("/k/sender"), "fingerprint": FINGERPRINT}
     return BundleCreated(**{**values, "inventory": inventory(), **more})  # type: ignore[arg-type]
 
 
@@ -77,8 +77,10 @@ def test_create_says_what_was_written_and_what_to_do_next() -> None:
     assert " in 3 parts (weights 2." in lines[0]
     assert lines[1].startswith("not for commercial use: ")
     assert lines[2] == f"for Docker Engine 23.0 or later on linux/amd64; fingerprint {ALOUD}"
-    assert lines[3] == "next: copy the folder, then there: python3 first/load.py"
+    assert lines[3] == "next: copy the folder, then there: python3 first/load.py --key sender.pub.pem"
     assert len(lines) == 4
+    unsigned = views.CREATE.text(created(key=None)).splitlines()[-1]
+    assert unsigned.endswith(f"load.py --fingerprint '{ALOUD[:39]}'")
     code = views.CREATE.text(created(inventory=inventory(content=contents.CODE)))
     assert "left out, the receiver has it: 2." in code
 

@@ -14,6 +14,11 @@ MODULES = (
     "inventory",
     "parts",
     "engine",
+    "writing",
+    "trust/keys",
+    "trust/memory",
+    "trust/names",
+    "unpack",
     "jobs/kept",
     "images",
     "record",
@@ -32,13 +37,17 @@ MODULES = (
 _HEAD = '''#!/usr/bin/env python3
 """Load a whisperbake bundle into this machine's container engine: no network, only Python 3.9 or later.
 
-    python3 load.py                   load what this engine lacks, then offer the acceptance run
-    python3 load.py --check           read everything once, name damaged parts; needs no engine
-    python3 load.py --key sender.pem  refuse what this key didn't sign
-    python3 load.py --run FILE...     transcribe recordings with what is loaded
+    python3 load.py --key sender.pub.pem  load what this engine lacks, if this key signed it
+    python3 load.py --check               read everything once, name damaged parts; needs no engine
+    python3 load.py --run FILE...         transcribe recordings with what is loaded
 """
 
 from __future__ import annotations
+
+import sys
+
+if __name__ == "__main__" and not (sys.flags.isolated or getattr(sys.flags, "safe_path", False)):
+    del sys.path[0]  # Python looks for modules beside this file, and whoever fills a stick could put some there
 '''
 
 _TAIL = '''# What containers may do: written by the builder from the same data as compose.yaml

@@ -15,12 +15,15 @@ A whisperbake bundle: speech transcription for a machine without a network.
 {facts}
 
 LOAD IT
-    python3 load.py               load it into this machine's container engine (Docker Engine {oldest} or later)
-    python3 load.py --key FILE    the same, and refuse what the sender's public key didn't sign
-    python3 load.py --check       read everything once, name damaged parts; needs no engine
-  It needs Python 3.9 or later, and sudo where you are not in the docker group. It can be stopped at any time and run again.
-  An older bundle than the one that is loaded needs --allow-older. The folder whisperbake has this machine's inventory.json,
-  which the sender can make the next, smaller bundle for, and loaded.jsonl: which bundles went in when (load.py --log).
+    python3 load.py --key FILE           load it into this machine's container engine (Docker Engine {oldest} or later),
+                                         if the sender's public key signed it
+    python3 load.py --fingerprint 'HEX'  the same with the digits that the sender reads out, in place of a key
+    python3 load.py --check              read everything once, name damaged parts; needs no engine
+  Neither the key nor the digits may come with the bundle. Without both, load.py says what else it takes. Later bundles of
+  this sender need no --key. It needs Python 3.9 or later, and sudo where you are not in the docker group. It can be stopped
+  at any time and run again. Images of others keep their names. An older bundle than the one that is loaded needs
+  --allow-older. The folder whisperbake has this machine's inventory.json, which the sender can make the next, smaller bundle
+  for, and loaded.jsonl: which bundles went in when (load.py --log).
 {native}
 TRANSCRIBE
     python3 load.py --run call.mp4 talk.wav
@@ -30,15 +33,17 @@ TRANSCRIBE
   In a job's folder, docker compose up runs it again.
 
 EXIT CODES
-  0 done; 2 usage, or a recording that can't be used; 3 this machine lacks something; 5 the bundle or a model is damaged;
-  7 a stage or the acceptance run failed; 8 done without an optional stage; 130 interrupted.
+  0 done; 2 usage, or a recording that can't be used; 3 this machine lacks something; 5 the bundle or a model is damaged,
+  nobody vouches for it, or a name is somebody else's; 7 a stage or the acceptance run failed; 8 done without an optional
+  stage; 130 interrupted.
 
 WHEN SOMETHING IS WRONG
   damaged or missing: whisperbake.tar.003     have that part copied again from the sender
   this engine lacks N layers                  the bundle is a difference: send your inventory.json, or ask for a complete one
   no engine answers                           start it, or use sudo
   the engine's disk is full                   free some space, run it again: it resumes
-  was not signed with                         don't use it; ask the sender
+  was not signed with, is another key         don't use it; ask the sender
+  this engine has NAME from somebody else     give that image another name (docker tag), then docker image rm NAME
 
 All options: python3 load.py --help. Licences of the models: whisperbake/licences/models.md, once it is loaded.
 """

@@ -5,12 +5,14 @@ from __future__ import annotations
 import contextlib
 import errno
 import hashlib
+import json
 import os
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from queue import Queue
+from typing import Any
 
 from builder.core.bundle import contents
 from builder.core.bundle import loader as joining
@@ -70,6 +72,12 @@ def read_with_fingerprint(path: Path) -> tuple[str, Inventory]:
     path = path / INVENTORY if path.is_dir() else path
     with loader_errors(path):
         raw = checking.read_file(path, checking.LARGEST_INVENTORY)
+    return parsed(raw, path)
+
+
+def parsed(raw: bytes, where: Path) -> tuple[str, Inventory]:
+    """The hex sha256 of an inventory's bytes, and the inventory. Raises IntegrityError: see :func:`read_inventory`."""
+    with loader_errors(where):
         return hashlib.sha256(raw).hexdigest(), checking.check_inventory(raw)
 
 
@@ -93,27 +101,27 @@ def damaged(bundle: Bundle, on_progress: OnProgress) -> list[str]:
         on_progress(Progress(what="verify", done=done, total=total, unit="bytes", finished=done >= total))
 
     wrong = bundle.damaged(on_bytes)
-    try:
-        loader_is_whole = files.sha256(bundle.folder / LOADER) == bundle.inventory["loader"]["sha256"]
-    except OSError:
-        loader_is_whole = False
+    loader_ = _small(bundle.folder / LOADER)
+    loader_is_whole = (
+        loader_ is not None and hashlib.sha256(loader_).hexdigest() == bundle.inventory["loader"]["sha256"]
+    )
     return wrong if loader_is_whole else [LOADER, *wrong]
 
 
-def is_done(folder: Path, plan: BundlePlan) -> bool:
-    """Whether a folder holds exactly this bundle already, its parts checked by size."""
-    inventory = files.read_object(folder / INVENTORY)
-    if not inventory or (folder / STATE).exists():
-        return False
+def done(folder: Path, plan: BundlePlan) -> bytes | None:
+    """The inventory's bytes, when a folder holds exactly this bundle already, its parts checked by size."""
+    if os.path.lexists(folder / STATE) or not os.path.lexists(folder / INVENTORY):
+        return None
     try:
-        without_hashes = [{k: v for k, v in p.items() if k != "sha256"} for p in inventory["parts"]]
-        bare = {**inventory, "parts": without_hashes}
+        bundle = Bundle(folder)
+        without_hashes = [{k: v for k, v in p.items() if k != "sha256"} for p in bundle.inventory["parts"]]
+        bare = {**bundle.inventory, "parts": without_hashes}
         if hashlib.sha256(contents.dump(bare)).hexdigest() != plan.key:
-            return False
-        Bundle(folder).require_parts()
-    except (LoaderError, KeyError, TypeError, AttributeError):
-        return False
-    return True
+            return None
+        bundle.require_parts()
+    except LoaderError:
+        return None
+    return bundle.raw
 
 
 def create(
@@ -146,7 +154,7 @@ def create(
     with files.locked(folder / ".lock", timeout=0):
         for left in folder.glob(".*.tmp"):  # of a run that was killed while it wrote a small file
             left.unlink()
-        state = files.read_object(folder / STATE)
+        state = _state(folder)
         hashes = list(state["parts"]) if state.get("key") == plan.key else []
         hashes = _finished(folder, plan.parts, hashes)
         for left in folder.glob(f"{core.PART_NAME}.*"):
@@ -164,6 +172,15 @@ def create(
         (folder / STATE).unlink()
     (folder / ".lock").unlink(missing_ok=True)
     return raw
+
+
+def _state(folder: Path) -> dict[str, Any]:
+    """What a killed run noted; empty where there is nothing of it."""
+    try:
+        state = json.loads(_small(folder / STATE) or b"{}")
+        return state if isinstance(state, dict) and isinstance(state.get("parts"), list) else {}
+    except (ValueError, RecursionError):
+        return {}
 
 
 def _require_ours(folder: Path) -> None:
@@ -277,7 +294,8 @@ class _PartWriter:
         held = memoryview(b"")
         for part in self.plan.parts[len(self.hashes) :]:
             beside, digest, left = _unfinished(self.folder, part), hashlib.sha256(), part.size
-            with beside.open("wb", buffering=0) as out:
+            beside.unlink(missing_ok=True)  # of a killed run; or a link, on a stick of somebody else's
+            with beside.open("xb", buffering=0) as out:
                 while left:
                     if not held:
                         chunk = self.chunks.get()
@@ -363,24 +381,53 @@ def repair(folder: Path, source: Path, on_progress: OnProgress) -> list[str]:
             expected=f"fingerprint {mine.fingerprint[:16]}…",
             hint="bundle inspect shows a bundle's fingerprint",
         )
-    beside = [INVENTORY, *([SIGNATURE] if (source / SIGNATURE).is_file() else [])]
     fixed = []
-    for name in beside:
-        data = (source / name).read_bytes()
-        if not (folder / name).is_file() or (folder / name).read_bytes() != data:
+    for name, data in ((INVENTORY, good.raw), (SIGNATURE, _small(source / SIGNATURE))):
+        if data is not None and _small(folder / name) != data:
             files.write_atomic(folder / name, data)
             fixed.append(name)
     broken = damaged(open_bundle(folder), on_progress)
-    hashes = {p["name"]: p["sha256"] for p in good.inventory["parts"]} | {LOADER: good.inventory["loader"]["sha256"]}
+    parts = {p["name"]: (p["sha256"], p["size"]) for p in good.inventory["parts"]}
+    loader_ = good.inventory["loader"]
+    parts[LOADER] = (loader_["sha256"], loader_["size"])
     for name in broken:
-        part = folder / f".{name}.part"
-        try:
-            sha256 = files.copy_hashed(files.chunks(source / name), part)
-        except OSError as error:
-            raise MissingError(f"{name} can't be copied: {error.strerror}", where=str(source)) from None
-        if sha256 != hashes[name]:
-            part.unlink()
-            raise IntegrityError(f"{name} is damaged in {source} too", hint="take it from where the bundle was made")
-        part.replace(folder / name)
+        _replace(folder / name, source / name, *parts[name])
         fixed.append(name)
     return fixed
+
+
+def _small(path: Path) -> bytes | None:
+    """A small file of a bundle; None where there is none, or something else."""
+    try:
+        return checking.read_file(path, checking.LARGEST_INVENTORY)
+    except LoaderError:
+        return None
+
+
+def _replace(target: Path, source: Path, sha256: str, size: int) -> None:
+    """Copy a file of a bundle; no link is followed on either side, and no more is read than it should have.
+
+    Raises:
+        IntegrityError: the source is damaged too.
+        MissingError: it can't be copied.
+    """
+    part = target.with_name(f".{target.name}.part")
+    digest, left = hashlib.sha256(), size + 1
+    try:
+        part.unlink(missing_ok=True)
+        with files.open_regular(source) as good, part.open("xb") as out:
+            while chunk := good.read(min(files.CHUNK, left)):
+                digest.update(chunk)
+                left -= len(chunk)
+                out.write(chunk)
+            out.flush()
+            os.fsync(out.fileno())
+        if digest.hexdigest() != sha256:
+            raise IntegrityError(
+                f"{target.name} is damaged in {source.parent} too", hint="take it from where the bundle was made"
+            )
+        part.replace(target)
+    except OSError as error:
+        raise MissingError(f"{target.name} can't be copied: {error.strerror}", where=str(source.parent)) from None
+    finally:
+        part.unlink(missing_ok=True)

@@ -7,6 +7,9 @@ from pathlib import Path
 from builder.edges.system import files
 from builder.errors import IntegrityError, UsageError
 
+LARGEST_SIGNATURE = 1 << 16
+"""Bytes; Ed25519 has 64."""
+
 
 def make_keys(private: Path, public: Path) -> None:
     """A new pair, as PEM: PKCS #8 that only its owner reads, SubjectPublicKeyInfo for receivers.
@@ -47,9 +50,9 @@ def sign(private: Path, data: bytes) -> bytes:
     return key.sign(data)
 
 
-def sign_file(private: Path, signed: Path, signature: Path) -> None:
-    """Write the signature of a file into another. Raises UsageError: see :func:`sign`."""
-    files.write_atomic(signature, sign(private, signed.read_bytes()))
+def sign_file(private: Path, data: bytes, signature: Path) -> None:
+    """Write the signature of bytes into a file. Raises UsageError: see :func:`sign`."""
+    files.write_atomic(signature, sign(private, data))
 
 
 def verify_file(public: Path, data: bytes, signature: Path) -> None:
@@ -59,9 +62,10 @@ def verify_file(public: Path, data: bytes, signature: Path) -> None:
         UsageError: the public key can't be used.
         IntegrityError: there is no signature, or another.
     """
-    if not signature.is_file():
+    found = files.read_file(signature, limit=LARGEST_SIGNATURE)
+    if found is None:
         raise IntegrityError("this bundle is not signed", where=str(signature.parent))
-    verify(public, data, signature.read_bytes())
+    verify(public, data, found)
 
 
 def verify(public: Path, data: bytes, signature: bytes) -> None:
