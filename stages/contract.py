@@ -26,7 +26,8 @@ from types import FrameType
 from typing import Any
 
 import yaml
-from watched import hold, plain, summary
+from unchanged import Changed, sha256, unchanged
+from watched import hold, peak_bytes, plain, summary
 
 PROGRESS_EVERY = 0.1
 """Seconds between two progress events: at most ten a second."""
@@ -42,6 +43,9 @@ LISTS = ".baked"
 
 INPUT = re.compile(r"input/[0-9]+\.[a-z0-9]+")
 """Where a job keeps a recording."""
+
+CHANGED = "the recording was changed after this job was made; prepare it again"
+"""Why a recording can't be used whose bytes are others than job.yaml says."""
 
 VARIANTS = ("slim", "full")
 """Backends of a stage: without PyTorch, and with it."""
@@ -70,6 +74,8 @@ class Recording:
     """Seconds into the whole recording at which the sound of a cut begins; None: it is not cut."""
     lead: float = 0.0
     """Seconds at the start of a cut film that have a picture but no sound."""
+    sha256: str = ""
+    """Hex, of the file's bytes when the job was made; empty: job.yaml doesn't say."""
 
     @property
     def offset(self) -> float:
@@ -124,11 +130,23 @@ class StageJob:
         names = [f"{recording.id}.c{k}.wav" for k in range(1, apart + 1)] or [f"{recording.id}.wav"]
         return [self.work("demux", name) for name in names]
 
-    def recording(self, recording: Recording) -> Path:
-        """The recording itself. It isn't hashed: job.yaml already has its sha256."""
+    @contextmanager
+    def reading(self, recording: Recording) -> Iterator[Path]:
+        """The recording itself: what the block reads are the bytes that the job was made of; the manifest has their hash.
+
+        Raises:
+            InputFault: the recording is gone, or has changed; what the stage wrote is gone then.
+        """
         if not recording.path.is_file():
             raise InputFault(f"{recording.name}: the recording is no longer in the job's folder")
-        return recording.path
+        try:
+            with unchanged(recording.path, recording.sha256) as proof:
+                yield recording.path
+        except Changed as error:
+            for written in self._wrote:
+                (self.root / written).unlink(missing_ok=True)
+            raise InputFault(f"{recording.name}: {CHANGED}") from error
+        self._read[recording.path.relative_to(self.root).as_posix()] = proof.digest
 
     def beside(self, name: str) -> bytes | None:
         """A file that lies beside the recordings; None where there is none. Its hash goes into the manifest."""
@@ -322,30 +340,9 @@ def stand_in(*names: str, **attributes: Any) -> None:
             vars(sys.modules[name]).update(attributes, __spec__=importlib.machinery.ModuleSpec(name, None))
 
 
-def peak_bytes() -> int | None:
-    """The most memory that this process has held, in bytes (VmHWM, see proc(5)); None without /proc.
-
-    Not ru_maxrss of getrusage(2): after exec it starts with what the parent held.
-    """
-    try:
-        lines = Path("/proc/self/status").read_text().splitlines()
-    except OSError:
-        return None
-    return next((int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM:")), None)
-
-
 def dump(value: Any) -> str:
     """JSON that is the same every time: sorted keys, non-ASCII characters unescaped."""
     return json.dumps(value, indent=1, sort_keys=True, ensure_ascii=False) + "\n"
-
-
-def sha256(path: Path) -> str:
-    """``sha256:<hex>`` of a file."""
-    digest = hashlib.sha256()
-    with path.open("rb") as source:
-        while chunk := source.read(1 << 20):
-            digest.update(chunk)
-    return f"sha256:{digest.hexdigest()}"
 
 
 def code_digest(stage: str) -> str:
@@ -407,6 +404,7 @@ def _recording(root: Path, entry: dict[str, Any]) -> Recording:
         output=output,
         start=clip.get("start"),
         lead=clip.get("lead", 0.0),
+        sha256=(clip if entry.get("clip") else entry).get("sha256") or "",
     )
 
 

@@ -48,3 +48,15 @@ def hold(root: Path) -> None:
             with suppress(BlockingIOError):
                 return fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
             time.sleep(0.002)
+
+
+def peak_bytes() -> int | None:
+    """The most memory that this process has held, in bytes (VmHWM, see proc(5)); None without /proc.
+
+    Not ru_maxrss of getrusage(2): after exec it starts with what the parent held.
+    """
+    try:
+        lines = Path("/proc/self/status").read_text().splitlines()
+    except OSError:
+        return None
+    return next((int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM:")), None)

@@ -38,7 +38,12 @@ def demux(job: StageJob, recording: Recording) -> None:
     Raises:
         InputFault: the recording has no sound that can be used.
     """
-    path = job.recording(recording)
+    with job.reading(recording) as path:
+        hear(job, recording, path)
+
+
+def hear(job: StageJob, recording: Recording, path: Path) -> None:
+    """The same, of a recording whose file is at ``path``."""
     if path.stat().st_size == 0:
         raise InputFault(f"{recording.name}: the file is empty (zero bytes)")
     chosen = selected(recording, path, job.settings.get("track"))

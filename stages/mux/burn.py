@@ -25,14 +25,13 @@ TICK = Fraction(1, 90_000)
 """Time base of the new picture, in seconds: any frame rate, also one that changes."""
 
 
-def burn(job: StageJob, recording: Recording) -> None:
+def burn(job: StageJob, recording: Recording, source: Path) -> None:
     """Write ``output/<name>.burned.mp4``, or ``.burned.mkv`` where MP4 can't hold the sound.
 
     What can't be drawn or written is a note: the film with a track is there already.
     """
     import av
 
-    source = job.recording(recording)
     cues = job.load("subtitles", recording)["cues"]
     jumps = job.load("demux", recording)["jumps"]
     fonts = sorted((job.root / "input").glob("font-[0-9][0-9].*"))

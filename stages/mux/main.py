@@ -58,13 +58,18 @@ def mux(job: StageJob, recording: Recording) -> None:
     Raises:
         InputFault: the recording can't be read.
     """
+    with job.reading(recording) as source:
+        if job.settings.get("burn"):
+            import burn
+
+            burn.burn(job, recording, source)
+        add(job, recording, source)
+
+
+def add(job: StageJob, recording: Recording, source: Path) -> None:
+    """The same, without the subtitles in the picture, of a recording whose file is at ``source``."""
     import av
 
-    if job.settings.get("burn"):
-        import burn
-
-        burn.burn(job, recording)
-    source = job.recording(recording)
     subtitles = job.load("subtitles", recording)
     jumps = job.load("demux", recording)["jumps"]
     try:

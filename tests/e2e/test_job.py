@@ -89,6 +89,37 @@ def test_sound_alone_is_transcribed_without_mux(bake: Bake, tmp_path: Path) -> N
     assert (folder / "silence.srt").read_text() == ""
 
 
+def test_a_recording_changed_in_place_is_not_heard_under_its_old_sha256(bake: Bake, tmp_path: Path) -> None:
+    """A job has a hard link of it. Its results are old then, too; the same command makes a job of what is there now."""
+    source = write_wav(tmp_path / "talk.wav", 2)
+    first = bake("run", source, *TINY, "--until", "demux", "--json")
+    assert first.code == 0, first.err
+    before = source.stat()
+    with source.open("r+b") as file:
+        file.seek(1000)
+        file.write(b"other")
+    os.utime(source, ns=(before.st_atime_ns, before.st_mtime_ns))
+    again = bake("run", first.data["job"], "--until", "demux")
+    assert again.code == 2
+    assert "talk.wav: the recording was changed after this job was made" in again.err
+    assert "run FILE makes a new job of it" in again.err
+    new = bake("run", source, *TINY, "--until", "demux", "--json")
+    assert new.code == 0, new.err
+    assert new.data["job"] != first.data["job"]
+
+
+def test_a_copy_of_the_old_recording_is_a_new_job(bake: Bake, tmp_path: Path) -> None:
+    """And not the unfinished one of the same sha256, whose recording was changed."""
+    source, copy = write_wav(tmp_path / "talk.wav", 2), tmp_path / "copy/talk.wav"
+    copy.parent.mkdir()
+    copy.write_bytes(source.read_bytes())
+    old = bake("run", source, *TINY, "--until", "demux", "--json").data["job"]
+    source.write_bytes(b"RIFF")
+    new = bake("run", copy, *TINY, "--until", "demux", "--json")
+    assert new.code == 0, new.err
+    assert new.data["job"] != old
+
+
 @pytest.mark.parametrize(
     "name",
     [

@@ -46,7 +46,8 @@ import contract
 
 def work(job):
     for recording in job.inputs:
-        text = job.recording(recording).read_text()
+        with job.reading(recording) as path:
+            text = path.read_text()
         for need in filter(job.has, {needs}):
             text += job.work(need, "01.txt").read_text()
         job.progress(recording, 1.0, 2.0)

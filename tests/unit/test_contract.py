@@ -90,7 +90,7 @@ def test_a_manifest_names_what_was_read_and_made(toy: Toy) -> None:
         """
     )
     assert done.returncode == 0
-    assert said(done.stderr) == [
+    assert [re.sub(r"in \d\.\d s", "in 0.0 s", line) for line in said(done.stderr)] == [
         "toy: begins: talk.mp4",
         "toy: talk.mp4: no speech found",
         "toy: done: 2.0 s of sound in 0.0 s; wrote work/toy/01.json",
@@ -182,6 +182,74 @@ def test_a_failure_ends_with_one_sentence(toy: Toy, body: str, code: int, last: 
     assert list(toy.work.iterdir()) == []
     assert toy.events()[-1]["event"] == "failed"
     assert toy.events()[-1]["message"] == last
+
+
+def hashed(toy: Toy, data: bytes = b"film", **clip: Any) -> None:
+    """job.yaml says the sha256 of its recording."""
+    spec = yaml.safe_load((toy.job / "job.yaml").read_text())
+    says = {"sha256": hashlib.sha256(data).hexdigest()}
+    spec["inputs"][0] |= {"sha256": "0" * 64, "clip": says | clip} if clip else says
+    (toy.job / "job.yaml").write_text(yaml.safe_dump(spec))
+
+
+READ = """
+import os
+[recording] = job.inputs
+with job.reading(recording) as path:
+    time.sleep(0.05)
+    {}
+    job.write_bytes("heard.bin", path.read_bytes(), output=True)
+    {}
+"""
+
+
+@pytest.mark.parametrize("clip", [{}, {"start": 1.0}])
+def test_the_recording_that_is_read_is_the_one_that_was_prepared(toy: Toy, clip: dict[str, Any]) -> None:
+    """Of a cut the bytes that were cut; and the manifest says them, so that a change makes the results old."""
+    hashed(toy, **clip)
+    done = toy.run(READ.format("", ""))
+    assert done.returncode == 0, done.stderr
+    manifest = json.loads((toy.work / "manifest.json").read_bytes())
+    assert manifest["inputs"] == {"input/01.mp4": f"sha256:{hashlib.sha256(b'film').hexdigest()}"}
+
+
+@pytest.mark.parametrize("harmless", ["path.chmod(0o600)", "os.link(path, path.with_name('x'))", "path.unlink()"])
+def test_what_changes_no_byte_is_no_change(toy: Toy, harmless: str) -> None:
+    """A recording's owner may remove it meanwhile: the job has its own link."""
+    hashed(toy)
+    done = toy.run(READ.format("", harmless))
+    assert done.returncode == 0, done.stderr
+
+
+SET_BACK = "old = path.stat(); path.open('r+b').write(b'F'); os.utime(path, ns=(1, old.st_mtime_ns))"
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        (SET_BACK, ""),
+        ("", SET_BACK),
+        ("path.write_bytes(b'longer')", "path.write_bytes(b'film')"),  # read in between
+        ("", "path.write_bytes(b'')"),
+        ("path.unlink(); path.write_bytes(b'FILM')", ""),
+        (f"{SET_BACK}; raise ValueError('not a film')", ""),
+        (f"{SET_BACK}; raise InputFault('not a film')", ""),
+    ],
+)
+def test_a_recording_that_changes_is_not_heard(toy: Toy, before: str, after: str) -> None:
+    """Exit code 2, whatever else it led to, and whatever times are set back; nothing of it stays."""
+    hashed(toy)
+    done = toy.run(READ.format(before, after))
+    assert done.returncode == 2, done.stderr
+    assert said(done.stderr)[-1] == "talk.mp4: the recording was changed after this job was made; prepare it again"
+    assert not list((toy.job / "output").glob("*"))
+    assert not (toy.work / "manifest.json").exists()
+
+
+def test_a_recording_that_was_changed_before_is_refused(toy: Toy) -> None:
+    hashed(toy, b"another")
+    done = toy.run(READ.format("", ""))
+    assert (done.returncode, said(done.stderr)[-1][:40]) == (2, "talk.mp4: the recording was changed afte")
 
 
 def test_a_missing_model_is_named(tmp_path: Path) -> None:

@@ -19,6 +19,8 @@ class Clip:
     end: float | None = None
     lead: float = 0.0
     """Seconds of picture without sound before ``start`` in the file that was cut: a picture begins at a key frame."""
+    sha256: str | None = None
+    """Hex, of the file that was cut; None before it is."""
 
 
 @dataclass(frozen=True, kw_only=True)

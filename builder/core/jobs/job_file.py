@@ -49,6 +49,7 @@ class ClipShape(Strict):
     start: float = Field(ge=0, allow_inf_nan=False)
     end: float | None = Field(default=None, ge=0, allow_inf_nan=False)
     lead: float = Field(default=0.0, ge=0, allow_inf_nan=False)
+    sha256: str | None = None
 
 
 class InputShape(Strict):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import hashlib
 import os
 from collections.abc import Sequence
@@ -29,6 +30,8 @@ TAIL = 10
 
 INPUT_FAULT, MODEL_FAULT = 2, 5
 """Exit codes with which a stage says that a recording, or a model, is at fault; see stages/contract.py."""
+
+CHECK = "check the recording, or the option that this is about"
 
 KILLED = (-9, 137)
 """Exit codes of a stage that got SIGKILL: of a process, and of a container."""
@@ -124,9 +127,16 @@ def unfinished(config: Config, job_folder: Path, stage: JobStage) -> str | None:
 
 def _digest(path: Path) -> str | None:
     try:
-        return f"sha256:{files.sha256(path)}"
+        found = path.stat()
+        return _digest_of(path, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
     except OSError:
         return None
+
+
+@functools.lru_cache(maxsize=1000)
+def _digest_of(path: Path, *_identity: int) -> str:
+    """``sha256:<hex>`` of a file, once for as long as nothing of it changes: a film is read by two stages."""
+    return f"sha256:{files.sha256(path)}"
 
 
 def code_digest(stages: Path, name: str) -> str:
@@ -159,7 +169,9 @@ def failure(
     again = command(f"run {job_folder.name}")
     what = f"said it was done, but {missing}" if missing else cause
     if not what and code == INPUT_FAULT:
-        return InputError(last, hint="check the recording, or the option that this is about")
+        changed = "changed after this job was made" in last  # stages/contract.py
+        hint = f"{command('run')} FILE makes a new job of it" if changed else CHECK
+        return InputError(last, hint=hint)
     if not what and code == MODEL_FAULT:
         return IntegrityError(last, hint=f"models verify --deep, then {again}")
     if not what:

@@ -88,6 +88,7 @@ def _make(
     accept: Callable[[Sequence[JobStage]], None],
 ) -> Job:
     taken: set[str] = set()
+    before = [_identity(path) for path in sources]
     described = [
         JobInput(
             id=f"{number:02}",
@@ -116,16 +117,18 @@ def _make(
         usual = stat.S_IMODE((new_folder / "work").stat().st_mode)
         bits = places.readers(sources, new_folder.stat().st_gid)
         kept = []
-        for path, entry in zip(sources, described, strict=True):
+        for path, known_as, entry in zip(sources, before, described, strict=True):
             target = new_folder / entry.path
             if entry.clip is not None:
                 cut = _cut(media, path, target, entry.clip)
+                if _identity(path) != known_as and files.sha256(path) != entry.sha256:
+                    raise _changing(path)
                 end = cut.end or entry.duration
                 length = None if end is None else max(0.0, end - cut.start + cut.lead)
                 entry = replace(entry, clip=cut, duration=length)
                 target.chmod(places.file_mode(0o644, bits))
             else:
-                _link_or_copy(path, target, bits, on_progress)
+                _link_or_copy(path, target, entry.sha256, bits, on_progress)
             kept.append(replace(entry, size=target.stat().st_size))
         if any(stage.settings.get("burn") for stage in stages):
             fonts.put(new_folder / "input")
@@ -250,7 +253,7 @@ def _cut(media: Media, path: Path, target: Path, clip: spec.Clip) -> spec.Clip:
     start, lead = _seconds(answer.get("start")), _seconds(answer.get("lead", 0.0))
     if start is None or lead is None or not target.is_file() or target.is_symlink():
         raise InputError("no cut came out of the recording", where=str(path), hint="check the recording")
-    return spec.Clip(start=start, end=_seconds(answer.get("end")), lead=lead)
+    return spec.Clip(start=start, end=_seconds(answer.get("end")), lead=lead, sha256=files.sha256(target))
 
 
 def _hash(path: Path, on_progress: OnProgress) -> str:
@@ -258,10 +261,21 @@ def _hash(path: Path, on_progress: OnProgress) -> str:
     return files.sha256(path, _counted(f"reading {path.name}", path.stat().st_size, 1 << 30, on_progress))
 
 
-def _link_or_copy(source: Path, target: Path, bits: int, on_progress: OnProgress) -> None:
+def _identity(path: Path) -> tuple[int, ...]:
+    """What is different when a file's bytes may be."""
+    found = path.stat()
+    return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
+
+
+def _changing(path: Path) -> InputError:
+    return InputError("the recording changes while it is read", where=str(path), hint="wait until it is whole")
+
+
+def _link_or_copy(source: Path, target: Path, sha256: str, bits: int, on_progress: OnProgress) -> None:
     """A hard link takes no space and no time; a copy where the file system has none to give.
 
     Args:
+        sha256: of the recording; stages compare what they read with it, and a copy is compared here.
         bits: who may read a copy (:func:`builder.receiver.jobs.places.readers`).
     """
     try:
@@ -272,7 +286,8 @@ def _link_or_copy(source: Path, target: Path, bits: int, on_progress: OnProgress
     size = source.stat().st_size
     files.require_room({target.parent: size}, "set BAKE_JOBS to a folder on another disk", reserve=1 << 20)
     tell = _counted(f"copying {source.name}", size, 256 << 20, on_progress)
-    files.copy_hashed(files.chunks(source), target, tell)
+    if files.copy_hashed(files.chunks(source), target, tell) != sha256:
+        raise _changing(source)
     with contextlib.suppress(PermissionError):  # a FAT stick has no modes
         target.chmod(places.file_mode(0o644, bits))
 
