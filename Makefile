@@ -2,7 +2,7 @@
 PYTHON ?= python3
 
 .DEFAULT_GOAL := help
-.PHONY: help test test-unit test-properties test-heavy lint types house mutants lock tools example bench-job bench-weights bench-images bench-fetch bench-jobs bench-bundle bench-media bench-start bench-hostile clean json rights
+.PHONY: help test test-unit test-properties test-heavy lint types house mutants lock tools example bench-job bench-weights bench-images bench-fetch bench-jobs bench-bundle bench-media bench-start bench-hostile clean json rights outdated audit
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -45,9 +45,15 @@ json: tools ## docs/json.md from the types in builder/views, and the record of t
 rights: tools ## the table of docs/security.md, from what containers may do (builder/core/jobs/sandbox.py)
 	.venv/bin/python -m builder.views.rights docs/security.md
 
-lock: tools ## write the hash-locked requirements anew
-	PATH="$(CURDIR)/.venv/bin:$$PATH" requirements/lock.sh
-	.venv/bin/python requirements/stages.py
+lock: tools ## write the hash-locked requirements anew (ARGS=--upgrade: with newer versions)
+	PATH="$(CURDIR)/.venv/bin:$$PATH" requirements/lock.sh $(ARGS)
+	.venv/bin/python requirements/stages.py $(ARGS)
+
+outdated: tools ## what the package index has newer than the locks, and why it is held back (add ARGS=--json)
+	.venv/bin/python requirements/review.py outdated $(ARGS)
+
+audit: tools ## advisories about what is locked (ADVISORIES=PATH: PyPA's database or OSV's all.zip instead of PyPI's pages)
+	.venv/bin/python requirements/review.py audit $(if $(ADVISORIES),--advisories "$(ADVISORIES)") $(ARGS)
 
 example: ## make examples/dialogue.mp4 anew (needs espeak-ng)
 	"$$($(PYTHON) build.py bootstrap --json | \
