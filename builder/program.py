@@ -20,9 +20,27 @@ def name() -> str:
 
 def elsewhere(words: str) -> str:
     """The same, to be typed in another folder than this one."""
-    return command(words) if name() != LAUNCHER else f"python3 {shlex.quote(sys.argv[0])} {words}"
+    return command(words) if name() != LAUNCHER else f"python3 {shell_word(PurePath(sys.argv[0]))} {words}"
 
 
-def command(words: str) -> str:
-    """A line to type: this program and its arguments."""
-    return f"{name()} {words}"
+def shell_word(value: object) -> str:
+    """A value as one word of a line that a person is to type: a shell reads exactly it, and a terminal shows all of it."""
+    text = str(value)
+    if isinstance(value, PurePath) and text.startswith("-"):  # else it is an option
+        text = f"./{text}"
+    if text.isprintable():
+        return shlex.quote(text)
+    plain = "".join(f"\\{c}" if c in "\\'" else c if c.isprintable() else _bytes(c) for c in text)
+    return f"$'{plain}'"
+
+
+def _bytes(character: str) -> str:
+    """A character as $'…' reads it; one of half a surrogate is a byte of a file's name that is no text."""
+    undecodable = "\udc80" <= character <= "\udcff"
+    raw = character.encode(errors="surrogateescape" if undecodable else "surrogatepass")
+    return "".join(f"\\x{byte:02x}" for byte in raw)
+
+
+def command(words: str, *values: object) -> str:
+    """A line to type: this program, its arguments as they are, then values that a shell takes as one word each."""
+    return " ".join([name(), words, *map(shell_word, values)])

@@ -10,6 +10,7 @@ import contextlib
 import fcntl
 import os
 import re
+import shlex
 import shutil
 import subprocess  # edges/system/shell.py can't pass on the lock (see _locked) or the terminal
 import sys
@@ -90,7 +91,10 @@ def _locked(home: Path) -> Iterator[int]:
     try:
         handle = os.open(home / ".venv.lock", os.O_RDWR | os.O_CREAT, 0o644)
     except OSError as error:
-        _stop(f"the project's folder {home} can't be written ({error.strerror})", f"cp -r {home} ~/whisperbake")
+        _stop(
+            f"the project's folder {home} can't be written ({error.strerror})",
+            f"cp -r {shlex.quote(str(home))} ~/whisperbake",
+        )
     try:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -206,7 +210,9 @@ def _failed(what: str, lines: Sequence[str], following: str) -> NoReturn:
 
 
 def _say(line: str) -> None:
-    sys.stderr.write(f"{line}\n")
+    """A line on standard error: what pip printed, or a folder is called, makes no other and steers no terminal."""
+    shown = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in line)
+    sys.stderr.write(f"{shown}\n")
     sys.stderr.flush()
 
 

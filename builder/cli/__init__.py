@@ -15,7 +15,9 @@ from builder import __version__, program
 from builder.cli import complete, failures
 from builder.cli.commands import RootGroup
 from builder.cli.options import GLOBALS, ImageOptions, Json, ModeOption, PresetOption, VariantOption, flush, print_json
+from builder.core.text import visible
 from builder.errors import BakeError, Interrupted, MissingError, UsageError
+from builder.receiver.display import guard
 
 # Without rich markup: importing rich for a help page costs more than the whole page (0.1 s).
 app = typer.Typer(
@@ -78,8 +80,6 @@ def main(argv: list[str] | None = None) -> int:
             ),
             wants_json(arguments),
         )
-    if instruction := os.environ.get(complete.VARIABLE):
-        return complete.answer(typer.main.get_command(app), instruction)
     # The hub client would ask the hub which programs there are, to tell it which one calls: we tell nobody.
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
     # pydantic would look through every installed package for plugins; none is of use here, and it takes 20 ms.
@@ -88,6 +88,8 @@ def main(argv: list[str] | None = None) -> int:
         for number in (signal.SIGTERM, signal.SIGHUP):
             signal.signal(number, signal.default_int_handler)
     _open_streams()
+    if instruction := os.environ.get(complete.VARIABLE):
+        return complete.answer(typer.main.get_command(app), instruction)
     try:
         return _run(arguments)
     except BrokenPipeError:
@@ -108,6 +110,7 @@ def _open_streams() -> None:
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):  # a terminal of Latin-1, LANG=C, a file's name that is not UTF-8
             stream.reconfigure(errors="backslashreplace")
+    guard(visible)
 
 
 def _drop_output() -> None:
@@ -201,6 +204,7 @@ def _usage(error: Any, as_json: bool) -> UsageError:
         if not as_json:
             from builder import ui
 
-            ui.say(message)
+            for line in message.splitlines():
+                ui.say(line)
         return UsageError(f"{path}: which command?", expected=names, hint=f"{path} --help")
     return UsageError(message, hint=f"{path} --help")

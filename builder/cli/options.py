@@ -17,6 +17,7 @@ import typer
 from builder.cli.failures import unwritten
 from builder.core.text import visible
 from builder.errors import MissingError
+from builder.receiver.display import behind
 from builder.views import Found, View
 
 if TYPE_CHECKING:
@@ -274,11 +275,6 @@ def emit(text: str) -> None:
         print(text)
 
 
-def _for_reader(text: str) -> str:
-    """Names and notes of recordings steer no terminal; a pipe gets them as they are: a path must stay that path."""
-    return visible(text, keep="\t\n") if sys.stdout.isatty() else text
-
-
 def flush() -> None:
     """Nothing of the result waits in memory any longer; raises as :func:`emit`."""
     with _written():
@@ -308,7 +304,7 @@ def show(as_json: bool, view: View[Found], found: Found, *, failure: BakeError |
     if as_json:
         print_json(_with_error(view.data(found), failure))
     elif text := view.text(found):
-        emit(_for_reader(text))
+        emit(text)
     if failure is not None:
         raise failure
 
@@ -323,8 +319,9 @@ def show_again(as_json: bool, view: View[Found], found: Found, *, clear: bool = 
         GLOBALS.streaming = True
         print_json(view.data(found), compact=True)
     else:
-        before = "\x1b[H\x1b[2J\x1b[3J" if clear and sys.stdout.isatty() else ""
-        emit(f"{before}{_for_reader(view.text(found))}")
+        if clear and sys.stdout.isatty():
+            behind(sys.stdout).write("\x1b[H\x1b[2J\x1b[3J")
+        emit(view.text(found))
         flush()
 
 

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-import unicodedata
+import re
 from collections.abc import Callable, Iterable, Sequence
 
-HIDDEN = ("Cc", "Cf", "Cs", "Zl", "Zp")
-"""Categories of characters that a terminal doesn't show but obeys, or that turn the direction of what follows."""
-
-JOINERS = "\u200c\u200d"
-"""Of these, what scripts need between their letters."""
+HIDDEN = re.compile(
+    "[\0-\x1f\x7f-\x9f\xad\u0600-\u0605\u061c\u06dd\u070f\u0890\u0891\u08e2\u180e\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f"
+    "\ud800-\udfff\ufeff\ufff0-\ufffb\U000110bd\U000110cd\U00013430-\U0001345f\U0001bca0-\U0001bca3\U0001d173-\U0001d17a"
+    "\U000e0000-\U000e0fff]"
+)
+"""Characters that a terminal doesn't show but obeys, or that turn the direction of what follows: Unicode's control and format
+characters, line ends and halves of surrogates. Without the joiners U+200C and U+200D, which scripts need between letters."""
 
 
 def escaped(character: str) -> str:
@@ -26,9 +28,7 @@ def visible(text: str, *, keep: str = "\t", escape: Callable[[str], str] = escap
         keep: control characters that stay.
         escape: how a character is written.
     """
-    if text.isprintable():
-        return text
-    return "".join(c if c in keep or c in JOINERS or unicodedata.category(c) not in HIDDEN else escape(c) for c in text)
+    return HIDDEN.sub(lambda found: found[0] if found[0] in keep else escape(found[0]), text)
 
 
 def format_size(count: float) -> str:
@@ -57,8 +57,8 @@ def format_clock(seconds: float) -> str:
     return f"{hours}:{minutes:02}:{whole % 60:02}" if hours else f"{minutes}:{whole % 60:02}"
 
 
-def table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
-    """Left-aligned columns, two spaces apart; the same on a terminal and in a pipe."""
-    lines = [list(head), *([str(cell) for cell in row] for row in rows)]
+def table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> list[str]:
+    """Lines of left-aligned columns, two spaces apart; the same on a terminal and in a pipe."""
+    lines = [list(head), *([visible(str(cell), keep="") for cell in row] for row in rows)]
     widths = [max(len(line[i]) for line in lines) for i in range(len(head))]
-    return "\n".join("  ".join(cell.ljust(w) for cell, w in zip(line, widths, strict=True)).rstrip() for line in lines)
+    return ["  ".join(cell.ljust(w) for cell, w in zip(line, widths, strict=True)).rstrip() for line in lines]

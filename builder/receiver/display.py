@@ -6,12 +6,54 @@ import os
 import shutil
 import sys
 import time
+from collections.abc import Iterable
+from typing import Any, Callable, TextIO
 
 EVERY = 10.0
 """Seconds between two lines of progress where nothing can be written over: a log, a pipe, TERM=dumb."""
 
 REDRAWN = 0.1
 """Seconds between two of them on a terminal, where the next takes the last one's place."""
+
+
+class VisibleStream:
+    """A text stream in which everything can be seen: what would steer a terminal is written by its number.
+
+    It stands before standard output and standard error, for what comes from libraries: usage errors that repeat what was
+    typed, warnings, tracebacks.
+    """
+
+    def __init__(self, stream: TextIO, show: Callable[[str], str]) -> None:
+        self.stream, self.show = stream, show
+
+    def write(self, text: str) -> int:
+        """Write the text, each of its lines shown; returns its length, as it was given."""
+        self.stream.write("\n".join(map(self.show, text.split("\n"))))
+        return len(text)
+
+    def writelines(self, lines: Iterable[str]) -> None:
+        """Each as :meth:`write`."""
+        for line in lines:
+            self.write(line)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.stream, name)
+
+
+def guard(show: Callable[[str], str] | None = None) -> None:
+    """Put one before this process's standard output and standard error; twice is once.
+
+    Args:
+        show: what makes a line safe; :func:`shown` without it.
+    """
+    for name in ("stdout", "stderr"):
+        if not isinstance(stream := getattr(sys, name), VisibleStream):
+            setattr(sys, name, VisibleStream(stream, show or shown))
+
+
+def behind(stream: TextIO) -> TextIO:
+    """The stream itself, for what this program does to a terminal: rows of progress, a cleared screen."""
+    return stream.stream if isinstance(stream, VisibleStream) else stream
 
 
 class Display:
@@ -22,9 +64,9 @@ class Display:
         self.said, self.drawn = time.monotonic(), False
 
     def line(self, text: str) -> None:
-        """A line that stays."""
+        """A line that stays: no name in it makes another."""
         self._clear()
-        sys.stderr.write(f"{text}\n")
+        sys.stderr.write(f"{shown(text)}\n")
         sys.stderr.flush()
 
     def status(self, text: str) -> None:
@@ -36,13 +78,13 @@ class Display:
             self.line(text)
             return
         self._clear()
-        sys.stderr.write(text[: shutil.get_terminal_size().columns - 1])
+        sys.stderr.write(shown(text)[: shutil.get_terminal_size().columns - 1])
         sys.stderr.flush()
         self.drawn = True
 
     def _clear(self) -> None:
         if self.drawn:
-            sys.stderr.write("\r\x1b[K")
+            behind(sys.stderr).write("\r\x1b[K")
             self.drawn = False
 
 

@@ -6,6 +6,7 @@ import json
 import os
 import re
 import stat
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -46,11 +47,11 @@ FileEntry = dict[str, Any]
 
 
 class LoaderError(Exception):
-    """Something that a person can act on: the exit code, what is wrong, what to do next."""
+    """Something that a person can act on: the exit code, what is wrong, what to do next; lines of context."""
 
-    def __init__(self, code: int, what: str, do: str = "") -> None:
+    def __init__(self, code: int, what: str, do: str = "", detail: Sequence[str] = ()) -> None:
         super().__init__(what)
-        self.code, self.what, self.do = code, what, do
+        self.code, self.what, self.do, self.detail = code, what, do, detail
 
 
 def bad(what: str) -> LoaderError:

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from builder.receiver.display import Percent, say
+from builder.receiver.display import Percent, guard, say
 from builder.receiver.engine import EngineSocket, address
 from builder.receiver.images import (
     Delivery,
@@ -51,6 +51,7 @@ def main(words: Sequence[str] | None = None, *, sandbox: Sandbox) -> int:
         words: of the command line; None takes those of the process.
         sandbox: what the containers of a job may do; load.py ends with this call.
     """
+    guard()
     chosen = arguments(words)
     try:
         if chosen.log:
@@ -61,6 +62,8 @@ def main(words: Sequence[str] | None = None, *, sandbox: Sandbox) -> int:
             _receive(chosen, sandbox)
     except LoaderError as error:
         say(f"error: {error.what}")
+        for line in error.detail:
+            say(f"  | {line}")
         if error.do:
             say(f"  next: {error.do}")
         return error.code
@@ -163,7 +166,8 @@ def _require_newer(bundle: Bundle, why: str, target: Path, allowed: bool) -> Non
         say(f"warning: {why}: loaded all the same, --allow-older")
         return
     if sys.stdin.isatty() and sys.stderr.isatty():
-        say(f"warning: {why}\nload the older one? [y/N]")
+        say(f"warning: {why}")
+        say("load the older one? [y/N]")
         if sys.stdin.readline().strip().lower() in ("y", "yes"):
             return
     note(target, bundle, "refused", why=why)

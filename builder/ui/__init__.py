@@ -7,7 +7,6 @@ import re
 import traceback
 from typing import Any
 
-from builder.core.text import visible
 from builder.errors import BakeError
 from builder.ui.lines import masked, say
 from builder.ui.live import Live
@@ -17,7 +16,7 @@ __all__ = ["Live", "error_data", "masked", "say", "show_error", "show_trace", "t
 
 def show_error(error: BakeError) -> None:
     """What failed, where, what was expected, what to type next."""
-    say(f"error: {visible(error.where)}: {error.what}" if error.where else f"error: {error.what}")
+    say(f"error: {error.where}: {error.what}" if error.where else f"error: {error.what}")
     for line in error.detail:
         say(f"  | {line}")
     if error.expected:
@@ -66,5 +65,7 @@ def trace() -> None:
 
 def show_trace(error: BaseException) -> None:
     """Where an error comes from, for ``--debug``."""
-    for line in "".join(traceback.format_exception(error)).splitlines():
-        say(f"debug: {line}")
+    for part in traceback.format_exception(error):
+        # What an exception says is a value: one line, whatever it holds. Only frames have two.
+        for line in part.splitlines() if part.startswith("  File") else [part.rstrip("\n")]:
+            say(f"debug: {line}")

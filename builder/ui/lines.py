@@ -15,8 +15,8 @@ def masked(text: str) -> str:
 
 
 def say(line: str) -> None:
-    """One line on standard error. A reader that has gone, or a full disk, stops no work."""
+    """One line on standard error: no name in it makes another. A reader that has gone, or a full disk, stops no work."""
     try:
-        print(visible(masked(line), keep="\t\n"), file=sys.stderr, flush=True)
+        print(visible(masked(line)), file=sys.stderr, flush=True)
     except (OSError, ValueError):
         return

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from builder.core.progress import Progress
 from builder.core.text import visible
+from builder.receiver.display import behind, guard
 from builder.ui.lines import masked, say
 from builder.ui.rows import amount, row, words
 
@@ -141,32 +142,33 @@ class Live:
 
             self._rows = Rows(
                 get_renderable=self._shown,
-                console=Console(stderr=True),
+                console=Console(file=behind(sys.stderr)),
                 refresh_per_second=8,
                 transient=True,
                 redirect_stdout=False,
                 vertical_overflow="crop",
             )
             self._rows.start()
+            guard(visible)  # rich has put something of its own in the place of standard error
 
     def _shown(self) -> Any:
         """What stands at the bottom now: what is at work, its parts, then whole jobs."""
         from rich.console import Group
         from rich.text import Text
 
-        with self._lock:
-            console = self._rows.console if self._rows is not None else None
-            if console is None:
-                return Text("")
-            told = list(self._told.values())
-            parts = [one for one in told if one.step.part]
-            shown = [one for one in told if not one.step.part or one in parts[-PARTS:]]
-            shown.sort(key=lambda one: one.step.unit in ("%", "jobs"))
-            now = time.monotonic()
-            lines = [
-                row(one.step, width=console.width - 1, seconds=now - one.began, before=one.before, age=now - one.at)
-                for one in shown[-max(1, console.height - 2) :]
-            ]
+        # Without our lock: rich's thread holds its own here, and who holds ours may be waiting for that one to print a line.
+        console = self._rows.console if self._rows is not None else None
+        if console is None:
+            return Text("")
+        told = list(self._told.values())
+        parts = [one for one in told if one.step.part]
+        shown = [one for one in told if not one.step.part or one in parts[-PARTS:]]
+        shown.sort(key=lambda one: one.step.unit in ("%", "jobs"))
+        now = time.monotonic()
+        lines = [
+            row(one.step, width=console.width - 1, seconds=now - one.began, before=one.before, age=now - one.at)
+            for one in shown[-max(1, console.height - 2) :]
+        ]
         return Group(*(Text(line, no_wrap=True, overflow="crop") for line in lines))
 
 

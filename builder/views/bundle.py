@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 
 from typing_extensions import TypedDict
@@ -10,6 +11,7 @@ from typing_extensions import TypedDict
 from builder.core.bundle import contents
 from builder.core.bundle.contents import InventoryChange
 from builder.core.text import format_size, table
+from builder.program import shell_word
 from builder.receiver.record import about
 from builder.views import View
 
@@ -139,7 +141,7 @@ def _create_data(created: BundleCreated) -> BundleCreateJson:
     }
 
 
-def _create_text(created: BundleCreated) -> str:
+def _create_text(created: BundleCreated) -> list[str]:
     inventory, folder = created.inventory, created.folder
     sizes = contents.sizes(inventory)
     lines = [
@@ -151,17 +153,18 @@ def _create_text(created: BundleCreated) -> str:
     if bound := [m["id"] for m in inventory["models"] if not m["commercial"]]:
         lines.append(f"{BOUND}: {', '.join(bound)}")
     oldest, platform = inventory["engine"]["oldest"], inventory["engine"]["platform"]
+    loader = PurePath(folder.resolve().name) / "load.py"
     lines += [
         f"for Docker Engine {oldest} or later on {platform}; fingerprint {_aloud(created.fingerprint)}",
-        f"next: copy the folder, then there: python3 {folder.resolve().name}/load.py {_vouching(created)}",
+        f"next: copy the folder, then there: python3 {shell_word(loader)} {_vouching(created)}",
     ]
-    return "\n".join(lines)
+    return lines
 
 
 def _vouching(created: BundleCreated) -> str:
     """What the receiver types beside the command, so that somebody vouches for the bundle."""
     if created.key is not None:
-        return f"--key {created.key.name}.pub.pem"
+        return f"--key {shell_word(PurePath(f'{created.key.name}.pub.pem'))}"
     return f"--fingerprint '{_aloud(created.fingerprint[:SPOKEN])}'"
 
 
@@ -174,8 +177,8 @@ def _verify_data(verified: BundleVerified) -> BundleVerifyJson:
     }
 
 
-def _verify_text(verified: BundleVerified) -> str:
-    return "" if verified.damaged else f"whole: {verified.parts} parts, fingerprint {_aloud(verified.fingerprint)}"
+def _verify_text(verified: BundleVerified) -> list[str]:
+    return [] if verified.damaged else [f"whole: {verified.parts} parts, fingerprint {_aloud(verified.fingerprint)}"]
 
 
 def _inspect_data(inspected: BundleInspected) -> BundleInspectJson:
@@ -186,18 +189,18 @@ def _inspect_data(inspected: BundleInspected) -> BundleInspectJson:
     }
 
 
-def _inspect_text(inspected: BundleInspected) -> str:
+def _inspect_text(inspected: BundleInspected) -> list[str]:
     inventory = inspected.inventory
     rows = [
         (i.name, i.manifest[7:19], format_size(i.size), f"{i.held} of {i.layers}", ", ".join(i.models))
         for i in contents.image_rows(inventory)
     ]
-    text = table(("IMAGE", "MANIFEST", "SIZE", "LAYERS HERE", "MODELS"), rows) if rows else "no images"
+    lines = table(("IMAGE", "MANIFEST", "SIZE", "LAYERS HERE", "MODELS"), rows) if rows else ["no images"]
     licences = [(m["id"], m["licence"], "" if m["commercial"] else BOUND, m["page"] or "") for m in inventory["models"]]
     if licences:
-        text += "\n\n" + table(("MODEL", "LICENCE", "", "PAGE"), licences)
+        lines += ["", *table(("MODEL", "LICENCE", "", "PAGE"), licences)]
     kind, content = inventory["kind"], inventory["content"]
-    return f"{text}\n\n{kind}, {content}, {about(inventory)}; fingerprint {_aloud(inspected.fingerprint)}"
+    return [*lines, "", f"{kind}, {content}, {about(inventory)}; fingerprint {_aloud(inspected.fingerprint)}"]
 
 
 def _aloud(fingerprint: str) -> str:
@@ -209,38 +212,38 @@ def _diff_data(change: InventoryChange) -> BundleDiffJson:
     return {"images": list(change.images), "layers": list(change.layers), "bytes": change.size}
 
 
-def _diff_text(change: InventoryChange) -> str:
+def _diff_text(change: InventoryChange) -> list[str]:
     rows = [
         *((what, name, "") for name, what in change.images),
         *(("layer", what, format_size(size)) for _, what, size in change.layers),
     ]
     if not rows:
-        return "the same"
-    return f"{table(('', 'WHAT', 'SIZE'), rows)}\n\nnew layers: {format_size(change.size)}"
+        return ["the same"]
+    return [*table(("", "WHAT", "SIZE"), rows), "", f"new layers: {format_size(change.size)}"]
 
 
 def _repair_data(repaired: BundleRepaired) -> BundleRepairJson:
     return {"folder": str(repaired.folder), "replaced": list(repaired.replaced)}
 
 
-def _repair_text(repaired: BundleRepaired) -> str:
-    return f"replaced: {', '.join(repaired.replaced)}" if repaired.replaced else "nothing was damaged"
+def _repair_text(repaired: BundleRepaired) -> list[str]:
+    return [f"replaced: {', '.join(repaired.replaced)}" if repaired.replaced else "nothing was damaged"]
 
 
 def _keys_data(keys: KeysMade) -> BundleKeysJson:
     return {"private": str(keys.private), "public": str(keys.public)}
 
 
-def _keys_text(keys: KeysMade) -> str:
-    return (
-        f"{keys.private}: yours alone (bundle create --sign {keys.private})\n"
-        f"{keys.public}: for receivers, by another way than the bundle"
-    )
+def _keys_text(keys: KeysMade) -> list[str]:
+    return [
+        f"{keys.private}: yours alone (bundle create --sign {shell_word(keys.private)})",
+        f"{keys.public}: for receivers, by another way than the bundle",
+    ]
 
 
-CREATE = View(command="bundle create", shape=BundleCreateJson, data=_create_data, text=_create_text)
-VERIFY = View(command="bundle verify", shape=BundleVerifyJson, data=_verify_data, text=_verify_text)
-INSPECT = View(command="bundle inspect", shape=BundleInspectJson, data=_inspect_data, text=_inspect_text)
-DIFF = View(command="bundle diff", shape=BundleDiffJson, data=_diff_data, text=_diff_text)
-REPAIR = View(command="bundle repair", shape=BundleRepairJson, data=_repair_data, text=_repair_text)
-KEYS = View(command="bundle keys", shape=BundleKeysJson, data=_keys_data, text=_keys_text)
+CREATE = View(command="bundle create", shape=BundleCreateJson, data=_create_data, lines=_create_text)
+VERIFY = View(command="bundle verify", shape=BundleVerifyJson, data=_verify_data, lines=_verify_text)
+INSPECT = View(command="bundle inspect", shape=BundleInspectJson, data=_inspect_data, lines=_inspect_text)
+DIFF = View(command="bundle diff", shape=BundleDiffJson, data=_diff_data, lines=_diff_text)
+REPAIR = View(command="bundle repair", shape=BundleRepairJson, data=_repair_data, lines=_repair_text)
+KEYS = View(command="bundle keys", shape=BundleKeysJson, data=_keys_data, lines=_keys_text)

@@ -43,17 +43,18 @@ def _data(changed: TranscriptChanged) -> TranscriptChangedJson:
     }
 
 
-def _text(changed: TranscriptChanged) -> str:
+def _text(changed: TranscriptChanged) -> list[str]:
     if changed.text is not None:
-        return f"the text is in {changed.text}\nnext: {command(f'jobs edit {changed.job.id} --from {changed.text}')}"
+        following = command(f"jobs edit {changed.job.id} --from", changed.text)
+        return [f"the text is in {changed.text}", f"next: {following}"]
     if changed.ran is None:
-        return "nothing was changed"
+        return ["nothing was changed"]
     outcome = changed.ran.outcome
     names = [f"{who} is {name}" for names in changed.names.values() for who, name in names.items()]
     lines = [*names, *(f"recording {id_} is as it was edited" for id_ in changed.edited)]
-    return "\n".join([*lines, *map(str, outcome.files), f"written again in {format_time(outcome.seconds)}"])
+    return [*lines, *map(str, outcome.files), f"written again in {format_time(outcome.seconds)}"]
 
 
-NAME = View(command="jobs name", shape=TranscriptChangedJson, data=_data, text=_text)
-EDIT = View(command="jobs edit", shape=TranscriptChangedJson, data=_data, text=_text)
-UNDO = View(command="jobs undo", shape=TranscriptChangedJson, data=_data, text=_text)
+NAME = View(command="jobs name", shape=TranscriptChangedJson, data=_data, lines=_text)
+EDIT = View(command="jobs edit", shape=TranscriptChangedJson, data=_data, lines=_text)
+UNDO = View(command="jobs undo", shape=TranscriptChangedJson, data=_data, lines=_text)

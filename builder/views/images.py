@@ -9,7 +9,7 @@ from typing_extensions import TypedDict
 from builder.core.config.types import BaseSpec
 from builder.core.images import layer_order
 from builder.core.text import format_size, format_time, table
-from builder.program import command
+from builder.program import command, shell_word
 from builder.views import View
 
 if TYPE_CHECKING:
@@ -153,7 +153,7 @@ def _plan_data(planned: ImagesPlanned) -> PlanJson:
     }
 
 
-def _plan_text(planned: ImagesPlanned) -> str:
+def _plan_text(planned: ImagesPlanned) -> list[str]:
     plan, estimate = planned.plan, planned.estimate
     rows = [
         (
@@ -172,13 +172,16 @@ def _plan_text(planned: ImagesPlanned) -> str:
         for name, order in planned.order.items()
     ]
     again = sorted(_again(planned).items(), key=lambda item: item[1])
-    parts = (
-        table(("IMAGE", "ON", "SIZE", "LAYERS", "MODELS"), rows),
-        f"base: {base}\nall images together: {total}",
-        table(("IMAGE", "LAYERS, LOWEST FIRST"), blocks),
-        table(("A CHANGE OF", "UNPACKS AGAIN"), [(name, format_size(size)) for name, size in again]),
-    )
-    return "\n\n".join(parts)
+    return [
+        *table(("IMAGE", "ON", "SIZE", "LAYERS", "MODELS"), rows),
+        "",
+        f"base: {base}",
+        f"all images together: {total}",
+        "",
+        *table(("IMAGE", "LAYERS, LOWEST FIRST"), blocks),
+        "",
+        *table(("A CHANGE OF", "UNPACKS AGAIN"), [(name, format_size(size)) for name, size in again]),
+    ]
 
 
 def _base(base: BaseSpec) -> BaseJson:
@@ -195,7 +198,7 @@ def _again(planned: ImagesPlanned) -> dict[str, int]:
     return {name: layer_order.again(planned.order, name) for name in names}
 
 
-PLAN = View(command="plan", shape=PlanJson, data=_plan_data, text=_plan_text)
+PLAN = View(command="plan", shape=PlanJson, data=_plan_data, lines=_plan_text)
 
 
 class RenderJson(TypedDict):
@@ -211,13 +214,13 @@ def _render_data(rendered: FilesRendered) -> RenderJson:
     return {"folder": str(rendered.folder), "files": list(rendered.files)}
 
 
-def _render_text(rendered: FilesRendered) -> str:
+def _render_text(rendered: FilesRendered) -> list[str]:
     folder = rendered.folder
-    next_step = f"next: cd {folder} && docker buildx bake    (docs/images.md)"
-    return f"{folder}: {len(rendered.files)} files\n{next_step}"
+    next_step = f"next: cd {shell_word(folder)} && docker buildx bake    (docs/images.md)"
+    return [f"{folder}: {len(rendered.files)} files", next_step]
 
 
-RENDER = View(command="render", shape=RenderJson, data=_render_data, text=_render_text)
+RENDER = View(command="render", shape=RenderJson, data=_render_data, lines=_render_text)
 
 
 class RenderCheckJson(TypedDict):
@@ -233,11 +236,11 @@ def _compare_data(compared: FilesCompared) -> RenderCheckJson:
     return {"folder": str(compared.folder), "differences": list(compared.differences)}
 
 
-def _compare_text(compared: FilesCompared) -> str:
-    return "" if compared.differences else "as rendered"
+def _compare_text(compared: FilesCompared) -> list[str]:
+    return [] if compared.differences else ["as rendered"]
 
 
-COMPARE = View(command="render --check", shape=RenderCheckJson, data=_compare_data, text=_compare_text)
+COMPARE = View(command="render --check", shape=RenderCheckJson, data=_compare_data, lines=_compare_text)
 
 
 class InstalledImageJson(TypedDict):
@@ -379,7 +382,7 @@ def _native_data(ready: NativeReady) -> NativeBuildJson:
 MEDIA_NOTE = "media files are parsed in these containers"
 
 
-def _build_text(made: ImagesBuilt) -> str:
+def _build_text(made: ImagesBuilt) -> list[str]:
     rows = [
         (
             image.built.tag,
@@ -392,35 +395,34 @@ def _build_text(made: ImagesBuilt) -> str:
         for image in made.images
     ]
     total = f"all together: {format_size(made.unique_bytes)} unpacked, each layer counted once"
-    return table(("IMAGE", "SIZE", "SHARED", "OWN", "TIME", "STATE"), rows) + f"\n\n{total}"
+    return [*table(("IMAGE", "SIZE", "SHARED", "OWN", "TIME", "STATE"), rows), "", total]
 
 
-def _native_text(ready: NativeReady) -> str:
+def _native_text(ready: NativeReady) -> list[str]:
     rows = [(p.value, m.id, format_size(pin.size), m.licence) for p, (m, pin) in ready.models.items()]
     hardware, advice = ready.hardware, ready.recommended
     machine = f"machine: {hardware.cores} cores, {format_size(hardware.memory)}"
-    lines = [
-        table(("PURPOSE", "MODEL", "SIZE", "LICENCE"), rows),
+    return [
+        *table(("PURPOSE", "MODEL", "SIZE", "LICENCE"), rows),
         "",
-        *([_build_text(ready.images), ""] if ready.images else []),
+        *([*_build_text(ready.images), ""] if ready.images else []),
         f"{machine}; preset {ready.preset}; {ready.preset_reason}"
         if ready.preset_reason
         else f"{machine}; recommended preset: {advice.preset} ({advice.reason})",
         *([f"native: no images are built: {ready.no_images}"] if ready.no_images else []),
         f"ready to run jobs: {command('run RECORDING')}",
     ]
-    return "\n".join(lines)
 
 
-BUILD = View(command="build", shape=BuildJson, data=_build_data, text=_build_text)
-NATIVE_BUILD = View(command="build --mode native", shape=NativeBuildJson, data=_native_data, text=_native_text)
+BUILD = View(command="build", shape=BuildJson, data=_build_data, lines=_build_text)
+NATIVE_BUILD = View(command="build --mode native", shape=NativeBuildJson, data=_native_data, lines=_native_text)
 
 
 def _images_data(listed: ImagesListed) -> list[InstalledImageJson]:
     return [_installed(image) for image in listed.images]
 
 
-def _listed_text(listed: ImagesListed) -> str:
+def _listed_text(listed: ImagesListed) -> list[str]:
     rows = [
         (
             image.tag,
@@ -435,7 +437,7 @@ def _listed_text(listed: ImagesListed) -> str:
         for image in listed.images
     ]
     head = ("IMAGE", "ID", "SIZE", "SHARED", "OWN", "MODELS", "WEIGHTS", "UP TO DATE")
-    return table(head, rows) if rows else "no images here"
+    return table(head, rows) if rows else ["no images here"]
 
 
-IMAGES = View(command="images", shape=list[InstalledImageJson], data=_images_data, text=_listed_text)
+IMAGES = View(command="images", shape=list[InstalledImageJson], data=_images_data, lines=_listed_text)

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import shlex
 from typing import TYPE_CHECKING
 
 from typing_extensions import TypedDict
 
 from builder.core.text import format_size, table
-from builder.program import elsewhere
+from builder.program import elsewhere, shell_word
 from builder.views import View
 
 if TYPE_CHECKING:
@@ -38,16 +37,16 @@ def _project_data(made: ProjectMade) -> ProjectJson:
     }
 
 
-def _project_text(made: ProjectMade) -> str:
+def _project_text(made: ProjectMade) -> list[str]:
     lines = [f"{made.folder / name}" for name in made.written]
     lines += [f"{made.folder / name}: was there, and is as it was" for name in made.kept]
     if made.unignored:
         lines.append(f"to do: .gitignore lacks {' and '.join(made.unignored)}, which are large and not git's business")
-    lines.append(f"next: cd {shlex.quote(str(made.folder))} && {elsewhere('run RECORDING')}    (settings: bake.yaml)")
-    return "\n".join(lines)
+    lines.append(f"next: cd {shell_word(made.folder)} && {elsewhere('run RECORDING')}    (settings: bake.yaml)")
+    return lines
 
 
-INIT = View(command="init", shape=ProjectJson, data=_project_data, text=_project_text)
+INIT = View(command="init", shape=ProjectJson, data=_project_data, lines=_project_text)
 
 
 class CompletionJson(TypedDict):
@@ -64,7 +63,10 @@ def _completion_data(made: ShellCompletion) -> CompletionJson:
 
 
 COMPLETION = View(
-    command="completion", shape=CompletionJson, data=_completion_data, text=lambda made: made.script.rstrip("\n")
+    command="completion",
+    shape=CompletionJson,
+    data=_completion_data,
+    lines=lambda made: made.script.rstrip("\n").split("\n"),
 )
 
 
@@ -160,7 +162,7 @@ def _status_data(found: SelfStatus) -> SelfStatusJson:
     }
 
 
-def _status_text(found: SelfStatus) -> str:
+def _status_text(found: SelfStatus) -> list[str]:
     rows: list[tuple[str, str, str]] = [
         ("program", "", f"whisperbake {found.version}, Python {found.python}"),
         ("installed by", "", f"{found.installation.by}: {found.installation.folder}"),
@@ -175,7 +177,7 @@ def _status_text(found: SelfStatus) -> str:
     return table(("WHAT", "SIZE", "WHERE"), rows)
 
 
-STATUS = View(command="self status", shape=SelfStatusJson, data=_status_data, text=_status_text)
+STATUS = View(command="self status", shape=SelfStatusJson, data=_status_data, lines=_status_text)
 
 
 class RemovedPathJson(TypedDict):
@@ -221,14 +223,14 @@ def _uninstalled_data(found: Uninstalled) -> UninstalledJson:
     }
 
 
-def _uninstalled_text(found: Uninstalled) -> str:
+def _uninstalled_text(found: Uninstalled) -> list[str]:
     verb = "would go" if found.dry_run else "removed"
     rows = [(verb, format_size(size), str(path)) for path, size in found.removed]
     rows += [("stays", "", f"{path}: {why}") for path, why in found.kept]
-    lines = [table(("WHAT", "SIZE", "PATH"), rows), ""] if rows else [f"nothing {verb}: there is no state here"]
+    lines = [*table(("WHAT", "SIZE", "PATH"), rows), ""] if rows else [f"nothing {verb}: there is no state here"]
     lines.append("images in an engine stay: docker image ls --filter label=io.whisperbake.inputs")
     lines.append(f"the program itself: {found.removal}")
-    return "\n".join(lines)
+    return lines
 
 
-UNINSTALL = View(command="self uninstall", shape=UninstalledJson, data=_uninstalled_data, text=_uninstalled_text)
+UNINSTALL = View(command="self uninstall", shape=UninstalledJson, data=_uninstalled_data, lines=_uninstalled_text)

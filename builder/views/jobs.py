@@ -10,7 +10,7 @@ from typing_extensions import NotRequired, TypedDict
 
 from builder.core.jobs import timeline
 from builder.core.text import format_size, format_time, table
-from builder.program import command
+from builder.program import command, shell_word
 from builder.views import View
 
 if TYPE_CHECKING:
@@ -58,14 +58,14 @@ def _prepare_data(prepared: JobPrepared) -> JobPreparedJson:
     return data
 
 
-def _prepare_text(prepared: JobPrepared) -> str:
+def _prepare_text(prepared: JobPrepared) -> list[str]:
     following = command(f"run {prepared.job.id}")
     if prepared.compose is not None:
-        following += f" --mode {prepared.mode.value}    (or: cd {prepared.folder} && docker compose up)"
-    return f"{prepared.job.id}\nnext: {following}"
+        following += f" --mode {prepared.mode.value}    (or: cd {shell_word(prepared.folder)} && docker compose up)"
+    return [prepared.job.id, f"next: {following}"]
 
 
-PREPARE = View(command="prepare", shape=JobPreparedJson, data=_prepare_data, text=_prepare_text)
+PREPARE = View(command="prepare", shape=JobPreparedJson, data=_prepare_data, lines=_prepare_text)
 
 
 class CheckJson(TypedDict):
@@ -102,13 +102,13 @@ def _preflight_data(checked: JobChecked) -> JobCheckedJson:
     }
 
 
-def _preflight_text(checked: JobChecked) -> str:
+def _preflight_text(checked: JobChecked) -> list[str]:
     checks = checked.checks
     rows = [("ok" if c.failure is None else "FAILED", c.name, c.note) for c in checks.checks]
-    return f"job {checked.job.id}{' (cached)' if checks.cached else ''}\n" + table(("", "CHECK", "FOUND"), rows)
+    return [f"job {checked.job.id}{' (cached)' if checks.cached else ''}", *table(("", "CHECK", "FOUND"), rows)]
 
 
-PREFLIGHT = View(command="preflight", shape=JobCheckedJson, data=_preflight_data, text=_preflight_text)
+PREFLIGHT = View(command="preflight", shape=JobCheckedJson, data=_preflight_data, lines=_preflight_text)
 
 
 class JobListedJson(TypedDict):
@@ -147,35 +147,35 @@ def _list_data(listed: JobsListed) -> list[JobListedJson]:
     ]
 
 
-def _list_text(listed: JobsListed) -> str:
-    return _table(listed.jobs) if listed.jobs else "no jobs here"
+def _list_text(listed: JobsListed) -> list[str]:
+    return _table(listed.jobs) if listed.jobs else ["no jobs here"]
 
 
-def _watch_text(listed: JobsListed) -> str:
+def _watch_text(listed: JobsListed) -> list[str]:
     shown = [job for job in listed.jobs if job.summary.id in listed.watched]
     others = len(listed.jobs) - len(shown)
-    rest = f"{others} other{'' if others == 1 else 's'}: jobs list" if others else ""
-    return "\n".join(filter(None, [_table(shown) if shown else "no job is running", rest]))
+    rest = [f"{others} other{'' if others == 1 else 's'}: jobs list"] if others else []
+    return [*(_table(shown) if shown else ["no job is running"]), *rest]
 
 
-def _table(jobs: Sequence[JobListed]) -> str:
+def _table(jobs: Sequence[JobListed]) -> list[str]:
     rows = [
         (
             job.summary.id,
             job.summary.state,
             _now(job),
             job.summary.workflow,
-            ", ".join(repr(name)[1:-1] for name in job.summary.inputs),
+            ", ".join(job.summary.inputs),
         )
         for job in jobs
     ]
     return table(("JOB", "STATE", "NOW", "WORKFLOW", "RECORDINGS"), rows)
 
 
-LIST = View(command="jobs list", shape=list[JobListedJson], data=_list_data, text=_list_text)
+LIST = View(command="jobs list", shape=list[JobListedJson], data=_list_data, lines=_list_text)
 """``--watch --json`` prints it again, on one line, whenever it changes."""
 
-WATCH = replace(LIST, text=_watch_text)
+WATCH = replace(LIST, lines=_watch_text)
 """What ``--watch`` shows to a person: the jobs that run, wait, or did since it began."""
 
 
@@ -252,7 +252,7 @@ def _stage_data(stage: StageShown, began: float) -> StageShownJson:
     return data
 
 
-def _show_text(shown: JobShown) -> str:
+def _show_text(shown: JobShown) -> list[str]:
     job = shown.job
     bars = dict(zip((s.stage for s in shown.spans), timeline.bars(shown.spans, now=shown.now), strict=True))
     rows = []
@@ -268,12 +268,12 @@ def _show_text(shown: JobShown) -> str:
                 ", ".join(stage.models),
             )
         )
-    head = f"{job.id}  {shown.state}  {job.workflow}, preset {job.preset}\n"
-    tail = "".join(f"\n{line}" for line in [*(f"note: {note}" for note in shown.notes), *shown.files])
-    return head + table(("STAGE", "STATE", "TIME", "WHEN", "MODELS"), rows) + tail
+    head = f"{job.id}  {shown.state}  {job.workflow}, preset {job.preset}"
+    stages = table(("STAGE", "STATE", "TIME", "WHEN", "MODELS"), rows)
+    return [head, *stages, *(f"note: {note}" for note in shown.notes), *shown.files]
 
 
-SHOW = View(command="jobs show", shape=JobShownJson, data=_show_data, text=_show_text)
+SHOW = View(command="jobs show", shape=JobShownJson, data=_show_data, lines=_show_text)
 
 
 class ReportWrittenJson(TypedDict):
@@ -304,7 +304,9 @@ def _report_data(report: ReportWritten) -> ReportWrittenJson:
     }
 
 
-REPORT = View(command="jobs report", shape=ReportWrittenJson, data=_report_data, text=lambda report: str(report.file))
+REPORT = View(
+    command="jobs report", shape=ReportWrittenJson, data=_report_data, lines=lambda report: [str(report.file)]
+)
 
 
 class LogLineJson(TypedDict):
@@ -320,11 +322,11 @@ def _logs_data(line: LogLine) -> LogLineJson:
     return {"stage": line.stage, "line": line.line}
 
 
-def _logs_text(line: LogLine) -> str:
-    return line.line if line.alone else f"{line.stage:<9} | {line.line}"
+def _logs_text(line: LogLine) -> list[str]:
+    return [line.line if line.alone else f"{line.stage:<9} | {line.line}"]
 
 
-LOGS = View(command="jobs logs", shape=LogLineJson, data=_logs_data, text=_logs_text)
+LOGS = View(command="jobs logs", shape=LogLineJson, data=_logs_data, lines=_logs_text)
 """Printed once for each line."""
 
 
@@ -343,11 +345,11 @@ def _cancel_data(cancelled: Sequence[JobCancelled]) -> list[JobCancelledJson]:
     return [{"job": c.job.id, "was_running": c.was_running, "state": c.state} for c in cancelled]
 
 
-def _cancel_text(cancelled: Sequence[JobCancelled]) -> str:
-    return "\n".join(f"{c.job.id}: {'stopped' if c.was_running else 'was not running'}" for c in cancelled)
+def _cancel_text(cancelled: Sequence[JobCancelled]) -> list[str]:
+    return [f"{c.job.id}: {'stopped' if c.was_running else 'was not running'}" for c in cancelled]
 
 
-CANCEL = View(command="jobs cancel", shape=list[JobCancelledJson], data=_cancel_data, text=_cancel_text)
+CANCEL = View(command="jobs cancel", shape=list[JobCancelledJson], data=_cancel_data, lines=_cancel_text)
 
 
 class JobRemovedJson(TypedDict):
@@ -365,9 +367,9 @@ def _remove_data(removed: JobsRemoved) -> list[JobRemovedJson]:
     return [{"job": id_, "bytes": size, "removed": not removed.dry_run} for id_, size in removed.jobs]
 
 
-def _remove_text(removed: JobsRemoved) -> str:
+def _remove_text(removed: JobsRemoved) -> list[str]:
     word = "would free" if removed.dry_run else "freed"
-    return "\n".join(f"{id_}: {word} {format_size(size)}" for id_, size in removed.jobs)
+    return [f"{id_}: {word} {format_size(size)}" for id_, size in removed.jobs]
 
 
-REMOVE = View(command="jobs remove", shape=list[JobRemovedJson], data=_remove_data, text=_remove_text)
+REMOVE = View(command="jobs remove", shape=list[JobRemovedJson], data=_remove_data, lines=_remove_text)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from typing_extensions import TypedDict
 
 from builder.core.text import format_size, table
+from builder.program import shell_word
 from builder.views import View
 
 if TYPE_CHECKING:
@@ -69,24 +70,26 @@ def _kept_data(image: KeptImage) -> KeptImageJson:
     return {"tag": image.tag, "bytes": image.size, "jobs": list(image.jobs)}
 
 
-def _prune_text(pruned: LayoutPruned) -> str:
+def _prune_text(pruned: LayoutPruned) -> list[str]:
     rows = [(file.what, format_size(file.size), file.path.name[:16]) for file in pruned.files]
     rows += [("image for no job", format_size(image.size), image.tag) for image in pruned.released]
-    text = table(("WHAT", "SIZE", "NAME"), rows) + "\n\n" if rows else ""
+    lines = [*table(("WHAT", "SIZE", "NAME"), rows), ""] if rows else []
     word = "freed" if pruned.removed else "would free"
-    note = "" if pruned.engine else "\nno engine answers: images were kept, whether it has them or not"
-    kept = "".join(
-        f"\nkept: {image.tag}, which job {image.jobs[0]}{_more(image.jobs)} needs for docker compose up"
+    lines.append(f"{word} {format_size(sum(file.size for file in pruned.files))}")
+    if not pruned.engine:
+        lines.append("no engine answers: images were kept, whether it has them or not")
+    lines += [
+        f"kept: {image.tag}, which job {image.jobs[0]}{_more(image.jobs)} needs for docker compose up"
         for image in pruned.kept
-    )
-    return f"{text}{word} {format_size(sum(file.size for file in pruned.files))}{note}{kept}"
+    ]
+    return lines
 
 
 def _more(jobs: Sequence[str]) -> str:
     return f" (and {len(jobs) - 1} more)" if len(jobs) > 1 else ""
 
 
-PRUNE = View(command="prune", shape=LayoutPruneJson, data=_prune_data, text=_prune_text)
+PRUNE = View(command="prune", shape=LayoutPruneJson, data=_prune_data, lines=_prune_text)
 
 
 class LayoutExportJson(TypedDict):
@@ -104,27 +107,28 @@ def _export_data(exported: LayoutExported) -> LayoutExportJson:
     return {"folder": str(exported.folder), "images": list(exported.images), "bytes": exported.size}
 
 
-def _export_text(exported: LayoutExported) -> str:
+def _export_text(exported: LayoutExported) -> list[str]:
     out, images = exported.folder, exported.images
-    next_step = f"next: skopeo copy oci:{out}:{images[0]} …, or tar -C {out} -c . | docker load"
-    return f"{out}: {len(images)} images, {format_size(exported.size)}\n{next_step}"
+    copied = f"skopeo copy {shell_word(f'oci:{out}:{images[0]}')} …"
+    next_step = f"next: {copied}, or tar -C {shell_word(out)} -c . | docker load"
+    return [f"{out}: {len(images)} images, {format_size(exported.size)}", next_step]
 
 
-EXPORT = View(command="layout export", shape=LayoutExportJson, data=_export_data, text=_export_text)
+EXPORT = View(command="layout export", shape=LayoutExportJson, data=_export_data, lines=_export_text)
 
 
 def _locked_data(locked: LayersLocked) -> dict[str, dict[str, str]]:
     return {model.id: dict(model.digests) for model in locked.models}
 
 
-def _locked_text(locked: LayersLocked) -> str:
-    return "\n".join(
+def _locked_text(locked: LayersLocked) -> list[str]:
+    return [
         f"{model.id}: {'written' if model.changed else 'unchanged'}, {format_size(model.size)} in {model.count} layers"
         for model in locked.models
-    )
+    ]
 
 
 LOCK_LAYERS = View(
-    command="models lock --layers", shape=dict[str, dict[str, str]], data=_locked_data, text=_locked_text
+    command="models lock --layers", shape=dict[str, dict[str, str]], data=_locked_data, lines=_locked_text
 )
 """Model -> the name of each of its layers -> the layer's digest, ``sha256:…``."""

@@ -30,7 +30,7 @@ def _hardware_data(found: HardwareFound) -> HardwareJson:
     return {"hardware": found.hardware, "recommended": found.recommended}
 
 
-def _hardware_text(found: HardwareFound) -> str:
+def _hardware_text(found: HardwareFound) -> list[str]:
     hardware, advice = found.hardware, found.recommended
     gpus = [
         (f"GPU {k}", f"{gpu.name}, {format_size(gpu.memory)}, driver {gpu.driver}, CUDA {gpu.cuda}")
@@ -50,7 +50,7 @@ def _hardware_text(found: HardwareFound) -> str:
     return table(("WHAT", "FOUND"), rows)
 
 
-HARDWARE = View(command="hardware", shape=HardwareJson, data=_hardware_data, text=_hardware_text)
+HARDWARE = View(command="hardware", shape=HardwareJson, data=_hardware_data, lines=_hardware_text)
 
 
 class BootstrapJson(TypedDict):
@@ -78,7 +78,7 @@ def _bootstrap_data(ready: MachineReady) -> BootstrapJson:
     }
 
 
-def _bootstrap_text(ready: MachineReady) -> str:
+def _bootstrap_text(ready: MachineReady) -> list[str]:
     hardware = ready.hardware
     lines = [
         "environment: ready",
@@ -87,7 +87,7 @@ def _bootstrap_text(ready: MachineReady) -> str:
         if ready.missing_bytes
         else "models: all there",
     ]
-    return "\n".join(lines)
+    return lines
 
 
 class MachineCheckJson(TypedDict):
@@ -118,15 +118,15 @@ def _doctor_data(checked: MachineChecked) -> DoctorJson:
     }
 
 
-def _doctor_text(checked: MachineChecked) -> str:
+def _doctor_text(checked: MachineChecked) -> list[str]:
     rows = [
         ("ok" if check.ok else "--", check.name, check.note, "" if check.ok else check.hint) for check in checked.checks
     ]
     return table(("", "CHECK", "FOUND", "NEXT"), rows)
 
 
-BOOTSTRAP = View(command="bootstrap", shape=BootstrapJson, data=_bootstrap_data, text=_bootstrap_text)
-DOCTOR = View(command="doctor", shape=DoctorJson, data=_doctor_data, text=_doctor_text)
+BOOTSTRAP = View(command="bootstrap", shape=BootstrapJson, data=_bootstrap_data, lines=_bootstrap_text)
+DOCTOR = View(command="doctor", shape=DoctorJson, data=_doctor_data, lines=_doctor_text)
 
 
 class SettingJson(TypedDict):
@@ -225,15 +225,14 @@ def _plain(value: SettingValue) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
-def _settings_text(listed: SettingsListed) -> str:
+def _settings_text(listed: SettingsListed) -> list[str]:
     rows = []
     for each in listed.settings:
         name, may_be, default, meaning = setting_cells(each.stage, each.name, each.setting)
         now = default if each.chosen is None else f"{_plain(each.chosen.value)} ({each.chosen.where.split()[0]})"
         rows.append((name, now, may_be, meaning))
-    lines = [table(("SETTING", "VALUE", "MAY BE", "MEANING"), rows), ""]
-    lines.append(table(("PROFILE", "FOR"), [(profile.id, profile.summary) for profile in listed.profiles]))
-    return "\n".join(lines)
+    profiles = [(profile.id, profile.summary) for profile in listed.profiles]
+    return [*table(("SETTING", "VALUE", "MAY BE", "MEANING"), rows), "", *table(("PROFILE", "FOR"), profiles)]
 
 
-SETTINGS = View(command="settings", shape=SettingsJson, data=_settings_data, text=_settings_text)
+SETTINGS = View(command="settings", shape=SettingsJson, data=_settings_data, lines=_settings_text)

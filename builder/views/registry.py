@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from typing import TYPE_CHECKING
 
 from typing_extensions import TypedDict
@@ -79,7 +78,7 @@ def _image(pushed: ImagesPushed, step: PushStep, sent: int) -> PushedImageJson:
     }
 
 
-def _push_text(pushed: ImagesPushed) -> str:
+def _push_text(pushed: ImagesPushed) -> list[str]:
     data = _push_data(pushed)
     rows = [
         (
@@ -93,11 +92,11 @@ def _push_text(pushed: ImagesPushed) -> str:
         for image in data["images"]
     ]
     verb = "would be sent" if pushed.dry_run else f"sent in {format_time(pushed.seconds)}"
-    text = table(("IMAGE", "DIGEST", "SIZE", "SENT", "MOUNTED", "STATE"), rows)
-    return f"{text}\n\n{format_size(data['sent_bytes'])} {verb}"
+    lines = table(("IMAGE", "DIGEST", "SIZE", "SENT", "MOUNTED", "STATE"), rows)
+    return [*lines, "", f"{format_size(data['sent_bytes'])} {verb}"]
 
 
-PUSH = View(command="push", shape=PushJson, data=_push_data, text=_push_text)
+PUSH = View(command="push", shape=PushJson, data=_push_data, lines=_push_text)
 
 
 class PipelineJson(TypedDict):
@@ -117,14 +116,14 @@ def _pipeline_data(made: PipelineMade) -> PipelineJson:
     return {"service": made.service, "file": str(made.file), "jobs": list(made.images), "text": made.text}
 
 
-def _pipeline_text(made: PipelineMade) -> str:
+def _pipeline_text(made: PipelineMade) -> list[str]:
     if not made.written:
-        return made.text.rstrip("\n")
-    hint = f"commit it with: {command('render')} {shlex.join(made.options)} --out {made.folder}"
-    return f"{made.file}: {len(made.images)} images\n{hint}"
+        return made.text.rstrip("\n").split("\n")
+    hint = f"commit it with: {command('render', *made.options, '--out', made.folder)}"
+    return [f"{made.file}: {len(made.images)} images", hint]
 
 
-CI = View(command="ci", shape=PipelineJson, data=_pipeline_data, text=_pipeline_text)
+CI = View(command="ci", shape=PipelineJson, data=_pipeline_data, lines=_pipeline_text)
 
 
 class PipelineCheckJson(PipelineJson):
@@ -138,8 +137,8 @@ def _compared_data(compared: PipelineCompared) -> PipelineCheckJson:
     return {**_pipeline_data(compared.pipeline), "same": compared.failure is None}
 
 
-def _compared_text(compared: PipelineCompared) -> str:
-    return "as rendered" if compared.failure is None else ""
+def _compared_text(compared: PipelineCompared) -> list[str]:
+    return ["as rendered"] if compared.failure is None else []
 
 
-CI_CHECK = View(command="ci --check", shape=PipelineCheckJson, data=_compared_data, text=_compared_text)
+CI_CHECK = View(command="ci --check", shape=PipelineCheckJson, data=_compared_data, lines=_compared_text)

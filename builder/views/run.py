@@ -113,9 +113,9 @@ def _run_data(ran: JobRan | QueueRan) -> JobRanJson | QueueRanJson:
     return {"jobs": jobs, "skipped": list(ran.skipped)}
 
 
-def _run_text(ran: JobRan | QueueRan) -> str:
+def _run_text(ran: JobRan | QueueRan) -> list[str]:
     if isinstance(ran, JobRan):
-        return "\n".join(str(path) for path in ran.outcome.copies or ran.outcome.files)
+        return [str(path) for path in ran.outcome.copies or ran.outcome.files]
     rows = []
     for job, result in ran.results:
         if isinstance(result, BakeError):
@@ -146,4 +146,4 @@ def _of_preset(job: Job, reason: str) -> list[str]:
     return [f"preset {job.preset}; {reason}"] if reason else []
 
 
-RUN = View(command="run", shape=JobRanJson | QueueRanJson, data=_run_data, text=_run_text)
+RUN = View(command="run", shape=JobRanJson | QueueRanJson, data=_run_data, lines=_run_text)

@@ -96,7 +96,7 @@ def _listed_model(listed: ListedModel) -> ListedModelJson:
     }
 
 
-def _listed_text(found: ModelsListed) -> str:
+def _listed_text(found: ModelsListed) -> list[str]:
     head = ("MODEL", "PURPOSE", "SIZE", "LICENCE", "PINNED", "PRESENT", "PRESETS", "IMAGES")
     return table(head, [_listed_row(listed) for listed in found.models])
 
@@ -115,7 +115,7 @@ def _listed_row(listed: ListedModel) -> tuple[str, ...]:
     )
 
 
-LIST = View(command="models list", shape=list[ListedModelJson], data=_listed_data, text=_listed_text)
+LIST = View(command="models list", shape=list[ListedModelJson], data=_listed_data, lines=_listed_text)
 
 
 class FetchedModelJson(TypedDict):
@@ -155,14 +155,14 @@ def _fetched_data(found: ModelsFetched) -> FetchJson:
     }
 
 
-def _fetched_text(found: ModelsFetched) -> str:
+def _fetched_text(found: ModelsFetched) -> list[str]:
     lines = [f"{f.model}: {format_size(f.size)} from {f.source} in {format_time(f.seconds)}" for f in found.fetched]
     lines += [f"{model}: there already" for model in found.present]
     lines += [f"{model}: skipped, gated" for model in found.skipped]
-    return "\n".join(lines)
+    return lines
 
 
-FETCH = View(command="models fetch", shape=FetchJson, data=_fetched_data, text=_fetched_text)
+FETCH = View(command="models fetch", shape=FetchJson, data=_fetched_data, lines=_fetched_text)
 
 
 class ProblemJson(TypedDict):
@@ -201,17 +201,17 @@ def _verified_data(found: ModelsVerified) -> list[VerifiedModelJson]:
     ]
 
 
-def _verified_text(found: ModelsVerified) -> str:
+def _verified_text(found: ModelsVerified) -> list[str]:
     rows = []
     for verified in found.models:
         problems = [
             f"{p.path.name}: {p.what}" + (f", moved to {p.moved_to}" if p.moved_to else "") for p in verified.problems
         ]
         rows.append((verified.model, "; ".join(problems) or "as models.lock says"))
-    return table(("MODEL", "FOUND"), rows) if rows else "no models here"
+    return table(("MODEL", "FOUND"), rows) if rows else ["no models here"]
 
 
-VERIFY = View(command="models verify", shape=list[VerifiedModelJson], data=_verified_data, text=_verified_text)
+VERIFY = View(command="models verify", shape=list[VerifiedModelJson], data=_verified_data, lines=_verified_text)
 
 
 class TakenFileJson(TypedDict):
@@ -274,7 +274,7 @@ def _imported_data(found: ModelsImported) -> ImportJson:
     }
 
 
-def _imported_text(found: ModelsImported) -> str:
+def _imported_text(found: ModelsImported) -> list[str]:
     result = found.result
     lines = [f"took {f.path} as {f.model} {f.file} ({format_size(f.size)})" for f in result.took]
     lines += [f"there already: {f.path} is {f.model} {f.file}" for f in result.present]
@@ -285,10 +285,10 @@ def _imported_text(found: ModelsImported) -> str:
         f"{model}: " + (f"still lacks {', '.join(files)}" if files else "whole")
         for model, files in found.missing.items()
     ]
-    return "\n".join(lines)
+    return lines
 
 
-IMPORT = View(command="models import", shape=ImportJson, data=_imported_data, text=_imported_text)
+IMPORT = View(command="models import", shape=ImportJson, data=_imported_data, lines=_imported_text)
 
 
 class ExportJson(TypedDict):
@@ -309,11 +309,11 @@ def _exported_data(found: ModelsExported) -> ExportJson:
     return {"models": models, "files": found.files, "bytes": found.size, "folder": str(found.folder)}
 
 
-def _exported_text(found: ModelsExported) -> str:
+def _exported_text(found: ModelsExported) -> list[str]:
     lines = [f"{m.id}: {format_size(p.size)}, {m.licence}" + _terms(m) for m, p in found.models]
     lines.append(f"{found.files} files, {format_size(found.size)} written to {found.folder}")
-    lines.append(f"there: {command('models import')} {found.folder}")
-    return "\n".join(lines)
+    lines.append(f"there: {command('models import', found.folder)}")
+    return lines
 
 
 def _terms(model: Model) -> str:
@@ -322,7 +322,7 @@ def _terms(model: Model) -> str:
     )
 
 
-EXPORT = View(command="models export", shape=ExportJson, data=_exported_data, text=_exported_text)
+EXPORT = View(command="models export", shape=ExportJson, data=_exported_data, lines=_exported_text)
 
 
 class RemovedJson(TypedDict):
@@ -358,9 +358,9 @@ def _pruned_data(found: ModelsPruned) -> PruneJson:
     }
 
 
-def _pruned_text(found: ModelsPruned) -> str:
+def _pruned_text(found: ModelsPruned) -> list[str]:
     rows = [(str(i.path.relative_to(found.store)), format_size(i.size), i.why) for i in found.leftovers]
-    lines = [table(("WHAT", "SIZE", "WHY"), rows)] if rows else []
+    lines = table(("WHAT", "SIZE", "WHY"), rows) if rows else []
     lines += [f"left alone, not in models.yaml: {path.relative_to(found.store)}" for path in found.foreign]
     lines += [
         f"left: {i.path.relative_to(found.store)} is in use or can't be removed"
@@ -369,10 +369,10 @@ def _pruned_text(found: ModelsPruned) -> str:
     ]
     freed = format_size(sum(i.size for i in found.removed))
     lines.append(f"{freed} would be freed  (--dry-run)" if found.dry_run else f"{freed} freed")
-    return "\n".join(lines)
+    return lines
 
 
-PRUNE = View(command="models prune", shape=PruneJson, data=_pruned_data, text=_pruned_text)
+PRUNE = View(command="models prune", shape=PruneJson, data=_pruned_data, lines=_pruned_text)
 
 
 class PinChangeJson(TypedDict):
@@ -410,7 +410,7 @@ def _locked_data(found: ModelsLocked) -> list[PinChangeJson]:
     ]
 
 
-def _locked_text(found: ModelsLocked) -> str:
+def _locked_text(found: ModelsLocked) -> list[str]:
     lines: list[str] = []
     for entry in found.entries:
         if isinstance(entry, PinChange):
@@ -422,10 +422,10 @@ def _locked_text(found: ModelsLocked) -> str:
         lines.append("models.lock is as it was (--dry-run)")
     if not lines and found.failure is None:
         lines.append("every model that has a repository is pinned  (--update MODEL asks again)")
-    return "\n".join(lines)
+    return lines
 
 
-LOCK = View(command="models lock", shape=list[PinChangeJson], data=_locked_data, text=_locked_text)
+LOCK = View(command="models lock", shape=list[PinChangeJson], data=_locked_data, lines=_locked_text)
 
 
 class ServeJson(TypedDict):
@@ -450,8 +450,8 @@ def _served_data(found: ModelsServed) -> ServeJson:
     }
 
 
-def _served_text(found: ModelsServed) -> str:
-    return f"served {format_size(found.size)} in {found.requests} answers"
+def _served_text(found: ModelsServed) -> list[str]:
+    return [f"served {format_size(found.size)} in {found.requests} answers"]
 
 
-SERVE = View(command="models serve", shape=ServeJson, data=_served_data, text=_served_text)
+SERVE = View(command="models serve", shape=ServeJson, data=_served_data, lines=_served_text)

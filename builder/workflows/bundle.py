@@ -15,6 +15,7 @@ from builder.core.bundle.image import platform
 from builder.core.config.types import Config
 from builder.core.jobs.request import JobOptions
 from builder.errors import BakeError, IntegrityError, UsageError
+from builder.program import shell_word
 from builder.receiver.inventory import SIGNATURE
 from builder.workflows import host
 from builder.workflows.images import ImageSelection
@@ -90,7 +91,7 @@ class BundleVerified:
         return IntegrityError(
             f"damaged or missing: {', '.join(self.damaged)}",
             where=str(self.folder),
-            hint=f"bundle repair {self.folder} --from ANOTHER-COPY",
+            hint=f"bundle repair {shell_word(self.folder)} --from ANOTHER-COPY",
         )
 
 

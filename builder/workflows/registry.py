@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from builder.core.progress import OnProgress, Progress
 from builder.errors import BakeError, MissingError, UsageError
-from builder.program import command
+from builder.program import command, shell_word
 from builder.workflows.images import Different, ImageSelection, planner, rendered
 from builder.workflows.session import Session, layout_of
 
@@ -234,7 +234,7 @@ def _pipeline(
         reference.target(registry, where="--registry")
     file = out or Path(pipelines.path_of(service))
     if file.is_dir():
-        raise UsageError("this is a folder", where=str(file), hint=f"--out {file}/images.yml")
+        raise UsageError("this is a folder", where=str(file), hint=f"--out {shell_word(file / 'images.yml')}")
     plan = rendered(session, selection).plan
     options = _options(session.config, selection)
     words = _command(selection, options, service=service, registry=registry, folder=folder)

@@ -351,7 +351,7 @@ def test_a_result_that_failed_carries_its_error(capsys: pytest.CaptureFixture[st
     from builder.cli.options import show
     from builder.views import View
 
-    view: View[dict[str, int]] = View(command="x", shape=dict, data=dict, text=lambda _: "two lines")
+    view: View[dict[str, int]] = View(command="x", shape=dict, data=dict, lines=lambda _: ["two lines"])
     failure = errors.IntegrityError("one is damaged", hint="repair it")
     with pytest.raises(errors.IntegrityError):
         show(True, view, {"files": 2}, failure=failure)
@@ -369,7 +369,7 @@ def test_a_list_that_failed_is_the_result_beside_its_error(capsys: pytest.Captur
     from builder.cli.options import show
     from builder.views import View
 
-    view: View[list[str]] = View(command="x", shape=list, data=list, text=lambda _: "")
+    view: View[list[str]] = View(command="x", shape=list, data=list, lines=lambda _: [])
     failure = errors.SourceError("the hub is offline")
     with pytest.raises(errors.SourceError):
         show(True, view, ["base"], failure=failure)

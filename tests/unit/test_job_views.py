@@ -114,7 +114,7 @@ def test_the_list_of_jobs() -> None:
     ]
     assert rows(views.LIST.text(listed)) == [
         ["JOB", "STATE", "NOW", "WORKFLOW", "RECORDINGS"],
-        [JOB.id, "running", "asr", "45%,", "diarize", "subtitle", "a\\nb.mp4,", "c.wav"],
+        [JOB.id, "running", "asr", "45%,", "diarize", "subtitle", "a\\x0ab.mp4,", "c.wav"],
     ]
     assert views.LIST.text(JobsListed(jobs=())) == "no jobs here"
     assert views.LIST.data(JobsListed(jobs=())) == []

@@ -83,7 +83,7 @@ class Outer(TypedDict):
 
 
 def view(shape: object, version: int = 1) -> View[object]:
-    return View(command="x", shape=shape, data=lambda found: found, text=str, version=version)
+    return View(command="x", shape=shape, data=lambda found: found, lines=lambda found: [str(found)], version=version)
 
 
 def test_a_shape_is_listed_key_by_key() -> None:

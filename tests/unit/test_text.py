@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import sys
+import unicodedata
+
 import pytest
 
 from builder.core.text import format_size, format_time, table, visible
@@ -44,11 +47,11 @@ def test_a_time_has_hours_when_there_are_some(seconds: float, text: str) -> None
 def test_columns_are_as_wide_as_their_widest_cell() -> None:
     """Two spaces apart, and no blanks at the end of a line."""
     rows = [["a", 1, ""], ["longer", 22, "x"]]
-    assert table(["NAME", "N", "LAST"], rows).split("\n") == ["NAME    N   LAST", "a       1", "longer  22  x"]
+    assert table(["NAME", "N", "LAST"], rows) == ["NAME    N   LAST", "a       1", "longer  22  x"]
 
 
 def test_a_table_without_rows_is_its_head() -> None:
-    assert table(["A", "BB"], []) == "A  BB"
+    assert table(["A", "BB"], []) == ["A  BB"]
 
 
 @pytest.mark.parametrize(
@@ -67,3 +70,16 @@ def test_a_table_without_rows_is_its_head() -> None:
 def test_what_steers_a_terminal_is_written_by_its_number(text: str, shown: str) -> None:
     """Controls of both sets, directions, tags, bytes that are no text; joiners of scripts stay."""
     assert visible(text) == shown
+
+
+def test_every_control_and_format_character_is_one_of_them() -> None:
+    """As this Python's Unicode has them; what later ones add to those blocks, too."""
+    every = [chr(code) for code in range(sys.maxunicode + 1)]
+    hidden = {c for c in every if unicodedata.category(c) in ("Cc", "Cf", "Cs", "Zl", "Zp")} - set("\t\u200c\u200d")
+    assert {c for c in every if visible(c) != c} >= hidden
+    assert [c for c in every if visible(c) != c and unicodedata.category(c)[0] not in "CZ" and ord(c) < 0x13000] == []
+
+
+def test_a_cell_is_one_line() -> None:
+    """And the columns are as wide as what is shown."""
+    assert table(["A", "B"], [["x\ny", "1"], ["z", "\u2028"]]) == ["A       B", "x\\x0ay  1", "z       \\u2028"]

@@ -258,8 +258,8 @@ def _csv(mount: Mount) -> str:
     """One bind mount in docker's CSV, whatever the path holds."""
     row = ["type=bind", f"source={mount.source}", f"target={mount.target}", *([] if mount.writable else ["readonly"])]
     out = io.StringIO()
-    csv.writer(out, lineterminator="").writerow(row)
-    return out.getvalue()
+    csv.writer(out, lineterminator="\r\n").writerow(row)  # a cell with one of these characters is quoted
+    return out.getvalue().removesuffix("\r\n")
 
 
 def quoted(text: str) -> str:

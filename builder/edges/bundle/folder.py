@@ -55,7 +55,9 @@ def loader_errors(where: Path) -> Iterator[None]:
     try:
         yield
     except LoaderError as error:
-        raise CODES.get(error.code, BakeError)(error.what, where=str(where), hint=error.do or None) from None
+        raise CODES.get(error.code, BakeError)(
+            error.what, where=str(where), hint=error.do or None, detail=error.detail
+        ) from None
 
 
 def read_inventory(path: Path) -> Inventory:

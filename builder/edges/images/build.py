@@ -39,7 +39,7 @@ from builder.errors import (
     MissingError,
     SourceError,
 )
-from builder.program import command
+from builder.program import command, shell_word
 from builder.receiver.missing import CONTAINERD
 
 KEPT_LOGS = 5
@@ -354,7 +354,7 @@ def _failure(seen: BuildLog, what: str, log: Path) -> BakeError:
             hint="bake.yaml: network has the CA bundle, proxy and index for builds; doctor shows what was found",
         )
     where = f"{step.image}, step {step.stage} {step.count}" if step else "buildx"
-    return BuildError(f"{where} failed" if step else what, where=str(log), detail=lines, hint=f"less {log}")
+    return BuildError(f"{where} failed" if step else what, where=str(log), detail=lines, hint=f"less {shell_word(log)}")
 
 
 def _log(folder: Path) -> Path:

@@ -139,7 +139,7 @@ def in_editor(job: Job, text: str, env: Mapping[str, str]) -> Path:
         raise UsageError(
             f"the editor ended with exit code {code}; nothing is changed",
             where=name,
-            hint=command(f"jobs edit {job.id} --from {name}"),
+            hint=command(f"jobs edit {job.id} --from", name),
         )
     return path
 

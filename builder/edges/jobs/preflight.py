@@ -20,7 +20,7 @@ from builder.edges.system import files
 from builder.edges.weights import access
 from builder.edges.weights.store import Store
 from builder.errors import BakeError, InputError, MissingError
-from builder.program import command
+from builder.program import command, shell_word
 from builder.receiver.jobs.job import sound_bytes
 
 FRESH = 24 * 3600.0
@@ -193,7 +193,7 @@ def _secrets(config: Config, env: Mapping[str, str]) -> str:
     secrets = [p for p in _secret_files(config, env) if p.is_file()]
     for path in secrets:
         if path.stat().st_mode & 0o077 and path == access.secrets_file(env, config.home):
-            raise MissingError("others can read a secret", where=str(path), hint=f"chmod 600 {path}")
+            raise MissingError("others can read a secret", where=str(path), hint=f"chmod 600 {shell_word(path)}")
     exposed = [str(p) for p in secrets if p.stat().st_mode & 0o077]
     return f"others can read {exposed[0]}: chmod 600 it" if exposed else f"{len(secrets)}, readable by you alone"
 

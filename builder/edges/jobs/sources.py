@@ -17,7 +17,7 @@ from builder.core.progress import OnProgress, Progress
 from builder.edges.jobs.folder import NEW
 from builder.edges.system import files, web
 from builder.errors import InputError, UsageError
-from builder.program import command
+from builder.program import command, shell_word
 from builder.receiver.jobs import places
 
 STDIN = "-"
@@ -133,7 +133,7 @@ def _address(word: str, options: InputOptions) -> Source:
         raise UsageError(
             "a recording is not fetched from the network unless you allow it",
             where=web.shown(word),
-            hint=f"--allow-url {host}",
+            hint=f"--allow-url {shell_word(host)}",
         )
     return Source(word=word, name=_file_name(urllib.parse.unquote(urllib.parse.urlsplit(word).path)) or host)
 

@@ -14,6 +14,7 @@ from builder.core.config.types import Config
 from builder.edges.machine import project
 from builder.edges.system import files
 from builder.errors import MissingError, UsageError
+from builder.program import shell_word
 
 IGNORED = (".bake/", "/jobs/")
 """What git should not see of a project: state and jobs."""
@@ -34,7 +35,7 @@ class Installation:
 def inspect() -> Installation:
     """The installation that is running."""
     if project.HERE != project.INSTALLED:
-        return Installation(folder=project.HERE, by="checkout", removal=f"rm -r {project.HERE}")
+        return Installation(folder=project.HERE, by="checkout", removal=f"rm -r {shell_word(project.HERE)}")
     by, removal = _installer(Path(sys.prefix), sys.executable)
     return Installation(folder=project.PACKAGE, by=by, removal=removal)
 

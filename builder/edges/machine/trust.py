@@ -5,12 +5,12 @@ from __future__ import annotations
 import grp
 import os
 import pwd
-import shlex
 import stat
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from builder.errors import UsageError
+from builder.program import shell_word
 
 TRUSTED = "BAKE_PROJECT"
 """The variable that names a project; who names it trusts those who can write there."""
@@ -44,7 +44,7 @@ def require_own(root: Path, env: Mapping[str, str]) -> None:
                     f"this project is not used: {why}",
                     where=str(path),
                     expected="a project that only you and root can write, since it runs as you",
-                    hint=f"{TRUSTED}={shlex.quote(str(root))}, if you trust whoever can; or cd to another folder",
+                    hint=f"{TRUSTED}={shell_word(root)}, if you trust whoever can; or cd to another folder",
                 )
 
 

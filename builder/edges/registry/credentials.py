@@ -12,6 +12,7 @@ from pathlib import Path
 
 from builder.edges.system import files, shell
 from builder.errors import ConfigError, MissingError
+from builder.program import shell_word
 
 PATIENCE = 30.0
 """Seconds a credential helper may take: it may have to ask a person to unlock a keyring."""
@@ -92,5 +93,5 @@ def _ask(helper: str, key: str, env: Mapping[str, str], path: Path) -> Login | N
         answer = json.loads(done.out)
         user, secret = str(answer["Username"]), str(answer["Secret"])
     except (ValueError, KeyError, TypeError) as error:
-        raise MissingError(f"{name} gave no login", where=str(path), hint=f"docker login {key}") from error
+        raise MissingError(f"{name} gave no login", where=str(path), hint=f"docker login {shell_word(key)}") from error
     return Login(user=user, secret=secret, identity=user == "<token>") if secret else None

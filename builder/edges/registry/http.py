@@ -22,6 +22,7 @@ from builder.core.images.reference import Target
 from builder.edges.registry.credentials import Login
 from builder.edges.system import http
 from builder.errors import SourceError
+from builder.program import shell_word
 
 if TYPE_CHECKING:
     import httpx
@@ -302,7 +303,7 @@ class Http:
         if status in (401, 403):
             have = "the login is refused" if self._login else "it wants a login, and config.json has none"
             why = f"no right to push ({have})" if status == 401 else "no right to push there"
-            return SourceError(f"{why}{said}", where=where, hint=f"docker login {self.where.host}")
+            return SourceError(f"{why}{said}", where=where, hint=f"docker login {shell_word(self.where.host)}")
         if status == 404:
             return SourceError(
                 f"no such repository{said}", where=where, hint="create it first: some registries want that"

@@ -19,6 +19,7 @@ from typing import Any, BinaryIO
 from filelock import FileLock, Timeout
 
 from builder.errors import MissingError, UsageError
+from builder.program import shell_word
 from builder.receiver.missing import NO_ROOM
 
 CHUNK = 1 << 20
@@ -110,7 +111,9 @@ def write_output(path: Path, data: bytes | str, *, instead: str, parents: bool =
         if parents:
             real.parent.mkdir(parents=True, exist_ok=True)
         if not real.parent.is_dir():
-            raise UsageError("there is no such folder", where=str(real.parent), hint=f"mkdir -p '{real.parent}'")
+            raise UsageError(
+                "there is no such folder", where=str(real.parent), hint=f"mkdir -p {shell_word(real.parent)}"
+            )
         if real.is_dir():
             raise UsageError("this is a folder", where=str(real), hint=instead)
         write_atomic(real, raw, mode=mode if status is None else stat.S_IMODE(status.st_mode))

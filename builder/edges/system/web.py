@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from builder.edges.system import files, http
 from builder.errors import MissingError, SourceError, UsageError
+from builder.program import shell_word
 
 if TYPE_CHECKING:
     import httpx
@@ -47,7 +48,9 @@ def download(url: str, target: Path, *, private: bool, on_bytes: Callable[[int, 
                     _write(answer, target, on_bytes)
                     return
     except answers.Inner as error:
-        raise UsageError(http.short(error), where=where, hint=f"--allow-url {host_of(url)}, if it is meant") from None
+        raise UsageError(
+            http.short(error), where=where, hint=f"--allow-url {shell_word(host_of(url))}, if it is meant"
+        ) from None
     except (httpx.HTTPError, httpx.InvalidURL, ssl.SSLError) as error:
         raise SourceError(f"it could not be read to its end: {http.short(error)}", where=where) from None
     raise SourceError(f"more than {http.HOPS} redirects", where=where)

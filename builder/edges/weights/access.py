@@ -23,6 +23,7 @@ from builder.core.weights.model import Model, Pin, PinnedModel
 from builder.edges.system import files, http
 from builder.edges.weights.sources import folder
 from builder.errors import ConfigError, SourceError
+from builder.program import shell_word
 
 ENDPOINT = "https://huggingface.co"
 """The hub, unless HF_ENDPOINT names another."""
@@ -145,13 +146,15 @@ def _secret(path: Path, name: str, *, required: bool) -> str | None:
         if not stat.S_ISREG(state.st_mode):
             raise ConfigError("the secrets file is not a regular file", where=str(path))
         if os.name == "posix" and state.st_uid != os.geteuid():
-            raise ConfigError("the secrets file belongs to another user", where=str(path), hint=f"chown $USER {path}")
+            raise ConfigError(
+                "the secrets file belongs to another user", where=str(path), hint=f"chown $USER {shell_word(path)}"
+            )
         if os.name == "posix" and state.st_mode & 0o077:
             raise ConfigError(
                 f"others can read the secrets file (mode {stat.S_IMODE(state.st_mode):04o})",
                 where=str(path),
                 expected="mode 0600",
-                hint=f"chmod 600 {path}",
+                hint=f"chmod 600 {shell_word(path)}",
             )
         text = os.read(handle, 1 << 16).decode("utf-8", "replace")
     finally:

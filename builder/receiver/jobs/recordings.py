@@ -93,6 +93,8 @@ def transcribe(
             if len(recordings) == 1 or error.code == 3:  # of this machine: the others would fail too
                 raise
             say(f"error: {error.what}")
+            for line in error.detail:
+                say(f"  | {line}")
             codes.add(error.code)
     return next((code for code in SEVERE if code in codes), 0)
 

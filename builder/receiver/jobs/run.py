@@ -198,8 +198,7 @@ def _failure(name: str, ended: Ended, folder: Path, settings: Mapping[str, Any])
         return LoaderError(2, last, "check the recording")
     if ended.code == MODEL_FAULT:
         return LoaderError(5, f"stage {name}: {last}", "load.py --check reads the whole bundle; then load it again")
-    lines = "".join(f"\n  | {shown(line)}" for line in ended.lines[-TAIL:])
-    return LoaderError(7, f"stage {name} failed with {ended.code}{lines}", log)
+    return LoaderError(7, f"stage {name} failed with {ended.code}", log, ended.lines[-TAIL:])
 
 
 class StageEvents:
@@ -270,8 +269,8 @@ def probe(
         length = answer["duration"]
         return bool(answer["video"]), float(length) if _is_number(length) and 0 < length < 1e7 else None
     except (ValueError, KeyError, TypeError, RecursionError):
-        lines = "".join(f"\n  | {shown(line)}" for line in ended.lines[-TAIL:])
-        raise LoaderError(7, f"{name} could not be read: exit code {ended.code}{lines}") from None
+        what = f"{name} could not be read: exit code {ended.code}"
+        raise LoaderError(7, what, detail=ended.lines[-TAIL:]) from None
 
 
 def accept(

@@ -55,7 +55,7 @@ def edit(session: Session, job_name: str, *, file: Path | None) -> TranscriptCha
         turns = spec.from_text(kept.read_text(path), transcripts, str(path))
     except UsageError as error:
         if file is None:
-            error.hint = f"nothing is changed; mend it, then: {command(f'jobs edit {job.id} --from {path}')}"
+            error.hint = f"nothing is changed; mend it, then: {command(f'jobs edit {job.id} --from', path)}"
         raise
     with held(job, folder):
         if turns:
