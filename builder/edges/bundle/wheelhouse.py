@@ -25,7 +25,7 @@ NAME = r"[a-z][a-z0-9_-]*"
 KNOWN = re.compile(
     r"compose/job\.yaml\.j2|examples/(dialogue\.(mp4|rttm|txt)|make\.py)"
     rf"|images/({NAME}\.yaml|sizes\.json|requirements-base\.(in|txt)|tools/({NAME}\.py|requirements\.(in|txt))|weights/fetch\.py)"
-    r"|requirements/((builder|dev)\.txt|lock\.sh|stages\.py)"
+    r"|requirements/((builder|dev)\.txt|lock\.sh|(stages|review)\.py|(held|advisories)\.yaml)"
     rf"|stages/(requirements-{NAME}\.in|{NAME}\.py|{NAME}/({NAME}\.py|stage\.yaml|requirements-{NAME}\.(in|txt)))"
     rf"|templates/({NAME}\.j2|Dockerfile\.j2|(blocks|ci)/{NAME}(\.yml)?\.j2|report/report\.(css|js|html\.j2))"
     rf"|builder/([a-z_]+/)*[a-z_]+\.py"
