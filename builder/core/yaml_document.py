@@ -21,6 +21,9 @@ LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 MAX_TEXT = 1_000_000
 """Characters of one file; the longest here has 12,000."""
 
+MAX_VALUES = 500_000
+"""Keys, values, and beginnings and ends of what holds others: a kilobyte each in memory, while a comma makes one."""
+
 MAX_DEPTH = 20
 """Levels of nesting; the files here have five. Reading is recursive, so this also limits the stack."""
 
@@ -60,7 +63,9 @@ class Document:
                 f"{len(text)} characters are too many", where=self.name, expected=f"at most {self._longest}"
             )
         depth = 0
-        for event in yaml.parse(text, Loader=LOADER):
+        for number, event in enumerate(yaml.parse(text, Loader=LOADER)):
+            if number > MAX_VALUES:
+                raise ConfigError("it holds too many values", where=self.name, expected=f"at most {MAX_VALUES}")
             where = f"{self.name}:{getattr(event.start_mark, 'line', 0) + 1}"
             if isinstance(event, yaml.AliasEvent):
                 raise ConfigError(

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 import os
 import stat
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from builder.edges.system import permissions
+from builder.receiver.jobs.places import remove_tree
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="for callers who are root: others have nothing to give")
 
@@ -159,6 +163,73 @@ def test_what_is_swapped_meanwhile_is_not_followed(job: Path, victim: Path, part
     finally:
         stop.set()
         swapper.join()
+    assert state(victim) == before
+
+
+def meanwhile(swap: Callable[[], None], work: Callable[[], None], *, seconds: float = 2.0) -> None:
+    """Do both again and again, at the same time; each may fail where the other was faster."""
+    over = threading.Event()
+
+    def swapping() -> None:
+        while not over.is_set():
+            with contextlib.suppress(OSError):
+                swap()
+
+    swapper, end = threading.Thread(target=swapping), time.monotonic() + seconds
+    swapper.start()
+    try:
+        while time.monotonic() < end:
+            with contextlib.suppress(OSError):
+                work()
+    finally:
+        over.set()
+        swapper.join()
+
+
+def test_what_is_swapped_while_it_is_taken_is_a_plain_file_or_an_error(job: Path, victim: Path) -> None:
+    """A link, a hard link or a FIFO in the place of a cut is never what is kept."""
+    out, kept = job / "work/out", job / "kept.mp4"
+    out.mkdir()
+    kinds = itertools.cycle(
+        (lambda p: p.symlink_to(victim / "secret"), lambda p: os.link(victim / "log", p), os.mkfifo)
+    )
+
+    def swap() -> None:
+        (out / "made").write_text("cut")
+        (out / "made").replace(out / "cut.mp4")
+        (out / "other").unlink(missing_ok=True)
+        next(kinds)(out / "other")
+        (out / "other").replace(out / "cut.mp4")
+
+    def take() -> None:
+        kept.unlink(missing_ok=True)
+        permissions.take(out, "cut.mp4", kept)
+        assert stat.S_ISREG(kept.lstat().st_mode)
+        assert kept.read_text() in ("cut", "")
+
+    before = state(victim)
+    meanwhile(swap, take)
+    assert state(victim) == before
+
+
+def test_what_is_swapped_while_a_job_is_removed_is_not_followed(tmp_path: Path, victim: Path) -> None:
+    """Folders become links to folders of the host between the look and the removal."""
+    place = tmp_path / "jobs/one"
+    before = state(victim)
+
+    def swap() -> None:
+        for name in ("a", "b"):
+            (place / name).rename(place / f".{name}")
+            (place / name).symlink_to(victim)
+            (place / name).unlink()
+            (place / f".{name}").rename(place / name)
+
+    def remove() -> None:
+        for name in ("a", "b"):
+            (place / name / "sub").mkdir(parents=True, exist_ok=True)
+        remove_tree(place)
+
+    meanwhile(swap, remove)
     assert state(victim) == before
 
 

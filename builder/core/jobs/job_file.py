@@ -20,7 +20,7 @@ from builder.core.weights.model import REVISION, SHA256, Model, Pin, model_diges
 from builder.core.yaml_document import Document, Strict
 from builder.receiver.jobs.naming import NAME_BYTES, plain_stem
 
-MAX_TEXT = 20_000_000
+MAX_TEXT = 5_000_000
 """Characters of job.yaml: a recording takes 300 or so, and a job may have thousands."""
 
 

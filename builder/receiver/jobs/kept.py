@@ -66,9 +66,13 @@ def named_images(jobs: Path) -> dict[str, tuple[str, ...]]:
 def keeping(jobs: Path) -> Iterator[None]:
     """Hold a folder's images: nobody releases one between its name and the file that needs it."""
     jobs.mkdir(parents=True, exist_ok=True)
-    with (jobs / ".images.lock").open("w") as lock:
+    # Others may have put something there, in a folder of jobs that is shared.
+    lock = os.open(jobs / ".images.lock", os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, 0o644)
+    try:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
+    finally:
+        os.close(lock)
 
 
 def keep(engine: EngineSocket, jobs: Path, images: Mapping[str, str]) -> None:

@@ -13,6 +13,9 @@ from pathlib import Path
 GROUP, STRANGERS = 0o040, 0o004
 """Bits of a mode: who may read."""
 
+DEEPEST = 1 << 20
+"""Levels of a tree that are removed, and rounds: somebody who goes on writing doesn't keep us."""
+
 FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 """Flags to open a folder that isn't a link."""
 
@@ -79,7 +82,10 @@ def remove_tree(folder: Path) -> None:
 def _empty(top: int) -> None:
     """Remove what is in an open folder."""
     mark, number = f".{secrets.token_hex(8)}-", 0
-    while names := os.listdir(top):
+    for _ in range(DEEPEST):
+        names = os.listdir(top)
+        if not names:
+            return
         for name in names:
             if _removed(name, top):
                 continue
