@@ -53,6 +53,11 @@ class HeldImage:
         }
 
 
+def familiar(name: str) -> str:
+    """A name as engines list it, however it was spelled."""
+    return re.sub(r"^(?:(?:index\.)?docker\.io/)?(?:library/)?", "", name)
+
+
 class SmallEngine(ThreadingMixIn, UnixStreamServer):
     """The server, and what it has."""
 
@@ -84,7 +89,11 @@ class SmallEngine(ThreadingMixIn, UnixStreamServer):
         self.tag(id_, name)
         return id_
 
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """A loader that stops in the middle is no news."""
+
     def tag(self, id_: str, name: str) -> None:
+        name = familiar(name)
         for image in self.held.values():
             image.tags.discard(name)
         self.held[id_].tags.add(name)
@@ -93,8 +102,7 @@ class SmallEngine(ThreadingMixIn, UnixStreamServer):
         """The id of an image, by its id or by a name."""
         if name in self.held:
             return name
-        name = re.sub(r"^docker\.io/(library/)?", "", name)
-        return next((id_ for id_, image in self.held.items() if name in image.tags), None)
+        return next((id_ for id_, image in self.held.items() if familiar(name) in image.tags), None)
 
     @property
     def names(self) -> dict[str, str]:
@@ -167,7 +175,10 @@ class Handler(loopback.Handler):
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
         engine.asked.append(f"POST {path}")
         if path == "/images/load":
-            error = engine.load(body)
+            try:
+                error = engine.load(body)
+            except (tarfile.TarError, KeyError, ValueError, TypeError) as broken:
+                error = f"archive/tar: {broken!r}"
             return self.answer(200, {"error": error} if error else {"stream": "Loaded"})
         id_ = engine.find(path.removeprefix("/images/").removesuffix("/tag"))
         words = parse_qs(split.query)
@@ -183,7 +194,7 @@ class Handler(loopback.Handler):
         if id_ is None:
             return self.answer(404, {"message": "no such image"})
         image = engine.held[id_]
-        image.tags.discard(name)
+        image.tags.discard(familiar(name))
         if not image.tags:
             del engine.held[id_]
             engine.removed.append(id_)

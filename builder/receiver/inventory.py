@@ -19,11 +19,14 @@ LARGEST_INVENTORY = 8 << 20
 DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 HEX = re.compile(r"[0-9a-f]{64}")
 COMPONENT = r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*"
+HOST = r"[a-zA-Z0-9](?:[a-zA-Z0-9-]*[a-zA-Z0-9])?"
 NAME = re.compile(
-    rf"(?!sha256:)(?:[a-zA-Z0-9.-]+(?::[0-9]+)?/)?{COMPONENT}(?:/{COMPONENT})*:[a-zA-Z0-9_][a-zA-Z0-9._-]{{0,127}}"
+    rf"(?!sha256:)(?:{HOST}(?:\.{HOST})*(?::[0-9]+)?/)?{COMPONENT}(?:/{COMPONENT})*:[a-zA-Z0-9_][a-zA-Z0-9._-]{{0,127}}"
 )
 """A repository with its tag, as engines take them (distribution/reference); not what they would take for a digest."""
 LONGEST_NAME = 255
+USUAL = re.compile(r"^(?:(?:index\.)?docker\.io/)?(?:library/)?")
+"""What engines add to the front of a name, and take away when they show it."""
 PATH = re.compile(r"[A-Za-z0-9_+][A-Za-z0-9._+@ -]*(/[A-Za-z0-9._+@-][A-Za-z0-9._+@ -]*)*")
 STAGE = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
 COMMIT = re.compile(r"[0-9a-f]{7,64}(-dirty)?")
@@ -194,8 +197,9 @@ def _check_images(data: Inventory) -> None:
         need(all(matches(DIGEST, x) for x in image["layers"]), f"{name}: no digests")
     for image in data["images"]:
         name = image["name"]
-        need(name not in names, f"{name} stands twice")
-        names.add(name)
+        familiar = USUAL.sub("", name)
+        need(familiar not in names, f"{name} stands twice")
+        names.add(familiar)
         need(all(x in data["layers"] for x in image["layers"]), f"{name}: a layer is not described")
         stage = image["stage"]
         need(stage is None or (matches(STAGE, stage) and stage not in stages), f"{name}: no stage")

@@ -149,6 +149,30 @@ def test_a_link_in_the_target_is_not_followed(engine: Engine, clean: None, good:
     assert names(engine) == set()
 
 
+def test_no_image_of_the_users_loses_its_name_or_is_removed(engine: Engine, clean: None, tmp_path: Path) -> None:
+    """A name of the user's image: exit 5, nothing changed. Of what a bundle brought, the next one removes its own."""
+    asr = f"{bundles.REGISTRY}/asr:slim-cpu"
+    bundles.three(mark="users").write(tmp_path / "users")
+    assert load(engine, tmp_path / "users", "--to", str(tmp_path / "elsewhere"), "--allow-unsigned").code == 0
+    mine = engine.client.images.get(asr).id
+    for name in names(engine) - {asr}:
+        engine.client.images.remove(name, force=True)
+    bundles.three(mark="first").write(tmp_path / "first")
+    done = load(engine, tmp_path / "first")
+    assert done.code == 5, done.err
+    assert f"{asr} from somebody else; nothing was changed" in done.err
+    assert names(engine) == {asr}
+    assert engine.client.images.get(asr).id == mine
+    assert engine.docker("tag", asr, f"{bundles.REGISTRY}/mine:1").code == 0
+    engine.client.images.remove(asr)
+    assert load(engine, tmp_path / "first").code == 0
+    first = engine.client.images.get(asr).id
+    bundles.three(mark="second", code=b"print(3)\n").write(tmp_path / "second")
+    assert load(engine, tmp_path / "second").code == 0
+    assert engine.client.images.get(f"{bundles.REGISTRY}/mine:1").id == mine
+    assert first not in {i.id for i in engine.client.images.list()}, "it brought that one itself"
+
+
 @contextmanager
 def between(engine: Engine, most: int) -> Iterator[str]:
     """A way to the engine over TCP that ends, in both directions, after ``most`` bytes of one connection."""

@@ -6,6 +6,7 @@ import gzip
 import hashlib
 import json
 import os
+import re
 import signal
 import stat
 import subprocess
@@ -22,7 +23,7 @@ from builder.core.images.oci import Descriptor, digest
 from builder.edges.bundle import blobs as packing
 from builder.edges.bundle import folder as edge
 from builder.edges.bundle import signing
-from builder.errors import IntegrityError, UsageError
+from builder.errors import IntegrityError, MissingError, UsageError
 from builder.receiver.inventory import LoaderError
 from builder.receiver.jobs import job as folders
 from builder.receiver.jobs import run as running
@@ -220,6 +221,56 @@ def test_repair_refuses_another_bundle_and_a_damaged_source(good: Path, tmp_path
     with pytest.raises(IntegrityError, match="damaged in"):
         edge.repair(good, stick, quiet)
     assert contents(good) == before
+
+
+@pytest.mark.parametrize("name", [PART.format(0), "load.py"])
+def test_repair_writes_through_no_link(good: Path, tmp_path: Path, name: str) -> None:
+    """A damaged stick may have links where the copies are made, and in the place of the damaged files."""
+    bundles.three().write(tmp_path / "stick", extras={"licences/models.md": b"MIT\n"})
+    for each in (f".{name}.part", name, "inventory.json.sig"):
+        victim = tmp_path / f"victim-{each}"
+        victim.write_text("mine")
+        (good / each).unlink(missing_ok=True)
+        (good / each).symlink_to(victim)
+    (tmp_path / "stick/inventory.json.sig").write_bytes(b"signature")
+    assert set(edge.repair(good, tmp_path / "stick", quiet)) == {name, "inventory.json.sig"}
+    assert [path.read_text() for path in tmp_path.glob("victim-*")] == ["mine"] * 3
+    assert not [path for path in good.iterdir() if path.is_symlink()]
+
+
+@pytest.mark.parametrize("kind", ["link", "zeros", "pipe", "grown"])
+def test_repair_copies_nothing_but_a_file_of_its_size(good: Path, tmp_path: Path, kind: str) -> None:
+    """What leads out of the source, never ends, or is larger than it says is damaged there too."""
+    stick = tmp_path / "stick"
+    bundles.three().write(stick, extras={"licences/models.md": b"MIT\n"})
+    part = stick / PART.format(1)
+    (tmp_path / "elsewhere").write_bytes(part.read_bytes())
+    if kind == "grown":
+        os.truncate(part, 1 << 40)
+    else:
+        part.unlink()
+        os.mkfifo(part) if kind == "pipe" else part.symlink_to(
+            "/dev/zero" if kind == "zeros" else tmp_path / "elsewhere"
+        )
+    (good / PART.format(1)).unlink()
+    with pytest.raises((MissingError, IntegrityError), match=re.escape(PART.format(1))):
+        edge.repair(good, stick, quiet)
+    assert sorted(path.name for path in good.iterdir()) == sorted(
+        ["inventory.json", "load.py", PART.format(0), PART.format(2)]
+    )
+
+
+def test_create_writes_through_no_link(tmp_path: Path) -> None:
+    """A folder that looks as if a killed run had left it there."""
+    folder, victim = tmp_path / "bundle", tmp_path / "victim"
+    folder.mkdir()
+    victim.write_text("mine")
+    (folder / ".creating.json").write_text("{}")
+    for name in (f".{PART.format(0)}.part", PART.format(1), "inventory.json", "load.py"):
+        (folder / name).symlink_to(victim)
+    bundles.three().write(folder)
+    assert victim.read_text() == "mine"
+    assert edge.damaged(edge.open_bundle(folder), quiet) == []
 
 
 def test_a_lost_inventory_is_repaired_too(good: Path, tmp_path: Path) -> None:

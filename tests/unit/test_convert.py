@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import pickle
 import struct
+import time
 from collections import OrderedDict
 from typing import Any
 
@@ -38,8 +40,12 @@ class _Call:
         self.function, self.arguments = function, arguments
 
 
-def legacy(arrays: dict[str, Any], *, evil: str | None = None) -> bytes:
-    """A checkpoint in PyTorch's format of before 1.6, written without PyTorch."""
+def legacy(arrays: dict[str, Any], *, evil: str | None = None, more: bytes = b"") -> bytes:
+    """A checkpoint in PyTorch's format of before 1.6, written without PyTorch.
+
+    Args:
+        evil: in the place of the object's pickle, with ``more`` after it.
+    """
     out = io.BytesIO()
     for value in (convert.MAGIC, 1001, {"little_endian": True}):
         out.write(pickle.dumps(value, protocol=2))
@@ -67,7 +73,7 @@ def legacy(arrays: dict[str, Any], *, evil: str | None = None) -> bytes:
         writer.save(OrderedDict())
         body.write(b"tR")
     body.write(b"u.")
-    out.write(evil.encode() if evil else body.getvalue())
+    out.write(evil.encode("latin-1") + more if evil else body.getvalue())
     out.write(pickle.dumps([str(k) for k in range(len(arrays))], protocol=2))
     for array in arrays.values():
         out.write(struct.pack("<q", array.size) + array.astype("<f4").tobytes())
@@ -129,6 +135,88 @@ def test_a_pickle_that_would_run_something_is_refused(name: str) -> None:
     """Only OrderedDict, two storages and the function that makes a tensor are known."""
     with pytest.raises(IntegrityError, match="asks for"):
         convert.read_legacy_checkpoint(io.BytesIO(legacy({}, evil=f"c{name}\n(S'true'\ntR.")))
+
+
+F, R = "ctorch\nFloatStorage\n", "ctorch._utils\n_rebuild_tensor_v2\n"
+
+
+@pytest.mark.parametrize(
+    "evil",
+    [
+        f"{F}(N}}(S'dtype'\nS'x'\nutb.",
+        f"{F}(N}}(X\5\0\0\0dtypeX\1\0\0\0xutb.",
+        f"{R}}}X\1\0\0\0aX\1\0\0\0bsb.",
+        f"{R}(N}}(X\x0c\0\0\0__defaults__)utb.",
+        f"{F}}}b.",
+        f"{F}).",
+        f"{F})R.",
+        f"{F})}}\x92.",
+        f"){F}\x81.",
+        "(i__main__\nx\n.",
+        "(o.",
+        "\x82\1.",
+        "ccollections\nOrderedDict\n(](tR.",
+        "ccollections\nOrderedDict\n(]tR.",
+        "cbuiltins\ngetattr\n.",
+        "ctorch._utils\n__builtins__\n.",
+        "\x8c\x05posix\x8c\x06system\x93.",
+        "Pmine\n.",
+        "(X\7\0\0\0storage" + F + "X\1\0\0\x000X\3\0\0\0cpuJ\xff\xff\xff\xffNtQ.",
+        "X\7\0\0\0storageQ.",
+        "}(]K\1u.",
+        "})))K\1s.",
+        "0.",
+        "h\7.",
+        "t.",
+        ".",
+        "(" * 1000 + ".",
+        "I" + "9" * 5000 + "\n.",
+    ],
+)
+def test_a_pickle_that_would_change_or_call_something_is_refused(evil: str) -> None:
+    """Attributes of what it may name, objects by any other instruction, keys that aren't plain, a broken stack."""
+    before = [dict(vars(of)) for of in (convert._Storage, convert._Tensor, convert._Tree)]
+    with pytest.raises(IntegrityError):
+        convert.read_legacy_checkpoint(io.BytesIO(legacy({}, evil="\x80\x02", more=evil.encode("latin-1"))))
+    assert [dict(vars(of)) for of in (convert._Storage, convert._Tensor, convert._Tree)] == before
+
+
+@pytest.mark.parametrize(
+    "bomb",
+    [
+        b"]q\0" + b"".join(b"]q%c(h%ch%ce" % (k, k - 1, k - 1) for k in range(1, 120)),
+        b"]q\0h\0a",
+        b"]" * 100_000 + b"a" * 99_999,
+        b")" + b"\x85" * 300_000,
+        b"]" + b"N0" * 10 + b"(" + b"N" * 900_000 + b"e",
+    ],
+    ids=["doubled", "holds itself", "deep list", "deep tuple", "long"],
+)
+def test_a_bomb_ends_at_once(bomb: bytes) -> None:
+    """Shared, circular and deep containers are no more work than their bytes."""
+    began = time.monotonic()
+    with contextlib.suppress(IntegrityError):
+        convert.read_legacy_checkpoint(io.BytesIO(legacy({}, evil="\x80\x02", more=bomb + b".")))
+    assert time.monotonic() - began < 30
+
+
+def test_a_tensor_stays_in_its_storage() -> None:
+    """Offsets, shapes and strides that reach out, wrap around, or are no numbers."""
+    storage = convert._Storage("<f4", "0", 6)
+    assert convert._tensor(storage, 0, (2, 3), (3, 1), False).shape == (2, 3)
+    wrong = [
+        (storage, -1, (1,), (1,)),
+        (storage, 1, (6,), (1,)),
+        (storage, 0, (1 << 33, 1 << 33), (1 << 33, 1)),
+        (storage, 0, (True,), (1,)),
+        (storage, 0, (2,), (1, 1)),
+        (storage, 0, (1,) * 9, (1,) * 9),
+        (storage, 0, [6], [1]),
+        ("storage", 0, (6,), (1,)),
+    ]
+    for arguments in wrong:
+        with pytest.raises(IntegrityError):
+            convert._tensor(*arguments)
 
 
 def test_cut_files_and_other_files_are_refused() -> None:

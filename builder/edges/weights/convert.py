@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import io
+import math
 import os
-import pickle
-from collections import OrderedDict
+import pickletools
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -21,62 +22,193 @@ def converter(how: str) -> Callable[[Path, Path], None]:
     return {"dvector-onnx": dvector_to_onnx}[how]
 
 
+Global = tuple[str, str]
+"""Module and name of what a pickle asks for. It stays a text: no class or function is ever in a file's reach."""
+
+ORDERED_DICT: Global = ("collections", "OrderedDict")
+REBUILD: Global = ("torch._utils", "_rebuild_tensor_v2")
+DTYPES: Mapping[Global, str] = {("torch", "FloatStorage"): "<f4", ("torch", "LongStorage"): "<i8"}
+KNOWN = {ORDERED_DICT, REBUILD, *DTYPES}
+"""All that a file of plain tensors needs. A pickle can name any Python function: everything else is refused."""
+
+MOST_STEPS = 1_000_000
+"""Instructions of one pickle; a checkpoint has some ten for each tensor."""
+
+MOST_DIMENSIONS, LARGEST_NUMBER = 8, 1 << 40
+
+
+@dataclass(frozen=True)
+class _Named:
+    """A global that was asked for."""
+
+    name: Global
+
+
+@dataclass(frozen=True)
 class _Storage:
     """A tensor's storage, before its bytes are read."""
 
-    def __init__(self, dtype: str, key: str, count: int) -> None:
-        self.dtype, self.key, self.count = dtype, key, count
+    dtype: str
+    key: str
+    count: int
 
 
+@dataclass(frozen=True)
 class _Tensor:
     """What ``_rebuild_tensor_v2`` would have built: a view into a storage."""
 
-    def __init__(self, storage: _Storage, offset: int, shape: tuple[int, ...]) -> None:
-        self.storage, self.offset, self.shape = storage, offset, shape
+    storage: _Storage
+    offset: int
+    shape: tuple[int, ...]
 
 
-class _Float:
-    dtype = "<f4"
+class _Mark:
+    """Where the items of a tuple, list or dict begin on the stack."""
 
 
-class _Long:
-    dtype = "<i8"
+class _Tree:
+    """The stack machine of a pickle (pickletools has its instructions), with the few instructions that tensors need.
+
+    Like PyTorch's ``weights_only`` it calls nothing that a file names. What it makes is dicts, lists, tuples, texts,
+    numbers and :class:`_Tensor`.
+    """
+
+    def __init__(self) -> None:
+        self.stack: list[Any] = []
+        self.memo: dict[int, Any] = {}
+        self.tensors: list[_Tensor] = []
+
+    def load(self, source: BinaryIO) -> Any:
+        """The value of the next pickle in ``source``. Raises IntegrityError, and what pickletools and lists raise."""
+        self.stack, self.memo = [], {}
+        for step, (opcode, argument, _) in enumerate(pickletools.genops(source)):
+            if step > MOST_STEPS:
+                raise IntegrityError("the checkpoint has far more in it than tensors")
+            if opcode.name == "STOP":
+                (value,) = self.stack
+                return value
+            act = self.ACTS.get(opcode.name)
+            if act is None:
+                raise IntegrityError(f"the checkpoint asks for {opcode.name}", expected="tensors, and no code")
+            act(self, argument)
+        raise IntegrityError("the checkpoint is cut short")
+
+    def _push(self, value: Any) -> None:
+        self.stack.append(value)
+
+    def _since_mark(self) -> list[Any]:
+        at = max(k for k, value in enumerate(self.stack) if isinstance(value, _Mark))
+        items = self.stack[at + 1 :]
+        del self.stack[at:]
+        return items
+
+    def _tuple(self, count: int) -> None:
+        items = [self.stack.pop() for _ in range(count)][::-1]
+        self._push(tuple(items))
+
+    def _global(self, argument: str) -> None:
+        module, _, name = argument.partition(" ")
+        if (module, name) not in KNOWN:
+            raise IntegrityError(f"the checkpoint asks for {module}.{name}"[:200], expected="tensors, and no code")
+        self._push(_Named((module, name)))
+
+    def _reduce(self, _: object) -> None:
+        arguments, function = self.stack.pop(), self.stack.pop()
+        if function == _Named(ORDERED_DICT) and arguments == ():
+            return self._push({})
+        if function != _Named(REBUILD) or not isinstance(arguments, tuple):
+            raise IntegrityError("the checkpoint calls something", expected="tensors, and no code")
+        self.tensors.append(_tensor(*arguments))
+        self._push(self.tensors[-1])
+
+    def _build(self, _: object) -> None:
+        """A state dict's ``_metadata``, which nothing here needs; anything else has no state to be given."""
+        self.stack.pop()
+        if type(self.stack[-1]) is not dict:
+            raise IntegrityError("the checkpoint changes something", expected="tensors, and no code")
+
+    def _set(self, pairs: list[Any]) -> None:
+        target = self.stack[-1]
+        if type(target) is not dict or len(pairs) % 2 or any(type(key) not in (str, int) for key in pairs[::2]):
+            raise IntegrityError("the checkpoint has a dict that this reader doesn't know")
+        target.update(zip(pairs[::2], pairs[1::2], strict=True))
+
+    def _append(self, items: list[Any]) -> None:
+        if type(self.stack[-1]) is not list:
+            raise IntegrityError("the checkpoint has a list that this reader doesn't know")
+        self.stack[-1].extend(items)
+
+    def _persistent(self, _: object) -> None:
+        match self.stack.pop():
+            case ("storage", _Named(name), str(key), _, int(count), *_) if (
+                name in DTYPES and 0 <= count < LARGEST_NUMBER
+            ):
+                self._push(_Storage(DTYPES[name], key, count))
+            case _:
+                raise IntegrityError("the checkpoint holds a storage that this reader doesn't know")
+
+    def _memoize(self, at: int | None) -> None:
+        self.memo[len(self.memo) if at is None else at] = self.stack[-1]
+
+    ACTS: Mapping[str, Callable[[_Tree, Any], None]] = {
+        "PROTO": lambda _self, _: None,
+        "MARK": lambda self, _: self._push(_Mark()),
+        **dict.fromkeys(("BINPUT", "LONG_BINPUT", "MEMOIZE"), _memoize),
+        **dict.fromkeys(("BINGET", "LONG_BINGET"), lambda self, at: self._push(self.memo[at])),
+        **dict.fromkeys(
+            (
+                "BININT",
+                "BININT1",
+                "BININT2",
+                "LONG1",
+                "BINFLOAT",
+                "BINUNICODE",
+                "SHORT_BINUNICODE",
+                "BINSTRING",
+                "SHORT_BINSTRING",
+            ),
+            _push,
+        ),
+        "NONE": lambda self, _: self._push(None),
+        "NEWTRUE": lambda self, _: self._push(True),
+        "NEWFALSE": lambda self, _: self._push(False),
+        "EMPTY_TUPLE": lambda self, _: self._push(()),
+        "EMPTY_LIST": lambda self, _: self._push([]),
+        "EMPTY_DICT": lambda self, _: self._push({}),
+        "TUPLE1": lambda self, _: self._tuple(1),
+        "TUPLE2": lambda self, _: self._tuple(2),
+        "TUPLE3": lambda self, _: self._tuple(3),
+        "TUPLE": lambda self, _: self._push(tuple(self._since_mark())),
+        "APPEND": lambda self, _: self._append([self.stack.pop()]),
+        "APPENDS": lambda self, _: self._append(self._since_mark()),
+        "SETITEM": lambda self, _: self._set([self.stack.pop(), self.stack.pop()][::-1]),
+        "SETITEMS": lambda self, _: self._set(self._since_mark()),
+        "GLOBAL": _global,
+        "REDUCE": _reduce,
+        "BUILD": _build,
+        "BINPERSID": _persistent,
+    }
 
 
-def _rebuild(storage: _Storage, offset: int, shape: tuple[int, ...], stride: tuple[int, ...], *_: Any) -> _Tensor:
+def _tensor(storage: Any, offset: Any, shape: Any, stride: Any, *_: Any) -> _Tensor:
+    numbers = [offset, *shape, *stride] if isinstance(shape, tuple) and isinstance(stride, tuple) else [None]
+    fitting = (
+        all(type(n) is int and 0 <= n < LARGEST_NUMBER for n in numbers) and len(numbers) <= 1 + 2 * MOST_DIMENSIONS
+    )
+    if not isinstance(storage, _Storage) or not fitting or len(shape) != len(stride):
+        raise IntegrityError("the checkpoint has a tensor that this reader doesn't know")
     dense = 1
     for length, step in zip(reversed(shape), reversed(stride), strict=True):
         if length > 1 and step != dense:
             raise IntegrityError("a tensor of the checkpoint is not stored in plain order")
         dense *= length
-    return _Tensor(storage, offset, tuple(shape))
-
-
-_ALLOWED: Mapping[tuple[str, str], Any] = {
-    ("collections", "OrderedDict"): OrderedDict,
-    ("torch", "FloatStorage"): _Float,
-    ("torch", "LongStorage"): _Long,
-    ("torch._utils", "_rebuild_tensor_v2"): _rebuild,
-}
-"""All that a file of plain tensors needs. A pickle can name any Python function: everything else is refused."""
-
-
-class _Restricted(pickle.Unpickler):
-    def find_class(self, module: str, name: str) -> Any:
-        try:
-            return _ALLOWED[module, name]
-        except KeyError:
-            raise IntegrityError(f"the checkpoint asks for {module}.{name}", expected="tensors, and no code") from None
-
-    def persistent_load(self, pid: Any) -> _Storage:
-        kind, storage, key, _device, count, *_ = pid
-        if kind != "storage" or storage not in (_Float, _Long):
-            raise IntegrityError(f"the checkpoint holds a {kind} that this reader doesn't know")
-        return _Storage(storage.dtype, str(key), int(count))
+    if offset + dense > storage.count:
+        raise IntegrityError("a tensor of the checkpoint reaches out of its storage")
+    return _Tensor(storage, offset, shape)
 
 
 def read_legacy_checkpoint(source: BinaryIO) -> Any:
-    """Read a PyTorch file from before 1.6 without PyTorch; tensors become NumPy arrays.
+    """Read a PyTorch file from before 1.6 without PyTorch; tensors in dicts and lists become NumPy arrays.
 
     The format: five pickles (magic, protocol, system, object, storage keys), then for each storage an int64 count and
     its little-endian data.
@@ -86,58 +218,49 @@ def read_legacy_checkpoint(source: BinaryIO) -> Any:
     """
     import numpy as np
 
+    reader = _Tree()
     try:
-        if _Restricted(source).load() != MAGIC:
+        if reader.load(source) != MAGIC:
             raise IntegrityError("not a PyTorch checkpoint of the legacy format")
-        _Restricted(source).load(), _Restricted(source).load()
-        tree = _Restricted(source).load()
-        keys = _Restricted(source).load()
-        tensors: list[_Tensor] = []
-        _walk(tree, tensors.append)
-        dtypes = {t.storage.key: (t.storage.dtype, t.storage.count) for t in tensors}
-        arrays: dict[str, Any] = {}
-        for key in keys:
+        reader.load(source), reader.load(source)
+        tree = reader.load(source)
+        storages = {t.storage.key: t.storage for t in reader.tensors}
+        arrays: dict[_Storage, Any] = {}
+        for key in reader.load(source):
             count = int.from_bytes(source.read(8), "little")
-            dtype, promised = dtypes[str(key)]
-            size = np.dtype(dtype).itemsize
-            data = source.read(count * size) if count == promised else b""
-            if len(data) != count * size or count != promised:
+            storage = storages[str(key)]
+            size = np.dtype(storage.dtype).itemsize
+            data = source.read(count * size) if count == storage.count else b""
+            if len(data) != count * size or count != storage.count:
                 raise IntegrityError("the checkpoint is cut short")
-            arrays[str(key)] = np.frombuffer(data, dtype=dtype)
+            arrays[storage] = np.frombuffer(data, dtype=storage.dtype)
+
+        def dense(tensor: _Tensor) -> Any:
+            count = math.prod(tensor.shape)
+            return arrays[tensor.storage][tensor.offset : tensor.offset + count].reshape(tensor.shape)
+
+        _fill(tree, dense)
     except IntegrityError:
         raise
-    except Exception as error:  # a hostile pickle can raise nearly anything
-        raise IntegrityError(f"not a PyTorch checkpoint of the legacy format: {error}") from error
-
-    def dense(tensor: _Tensor) -> Any:
-        flat = arrays[tensor.storage.key]
-        count = int(np.prod(tensor.shape, dtype=np.int64))
-        if tensor.offset < 0 or tensor.offset + count > len(flat):
-            raise IntegrityError("a tensor of the checkpoint reaches out of its storage")
-        return flat[tensor.offset : tensor.offset + count].reshape(tensor.shape)
-
-    return _replace(tree, dense)
+    except Exception as error:
+        what = str(error)[:200]
+        raise IntegrityError(f"not a PyTorch checkpoint of the legacy format: {what}") from error
+    return tree
 
 
-def _walk(value: Any, visit: Callable[[_Tensor], None]) -> None:
-    if isinstance(value, _Tensor):
-        visit(value)
-    elif isinstance(value, Mapping):
-        for item in value.values():
-            _walk(item, visit)
-    elif isinstance(value, (list, tuple)):
-        for item in value:
-            _walk(item, visit)
-
-
-def _replace(value: Any, dense: Callable[[_Tensor], Any]) -> Any:
-    if isinstance(value, _Tensor):
-        return dense(value)
-    if isinstance(value, Mapping):
-        return {key: _replace(item, dense) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_replace(item, dense) for item in value]
-    return value
+def _fill(tree: Any, dense: Callable[[_Tensor], Any]) -> None:
+    """Put arrays in the place of the tensors in dicts and lists, each container once: one may hold itself."""
+    waiting, seen = [tree], set()
+    while waiting:
+        container = waiting.pop()
+        if id(container) in seen or not isinstance(container, (dict, list)):
+            continue
+        seen.add(id(container))
+        for key, value in list(container.items() if isinstance(container, dict) else enumerate(container)):
+            if isinstance(value, _Tensor):
+                container[key] = dense(value)
+            else:
+                waiting.append(value)
 
 
 def dvector_to_onnx(source: Path, result: Path) -> None:

@@ -35,10 +35,8 @@ class PublicKey:
     """SubjectPublicKeyInfo, and nothing beside it."""
     where: str
     """The file that it was read from."""
-
-    @property
-    def name(self) -> str:
-        return shown(Path(self.where).name)
+    name: str
+    """What a person calls it."""
 
     @property
     def sender(self) -> str:
@@ -46,7 +44,7 @@ class PublicKey:
         return hashlib.sha256(base64.b64decode(self.pem.split(b"-----")[2])).hexdigest()
 
 
-def key_in(raw: bytes, where: str) -> PublicKey:
+def key_in(raw: bytes, where: str, name: str = "") -> PublicKey:
     """The public key in the bytes of a file. Raises LoaderError: there is none."""
     if b"PRIVATE KEY-----" in raw:
         raise LoaderError(
@@ -63,7 +61,11 @@ def key_in(raw: bytes, where: str) -> PublicKey:
         )
     text = base64.b64encode(der)
     lines = b"\n".join(text[k : k + 64] for k in range(0, len(text), 64))
-    return PublicKey(b"-----BEGIN PUBLIC KEY-----\n" + lines + b"\n-----END PUBLIC KEY-----\n", where)
+    return PublicKey(
+        b"-----BEGIN PUBLIC KEY-----\n" + lines + b"\n-----END PUBLIC KEY-----\n",
+        where,
+        name or shown(Path(where).name),
+    )
 
 
 def read_key(path: Path) -> PublicKey:

@@ -72,7 +72,7 @@ class Memory:
                     3, f"{path}: {error.strerror or error}", "--new-key FILE, with the sender's key"
                 ) from None
         elif self.data.get("key"):
-            key = key_in(self.data["key"].encode(), str(self.path))
+            key = key_in(self.data["key"].encode(), str(self.path), "the key of the bundles before")
         return Expected(key, bool((before or {}).get("signed")) or bool(self.data.get("signed")))
 
     def given(self, name: str, senders: Iterable[str], before: Inventory | None) -> set[str]:
