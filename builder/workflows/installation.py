@@ -45,6 +45,8 @@ def init(folder: Path) -> ProjectMade:
     texts = {".gitignore": ignored, **shipped, "bake.yaml": without_network(shipped["bake.yaml"], comments=True)}
     folder = files.expanded(folder)
     if (folder / "models.yaml").exists():  # pins belong to their catalogue
+        for name in project.CATALOGUE:
+            files.sweep(folder / name)
         texts = {name: text for name, text in texts.items() if name not in project.CATALOGUE}
     written, kept = installation.write_project(folder, texts)
     there = [name for name in project.CATALOGUE if name not in texts and (folder / name).exists()]

@@ -195,6 +195,10 @@ def fetch_missing(
     """
     store = store_of(config)
     missing = [(model, pin) for model, pin in models if store.missing(model, pin)]
+    for model, pin in models:
+        if (model, pin) not in missing:
+            with contextlib.suppress(OSError):  # a store that can't be written does without
+                store.finish(model, pin)  # a fetch that was killed behind the last file has not
     if not missing:
         return ()
     from builder.edges.weights import access

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import errno
+import os
 import shutil
+import time
 from pathlib import Path
 
 import pytest
@@ -96,3 +98,15 @@ def test_every_place_lies_in_the_state_folder() -> None:
     assert len(set(places.values())) == len(names)
     assert places["models"] == home / "models"
     assert places["hardware"] == home / "cache/hardware.json"
+
+
+def test_what_killed_writers_left_goes_with_the_next_write(tmp_path: Path) -> None:
+    """After an hour, whichever way the clock has moved since; what is being written now, and what others wrote, stays."""
+    for name, age in (("old", 4000), ("future", -4000), ("now", 0)):
+        left = tmp_path / f".bake.yaml.{name}.tmp"
+        left.touch()
+        os.utime(left, (time.time() - age,) * 2)
+    (tmp_path / ".other.tmp").touch()
+    os.utime(tmp_path / ".other.tmp", (0, 0))
+    files.write_atomic(tmp_path / "bake.yaml", "x")
+    assert sorted(p.name for p in tmp_path.iterdir()) == [".bake.yaml.now.tmp", ".other.tmp", "bake.yaml"]

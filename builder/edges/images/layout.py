@@ -356,7 +356,8 @@ class Layout:
             ConfigError: the folder is something else.
             IntegrityError: a blob is not what it should be.
         """
-        if out.is_dir() and any(out.iterdir()) and not (out / "oci-layout").is_file():
+        others = out.is_dir() and any(not files.is_temporary(path) for path in out.iterdir())
+        if others and not (out / "oci-layout").is_file():
             raise ConfigError("this folder is not empty, and not an OCI layout", where=str(out))
         blobs = tuple(dict.fromkeys(blob for image in images for blob in image.blobs))
         other = Layout(out, self.store)
@@ -364,6 +365,7 @@ class Layout:
         need = sum(b.size for b in lacking)
         out.mkdir(parents=True, exist_ok=True)
         files.require_room({out: need}, "export to another disk")
+        files.write_atomic(out / "oci-layout", oci.LAYOUT)  # first: by it an export that was cut short is known as one
         total, done = need, 0
         for blob in lacking:
 
@@ -375,7 +377,6 @@ class Layout:
                     on_progress(Progress(what=str(out), done=done, total=total, unit="bytes", finished=done >= total))
 
             other.take(stream(), blob.media_type)
-        files.write_atomic(out / "oci-layout", oci.LAYOUT)
         files.write_atomic(out / "index.json", oci.index([(image.manifest, image.ref) for image in images]))
         shutil.rmtree(other.incoming, ignore_errors=True)
         return sum(b.size for b in blobs)

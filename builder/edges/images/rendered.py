@@ -32,7 +32,10 @@ CONVERTING = ("ml-dtypes", "numpy", "onnx", "protobuf", "typing-extensions")
 
 Models = Sequence[tuple[Model, Pin]]
 
-OFFICIAL = frozenset({"Dockerfile", "docker-bake.json", ROOTFS})
+MARK = "docker-bake.json"
+"""The file by which a folder is known as rendered: it is written first, so that a run that was cut short can be repeated."""
+
+OFFICIAL = frozenset({"Dockerfile", MARK, ROOTFS})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -141,15 +144,16 @@ def write(folder: Path, made: Mapping[str, str], root: Path | None) -> None:
     Raises:
         ConfigError: the folder has something else in it.
     """
-    if folder.is_dir() and any(folder.iterdir()) and not (folder / "docker-bake.json").is_file():
+    others = folder.is_dir() and any(not files.is_temporary(path) for path in folder.iterdir())
+    if others and not (folder / MARK).is_file():
         raise ConfigError(
             "this folder is not empty, and not one of ours", where=str(folder), hint="name another: --out DIR"
         )
     for path in _there(folder) - set(made) - {ROOTFS}:
         (folder / path).unlink()
-    for name, text in made.items():
-        if _text(folder / name) != text:
-            files.write_atomic(folder / name, text)
+    for name in sorted(made, key=lambda name: name != MARK):
+        if _text(folder / name) != made[name]:
+            files.write_atomic(folder / name, made[name])
     target = folder / ROOTFS
     if root is None:
         target.unlink(missing_ok=True)

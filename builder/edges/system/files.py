@@ -11,6 +11,7 @@ import shutil
 import stat
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -48,9 +49,13 @@ def write_new(path: Path, text: str) -> bool:
 
 @contextmanager
 def _written_beside(path: Path, data: bytes, mode: int) -> Iterator[Path]:
-    """A temporary file in the folder of ``path`` with all of ``data`` on the disk; it is gone afterwards."""
+    """A temporary file in the folder of ``path`` with all of ``data`` on the disk; it is gone afterwards.
+
+    With it go those that killed writers of the same path left an hour ago or longer.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(prefix=f".{path.name[:40]}.", suffix=".tmp", dir=path.parent)
+    sweep(path)
+    handle, name = tempfile.mkstemp(prefix=_prefix(path), suffix=".tmp", dir=path.parent)
     try:
         with os.fdopen(handle, "wb") as out:
             out.write(data)
@@ -61,6 +66,29 @@ def _written_beside(path: Path, data: bytes, mode: int) -> Iterator[Path]:
         yield Path(name)
     finally:
         Path(name).unlink(missing_ok=True)
+
+
+OLD = 3600.0
+"""Seconds after which nobody writes a temporary file any more; either way, as clocks move."""
+
+
+def is_temporary(path: Path) -> bool:
+    """Whether a path is named like a file that :func:`write_atomic` is writing, or left when it was killed."""
+    return path.name.startswith(".") and path.name.endswith(".tmp")
+
+
+def sweep(path: Path) -> None:
+    """Remove what killed writers of a path left beside it an hour ago or longer."""
+    with suppress(OSError), os.scandir(path.parent) as entries:
+        for entry in entries:
+            if entry.name.startswith(_prefix(path)) and is_temporary(Path(entry.name)):
+                with suppress(OSError):
+                    if abs(time.time() - entry.stat(follow_symlinks=False).st_mtime) > OLD:
+                        Path(entry.path).unlink()
+
+
+def _prefix(path: Path) -> str:
+    return f".{path.name[:40]}."
 
 
 STREAM = re.compile(r"/dev/(?:std(?P<name>out|err)|fd/(?P<dev>\d+))|/proc/self/fd/(?P<proc>\d+)")
