@@ -181,6 +181,10 @@ def prune(
 def serve(
     bind: Annotated[str, typer.Option("--bind", metavar="HOST:PORT", help="Where to listen.")] = "127.0.0.1:8377",
     gated: Annotated[bool, typer.Option("--gated", help="Gated models too, beyond this machine.")] = False,
+    allow_host: Annotated[
+        list[str] | None,
+        typer.Option("--allow-host", metavar="NAME", help="Another name of this machine, such as weights.example."),
+    ] = None,
     json: Json = False,
 ) -> None:
     """Serve the store, read-only, in the hub's protocol: other machines set HF_ENDPOINT to this one.
@@ -191,5 +195,5 @@ def serve(
     from builder.workflows import weights
 
     with opened() as session:
-        found = weights.serve(session, bind=bind, gated=gated)
+        found = weights.serve(session, bind=bind, gated=gated, names=tuple(allow_host or ()))
     show(json, SERVE, found)

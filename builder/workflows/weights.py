@@ -339,12 +339,13 @@ class ModelsServed:
     """Bytes of all answers."""
 
 
-def serve(session: Session, *, bind: str, gated: bool) -> ModelsServed:
+def serve(session: Session, *, bind: str, gated: bool, names: Sequence[str] = ()) -> ModelsServed:
     """Serve the store to hub clients until Ctrl-C or SIGTERM.
 
     Args:
         bind: ``host:port``, ``[v6]:port`` or a port.
         gated: serve gated models beyond this machine, too.
+        names: more names under which clients may ask for this machine.
     """
     from builder.edges.weights import serve as server
 
@@ -364,7 +365,8 @@ def serve(session: Session, *, bind: str, gated: bool) -> ModelsServed:
     count = server.Count()
     log: Callable[[str], None] = (lambda _: None) if session.quiet else ui.say
     server.more_files()
-    server.run(server.application(shelf, withheld=withheld, log=log, count=count), listening)
+    known_as = server.own_names(host, *names)
+    server.run(server.application(shelf, withheld=withheld, log=log, count=count, names=known_as), listening)
     return ModelsServed(address=address, models=tuple(sorted(shelf.models)), requests=count.requests, size=count.bytes)
 
 

@@ -212,7 +212,7 @@ OUT = [
 @pytest.mark.parametrize("path", OUT)
 def test_no_address_leads_out_of_the_lock(server: Serving, path: str) -> None:
     """Dots, escapes, absolute paths, backslashes, NUL, the store's own files: all only names that nobody has."""
-    answer = raw(server, f"GET {path} HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n".encode())
+    answer = raw(server, f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n".encode())
     assert answer.split(b" ", 2)[1] in (b"404", b"400"), answer[:200]
     assert b"root:" not in answer
     assert b"revision:" not in answer
@@ -231,7 +231,7 @@ def test_nothing_can_be_written(server: Serving, method: str) -> None:
         b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc",
         b"GET /" + b"a" * 200_000,
         b"\r\n" * 999,
-        b"GET / HTTP/1.1\r\nHost: h\r\nX: " + b"b" * 200_000 + b"\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\nX: " + b"b" * 200_000 + b"\r\n\r\n",
         b"",
     ],
 )
@@ -250,7 +250,7 @@ def test_fifty_clients_at_once_and_memory_stays_bounded(server: Serving) -> None
     slow = [socket.create_connection(_place(server)) for _ in range(40)]
     try:
         for line in slow:
-            line.sendall(f"GET {MODEL_BIN} HTTP/1.1\r\nHost: h\r\n\r\n".encode())
+            line.sendall(f"GET {MODEL_BIN} HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n".encode())
 
         def client(number: int) -> str:
             seen = hashlib.sha256()
@@ -276,12 +276,12 @@ def test_clients_that_stall_are_let_go(tmp_path: Path) -> None:
     """One that takes no byte and one that never ends its request: both connections are closed (here after two seconds)."""
     big = {"big": Small(entry="hub: org/big", files={"w": bytes(64_000_000)})}
     with serving(
-        small_project.make(tmp_path, big), before="from builder.edges.weights import serve; serve.STALL = 2"
+        small_project.make(tmp_path, big), before="from builder.edges.weights import serve; serve.STALL = serve.REQUEST = 2"
     ) as server:
         slow = socket.socket()
         slow.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         slow.connect(_place(server))
-        slow.sendall(b"GET /org/big/resolve/main/w HTTP/1.1\r\nHost: h\r\n\r\n")
+        slow.sendall(b"GET /org/big/resolve/main/w HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
         idle = socket.create_connection(_place(server))
         idle.sendall(b"GET / HTTP/1.1\r\nHo")
         with slow, idle:
@@ -292,6 +292,63 @@ def test_clients_that_stall_are_let_go(tmp_path: Path) -> None:
                 assert server.get("/").status_code == 200
                 time.sleep(0.2)
             assert _connections(server) == []
+
+
+@pytest.mark.parametrize(
+    "rest",
+    [b"GET / HTTP/1.1\r\nHo", b"G", b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 9\r\n\r\n", b"\r\n"],
+)
+def test_half_requests_after_a_whole_one_hold_nobody_out(tmp_path: Path, rest: bytes) -> None:
+    """As many as the server takes, from one address: others are served meanwhile, and all are let go (here after 2 s)."""
+    before = "from builder.edges.weights import serve; serve.REQUEST = 2; serve.EACH = 40; serve.CLIENTS = 60"
+    with serving(small_project.make(tmp_path, {}), before=before) as server, contextlib.ExitStack() as stack:
+        lines = []
+        for _ in range(60):
+            line = stack.enter_context(socket.create_connection(_place(server)))
+            line.sendall(b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n" + rest)
+            lines.append(line)
+        with socket.socket() as other:
+            other.bind(("127.0.0.2", 0))
+            other.connect(_place(server))
+            other.sendall(b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n")
+            assert other.recv(100).startswith(b"HTTP/1.1 200")
+        ended = []
+        for line in lines:
+            line.settimeout(20)
+            with contextlib.suppress(ConnectionError):
+                while line.recv(65536):
+                    pass
+            ended.append(line)
+        assert len(ended) == 60
+        assert server.get("/").status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("host", "status"),
+    [
+        ("127.0.0.1", 200),
+        ("localhost:8377", 200),
+        ("[::1]:8377", 200),
+        ("192.168.0.7", 200),
+        (socket.gethostname(), 200),
+        ("evil.example", 421),
+        ("localhost.evil.example", 421),
+        ("127.0.0.1.evil.example", 421),
+        ("", 421),
+        ("127.0.0.1, evil.example", 421),
+        ("\xe9", 421),
+    ],
+)
+def test_it_answers_to_its_own_names(server: Serving, host: str, status: int) -> None:
+    """A page in a browser can make its own name mean this machine, and would read what is served."""
+    answer = raw(server, f"GET / HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n".encode("latin-1"))
+    assert answer.split(b" ", 2)[1] in (str(status).encode(), b"400" if status == 421 else b"200")
+
+
+def test_it_answers_to_a_name_that_is_allowed(tmp_path: Path) -> None:
+    with serving(small_project.make(tmp_path, {}), "--allow-host", "Weights.example") as server:
+        assert server.get("/", Host="weights.example:80").status_code == 200
+        assert server.get("/", Host="other.example").status_code == 421
 
 
 def _connections(server: Serving) -> list[Any]:
@@ -351,9 +408,9 @@ def test_it_ends_cleanly_and_its_log_holds_no_secret(tmp_path: Path, how: signal
         server.get(f"/?token={TOKEN}", Authorization=f"Bearer {TOKEN}", Cookie=f"token={TOKEN}")
         server.get(f"/{TOKEN}/{TOKEN}/resolve/main/x")
         server.get(f"/a%0d%0aforged%20line/b/resolve/main/{TOKEN}")
-        raw(server, f"{TOKEN} / HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n".encode())
+        raw(server, f"{TOKEN} / HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n".encode())
         with socket.create_connection(_place(server)) as open_:
-            open_.sendall(f"GET {MODEL_BIN} HTTP/1.1\r\nHost: h\r\n\r\n".encode())
+            open_.sendall(f"GET {MODEL_BIN} HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n".encode())
             open_.recv(10)
             os.kill(server.process.pid, how)
             assert server.process.wait(20) == 0

@@ -11,6 +11,8 @@ up among the names of models.lock; it never becomes a path on the disk.
 
 from __future__ import annotations
 
+import asyncio
+import ipaddress
 import os
 import re
 import signal
@@ -22,6 +24,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import h11
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
@@ -39,8 +42,17 @@ from builder.errors import MissingError
 CLIENTS = 512
 """Connections at a time; more are answered with 503, after which clients try again."""
 
+EACH = 128
+"""Connections of one address at a time: one that holds all of these doesn't hold out the others."""
+
+REQUEST = 20
+"""Seconds that a client has for a request, from its first byte or from the connection to its last byte."""
+
 STALL = 60
-"""Seconds after which a client is dropped that takes no byte or doesn't finish its request. It can resume."""
+"""Seconds after which a client is dropped that takes next to nothing (a buffer's 48 KiB, or any byte). It can resume."""
+
+LONGEST = 16 << 10
+"""Bytes of a request's line and headers."""
 
 LOOK_AGAIN = 2.0
 """Seconds between two checks of the store for models that were not complete."""
@@ -283,8 +295,10 @@ class _Logged:
             self._log(f"{who} {method} {path} {status or '-'} {sent} {time.monotonic() - began:.2f}s")
 
 
-def application(shelf: Shelf, *, withheld: frozenset[str], log: Callable[[str], None], count: Count) -> ASGIApp:
-    """The ASGI application; it reads only the files of ``shelf``."""
+def application(
+    shelf: Shelf, *, withheld: frozenset[str], log: Callable[[str], None], count: Count, names: frozenset[str]
+) -> ASGIApp:
+    """The ASGI application; it reads only the files of ``shelf``, and answers to ``names`` alone."""
     answers = _Answers(shelf=shelf, withheld=withheld)
     api = "/api/models/{org}/{name}"
     routes = [
@@ -299,15 +313,85 @@ def application(shelf: Shelf, *, withheld: frozenset[str], log: Callable[[str], 
         Route(api + "/tree/{revision}/{folder:path}", answers.tree),
         Route("/{org}/{name}/resolve/{revision}/{file:path}", answers.resolve),
     ]  # GET and HEAD only
-    return _Logged(Starlette(routes=routes), log, count)
+    return _Logged(_Named(Starlette(routes=routes), names), log, count)
+
+
+class _Deadline:
+    """Ends a connection when something takes too long; it runs on when it is begun again."""
+
+    def __init__(self, transport: asyncio.Transport) -> None:
+        self._transport = transport
+        self._timer: asyncio.TimerHandle | None = None
+
+    def begin(self, seconds: float) -> None:
+        if self._timer is None:
+            self._timer = asyncio.get_running_loop().call_later(seconds, self._transport.abort)
+
+    def end(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = None
 
 
 class _Connection(H11Protocol):
-    """Drops a client that doesn't finish its first request; uvicorn itself would wait for ever."""
+    """Drops a client that doesn't end a request, or hardly takes its answer; uvicorn itself would wait for ever."""
 
     def connection_made(self, transport: Any) -> None:
         super().connection_made(transport)
-        self.loop.call_later(STALL, lambda: transport.abort() if self.cycle is None else None)
+        own = self.client and self.client[0]
+        if sum(bool(c.client) and c.client[0] == own for c in self.connections) > EACH:  # type: ignore[index,union-attr]
+            transport.write(b"HTTP/1.1 503 Service Unavailable\r\nConnection: close\r\nContent-Length: 0\r\n\r\n")
+            transport.close()
+        self._request, self._answer = _Deadline(transport), _Deadline(transport)
+        self._request.begin(REQUEST)
+
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        if self.conn.their_state not in (h11.IDLE, h11.SEND_BODY):  # the request is whole
+            self._request.end()
+        else:
+            self._request.begin(REQUEST)
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self._answer.begin(STALL)
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        self._answer.end()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        super().connection_lost(exc)
+        self._request.end()
+        self._answer.end()
+
+
+def own_names(*more: str) -> frozenset[str]:
+    """Names under which clients may ask for this machine; any address may be asked for."""
+    name = socket.gethostname()
+    return frozenset(each.lower().rstrip(".") for each in ("localhost", name, f"{name}.local", *more))
+
+
+class _Named:
+    """Answers who asks for this machine by one of its names: a page in a browser here reaches it by another."""
+
+    def __init__(self, app: ASGIApp, names: frozenset[str]) -> None:
+        self._app, self._names = app, names
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        hosts = [value.decode("latin-1") for name, value in scope.get("headers", ()) if name == b"host"]
+        if scope["type"] != "http" or (len(hosts) == 1 and self._known(hosts[0])):
+            return await self._app(scope, receive, send)
+        answer = PlainTextResponse("not a name of this server: models serve --allow-host NAME\n", status_code=421)
+        await answer(scope, receive, send)
+
+    def _known(self, host: str) -> bool:
+        name = re.sub(r":[0-9]*$", "", host).lower().rstrip(".")
+        try:
+            ipaddress.ip_address(name.strip("[]"))
+        except ValueError:
+            return name in self._names
+        return True
 
 
 def listen(host: str, port: int) -> socket.socket:
@@ -342,6 +426,7 @@ def run(app: ASGIApp, listening: socket.socket) -> None:
         proxy_headers=False,
         server_header=False,
         limit_concurrency=CLIENTS,
+        h11_max_incomplete_event_size=LONGEST,
         timeout_graceful_shutdown=2,
         loop="asyncio",
     )
@@ -361,8 +446,6 @@ def run(app: ASGIApp, listening: socket.socket) -> None:
 
 def loopback(host: str) -> bool:
     """True when only this machine can reach an address."""
-    import ipaddress
-
     if host == "localhost":
         return True
     try:
