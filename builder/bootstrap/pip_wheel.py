@@ -16,15 +16,23 @@ import os
 import re
 import ssl
 import sys
+import time
 import urllib.parse
 import urllib.request
 from collections.abc import Mapping
-from http.client import HTTPMessage
+from http.client import HTTPException, HTTPMessage
 from pathlib import Path
 from typing import IO
 
 NAMES = ("index-url", "extra-index-url", "find-links", "cert", "proxy", "trusted-host", "no-index")
 """The settings that are used here."""
+
+
+PAGE, WHEEL = 8 << 20, 64 << 20
+"""Bytes that are read of an index's page, and of pip's wheel."""
+
+DEADLINE = 120.0
+"""Seconds for either."""
 
 
 class Unavailable(Exception):
@@ -96,7 +104,7 @@ def fetch(requirements: str, folder: Path, env: Mapping[str, str]) -> Path:
     for place in _places(known):
         try:
             data = _from(place, name, known, env)
-        except (OSError, ValueError) as error:  # URLError is an OSError
+        except (OSError, ValueError, HTTPException) as error:  # URLError is an OSError
             troubles.append(f"{_without_password(place)}: {error}")
             continue
         if hashlib.sha256(data).hexdigest() not in digests:
@@ -124,30 +132,41 @@ def _from(place: str, name: str, known: Mapping[str, str], env: Mapping[str, str
     page = f"{place.rstrip('/')}/pip/"
     if page.startswith("file:"):
         page += "index.html"
-    listing, base = _get(page, known, env, timeout=15)
+    listing, base = _get(page, place, known, env, timeout=15, limit=PAGE)
     links = _Links()
     links.feed(listing.decode("utf-8", "replace"))
     link = next((a for a in links.found if urllib.parse.urlsplit(a).path.endswith(f"/{name}")), None)
     link = link or next((a for a in links.found if urllib.parse.urlsplit(a).path == name), None)
     if link is None:
         raise ValueError(f"has no {name}")
-    return _get(urllib.parse.urljoin(base, link), known, env, timeout=60)[0]
+    return _get(urllib.parse.urljoin(base, link), place, known, env, timeout=60, limit=WHEEL)[0]
 
 
-def _get(url: str, known: Mapping[str, str], env: Mapping[str, str], *, timeout: float) -> tuple[bytes, str]:
-    """The body, and its address after redirects. ``timeout`` is in seconds, for each wait."""
+def _get(
+    url: str, index: str, known: Mapping[str, str], env: Mapping[str, str], *, timeout: float, limit: int
+) -> tuple[bytes, str]:
+    """The body, and its address after redirects.
+
+    Args:
+        index: the address of pip's settings that led here: it alone may have a password.
+        timeout: seconds for each wait.
+        limit: bytes; more are not read.
+
+    Raises:
+        ValueError: it is longer, takes too long, or the index leads to what is not of its kind.
+    """
     parts = urllib.parse.urlsplit(url)
-    user, password = parts.username, parts.password
-    if user is None:
-        with contextlib.suppress(OSError, netrc.NetrcParseError):
-            user, _, password = netrc.netrc(env.get("NETRC")).authenticators(parts.hostname or "") or (None, None, None)
+    if not _may_lead(index, url):
+        raise ValueError(f"it leads to {parts.scheme}://{parts.hostname or ''}")
+    trusted = {parts.hostname, parts.netloc.rpartition("@")[2]} & set(known.get("trusted-host", "").split())
+    user, password = _login(url, index, env) if trusted or _unheard(parts) else (None, None)
     clean = urllib.parse.urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
     request = urllib.request.Request(clean, headers={"Accept": "text/html, */*;q=0.1"})
     if user is not None:
         pair = f"{urllib.parse.unquote(user)}:{urllib.parse.unquote(password or '')}"
         request.add_header("Authorization", "Basic " + base64.b64encode(pair.encode()).decode())
     context = ssl.create_default_context(cafile=certificates(env))
-    if {parts.hostname, parts.netloc.rpartition("@")[2]} & set(known.get("trusted-host", "").split()):
+    if trusted:
         context.check_hostname, context.verify_mode = False, ssl.CERT_NONE  # as pip does; the hash is still checked
     handlers: list[urllib.request.BaseHandler] = [urllib.request.HTTPSHandler(context=context), _Redirects()]
     if proxy := known.get("proxy"):
@@ -157,7 +176,44 @@ def _get(url: str, known: Mapping[str, str], env: Mapping[str, str], *, timeout:
         final = urllib.parse.urlsplit(answer.geturl())
         if final.hostname == parts.hostname:  # addresses relative to this one need the name and password
             final = final._replace(netloc=parts.netloc)
-        return answer.read(), urllib.parse.urlunsplit(final)
+        return _read(answer, limit), urllib.parse.urlunsplit(final)
+
+
+def _read(answer: IO[bytes], limit: int) -> bytes:
+    """All of an answer, within bounds."""
+    data, end = bytearray(), time.monotonic() + DEADLINE
+    read = getattr(answer, "read1", answer.read)  # what has come: a server could send a byte a second for ever
+    while piece := read(1 << 16):
+        data += piece
+        if len(data) > limit:
+            raise ValueError(f"its answer is longer than {limit >> 20} MiB")
+        if time.monotonic() > end:
+            raise ValueError("it sends too slowly")
+    return bytes(data)
+
+
+def _may_lead(old: str, new: str) -> bool:
+    """Whether an index may lead to an address: to files only from files, and not out of TLS."""
+    before, after = urllib.parse.urlsplit(old).scheme, urllib.parse.urlsplit(new).scheme
+    return after == before or (before, after) == ("http", "https")
+
+
+def _unheard(parts: urllib.parse.SplitResult) -> bool:
+    """Whether nobody can listen: TLS, or this machine."""
+    return parts.scheme != "http" or parts.hostname in ("localhost", "127.0.0.1", "::1")
+
+
+def _login(url: str, index: str, env: Mapping[str, str]) -> tuple[str | None, str | None]:
+    """Name and password for an address of an index: those in it, or netrc's. None for another server."""
+    parts, home = urllib.parse.urlsplit(url), urllib.parse.urlsplit(index)
+    if (parts.scheme, parts.hostname, parts.port) != (home.scheme, home.hostname, home.port):
+        return None, None
+    if home.username is not None:
+        return home.username, home.password
+    with contextlib.suppress(OSError, netrc.NetrcParseError):
+        user, _, password = netrc.netrc(env.get("NETRC")).authenticators(home.hostname or "") or (None, None, None)
+        return user, password
+    return None, None
 
 
 def _without_password(place: str) -> str:
@@ -170,6 +226,8 @@ class _Redirects(urllib.request.HTTPRedirectHandler):
     def redirect_request(
         self, req: urllib.request.Request, fp: IO[bytes], code: int, msg: str, headers: HTTPMessage, newurl: str
     ) -> urllib.request.Request | None:
+        if not _may_lead(req.full_url, newurl):
+            raise ValueError(f"it redirects to {urllib.parse.urlsplit(newurl).scheme}")
         following = super().redirect_request(req, fp, code, msg, headers, newurl)
         if following is not None and (following.type, following.host) != (req.type, req.host):
             following.remove_header("Authorization")

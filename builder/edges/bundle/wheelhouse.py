@@ -8,7 +8,6 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from builder.bootstrap.modules import run_module
 from builder.core.config.types import Config
 from builder.core.progress import OnProgress, Progress
 from builder.core.yaml_document import Document
@@ -117,7 +116,7 @@ def _wheels(config: Config, env: Mapping[str, str], on_progress: OnProgress) -> 
     with files.locked(folder.with_name(f"{folder.name}.lock")):
         for number, lock in enumerate(locks, 1):
             on_progress(Progress(what="wheels", done=number, total=len(locks), note=lock.parent.name))
-            words = [*run_module(sys.executable, "pip"), "download", *pip.LOCKED]
+            words = pip.command("download", *pip.LOCKED)
             done = shell.run([*words, "--requirement", str(lock), "--dest", str(folder)], env=dict(env))
             if done.code != 0:
                 raise native.failure(done.err + done.out, folder)

@@ -112,15 +112,14 @@ def _make(place: Path, locks: Sequence[Path], env: Mapping[str, str], on_progres
             # pip of our own environment installs into the new one: it needs none, nor ensurepip.
             _run([*run_module(sys.executable, "venv"), "--without-pip", str(part)], env, part)
             _run(
-                [
-                    *run_module(sys.executable, "pip"),
+                pip.command(
                     "--python",
                     str(part / "bin" / "python"),
                     "install",
                     *pip.LOCKED,
                     "--no-compile",
                     *(word for lock in locks for word in ("--requirement", str(lock))),
-                ],
+                ),
                 env,
                 part,
             )

@@ -1,11 +1,13 @@
-"""What pip's log means. The launcher has a rule of its own: it runs before there is an environment."""
+"""How pip is run, and what its log means. The launcher has rules of its own: it runs before there is an environment."""
 
 from __future__ import annotations
 
 import re
+import sys
 from dataclasses import dataclass
 from enum import Enum
 
+from builder.bootstrap.modules import run_module
 from builder.edges.system import files
 
 
@@ -18,6 +20,7 @@ class Cause(Enum):
     CERTIFICATE = "certificate not trusted"
     UNREACHABLE = "nobody answers at the index"
     NO_WHEEL = "not in the index"
+    TOO_LARGE = "an answer that pip can't hold"
     NO_PIP = "no pip"
     OTHER = "something else"
 
@@ -27,6 +30,26 @@ LOCKED = (
     *("--no-deps", "--require-hashes", "--only-binary", ":all:"),
 )
 """Options of every run of pip: exactly what the requirements files name, and nothing that would be compiled."""
+
+
+MEMORY = 4 << 30
+"""Bytes that pip may take: it keeps an index's pages whole, and there is no end to a hostile one."""
+
+_BOUND = """\
+import sys
+sys.path[:] = filter(None, sys.path)
+try:
+    import resource
+    resource.setrlimit(resource.RLIMIT_DATA, ({0}, {0}))
+except (ImportError, ValueError, OSError):
+    pass
+"""
+
+
+def command(*words: str, memory: int = MEMORY) -> list[str]:
+    """pip of this environment, with a bound to its memory."""
+    python, option, code = run_module(sys.executable, "pip")
+    return [python, option, _BOUND.format(memory) + code, *words]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,6 +72,7 @@ _SILENT = re.compile(
 """What pip logs when nobody answers where a file is."""
 
 _RULES: tuple[tuple[Cause, re.Pattern[str]], ...] = (
+    (Cause.TOO_LARGE, re.compile("MemoryError|out of memory")),
     (Cause.UNWRITABLE, re.compile("Permission denied|Read-only file system")),
     (Cause.OTHER_BYTES, re.compile("DO NOT MATCH THE HASHES")),
     (Cause.CERTIFICATE, re.compile("CERTIFICATE_VERIFY_FAILED")),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
+import struct
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator, Sequence
@@ -16,8 +17,11 @@ from builder.edges.weights.download import ranges
 from builder.edges.weights.sources.bring import FetchContext, bring
 from builder.errors import SourceError
 
-BROKEN = (EOFError, RuntimeError, zipfile.BadZipFile, zlib.error)
-"""What reading a broken archive raises (RuntimeError: an encrypted member)."""
+BROKEN = (EOFError, RuntimeError, zipfile.BadZipFile, zlib.error, ValueError, LookupError, OverflowError, struct.error)
+"""What reading a broken archive raises (RuntimeError: an encrypted member, or a way of packing that no wheel has)."""
+
+DIRECTORY = 16 << 20
+"""Bytes of a wheel's list of files: some hundred thousand of them. Each takes ten times as much in memory."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -134,9 +138,11 @@ def near_miss(file: FilePin, entries: tuple[Entry, ...]) -> str:
 def members(wheel: Path) -> tuple[Entry, ...]:
     """The files inside a wheel; none when it is broken, or not a wheel."""
     try:
+        if _directory_size(wheel) > DIRECTORY:
+            return ()
         with zipfile.ZipFile(wheel) as archive:
-            infos = [info for info in archive.infolist() if not info.is_dir()]
-    except (zipfile.BadZipFile, OSError, NotImplementedError):
+            infos = [info for info in archive.infolist() if not info.is_dir() and info.compress_type in PACKED]
+    except (*BROKEN, OSError):
         return ()
     return tuple(
         Entry(
@@ -148,13 +154,34 @@ def members(wheel: Path) -> tuple[Entry, ...]:
     )
 
 
+PACKED = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
+"""How wheels are packed; a member that is packed in another way may ask for gigabytes of memory."""
+
+
+def _directory_size(wheel: Path) -> int:
+    """Bytes of the list at the end of a zip file, as its last record says (zip64 says more than any wheel has)."""
+    with wheel.open("rb") as file:
+        file.seek(
+            max(0, file.seek(0, os.SEEK_END) - 65_577)
+        )  # the record, the longest comment, and what zip64 puts before
+        tail = file.read()
+    at = len(tail) - 22 if tail[-22:-18] == b"PK\5\6" and tail.endswith(b"\0\0") else tail.rfind(b"PK\5\6")
+    zip64 = tail[max(0, at - 20) : max(0, at - 16)] == b"PK\6\7"
+    return DIRECTORY + 1 if zip64 else int.from_bytes(tail[at + 12 : at + 16], "little")
+
+
 def read_member(wheel: Path, member: str) -> Iterator[bytes]:
     """The bytes of one file inside a wheel.
 
     Raises:
         KeyError: it holds no such file.
-        zipfile.BadZipFile: it is broken.
+        RuntimeError, zipfile.BadZipFile: it is broken; see ``BROKEN``.
     """
+    if _directory_size(wheel) > DIRECTORY:
+        raise zipfile.BadZipFile("its list of files is too long")
+    with zipfile.ZipFile(wheel) as archive:
+        if archive.getinfo(member).compress_type not in PACKED:
+            raise zipfile.BadZipFile("it is packed as no wheel is")
     with zipfile.ZipFile(wheel) as archive, archive.open(member) as source:
         while chunk := source.read(files.CHUNK):
             yield chunk

