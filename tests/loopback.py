@@ -80,7 +80,7 @@ def _request(line: socket.socket) -> bytes:
     data = b""
     while b"\r\n\r\n" not in data:
         piece = line.recv(65536)
-        if not piece:
+        if not piece or piece.startswith(b"\x16\x03"):  # somebody tries TLS
             return b""
         data += piece
     head, _, body = data.partition(b"\r\n\r\n")

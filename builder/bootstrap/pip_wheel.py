@@ -16,10 +16,10 @@ import os
 import re
 import ssl
 import sys
-import time
+import threading
 import urllib.parse
 import urllib.request
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from http.client import HTTPException, HTTPMessage
 from pathlib import Path
 from typing import IO
@@ -33,6 +33,9 @@ PAGE, WHEEL = 8 << 20, 64 << 20
 
 DEADLINE = 120.0
 """Seconds for either."""
+
+PATIENCE = 20.0
+"""Seconds without a byte until an index is given up."""
 
 
 class Unavailable(Exception):
@@ -132,24 +135,21 @@ def _from(place: str, name: str, known: Mapping[str, str], env: Mapping[str, str
     page = f"{place.rstrip('/')}/pip/"
     if page.startswith("file:"):
         page += "index.html"
-    listing, base = _get(page, place, known, env, timeout=15, limit=PAGE)
+    listing, base = _get(page, place, known, env, limit=PAGE)
     links = _Links()
     links.feed(listing.decode("utf-8", "replace"))
     link = next((a for a in links.found if urllib.parse.urlsplit(a).path.endswith(f"/{name}")), None)
     link = link or next((a for a in links.found if urllib.parse.urlsplit(a).path == name), None)
     if link is None:
         raise ValueError(f"has no {name}")
-    return _get(urllib.parse.urljoin(base, link), place, known, env, timeout=60, limit=WHEEL)[0]
+    return _get(urllib.parse.urljoin(base, link), place, known, env, limit=WHEEL)[0]
 
 
-def _get(
-    url: str, index: str, known: Mapping[str, str], env: Mapping[str, str], *, timeout: float, limit: int
-) -> tuple[bytes, str]:
+def _get(url: str, index: str, known: Mapping[str, str], env: Mapping[str, str], *, limit: int) -> tuple[bytes, str]:
     """The body, and its address after redirects.
 
     Args:
         index: the address of pip's settings that led here: it alone may have a password.
-        timeout: seconds for each wait.
         limit: bytes; more are not read.
 
     Raises:
@@ -172,24 +172,39 @@ def _get(
     if proxy := known.get("proxy"):
         address = proxy if "://" in proxy else f"http://{proxy}"
         handlers.append(urllib.request.ProxyHandler({"http": address, "https": address}))
-    with urllib.request.build_opener(*handlers).open(request, timeout=timeout) as answer:
-        final = urllib.parse.urlsplit(answer.geturl())
-        if final.hostname == parts.hostname:  # addresses relative to this one need the name and password
-            final = final._replace(netloc=parts.netloc)
-        return _read(answer, limit), urllib.parse.urlunsplit(final)
+    opener = urllib.request.build_opener(*handlers)
+
+    def read() -> tuple[bytes, str]:
+        with opener.open(request, timeout=PATIENCE) as answer:
+            return answer.read(limit + 1), answer.geturl()
+
+    data, address = _in_time(read)
+    if len(data) > limit:
+        raise ValueError(f"its answer is longer than {limit >> 20} MiB")
+    final = urllib.parse.urlsplit(address)
+    if final.hostname == parts.hostname:  # addresses relative to this one need the name and password
+        final = final._replace(netloc=parts.netloc)
+    return data, urllib.parse.urlunsplit(final)
 
 
-def _read(answer: IO[bytes], limit: int) -> bytes:
-    """All of an answer, within bounds."""
-    data, end = bytearray(), time.monotonic() + DEADLINE
-    read = getattr(answer, "read1", answer.read)  # what has come: a server could send a byte a second for ever
-    while piece := read(1 << 16):
-        data += piece
-        if len(data) > limit:
-            raise ValueError(f"its answer is longer than {limit >> 20} MiB")
-        if time.monotonic() > end:
-            raise ValueError("it sends too slowly")
-    return bytes(data)
+def _in_time(read: Callable[[], tuple[bytes, str]]) -> tuple[bytes, str]:
+    """What ``read`` returns or raises, within ``DEADLINE``: a server could send a byte every few seconds for ever."""
+    done: list[tuple[bytes, str] | BaseException] = []
+
+    def run() -> None:
+        try:
+            done.append(read())
+        except BaseException as error:  # noqa: BLE001 - raised again below
+            done.append(error)
+
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
+    thread.join(DEADLINE)
+    if not done:
+        raise ValueError("it sends too slowly")
+    if isinstance(done[0], BaseException):
+        raise done[0]
+    return done[0]
 
 
 def _may_lead(old: str, new: str) -> bool:

@@ -8,6 +8,7 @@ import time
 import tracemalloc
 import zlib
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import httpx
 import pytest
@@ -114,7 +115,7 @@ def test_cookies_are_not_kept() -> None:
 @pytest.mark.parametrize(
     "location",
     [
-        *("http://", "//", "ftp://127.0.0.1/", "file:///etc/passwd", "http://[", "http://a:b@127.0.0.1/"),
+        *("//", "ftp://127.0.0.1/", "file:///etc/passwd", "http://[", "http://a:b@127.0.0.1/"),
         *("http://127.0.0.1:99999/", "javascript:x", "http://\xff/", "http://127.0.0.1/" + "x" * 9000),
     ],
 )
@@ -183,3 +184,13 @@ def test_a_server_of_the_internet_leads_to_no_inner_address(target: str) -> None
 def test_a_name_of_this_machine_is_this_machine() -> None:
     with pytest.raises(answers.Inner):
         answers.client("https://192.0.0.10/").get("http://localhost:9/")
+
+
+@pytest.mark.parametrize("number", range(24))
+def test_hostile_answers_have_no_effect(number: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first of those that make bench-hostile tries (tests/hostile/answers.py)."""
+    monkeypatch.undo()  # they have a hurry of their own
+    from tests.hostile import answers as hostile
+    from tests.hostile import effect
+
+    assert effect(hostile.attempt(number), tmp_path / "place") is None

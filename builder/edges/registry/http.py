@@ -278,12 +278,12 @@ class Http:
 
         base = httpx.URL(self._base)
         try:
-            url = httpx.URL(urljoin(str(answer.request.url), answer.headers.get("Location", ""))).copy_with(
-                fragment=None
-            )
+            named = urljoin(str(answer.request.url), answer.headers.get("Location", ""))
+            url = httpx.URL(named).copy_with(fragment=None)
+            usable = url.scheme in ("http", "https") and url.host and not url.userinfo and len(named) <= http.LONGEST
         except (ValueError, httpx.InvalidURL):
-            url = httpx.URL("")
-        if url.scheme not in ("http", "https") or not url.host or url.userinfo or len(str(url)) > http.LONGEST:
+            usable = False
+        if not usable:
             raise SourceError("the registry names no address for an upload", where=self.where.host)
         if base.scheme == "https" and url.scheme != "https":
             if url.host != base.host:

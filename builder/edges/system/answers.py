@@ -14,6 +14,7 @@ a registry, a recording's host. What a server names is only followed, and is tol
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import ipaddress
 import socket
@@ -256,6 +257,16 @@ class NamedClient(httpx.Client):
             for pattern, transport in self._mounts.items()
         }
 
+    def build_request(self, *args: Any, **options: Any) -> httpx.Request:
+        with _readable_hosts():
+            request = super().build_request(*args, **options)
+            assert request.url.host is not None  # it is decoded when it is read
+            return request
+
+    def send(self, request: httpx.Request, **options: Any) -> httpx.Response:
+        with _readable_hosts():  # that of a Location, too
+            return super().send(request, **options)
+
     def entrust(self, url: str) -> None:
         """Let another address have secrets, too."""
         self._entrusted.add(http.origin(url))
@@ -282,6 +293,15 @@ class NamedClient(httpx.Client):
             return max(map(nearness, _addresses(self._named.hostname or "")))
         except httpcore.ConnectError:  # only a proxy knows it
             return INTERNET
+
+
+@contextlib.contextmanager
+def _readable_hosts() -> Iterator[None]:
+    """httpx lets the errors of international names through."""
+    try:
+        yield
+    except UnicodeError as error:
+        raise httpx.InvalidURL(str(error)) from None
 
 
 def client(
