@@ -115,7 +115,7 @@ def test_cookies_are_not_kept() -> None:
 @pytest.mark.parametrize(
     "location",
     [
-        *("//", "ftp://127.0.0.1/", "file:///etc/passwd", "http://[", "http://a:b@127.0.0.1/"),
+        *("ftp://127.0.0.1/", "file:///etc/passwd", "http://[", "http://a:b@127.0.0.1/"),
         *("http://127.0.0.1:99999/", "javascript:x", "http://\xff/", "http://127.0.0.1/" + "x" * 9000),
     ],
 )
