@@ -168,3 +168,17 @@ def test_hostile_results_lead_nowhere(done: Outcome, tmp_path: Path) -> None:
     out = deliver(done, CopyOptions(folder=tmp_path / "out2"))
     assert out.undelivered is not None
     assert names(tmp_path / "out2") == ["talk.json"]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root gives links away")
+@pytest.mark.parametrize("owner", [0, 65534])
+def test_another_user_s_link_does_not_choose_what_is_replaced(done: Outcome, tmp_path: Path, owner: int) -> None:
+    """--overwrite in a shared folder: the caller's own link is followed, anybody else's is replaced itself."""
+    mine, out = tmp_path / "mine", tmp_path / "out"
+    mine.write_text("mine")
+    out.mkdir()
+    (out / "talk.srt").symlink_to(mine)
+    os.chown(out / "talk.srt", owner, owner, follow_symlinks=False)
+    assert deliver(done, CopyOptions(folder=out, overwrite=True)).undelivered is None
+    assert mine.read_text() == ("one" if owner == os.geteuid() else "mine")
+    assert (out / "talk.srt").read_text() == "one"

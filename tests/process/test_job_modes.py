@@ -89,7 +89,7 @@ def test_a_job_is_as_open_as_its_recording(config: Config, place: Path, recorded
         folder = config.jobs / job.id
         assert mode(folder) & 0o007 == (0 if closed else 0o005)
         if job.inputs[0].clip:
-            assert mode(folder / job.inputs[0].path) & 0o077 == (0 if closed else 0o044)
+            assert mode(folder / job.inputs[0].path) & 0o007 == (0 if closed else 0o004)
         (folder / "output/talk.srt").write_text("said")
         outcome = Outcome(
             job=job,
@@ -145,6 +145,13 @@ def test_a_page_elsewhere_is_as_closed(config: Config, place: Path) -> None:
     done = small_project.bake(config.root, "jobs", "report", job.id, "--out", place / "page.html")
     assert done.code == 0, done.err
     assert mode(place / "page.html") == 0o600
+
+
+@pytest.mark.parametrize("name", [".new-²-x", ".new-99999999999999999999-x", ".new--1-x", ".new-", ".new-0-x"])
+def test_odd_names_in_the_folder_of_jobs_are_no_hindrance(config: Config, place: Path, name: str) -> None:
+    """What looks like a folder that a dead process was making, and has no process's number."""
+    (config.jobs / name).mkdir(parents=True)
+    assert prepare(config, recording(place, 0o644)).id
 
 
 def write(config: Config, job: Job) -> None:

@@ -144,7 +144,9 @@ def prepared(*names: str, diarization: bool = True) -> Job:
 
 
 def stray(made: Job, folder: str | None = None) -> str | None:
-    return job_file.stray(made, made.id if folder is None else folder, stages=CONFIG.stages, models=CONFIG.models)
+    return job_file.stray(
+        made, made.id if folder is None else folder, stages=CONFIG.stages, models=CONFIG.models, pins=CONFIG.pins
+    )
 
 
 @given(st.lists(NAMES, min_size=1, max_size=4), st.booleans())
@@ -218,6 +220,27 @@ STRAYS = {
         "looks for",
     ),
     "a purpose": (with_stage("asr", models={"vad": BASE}), "has a model for"),
+    "a model for something else": (with_stage("vad", models={"vad": BASE}), "is not this project's"),
+    "other bytes of a model": (
+        with_stage("asr", models={"asr": replace(BASE, digest=f"sha256:{'0' * 64}")}),
+        "is not this project's",
+    ),
+    "other languages of a model": (
+        with_stage("asr", models={"asr": replace(BASE, languages=("xx",))}),
+        "is not this project's",
+    ),
+    "a setting that isn't there": (with_stage("asr", settings={"run": "sh"}), "has no setting 'run'"),
+    "a setting's value": (with_stage("asr", settings={"beam_size": "5; x"}), "asks for beam_size"),
+    "a setting's choice": (with_stage("asr", settings={"task": "explain"}), "asks for task"),
+    "a setting's bounds": (with_stage("asr", settings={"beam_size": 10**9}), "asks for beam_size"),
+    "a text without end": (with_stage("asr", settings={"hotwords": "x" * 10_000}), "asks for hotwords"),
+    "other words on models": (with_stage("subtitles", settings={"models": {"asr": {"id": "x"}}}), "describes"),
+    "a sha256": (with_input(sha256="../x"), "sha256"),
+    "a recording that is a path": (with_input(name="../x.mp4"), "is called"),
+    "a recording of a million years": (with_input(duration=3e13), "impossible"),
+    "a cut in a million years": (with_input(clip=Clip(start=3e13)), "impossible"),
+    "a day": (replace(prepared("a.mp4"), created="yesterday"), "created"),
+    "a preset": (replace(prepared("a.mp4"), preset="../x"), "not a preset"),
 }
 
 

@@ -196,9 +196,10 @@ def _stray_recording(entry: JobInput) -> str | None:
     """Why prepare can't have described a recording like this."""
     if set("/\0") & set(entry.name):
         return f"a recording is called {entry.name[:60]!r}"
-    if not SHA256.fullmatch(entry.sha256):
-        return f"recording {entry.id} has the sha256 {entry.sha256[:80]!r}"
     clip = entry.clip or Clip(start=0.0)
+    for digest in (entry.sha256, clip.sha256 or entry.sha256):
+        if not SHA256.fullmatch(digest):
+            return f"recording {entry.id} has the sha256 {digest[:80]!r}"
     if entry.size >= 1 << 63 or max(entry.duration or 0.0, clip.start, clip.end or 0.0, clip.lead) > LONGEST:
         return f"recording {entry.id} has an impossible size or length"
     return None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import secrets
 import stat
 import tempfile
@@ -305,8 +306,8 @@ def _counted(what: str, size: int, large: int, on_progress: OnProgress) -> Calla
 def _sweep(jobs: Path) -> None:
     """Remove what a killed prepare left."""
     for new_folder in jobs.glob(f"{NEW}*"):
-        pid = new_folder.name.removeprefix(NEW).split("-", 1)[0]
-        if pid.isdigit() and not _alive(int(pid)):
+        pid = re.match(r"([0-9]{1,9})-", new_folder.name.removeprefix(NEW))
+        if pid and not _alive(int(pid[1])):
             places.remove_if_there(new_folder)
 
 
