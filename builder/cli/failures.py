@@ -5,9 +5,10 @@ from __future__ import annotations
 import errno
 import os
 import sys
+from pathlib import Path
 
 from builder.errors import BakeError, Bug, MissingError, SourceError
-from builder.program import command
+from builder.program import command, shell_word
 
 HINTS = {
     errno.ENOSPC: "free some space",
@@ -70,19 +71,22 @@ def unwritten(error: OSError) -> MissingError:
 
 
 def bug(error: BaseException, version: str) -> Bug:
-    """Write what a developer needs to a file, and name the file."""
+    """Write what a developer needs to a file in the folder of logs, and name the file."""
     import tempfile
     import traceback
 
     from builder import ui
+    from builder.cli.options import GLOBALS
+    from builder.edges.machine import project
 
     what = f"this is a bug in whisperbake: {type(error).__name__}: {error}"
     text = ui.masked("".join(traceback.format_exception(error)))
-    words = " ".join(sys.argv[1:2])  # not the whole line: file names are nobody's business
+    words = ui.masked(" ".join(sys.argv[1:2]))  # not the whole line: file names are nobody's business
     try:
-        handle, name = tempfile.mkstemp(prefix="whisperbake-crash-", suffix=".log")
+        folder = project.logs(Path.cwd(), os.environ, GLOBALS.home)
+        handle, name = tempfile.mkstemp(prefix="crash-", suffix=".log", dir=folder)
         with os.fdopen(handle, "w", encoding="utf-8", errors="backslashreplace") as log:
             log.write(f"whisperbake {version}, Python {sys.version}, {sys.platform}\ncommand: {words}\n\n{text}")
-    except OSError:  # no folder for it: the traceback itself is all there is
+    except (OSError, BakeError):  # no folder for it: the traceback itself is all there is
         return Bug(what, detail=text.splitlines()[-30:], hint="report it with these lines")
-    return Bug(what, hint=f"report it with the file {name}")
+    return Bug(what, hint=f"report it with the file {shell_word(name)}")

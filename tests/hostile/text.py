@@ -71,6 +71,7 @@ def instructions(text: str) -> list[str]:
 
 def dockerfile(text: str, chance: random.Random) -> str | None:
     """Every value that a plan takes from files."""
+    text = re.sub("[\ud800-\udfff]", "?", text)  # no file of UTF-8 has one, and YAML refuses to spell one
     where = chance.choice((*images.KNOWN, "model", "licence", "version", *images.IMAGES))
     if where in images.IMAGES:
         path, template, _ = images.IMAGES[where]
@@ -267,6 +268,11 @@ def elements(text: str) -> Elements:
     return parser
 
 
+@functools.cache
+def _golden_page() -> report.Page:
+    return golden.page("talk.mp4")
+
+
 def _page(text: str, where: str) -> str:
     said = golden.document(("S1", [golden.word(f" {text}x" if where == "word" else " Good", 0.5)]), language="en")
     if where == "speaker":
@@ -275,8 +281,11 @@ def _page(text: str, where: str) -> str:
         said["names"] = {"S1": f"x{text}"}
     if where == "language":
         said["language"] = f"x{text}"
-    page = golden.page(f"x{text}" if where == "recording" else "talk.mp4", said)
-    recording = page.recordings[0]
+    page = _golden_page()
+    recording = replace(page.recordings[0], transcript=report.transcript(said, "talk.json"))
+    if where == "recording":
+        recording = replace(recording, name=f"x{text}")
+        page = replace(page, job=golden.job(f"x{text}"))
     if where == "note":
         recording = replace(recording, notes=(f"x{text}",))
     if where == "file":

@@ -180,12 +180,12 @@ def test_a_crash_report_holds_no_token(root: Path, hub: Hub) -> None:
         "PYTHONPATH": str(small_project.ROOT),
         "HF_ENDPOINT": hub.address,
         "HF_TOKEN": TOKEN,
-        "TMPDIR": str(root),
         "NO_PROXY": "127.0.0.1",
     }
     done = shell.run([sys.executable, "-c", code, "models", "fetch", "open-one"], cwd=root, env=env, timeout=60)
     assert done.code == 1
-    (report,) = root.glob("whisperbake-crash-*.log")
+    (report,) = (root / ".bake/logs").glob("crash-*.log")
+    assert report.stat().st_mode & 0o077 == 0
     assert "RuntimeError: header Bearer ***" in report.read_text()
     assert TOKEN not in report.read_text() + done.out + done.err
 

@@ -74,7 +74,7 @@ def test_a_crash_report_has_no_token(
     """Even of a bug whose own message quotes it: from the environment, or by its look."""
     kept, mirror = "hf_kept1234567890abcdef", "mirrors-own-token"
     monkeypatch.setenv("HF_TOKEN", mirror)
-    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    monkeypatch.setenv("BAKE_HOME", str(tmp_path / "state"))
 
     def bug(*_: object, **__: object) -> None:
         raise RuntimeError(f"Illegal header value b'Bearer {mirror}', {kept}, https://me:pw12345@mirror/x")
@@ -82,7 +82,7 @@ def test_a_crash_report_has_no_token(
     monkeypatch.setattr("builder.workflows.weights.fetch", bug)
     assert cli.main(["models", "fetch", "base"]) == 1
     said = capsys.readouterr().err
-    (report,) = tmp_path.glob("whisperbake-crash-*")
+    (report,) = tmp_path.glob("state/logs/crash-*")
     text = report.read_text()
     assert "Illegal header value" in text
     assert "Illegal header value" in said

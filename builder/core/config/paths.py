@@ -16,7 +16,7 @@ CONTENTS = {
         r"|models\.lock\.lock|base|wheelhouse|packed|acceptance|uploads",
         "images": r"(native|docker-cpu|docker-gpu)-(slim|full)",
         "layout": r"blobs|incoming|recipes|(images|digests|parts)\.json",
-        "logs": r"build-[0-9-]+\.log",
+        "logs": r"build-[0-9-]+\.log|crash-[a-z0-9_]+\.log",
         "native": r"lock|tmp|(slim|full)-[0-9a-f]+(\.[0-9]+\.part)?",
     }.items()
 }
@@ -47,7 +47,7 @@ class Paths:
 
     @property
     def logs(self) -> Path:
-        """Logs of image builds."""
+        """Logs of image builds, and reports of bugs."""
         return self.home / "logs"
 
     @property

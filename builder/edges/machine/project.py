@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from builder.core.config.defaults import configure, state_folder
+from builder.core.config.paths import Paths
 from builder.core.config.types import Config, ProjectFiles
 from builder.edges.machine import project_cache, trust
 from builder.edges.system import files
@@ -74,6 +75,20 @@ def user_data(env: Mapping[str, str]) -> Path:
         return Path(env["HOME"] if env.get("HOME") else Path.home()) / ".local/share/whisperbake"
     except RuntimeError as error:
         raise MissingError("this user has no home for models and jobs", hint="set HOME, or XDG_DATA_HOME") from error
+
+
+def logs(start: Path, env: Mapping[str, str], home: Path | None) -> Path:
+    """The folder of logs, for a command whose configuration may not have been read; made if need be, for the user alone.
+
+    Raises:
+        BakeError, OSError: it can't be told which, or others could put links into it.
+    """
+    root = find_root(start, env)
+    flag = files.expanded(home) if home else None
+    folder = Paths(home=state_folder(root, env, flag, data=user_data(env) if root == INSTALLED else None)).logs
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    trust.require_own_folder(folder)
+    return folder
 
 
 def load(

@@ -48,6 +48,14 @@ def require_own(root: Path, env: Mapping[str, str]) -> None:
                 )
 
 
+def require_own_folder(folder: Path) -> None:
+    """Raises UsageError unless it is a folder, not a link to one, that nobody but the caller and root can write."""
+    status = folder.lstat()
+    why = _open_to_others(status, {os.geteuid()}) if stat.S_ISDIR(status.st_mode) else "it is not a folder"
+    if why is not None:
+        raise UsageError(f"this folder is not used: {why}", where=str(folder))
+
+
 def _files(root: Path) -> Iterator[Path]:
     """What the project consists of: links to folders are followed, each folder once."""
     yield from (root / name for name in FILES)

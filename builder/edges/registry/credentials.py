@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from builder.core import mask
 from builder.edges.system import files, shell
 from builder.errors import ConfigError, MissingError
 from builder.program import shell_word
@@ -68,12 +69,18 @@ def find(keys: Sequence[str], env: Mapping[str, str]) -> Login | None:
     return None
 
 
+def _known(login: Login) -> Login:
+    """A login whose secret no message shows from now on."""
+    mask.remember(login.secret)
+    return login
+
+
 def _login(entry: Mapping[str, str]) -> Login | None:
     """An entry as docker-py gives it."""
     if token := entry.get("IdentityToken"):
-        return Login(user="<token>", secret=token, identity=True)
+        return _known(Login(user="<token>", secret=token, identity=True))
     user, password = entry.get("username"), entry.get("password") or ""
-    return Login(user=user, secret=password.strip("\0")) if user else None
+    return _known(Login(user=user, secret=password.strip("\0"))) if user else None
 
 
 def _ask(helper: str, key: str, env: Mapping[str, str], path: Path) -> Login | None:
@@ -94,4 +101,4 @@ def _ask(helper: str, key: str, env: Mapping[str, str], path: Path) -> Login | N
         user, secret = str(answer["Username"]), str(answer["Secret"])
     except (ValueError, KeyError, TypeError) as error:
         raise MissingError(f"{name} gave no login", where=str(path), hint=f"docker login {shell_word(key)}") from error
-    return Login(user=user, secret=secret, identity=user == "<token>") if secret else None
+    return _known(Login(user=user, secret=secret, identity=user == "<token>")) if secret else None

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+from builder.core import mask
 from builder.core.config.paths import Paths
 from builder.core.weights.model import Model, Pin, PinnedModel
 from builder.edges.system import files, http
@@ -122,6 +123,7 @@ def _token(text: str, source: str) -> Token:
             where=source,
             expected="the token alone, hf_…",
         )
+    mask.remember(value)
     return Token(value=value, source=source)
 
 
