@@ -19,6 +19,7 @@ from typing import Any, BinaryIO
 
 from filelock import FileLock, Timeout
 
+from builder.core.text import visible
 from builder.errors import MissingError, UsageError
 from builder.program import shell_word
 from builder.receiver.missing import NO_ROOM
@@ -95,6 +96,10 @@ STREAM = re.compile(r"/dev/(?:std(?P<name>out|err)|fd/(?P<dev>\d+))|/proc/self/f
 """Names of what this process has open already."""
 
 
+HARMLESS = ("/dev/null", "/dev/full", "/dev/tty")
+"""Devices that a result may be written to."""
+
+
 def expanded(path: str | Path) -> Path:
     """A path with ``~`` made plain, where it names a home that is known; else as it is: a file may be called ``~x``."""
     try:
@@ -106,8 +111,8 @@ def expanded(path: str | Path) -> Path:
 def write_output(path: Path, data: bytes | str, *, instead: str, parents: bool = False, mode: int = 0o644) -> Path:
     """Write a result where a person wants it: whole or not at all where that can be, and never in the place of a link.
 
-    A link is followed, and the file that it leads to is replaced with its mode kept. What isn't a file (a device, a FIFO,
-    ``/dev/stdout``) is written to.
+    A link of the caller's own is followed, and the file that it leads to is replaced with its mode kept. A FIFO of the caller's
+    own, a terminal, ``/dev/stdout`` and ``/dev/null`` are written to; what a terminal would obey is made visible.
 
     Args:
         instead: what to type for another place, such as ``--out FILE``.
@@ -118,7 +123,7 @@ def write_output(path: Path, data: bytes | str, *, instead: str, parents: bool =
         The file that was written.
 
     Raises:
-        UsageError: the folder isn't there, or a folder stands in the file's place.
+        UsageError: the folder isn't there, or a folder, a device or another user's link stands in the way.
         MissingError: it can't be written.
     """
     raw = data.encode() if isinstance(data, str) else data
@@ -127,13 +132,14 @@ def write_output(path: Path, data: bytes | str, *, instead: str, parents: bool =
         if match := STREAM.fullmatch(str(target)):
             number = match["dev"] or match["proc"] or {"out": "1", "err": "2"}[match["name"]]
             sys.stdout.flush()
-            with os.fdopen(os.dup(int(number)), "wb") as out:
-                out.write(raw)
+            _write_through(os.dup(int(number)), raw)
             return target
+        _require_own_links(target, instead)
         status = target.stat() if target.exists() else None
         if status is not None and not stat.S_ISREG(status.st_mode) and not stat.S_ISDIR(status.st_mode):
-            with os.fdopen(os.open(target, os.O_WRONLY | os.O_CLOEXEC), "wb") as out:
-                out.write(raw)
+            if not _may_take(status):
+                raise UsageError("this is not a file, but a device or somebody else's", where=str(target), hint=instead)
+            _write_through(os.open(target, os.O_WRONLY | os.O_CLOEXEC | os.O_NOCTTY), raw)
             return target
         real = target.resolve()
         if parents:
@@ -156,6 +162,41 @@ def write_output(path: Path, data: bytes | str, *, instead: str, parents: bool =
             where=str(target),
             hint=f"free some space, or {instead}" if full else instead,
         ) from error
+
+
+def _write_through(handle: int, raw: bytes) -> None:
+    """Write to what is open already and close it; a terminal shows what it would otherwise obey."""
+    if os.isatty(handle):
+        raw = visible(raw.decode(errors="backslashreplace"), keep="\t\n").encode(errors="backslashreplace")
+    with os.fdopen(handle, "wb") as out:
+        out.write(raw)
+
+
+def _own(status: os.stat_result) -> bool:
+    """Whether the caller or root made it; with sudo, also who called it."""
+    sudo = os.environ.get("SUDO_UID", "") if os.geteuid() == 0 else ""
+    return status.st_uid in {0, os.geteuid(), *([int(sudo)] if sudo.isdecimal() else [])}
+
+
+def _require_own_links(target: Path, instead: str) -> None:
+    """Raises UsageError where another user's link would lead a file elsewhere: in a shared folder it may lead anywhere."""
+    for path in (target, *target.absolute().parents):
+        with suppress(FileNotFoundError, NotADirectoryError):
+            status = path.lstat()
+            if stat.S_ISLNK(status.st_mode) and not _own(status):
+                raise UsageError("this is another user's link", where=str(path), hint=instead)
+
+
+def _may_take(status: os.stat_result) -> bool:
+    """Whether a result may be written to what isn't a file: not to a disk, nor to what somebody else listens to."""
+    if stat.S_ISFIFO(status.st_mode):
+        return _own(status)
+    harmless = {os.stat(name).st_rdev for name in HARMLESS if os.path.exists(name)}  # noqa: PTH110, PTH116
+    return stat.S_ISCHR(status.st_mode) and (status.st_rdev in harmless or _is_terminal(status.st_rdev))
+
+
+def _is_terminal(device: int) -> bool:
+    return any(os.isatty(k) and os.fstat(k).st_rdev == device for k in range(3))
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -242,7 +283,7 @@ def copy_hashed(source: Iterable[bytes], target: Path, tell: Callable[[int], Non
     """
     digest, done = hashlib.sha256(), 0
     try:
-        with target.open("wb") as out:
+        with _emptied(target) as out:
             for chunk in source:
                 digest.update(chunk)
                 out.write(chunk)
@@ -254,6 +295,16 @@ def copy_hashed(source: Iterable[bytes], target: Path, tell: Callable[[int], Non
         target.unlink(missing_ok=True)
         raise
     return digest.hexdigest()
+
+
+def _emptied(target: Path) -> BinaryIO:
+    """An empty file to write to. What stood there and isn't a file of one name is removed: nothing is written through it."""
+    with suppress(FileNotFoundError):
+        status = target.lstat()
+        if not stat.S_ISREG(status.st_mode) or status.st_nlink > 1:
+            target.unlink()
+    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+    return os.fdopen(os.open(target, flags, 0o666), "wb")
 
 
 @contextmanager
