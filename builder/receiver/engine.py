@@ -66,18 +66,21 @@ class EngineSocket:
         connection.sock = link
         return connection
 
-    def ask(self, method: str, path: str, body: Any = None, patience: float | None = PATIENCE) -> tuple[int, bytes]:
+    def ask(
+        self, method: str, path: str, body: Any = None, patience: float | None = PATIENCE, *, most: int | None = None
+    ) -> tuple[int, bytes]:
         """Status and body of an answer.
 
         Args:
             patience: seconds that the engine may take for it; None: as long as it likes.
+            most: bytes of the body that are read; None: all.
         """
         connection = self._connect(patience)
         try:
             headers = {} if body is None else {"Content-Type": "application/json"}
             connection.request(method, path, None if body is None else json.dumps(body), headers)
             answer = connection.getresponse()
-            return answer.status, answer.read()
+            return answer.status, answer.read(most)
         except (OSError, http.client.HTTPException) as error:
             raise self.gone(error) from None
         finally:

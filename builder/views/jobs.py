@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from typing_extensions import NotRequired, TypedDict
 
 from builder.core.jobs import timeline
-from builder.core.text import format_size, format_time, table
+from builder.core.text import format_size, format_time, table, visible
 from builder.program import command, shell_word
 from builder.views import View
 
@@ -26,6 +26,10 @@ if TYPE_CHECKING:
         ReportWritten,
         StageShown,
     )
+
+
+LONGEST_PROBLEM = 120
+"""Characters of what is wrong with a job, in a row of the list."""
 
 
 class JobPreparedJson(TypedDict):
@@ -117,7 +121,8 @@ class JobListedJson(TypedDict):
     id: str
     """Its id."""
     state: str
-    """prepared, queued, running, failed, interrupted, part (some stages were asked for, and are done) or done."""
+    """prepared, queued, running, failed, interrupted, part (some stages were asked for, and are done), partial (done
+    without an optional stage), done, or broken: it can't be read."""
     now: str
     """The stages that run, with their progress; empty when none does."""
     created: str
@@ -126,25 +131,34 @@ class JobListedJson(TypedDict):
     """``transcribe`` or ``subtitle``."""
     inputs: list[str]
     """Names of its recordings."""
+    problem: NotRequired[str]
+    """Why it is broken; absent when it isn't."""
 
 
 def _now(listed: JobListed) -> str:
-    """``asr 45 %, diarize``: the stages that run."""
+    """``asr 45 %, diarize``: the stages that run; of a broken job, why it is."""
+    if listed.summary.problem:
+        return visible(" ".join(listed.summary.problem.split()))[:LONGEST_PROBLEM]
     return ", ".join(s.stage + ("" if s.progress is None else f" {s.progress:.0%}") for s in listed.running)
 
 
 def _list_data(listed: JobsListed) -> list[JobListedJson]:
-    return [
-        {
-            "id": job.summary.id,
-            "state": job.summary.state,
-            "now": _now(job),
-            "created": job.summary.created,
-            "workflow": job.summary.workflow,
-            "inputs": list(job.summary.inputs),
-        }
-        for job in listed.jobs
-    ]
+    return [_listed_data(job) for job in listed.jobs]
+
+
+def _listed_data(job: JobListed) -> JobListedJson:
+    summary = job.summary
+    data: JobListedJson = {
+        "id": summary.id,
+        "state": summary.state,
+        "now": "" if summary.problem else _now(job),
+        "created": summary.created,
+        "workflow": summary.workflow,
+        "inputs": list(summary.inputs),
+    }
+    if summary.problem:
+        data["problem"] = summary.problem
+    return data
 
 
 def _list_text(listed: JobsListed) -> list[str]:
@@ -161,7 +175,7 @@ def _watch_text(listed: JobsListed) -> list[str]:
 def _table(jobs: Sequence[JobListed]) -> list[str]:
     rows = [
         (
-            job.summary.id,
+            visible(job.summary.id),
             job.summary.state,
             _now(job),
             job.summary.workflow,

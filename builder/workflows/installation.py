@@ -136,7 +136,7 @@ def uninstall(session: Session, *, jobs: bool, dry_run: bool) -> Uninstalled:
         )
     state = installation.state_folders(config, session.env)
     doomed, kept = _sorted_out(config, state)
-    ids = [job.id for job in every] if jobs else []
+    ids = [job.id for job in every if not job.problem] if jobs else []
     gone = listing.remove(config, ids, dry_run=dry_run)
     if not dry_run:
         installation.remove(path for path, _ in doomed)

@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from builder.core.config.types import Config
 from builder.core.jobs import timeline
@@ -139,7 +139,7 @@ def list_jobs(config: Config) -> JobsListed:
     for summary in listing.listing(config):
         running: tuple[Span, ...] = ()
         if summary.state == "running":
-            spans = timeline.spans(jobs.events(summary.folder))
+            spans = timeline.spans(jobs.events(summary.folder), config.stages)
             running = tuple(span for span in spans.values() if span.state == "running")
         listed.append(JobListed(summary=summary, running=running))
     return JobsListed(jobs=tuple(listed))
@@ -169,7 +169,7 @@ class StageShown:
     name: str
     done: bool
     """Its manifest is there."""
-    timings: Mapping[str, Any]
+    timings: Mapping[str, float]
     """Seconds of its parts, as its manifest says; ``total`` is all of them."""
     models: tuple[str, ...]
     span: Span | None
@@ -193,30 +193,29 @@ class JobShown:
 
 def show(config: Config, name: str) -> JobShown:
     """One job: its stages, when they worked, times and files."""
-    from builder.edges.jobs.outcome import manifest
+    from builder.edges.jobs import outcome
 
     job = listing.find(config, name)
     folder = jobs.folder(config, job)
-    spans = timeline.spans(jobs.events(folder))
-    manifests = {stage.name: manifest(folder, stage.name) or {} for stage in job.stages}
+    spans = timeline.spans(jobs.events(folder), [stage.name for stage in job.stages])
+    said = outcome.said(job, folder)
     stages = tuple(
         StageShown(
             name=stage.name,
-            done=bool(manifests[stage.name]),
-            timings=manifests[stage.name].get("timings", {}),
+            done=stage.name in said,
+            timings=said[stage.name].timings if stage.name in said else {},
             models=tuple(use.id for use in stage.models.values()),
             span=spans.get(stage.name),
         )
         for stage in job.stages
     )
-    results = [path for m in manifests.values() for path in m.get("outputs", {}) if path.startswith("output/")]
     return JobShown(
         job=job,
         state=jobs.state(folder),
         stages=stages,
         spans=tuple(spans.values()),
-        files=tuple(sorted(str(folder / path) for path in results)),
-        notes=tuple(note for m in manifests.values() for note in m.get("notes", [])),
+        files=tuple(str(folder / path) for path in outcome.results_of(said, folder)),
+        notes=tuple(note for made in said.values() for note in made.notes),
         now=time.time(),
     )
 
@@ -296,8 +295,11 @@ def logs(config: Config, name: str, stage: str | None, *, follow: bool) -> Itera
     while True:
         running = follow and jobs.state(folder) in ("running", "queued")
         for each in offsets:
-            lines, offsets[each] = jobs.log_lines(folder / "logs" / f"{each}.log", offsets[each], whole=running)
-            yield from (LogLine(stage=each, line=line, alone=stage is not None) for line in lines)
+            before = -1
+            while offsets[each] != before:
+                before = offsets[each]
+                lines, offsets[each] = jobs.log_lines(folder, each, before, whole=running)
+                yield from (LogLine(stage=each, line=line, alone=stage is not None) for line in lines)
         if not running:
             return
         time.sleep(0.1)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from builder.core.jobs import page as report
 from builder.core.jobs.job import Clip, Job, JobInput, JobStage, ModelUse
 from builder.core.jobs.page import File, Page, Recording
+from builder.core.jobs.record.manifest import Manifest
 from builder.core.jobs.timeline import history
 from tests.golden.project import ROOT, read
 
@@ -85,9 +87,10 @@ EVENTS: list[dict[str, Any]] = [
     {"t": 500.9, "stage": "asr", "event": "progress", "done": 4.0, "total": 9.5},
     {"t": 502.2, "stage": "asr", "event": "done", "seconds": 2.0},
 ]
-MANIFESTS: dict[str, Any] = {
-    "demux": {"timings": {"total": 0.2, "imports": 0.05}},
-    "asr": {"peak_bytes": 350_000_000, "timings": {"total": 2.0, "imports": 0.2, "load": 0.4, "work": 1.4}},
+EMPTY = Manifest(code="c", settings={}, models={}, inputs={}, outputs={})
+MANIFESTS = {
+    "demux": replace(EMPTY, timings={"total": 0.2, "imports": 0.05}),
+    "asr": replace(EMPTY, peak_bytes=350_000_000, timings={"total": 2.0, "imports": 0.2, "load": 0.4, "work": 1.4}),
 }
 
 

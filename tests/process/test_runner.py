@@ -220,7 +220,7 @@ def test_the_end_of_a_long_log_is_read(project: Config) -> None:
     with pytest.raises(StageError) as caught:
         go(project, job)
     assert caught.value.detail[-1] == "ValueError: odd"
-    lines = outcome._lines(outcome.log_path(jobs.folder(project, job), "middle"), 0)
+    lines = outcome._lines(jobs.folder(project, job), "middle", 0)
     assert len(lines) < 1100
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -14,6 +15,7 @@ from builder.core import yaml_document as yamldoc
 from builder.core.config import selection as choice
 from builder.core.jobs import job, job_file
 from builder.core.jobs.job import Clip, Job, JobInput, JobStage, ModelUse
+from builder.core.jobs.record.manifest import Manifest
 from builder.core.jobs.request import Request, parse_time, plan_stages, request_key
 from builder.core.terms import Variant, Workflow
 from builder.edges.machine import project
@@ -315,14 +317,7 @@ def test_ids_sort_by_time_and_hold_no_odd_characters() -> None:
 STAGE = JobStage(
     name="s", needs=(), settings={"a": 1}, models={"asr": ModelUse(id="i", path="p", digest="d", revision="r")}
 )
-GOOD = {
-    "schema": 1,
-    "code": "c",
-    "settings": {"a": 1},
-    "models": {"asr": "d"},
-    "inputs": {"i": "1"},
-    "outputs": {"o": "2"},
-}
+GOOD = Manifest(code="c", settings={"a": 1}, models={"asr": "d"}, inputs={"i": "1"}, outputs={"o": "2"})
 
 
 @pytest.mark.parametrize(
@@ -334,14 +329,13 @@ GOOD = {
         ({"code": "x"}, {"i": "1", "o": "2"}, "its code changed"),
         ({"settings": {"a": 2}}, {"i": "1", "o": "2"}, "its settings changed"),
         ({"models": {}}, {"i": "1", "o": "2"}, "its models changed"),
-        ({"schema": 0}, {"i": "1", "o": "2"}, "not run yet"),
     ],
 )
 def test_results_are_kept_only_when_everything_matches(
-    change: dict[str, object], digests: dict[str, str | None], why: str | None
+    change: dict[str, Any], digests: dict[str, str | None], why: str | None
 ) -> None:
     """What made them, and their bytes."""
-    assert job.unfinished(STAGE, {**GOOD, **change}, code="c", digests=digests) == why
+    assert job.unfinished(STAGE, replace(GOOD, **change), code="c", digests=digests) == why
     assert job.unfinished(STAGE, None, code="c", digests={}) == "not run yet"
 
 

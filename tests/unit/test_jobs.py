@@ -13,6 +13,7 @@ from builder.cli.places import PlacesOptions
 from builder.core.config.types import StageSpec
 from builder.core.jobs import compose, sandbox, timeline
 from builder.core.jobs.job import Job, JobInput, JobStage, Selection, select
+from builder.core.jobs.record.events import parsed_lines
 from builder.edges.engine import needs
 from builder.edges.jobs import budget as budgets
 from builder.edges.jobs import edits as kept
@@ -83,7 +84,8 @@ def test_spans_are_the_last_run_of_each_stage() -> None:
         {"t": 9.7, "stage": "asr", "event": "progress", "done": "?", "total": 0},
         {"t": 9.8, "stage": "mux", "event": "done"},
     ]
-    found = timeline.spans(lines)
+    written = b"".join(json.dumps(line).encode() + b"\n" for line in lines)
+    found = timeline.spans(parsed_lines(written), NEEDS)
     assert [(s.stage, s.state, s.end) for s in found.values()] == [
         ("demux", "done", 2.0),
         ("vad", "stopped", 9.0),
@@ -148,12 +150,12 @@ def test_the_dead_hold_nothing(tmp_path: Path) -> None:
 
 def test_a_log_cannot_steer_the_terminal(tmp_path: Path) -> None:
     """A recording's metadata may hold escape sequences; a line without an end waits for it."""
-    log = tmp_path / "demux.log"
-    log.write_bytes(b"title \x1b]0;owned\x07\ttab\nsecond\nhalf")
-    lines, offset = jobs.log_lines(log, 0, whole=True)
+    (tmp_path / "logs").mkdir()
+    (tmp_path / "logs/demux.log").write_bytes(b"title \x1b]0;owned\x07\ttab\nsecond\nhalf")
+    lines, offset = jobs.log_lines(tmp_path, "demux", 0, whole=True)
     assert lines == ["title \\x1b]0;owned\\x07\ttab", "second"]
-    assert jobs.log_lines(log, offset, whole=False)[0] == ["half"]
-    assert jobs.log_lines(tmp_path / "none.log", 0, whole=True) == ([], 0)
+    assert jobs.log_lines(tmp_path, "demux", offset, whole=False)[0] == ["half"]
+    assert jobs.log_lines(tmp_path, "none", 0, whole=True) == ([], 0)
 
 
 def test_containers_outside_of_a_project_have_the_same_rights() -> None:

@@ -17,6 +17,7 @@ import pytest
 from builder.core.config.types import Config, StageSpec
 from builder.core.jobs.job import JobStage
 from builder.edges.jobs.hosts.native import Native
+from builder.edges.jobs.record.log import StageLog
 from builder.edges.machine import environment as native
 from builder.errors import BakeError, IntegrityError, MissingError, SourceError
 from tests import small_project
@@ -108,7 +109,7 @@ def test_stages_find_cuda_s_libraries(config: Config, tmp_path: Path) -> None:
         env={"LD_LIBRARY_PATH": "/mine"},
     )
     ended = threading.Event()
-    host.start(JobStage(name="one", needs=()), tmp_path / "log", ended.set)
+    host.start(JobStage(name="one", needs=()), StageLog(tmp_path, "log"), ended.set)
     assert ended.wait(60)
     assert (tmp_path / "log").read_text() == f"{library}:/mine {environment / 'cuda-cache'}\n"
 

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from builder.core.jobs import job_file
 from builder.core.jobs import page as report
+from builder.core.jobs.record.events import parsed_lines
 from builder.core.jobs.timeline import history
 from builder.edges.jobs import page as pages
 from builder.errors import ConfigError
@@ -175,7 +176,8 @@ def test_the_timeline_leaves_out_the_night_between_two_runs() -> None:
 
 def test_the_timeline_takes_events_as_they_are() -> None:
     """A failure with its reason; a stage that was killed; lines that make no sense."""
-    first = [*example.EVENTS[:5], {}, {"t": "x"}, {"t": 1, "stage": "ghost", "event": "done"}]
+    lines = [*example.EVENTS[:5], {}, {"t": "x"}, {"t": 1, "stage": "ghost", "event": "done"}]
+    first = list(parsed_lines(b"".join(json.dumps(line).encode() + b"\n" for line in lines)))
     _, failed, _ = history(example.job(), first, {}, sound=None, now=None)
     assert (failed.state, failed.message, failed.rtf) == ("failed", "not enough memory", None)
     for now, state, seconds in ((103.4, "running", 3.0), (None, "stopped", 0.0)):

@@ -11,6 +11,7 @@ MODULES = (
     "display",
     "tar",
     "missing",
+    "untrusted",
     "inventory",
     "parts",
     "engine",

@@ -271,7 +271,12 @@ def from_json(data: Any, where: str) -> dict[str, RecordingEdits]:
                 turns=None
                 if one["turns"] is None
                 else tuple(
-                    EditedTurn(speaker=t["speaker"], text=str(t["text"]), start=t["start"]) for t in one["turns"]
+                    EditedTurn(
+                        speaker=None if t["speaker"] is None else str(t["speaker"]),
+                        text=str(t["text"]),
+                        start=None if t["start"] is None else _number(t["start"]),
+                    )
+                    for t in one["turns"]
                 ),
             )
             for id_, one in data["recordings"].items()

@@ -6,9 +6,12 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from types import MappingProxyType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from builder.errors import UsageError, did_you_mean
+
+if TYPE_CHECKING:
+    from builder.core.jobs.record.manifest import Manifest
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -178,7 +181,7 @@ def _needed(stages: Sequence[JobStage], name: str) -> set[str]:
 
 def unfinished(
     stage: JobStage,
-    manifest: Any,
+    manifest: Manifest | None,
     *,
     code: str,
     digests: Mapping[str, str | None],
@@ -188,29 +191,28 @@ def unfinished(
     """Why a stage has to run (again), or None when its results are still good.
 
     Args:
-        manifest: its manifest.json, or None.
+        manifest: its manifest, or None.
         code: digest of the stage's code as it is now.
         digests: ``sha256:…`` by path of every input and output that the manifest names; None where there is no file.
         late: optional stages that it needs and that have results by now; it may have run without them.
         edits: path of a file of edits that it reads and that is there; it may have run without it.
     """
-    if not isinstance(manifest, dict) or manifest.get("schema") != 1:
+    if manifest is None:
         return "not run yet"
-    if manifest.get("code") != code:
+    if manifest.code != code:
         return "its code changed"
-    if manifest.get("settings") != json.loads(json.dumps(dict(stage.settings))):
+    if manifest.settings != json.loads(json.dumps(dict(stage.settings))):
         return "its settings changed"
-    if manifest.get("models") != {purpose: use.digest for purpose, use in stage.models.items()}:
+    if manifest.models != {purpose: use.digest for purpose, use in stage.models.items()}:
         return "its models changed"
-    for kind in ("inputs", "outputs"):
-        for path, digest in manifest.get(kind, {}).items():
-            if digests.get(path) is None:
-                return f"{path} is gone"
-            if digests[path] != digest:
-                return f"{path} changed"
+    for path, digest in (*manifest.inputs.items(), *manifest.outputs.items()):
+        if digests.get(path) is None:
+            return f"{path} is gone"
+        if digests[path] != digest:
+            return f"{path} changed"
     for need in late:
-        if not any(path.startswith(f"work/{need}/") for path in manifest.get("inputs", {})):
+        if not any(path.startswith(f"work/{need}/") for path in manifest.inputs):
             return f"it ran without the results of {need}"
-    if edits is not None and edits not in manifest.get("inputs", {}):
+    if edits is not None and edits not in manifest.inputs:
         return "the transcript was edited"
     return None

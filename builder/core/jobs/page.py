@@ -204,10 +204,14 @@ def transcript(data: Any, where: str) -> Transcript:
     try:
         segments = data["segments"]
         known = any(w["probability"] for s in segments for w in s["words"])
-        said = [(s["speaker"], tuple(_words(s, known=known))) for s in segments if s["words"]]
+        said = [
+            (None if s["speaker"] is None else str(s["speaker"]), tuple(_words(s, known=known)))
+            for s in segments
+            if s["words"]
+        ]
         names = sorted({s for s, _ in said if s is not None}, key=lambda s: (len(s), s))
         return Transcript(
-            language=data["language"],
+            language=None if data["language"] is None else str(data["language"]),
             probability=float(data["language_probability"] or 0),
             duration=float(data["duration"]),
             offset=float((data.get("clip") or {}).get("offset", 0.0)),
@@ -224,7 +228,12 @@ def transcript(data: Any, where: str) -> Transcript:
 def _words(segment: Any, *, known: bool) -> Iterator[Word]:
     for word in segment["words"]:
         probability = word["probability"] if known else None
-        yield Word(text=str(word["word"]), start=float(word["start"]), end=float(word["end"]), probability=probability)
+        yield Word(
+            text=str(word["word"]),
+            start=float(word["start"]),
+            end=float(word["end"]),
+            probability=None if probability is None else float(probability),
+        )
 
 
 def _turns(said: Sequence[tuple[str | None, tuple[Word, ...]]]) -> Iterator[tuple[float, float, str | None]]:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Any
 
 from builder.core.jobs.job import Job
+from builder.core.jobs.record.manifest import Manifest
 
 WIDTH = 40
 """Characters of a timeline."""
@@ -30,12 +31,17 @@ class Span:
     """Why it failed."""
 
 
-def spans(events: Iterable[Mapping[str, Any]]) -> dict[str, Span]:
-    """The last run of each stage, by name, in the order of their starts. Nonsense is left out."""
+def spans(events: Iterable[Mapping[str, Any]], stages: Container[str]) -> dict[str, Span]:
+    """The last run of each stage, by name, in the order of their starts. Nonsense is left out.
+
+    Args:
+        events: as :func:`builder.core.jobs.record.events.parsed_lines` reads them.
+        stages: those that there are.
+    """
     last_runs: dict[str, Span] = {}
     for event in events:
         name, kind, at = event.get("stage"), event.get("event"), event.get("t")
-        if not isinstance(at, (int, float)):
+        if at is None or not (name is None or name in stages):
             continue
         if name is None:
             if kind in ("fail", "stop", "begin", "end", "part"):
@@ -47,9 +53,8 @@ def spans(events: Iterable[Mapping[str, Any]]) -> dict[str, Span]:
             last_runs[name] = Span(stage=str(name), start=at)
         elif name in last_runs and last_runs[name].end is None:
             if kind == "progress":
-                done, total = event.get("done"), event.get("total")
-                if isinstance(done, (int, float)) and isinstance(total, (int, float)) and total > 0:
-                    last_runs[name] = replace(last_runs[name], progress=min(1.0, done / total))
+                if total := event.get("total"):
+                    last_runs[name] = replace(last_runs[name], progress=min(1.0, event.get("done", 0.0) / total))
             elif kind in ("done", "failed"):
                 last_runs[name] = _ended(last_runs[name], at, str(kind), str(event.get("message", "")))
     return last_runs
@@ -115,7 +120,7 @@ class StageRun:
 def history(
     job: Job,
     events: Sequence[Mapping[str, Any]],
-    manifests: Mapping[str, Any],
+    manifests: Mapping[str, Manifest],
     *,
     sound: float | None,
     now: float | None,
@@ -124,30 +129,30 @@ def history(
 
     Args:
         events: the lines of events.jsonl; what doesn't fit is left out.
-        manifests: stage -> its manifest.json, those that are there.
+        manifests: stage -> its manifest, those that are there.
         sound: seconds of all recordings together, when known.
         now: seconds since the epoch while the job runs, else None.
     """
     # What a dead orchestrator left open ended with the last word that was said.
-    last = max((e["t"] for e in events if isinstance(e.get("t"), (int, float))), default=0.0)
+    last = max((e["t"] for e in events if "t" in e), default=0.0)
     last_runs = {
         name: span
         if span.end is not None
         else replace(span, end=max(now or last, span.start), state="stopped" if now is None else span.state)
-        for name, span in spans(events).items()
+        for name, span in spans(events, {stage.name for stage in job.stages}).items()
     }
     starts = _starts(list(last_runs.values()))
     runs = []
     for stage in job.stages:
-        manifest = manifests.get(stage.name) or {}
-        timings = manifest.get("timings") or {}
-        run = StageRun(
-            name=stage.name,
-            state="done" if manifest else "open",
-            seconds=float(timings.get("total", 0)),
-            timings={k: float(v) for k, v in timings.items() if k != "total"},
-            peak_bytes=manifest.get("peak_bytes"),
-        )
+        run = StageRun(name=stage.name, state="open")
+        if (manifest := manifests.get(stage.name)) is not None:
+            run = StageRun(
+                name=stage.name,
+                state="done",
+                seconds=manifest.timings.get("total", 0.0),
+                timings={part: seconds for part, seconds in manifest.timings.items() if part != "total"},
+                peak_bytes=manifest.peak_bytes,
+            )
         if (span := last_runs.get(stage.name)) is not None and span.end is not None:
             state = "done" if manifest and span.state == "stopped" else span.state
             run = replace(

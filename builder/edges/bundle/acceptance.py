@@ -22,7 +22,8 @@ from builder.edges.engine.connection import Engine, steady
 from builder.edges.system import files
 from builder.receiver.engine import EngineSocket
 from builder.receiver.jobs.job import new_job
-from builder.receiver.jobs.run import run_job, words_of
+from builder.receiver.jobs.run import LARGEST_RESULT, results_of, run_job, words_of
+from builder.receiver.untrusted import json_below, sha256_below
 
 EXAMPLE = "examples/dialogue.mp4"
 """The recording, of the shipped files."""
@@ -108,10 +109,10 @@ def _results(name: str, job_folder: Path) -> dict[str, Any]:
     Args:
         name: of the recording.
     """
-    results = sorted((job_folder / "output").iterdir())
-    digests = {path.relative_to(job_folder).as_posix(): files.sha256(path) for path in results}
-    result = next(path for path in digests if path.endswith(".json"))
-    words = words_of(json.loads((job_folder / result).read_bytes()))
+    found = {path: sha256_below(job_folder, path, LARGEST_RESULT) for path in results_of(job_folder)}
+    digests = {path: digest for path, digest in found.items() if digest is not None}
+    result = next((path for path in digests if path.endswith(".json")), "")
+    words = words_of(json_below(job_folder, result))
     return {"name": name, "files": digests, "result": result, "words": words}
 
 

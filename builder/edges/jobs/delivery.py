@@ -7,7 +7,6 @@ import errno
 import hashlib
 import os
 import re
-import stat
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -21,6 +20,7 @@ from builder.edges.system import files
 from builder.errors import BakeError, MissingError, UsageError
 from builder.program import command
 from builder.receiver.jobs import places
+from builder.receiver.untrusted import open_below
 
 LINKLESS = (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK)
 """What file systems without hard links answer."""
@@ -121,11 +121,7 @@ def _copy(source: Path, target: Path, place: Place, recording: Path, *, overwrit
     mark = hashlib.sha256(f"{source.parent.parent.name}/{target.name}".encode()).hexdigest()[:16]
     hidden = target.parent / f".whisperbake-{mark}.tmp"
     hidden.unlink(missing_ok=True)
-    # A stage wrote it: it may be anything.
-    reading = os.open(source, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-    with os.fdopen(reading, "rb") as data:
-        if not stat.S_ISREG(os.fstat(reading).st_mode):
-            raise OSError(errno.EINVAL, "not a file", str(source))
+    with open_below(source.parent.parent, f"{source.parent.name}/{source.name}") as data:
         try:
             mode = places.file_mode(0o666, places.readers([recording], group=-1, above=False))
             writing = os.open(hidden, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, mode)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import os
+import re
 import shlex
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -17,6 +17,7 @@ from builder.edges.jobs import listing
 from builder.edges.system import files, shell
 from builder.errors import MissingError, UsageError
 from builder.program import command
+from builder.receiver.untrusted import LARGEST_JSON, json_below, names_below, parse_json, read_below, size_below
 
 HISTORY = "edits"
 """Folder with the edits before each change, numbered."""
@@ -43,46 +44,51 @@ def transcripts(job: Job, job_folder: Path) -> tuple[Spoken, ...]:
 
 def read(job_folder: Path) -> dict[str, RecordingEdits]:
     """The present edits."""
-    path = job_folder / spec.FILE
-    return spec.from_json(_parsed(path), str(path))
+    return spec.from_json(_parsed(job_folder), str(job_folder / spec.FILE))
 
 
 def write(job_folder: Path, edits: Mapping[str, RecordingEdits]) -> None:
     """Replace the present edits; those before stay in the history."""
-    before = files.read_file(job_folder / spec.FILE)
-    history = job_folder / HISTORY
-    history.mkdir(exist_ok=True)
-    number = max((int(p.stem) for p in _kept(history)), default=0) + 1
-    files.write_atomic(history / f"{number:04}.json", before if before is not None else NONE)
+    before = read_below(job_folder, spec.FILE, LARGEST_JSON)
+    (job_folder / HISTORY).mkdir(exist_ok=True)
+    number = max(_kept(job_folder), default=0) + 1
+    files.write_atomic(job_folder / _name(number), before if before is not None else NONE)
     files.write_atomic(job_folder / spec.FILE, spec.to_json(edits))
 
 
 def undo(job_folder: Path) -> bool:
     """Go back to the edits before the last change; whether there was one."""
-    kept = _kept(job_folder / HISTORY)
+    kept = _kept(job_folder)
     if not kept:
         return False
-    before = files.read_file(kept[-1])
+    last = _name(kept[-1])
+    before = read_below(job_folder, last, LARGEST_JSON)
     if before is None or before == NONE.encode():
         (job_folder / spec.FILE).unlink(missing_ok=True)
     else:
         files.write_atomic(job_folder / spec.FILE, before)
-    kept[-1].unlink()
+    (job_folder / last).unlink()
     return True
 
 
-def _kept(history: Path) -> list[Path]:
-    return sorted((p for p in history.glob("*.json") if p.stem.isdecimal()), key=lambda p: int(p.stem))
+def _name(number: int) -> str:
+    return f"{HISTORY}/{number:04}.json"
 
 
-def _parsed(path: Path) -> Any:
-    data = files.read_file(path)
-    if data is None:
+def _kept(job_folder: Path) -> list[int]:
+    """Numbers of the edits before each change, in order."""
+    numbers = (
+        int(m[1]) for name in names_below(job_folder, HISTORY) if (m := re.fullmatch(r"([0-9]{4,9})\.json", name))
+    )
+    sizes = ((number, size_below(job_folder, _name(number))) for number in numbers)
+    return sorted(number for number, size in sizes if size is not None and size <= LARGEST_JSON)
+
+
+def _parsed(job_folder: Path) -> Any:
+    if size_below(job_folder, spec.FILE) is None:
         return None
-    try:
-        return json.loads(data)
-    except (ValueError, RecursionError):
-        return ""  # which is not what anybody writes
+    value = json_below(job_folder, spec.FILE)
+    return "" if value is None else value  # which is not what anybody writes
 
 
 def read_text(path: Path) -> str:
@@ -112,8 +118,8 @@ def names_file(path: Path) -> Any:
         UsageError: it can't be read, or is not JSON.
     """
     try:
-        return json.loads(read_text(path))
-    except (ValueError, RecursionError) as error:
+        return parse_json(read_text(path).encode())
+    except ValueError as error:
         raise UsageError(
             f"this is not JSON: {error}", where=str(path), expected="what the page of a job saves"
         ) from error

@@ -6,7 +6,6 @@ import contextlib
 import fcntl
 import json
 import os
-import stat
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -14,10 +13,12 @@ from typing import Any
 
 from builder.core.config.types import Config
 from builder.core.jobs.job import Job
+from builder.core.jobs.record.events import parsed_lines
 from builder.core.text import visible
 from builder.edges.system import files, permissions
 from builder.errors import BakeError, ConfigError, InputError, MissingError, UsageError
 from builder.receiver.jobs import places
+from builder.receiver.untrusted import append_below, open_below, read_below, size_below, slice_below
 
 MARK = ".containers"
 """File in a job's folder while it may have containers that our run made: the address of their engine."""
@@ -96,17 +97,13 @@ def parsed(job_folder: Path) -> Job:
     """
     from builder.core.jobs import job_file
 
-    path = job_folder / "job.yaml"
+    data = read_below(job_folder, "job.yaml", 4 * job_file.MAX_TEXT)
     try:
-        # Without waiting for a FIFO's writer, and no further than a job's file can be long.
-        handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-        with os.fdopen(handle, "rb") as source:
-            if not stat.S_ISREG(os.fstat(handle).st_mode):
-                raise OSError("not a file")
-            text = source.read(4 * job_file.MAX_TEXT + 1).decode()
-        return job_file.from_yaml(text, str(path))
-    except (OSError, UnicodeDecodeError) as error:
-        raise UsageError("no job here", where=str(job_folder), hint="jobs list shows all") from error
+        if data is None:
+            raise UsageError("no job here", where=str(job_folder), hint="jobs list shows all")
+        return job_file.from_yaml(data.decode(), str(job_folder / "job.yaml"))
+    except UnicodeDecodeError as error:
+        raise ConfigError("job.yaml is not text in UTF-8", where=str(job_folder / "job.yaml")) from error
 
 
 FOLDERS = ("input", "work", "output", "logs", "edits", ".scratch")
@@ -159,11 +156,22 @@ def _kind(status: os.stat_result) -> str:
     return "neither a file nor a folder"
 
 
+EVENTS = "events.jsonl"
+"""File in a job's folder to which the orchestrator and stages append."""
+
+LONGEST_FACT = 2000
+"""Characters of a text in an event."""
+
+FIRST_EVENTS, LAST_EVENTS = 4 << 20, 12 << 20
+"""Bytes of events that are read, of their beginning and of their end: a stage writes at most 2 MiB in a run."""
+
+
 def append_event(job_folder: Path, event: str, **facts: Any) -> None:
     """Write the orchestrator's own line into events.jsonl; it has no stage."""
-    line = json.dumps({"t": round(time.time(), 3), "event": event, **facts}, ensure_ascii=False).encode() + b"\n"
-    flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-    handle = os.open(job_folder / "events.jsonl", flags, 0o644)
+    facts = {name: fact[:LONGEST_FACT] if isinstance(fact, str) else fact for name, fact in facts.items()}
+    text = json.dumps({"t": round(time.time(), 3), "event": event, **facts}, ensure_ascii=False)
+    line = text.encode("utf-8", "replace") + b"\n"
+    handle = append_below(job_folder, EVENTS)
     try:
         size = os.fstat(handle).st_size
         if size and os.pread(handle, 1, size - 1) != b"\n":
@@ -207,20 +215,23 @@ def wait_for_end(job_folder: Path) -> None:
         raise BakeError(f"job {job_folder.name} did not stop within {END:.0f} s", hint="jobs list") from error
 
 
-def log_lines(path: Path, offset: int, *, whole: bool) -> tuple[list[str], int]:
-    """The lines of a log from a byte on, and the byte after them; what would steer a terminal is made visible.
+LOG_AT_ONCE = 1 << 20
+"""Bytes of a log that are read at once; a longer line comes in pieces."""
+
+
+def log_lines(job_folder: Path, stage: str, offset: int, *, whole: bool) -> tuple[list[str], int]:
+    """The next lines of a stage's log from a byte on, and the byte after them; what would steer a terminal is made visible.
 
     Args:
         whole: leave a line without an end for the next time.
+
+    Returns:
+        No lines, and the same byte, after the last of them.
     """
-    try:
-        with path.open("rb") as source:
-            source.seek(offset)
-            data = source.read()
-    except OSError:
-        return [], offset
-    if whole:
-        data = data[: data.rfind(b"\n") + 1]
+    data = slice_below(job_folder, f"logs/{stage}.log", offset, LOG_AT_ONCE)
+    if whole or len(data) == LOG_AT_ONCE:
+        end = data.rfind(b"\n") + 1
+        data = data[:end] if end or len(data) < LOG_AT_ONCE else data
     text = data.decode("utf-8", "replace")
     return [visible(line) for line in text.splitlines()], offset + len(data)
 
@@ -246,32 +257,20 @@ def held(job_folder: Path, *, timeout: float = 0.1) -> Iterator[None]:
 def _stages_run(job_folder: Path) -> bool:
     """Whether a stage works on the job now: each holds its events for as long as it lives (stages/contract.py)."""
     try:
-        handle = os.open(job_folder / "events.jsonl", os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-    except OSError:
-        return False
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        with open_below(job_folder, EVENTS) as source:
+            fcntl.flock(source, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         return True
-    except OSError:  # a file system without locks
+    except OSError:  # no such file, or a file system without locks
         return False
-    finally:
-        os.close(handle)
     return False
 
 
 def events(job_folder: Path) -> Iterator[Mapping[str, Any]]:
-    """The lines of events.jsonl that are whole; containers write there, too."""
-    try:
-        with files.open_regular(job_folder / "events.jsonl") as source:
-            lines = source.read(files.LARGEST).splitlines()
-    except OSError:
-        return
-    for line in lines:
-        with contextlib.suppress(ValueError, RecursionError):
-            event = json.loads(line)
-            if isinstance(event, dict):
-                yield event
+    """What the lines of events.jsonl say; containers write there, too. Of a long file the middle is left out."""
+    rest = max(FIRST_EVENTS, (size_below(job_folder, EVENTS) or 0) - LAST_EVENTS)
+    first, last = slice_below(job_folder, EVENTS, 0, FIRST_EVENTS), slice_below(job_folder, EVENTS, rest, LAST_EVENTS)
+    return parsed_lines(first + (b"" if rest == FIRST_EVENTS else b"\n") + last)
 
 
 def state(job_folder: Path) -> str:
@@ -307,7 +306,8 @@ def failed_before(job_folder: Path) -> set[str]:
 def _without_us(job_folder: Path) -> str:
     """The state of a job that nobody watched, by the manifests that its stages left."""
     with contextlib.suppress(BakeError):
-        open_ = [s for s in parsed(job_folder).stages if not (job_folder / "work" / s.name / "manifest.json").is_file()]
+        stages = parsed(job_folder).stages
+        open_ = [s for s in stages if size_below(job_folder, f"work/{s.name}/manifest.json") is None]
         if all(stage.optional for stage in open_):
             return "partial" if open_ else "done"
     return "interrupted"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import re
 import secrets
@@ -16,9 +15,12 @@ from typing import Any
 from builder.core.config.types import Config
 from builder.core.jobs.job import Job, JobInput
 from builder.edges.jobs.folder import NEW, disk_error, folder, held, read, state
-from builder.edges.system import files
 from builder.errors import BakeError, UsageError, did_you_mean
 from builder.receiver.jobs import places
+from builder.receiver.untrusted import json_below, names_below, size_below
+
+BROKEN = "broken"
+"""The state of a job that can't be read."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,11 +30,13 @@ class Summary:
     id: str
     state: str
     """prepared, queued, running, failed, interrupted, part (some stages were asked for, and are done),
-    partial (an optional stage failed, and the others are done) or done."""
+    partial (an optional stage failed, and the others are done), done, or broken: it can't be read."""
     created: str
     workflow: str
     inputs: tuple[str, ...]
     folder: Path
+    problem: str = ""
+    """Why it is broken."""
 
 
 def find(config: Config, name: str) -> Job:
@@ -42,7 +46,7 @@ def find(config: Config, name: str) -> Job:
         UsageError: no job or several jobs have that name.
         ConfigError: it is not a job of this project.
     """
-    ids = [p.parent.name for p in sorted(config.jobs.glob("*/job.yaml"))]
+    ids = _ids(config)
     if name in ids:
         return read(config, config.jobs / name)
     if (Path(name) / "job.yaml").is_file() and Path(name).resolve().parent == config.jobs.resolve():
@@ -63,23 +67,33 @@ def newest(config: Config, *, begun: bool = False) -> Job | None:
     Args:
         begun: only those of which some stage has results; a mistyped command leaves a job without any.
     """
-    for path in sorted(config.jobs.glob("*/job.yaml"), reverse=True):
-        if begun and not any(path.parent.glob("work/*/manifest.json")):
+    for id_ in reversed(_ids(config)):
+        job_folder = config.jobs / id_
+        if begun and not any(_finished(job_folder, stage) for stage in names_below(job_folder, "work")):
             continue
         with contextlib.suppress(BakeError):
-            return read(config, path.parent)
+            return read(config, job_folder)
     return None
+
+
+def _finished(job_folder: Path, stage: str) -> bool:
+    return size_below(job_folder, f"work/{stage}/manifest.json") is not None
+
+
+def _ids(config: Config) -> list[str]:
+    """Names of the folders that are jobs, or look like jobs, oldest first."""
+    from builder.core.jobs.job_file import ID
+
+    names = names_below(config.jobs.resolve())  # the folder of jobs may be a link of the user's own
+    return [n for n in names if ID.fullmatch(n) or (n[0] != "." and os.path.lexists(config.jobs / n / "job.yaml"))]
 
 
 def transcript(job_folder: Path, entry: JobInput) -> tuple[Any, Path]:
     """What the subtitles stage wrote of a recording (None where it hasn't), and the file that says it."""
-    whole = job_folder / "work" / "subtitles" / f"{entry.id}.transcript.json"
-    if not whole.is_file():  # of a job from before this file was written
-        whole = job_folder / "output" / f"{entry.output}.json"
-    data = files.read_file(whole)
-    with contextlib.suppress(ValueError, RecursionError):
-        return None if data is None else json.loads(data), whole
-    return None, whole
+    whole = f"work/subtitles/{entry.id}.transcript.json"
+    if size_below(job_folder, whole) is None:  # of a job from before this file was written
+        whole = f"output/{entry.output}.json"
+    return json_below(job_folder, whole), job_folder / whole
 
 
 def is_id(name: str) -> bool:
@@ -88,22 +102,25 @@ def is_id(name: str) -> bool:
 
 
 def listing(config: Config) -> tuple[Summary, ...]:
-    """All jobs, newest first."""
-    summaries = []
-    for path in sorted(config.jobs.glob("*/job.yaml"), reverse=True):
-        with contextlib.suppress(BakeError):
-            job = read(config, path.parent)
-            summaries.append(
-                Summary(
-                    id=job.id,
-                    state=state(path.parent),
-                    created=job.created,
-                    workflow=job.workflow,
-                    inputs=tuple(i.name for i in job.inputs),
-                    folder=path.parent,
-                )
-            )
-    return tuple(summaries)
+    """All jobs, newest first; those that can't be read, too."""
+    return tuple(_summary(config, config.jobs / id_) for id_ in reversed(_ids(config)))
+
+
+def _summary(config: Config, job_folder: Path) -> Summary:
+    try:
+        job = read(config, job_folder)
+        return Summary(
+            id=job.id,
+            state=state(job_folder),
+            created=job.created,
+            workflow=job.workflow,
+            inputs=tuple(i.name for i in job.inputs),
+            folder=job_folder,
+        )
+    except (BakeError, OSError) as error:
+        why = str(error.strerror or error) if isinstance(error, OSError) else error.what
+        name = os.fsencode(job_folder.name).decode("utf-8", "replace")
+        return Summary(id=name, state=BROKEN, created="", workflow="", inputs=(), folder=job_folder, problem=why)
 
 
 def remove(config: Config, names: Sequence[str], *, dry_run: bool) -> list[tuple[Path, int]]:

@@ -2,28 +2,40 @@
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import hashlib
-import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from builder.core.config.types import Config
 from builder.core.jobs import edits
 from builder.core.jobs import job as spec
 from builder.core.jobs.job import Job, JobStage
+from builder.core.jobs.record import manifest as manifests
+from builder.core.jobs.record.manifest import Manifest
 from builder.edges.system import files
 from builder.errors import BakeError, InputError, IntegrityError, MissingError, PartialError, StageError
 from builder.program import command
+from builder.receiver.untrusted import json_below, sha256_below, size_below, slice_below, status_below
 
 FULL = 64 << 10
 """Bytes free at which a disk counts as full."""
 
 MOST = 1 << 20
 """Bytes at the end of a log that are read."""
+
+LARGEST_MANIFEST = 16 << 20
+"""Bytes; a recording takes 2000 or so."""
+
+SOUND, TIMES = 4 << 30, 16
+"""What a stage makes of one recording is at most a WAV file's largest size, and so many times the recording's own."""
+
+DRAWN = 16_000_000
+"""Bytes a second of a film that subtitles are drawn into."""
+
+LONGEST_LINE = 1000
+"""Characters of a line of a log that an error shows."""
 
 TAIL = 10
 """Lines of a log that an error shows."""
@@ -92,51 +104,77 @@ class Outcome:
         )
 
 
-def manifest(job_folder: Path, stage: str) -> dict[str, Any] | None:
-    """A stage's manifest.json; None when there is none, or when it is not an object."""
-    return files.read_object(job_folder / "work" / stage / "manifest.json") or None
+def manifest(job_folder: Path, stage: str) -> Manifest | None:
+    """A stage's manifest.json; None when there is none, or no stage of ours wrote it."""
+    return manifests.parsed(json_below(job_folder, f"work/{stage}/manifest.json", LARGEST_MANIFEST), stage)
+
+
+def said(job: Job, job_folder: Path) -> dict[str, Manifest]:
+    """Stage -> its manifest, in pipeline order: those that are there."""
+    return {stage.name: made for stage in job.stages if (made := manifest(job_folder, stage.name)) is not None}
+
+
+def results_of(said_by: Mapping[str, Manifest], job_folder: Path) -> list[str]:
+    """The job's results, as paths in its folder: what manifests name and is there."""
+    named = {path for made in said_by.values() for path in made.results}
+    return sorted(path for path in named if size_below(job_folder, path) is not None)
 
 
 def collect(job: Job, job_folder: Path, *, stages: Sequence[StageOutcome], seconds: float) -> Outcome:
     """A job's results and notes, as the manifests of all its stages name them."""
-    manifests = [manifest(job_folder, stage.name) or {} for stage in job.stages]
-    results = sorted({path for m in manifests for path in m.get("outputs", {}) if path.startswith("output/")})
+    said_by = said(job, job_folder)
     return Outcome(
         job=job,
         folder=job_folder / "output",
-        files=tuple(job_folder / path for path in results),
+        files=tuple(job_folder / path for path in results_of(said_by, job_folder)),
         stages=tuple(stages),
-        notes=tuple(note for m in manifests for note in m.get("notes", ())),
+        notes=tuple(note for made in said_by.values() for note in made.notes),
         seconds=seconds,
     )
 
 
-def unfinished(config: Config, job_folder: Path, stage: JobStage) -> str | None:
+def unfinished(config: Config, job: Job, job_folder: Path, stage: JobStage) -> str | None:
     """Why a stage has to run, or None: its manifest against the disk."""
-    stage_manifest = manifest(job_folder, stage.name)
-    named = [path for kind in ("inputs", "outputs") for path in (stage_manifest or {}).get(kind, {})]
-    digests = {path: _digest(job_folder / path) for path in named}
+    made = manifest(job_folder, stage.name)
     code = code_digest(config.shipped / "stages", stage.name)
     optional = [need for need in stage.needs if (known := config.stages.get(need)) and known.optional]
     late = [need for need in optional if manifest(job_folder, need) is not None]
-    edited = stage.name == edits.STAGE and (job_folder / edits.FILE).is_file()
+    edited = stage.name == edits.STAGE and size_below(job_folder, edits.FILE) is not None
     return spec.unfinished(
-        stage, stage_manifest, code=code, digests=digests, late=late, edits=edits.FILE if edited else None
+        stage,
+        made,
+        code=code,
+        digests=_digests(job_folder, made, most_bytes(job)) if made is not None else {},
+        late=late,
+        edits=edits.FILE if edited else None,
     )
 
 
-def _digest(path: Path) -> str | None:
-    try:
-        found = path.stat()
-        return _digest_of(path, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
-    except OSError:
-        return None
+def most_bytes(job: Job) -> int:
+    """Bytes of all that one stage may read and write: what is larger was not made from these recordings."""
+    drawn = any(stage.settings.get("burn") is True for stage in job.stages)
+    return sum(SOUND + TIMES * i.size + (int(DRAWN * (i.duration or 0)) if drawn else 0) for i in job.inputs)
+
+
+def _digests(job_folder: Path, made: Manifest, most: int) -> dict[str, str | None]:
+    """``sha256:…`` of the files that a manifest names; None where one isn't there, and after ``most`` bytes in all."""
+    digests: dict[str, str | None] = {}
+    for path in (*made.inputs, *made.outputs):
+        if path in digests:
+            continue
+        digests[path], found = None, status_below(job_folder, path)
+        if found is not None and found.st_size <= most:
+            most -= found.st_size
+            identity = found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
+            digests[path] = _digest_of(job_folder, path, *identity)
+    return digests
 
 
 @functools.lru_cache(maxsize=1000)
-def _digest_of(path: Path, *_identity: int) -> str:
+def _digest_of(job_folder: Path, path: str, inode: int, size: int, *_times: int) -> str | None:
     """``sha256:<hex>`` of a file, once for as long as nothing of it changes: a film is read by two stages."""
-    return f"sha256:{files.sha256(path)}"
+    digest = sha256_below(job_folder, path, size)
+    return None if digest is None else f"sha256:{digest}"
 
 
 def code_digest(stages: Path, name: str) -> str:
@@ -147,9 +185,9 @@ def code_digest(stages: Path, name: str) -> str:
     return digest.hexdigest()
 
 
-def log_path(job_folder: Path, stage: str) -> Path:
-    """The log of a stage."""
-    return job_folder / "logs" / f"{stage}.log"
+def log_name(stage: str) -> str:
+    """The log of a stage, as a path in its job's folder."""
+    return f"logs/{stage}.log"
 
 
 def failure(
@@ -163,8 +201,8 @@ def failure(
         cause: what the exit code doesn't tell, as the end of a sentence about the stage.
         missing: why its results are not good although it said that it was done.
     """
-    log = log_path(job_folder, stage)
-    lines = _lines(log, since)
+    log = job_folder / log_name(stage)
+    lines = _lines(job_folder, stage, since)
     last = lines[-1] if lines else "it said nothing"
     again = command(f"run {job_folder.name}")
     what = f"said it was done, but {missing}" if missing else cause
@@ -192,12 +230,11 @@ def failure(
     )
 
 
-def _lines(log: Path, since: int) -> list[str]:
-    """The lines of a log from a byte on that are not blank; the last of them where it is long."""
-    with contextlib.suppress(OSError), log.open("rb") as source:
-        source.seek(max(since, source.seek(0, os.SEEK_END) - MOST))
-        return [line for line in source.read().decode("utf-8", "replace").splitlines() if line.strip()]
-    return []
+def _lines(job_folder: Path, stage: str, since: int) -> list[str]:
+    """The lines of a stage's log from a byte on that are not blank; the last of them where it is long."""
+    log = log_name(stage)
+    text = slice_below(job_folder, log, max(since, (size_below(job_folder, log) or 0) - MOST), MOST)
+    return [line[:LONGEST_LINE] for line in text.decode("utf-8", "replace").splitlines() if line.strip()]
 
 
 def _signal(code: int) -> str:

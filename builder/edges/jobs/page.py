@@ -6,8 +6,8 @@ import os
 import sys
 import time
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 from urllib.parse import quote
 
 from builder import __version__
@@ -16,11 +16,18 @@ from builder.core.jobs import page as pages
 from builder.core.jobs.formats import FILMS, FORMATS
 from builder.core.jobs.job import Job, JobInput
 from builder.core.jobs.page import File, Page, Recording
+from builder.core.jobs.record.manifest import Manifest
 from builder.core.jobs.timeline import history
 from builder.edges.jobs import folder as jobs
 from builder.edges.jobs import listing, outcome
-from builder.edges.system import files, shell
+from builder.edges.jobs.record import facts as looks
+from builder.edges.jobs.record.facts import Facts
+from builder.edges.system import shell
 from builder.errors import BakeError, MissingError
+from builder.receiver.untrusted import read_below, size_below
+
+LARGEST_TEXT = 32 << 20
+"""Bytes of a result that goes into the page whatever the limit is: texts are small."""
 
 
 def gather(config: Config, job: Job, *, out: Path, limit: int) -> Page:
@@ -36,12 +43,12 @@ def gather(config: Config, job: Job, *, out: Path, limit: int) -> Page:
     job_folder = jobs.folder(config, job)
     state = jobs.state(job_folder)
     events = list(jobs.events(job_folder))
-    manifests = {s.name: m for s in job.stages if (m := outcome.manifest(job_folder, s.name))}
-    facts = {i.id: files.read_object(job_folder / "work" / "demux" / f"{i.id}.json") for i in job.inputs}
+    manifests = outcome.said(job, job_folder)
+    facts = {entry.id: looks.read(job_folder, entry) for entry in job.inputs}
     budget = _Budget(limit)
     recordings = tuple(_recording(job_folder, entry, facts[entry.id], manifests, out, budget) for entry in job.inputs)
-    sound = sum(float(f.get("duration", 0)) for f in facts.values())
-    messages = [str(e.get("message")) for e in events if e.get("event") == "fail" and e.get("stage") is None]
+    sound = sum(f.duration for f in facts.values())
+    messages = [e.get("message", "") for e in events if e["event"] == "fail" and "stage" not in e]
     return Page(
         job=job,
         state=state,
@@ -69,8 +76,8 @@ class _Budget:
 def _recording(
     job_folder: Path,
     entry: JobInput,
-    facts: Mapping[str, Any],
-    manifests: Mapping[str, Any],
+    facts: Facts,
+    manifests: Mapping[str, Manifest],
     out: Path,
     budget: _Budget,
 ) -> Recording:
@@ -78,18 +85,20 @@ def _recording(
     media, spare, video = _media(job_folder, entry, facts, out, budget)
     result_files = []
     for suffix, known in {**FORMATS, **FILMS}.items():
-        path = job_folder / "output" / f"{entry.output}.{suffix}"
-        if media is not None and media.kind and path.name == media.name:
+        name = f"{entry.output}.{suffix}"
+        result = _Found.of(job_folder, f"output/{name}")
+        if media is not None and media.kind and name == media.name:
             result_files.append(media)
-        elif path.is_file() and not path.is_symlink():
+        elif result is not None:
             # One copy of a film is enough: the others lie beside.
             again = suffix in FILMS and video and media is not None and media.data is not None
-            inside = not again and (suffix in FORMATS or budget.take(path.stat().st_size))
-            result_files.append(_file(path, path.name, known.type, out, inside=inside, kind=suffix))
+            text = suffix in FORMATS and result.size <= LARGEST_TEXT
+            inside = not again and (text or budget.take(result.size))
+            result_files.append(result.file(name, known.type, out, inside=inside, kind=suffix))
     notes = [
         n.removeprefix(f"{entry.name}: ")
         for m in manifests.values()
-        for n in m.get("notes", ())
+        for n in m.notes
         if n.startswith(f"{entry.name}: ")
     ]
     return Recording(
@@ -108,50 +117,65 @@ def _recording(
 
 
 def _media(
-    job_folder: Path, entry: JobInput, facts: Mapping[str, Any], out: Path, budget: _Budget
+    job_folder: Path, entry: JobInput, facts: Facts, out: Path, budget: _Budget
 ) -> tuple[File | None, File | None, bool]:
     """What is played, what else when a browser can't, and whether it has a picture.
 
     The film with subtitles is played where every browser can: it is offered too, and the page then has one film. Every
     browser plays the 16 kHz sound that demux made.
     """
-    recording, sound = job_folder / entry.path, job_folder / "work" / "demux" / f"{entry.id}.wav"
-    suffix = recording.suffix.lower().removeprefix(".")
-    codecs = [s.get("codec", "") for s in facts.get("streams", ()) if s.get("type") in ("audio", "video")]
+    recording, sound = _Found.of(job_folder, entry.path), _Found.of(job_folder, f"work/demux/{entry.id}.wav")
+    suffix = Path(entry.path).suffix.lower().removeprefix(".")
     for film in ("mp4", "mkv", "mka"):
-        path = job_folder / "output" / f"{entry.output}.{film}"
-        if path.is_file() and not path.is_symlink() and facts.get("video") and pages.plays(film, codecs):
-            inside = budget.take(path.stat().st_size)
-            media = _file(path, path.name, FILMS[film].type, out, inside=inside, kind=film)
+        name = f"{entry.output}.{film}"
+        result = _Found.of(job_folder, f"output/{name}")
+        if result is not None and facts.video and pages.plays(film, facts.codecs):
+            inside = budget.take(result.size)
+            media = result.file(name, FILMS[film].type, out, inside=inside, kind=film)
             return media, _spare(sound, out, budget, needed=not inside, inside=False), True
-    plays = pages.plays(suffix, codecs) if recording.is_file() else False
+    plays = pages.plays(suffix, facts.codecs) if recording is not None else False
     if plays is False:
         recording, suffix = sound, "wav"
-        if not recording.is_file():
-            return None, None, False
-    media = _file(recording, entry.name, pages.PLAYABLE[suffix], out, inside=budget.take(recording.stat().st_size))
+    if recording is None:
+        return None, None, False
+    media = recording.file(entry.name, pages.PLAYABLE[suffix], out, inside=budget.take(recording.size))
     needed = plays is None or (plays and media.data is None)
     # A page that has its recording inside must not need a file beside it, unless that is all there is.
     spare = _spare(sound, out, budget, needed=needed, inside=media.data is not None)
-    return media, spare, bool(facts.get("video")) and plays is not False
+    return media, spare, facts.video and plays is not False
 
 
-def _spare(sound: Path, out: Path, budget: _Budget, *, needed: bool, inside: bool) -> File | None:
+def _spare(sound: _Found | None, out: Path, budget: _Budget, *, needed: bool, inside: bool) -> File | None:
     """The sound that is played instead; None where it isn't needed."""
-    if not needed or not sound.is_file():
+    if not needed or sound is None:
         return None
-    return _file(sound, sound.name, "audio/wav", out, inside=inside and budget.take(sound.stat().st_size))
+    name = sound.path.rpartition("/")[2]
+    return sound.file(name, "audio/wav", out, inside=inside and budget.take(sound.size))
 
 
-def _file(path: Path, name: str, type_: str, out: Path, *, inside: bool, kind: str = "") -> File:
-    return File(
-        name=name,
-        type=type_,
-        kind=kind,
-        size=path.stat().st_size,
-        href=quote(os.path.relpath(path.resolve(), out.resolve().parent)),
-        data=path.read_bytes() if inside else None,
-    )
+@dataclass(frozen=True, kw_only=True)
+class _Found:
+    """A regular file in a job's folder."""
+
+    folder: Path
+    path: str
+    size: int
+
+    @classmethod
+    def of(cls, folder: Path, path: str) -> _Found | None:
+        size = size_below(folder, path)
+        return None if size is None else cls(folder=folder, path=path, size=size)
+
+    def file(self, name: str, type_: str, out: Path, *, inside: bool, kind: str = "") -> File:
+        """As the page has it; beside the page, too, when it has grown or gone meanwhile."""
+        return File(
+            name=name,
+            type=type_,
+            kind=kind,
+            size=self.size,
+            href=quote(os.path.relpath(self.folder.resolve() / self.path, out.resolve().parent)),
+            data=read_below(self.folder, self.path, self.size) if inside else None,
+        )
 
 
 def templates(shipped: Path) -> dict[str, str]:

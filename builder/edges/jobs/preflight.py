@@ -22,6 +22,7 @@ from builder.edges.weights.store import Store
 from builder.errors import BakeError, InputError, MissingError
 from builder.program import command, shell_word
 from builder.receiver.jobs.job import sound_bytes
+from builder.receiver.untrusted import size_below
 
 FRESH = 24 * 3600.0
 """Seconds that a result is good for, if nothing it looked at changes."""
@@ -101,7 +102,7 @@ def check(
         *([lacking] if lacking else _of_place(config, job, python, containers)),
         _inspect("secrets", partial(_secrets, config, env)),
         *(_inspect(f"model {id_}", partial(_model, config, id_)) for id_ in _uses(job)),
-        *(_inspect(f"recording {i.name}", partial(_recording, job_folder / i.path, i.size)) for i in job.inputs),
+        *(_inspect(f"recording {i.name}", partial(_recording, job_folder, i.path, i.size)) for i in job.inputs),
     )
     if not any(c.failure for c in checked):
         entries = {k: v for k, v in entries.items() if at - v.get("at", 0) < FRESH}
@@ -206,15 +207,14 @@ def _model(config: Config, id_: str) -> str:
     return f"{pin.size / MB:.0f} MB, as models.lock says"
 
 
-def _recording(path: Path, size: int) -> str:
-    try:
-        size_now = path.stat().st_size
-    except OSError as error:
-        raise InputError("the job's recording is gone", where=str(path), hint="prepare it again") from error
+def _recording(job_folder: Path, path: str, size: int) -> str:
+    size_now = size_below(job_folder, path)
+    if size_now is None:
+        raise InputError("the job's recording is gone", where=str(job_folder / path), hint="prepare it again")
     if size_now != size:
         raise InputError(
             f"the recording has {size_now} bytes, it had {size} when the job was made",
-            where=str(path),
+            where=str(job_folder / path),
             hint="prepare it again",
         )
     return f"{size / MB:.1f} MB"

@@ -23,10 +23,12 @@ from builder.edges.jobs.budget import Budget
 from builder.edges.jobs.outcome import Outcome, StageOutcome, unfinished
 from builder.edges.jobs.record import speeds
 from builder.edges.jobs.record.follow import Follower
+from builder.edges.jobs.record.log import StageLog
 from builder.edges.jobs.record.pipeline import PipelineLog
 from builder.edges.system import shell
 from builder.errors import BakeError, Interrupted, UsageError
 from builder.program import command
+from builder.receiver.untrusted import names_below, size_below
 
 EVERY = 0.05
 """Seconds between two looks at what nobody tells the runner: progress, ``jobs cancel``, room on the machine."""
@@ -63,7 +65,7 @@ class Host(Protocol):
     def open(self, stages: Sequence[str]) -> None:
         """Get ready for what will probably run, and remove what a killed run left."""
 
-    def start(self, stage: JobStage, log: Path, on_end: Callable[[], None]) -> Task:
+    def start(self, stage: JobStage, log: StageLog, on_end: Callable[[], None]) -> Task:
         """Start a stage; what it prints is appended to the log.
 
         Args:
@@ -241,7 +243,7 @@ def _require_needs(state: _Run) -> None:
     """
     run = state.selection.run
     for need in dict.fromkeys(n for name in run for n in state.job.stage(name).needs if n not in run):
-        why = unfinished(state.config, state.folder, state.job.stage(need))
+        why = unfinished(state.config, state.job, state.folder, state.job.stage(need))
         there = outcomes.manifest(state.folder, need) is not None
         if there and state.selection.trusting:
             continue
@@ -260,7 +262,7 @@ def _likely(state: _Run) -> list[str]:
     for name in state.selection.run:
         stage = state.job.stage(name)
         forced = name in state.selection.again or any(n in likely for n in stage.needs)
-        if forced or unfinished(state.config, state.folder, stage) is not None:
+        if forced or unfinished(state.config, state.job, state.folder, stage) is not None:
             likely.append(name)
     return likely
 
@@ -274,7 +276,8 @@ def _begin_ready(state: _Run) -> None:
             continue
         if len(state.running) >= state.parallel:
             return
-        why = "asked for" if name in state.selection.again else unfinished(state.config, state.folder, stage)
+        again = name in state.selection.again
+        why = "asked for" if again else unfinished(state.config, state.job, state.folder, stage)
         if why is None:
             state.done[name] = StageOutcome(name=name, kept=True, seconds=0.0, why="done before")
             state.log.add(f"kept {name}: its results are still good")
@@ -285,12 +288,12 @@ def _begin_ready(state: _Run) -> None:
 
 def _begin(state: _Run, stage: JobStage, why: str) -> None:
     """Start one stage."""
-    log = outcomes.log_path(state.folder, stage.name)
-    log.parent.mkdir(exist_ok=True)
-    length = log.stat().st_size if log.exists() else 0
+    (state.folder / "logs").mkdir(exist_ok=True)
+    name = outcomes.log_name(stage.name)
+    length = size_below(state.folder, name) or 0
     state.follower.begin(stage.name)
     with shell.unbroken():
-        task = state.host.start(stage, log, state.ended.set)
+        task = state.host.start(stage, StageLog(state.folder, name), state.ended.set)
         state.running[stage.name] = _Started(task=task, began=time.perf_counter(), why=why, length=length)
     state.log.add(f"start {stage.name} ({why}): {task.command}")
 
@@ -346,7 +349,7 @@ def _failure(state: _Run, name: str, started: _Started, code: int) -> BakeError 
         return started.task.error
     if code != 0:
         return outcomes.failure(state.folder, name, code, since=started.length, cause=started.task.cause)
-    missing = unfinished(state.config, state.folder, state.job.stage(name))
+    missing = unfinished(state.config, state.job, state.folder, state.job.stage(name))
     if missing is not None:
         return outcomes.failure(state.folder, name, 0, since=started.length, missing=missing)
     return None
@@ -355,9 +358,9 @@ def _failure(state: _Run, name: str, started: _Started, code: int) -> BakeError 
 def _drop_empty_logs(folder: Path) -> None:
     """Stages that were ended before they said anything leave no file."""
     with contextlib.suppress(OSError):
-        for log in (folder / "logs").glob("*.log"):
-            if log.lstat().st_size == 0:
-                log.unlink()
+        for name in names_below(folder, "logs"):
+            if name.endswith(".log") and size_below(folder, f"logs/{name}") == 0:
+                (folder / "logs" / name).unlink()
 
 
 def _stop_all(state: _Run) -> None:

@@ -5,19 +5,30 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import selectors
 import shlex
 import signal
 import subprocess
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 from builder.errors import MissingError
 
 LOG = logging.getLogger("whisperbake")
 """What ``--debug`` shows."""
+
+MOST = 64 << 20
+"""Bytes of an output that :func:`run` keeps: what runs may be a container that a recording has taken over."""
+
+CHUNK = 64 << 10
+"""Bytes of an output that are read at once: what a pipe holds."""
+
+LOOK = 0.2
+"""Seconds after which a pipe counts as empty whose process has ended, though others hold it open."""
 
 Process = subprocess.Popen[bytes]
 """A process of :func:`start`."""
@@ -40,7 +51,7 @@ def run(
     timeout: float | None = None,
     stdin: bytes | None = None,
 ) -> Done:
-    """Run a program to its end and capture the output; a non-zero exit code isn't an error.
+    """Run a program to its end and capture up to :data:`MOST` bytes of each output; a non-zero exit code isn't an error.
 
     Args:
         env: the whole environment, or None for this process's.
@@ -52,22 +63,51 @@ def run(
     LOG.debug("run: %s", shlex.join(map(str, argv)))
     began = time.monotonic()
     try:
-        done = subprocess.run(
+        process = subprocess.Popen(
             list(argv),
             env=None if env is None else dict(env),
             cwd=cwd,
-            timeout=timeout,
-            input=stdin,
-            stdin=subprocess.DEVNULL if stdin is None else None,
-            capture_output=True,
-            check=False,
+            stdin=subprocess.DEVNULL if stdin is None else subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
         )
     except FileNotFoundError as error:
         raise MissingError(f"{argv[0]} is not on this machine", hint=f"install {argv[0]}") from error
-    except subprocess.TimeoutExpired as error:
-        return Done(code=-9, out=_text(error.stdout), err=_text(error.stderr))
-    LOG.debug("exit code %d after %.1f s: %s", done.returncode, time.monotonic() - began, argv[0])
-    return Done(code=done.returncode, out=_text(done.stdout), err=_text(done.stderr))
+    with process:
+        out, err = _Kept(process.stdout), _Kept(process.stderr)
+        try:
+            if process.stdin is not None:
+                with contextlib.suppress(BrokenPipeError), process.stdin as inlet:
+                    inlet.write(stdin or b"")
+            code = process.wait(timeout)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            code = -9
+        except BaseException:
+            process.kill()
+            raise
+        out.join()
+        err.join()
+    LOG.debug("exit code %d after %.1f s: %s", code, time.monotonic() - began, argv[0])
+    return Done(code=code, out=out.text, err=err.text)
+
+
+class _Kept(threading.Thread):
+    """The first bytes that come out of a pipe; what is more is read, so that its writer ends, and forgotten."""
+
+    def __init__(self, pipe: IO[bytes] | None) -> None:
+        super().__init__(daemon=True)
+        assert pipe is not None
+        self._pipe, self._data = pipe, bytearray()
+        self.start()
+
+    def run(self) -> None:
+        while chunk := os.read(self._pipe.fileno(), CHUNK):
+            self._data += chunk[: MOST - len(self._data)]
+
+    @property
+    def text(self) -> str:
+        return self._data.decode("utf-8", "replace")
 
 
 def start(
@@ -76,14 +116,19 @@ def start(
     env: Mapping[str, str] | None = None,
     cwd: Path | None = None,
     log: Path | None = None,
+    piped: bool = False,
 ) -> Process:
     """Start a process in a new session; both of its outputs are appended to ``log``.
 
     In a new session Ctrl-C reaches only the orchestrator, which ends its children in order. The caller ends the process
     with :func:`stop`.
+
+    Args:
+        piped: its outputs come out of a pipe, for :func:`drain`.
     """
     LOG.debug("start: %s", shlex.join(map(str, argv)))
-    out = subprocess.DEVNULL if log is None else os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+    quiet = subprocess.PIPE if piped else subprocess.DEVNULL
+    out = quiet if log is None else os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
     try:
         return subprocess.Popen(
             list(argv),
@@ -97,8 +142,24 @@ def start(
     except FileNotFoundError as error:
         raise MissingError(f"{argv[0]} is not on this machine", hint=f"install {argv[0]}") from error
     finally:
-        if out != subprocess.DEVNULL:
+        if log is not None:
             os.close(out)
+
+
+def drain(process: Process, take: Callable[[bytes], None]) -> int:
+    """Hand on what a process of :func:`start` prints into its pipe until it ends; its exit code.
+
+    What others print who hold the pipe open, and outlive it, is lost.
+    """
+    assert process.stdout is not None
+    with process.stdout as pipe, selectors.DefaultSelector() as selector:
+        selector.register(pipe, selectors.EVENT_READ)
+        while process.poll() is None or selector.select(0):
+            if selector.select(LOOK):
+                if not (chunk := os.read(pipe.fileno(), CHUNK)):
+                    break
+                take(chunk)
+    return process.wait()
 
 
 @contextlib.contextmanager
@@ -147,9 +208,3 @@ def stop(process: Process, *, grace: float = 5.0) -> int:
         except subprocess.TimeoutExpired:
             os.killpg(process.pid, 9)
     return process.wait()
-
-
-def _text(data: bytes | str | None) -> str:
-    if data is None:
-        return ""
-    return data if isinstance(data, str) else data.decode("utf-8", "replace")

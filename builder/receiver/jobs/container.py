@@ -17,6 +17,9 @@ Sandbox = Mapping[str, Any]
 STDOUT = 1
 """Standard output in a frame of a container's log."""
 
+MOST_PRINTED = 64 << 20
+"""Bytes of a container's log that are read; an engine keeps less of the text, and each line has a head."""
+
 LOOK = 0.5
 """Seconds between two looks at what a stage tells of its progress."""
 
@@ -120,7 +123,7 @@ def run_container(
                 engine.ask("DELETE", f"/containers/{id_}?force=1")  # the thread waits for its end
                 raise
         state = engine.need("GET", f"/containers/{id_}/json")["State"]
-        _, raw = engine.ask("GET", f"/containers/{id_}/logs?stdout=1&stderr=1")
+        _, raw = engine.ask("GET", f"/containers/{id_}/logs?stdout=1&stderr=1", most=MOST_PRINTED)
     finally:
         engine.ask("DELETE", f"/containers/{id_}?force=1")
     out = b"".join(text for stream, text in frames(raw) if stream == STDOUT)

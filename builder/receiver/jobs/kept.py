@@ -15,7 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from builder.receiver.engine import EngineSocket
-from builder.receiver.inventory import LoaderError, open_file
+from builder.receiver.inventory import LoaderError
+from builder.receiver.untrusted import names_below, slice_below
 
 COMPOSE = "compose.yaml"
 """File of a job; it names images by their ids on this machine's engine."""
@@ -55,10 +56,10 @@ def _mark(jobs: Path) -> str:
 def named_images(jobs: Path) -> dict[str, tuple[str, ...]]:
     """Id of an image -> ids of the jobs in a folder that name it."""
     named: dict[str, tuple[str, ...]] = {}
-    for path in sorted(jobs.glob(f"*/{COMPOSE}")):
-        with contextlib.suppress(OSError), open_file(path) as source:
-            for id_ in sorted(set(IMAGE_ID.findall(source.read(LONGEST_COMPOSE)))):
-                named[id_.decode()] = (*named.get(id_.decode(), ()), path.parent.name)
+    jobs = jobs.resolve()  # the folder itself may be a link of the user's own
+    for name in names_below(jobs):
+        for id_ in sorted(set(IMAGE_ID.findall(slice_below(jobs / name, COMPOSE, 0, LONGEST_COMPOSE)))):
+            named[id_.decode()] = (*named.get(id_.decode(), ()), name)
     return named
 
 

@@ -35,7 +35,7 @@ from builder.receiver.jobs.kept import keep, keeping
 from builder.receiver.jobs.languages import KNOWN, code_of
 from builder.receiver.jobs.naming import input_suffix, job_id, key_of, output_stem
 from builder.receiver.jobs.places import file_mode, folder_mode, readers, remove_if_there
-from builder.receiver.jobs.run import probe, run_job, stage_container, stage_images
+from builder.receiver.jobs.run import probe, results_of, run_job, stage_container, stage_images
 
 NEW = ".new-"
 """How the name of a folder begins that is still being made; those of dead processes are removed."""
@@ -155,9 +155,8 @@ def _one(
     except KeyboardInterrupt:
         say(f"interrupted; the job's folder is {folder}: docker compose up in it runs it again")
         raise
-    for path in sorted((folder / "output").iterdir()):
-        if not path.is_symlink():  # a container wrote there
-            print(shown(str(path)), flush=True)
+    for path in results_of(folder):
+        print(shown(f"{folder}/{path}"), flush=True)
     if lost:
         say(f"done without {' and '.join(lost)} in {clock(time.monotonic() - began)}; the job's folder is {folder}")
         return 8

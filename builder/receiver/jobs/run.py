@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import difflib
 import fcntl
-import hashlib
 import json
 import math
 import os
@@ -17,10 +16,19 @@ from typing import Any
 
 from builder.receiver.display import DISPLAY, clock, shown
 from builder.receiver.engine import EngineSocket
-from builder.receiver.inventory import Inventory, LoaderError, open_file
+from builder.receiver.inventory import Inventory, LoaderError
 from builder.receiver.jobs.container import Ended, Sandbox, container, memory_limit, run_container
 from builder.receiver.jobs.job import LABEL, new_job
 from builder.receiver.missing import NO_ROOM
+from builder.receiver.untrusted import (
+    append_below,
+    json_below,
+    names_below,
+    parse_json,
+    sha256_below,
+    size_below,
+    slice_below,
+)
 
 WORDS_WRONG = 0.05
 """Share of words that may differ in the acceptance run: another processor rounds differently."""
@@ -33,6 +41,12 @@ INPUT_FAULT, MODEL_FAULT = 2, 5
 
 MOST_EVENTS = 1 << 20
 """Bytes of events that are read at once."""
+
+MOST_SEEN = 10_000
+"""Recordings of which a stage's progress is kept."""
+
+LARGEST_RESULT = 1 << 30
+"""Bytes of a result of the example, which is a minute long."""
 
 
 def let_in(folder: Path) -> None:
@@ -147,7 +161,7 @@ def _held(folder: Path, host: str) -> Iterator[None]:
 def append_event(folder: Path, event: str, **facts: Any) -> None:
     """Write the orchestrator's own line into events.jsonl; it has no stage."""
     line = json.dumps({"t": round(time.time(), 3), "event": event, **facts})
-    handle = os.open(folder / "events.jsonl", os.O_WRONLY | os.O_APPEND | os.O_NOFOLLOW)
+    handle = append_below(folder, "events.jsonl")
     try:
         os.write(handle, f"{line}\n".encode())
     finally:
@@ -166,7 +180,7 @@ def _run_stage(
     """Run a stage; why it failed, if the job can do without it. Raises LoaderError: it can't."""
     name, began = stage["name"], time.monotonic()
     seconds = sum(entry.get("duration") or 0.0 for entry in job["inputs"])
-    events = StageEvents(folder / "events.jsonl")
+    events = StageEvents(folder)
 
     def look() -> None:
         done = min(sum(events.progress(name).values()), seconds or 1e9)
@@ -174,7 +188,7 @@ def _run_stage(
         on_status(f"  {name}: {of if done else 'begins'}, for {clock(time.monotonic() - began)}")
 
     ended = run_container(engine, f"whisperbake-{folder.name}-{name}", settings, look)
-    with (folder / "logs" / f"{name}.log").open("a", encoding="utf-8") as log:
+    with os.fdopen(append_below(folder, f"logs/{name}.log"), "a", encoding="utf-8") as log:
         log.writelines(f"{line}\n" for line in ended.lines)
     if ended.code == 0:
         on_line(f"  {name}: {time.monotonic() - began:.1f} s")
@@ -204,29 +218,30 @@ def _failure(name: str, ended: Ended, folder: Path, settings: Mapping[str, Any])
 class StageEvents:
     """What stages tell of their progress in a file that they write: read on, never believed."""
 
-    def __init__(self, path: Path) -> None:
-        self.path, self.offset = path, 0
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.offset = folder, 0
         self.seen: dict[tuple[str, str], float] = {}
 
     def progress(self, stage: str) -> dict[str, float]:
         """Seconds of sound that a stage is done with, for each recording."""
-        try:
-            with open_file(self.path) as source:
-                source.seek(self.offset)
-                data = source.read(MOST_EVENTS)
-        except OSError:
-            return {}
+        data = slice_below(self.folder, "events.jsonl", self.offset, MOST_EVENTS)
         whole = data[: data.rfind(b"\n") + 1] or (data if len(data) == MOST_EVENTS else b"")
         self.offset += len(whole)
         for line in whole.splitlines():
-            with contextlib.suppress(ValueError, RecursionError):
-                event = json.loads(line)
-                if isinstance(event, dict) and event.get("event") == "progress" and _is_number(event.get("done")):
-                    self.seen[str(event.get("stage")), str(event.get("input"))[:16]] = max(0.0, float(event["done"]))
+            with contextlib.suppress(ValueError):
+                event = parse_json(line)
+                if isinstance(event, dict) and event.get("stage") == stage and event.get("event") == "progress":
+                    self._note(stage, event)
         return {entry: done for (name, entry), done in self.seen.items() if name == stage}
 
+    def _note(self, stage: str, event: Mapping[str, Any]) -> None:
+        done: Any = event.get("done")
+        entry = str(event.get("input"))[:16]
+        if _is_number(done) and ((stage, entry) in self.seen or len(self.seen) < MOST_SEEN):
+            self.seen[stage, entry] = max(0.0, float(done))
 
-def _is_number(value: object) -> bool:
+
+def _is_number(value: Any) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
 
 
@@ -265,10 +280,10 @@ def probe(
             2, f"{name}: {shown(ended.lines[-1]) if ended.lines else 'not usable'}", "check the recording"
         )
     try:
-        answer = json.loads(ended.out)
+        answer = parse_json(ended.out.encode())
         length = answer["duration"]
         return bool(answer["video"]), float(length) if _is_number(length) and 0 < length < 1e7 else None
-    except (ValueError, KeyError, TypeError, RecursionError):
+    except (ValueError, KeyError, TypeError):
         what = f"{name} could not be read: exit code {ended.code}"
         raise LoaderError(7, what, detail=ended.lines[-TAIL:]) from None
 
@@ -313,11 +328,11 @@ def accept(
         raise LoaderError(7 if error.code == INPUT_FAULT else error.code, error.what, error.do) from None
     if lost:
         raise LoaderError(7, f"the acceptance run lacks {', '.join(lost)}", f"the job's folder is {job_folder}")
-    results = [path for path in expected["files"] if (job_folder / path).is_file()]
-    digests = {path: hashlib.sha256((job_folder / path).read_bytes()).hexdigest() for path in results}
+    results = [path for path in expected["files"] if size_below(job_folder, path) is not None]
+    digests = {path: sha256_below(job_folder, path, LARGEST_RESULT) for path in results}
     if digests == expected["files"]:
         return f"accepted: {len(digests)} files, byte for byte what the sender's images made"
-    words = words_of(json.loads((job_folder / expected["result"]).read_bytes()))
+    words = words_of(json_below(job_folder, expected["result"]))
     wrong = count_changes(expected["words"], words)
     if wrong > WORDS_WRONG * len(expected["words"]):
         raise LoaderError(
@@ -333,9 +348,17 @@ def stage_images(inventory: Inventory) -> dict[str, str]:
     return {i["stage"]: i.get("id") or i["manifest"] for i in inventory["images"] if i["stage"]}
 
 
-def words_of(result: dict[str, Any]) -> list[str]:
-    """The words of a result, in lower case, without punctuation."""
-    text = " ".join(str(s["text"]) for s in result["segments"]).lower()
+def results_of(folder: Path) -> list[str]:
+    """A job's results, as paths in its folder: containers write there, and only files count."""
+    paths = [f"output/{name}" for name in names_below(folder, "output")]
+    return [path for path in paths if size_below(folder, path) is not None]
+
+
+def words_of(result: Any) -> list[str]:
+    """The words of a result, in lower case, without punctuation; none where it isn't one."""
+    segments = result.get("segments") if isinstance(result, dict) else None
+    said = [s.get("text") for s in segments if isinstance(s, dict)] if isinstance(segments, list) else []
+    text = " ".join(map(str, said)).lower()
     return re.findall(r"[^\W_]+(?:['’][^\W_]+)*", text)
 
 

@@ -24,9 +24,11 @@ from builder.core.jobs.job import JobStage
 from builder.edges.engine import connection as engines
 from builder.edges.engine import kept
 from builder.edges.jobs.folder import MARK
+from builder.edges.jobs.record.log import StageLog
 from builder.edges.system import files, permissions, shell
 from builder.errors import BakeError, MissingError
 from builder.program import command
+from builder.receiver.untrusted import read_below
 
 GRACE = 5
 """Seconds that a container has to end after SIGTERM."""
@@ -40,8 +42,8 @@ RESTARTS = 2
 LEAVING = 5.0
 """Seconds for which an engine may still answer after it has ended a container because it goes away itself."""
 
-LONGEST_ADDRESS = 1000
-"""Bytes; no engine's address is longer."""
+LONGEST_ADDRESS = 4096
+"""Bytes of an engine's address."""
 
 LOOK = 0.02
 """Seconds between two looks for a container that compose is creating."""
@@ -116,7 +118,7 @@ class Project:
         with shell.unbroken():
             self._creating = shell.start(words, env=self._env, log=self._compose_log)
 
-    def start(self, stage: JobStage, log: Path, on_end: Callable[[], None]) -> Container:
+    def start(self, stage: JobStage, log: StageLog, on_end: Callable[[], None]) -> Container:
         assert self.client is not None  # made here, not by the threads of two stages at once
         return Container(self, stage.name, log, on_end)
 
@@ -159,9 +161,8 @@ class Project:
             time.sleep(LOOK)
 
     def _not_created(self, stage: str) -> BakeError:
-        lines = [
-            line for line in self._compose_log.read_text(errors="replace").splitlines() if "level=warning" not in line
-        ]
+        said = self._compose_log.read_text(errors="replace")
+        lines = [line for line in said.splitlines() if "level=warning" not in line]
         tail = [line.strip() for line in lines if line.strip()][-3:]
         last = tail[-1] if tail else "compose said nothing"
         if "No such image" in last or "not found" in last.lower():
@@ -186,7 +187,7 @@ class Project:
 class Container:
     """One stage's container from its start to its end, watched by a thread of its own."""
 
-    def __init__(self, project: Project, stage: str, log: Path, on_end: Callable[[], None]) -> None:
+    def __init__(self, project: Project, stage: str, log: StageLog, on_end: Callable[[], None]) -> None:
         self._project, self._stage, self._log, self._on_end = project, stage, log, on_end
         self._id = ""
         self._over = threading.Event()
@@ -231,6 +232,7 @@ class Container:
             )
         if self._id:
             self._project.drop(self._id)
+        self._log.close()
         self._over.set()
         self._on_end()
 
@@ -268,7 +270,7 @@ class Container:
                 self.cause = "was ended by a restart of the engine, again"
                 return 137
             restarts, begin = restarts + 1, True
-            self._append(b"whisperbake: the engine restarted; the stage starts again\n")
+            self._log.add(b"whisperbake: the engine restarted; the stage starts again\n")
 
     def _created(self) -> str:
         """Id of the container that compose creates; an engine that goes away meanwhile is waited for."""
@@ -292,16 +294,12 @@ class Container:
                 fresh = chunk[max(0, self._written - seen) :]  # after a lost connection all of it comes again
                 seen += len(chunk)
                 if fresh:
-                    self._append(fresh)
+                    self._log.add(fresh)
                     self._written += len(fresh)
         except APIError as error:  # what it prints is lost, what it makes is not
             if _is_gone(error):
                 raise
         return int(api.wait(self._id, timeout=None)["StatusCode"])
-
-    def _append(self, data: bytes) -> None:
-        with contextlib.suppress(OSError), self._log.open("ab") as out:  # a full disk: the error says so
-            out.write(data)
 
     def _explain(self, code: int) -> int:
         """Note what an exit code doesn't tell."""
@@ -462,13 +460,9 @@ def clean(folder: Path) -> None:
 
 def _marked(folder: Path) -> str | None:
     """The engine that :func:`mark` noted; None where there is none. Empty where nobody can have noted it."""
-    try:
-        with files.open_regular(folder / MARK) as source:
-            return source.read(LONGEST_ADDRESS).decode()
-    except FileNotFoundError:
+    if not os.path.lexists(folder / MARK):
         return None
-    except (OSError, UnicodeDecodeError):
-        return ""
+    return (read_below(folder, MARK, LONGEST_ADDRESS) or b"").decode("utf-8", "replace")
 
 
 def _engine_socket(path: Path) -> bool:

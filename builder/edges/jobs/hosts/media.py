@@ -15,6 +15,7 @@ from builder.core.jobs.job import JobStage
 from builder.core.jobs.sandbox import ContainerLimits, Mount
 from builder.edges.jobs.hosts import compose as projects
 from builder.edges.jobs.hosts.native import Native, Process
+from builder.edges.jobs.record.log import StageLog
 from builder.edges.system import permissions, shell
 from builder.errors import InputError, MissingError
 from builder.receiver.jobs import places
@@ -52,7 +53,7 @@ class Media:
                 projects.write(self._folder, self._file)
         projects.mark(self._folder, self._host)
 
-    def start(self, stage: JobStage, log: Path, on_end: Callable[[], None]) -> Process:
+    def start(self, stage: JobStage, log: StageLog, on_end: Callable[[], None]) -> Process:
         tag = self._images.get(stage.name)
         if tag is None:
             return self._native.start(stage, log, on_end)
@@ -72,7 +73,7 @@ class Media:
             variables={"OMP_NUM_THREADS": str(int(stage.settings.get("threads", 1)))},
             labels={compose.JOB: self._folder.name, compose.STAGE: stage.name},
         )
-        self._started.append(Process(shell.start(words, log=log), on_end))
+        self._started.append(Process(words, log, on_end))
         return self._started[-1]
 
     def close(self) -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 from builder.core.jobs.job import JobStage
 from builder.core.stage_env import stage_environment
 from builder.edges.jobs.hosts import compose
+from builder.edges.jobs.record.log import StageLog
 from builder.edges.machine import environment
 from builder.edges.system import shell
 from builder.receiver.jobs import places
@@ -23,17 +24,23 @@ class Process:
     cause = ""
     error = None
 
-    def __init__(self, process: shell.Process, on_end: Callable[[], None]) -> None:
+    def __init__(
+        self, words: Sequence[str], log: StageLog, on_end: Callable[[], None], *, env: Mapping[str, str] | None = None
+    ) -> None:
         """
         Args:
+            words: what to start.
+            env: its environment; None for this process's.
+            log: gets what it prints.
             on_end: called from another thread when the process has ended.
         """
-        self._process = process
-        self.command = shlex.join(map(str, process.args)) if isinstance(process.args, (list, tuple)) else ""
-        threading.Thread(target=self._await, args=(on_end,), name=f"wait {process.pid}", daemon=True).start()
+        self._process = shell.start(words, env=env, piped=True)
+        self._code: int | None = None
+        self.command = shlex.join(words)
+        threading.Thread(target=self._await, args=(log, on_end), name=f"wait {self._process.pid}", daemon=True).start()
 
     def poll(self) -> int | None:
-        return self._process.poll()
+        return self._code  # once its log is whole
 
     def terminate(self) -> None:
         with contextlib.suppress(ProcessLookupError):
@@ -42,8 +49,10 @@ class Process:
     def stop(self) -> None:
         shell.stop(self._process)
 
-    def _await(self, on_end: Callable[[], None]) -> None:
-        self._process.wait()
+    def _await(self, log: StageLog, on_end: Callable[[], None]) -> None:
+        code = shell.drain(self._process, log.add)
+        log.close()
+        self._code = code
         on_end()
 
 
@@ -66,7 +75,7 @@ class Native:
         """End the containers that a killed run left."""
         compose.clean(self._folder)
 
-    def start(self, stage: JobStage, log: Path, on_end: Callable[[], None]) -> Process:
+    def start(self, stage: JobStage, log: StageLog, on_end: Callable[[], None]) -> Process:
         self._scratch.mkdir(exist_ok=True)
         own = self._env.get("LD_LIBRARY_PATH")
         cuda = environment.cuda_libraries(self._python)
@@ -82,7 +91,7 @@ class Native:
         variables["BAKE_PARENT"] = str(os.getpid())
         main = self._stages / stage.name / "main.py"
         words = [str(self._python), str(main), "--job", str(self._folder)]
-        return Process(shell.start(words, env=variables, log=log), on_end)
+        return Process(words, log, on_end, env=variables)
 
     def close(self) -> None:
         """Remove what libraries wrote into their home."""

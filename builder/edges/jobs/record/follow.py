@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import json
-import os
 import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -12,16 +9,21 @@ from typing import Any
 
 from builder.core.jobs import pace
 from builder.core.jobs.job import Job, JobStage
+from builder.core.jobs.record.events import parsed_lines
 from builder.core.progress import OnProgress, Progress
 from builder.core.text import format_clock
 from builder.edges.jobs.record.pipeline import PipelineLog
-from builder.edges.system import files
+from builder.errors import StageError
+from builder.receiver.untrusted import size_below, slice_below
 
 MOST = 1 << 20
 """Bytes of events that are read at once; a line that is longer is passed over."""
 
-NOTE = 500
-"""Characters of a note that are shown."""
+FLOOD = 64 << 20
+"""Bytes of events after which a run is ended: the stages of a job write at most 2 MiB each."""
+
+EVENTS = "events.jsonl"
+"""File in the job's folder to which stages append."""
 
 JOB = "job"
 """What the whole job is called in its progress."""
@@ -49,10 +51,10 @@ class Follower:
             parallel: how many stages run at once.
             log: notes go there too.
         """
-        self._job, self._events, self._on_progress, self._log = job, folder / "events.jsonl", on_progress, log
+        self._job, self._folder, self._on_progress, self._log = job, folder, on_progress, log
         self._stages: list[JobStage] = [job.stage(name) for name in stages]
         self._rates, self._parallel = rates, parallel
-        self._offset = self._events.stat().st_size if self._events.exists() else 0
+        self._offset = self._first = size_below(folder, EVENTS) or 0
         self._heard: dict[str, dict[str, tuple[float, float]]] = {}
         """Stage -> input -> seconds that are done, and seconds that there are."""
         self._began: dict[str, float] = {}
@@ -81,22 +83,26 @@ class Follower:
         self._on_progress(Progress(what=JOB, done=100, total=100, unit="%", finished=True))
 
     def follow(self, stages: Collection[str]) -> None:
-        """Tell what new lines say of stages that run or have just ended; lines of others are left out."""
+        """Tell what new lines say of stages that run or have just ended; lines of others are left out.
+
+        Raises:
+            StageError: there is no end of them.
+        """
         progressed = False
         for event in self._new_events():
-            name, kind = event.get("stage"), event.get("event")
-            if not isinstance(name, str) or name not in stages:
+            name, kind = event.get("stage", ""), event["event"]
+            if name not in stages:
                 continue
             if kind == "progress":
                 self._take(name, event)
                 progressed = True
             elif kind == "load":
-                self._on_progress(Progress(what=name, note=f"loading {str(event.get('models'))[:NOTE]}"))
+                self._on_progress(Progress(what=name, note=f"loading {event.get('models', '')}"))
             elif kind == "text":
-                said = f"[{format_clock(_number(event.get('start')))}] {str(event.get('text'))[:NOTE]}"
+                said = f"[{format_clock(event.get('start', 0.0))}] {event.get('text', '')}"
                 self._on_progress(Progress(what=name, note=said, heard=True))
             elif kind == "note":
-                message = str(event.get("message"))[:NOTE]
+                message = event.get("message", "")
                 self._log.add(f"note {name}: {message}")
                 self._on_progress(Progress(what=f"{name} note", note=message, finished=True))
         if progressed:
@@ -104,10 +110,10 @@ class Follower:
 
     def _take(self, stage: str, event: Mapping[str, Any]) -> None:
         """A stage has come further with one recording: with all of them that is so much."""
-        done, total = _number(event.get("done")), _number(event.get("total"))
+        done, total = event.get("done", 0.0), event.get("total", 0.0)
         by_input = self._heard.setdefault(stage, {})
         known = {entry.id for entry in self._job.inputs}
-        if (name := str(event.get("input"))) in known:
+        if (name := event.get("input")) in known:
             by_input[name] = (done, total)
         heard = sum(d for d, _ in by_input.values())
         sound = max(self.sound, heard)
@@ -129,24 +135,16 @@ class Follower:
 
     def _new_events(self) -> Iterator[Mapping[str, Any]]:
         """The whole lines that were appended to events.jsonl since the last look; broken ones are left out."""
-        try:
-            with files.open_regular(self._events) as source:
-                size = source.seek(0, os.SEEK_END)
-                if size < self._offset:  # somebody truncated it
-                    self._offset = 0
-                source.seek(self._offset)
-                appended = source.read(MOST)
-        except OSError:
-            return
+        size = size_below(self._folder, EVENTS) or 0
+        if size < self._offset:  # somebody truncated it
+            self._offset = self._first = 0
+        if size - self._first > FLOOD:
+            raise StageError(
+                f"the stages wrote more than {FLOOD >> 20} MiB of events",
+                where=str(self._folder / EVENTS),
+                hint="check the recording: a stage writes a thirtieth of it in a run",
+            )
+        appended = slice_below(self._folder, EVENTS, self._offset, MOST)
         whole = appended[: appended.rfind(b"\n") + 1] or (appended if len(appended) == MOST else b"")
         self._offset += len(whole)
-        for line in whole.splitlines():
-            with contextlib.suppress(ValueError, TypeError, RecursionError):
-                event = json.loads(line)
-                if isinstance(event, dict):
-                    yield event
-
-
-def _number(value: object) -> float:
-    """A number of an event; 0 for whatever else a stage wrote there."""
-    return float(value) if isinstance(value, (int, float)) and abs(value) < 1e9 else 0.0
+        yield from parsed_lines(whole)
