@@ -291,7 +291,7 @@ def logs(config: Config, name: str, stage: str | None, *, follow: bool) -> Itera
             f'job {job.id} has no stage "{stage}"', expected=", ".join(names), hint=did_you_mean(stage, names)
         )
     folder = jobs.folder(config, job)
-    offsets = dict.fromkeys([stage] if stage else names, 0)
+    offsets = {each: jobs.log_begin(folder, each) for each in ([stage] if stage else names)}
     while True:
         running = follow and jobs.state(folder) in ("running", "queued")
         for each in offsets:

@@ -181,7 +181,7 @@ def test_what_stages_tell_of_their_progress_is_read_and_not_believed(tmp_path: P
         ["asr"],
     ]
     file.write_text("".join(f"{json.dumps(line)}\n" for line in lines) + "[" * 100_000 + '\n{"stage": ')
-    events_ = running.StageEvents(file)
+    events_ = running.StageEvents(tmp_path)
     assert events_.progress("asr") == {"01": 4.5}
     with file.open("a") as out:
         out.write('"asr", "event": "progress", "input": "01", "done": 5}\n')

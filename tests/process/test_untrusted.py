@@ -46,7 +46,7 @@ from tests.process.test_hostile_jobs import root as root
 CANARY = "c4n4ry"
 """What stands in a file elsewhere: no command shows it."""
 
-PATIENCE = 30
+PATIENCE = 60
 """Seconds that all commands together may take: most take a hundredth of it."""
 
 

@@ -219,6 +219,15 @@ LOG_AT_ONCE = 1 << 20
 """Bytes of a log that are read at once; a longer line comes in pieces."""
 
 
+LOG_SHOWN = 1 << 20
+"""Bytes of the end of a log that are shown: ten thousand lines."""
+
+
+def log_begin(job_folder: Path, stage: str) -> int:
+    """The byte of a stage's log from which it is shown."""
+    return max(0, (size_below(job_folder, f"logs/{stage}.log") or 0) - LOG_SHOWN)
+
+
 def log_lines(job_folder: Path, stage: str, offset: int, *, whole: bool) -> tuple[list[str], int]:
     """The next lines of a stage's log from a byte on, and the byte after them; what would steer a terminal is made visible.
 

@@ -224,21 +224,23 @@ class StageEvents:
 
     def progress(self, stage: str) -> dict[str, float]:
         """Seconds of sound that a stage is done with, for each recording."""
+        if size_below(self.folder, "events.jsonl") is None:
+            return {}
         data = slice_below(self.folder, "events.jsonl", self.offset, MOST_EVENTS)
         whole = data[: data.rfind(b"\n") + 1] or (data if len(data) == MOST_EVENTS else b"")
         self.offset += len(whole)
         for line in whole.splitlines():
             with contextlib.suppress(ValueError):
                 event = parse_json(line)
-                if isinstance(event, dict) and event.get("stage") == stage and event.get("event") == "progress":
-                    self._note(stage, event)
+                if isinstance(event, dict) and event.get("event") == "progress":
+                    self._note(event)
         return {entry: done for (name, entry), done in self.seen.items() if name == stage}
 
-    def _note(self, stage: str, event: Mapping[str, Any]) -> None:
+    def _note(self, event: Mapping[str, Any]) -> None:
         done: Any = event.get("done")
-        entry = str(event.get("input"))[:16]
-        if _is_number(done) and ((stage, entry) in self.seen or len(self.seen) < MOST_SEEN):
-            self.seen[stage, entry] = max(0.0, float(done))
+        key = str(event.get("stage"))[:16], str(event.get("input"))[:16]
+        if _is_number(done) and (key in self.seen or len(self.seen) < MOST_SEEN):
+            self.seen[key] = max(0.0, float(done))
 
 
 def _is_number(value: Any) -> bool:
