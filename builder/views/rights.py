@@ -25,6 +25,8 @@ ABOUT = {
     "security": ("security options", "a setuid program gives no more rights"),
     "emptied": ("variables that are empty", "Docker's client would put its proxies in, with their passwords"),
     "pids": ("processes and threads", "a fork bomb ends in its container"),
+    "log_driver": ("what it prints is kept by", "the engine's own default, `json-file`, has no bound"),
+    "log_options": ("and that is", "a stage that prints without end fills no disk"),
 }
 """Field of :class:`~builder.core.jobs.sandbox.Rights` -> what it is called, and what it is good for."""
 

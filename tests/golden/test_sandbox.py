@@ -34,6 +34,8 @@ class Sandboxed:
     emptied: frozenset[str]
     pids: int
     tmpfs: str
+    log: tuple[str, frozenset[tuple[str, str]]]
+    """Driver and options of what an engine keeps of what it prints."""
     memory: int
     swap: int
     cpus: float
@@ -52,6 +54,7 @@ def of_compose(service: dict[str, Any]) -> Sandboxed:
         emptied=frozenset(k for k, v in service["environment"].items() if v == ""),
         pids=service["pids_limit"],
         tmpfs=service["tmpfs"][0],
+        log=(service["logging"]["driver"], frozenset(service["logging"]["options"].items())),
         memory=service["mem_limit"],
         swap=service["memswap_limit"],
         cpus=service["cpus"],
@@ -63,7 +66,7 @@ def of_words(words: list[str]) -> Sandboxed:
     """Read ``docker run`` as the docker client does: options with one value each, up to the image."""
     assert words[:4] == ["docker", "--host", "unix:///s", "run"]
     flags, values = {"--rm", "--read-only"}, {}
-    mounts, variables, at = [], [], 4
+    mounts, variables, options, at = [], [], [], 4
     seen = set()
     while words[at].startswith("--"):
         name = words[at]
@@ -72,6 +75,8 @@ def of_words(words: list[str]) -> Sandboxed:
             mounts.append(words[at + 1])
         elif name == "--env":
             variables.append(words[at + 1])
+        elif name == "--log-opt":
+            options.append(words[at + 1])
         elif name not in flags:
             assert name not in values or name == "--label", name
             values[name] = words[at + 1]
@@ -88,6 +93,7 @@ def of_words(words: list[str]) -> Sandboxed:
         emptied=frozenset(v.removesuffix("=") for v in variables if v.endswith("=")),
         pids=int(values["--pids-limit"]),
         tmpfs=values["--tmpfs"],
+        log=(values["--log-driver"], frozenset((k, v) for k, _, v in (option.partition("=") for option in options))),
         memory=int(values["--memory"]),
         swap=int(values["--memory-swap"]),
         cpus=int(values["--cpu-quota"]) / int(values["--cpu-period"]),
@@ -107,6 +113,7 @@ def of_api(settings: dict[str, Any]) -> Sandboxed:
         emptied=frozenset(v.removesuffix("=") for v in settings["Env"] if v.endswith("=")),
         pids=host["PidsLimit"],
         tmpfs=":".join(*host["Tmpfs"].items()),
+        log=(host["LogConfig"]["Type"], frozenset(host["LogConfig"]["Config"].items())),
         memory=host["Memory"],
         swap=host["MemorySwap"],
         cpus=host["CpuQuota"] / host["CpuPeriod"],
@@ -178,6 +185,7 @@ def test_the_rights_are_few() -> None:
     assert (rights.user, rights.network, rights.read_only) == ("65532:0", "none", True)
     assert (rights.cap_drop, rights.security, rights.pids) == (("ALL",), ("no-new-privileges",), 1024)
     assert rights.swap == rights.memory
+    assert rights.log == ("local", frozenset({("max-size", "8m"), ("max-file", "1"), ("compress", "false")}))
     assert {"HTTP_PROXY", "https_proxy", "NO_PROXY", "all_proxy"} < rights.emptied
     writable = {target for _, target, read_only in rights.mounts if not read_only}
     assert writable == {"/job/work", "/job/output", "/job/events.jsonl"}

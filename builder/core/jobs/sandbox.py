@@ -67,6 +67,9 @@ class Rights:
     """Variables that are empty: the docker client puts its proxies, with their passwords, into every container."""
     pids: int = 1024
     """Threads and processes of one container: a thread pool of each library on a large machine, and no fork bomb."""
+    log_driver: str = "local"
+    log_options: tuple[str, ...] = ("max-size=8m", "max-file=1", "compress=false")
+    """What an engine keeps of what a container prints; by its own default that has no end."""
 
 
 RIGHTS = Rights()

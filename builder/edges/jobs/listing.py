@@ -30,7 +30,7 @@ class Summary:
     id: str
     state: str
     """prepared, queued, running, failed, interrupted, part (some stages were asked for, and are done),
-    partial (an optional stage failed, and the others are done), done, or broken: it can't be read."""
+    partial (an optional stage failed, and the others are done), done, or broken (it can't be read)."""
     created: str
     workflow: str
     inputs: tuple[str, ...]

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 from builder.receiver.engine import EngineSocket
-from builder.receiver.jobs.job import LOGGING
 
 Sandbox = Mapping[str, Any]
 """What a container may do, as JSON types (builder's core/jobs/sandbox.py, ``as_data``); load.py carries it."""
@@ -73,7 +72,10 @@ def container(
             "CpuQuota": cpus * CPU_PERIOD,
             "Tmpfs": {path: options},
             "Mounts": mounts,
-            "LogConfig": {"Type": LOGGING["driver"], "Config": LOGGING["options"]},
+            "LogConfig": {
+                "Type": sandbox["log_driver"],
+                "Config": dict(option.split("=", 1) for option in sandbox["log_options"]),
+            },
         },
     }
 

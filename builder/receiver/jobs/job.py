@@ -32,9 +32,6 @@ LONGEST = 36 * 3600 * SECOND
 SILENCE = 1800 * SECOND
 """What demux may fill holes with in a recording that doesn't say how long it is (stages/demux/timeline.py)."""
 
-LOGGING = {"driver": "local", "options": {"max-size": "8m", "max-file": "1", "compress": "false"}}
-"""What an engine keeps of what a container prints."""
-
 
 @dataclass(frozen=True)
 class JobAsked:
@@ -194,7 +191,7 @@ def service(container: Mapping[str, Any], stage: Mapping[str, Any], job: Mapping
         "tmpfs": [f"{path}:{options}" for path, options in host["Tmpfs"].items()],
         "restart": "no",
         "stop_grace_period": "5s",
-        "logging": LOGGING,
+        "logging": {"driver": host["LogConfig"]["Type"], "options": host["LogConfig"]["Config"]},
         "environment": dict(pair.split("=", 1) for pair in container["Env"]),
         "volumes": [
             {
