@@ -12,6 +12,7 @@ import importlib.util
 import json
 import os
 import re
+import secrets
 import shutil
 import signal
 import sys
@@ -25,12 +26,25 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
+import handed
 import yaml
 from unchanged import Changed, sha256, unchanged
-from watched import hold, peak_bytes, plain, summary
+from watched import die_with, hold, peak_bytes, plain, summary
 
 PROGRESS_EVERY = 0.1
 """Seconds between two progress events: at most ten a second."""
+
+REPORTS = 2000
+"""Progress events in the time that a stage has taken so far: one every 2 s after an hour."""
+
+CHATTER = ("progress", "text", "note")
+"""Events of which there may be any number."""
+
+TOLD = 4 << 20
+"""Bytes of them that a stage writes."""
+
+NOTES = 1000
+"""Notes in a manifest."""
 
 TEXT = 500
 """Characters of one event's text; a model that loops must not fill the disk."""
@@ -103,6 +117,9 @@ class StageJob:
     _read: dict[str, str] = field(default_factory=dict)
     _wrote: dict[str, str] = field(default_factory=dict)
     _last: float = 0.0
+    _began: float = field(default_factory=time.monotonic)
+    _told: int = 0
+    """Bytes of :data:`CHATTER`."""
 
     # Reading
 
@@ -112,17 +129,18 @@ class StageJob:
         Raises:
             FileNotFoundError: that stage has not finished.
         """
-        path = self.root / "work" / stage / name
+        path = handed.file(self.root, f"work/{stage}/{name}")
         self._read[f"work/{stage}/{name}"] = sha256(path)
         return path
 
     def load(self, stage: str, recording: Recording) -> Any:
         """The JSON result of another stage for one recording."""
-        return json.loads(self.work(stage, f"{recording.id}.json").read_bytes())
+        self.work(stage, f"{recording.id}.json")
+        return handed.load(self.root, f"work/{stage}/{recording.id}.json")
 
     def has(self, stage: str) -> bool:
         """Whether another stage has results: it is part of the job, and has not failed."""
-        return stage in self.stages and (self.root / "work" / stage / "manifest.json").is_file()
+        return stage in self.stages and handed.is_there(self.root, f"work/{stage}/manifest.json")
 
     def sounds(self, recording: Recording) -> list[Path]:
         """The recording's sound as 16 kHz mono WAV files: one, or one for each channel where they are heard apart."""
@@ -137,7 +155,7 @@ class StageJob:
         Raises:
             InputFault: the recording is gone, or has changed; what the stage wrote is gone then.
         """
-        if not recording.path.is_file():
+        if not handed.is_there(self.root, str(recording.path.relative_to(self.root))):
             raise InputFault(f"{recording.name}: the recording is no longer in the job's folder")
         try:
             with unchanged(recording.path, recording.sha256) as proof:
@@ -150,11 +168,11 @@ class StageJob:
 
     def beside(self, name: str) -> bytes | None:
         """A file that lies beside the recordings; None where there is none. Its hash goes into the manifest."""
-        path = self.root / "input" / name
-        if not path.is_file():
+        path = f"input/{name}"
+        if not handed.is_there(self.root, path):
             return None
-        self._read[f"input/{name}"] = sha256(path)
-        return path.read_bytes()
+        self._read[path] = sha256(self.root / path)
+        return handed.read(self.root, path)
 
     def model(self, purpose: str) -> Path:
         """The folder of the model for ``purpose``.
@@ -179,7 +197,8 @@ class StageJob:
         final = self.root / relative
         final.parent.mkdir(parents=True, exist_ok=True)
         # Muxers choose their format by the suffix, so it stays at the end. The output's name can be too long to add to.
-        temporary = final.parent / f".{self.stage}-{os.getpid()}-{len(_unfinished)}.tmp{final.suffix}"
+        # Nobody who wrote there before can have left something in its place.
+        temporary = final.parent / f".{self.stage}-{secrets.token_hex(8)}.tmp{final.suffix}"
         _unfinished.add(temporary)
         try:
             yield temporary
@@ -215,27 +234,33 @@ class StageJob:
     # Events
 
     def event(self, event: str, **fields: Any) -> None:
-        """Append a line to events.jsonl, in one write: several stages may write at once."""
+        """Append a line to events.jsonl, in one write: several stages may write at once. Of :data:`CHATTER` not without end."""
         stamped = {"t": round(time.time(), 3), "stage": self.stage, "event": event, **fields}
-        line = json.dumps(stamped, ensure_ascii=False)
-        handle = os.open(self.root / "events.jsonl", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+        line = json.dumps(stamped, ensure_ascii=False).encode("utf-8", "replace") + b"\n"
+        if event in CHATTER:
+            self._told += len(line)
+            if self._told > TOLD:
+                return
+        handle = os.open(self.root / "events.jsonl", os.O_WRONLY | os.O_CREAT | os.O_APPEND | handed.UNLINKED, 0o644)
         try:
-            os.write(handle, line.encode() + b"\n")
+            os.write(handle, line)
         finally:
             os.close(handle)
 
     def progress(self, recording: Recording, done: float, total: float) -> None:
-        """Report ``done`` of ``total`` seconds of one recording; dropped less than ``PROGRESS_EVERY`` after the last."""
+        """Report ``done`` of ``total`` seconds of one recording; dropped too soon after the last."""
         self._heard[recording.name] = max(self._heard.get(recording.name, 0.0), min(done, total))
         now = time.monotonic()
-        if done < total and now - self._last < PROGRESS_EVERY:
+        if done < total and now - self._last < max(PROGRESS_EVERY, (now - self._began) / REPORTS):
             return
         self._last = now
         self.event("progress", input=recording.id, done=round(min(done, total), 2), total=round(total, 2), unit="s")
 
     def note(self, recording: Recording, message: str) -> None:
         """Report something that the user should know and that isn't a failure."""
-        self.notes.append(f"{recording.name}: {message}")
+        message = message[:TEXT]
+        if len(self.notes) < NOTES:
+            self.notes.append(f"{recording.name}: {message}")
         self.event("note", input=recording.id, message=message)
         self.say(f"{recording.name}: {message}")
 
@@ -361,9 +386,11 @@ def open_job(root: Path, stage: str) -> StageJob:
         InputFault: the folder has no readable job, or the job doesn't have the stage.
     """
     try:
-        text = (root / "job.yaml").read_text(encoding="utf-8")
+        text = handed.read(root, "job.yaml").decode()
     except OSError as error:
         raise InputFault(f"no job in this folder: {error.strerror}") from error
+    except ValueError as error:
+        raise InputFault(f"job.yaml is damaged: {_line(error)}") from error
     loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
     try:
         spec = yaml.load(text, Loader=loader)
@@ -425,7 +452,7 @@ def main(stage: str, work: Callable[[StageJob], None]) -> None:
     signal.signal(signal.SIGTERM, _terminated)
     signal.signal(signal.SIGINT, _terminated)  # Ctrl-C reaches the stages too, and a traceback would help nobody
     if parent := os.environ.get("BAKE_PARENT"):
-        _die_with(int(parent))
+        die_with(int(parent))
     code = _run(root, stage, work, models)
     sys.stdout.flush()
     sys.stderr.flush()
@@ -471,16 +498,6 @@ def _make_room(root: Path, stage: str) -> None:
     folder.mkdir(parents=True)
     for leftover in (root / "output").glob(f".{stage}-*.tmp*"):  # of a run that was killed
         leftover.unlink()
-
-
-def _die_with(parent: int) -> None:
-    """End when the orchestrator ends, even by kill -9: two runs of a stage must never write at once (Linux only)."""
-    if sys.platform == "linux":
-        import ctypes
-
-        ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG, see prctl(2)
-        if os.getppid() != parent:
-            os._exit(128 + signal.SIGKILL)
 
 
 def _failed(job: StageJob | None, message: str, code: int) -> int:

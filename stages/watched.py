@@ -1,13 +1,17 @@
-"""What those who watch a stage see of it: lines for its log, and a mark that it is running."""
+"""What those who watch a stage see of it: lines for its log, a mark that it is running, its memory."""
 
 from __future__ import annotations
 
 import os
+import signal
+import sys
 import time
 import unicodedata
 from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
+
+from handed import UNLINKED
 
 LISTED = 10
 """Files that a stage's last line names."""
@@ -43,7 +47,7 @@ def hold(root: Path) -> None:
     with suppress(OSError, ImportError):
         import fcntl
 
-        handle = os.open(root / "events.jsonl", os.O_RDONLY)
+        handle = os.open(root / "events.jsonl", os.O_RDONLY | UNLINKED)
         for _ in range(50):  # whoever looks whether a stage runs holds it alone for a moment
             with suppress(BlockingIOError):
                 return fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
@@ -60,3 +64,13 @@ def peak_bytes() -> int | None:
     except OSError:
         return None
     return next((int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM:")), None)
+
+
+def die_with(parent: int) -> None:
+    """End when the orchestrator ends, even by kill -9: two runs of a stage must never write at once (Linux only)."""
+    if sys.platform == "linux":
+        import ctypes
+
+        ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG, see prctl(2)
+        if os.getppid() != parent:
+            os._exit(128 + signal.SIGKILL)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -14,6 +13,7 @@ import contract
 import cues as cue
 import edits
 import formats
+import handed
 import written
 from clock import Clock
 from contract import Recording, StageJob
@@ -139,8 +139,8 @@ def models(job: StageJob) -> dict[str, Any]:
     digests: dict[str, Any] = {}
     for stage in job.stages:
         try:
-            digests |= json.loads((job.root / "work" / stage / "manifest.json").read_bytes())["models"]
-        except (OSError, ValueError, KeyError):
+            digests |= handed.load(job.root, f"work/{stage}/manifest.json")["models"]
+        except (OSError, ValueError, KeyError, TypeError):
             continue  # a stage that has not run yet
     return digests
 

@@ -163,7 +163,7 @@ LONGEST_FACT = 2000
 """Characters of a text in an event."""
 
 FIRST_EVENTS, LAST_EVENTS = 4 << 20, 12 << 20
-"""Bytes of events that are read, of their beginning and of their end: a stage writes at most 2 MiB in a run."""
+"""Bytes of events that are read, of their beginning and of their end; a stage writes at most 4 MiB in a run."""
 
 
 def append_event(job_folder: Path, event: str, **facts: Any) -> None:

@@ -20,7 +20,7 @@ MOST = 1 << 20
 """Bytes of events that are read at once; a line that is longer is passed over."""
 
 FLOOD = 64 << 20
-"""Bytes of events after which a run is ended: the stages of a job write at most 2 MiB each."""
+"""Bytes of events after which a run is ended: the stages of a job write at most 4 MiB each."""
 
 EVENTS = "events.jsonl"
 """File in the job's folder to which stages append."""
@@ -142,7 +142,7 @@ class Follower:
             raise StageError(
                 f"the stages wrote more than {FLOOD >> 20} MiB of events",
                 where=str(self._folder / EVENTS),
-                hint="check the recording: a stage writes a thirtieth of it in a run",
+                hint="check the recording: a stage writes at most 4 MiB in a run",
             )
         appended = slice_below(self._folder, EVENTS, self._offset, MOST)
         whole = appended[: appended.rfind(b"\n") + 1] or (appended if len(appended) == MOST else b"")
