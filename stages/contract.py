@@ -6,7 +6,6 @@ Every image holds a copy beside its stage. It needs PyYAML only.
 from __future__ import annotations
 
 import argparse
-import hashlib
 import importlib.machinery
 import importlib.util
 import json
@@ -28,7 +27,8 @@ from typing import Any
 
 import handed
 import yaml
-from unchanged import Changed, sha256, unchanged
+from handed import dump
+from unchanged import Changed, code_digest, sha256, unchanged
 from watched import die_with, hold, peak_bytes, plain, summary
 
 PROGRESS_EVERY = 0.1
@@ -363,20 +363,6 @@ def stand_in(*names: str, **attributes: Any) -> None:
             sys.modules[name] = types.ModuleType(name)
             # Some libraries find out by the specification whether another is installed.
             vars(sys.modules[name]).update(attributes, __spec__=importlib.machinery.ModuleSpec(name, None))
-
-
-def dump(value: Any) -> str:
-    """JSON that is the same every time: sorted keys, non-ASCII characters unescaped."""
-    return json.dumps(value, indent=1, sort_keys=True, ensure_ascii=False) + "\n"
-
-
-def code_digest(stage: str) -> str:
-    """Hex sha256 over a stage's Python files and those that all share: when code changes, its results are made again."""
-    here = Path(__file__).resolve().parent
-    digest = hashlib.sha256()
-    for path in [*sorted(here.glob("*.py")), *sorted((here / stage).glob("*.py"))]:
-        digest.update(path.name.encode() + b"\0" + path.read_bytes() + b"\0")
-    return digest.hexdigest()
 
 
 def open_job(root: Path, stage: str) -> StageJob:

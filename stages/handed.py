@@ -75,3 +75,8 @@ def load(root: Path, relative: str) -> Any:
         return json.loads(read(root, relative))
     except RecursionError:
         raise ValueError(f"{relative} is nested too deeply") from None
+
+
+def dump(value: Any) -> str:
+    """JSON that is the same every time: sorted keys, non-ASCII characters unescaped."""
+    return json.dumps(value, indent=1, sort_keys=True, ensure_ascii=False) + "\n"

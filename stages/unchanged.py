@@ -83,3 +83,12 @@ def sha256(path: Path) -> str:
         while chunk := source.read(1 << 20):
             digest.update(chunk)
     return f"sha256:{digest.hexdigest()}"
+
+
+def code_digest(stage: str) -> str:
+    """Hex sha256 over a stage's Python files and those that all share: when code changes, its results are made again."""
+    here = Path(__file__).resolve().parent
+    digest = hashlib.sha256()
+    for path in [*sorted(here.glob("*.py")), *sorted((here / stage).glob("*.py"))]:
+        digest.update(path.name.encode() + b"\0" + path.read_bytes() + b"\0")
+    return digest.hexdigest()

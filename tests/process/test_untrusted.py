@@ -28,7 +28,7 @@ from builder.edges.system import shell
 from builder.errors import BakeError
 from builder.receiver.jobs import run as loader
 from builder.receiver.jobs.kept import named_images
-from builder.receiver.untrusted import (
+from builder.receiver.jobs.untrusted import (
     append_below,
     names_below,
     open_below,
@@ -130,7 +130,12 @@ def patience() -> Iterator[None]:
 
 def looked_at(config: Config, place: Path) -> str:
     """All that the commands that look at a job say of it; errors that they name are words, too."""
-    job = listing.find(config, place.name)
+    listed = str(LIST.text(jobs.list_jobs(config)))
+    try:
+        job = listing.find(config, place.name)
+    except BakeError as error:  # containers can't have put that there: it isn't a job of ours
+        assert "broken" in listed
+        return f"{listed} {error.what}"
 
     def shown() -> str:
         return str(SHOW.text(jobs.show(config, place.name)))
@@ -151,7 +156,7 @@ def looked_at(config: Config, place: Path) -> str:
         assert None not in whys  # nothing that was left there is a result of ours
         return f"{collected} {whys} {outcome.failure(place, 'asr', 1, since=0)} {folder.failed_before(place)}"
 
-    said = [str(LIST.text(jobs.list_jobs(config)))]
+    said = [listed]
     for look in (shown, logged, paged, edited, judged):
         try:
             said.append(look())
@@ -166,14 +171,13 @@ def looked_at(config: Config, place: Path) -> str:
 def test_what_is_no_file_of_the_job_is_not_there(
     root: Path, tmp_path: Path, kind: Callable[[Path, Path], None]
 ) -> None:
-    """In the place of each file that a command reads. A link at the top of the folder is refused before."""
+    """In the place of each file that a command reads."""
     elsewhere = tmp_path / "elsewhere"
     elsewhere.write_text(f'{CANARY}\n{{"schema": 1, "segments": [], "message": "{CANARY}", "notes": ["{CANARY}"]}}\n')
     config = project.load(root, env={})
-    top = kind in (link, device)
-    for number, name in enumerate(name for name in FILES if not top or (name.count("/") and "input" not in name)):
-        id_ = f"{ID[:-4]}{number:04x}"
-        place = write(root, made(root, id_), id_)
+    job = made(root)
+    for name in FILES:
+        place = write(root, job)
         (place / name).parent.mkdir(parents=True, exist_ok=True)
         kind(place / name, elsewhere)
         with patience():
@@ -188,7 +192,7 @@ def test_what_is_no_file_of_the_job_is_not_there(
     assert elsewhere.read_text().startswith(CANARY)
 
 
-@pytest.mark.parametrize("name", ["work/demux", "work/subtitles", "logs", "edits"])
+@pytest.mark.parametrize("name", ["work/demux", "work/subtitles"])
 def test_a_folder_in_the_place_of_a_folder_is_not_entered_through_a_link(root: Path, tmp_path: Path, name: str) -> None:
     """Only the last part of a path was looked at: ``work/demux`` led anywhere."""
     elsewhere = tmp_path / "elsewhere"
@@ -196,12 +200,9 @@ def test_a_folder_in_the_place_of_a_folder_is_not_entered_through_a_link(root: P
     for leaf in ("manifest.json", "01.json", "01.transcript.json", "asr.log", "0001.json", "01.wav"):
         (elsewhere / leaf).write_text(json.dumps({"schema": 1, "notes": [CANARY], "segments": [], "text": CANARY}))
     place = write(root, made(root))
-    with contextlib.suppress(FileNotFoundError):
-        (place / name).rmdir()
     (place / name).symlink_to(elsewhere)
     with patience():
-        if "/" in name:
-            assert CANARY not in looked_at(project.load(root, env={}), place)
+        assert CANARY not in looked_at(project.load(root, env={}), place)
         assert size_below(place, f"{name}/manifest.json") is None
         assert names_below(place, name) == []
         with pytest.raises(OSError, match=name):

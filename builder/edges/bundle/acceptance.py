@@ -23,7 +23,7 @@ from builder.edges.system import files
 from builder.receiver.engine import EngineSocket
 from builder.receiver.jobs.job import new_job
 from builder.receiver.jobs.run import LARGEST_RESULT, results_of, run_job, words_of
-from builder.receiver.untrusted import json_below, sha256_below
+from builder.receiver.jobs.untrusted import json_below, sha256_below
 
 EXAMPLE = "examples/dialogue.mp4"
 """The recording, of the shipped files."""

@@ -20,7 +20,7 @@ from builder.edges.system import files
 from builder.errors import BakeError, MissingError, UsageError
 from builder.program import command
 from builder.receiver.jobs import places
-from builder.receiver.untrusted import open_below
+from builder.receiver.jobs.untrusted import open_below
 
 LINKLESS = (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK)
 """What file systems without hard links answer."""

@@ -17,7 +17,7 @@ from builder.edges.jobs import listing
 from builder.edges.system import files, shell
 from builder.errors import MissingError, UsageError
 from builder.program import command
-from builder.receiver.untrusted import LARGEST_JSON, json_below, names_below, parse_json, read_below, size_below
+from builder.receiver.jobs.untrusted import LARGEST_JSON, json_below, names_below, parse_json, read_below, size_below
 
 HISTORY = "edits"
 """Folder with the edits before each change, numbered."""

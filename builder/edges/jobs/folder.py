@@ -6,6 +6,7 @@ import contextlib
 import fcntl
 import json
 import os
+import stat
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -18,7 +19,7 @@ from builder.core.text import visible
 from builder.edges.system import files, permissions
 from builder.errors import BakeError, ConfigError, InputError, MissingError, UsageError
 from builder.receiver.jobs import places
-from builder.receiver.untrusted import append_below, open_below, read_below, size_below, slice_below
+from builder.receiver.jobs.untrusted import append_below, open_below, read_below, size_below, slice_below
 
 MARK = ".containers"
 """File in a job's folder while it may have containers that our run made: the address of their engine."""

@@ -17,7 +17,7 @@ from builder.core.jobs.job import Job, JobInput
 from builder.edges.jobs.folder import NEW, disk_error, folder, held, read, state
 from builder.errors import BakeError, UsageError, did_you_mean
 from builder.receiver.jobs import places
-from builder.receiver.untrusted import json_below, names_below, size_below
+from builder.receiver.jobs.untrusted import json_below, names_below, size_below
 
 BROKEN = "broken"
 """The state of a job that can't be read."""

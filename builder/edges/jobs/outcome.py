@@ -17,7 +17,7 @@ from builder.core.jobs.record.manifest import Manifest
 from builder.edges.system import files
 from builder.errors import BakeError, InputError, IntegrityError, MissingError, PartialError, StageError
 from builder.program import command
-from builder.receiver.untrusted import json_below, sha256_below, size_below, slice_below, status_below
+from builder.receiver.jobs.untrusted import json_below, sha256_below, size_below, slice_below, status_below
 
 FULL = 64 << 10
 """Bytes free at which a disk counts as full."""

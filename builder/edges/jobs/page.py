@@ -24,7 +24,7 @@ from builder.edges.jobs.record import facts as looks
 from builder.edges.jobs.record.facts import Facts
 from builder.edges.system import shell
 from builder.errors import BakeError, MissingError
-from builder.receiver.untrusted import read_below, size_below
+from builder.receiver.jobs.untrusted import read_below, size_below
 
 LARGEST_TEXT = 32 << 20
 """Bytes of a result that goes into the page whatever the limit is: texts are small."""

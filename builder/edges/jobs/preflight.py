@@ -22,7 +22,7 @@ from builder.edges.weights.store import Store
 from builder.errors import BakeError, InputError, MissingError
 from builder.program import command, shell_word
 from builder.receiver.jobs.job import sound_bytes
-from builder.receiver.untrusted import size_below
+from builder.receiver.jobs.untrusted import size_below
 
 FRESH = 24 * 3600.0
 """Seconds that a result is good for, if nothing it looked at changes."""

@@ -23,7 +23,7 @@ from builder.core.jobs.request import Request, plan_stages, request_key
 from builder.core.progress import OnProgress, Progress
 from builder.core.terms import Workflow
 from builder.edges.jobs.folder import NEW, disk_error, read
-from builder.edges.jobs.listing import listing
+from builder.edges.jobs.listing import BROKEN, listing
 from builder.edges.machine import fonts
 from builder.edges.system import files, shell
 from builder.errors import BakeError, InputError
@@ -169,7 +169,7 @@ def _unfinished(
     Its key is what a file says. So it is made again of what would be done, and the recordings are compared.
     """
     for listed in listing(config):
-        if listed.state == "done":
+        if listed.state in ("done", BROKEN):
             continue
         try:
             job = read(config, listed.folder)

@@ -28,7 +28,7 @@ from builder.edges.jobs.record.pipeline import PipelineLog
 from builder.edges.system import shell
 from builder.errors import BakeError, Interrupted, UsageError
 from builder.program import command
-from builder.receiver.untrusted import names_below, size_below
+from builder.receiver.jobs.untrusted import names_below, size_below
 
 EVERY = 0.05
 """Seconds between two looks at what nobody tells the runner: progress, ``jobs cancel``, room on the machine."""

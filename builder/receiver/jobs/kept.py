@@ -16,7 +16,7 @@ from pathlib import Path
 
 from builder.receiver.engine import EngineSocket
 from builder.receiver.inventory import LoaderError
-from builder.receiver.untrusted import names_below, slice_below
+from builder.receiver.jobs.untrusted import names_below, slice_below
 
 COMPOSE = "compose.yaml"
 """File of a job; it names images by their ids on this machine's engine."""

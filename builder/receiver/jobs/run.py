@@ -19,8 +19,7 @@ from builder.receiver.engine import EngineSocket
 from builder.receiver.inventory import Inventory, LoaderError
 from builder.receiver.jobs.container import Ended, Sandbox, container, memory_limit, run_container
 from builder.receiver.jobs.job import LABEL, new_job
-from builder.receiver.missing import NO_ROOM
-from builder.receiver.untrusted import (
+from builder.receiver.jobs.untrusted import (
     append_below,
     json_below,
     names_below,
@@ -29,6 +28,7 @@ from builder.receiver.untrusted import (
     size_below,
     slice_below,
 )
+from builder.receiver.missing import NO_ROOM
 
 WORDS_WRONG = 0.05
 """Share of words that may differ in the acceptance run: another processor rounds differently."""

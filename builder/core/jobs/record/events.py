@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from builder.receiver.untrusted import parse_json
+from builder.receiver.jobs.untrusted import parse_json
 
 LONGEST_LINE = 1 << 20
 """Bytes; ours have a hundredth of it."""

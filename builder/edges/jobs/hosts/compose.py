@@ -28,7 +28,7 @@ from builder.edges.jobs.record.log import StageLog
 from builder.edges.system import files, permissions, shell
 from builder.errors import BakeError, MissingError
 from builder.program import command
-from builder.receiver.untrusted import read_below
+from builder.receiver.jobs.untrusted import read_below
 
 GRACE = 5
 """Seconds that a container has to end after SIGTERM."""

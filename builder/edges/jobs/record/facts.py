@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from builder.core.jobs.job import JobInput
-from builder.receiver.untrusted import object_below
+from builder.receiver.jobs.untrusted import object_below
 
 LARGEST = 16 << 20
 """Bytes."""

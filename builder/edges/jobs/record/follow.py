@@ -14,7 +14,7 @@ from builder.core.progress import OnProgress, Progress
 from builder.core.text import format_clock
 from builder.edges.jobs.record.pipeline import PipelineLog
 from builder.errors import StageError
-from builder.receiver.untrusted import size_below, slice_below
+from builder.receiver.jobs.untrusted import size_below, slice_below
 
 MOST = 1 << 20
 """Bytes of events that are read at once; a line that is longer is passed over."""

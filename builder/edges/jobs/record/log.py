@@ -6,7 +6,7 @@ import contextlib
 import os
 from pathlib import Path
 
-from builder.receiver.untrusted import append_below
+from builder.receiver.jobs.untrusted import append_below
 
 MOST = 8 << 20
 """Bytes of one run that are kept from its beginning; a recording may make a stage print without end."""
