@@ -185,6 +185,7 @@ def closed_gates(
     if not gated or offline(env):
         return ()
     address = endpoint(env)
+    withheld = not may_have_token(address, env) and token is not None  # imports the client, before the clock runs
     reasons: dict[str, Reason] = {}
 
     def ask(model: Model, pin: Pin) -> None:
@@ -196,7 +197,7 @@ def closed_gates(
                 headers.get("X-Error-Code", ""),
                 headers.get("X-Error-Message", ""),
                 with_token=token is not None,
-                withheld=token is not None and not may_have_token(address, env),
+                withheld=withheld,
             )
 
     threads = [threading.Thread(target=ask, args=pair, daemon=True) for pair in gated]
