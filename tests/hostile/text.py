@@ -358,7 +358,8 @@ def subtitles(text: str, chance: random.Random) -> str | None:
         )
         return cues, said, written.WRITERS[suffix](result)
 
-    word, name = ("word", f"Ada {text}") if named else (f"a{text}b", "Ada")
+    first = chance.choice(("a", ""))
+    word, name = ("word", f"{first}{text}Ada") if named else (f"{first}{text}b", "Ada")
     cues, said, content = made(word, name)
     return READERS[suffix](cues, said, content)
 

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from builder.core.text import visible
 from builder.ui import rows
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -81,3 +82,29 @@ def test_a_dumb_terminal_gets_plain_lines(term: str | None) -> None:
         "asr: done in 0:12",
         "result",
     ]
+
+
+EVIL = "\x1b]0;evil\x07\x9b31m\u202e\nerror: evil\u2028\r"
+
+
+@pytest.mark.parametrize(
+    "words", [("jobs", "show", EVIL), ("--debug", "run", EVIL), ("models", "import", EVIL, "--json"), (EVIL,)]
+)
+def test_a_terminal_obeys_no_name(tmp_path: Path, words: tuple[str, ...]) -> None:
+    """The whole program on a terminal: what was typed comes back as text, in the line that is about it."""
+    primary, secondary = pty.openpty()
+    env = {**os.environ, "BAKE_HOME": str(tmp_path / "state"), "BAKE_JOBS": str(tmp_path / "jobs"), "TERM": "xterm"}
+    command = [sys.executable, "-m", "builder", *words]
+    with subprocess.Popen(
+        command, cwd=tmp_path, env={**env, "PYTHONPATH": str(ROOT)}, stdout=secondary, stderr=secondary
+    ):
+        os.close(secondary)
+        got = b""
+        with contextlib.suppress(OSError):
+            while data := os.read(primary, 65536):
+                got += data
+    os.close(primary)
+    lines = got.decode().replace("\r\n", "\n")
+    assert "evil" in lines
+    assert visible(lines, keep="\n\t") == lines
+    assert not [line for line in lines.split("\n") if line.startswith("error: evil")]

@@ -85,9 +85,10 @@ def media(
     config: Config, python: Path, env: Mapping[str, str]
 ) -> Callable[[Sequence[str], Path, Path | None], shell.Done]:
     """clip.py in the native environment, offline."""
-    variables = stage_environment(
-        models=str(config.paths.models), scratch=env.get("TMPDIR", "/tmp"), threads=1, inherit=env
-    )
+    # The home of its libraries is the user's own: in /tmp others could leave settings for them.
+    scratch = config.paths.native / "tmp"
+    scratch.mkdir(parents=True, exist_ok=True)
+    variables = stage_environment(models=str(config.paths.models), scratch=str(scratch), threads=1, inherit=env)
 
     def look(options: Sequence[str], source: Path, target: Path | None) -> shell.Done:
         words = [*options, str(source), *([str(target)] if target else [])]
