@@ -173,7 +173,7 @@ def _unfinished(
             continue
         try:
             job = read(config, listed.folder)
-        except BakeError:  # removed meanwhile
+        except (BakeError, OSError):  # a broken row of the list, or removed meanwhile
             continue
         asked = [replace(entry, clip=one.clip) for entry, one in zip(job.inputs, described, strict=False)]
         if job.key != key or request_key(asked, job.stages, job.workflow) != key or len(asked) != len(described):
