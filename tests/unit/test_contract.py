@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import re
 import shutil
 import signal
@@ -452,3 +453,55 @@ def test_verify_reads_the_weights_and_names_what_is_wrong(tmp_path: Path, capsys
     (tmp_path / "onnx/m/b.json").write_bytes(b"zzz")
     assert contract.verify(tmp_path) == 5
     assert "b.json has a different sha256" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("kind", ["link", "folder", "fifo", "hole"])
+def test_what_another_stage_left_is_a_file_of_the_job_or_not_there(tmp_path: Path, kind: str) -> None:
+    """A native stage may read what a container left: a link there leads to this machine, and a FIFO waits for ever."""
+    toy = Toy(tmp_path)
+    secret = tmp_path / "secret"
+    secret.mkdir()
+    for name in ("01.json", "manifest.json"):
+        (secret / name).write_text('{"text": "c4n4ry"}')
+    left = toy.job / "work/other"
+    left.mkdir(parents=True)
+    if kind == "link":
+        (left / "01.json").symlink_to(secret / "01.json")
+        (left / "manifest.json").symlink_to(secret / "manifest.json")
+    elif kind == "folder":
+        left.rmdir()
+        left.symlink_to(secret)
+    else:
+        for name in ("01.json", "manifest.json"):
+            os.mkfifo(left / name) if kind == "fifo" else (left / name).touch()
+            if kind == "hole":
+                os.truncate(left / name, 1 << 40)
+    words = toy.write("""
+        job.stages = ("other", "toy")
+        job.say(f"has: {job.has('other')}")
+        try:
+            job.say(str(handed.load(job.root, "work/other/01.json")))
+        except (OSError, ValueError) as error:
+            job.say(f"refused: {type(error).__name__}")
+    """)
+    done = subprocess.run(words, capture_output=True, text=True, env={}, check=False, timeout=60)
+    assert done.returncode == 0, done.stderr
+    assert "refused: " in done.stderr
+    assert "c4n4ry" not in done.stderr
+    assert ("has: True" in done.stderr) == (kind == "hole")
+
+
+def test_what_a_stage_tells_has_an_end(tmp_path: Path) -> None:
+    """A recording that makes it tell without end; how it ends is told all the same."""
+    toy = Toy(tmp_path)
+    done = toy.run("""
+        for number in range(30_000):
+            job.text(job.inputs[0], 0.0, 1.0, "x" * 5000)
+        for number in range(3000):
+            job.note(job.inputs[0], "y" * 5000)
+    """)
+    assert done.returncode == 0
+    assert (toy.job / "events.jsonl").stat().st_size < contract.TOLD + 2000
+    assert [e["event"] for e in (toy.events()[0], toy.events()[-1])] == ["start", "done"]
+    notes = json.loads((toy.job / "work/toy/manifest.json").read_text())["notes"]
+    assert (len(notes), max(map(len, notes)) < 600) == (contract.NOTES, True)

@@ -16,8 +16,9 @@ from builder.core.jobs.job import Job, JobInput, JobStage, ModelUse
 from builder.core.progress import Progress
 from builder.edges.jobs import folder as jobs
 from builder.edges.jobs.record import pipeline, speeds
-from builder.edges.jobs.record.follow import MOST, Follower
+from builder.edges.jobs.record.follow import FLOOD, MOST, Follower
 from builder.edges.jobs.record.pipeline import PipelineLog
+from builder.errors import StageError
 from builder.workflows.run import QueueProgress
 
 STAGES = (
@@ -138,6 +139,15 @@ def test_events_of_a_container_are_read_with_a_bound_and_through_no_link(tmp_pat
     other.follow(["asr"])
     assert list(jobs.events(tmp_path)) == []
     assert len([p for p in seen if p.what == "asr note"]) == 1
+
+
+def test_events_without_end_end_the_run(tmp_path: Path) -> None:
+    """Nobody else bounds what a container writes there: the file is one of this machine's disk."""
+    one = follower(tmp_path, [])
+    (tmp_path / "events.jsonl").touch()
+    os.truncate(tmp_path / "events.jsonl", FLOOD + 1)
+    with pytest.raises(StageError, match="more than 64 MiB of events"):
+        one.follow(["asr"])
 
 
 def test_the_pipeline_log_is_bounded_and_cannot_steer_a_terminal(tmp_path: Path) -> None:

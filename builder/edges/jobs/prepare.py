@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import re
 import secrets
@@ -28,6 +27,7 @@ from builder.edges.machine import fonts
 from builder.edges.system import files, shell
 from builder.errors import BakeError, InputError
 from builder.receiver.jobs import naming, places
+from builder.receiver.jobs.untrusted import parse_json
 
 Media = Callable[[Sequence[str], Path, "Path | None"], shell.Done]
 """Runs stages/demux/clip.py: its options, the recording, and where a cut goes."""
@@ -240,8 +240,8 @@ def _tool(media: Media, options: Sequence[str], path: Path, target: Path | None 
         raise InputError(done.err.strip().splitlines()[-1] if done.err.strip() else "it can't be used", where=str(path))
     if done.code != 0:
         raise BakeError("the recording could not be read", where=str(path), detail=done.err.splitlines()[-5:])
-    with contextlib.suppress(ValueError, RecursionError):
-        answer = json.loads(done.out)
+    with contextlib.suppress(ValueError):
+        answer = parse_json(done.out.encode())
         if isinstance(answer, dict):
             return answer
     raise InputError("nothing is known of the recording", where=str(path), hint="check the recording")
