@@ -5,11 +5,14 @@ from __future__ import annotations
 import importlib.util
 import os
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 
 import pytest
 from hypothesis import settings
+
+from tests import canaries, shared
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "stages"))  # contract.py, as every stage finds it
@@ -28,6 +31,28 @@ def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in list(os.environ):
         if name.startswith(("BAKE_", "HF_")):
             monkeypatch.delenv(name)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Every program that a test starts has canaries in its environment and in Docker's settings."""
+    canaries.plant(os.environ)
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """Workers have ended by now."""
+    if not hasattr(config, "workerinput"):
+        canaries.uproot(os.environ)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _no_secret_is_left(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Nothing that this run made, printed or was started with has a canary. The last fixture that ends."""
+    watch = canaries.Watch(canaries.canary())
+    watch.start()
+    yield
+    watch.stop()
+    assert watch.seen == []
+    assert canaries.left_in([tmp_path_factory.getbasetemp(), *shared.MADE], canaries.canary()) == []
 
 
 LONGEST_FIRST = (

@@ -24,6 +24,10 @@ SAME = ("--threads", "2", "--batch-size", "0")
 """Settings that decide bytes: with them a job gives the same on every machine and in containers."""
 
 
+MADE: list[Path] = []
+"""Folders that this worker made for all (:func:`once`)."""
+
+
 @dataclass(frozen=True)
 class Ran:
     """What a command printed and returned."""
@@ -59,6 +63,7 @@ def once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], None
             shutil.rmtree(folder, ignore_errors=True)  # a maker that failed left it
             folder.mkdir()
             make(folder)
+            MADE.append(folder)
             ready.touch()
     return folder
 
