@@ -110,4 +110,5 @@ def test_a_token_belongs_to_scheme_host_and_port() -> None:
         == http.origin("https://me:pw@hub.example:443/")
         == "https://hub.example:443"
     )
+    assert http.origin(http.origin("http://[::1]:1/x")) == "http://[::1]:1"
     assert len({http.origin(u) for u in ("https://a.b", "http://a.b", "https://a.b:8443", "https://a.b.c")}) == 4

@@ -72,7 +72,8 @@ def origin(url: str) -> str:
     """``https://host:port``: what a token belongs to."""
     parts = urllib.parse.urlsplit(url.lower())
     port = parts.port or {"http": 80, "https": 443}.get(parts.scheme)
-    return f"{parts.scheme}://{parts.hostname}:{port}"
+    host = f"[{parts.hostname}]" if ":" in (parts.hostname or "") else parts.hostname
+    return f"{parts.scheme}://{host}:{port}"
 
 
 def redirected(url: str, location: str) -> str:
