@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import os
 import queue
 import select
@@ -59,6 +60,8 @@ contract.main("{name}", work)
 """
 
 
+SHA256 = hashlib.sha256(b"input").hexdigest()
+
 NEEDS: dict[str, list[str]] = {"first": [], "middle": ["first"], "last": ["middle"]}
 
 
@@ -101,7 +104,7 @@ def make(config: Config, number: int = 0, **bodies: str) -> Job:
         variant="slim",
         preset="p",
         key="k",
-        inputs=(JobInput(id="01", name="talk.mp4", path="input/01.txt", sha256="", size=5, output="talk"),),
+        inputs=(JobInput(id="01", name="talk.mp4", path="input/01.txt", sha256=SHA256, size=5, output="talk"),),
         stages=tuple(JobStage(name=n, needs=tuple(needs)) for n, needs in NEEDS.items()),
     )
     place = jobs.folder(config, job)
@@ -248,13 +251,13 @@ def test_a_stage_never_sees_a_token_or_a_proxy(project: Config, monkeypatch: pyt
     assert "HF_HUB_OFFLINE=1" in text
 
 
-GATE = "gate = job.root / 'gate'; gate.exists() and gate.open().read()"
+GATE = "gate = job.root / 'work/gate'; gate.exists() and gate.open().read()"
 """In a stage: waits while somebody holds the writing end of the job's gate."""
 
 
 def gated(place: Path) -> Path:
     """The gate at which a stage of a job waits; there until it is removed."""
-    gate = place / "gate"
+    gate = place / "work/gate"
     os.mkfifo(gate)
     return gate
 
