@@ -25,11 +25,12 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
+import confined
 import handed
 import yaml
 from handed import dump
 from unchanged import Changed, code_digest, sha256, unchanged
-from watched import die_with, hold, peak_bytes, plain, summary
+from watched import die_with, hold, one_line, peak_bytes, plain, sentence, summary
 
 PROGRESS_EVERY = 0.1
 """Seconds between two progress events: at most ten a second."""
@@ -376,7 +377,7 @@ def open_job(root: Path, stage: str) -> StageJob:
     except OSError as error:
         raise InputFault(f"no job in this folder: {error.strerror}") from error
     except ValueError as error:
-        raise InputFault(f"job.yaml is damaged: {_line(error)}") from error
+        raise InputFault(f"job.yaml is damaged: {one_line(error)}") from error
     loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
     try:
         spec = yaml.load(text, Loader=loader)
@@ -386,7 +387,7 @@ def open_job(root: Path, stage: str) -> StageJob:
             raise InputFault(f"job.yaml names the variant {spec['variant']!r}, not {' or '.join(VARIANTS)}")
         entry = next((s for s in spec["stages"] if s["name"] == stage), None)
     except (yaml.YAMLError, KeyError, TypeError) as error:
-        raise InputFault(f"job.yaml is damaged: {_line(error)}") from error
+        raise InputFault(f"job.yaml is damaged: {one_line(error)}") from error
     if entry is None:
         raise InputFault(f"stage {stage} is not part of job {spec['id']}")
     return StageJob(
@@ -421,8 +422,11 @@ def _recording(root: Path, entry: dict[str, Any]) -> Recording:
     )
 
 
-def main(stage: str, work: Callable[[StageJob], None]) -> None:
-    """Run one stage as a program: ``--job DIR``; exits 0, 2 (the recording), 5 (a model) or 1 (anything else)."""
+def main(stage: str, work: Callable[[StageJob], None], *, media: bool = False) -> None:
+    """Run one stage as a program: ``--job DIR``; exits 0, 2 (the recording), 5 (a model) or 1 (anything else).
+
+    With ``media`` it reads recordings, and does its work in a child process with limits.
+    """
     parser = argparse.ArgumentParser(prog=stage)
     parser.add_argument("--job", type=Path, help="the job's folder")
     parser.add_argument("--verify", action="store_true", help="read the image's weights and compare their sha256")
@@ -439,7 +443,8 @@ def main(stage: str, work: Callable[[StageJob], None]) -> None:
     signal.signal(signal.SIGINT, _terminated)  # Ctrl-C reaches the stages too, and a traceback would help nobody
     if parent := os.environ.get("BAKE_PARENT"):
         die_with(int(parent))
-    code = _run(root, stage, work, models)
+        confined.spare_others()
+    code = _confined(root, stage, work, models) if media else _run(root, stage, work, models)
     sys.stdout.flush()
     sys.stderr.flush()
     # Native libraries' thread pools take up to 0.2 s to wind down; all results are on disk by now.
@@ -470,9 +475,20 @@ def _run(root: Path, stage: str, work: Callable[[StageJob], None], models: Path)
     except ModelFault as fault:
         return _failed(job, str(fault), 5)
     except Exception as error:  # noqa: BLE001  a stage's libraries raise anything; the job must end with a reason
+        if why := confined.blame(error):
+            return _failed(job, confined.named(why), 2)
         traceback.print_exc()
-        return _failed(job, _sentence(error), 1)
+        return _failed(job, sentence(error), 1)
     return 0
+
+
+def _confined(root: Path, stage: str, work: Callable[[StageJob], None], models: Path) -> int:
+    """The same in a child process; what it left half-written when it was ended is removed."""
+    ended = confined.run(lambda: _run(root, stage, work, models))
+    if not ended.why:
+        return ended.code
+    _make_room(root, stage)
+    return _failed(open_job(root, stage), ended.why, ended.code)
 
 
 def _make_room(root: Path, stage: str) -> None:
@@ -494,21 +510,6 @@ def _failed(job: StageJob | None, message: str, code: int) -> int:
             job.event("failed", message=message)
     print(plain(message), file=sys.stderr)
     return code
-
-
-def _sentence(error: Exception) -> str:
-    """An unexpected error in words; of paths only the file's name."""
-    if isinstance(error, OSError) and error.strerror:
-        name = Path(os.fsdecode(error.filename)).name if isinstance(error.filename, (str, bytes)) else ""
-        return f"{error.strerror}: {name}" if name else error.strerror
-    if isinstance(error, MemoryError):
-        return "not enough memory"
-    return f"{type(error).__name__}: {_line(error)}"
-
-
-def _line(error: Exception) -> str:
-    """An error's text on one line."""
-    return " ".join(str(error).split())
 
 
 def _terminated(signum: int, frame: FrameType | None) -> None:

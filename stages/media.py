@@ -4,16 +4,49 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
+from functools import cache
 from pathlib import Path
 from typing import Any
 
-PLAYLISTS = {"hls", "dash", "concat", "imf", "sdp", "rtsp", "vobsub", "image2"}
-"""Formats that name other files. A recording is one file, and must not choose what else is read."""
+import confined
+
+FORMATS = (
+    # what phones, cameras, recorders, browsers and editors write
+    "mov,matroska,wav,mp3,flac,ogg,aac,asf,avi,mpegts,mpeg,flv,caf,aiff,au,w64,rm,nut,mxf,gxf,dv,wtv,ty,nsv,nuv,swf,"
+    "live_flv,kux,ivf,dhav,ifv,lxf,lvf,lmlm4,pva,vivo,smjpeg,r3d,msnwctcp,h264,hevc,m4v,mpegvideo,obu,"
+    # frames of sound without a container
+    "ac3,ac4,eac3,dts,dtshd,mlp,truehd,loas,spdif,s337m,sbc,aptx,aptx_hd,lc3,iamf,gsm,g722,g723_1,g728,g729,bit,"
+    "codec2,codec2raw,dfpwm,sln,"
+    # of speech and music
+    "amr,amrnb,amrwb,act,ilbc,qcp,dss,voc,ircam,sox,nistsphere,pvf,avr,epaf,hcom,sds,sdx,iff,dsf,wsd,daud,oma,aea,aa,"
+    "ape,mpc,mpc8,tak,tta,wv,shn,bonk,osq,rka,qoa,vqf,wavarc,xwma,mmf,wve,rso,laf"
+)
+"""FFmpeg's demuxers that may look at a recording, and no others: one file of sound or film, made by recording.
+
+Not among them are lists of other files (hls, dash, concat, imf, sdp, image2 …), what draws or captures (lavfi, alsa,
+x11grab …), subtitles, single pictures and the formats of games.
+"""
+
+FILMS = (
+    "h264,hevc,vvc,cavs,mpeg1video,mpeg2video,mpegvideo,mpeg4,h263,msmpeg4,msmpeg4v1,msmpeg4v2,vc1,wmv3,rv30,rv40,svq3,"
+    "dirac,flv,vp6,vp6f"
+)
+"""FFmpeg's decoders without which it doesn't know when a film begins: of pictures that aren't stored in their order, and
+of those whose size the header doesn't tell, for which it would read on."""
+
+PIXELS = 1 << 26
+"""Of the largest picture that is decoded: 8192 x 8192."""
+
+STREAMS = 500
+"""Of a recording; a whole satellite's broadcast has fewer."""
 
 OPTIONS = {
     "protocol_whitelist": "file",  # no network, whatever the file names
     "analyzeduration": "30000000",  # µs, for broadcasts whose sound begins late; read only while a stream is unknown
     "probesize": "20000000",  # bytes, likewise
+    "format_whitelist": FORMATS,
+    "max_streams": str(STREAMS),
+    "max_pixels": str(PIXELS),  # of the streams that the header has: covers
 }
 
 BROADCAST = {"mpegts", "mpeg"}
@@ -29,21 +62,44 @@ BEYOND = 10.0
 """Seconds. A clock that is this far beyond what can be has jumped (FFmpeg's dts_delta_threshold)."""
 
 
-def open_media(path: Path) -> Any:
+class NotMedia(ValueError):
+    """Not a file that is opened as a recording; the user reads the text."""
+
+
+@cache
+def decoders() -> str:
+    """The names of the decoders that opening a recording for its sound may use, as ``codec_whitelist`` takes them."""
+    import av
+
+    names = [FILMS]
+    for name in sorted(av.codecs_available):
+        with suppress(ValueError):  # an encoder
+            if av.codec.Codec(name, "r").type == "audio":
+                names.append(name)
+    return ",".join(names)
+
+
+def open_media(path: Path, *, pictures: bool = False) -> Any:
     """An open container.
+
+    Args:
+        pictures: FFmpeg may decode the first ones of any kind, to know what a copy must say of them. Who wants the sound
+            needs few, and no covers: a small file holds gigabytes of a single colour.
 
     Raises:
         av.FFmpegError: it can't be read, or isn't media.
-        ValueError: it names other files.
+        NotMedia: it isn't a regular file, or its format isn't one of a recording.
     """
     import av
 
-    # With "file:" a name such as "concat:a" is a file's name. Bytes of other encodings survive as surrogates: see tags.
-    container = av.open(f"file:{path}", options=OPTIONS, metadata_errors="surrogateescape")
-    if container.format.name in PLAYLISTS:
-        container.close()
-        raise ValueError("a list of other files")
-    return container
+    if not path.is_file():  # a FIFO or a device never ends
+        raise NotMedia("not a regular file")
+    options = OPTIONS if pictures else OPTIONS | {"codec_whitelist": decoders()}
+    try:
+        # With "file:" a name such as "concat:a" is a file's name. Bytes of other encodings survive as surrogates: see tags.
+        return av.open(f"file:{path}", options=options, metadata_errors="surrogateescape")
+    except av.ArgumentError as error:
+        raise NotMedia("its format is not one of recordings") from error
 
 
 def tags(metadata: Mapping[str, str]) -> dict[str, str]:
@@ -178,5 +234,7 @@ def default_of(streams: Iterable[Any]) -> Any:
 
 
 def reason(error: Exception) -> str:
-    """FFmpeg's words for an error."""
+    """FFmpeg's words for an error, or ours where a limit made it."""
+    if why := confined.blame(error):
+        return why
     return getattr(error, "strerror", None) or str(error)

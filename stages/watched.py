@@ -74,3 +74,18 @@ def die_with(parent: int) -> None:
         ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG, see prctl(2)
         if os.getppid() != parent:
             os._exit(128 + signal.SIGKILL)
+
+
+def sentence(error: Exception) -> str:
+    """An unexpected error in words; of paths only the file's name."""
+    if isinstance(error, OSError) and error.strerror:
+        name = Path(os.fsdecode(error.filename)).name if isinstance(error.filename, (str, bytes)) else ""
+        return f"{error.strerror}: {name}" if name else error.strerror
+    if isinstance(error, MemoryError):
+        return "not enough memory"
+    return f"{type(error).__name__}: {one_line(error)}"
+
+
+def one_line(error: Exception) -> str:
+    """An error's text on one line."""
+    return " ".join(str(error).split())

@@ -28,7 +28,8 @@ def stage_environment(*, models: str, scratch: str, threads: int, inherit: Mappi
         "TORCH_HOME": f"{models}/torch",
         "NLTK_DATA": f"{models}/nltk_data",
         "PYANNOTE_METRICS_ENABLED": "false",
-        "ORT_DISABLE_TELEMETRY": "1",
+        "ORT_DISABLE_TELEMETRY": "1",  # which also looks for /tmp/.ses
+        "GNUTLS_SYSTEM_PRIORITY_FILE": "/dev/null",  # PyAV's reads /tmp/vendor/etc/gnutls/config, which is anybody's
         "MPLCONFIGDIR": scratch,
         "XDG_CACHE_HOME": scratch,
         "HOME": scratch,

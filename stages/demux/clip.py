@@ -22,6 +22,7 @@ import av
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+import confined
 import media
 from retiming import Retiming
 
@@ -64,7 +65,7 @@ def clip(source: Path, target: str, start: float, end: float | None) -> dict[str
         ValueError: there is no sound between the times, or none that can be decoded.
         OSError: the target can't be written.
     """
-    with media.open_media(source) as inside:
+    with media.open_media(source, pictures=True) as inside:
         if not inside.streams.audio:
             raise ValueError("no audio stream")
         origin = media.start(inside)
@@ -221,18 +222,27 @@ def run() -> int:
     parser.add_argument("--start", type=float, default=0.0)
     parser.add_argument("--end", type=float)
     options = parser.parse_args()
+    ended = confined.run(lambda: answered(options))
+    return refuse(options.target, ended.why, ended.code) if ended.why else ended.code
+
+
+def answered(options: argparse.Namespace) -> int:
+    """Do what the command line says, in a child process; the exit code."""
     try:
-        if options.source.stat().st_size == 0:
-            raise ValueError("the file is empty (zero bytes)")
         source = options.source.resolve()
+        size = source.stat().st_size
+        if size == 0:
+            raise ValueError("the file is empty (zero bytes)")
+        confined.begin("", size, copies=True)
         target = f"file:{options.target.resolve()}" if options.target else ""
         answer = probe(source) if options.probe else clip(source, target, options.start, options.end)
-    except av.FFmpegError as error:
-        return refuse(options.target, f"not a media file that can be read ({error.strerror})", 2)
+    except (av.FFmpegError, media.NotMedia) as error:
+        return refuse(options.target, f"not a media file that can be read ({media.reason(error)})", 2)
     except ValueError as error:
         return refuse(options.target, str(error), 2)
-    except OSError as error:  # a full disk, a source that went away
-        return refuse(options.target, error.strerror or str(error), 1)
+    except (MemoryError, OSError) as error:  # a full disk, a source that went away, or too much
+        why = confined.blame(error)
+        return refuse(options.target, why or getattr(error, "strerror", None) or str(error), 2 if why else 1)
     print(json.dumps(answer))
     return 0
 

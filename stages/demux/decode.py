@@ -8,12 +8,16 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import confined
 import media
 from contract import RATE
 from timeline import GAP, Timeline
 
 STUBBORN = 20
 """Read errors in a row that end a file."""
+
+QUICK = 200.0
+"""Seconds of silence in the place of what isn't there for which a recording gets one second of the processor more."""
 
 APART = 60 * RATE
 """Samples by which one track may be ahead of another: what a track lacks by then is silence."""
@@ -139,6 +143,7 @@ class Track:
     def _arrays(self, pieces: Sequence[Any]) -> Iterator[Any]:
         for piece in pieces:
             sound = piece.to_ndarray().reshape(-1, piece.layout.nb_channels)
+            confined.earn(len(sound) / RATE / confined.SLOWEST)
             self.timeline.position += len(sound)
             yield sound
 
@@ -159,12 +164,13 @@ class Track:
 
 
 def silence(samples: int, channels: int, track: Track) -> Iterator[Any]:
-    """Zeros, at most a minute at a time."""
+    """Zeros, at most a minute of one channel at a time."""
     import numpy as np
 
     while samples > 0:
-        count = min(samples, 60 * RATE)
+        count = min(samples, max(RATE // 10, 60 * RATE // channels))
         track.timeline.position += count
+        confined.earn(count / RATE / QUICK)
         yield np.zeros((count, channels), dtype=np.float32)
         samples -= count
 

@@ -12,6 +12,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+import confined
 import contract
 import media
 from contract import RATE, InputFault, Recording, StageJob
@@ -46,6 +47,7 @@ def hear(job: StageJob, recording: Recording, path: Path) -> None:
     """The same, of a recording whose file is at ``path``."""
     if path.stat().st_size == 0:
         raise InputFault(f"{recording.name}: the file is empty (zero bytes)")
+    confined.begin(recording.name, path.stat().st_size)
     chosen = selected(recording, path, job.settings.get("track"))
     if recording.lead > GAP:
         early = f"{recording.lead:.1f} s before the start, at a key frame"
@@ -248,4 +250,4 @@ def describe(container: Any, duration: float) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    contract.main("demux", work)
+    contract.main("demux", work, media=True)

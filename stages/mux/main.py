@@ -15,6 +15,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+import confined
 import contract
 import media
 from contract import InputFault, Recording, StageJob
@@ -59,10 +60,13 @@ def mux(job: StageJob, recording: Recording) -> None:
         InputFault: the recording can't be read.
     """
     with job.reading(recording) as source:
+        size = source.stat().st_size
         if job.settings.get("burn"):
             import burn
 
+            confined.begin(recording.name, size, memory=burn.MEMORY, larger=burn.LARGER, copies=True)
             burn.burn(job, recording, source)
+        confined.begin(recording.name, size, copies=True)
         add(job, recording, source)
 
 
@@ -138,7 +142,10 @@ def write(
         inner = ":".join(f"{key}={value}" for key, value in options.items())
         form, options = "fifo", {"fifo_format": form, "format_opts": inner}
     try:
-        with media.open_media(source) as inside, job.writing(f"{recording.output}{suffix}", output=True) as path:
+        with (
+            media.open_media(source, pictures=True) as inside,
+            job.writing(f"{recording.output}{suffix}", output=True) as path,
+        ):
             with av.open(f"file:{path}", "w", options=options, format=form) as outside:
                 outside.metadata.update({k: v for k, v in media.tags(inside.metadata).items() if k.lower() not in OWN})
                 outside.set_chapters([c | {"metadata": media.tags(c["metadata"])} for c in inside.chapters()])
@@ -357,4 +364,4 @@ def _packet(av: Any, track: Any, data: bytes, start: int, end: int) -> Any:
 
 
 if __name__ == "__main__":
-    contract.main("mux", work)
+    contract.main("mux", work, media=True)

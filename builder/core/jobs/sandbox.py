@@ -106,13 +106,24 @@ def memory_limit(wish: int, machine: int) -> int:
     return max(LEAST, min(wish, int(SHARE * machine)))
 
 
-LOOK = 2000 * MB
-"""Bytes for a look into a recording, or a cut of it: ffmpeg with a few frames of the largest video."""
+LOOK = 1500 * MB
+"""Bytes for a look into a recording, or a cut of it: what stages/confined.py lets it take, and Python with FFmpeg."""
+
+PATIENCE = 240.0
+"""Seconds after which a look is ended from outside: twice what stages/confined.py gives a small recording."""
+
+PACE = 1 * MB
+"""Bytes of a recording for which it gets one second more, on a slow disk."""
 
 
 def look_memory(machine: int) -> int:
     """Bytes for a container that looks into a recording, before there is a job."""
     return memory_limit(LOOK, machine)
+
+
+def look_seconds(size: int) -> float:
+    """Seconds that a look into a recording of so many bytes may take, or a cut of it."""
+    return PATIENCE + size / PACE
 
 
 DEFAULT_MEMORY = memory_wish(seen=2000 * MB, models=4000 * MB, seconds=UNKNOWN)

@@ -33,6 +33,10 @@ Media = Callable[[Sequence[str], Path, "Path | None"], shell.Done]
 """Runs stages/demux/clip.py: its options, the recording, and where a cut goes."""
 
 
+KILLED = (-9, 137)
+"""Exit codes of a look that was ended from outside: its time was up, or the kernel took it for its memory."""
+
+
 def prepare(
     config: Config,
     inputs: Sequence[Path],
@@ -238,6 +242,8 @@ def _tool(media: Media, options: Sequence[str], path: Path, target: Path | None 
     done = media(options, path, target)
     if done.code == 2:
         raise InputError(done.err.strip().splitlines()[-1] if done.err.strip() else "it can't be used", where=str(path))
+    if done.code in KILLED:
+        raise InputError("it takes more time or memory to read than a recording may", where=str(path))
     if done.code != 0:
         raise BakeError("the recording could not be read", where=str(path), detail=done.err.splitlines()[-5:])
     with contextlib.suppress(ValueError):

@@ -16,6 +16,7 @@ from pathlib import Path
 from builder.bootstrap.modules import run_module
 from builder.core.config.paths import CONTENTS
 from builder.core.config.types import Config, StageSpec
+from builder.core.jobs.sandbox import look_seconds
 from builder.core.progress import OnProgress, Progress
 from builder.core.stage_env import stage_environment
 from builder.edges.system import files, pip, shell
@@ -92,9 +93,8 @@ def media(
 
     def look(options: Sequence[str], source: Path, target: Path | None) -> shell.Done:
         words = [*options, str(source), *([str(target)] if target else [])]
-        return shell.run(
-            [str(python), str(config.shipped / "stages/demux/clip.py"), *words], env=variables, timeout=3600
-        )
+        clip = str(config.shipped / "stages/demux/clip.py")
+        return shell.run([str(python), clip, *words], env=variables, timeout=look_seconds(source.stat().st_size))
 
     return look
 

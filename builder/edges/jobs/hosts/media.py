@@ -122,7 +122,7 @@ def media(host: str, tag: str, limits: ContainerLimits) -> Callable[[Sequence[st
             )
             done = None
             try:
-                done = shell.run(argv, timeout=3600)
+                done = shell.run(argv, timeout=sandbox.look_seconds(source.stat().st_size))
             finally:
                 if done is None or done.code < 0:  # Ctrl-C, or its time is up: the container would run on
                     remove(host, name)
