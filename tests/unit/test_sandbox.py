@@ -32,7 +32,7 @@ def test_a_limit_lies_between_the_least_and_most_of_the_machine(wish: int, machi
 
 
 def test_a_look_into_a_recording_has_a_limit_of_its_own() -> None:
-    assert sandbox.look_memory(64 * GB) == 2 * GB
+    assert sandbox.look_memory(64 * GB) == 1_500_000_000
     assert sandbox.look_memory(GB) == 900_000_000
 
 
@@ -49,7 +49,7 @@ def test_nobody_is_root() -> None:
 def test_the_loader_gets_plain_json() -> None:
     data = sandbox.as_data()
     assert json.loads(json.dumps(data)) == data
-    assert data["memory"] == {"default": 14_320_000_000, "least": 64_000_000, "share": 0.9, "look": 2_000_000_000}
+    assert data["memory"] == {"default": 14_320_000_000, "least": 64_000_000, "share": 0.9, "look": 1_500_000_000}
     assert data["cap_drop"] == ["ALL"]
     assert data["security"] == ["no-new-privileges"]
     assert data["user_beside_root"] == "65532:0"
