@@ -33,7 +33,7 @@ PACE = 5_000_000
 SLOWEST = 4.0
 """Seconds of sound for which it gets one second more: any decoder makes many more in that time."""
 
-PATIENCE = 4.0
+PATIENCE = 10.0
 """Seconds of the clock for one of the processor: other programs run, and disks are slow."""
 
 GRACE = 3.0

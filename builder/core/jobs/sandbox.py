@@ -109,10 +109,10 @@ def memory_limit(wish: int, machine: int) -> int:
 LOOK = 1500 * MB
 """Bytes for a look into a recording, or a cut of it: what stages/confined.py lets it take, and Python with FFmpeg."""
 
-PATIENCE = 240.0
-"""Seconds after which a look is ended from outside: twice what stages/confined.py gives a small recording."""
+PATIENCE = 400.0
+"""Seconds after which a look is ended from outside: more than stages/confined.py gives a small recording by the clock."""
 
-PACE = 1 * MB
+PACE = 400_000
 """Bytes of a recording for which it gets one second more, on a slow disk."""
 
 
