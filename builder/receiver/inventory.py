@@ -213,7 +213,7 @@ def _check_files(data: Inventory) -> None:
     folders: set[str] = set()
     for entry in data["files"]:
         path = entry["path"]
-        need(inside(path), f"{path!r} is not a path inside a bundle")
+        need(inside(path) and fitting_place(path), f"{str(path)[:240]!r} is not a path inside a bundle")
         need(path.casefold() not in paths, f"{path} stands twice")
         paths.add(path.casefold())
         folders |= {path[:k].casefold() for k, c in enumerate(path) if c == "/"}
@@ -257,6 +257,16 @@ def inside(path: Any) -> bool:
 def one_line(text: Any) -> bool:
     """Whether it is a text for one line."""
     return isinstance(text, str) and 0 < len(text) <= LONGEST_TEXT and text.isprintable()
+
+
+def fitting_place(path: str) -> bool:
+    """Whether files of a bundle are there: at its top only those that engines read."""
+    folder, slash, _ = path.partition("/")
+    return (
+        folder in ("blobs", "job", "licences", "native")
+        if slash
+        else path in ("oci-layout", "index.json", "manifest.json")
+    )
 
 
 def number(value: Any) -> bool:

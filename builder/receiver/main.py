@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from builder.receiver.display import Percent, guard, say
+from builder.receiver.display import Percent, guard, say, shown
 from builder.receiver.engine import EngineSocket, address
 from builder.receiver.images import (
     Delivery,
@@ -33,7 +33,7 @@ from builder.receiver.jobs.run import accept
 from builder.receiver.missing import image_id, version_number
 from builder.receiver.options import arguments, asked_of
 from builder.receiver.parts import Bundle
-from builder.receiver.record import about, log_text, merged, note, older, own_inventory, write_inventory
+from builder.receiver.record import LOG, about, log_text, merged, note, older, own_inventory, write_inventory
 from builder.receiver.trust.keys import Expected, PublicKey, vouched
 from builder.receiver.trust.memory import UNSIGNED, Memory
 from builder.receiver.trust.names import require_names
@@ -71,7 +71,8 @@ def main(words: Sequence[str] | None = None, *, sandbox: Sandbox) -> int:
         say("interrupted" if chosen.run else "interrupted: nothing was named; run this again, it resumes")
         return 130
     except OSError as error:
-        say(f"error: {error.strerror or error}: {error.filename or ''}")
+        say(f"error: {error.strerror or error}: {shown(str(error.filename or ''))}")
+        say("  next: see that this user may read and write there, then run this again")
         return 3
     return 0
 
@@ -249,6 +250,9 @@ def _require_own_loader(bundle: Bundle, here: Path) -> None:
 
 @contextlib.contextmanager
 def _locked(target: Path) -> Iterator[None]:
+    for name in (".lock", LOG):
+        if (target / name).is_symlink():
+            raise LoaderError(3, f"{target / name} is a link", f"remove it, or name another folder than {target}: --to")
     handle = os.open(target / ".lock", os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644)
     with os.fdopen(handle, "wb") as lock:
         try:

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
 
-from builder.receiver.inventory import LoaderError
+from builder.receiver.inventory import LoaderError, need
 
 INCOMING = ".incoming"
 """Folder below the receiver's, with files that are not known to be right yet."""
@@ -35,10 +35,19 @@ class Incoming:
     def __init__(self, target: Path) -> None:
         self.target, self.folder = target, target / INCOMING
         self.paths: list[str] = []
+        self.taken: set[str] = set()
+        self.folders: set[str] = set()
 
     @contextlib.contextmanager
     def file(self, path: str) -> Iterator[IO[bytes]]:
-        """A new file, to be written; ``path`` is where it will be. Raises LoaderError: a link is on the way there."""
+        """A new file, to be written; ``path`` is where it will be.
+
+        Raises:
+            LoaderError: a link is on the way there, or another new file.
+        """
+        above = {path[:k] for k, letter in enumerate(path) if letter == "/"}
+        need(path not in self.folders and not above & self.taken, f"{path} is a file and a folder")
+        self.folders |= above
         with self._parent(path) as (_, name):
             del name
         if not self.paths:
@@ -49,6 +58,7 @@ class Incoming:
             out.flush()
             os.fsync(out.fileno())
         self.paths.append(path)
+        self.taken.add(path)
 
     def place(self) -> None:
         """Bring the files to their places. Raises LoaderError: a link is on the way to one."""
