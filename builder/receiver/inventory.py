@@ -213,8 +213,9 @@ def _check_files(data: Inventory) -> None:
     folders: set[str] = set()
     for entry in data["files"]:
         path = entry["path"]
-        need(inside(path) and fitting_place(path), f"{str(path)[:240]!r} is not a path inside a bundle")
+        need(inside(path), f"{str(path)[:240]!r} is not a path inside a bundle")
         need(path.casefold() not in paths, f"{path} stands twice")
+        need(fitting_place(path), f"{path!r} is not a path inside a bundle")
         paths.add(path.casefold())
         folders |= {path[:k].casefold() for k, c in enumerate(path) if c == "/"}
         need(number(entry["size"]) and matches(HEX, entry["sha256"]), f"{path}: no size or sha256")
