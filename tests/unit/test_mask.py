@@ -18,6 +18,12 @@ from builder.core import mask
 from builder.core.mask import masked, secrets_of
 
 
+@pytest.fixture(autouse=True)
+def nothing_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Other tests of this process read secrets, too."""
+    monkeypatch.setattr(mask, "_KNOWN", set())
+
+
 @pytest.mark.parametrize(
     "name", ["HF_TOKEN", "registry_password", "DB_PASSWD", "API_KEY", "APIKEY", "MY_SECRET", "AWS_CREDENTIALS"]
 )
