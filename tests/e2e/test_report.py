@@ -570,8 +570,7 @@ def test_hostile_names_and_words_do_nothing(made: Made, visit: Visit) -> None:
     hostile = made.copy("20261123-000000-hostile-0001")
     spec, whole = hostile.spec, hostile.whole
     spec["inputs"][0]["name"] = f"{bad}.mp4"
-    spec["preset"] = bad
-    spec["stages"][2]["settings"]["initial_prompt"] = bad
+    next(s for s in spec["stages"] if s["name"] == "asr")["settings"]["initial_prompt"] = bad
     hostile.write_spec(spec)
     whole["segments"][0]["words"][0]["word"] = f" {bad}"
     for segment in whole["segments"]:
