@@ -322,6 +322,8 @@ def test_an_argument_or_a_name_that_is_gone_is_noticed() -> None:
     """media.py against a PyAV that is as it is, and against some that lost one thing."""
     stub = "def open(file, mode=None, options=None, metadata_errors='strict'): ...\n"
     stub += "class stream: Disposition\nclass Disposition: attached_pic; default\nclass FFmpegError: ...\n"
+    stub += "class ArgumentError: ...\nclass codec: Codec\ncodecs_available = set()\n"
+    stub += "class Codec:\n    def __init__(self, name, mode='r'): ...\n"
     stub += "class Output:\n    def add_stream_from_template(self, template, opaque=None, **kwargs): ...\n"
 
     def said(text: str) -> list[str]:
