@@ -163,7 +163,9 @@ def _packed(path: Path, core: str) -> Iterator[str]:
 @contextlib.contextmanager
 def _whole(path: Path) -> Iterator[BinaryIO]:
     """A file; the first part of a bundle with the parts that follow it."""
-    parts = sorted(path.parent.glob(f"{path.stem}.[0-9]*")) if path.suffix == ".000" else [path]
+    parts = [path]
+    if path.suffix == ".000":  # a hostile bundle has a FIFO among them
+        parts = sorted(p for p in path.parent.glob(f"{path.stem}.[0-9]*") if stat.S_ISREG(p.lstat().st_mode))
     with contextlib.ExitStack() as stack:
         yield io.BufferedReader(_Joined([stack.enter_context(part.open("rb")) for part in parts]), CHUNK)
 

@@ -8,6 +8,7 @@ import gzip
 import io
 import json
 import lzma
+import os
 import sqlite3
 import subprocess
 import sys
@@ -90,6 +91,7 @@ def test_a_canary_is_found_across_parts_of_a_bundle_in_names_and_behind_damage(t
     packed = tarred("blob", zstandard.compress(tarred("x", bytes(range(256)) * 40 + CORE.encode()), level=1))
     for number, at in enumerate(range(0, len(packed), 700)):
         (tmp_path / f"b.tar.{number:03}").write_bytes(packed[at : at + 700])
+    os.mkfifo(tmp_path / "b.tar.099")  # of a hostile bundle: nothing waits for its writer
     (tmp_path / "named.tar.gz").write_bytes(gzip.compress(tarred(f"x/{CORE}", b"")))
     (tmp_path / "cut.gz").write_bytes(gzip.compress(b"a" * 5000 + CORE.encode() + bytes(range(256)))[:-9])
     found = canaries.left_in([tmp_path], CORE)
