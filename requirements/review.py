@@ -29,6 +29,7 @@ from typing import Any
 
 import yaml
 from packaging.version import InvalidVersion, Version
+from pip._internal.models.index import PyPI  # pip's own name for it; a mirror may have no such pages
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
@@ -38,7 +39,7 @@ from builder.core.text import table  # noqa: E402
 
 HELD = ROOT / "requirements" / "held.yaml"
 OURS = ROOT / "requirements" / "advisories.yaml"
-PAGE = "https://pypi.org/pypi/{}/json"
+PAGE = f"{PyPI.pypi_url}/{{}}/json"
 PATIENCE = 300
 """Seconds that uv may take for all packages."""
 
