@@ -35,6 +35,9 @@ HEADERLESS = {"mpegts", "mpeg", "flv", "live_flv"}
 LEAD_IN = 1.0
 """Seconds before a container's start to seek to, to get its beginning."""
 
+DISK = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS, errno.EACCES, errno.EPERM}
+"""Errors of the disk; any other that a copy makes is the recording's."""
+
 LOSSY = {"avi", "flac"}
 """Containers that a plain copy leaves wrong: AVI counts MP3 by bytes, FLAC's header keeps the whole length."""
 
@@ -100,8 +103,10 @@ def clip(source: Path, target: str, start: float, end: float | None) -> dict[str
                     last = copy(inside, outside, streams, origin, seek, zero, start, end)
                 break
             except (av.FFmpegError, ValueError) as error:
-                if form or getattr(error, "errno", None) == errno.ENOSPC:
-                    raise OSError(getattr(error, "errno", None), f"the cut can't be written: {error}") from error
+                if (number := getattr(error, "errno", None)) in DISK:
+                    raise OSError(number, f"the cut can't be written: {error}") from error
+                if form:  # no container has a place for what the recording says it is
+                    raise ValueError(f"it can't be cut: {error}") from error
         assert last is not None
     return {"start": round(start, 3), "end": round(last, 3), "lead": round(lead, 3)}
 

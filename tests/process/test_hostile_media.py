@@ -82,7 +82,7 @@ def test_what_is_no_file_is_refused(tmp_path: Path, kind: str) -> None:
     assert (did["code"], did["seconds"] < 5) == (2, True), did
 
 
-@pytest.mark.parametrize("number", range(0, 60, 2))
+@pytest.mark.parametrize("number", [*range(0, 60, 2), 140])
 def test_attacks(tmp_path: Path, number: int) -> None:
     assert effect(media.attempt(number), tmp_path / "place") is None
 
