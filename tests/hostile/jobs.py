@@ -458,7 +458,8 @@ class Swapper(threading.Thread):
         while not self._stop_asked.is_set():
             path = self._folder / self._rng.choice(names)
             with contextlib.suppress(OSError):
-                if not path.parent.is_dir():
+                real = path.parent.resolve()  # in a container, a link out of the job leads nowhere
+                if not real.is_dir() or not real.is_relative_to(self._folder.parent.resolve() / self._folder.name):
                     time.sleep(0.001)
                     continue
                 aside = path.with_name(f".swapped-{self._rng.randint(0, 3)}")
