@@ -54,10 +54,12 @@ ENDLESS = {
 
 
 @contextlib.contextmanager
-def sending(start: bytes, rest: Callable[[socket.socket], None] = lambda _: None) -> Iterator[str]:
-    def answer(line: socket.socket, _: bytes) -> None:
+def sending(start: bytes, rest: Callable[[socket.socket], object] = lambda _: None) -> Iterator[str]:
+    """A server that answers once, and again where ``rest`` returns something true."""
+
+    def answer(line: socket.socket, _: bytes) -> object:
         line.sendall(start)
-        rest(line)
+        return rest(line)
 
     with loopback.raw(answer) as port:
         yield f"http://127.0.0.1:{port}/"
@@ -132,7 +134,8 @@ def test_redirects_that_are_none(location: str) -> None:
 
 def test_a_circle_of_redirects_ends() -> None:
     answer = b"HTTP/1.1 302 Found\r\nContent-Length: 0\r\nLocation: /\r\n\r\n"
-    with sending(answer) as address, answers.client(address) as client, pytest.raises(SourceError, match="5 times"):
+    server = sending(answer, lambda _: True)
+    with server as address, answers.client(address) as client, pytest.raises(SourceError, match="5 times"):
         answers.ask(client, "GET", address)
 
 
