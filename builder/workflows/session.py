@@ -6,6 +6,7 @@ import contextlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from builder import ui
@@ -37,7 +38,7 @@ class Session:
     live: ui.Live
     quiet: bool = False
     preset_reason: str = ""
-    """Why the configuration has this preset, where it was left to ``auto``."""
+    """Why the configuration has this preset, where it was left to ``auto``, or which of its models it does without."""
 
 
 @contextlib.contextmanager
@@ -62,12 +63,44 @@ def open_session(
         overrides={name: value for name, value in overrides.items() if value is not None},
     )
     reason = ""
+    config, closed = _without_closed(config, env)
     if config.defaults.preset == presets.AUTO:
         config, reason = _with_preset(config, env=env, may_ask=may_ask)
+    reason = "; ".join(filter(None, (reason, closed.get(config.defaults.preset))))
     with ui.Live(quiet=quiet) as live:
         yield Session(
             config=config, env=env, on_progress=live.on_progress, live=live, quiet=quiet, preset_reason=reason
         )
+
+
+def _without_closed(config: Config, env: Mapping[str, str]) -> tuple[Config, Mapping[str, str]]:
+    """Presets that do without the gated pipelines which this machine neither has nor can ask for, and why, by preset."""
+    gated = {model.id for model in config.models.values() if model.gated and config.defaults.variant in model.variants}
+    named = {name: presets.gated_pipelines(preset, gated) for name, preset in config.presets.items()}
+    closed = {id_ for ids in named.values() for id_ in ids if id_ in config.pins and not _at_hand(config, id_)}
+    if not closed:
+        return config, {}
+    from builder.edges.weights import access
+
+    if access.find_token(env, config.home) is not None:
+        return config, {}
+    changed = {name: presets.without(config.presets[name], closed) for name, ids in named.items() if closed & {*ids}}
+    reasons = {
+        name: f"{config.presets[name].models[Purpose.DIARIZATION][0]} wants a hub token (docs/models.md), "
+        f"so {preset.models[Purpose.EMBEDDING][0]} tells the speakers apart"
+        for name, preset in changed.items()
+    }
+    return replace(config, presets=MappingProxyType({**config.presets, **changed})), reasons
+
+
+def _at_hand(config: Config, id_: str) -> bool:
+    """Whether a pinned model is in the store, or the configured folders seem to have what is missing of it."""
+    from builder.edges.weights.sources import folder
+
+    model, pin = config.models[id_], config.pins[id_]
+    missing = store_of(config).missing(model, pin)
+    entries = tuple(entry for path in config.defaults.sources for entry in folder.index(Path(path))) if missing else ()
+    return all(any(folder.candidates(file, model, entries)) for file in missing)
 
 
 def _with_preset(config: Config, *, env: Mapping[str, str], may_ask: bool) -> tuple[Config, str]:

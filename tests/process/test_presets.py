@@ -10,10 +10,11 @@ from pathlib import Path
 import pytest
 
 from builder.core.machine import GB, Gpu, Hardware
+from builder.core.terms import Purpose
 from builder.edges.machine import hardware, project
 from builder.edges.system import files
 from builder.edges.weights.store import Store
-from builder.workflows.session import Session, open_session
+from builder.workflows.session import Session, chosen_models, open_session
 from tests import loopback, small_project
 
 ASR = {"fast": "tiny", "starter": "base", "balanced": "small", "high": "medium", "premium": "large-v3"}
@@ -54,9 +55,14 @@ def machine(root: Path, *, cores: int = 4, gpu: int = 0) -> None:
 
 def have(root: Path, *presets: str) -> None:
     """Put files of the pinned sizes into the store: their bytes are not looked at."""
+    stocked(root, *SHARED, *(ASR[preset] for preset in presets))
+
+
+def stocked(root: Path, *models: str) -> None:
+    """Put files of models' pinned sizes into the store."""
     config = project.load(root, env={})
     store = Store(config.paths.models)
-    for name in (*SHARED, *(ASR[preset] for preset in presets)):
+    for name in models:
         for file in config.pins[name].files:
             path = store.path(config.models[name], config.pins[name], file)
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -123,3 +129,42 @@ def test_deciding_makes_no_state_folder(root: Path, hub: Hub) -> None:
     """Commands that only ask decide too."""
     opened(root, hub, may_ask=False)
     assert not (root / ".bake").exists()
+
+
+@pytest.mark.parametrize("preset", ["high", "premium"])
+def test_a_gated_pipeline_without_a_token_gives_way_to_the_presets_embedding(root: Path, hub: Hub, preset: str) -> None:
+    """Said with the reason; with a token, or with its files here, it is taken. Slim never names it."""
+
+    def purposes(**env: str) -> tuple[set[Purpose], str]:
+        env |= {"HF_ENDPOINT": hub.address, "HOME": str(root)}
+        overrides = {"preset": preset, "variant": "full"}
+        with open_session(home=None, quiet=True, env=env, start=root, overrides=overrides) as session:
+            return set(chosen_models(session.config)), session.preset_reason
+
+    chosen, reason = purposes()
+    assert Purpose.EMBEDDING in chosen
+    assert Purpose.DIARIZATION not in chosen
+    assert reason.startswith("pyannote-community-1 wants a hub token")
+    chosen, reason = purposes(HF_TOKEN="hf_something")
+    assert Purpose.EMBEDDING not in chosen
+    assert Purpose.DIARIZATION in chosen
+    assert not reason
+    stocked(root, "pyannote-community-1")
+    assert purposes() == (chosen, "")
+    assert Purpose.DIARIZATION not in chosen_models(opened(root, hub, preset=preset).config)
+    assert hub.asked == []
+
+
+def test_a_configured_folder_that_has_the_pipeline_stands_for_a_token(root: Path, hub: Hub, tmp_path: Path) -> None:
+    """Its files are recognised by their sizes; the fetch checks their bytes."""
+    folder = tmp_path / "stick"
+    config = project.load(root, env={})
+    for file in config.pins["pyannote-community-1"].files:
+        (folder / file.path).parent.mkdir(parents=True, exist_ok=True)
+        with (folder / file.path).open("wb") as out:
+            out.truncate(file.size)
+    env = {"HF_ENDPOINT": hub.address, "HOME": str(root)}
+    overrides = {"preset": "high", "variant": "full", "sources": (str(folder),)}
+    with open_session(home=None, quiet=True, env=env, start=root, overrides=overrides) as session:
+        assert Purpose.DIARIZATION in chosen_models(session.config)
+        assert not session.preset_reason

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence, Set
+from dataclasses import dataclass, replace
+from types import MappingProxyType
 
+from builder.core.config.types import Preset
 from builder.core.machine import PRESETS, Recommendation
+from builder.core.terms import Purpose
 from builder.core.text import format_size
 from builder.program import command
 
@@ -31,6 +34,19 @@ class PresetChoice:
 def up_to(recommended: str) -> tuple[str, ...]:
     """The presets that suit a machine for which ``recommended`` is, largest first."""
     return PRESETS[: PRESETS.index(recommended) + 1][::-1]
+
+
+def gated_pipelines(preset: Preset, gated: Set[str]) -> tuple[str, ...]:
+    """The gated pipelines of diarization for which a preset also names an embedding, which does without them."""
+    if Purpose.EMBEDDING not in preset.models:
+        return ()
+    return tuple(id_ for id_ in preset.models.get(Purpose.DIARIZATION, ()) if id_ in gated)
+
+
+def without(preset: Preset, ids: Set[str]) -> Preset:
+    """A preset that doesn't name the models ``ids``."""
+    left = {purpose: tuple(id_ for id_ in names if id_ not in ids) for purpose, names in preset.models.items()}
+    return replace(preset, models=MappingProxyType({purpose: names for purpose, names in left.items() if names}))
 
 
 def decide(
