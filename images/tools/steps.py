@@ -149,10 +149,11 @@ def base() -> None:
 def code(stage: str) -> None:
     """Copy a stage's code and the shared modules that it imports, and compile them.
 
-    A change of a module that a stage doesn't import leaves its layer as it is.
+    A change of a module that a stage doesn't import leaves its layer as it is, and so does a change of its requirements,
+    which are in layers of their own.
     """
     target = OUT / "opt/bake/stages"
-    shutil.copytree(f"/src/{stage}", target / stage)
+    shutil.copytree(f"/src/{stage}", target / stage, ignore=shutil.ignore_patterns("requirements*", "__pycache__"))
     for shared in imported(Path("/src"), stage):
         shutil.copy(shared, target)
     compiled(target)
