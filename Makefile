@@ -60,7 +60,7 @@ example: ## make examples/dialogue.mp4 anew (needs espeak-ng)
 		$(PYTHON) -c 'import json, sys; print(json.load(sys.stdin)["environment"])')/bin/python" examples/make.py
 
 bench-job: ## wall time, error rates and overheads of a native job (add ARGS=--whisperx)
-	.venv/bin/python bench/job.py $(ARGS)
+	PYTHONPATH=. .venv/bin/python bench/job.py $(ARGS)
 
 bench-start: ## what a command costs before its own work, against the tree as it was (add ARGS=--containers)
 	PYTHONPATH=. .venv/bin/python bench/start.py $(ARGS)

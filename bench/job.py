@@ -2,7 +2,7 @@
 
 Results are printed, and kept in bench/results.md with ``--save``.
 
-    .venv/bin/python bench/job.py [--runs 5] [--whisperx] [--save]
+    PYTHONPATH=. .venv/bin/python bench/job.py [--runs 5] [--whisperx] [--save]
 """
 
 from __future__ import annotations

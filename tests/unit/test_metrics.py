@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import pytest
-from metrics import Turn, diarization_error, word_errors
+from metrics import diarization_error, word_errors
+
+from builder.core.compare.speakers import SpeakerTurn
 
 
 @pytest.mark.parametrize(
@@ -26,26 +28,36 @@ def test_word_errors_are_edits_of_normalised_words(truth: str, heard: str, error
     assert word_errors(truth, heard) == (errors, count)
 
 
-TRUTH = [Turn(0, 10, "A"), Turn(10, 20, "B")]
+TRUTH = [SpeakerTurn(start=0, end=10, speaker="A"), SpeakerTurn(start=10, end=20, speaker="B")]
 
 
 @pytest.mark.parametrize(
     ("found", "rate"),
     [
-        ([Turn(0, 10, "x"), Turn(10, 20, "y")], 0.0),
-        ([Turn(0, 10.2, "x"), Turn(10.2, 20, "y")], 0.0),  # inside the collar
-        ([Turn(0, 20, "x")], 9.5 / 19),  # everything of B confused
-        ([Turn(0, 10, "x")], 9.5 / 19),  # everything of B missed
+        ([SpeakerTurn(start=0, end=10, speaker="x"), SpeakerTurn(start=10, end=20, speaker="y")], 0.0),
+        (
+            [SpeakerTurn(start=0, end=10.2, speaker="x"), SpeakerTurn(start=10.2, end=20, speaker="y")],
+            0.0,
+        ),  # inside the collar
+        ([SpeakerTurn(start=0, end=20, speaker="x")], 9.5 / 19),  # everything of B confused
+        ([SpeakerTurn(start=0, end=10, speaker="x")], 9.5 / 19),  # everything of B missed
         ([], 1.0),
-        ([Turn(0, 10, "y"), Turn(10, 15, "x"), Turn(15, 20, "z")], 4.75 / 19),
+        (
+            [
+                SpeakerTurn(start=0, end=10, speaker="y"),
+                SpeakerTurn(start=10, end=15, speaker="x"),
+                SpeakerTurn(start=15, end=20, speaker="z"),
+            ],
+            4.75 / 19,
+        ),
     ],
 )
-def test_diarization_error_counts_missed_false_and_confused_time(found: list[Turn], rate: float) -> None:
+def test_diarization_error_counts_missed_false_and_confused_time(found: list[SpeakerTurn], rate: float) -> None:
     """With the best mapping of speakers, and a quarter of a second around each true boundary left out."""
     assert diarization_error(TRUTH, found) == pytest.approx(rate, abs=0.02)
 
 
 def test_names_of_speakers_do_not_matter() -> None:
     """Only who speaks when."""
-    swapped = [Turn(0, 10, "B"), Turn(10, 20, "A")]
+    swapped = [SpeakerTurn(start=0, end=10, speaker="B"), SpeakerTurn(start=10, end=20, speaker="A")]
     assert diarization_error(TRUTH, swapped) == 0.0
