@@ -36,6 +36,8 @@ class Purpose(str, Enum):
     ASR = "asr"
     VAD = "vad"
     EMBEDDING = "embedding"
+    SEGMENTATION = "segmentation"
+    """Finds which of a few voices speak, in seconds of sound; comes as an embedding's companion."""
     ALIGNMENT = "alignment"
     DIARIZATION = "diarization"
     SEPARATION = "separation"

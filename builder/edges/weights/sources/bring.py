@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from builder.core.progress import Progress
-from builder.core.weights.model import FilePin, Model, Pin
+from builder.core.weights.model import FilePin, Model, Pin, PinnedModel
 from builder.edges.system import files
 from builder.edges.weights import convert
 from builder.edges.weights.download import ranges, transfer
@@ -30,6 +30,8 @@ class FetchContext:
     env: Mapping[str, str]
     tally: Tally
     traffic: Traffic
+    models: Sequence[PinnedModel] = ()
+    """All that are being fetched."""
     local: threading.Lock = field(default_factory=threading.Lock)
     """One pip, and one reader of a stick, at a time."""
 

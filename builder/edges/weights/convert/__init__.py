@@ -1,0 +1,63 @@
+"""Models that are converted once from the file their authors publish. The result is always the same bytes, and has a pin."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from builder.errors import IntegrityError
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Way:
+    """How a checkpoint becomes an ONNX file."""
+
+    of: str
+    """What it is the checkpoint of, for messages."""
+    bytes_of: Callable[[Any], bytes]
+    """The ONNX file of the checkpoint's value."""
+    opaque: frozenset[tuple[str, str]] = frozenset()
+    """Classes that it names for other uses than tensors; no code of theirs is run."""
+
+
+def _ways() -> Mapping[str, _Way]:
+    from builder.edges.weights.convert import campplus, dvector, segmentation
+
+    return {
+        "dvector-onnx": _Way(
+            of="Resemblyzer's speaker encoder", bytes_of=lambda tree: dvector.encoder_bytes(tree["model_state"])
+        ),
+        "campplus-onnx": _Way(of="3D-Speaker's CAM++", bytes_of=campplus.encoder_bytes),
+        "segmentation-onnx": _Way(
+            of="pyannote's segmentation-3.0",
+            bytes_of=lambda tree: segmentation.segmenter_bytes(tree["state_dict"]),
+            opaque=segmentation.OPAQUE,
+        ),
+    }
+
+
+def converter(how: str) -> Callable[[Path, Path], None]:
+    """The function that writes ``result`` from ``source``, for a catalogue entry's ``convert.how``.
+
+    It raises IntegrityError for a source that is not the checkpoint it should be.
+    """
+    way = _ways()[how]
+
+    def convert(source: Path, result: Path) -> None:
+        from builder.edges.weights.convert import checkpoints
+
+        with source.open("rb") as file:
+            tree = checkpoints.read(file, opaque=way.opaque)
+        try:
+            data = way.bytes_of(tree)
+        except (KeyError, TypeError, AttributeError, ValueError, IndexError) as error:
+            raise IntegrityError(f"not the checkpoint of {way.of}: {error!r}"[:300]) from error
+        with result.open("wb") as out:
+            out.write(data)
+            out.flush()
+            os.fsync(out.fileno())
+
+    return convert
