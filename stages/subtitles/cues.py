@@ -2,47 +2,21 @@
 
 from __future__ import annotations
 
-import unicodedata
 from bisect import bisect_left
 from dataclasses import dataclass
-from functools import lru_cache
 
+from breaks import UNKNOWN, Language
+from rules import Rules, width
 from sentences import CARRIES, CLINGS, Sentence, Word, is_mark, unspaced, with_text
 
-GAP = 83
-"""Milliseconds between two cues that don't touch: two frames at 24 a second, so that the eye sees the text change."""
+FLASH = 83
+"""Milliseconds: a shorter gap than two frames is seen as a flash, so cues touch, or lie further apart."""
 
 SLOT = 200
 """Milliseconds that a cue lasts at least, also where alignment puts many words at one moment."""
 
 CLOSE = 0.6
 """Seconds between two sentences of one speaker that may share a cue."""
-
-_BEFORE = {"and", "but", "or", "because", "that", "which", "who", "when", "where", "while", "if", "so", "to", "with"}
-"""English words that rather begin a line than end one."""
-
-_BREAKS = (",", ";", ":", "-", "–", "—", "、", "，", "；", "：", "،", ".", "?", "!", "…", "。", "？", "！")
-"""Marks after which a cue or a line ends well."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Rules:
-    """Reading limits, in columns, columns a second and seconds."""
-
-    line_chars: int = 42
-    lines: int = 2
-    chars_per_second: float = 17.0
-    min_duration: float = 1.0
-    max_duration: float = 7.0
-    gap: float = 0.0
-    """Seconds without text between two cues; 0: they may touch."""
-
-    def __post_init__(self) -> None:
-        for name, value in vars(self).items():
-            if not value > 0 and name != "gap":
-                raise ValueError(f"subtitles: {name} must be more than 0, not {value}")
-        if self.min_duration > self.max_duration:
-            raise ValueError("subtitles: min_duration must not be more than max_duration")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,32 +41,22 @@ class _Block:
     prefix: int
 
 
-def width(text: str) -> int:
-    """Columns of a text: East Asian wide characters have two, combining and invisible marks none."""
-    if text.isascii():
-        return len(text)
-    return sum(_columns(c) for c in text)
-
-
-@lru_cache(maxsize=4096)
-def _columns(char: str) -> int:
-    if unicodedata.category(char) in ("Mn", "Me", "Cf"):
-        return 0
-    return 2 if unicodedata.east_asian_width(char) in "WF" else 1
-
-
 def title(speaker: str | None) -> str:
     """``Speaker 1`` for ``S1``."""
     return f"Speaker {speaker[1:]}" if speaker and speaker[0] == "S" and speaker[1:].isdigit() else speaker or ""
 
 
-def cues(sentences: list[Sentence], rules: Rules, *, duration: float, label: bool) -> list[Cue]:
+def cues(
+    sentences: list[Sentence], rules: Rules, *, duration: float, label: bool, language: Language = UNKNOWN
+) -> list[Cue]:
     """Cues with every word once, in order.
 
     Args:
+        rules: their limits; those of the text's writing are added.
         duration: of the recording in seconds; no cue ends after it.
         label: keep room for ``Speaker 1: `` where the speaker changes.
     """
+    rules = rules.for_text("".join(s.text for s in sentences))
     blocks: list[_Block] = []
     last: str | None = None
     for sentence in sentences:
@@ -102,16 +66,16 @@ def cues(sentences: list[Sentence], rules: Rules, *, duration: float, label: boo
         prefix = width(f"{title(sentence.speaker)}: ") if label and changed else 0
         prefix = min(prefix, rules.line_chars // 2)
         words = [part for word in sentence.words for part in parted(word, rules.line_chars)]
-        for k, group in enumerate(divide(words, rules, prefix)):
+        for k, group in enumerate(divide(words, rules, prefix, language)):
             first = k == 0
             block = _Block(
                 words=group, speaker=sentence.speaker, changed=changed and first, prefix=prefix if first else 0
             )
-            if first and blocks and (both := joined(blocks[-1], block, rules)):
+            if first and blocks and (both := joined(blocks[-1], block, rules, language)):
                 blocks[-1] = both
             else:
                 blocks.append(block)
-    return timed(blocks, rules, duration)
+    return timed(blocks, rules, duration, language)
 
 
 def parted(word: Word, columns: int) -> list[Word]:
@@ -136,7 +100,7 @@ def parted(word: Word, columns: int) -> list[Word]:
     return [with_text(word, p, word.start + k * step, word.start + (k + 1) * step) for k, p in enumerate(parts)]
 
 
-def joined(before: _Block, block: _Block, rules: Rules) -> _Block | None:
+def joined(before: _Block, block: _Block, rules: Rules, language: Language) -> _Block | None:
     """Two short sentences of one speaker as one cue, when either alone would be gone before it is read; else None."""
     a, b = before.words, block.words
     if block.changed or before.speaker != block.speaker or b[0].start - a[-1].end > CLOSE:
@@ -146,12 +110,12 @@ def joined(before: _Block, block: _Block, rules: Rules) -> _Block | None:
     if b[0].start - a[0].start >= max(alone, needed) and b[-1].end - b[0].start >= alone:
         return None
     words = [*a, *b]
-    if len(divide(words, rules, before.prefix)) > 1:
+    if len(divide(words, rules, before.prefix, language)) > 1:
         return None
     return _Block(words=words, speaker=before.speaker, changed=before.changed, prefix=before.prefix)
 
 
-def divide(words: list[Word], rules: Rules, prefix: int) -> list[list[Word]]:
+def divide(words: list[Word], rules: Rules, prefix: int, language: Language) -> list[list[Word]]:
     """Cut a sentence into cues that fit: few, evenly filled, and cut at punctuation or a pause where possible.
 
     Dynamic programming from the end finds the cheapest cuts; linear in the number of words.
@@ -176,7 +140,7 @@ def divide(words: list[Word], rules: Rules, prefix: int) -> list[list[Word]]:
                 if words[end - 1].end - words[start].start > rules.max_duration:
                     break
             empty = max(0.0, 1 - used / room)
-            price = 100 + 60 * empty**2 + (_cut(words, end) if end < len(words) else 0) + cost[end]
+            price = 100 + 60 * empty**2 + (_cut(words, end, language) if end < len(words) else 0) + cost[end]
             if price < cost[start]:
                 cost[start], until[start] = price, end
     groups, at = [], 0
@@ -186,14 +150,13 @@ def divide(words: list[Word], rules: Rules, prefix: int) -> list[list[Word]]:
     return groups
 
 
-def _cut(words: list[Word], at: int) -> float:
-    """How bad it is to cut before word ``at``: from 0 (punctuation or a pause) to 25 (within a phrase)."""
-    if words[at - 1].text.endswith(_BREAKS) or words[at].start - words[at - 1].end > 0.3:
-        return 0.0
-    return 12.0 if words[at].text.strip().lower() in _BEFORE else 25.0
+def _cut(words: list[Word], at: int, language: Language) -> float:
+    """How bad it is to break before word ``at``."""
+    before, word = words[at - 1], words[at]
+    return language.price(before.text, word.text, word.start - before.end)
 
 
-def layout(words: list[Word], rules: Rules, prefix: int) -> tuple[str, ...]:
+def layout(words: list[Word], rules: Rules, prefix: int, language: Language) -> tuple[str, ...]:
     """Break a cue into lines: the fewest that fit, then the most even, preferably at punctuation.
 
     A word that is wider than a line stays whole.
@@ -210,7 +173,7 @@ def layout(words: list[Word], rules: Rules, prefix: int) -> tuple[str, ...]:
                 used += widths[end - 1]
                 if used > rules.line_chars:
                     break
-            ragged = max(0, rules.line_chars - used) ** 2 + (6 * _cut(words, end) if end < count else 0)
+            ragged = max(0, rules.line_chars - used) ** 2 + (6 * _cut(words, end, language) if end < count else 0)
             options.append((best[end][0] + 1, best[end][1] + ragged, end))
         best[start] = min(options)
     lines, at = [], 0
@@ -220,7 +183,7 @@ def layout(words: list[Word], rules: Rules, prefix: int) -> tuple[str, ...]:
     return tuple(lines)
 
 
-def timed(blocks: list[_Block], rules: Rules, duration: float) -> list[Cue]:
+def timed(blocks: list[_Block], rules: Rules, duration: float, language: Language) -> list[Cue]:
     """Give cues their times: as spoken, and on into the silence that follows when there is more to read.
 
     Cues lie within ``duration``. Two are on screen at once only where words of two channels are spoken at once. Where a
@@ -243,7 +206,10 @@ def timed(blocks: list[_Block], rules: Rules, duration: float) -> list[Cue]:
         following.append(min((at for at in nexts if at is not None), default=None))
         own[block.words[0].channel] = start
     following.reverse()
-    return [_shown(block, start, after, rules, total) for (start, block), after in zip(begun, following, strict=True)]
+    return [
+        _shown(block, start, _end(block, start, after, rules, total), rules, language)
+        for (start, block), after in zip(begun, following, strict=True)
+    ]
 
 
 def _starts(blocks: list[_Block], total: int) -> list[int]:
@@ -264,24 +230,31 @@ def _spoken(block: _Block) -> int:
     return round(max(w.end for w in block.words) * 1000)
 
 
-def _shown(block: _Block, start: int, following: int | None, rules: Rules, total: int) -> Cue:
-    """A cue from ``start`` on, which leaves room for the one that begins at ``following``; in milliseconds."""
-    lines = layout(block.words, rules, block.prefix)
+def _end(block: _Block, start: int, following: int | None, rules: Rules, total: int) -> int:
+    """When a cue ends that begins at ``start``, and leaves room for the one that begins at ``following``; in milliseconds."""
     longest, gap = round(rules.max_duration * 1000), round(rules.gap * 1000)
-    needed = max(rules.min_duration, sum(map(width, lines)) / rules.chars_per_second)
-    end = min(max(_spoken(block), start + round(needed * 1000)), start + longest)
+    columns = width("".join(w.text for w in block.words).strip()) + block.prefix
+    needed = round(max(rules.min_duration, columns / rules.chars_per_second) * 1000)
+    end = min(max(_spoken(block), start + needed), start + longest)
     if following is None:
-        end = min(end, max(total, start + 1))
-    else:
-        # The distance is taken from a cue's end, but not so that the cue is gone at once.
-        latest = max(following - gap, min(start + SLOT, following))
-        end = min(end, latest)
-        if 0 < following - end < max(GAP, gap):  # an empty flash between two cues is worse than none
-            end = latest if latest - start <= longest else following - GAP
+        return min(end, max(total, start + 1))
+    # The gap is taken from a cue's end, but not so that the cue is gone at once: then the two touch.
+    latest = following - gap if following - gap >= start + SLOT else following
+    end = min(end, latest)
+    if following - end < max(FLASH, gap, round(rules.chain * 1000)):
+        if latest - start <= longest:
+            return latest
+        if 0 < following - end < max(FLASH, gap):
+            return following - max(FLASH, gap)
+    return end
+
+
+def _shown(block: _Block, start: int, end: int, rules: Rules, language: Language) -> Cue:
+    """A cue with its lines."""
     return Cue(
         start=start / 1000,
         end=end / 1000,
-        lines=lines,
+        lines=layout(block.words, rules, block.prefix, language),
         words=tuple(block.words),
         speaker=block.speaker,
         changed=block.changed,

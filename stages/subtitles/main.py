@@ -9,6 +9,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+import breaks
 import contract
 import cues as cue
 import edits
@@ -17,12 +18,13 @@ import handed
 import written
 from clock import Clock
 from contract import Recording, StageJob
+from rules import Rules
 from sentences import Sentence, read_words, sentences
 from written import Result
 
 
 def work(job: StageJob) -> None:
-    rules = cue.Rules(**{k: v for k, v in job.settings.items() if k in cue.Rules.__dataclass_fields__})
+    rules = Rules(**{k: v for k, v in job.settings.items() if k in Rules.__dataclass_fields__})
     with job.timed("work"):
         for recording in job.inputs:
             write(job, recording, rules)
@@ -40,7 +42,7 @@ class Heard:
     duration: float
 
 
-def write(job: StageJob, recording: Recording, rules: cue.Rules) -> None:
+def write(job: StageJob, recording: Recording, rules: Rules) -> None:
     """Write one recording in the formats that are asked for into ``output/``.
 
     The whole transcript, and the cues for mux, go into ``work/``.
@@ -52,7 +54,13 @@ def write(job: StageJob, recording: Recording, rules: cue.Rules) -> None:
     prefix = bool(job.settings.get("prefix", True))
     said = edited.said(heard.said, duration=heard.duration)
     turns = None if heard.turns is None else [turn | {"speaker": edited.name(turn["speaker"])} for turn in heard.turns]
-    shown = cue.cues(edited.named(said), rules, duration=heard.duration, label=prefix)
+    shown = cue.cues(
+        edited.named(said),
+        rules,
+        duration=heard.duration,
+        label=prefix,
+        language=breaks.language(heard.result["language"]),
+    )
     speakers = [edited.name(who) for who in sorted({s.speaker for s in said if s.speaker}, key=by_number)]
     if not said:
         job.note(recording, "no speech found: the subtitles are empty")
@@ -98,7 +106,7 @@ def hear(job: StageJob, recording: Recording) -> Heard:
     clock = Clock(job.load("demux", recording).get("clock") or [])
     words = [clock.word(word) for word in read_words(result["segments"], result["duration"])]
     turns = None if turns is None else [clock.turn(turn) for turn in turns]
-    said = sentences(words, turns)
+    said = sentences(words, turns, breaks.language(result["language"]))
     if turns is not None and not any(word.channel for word in words):  # a channel's number is its speaker's
         names = numbered(said, turns)
         said = [replace(s, speaker=names.get(s.speaker or "")) for s in said]

@@ -4,23 +4,15 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from bisect import bisect_left, bisect_right
 from dataclasses import dataclass, replace
-from itertools import accumulate, pairwise
+from itertools import accumulate
 from typing import Any
+
+from breaks import UNKNOWN, Language
+from speakers import attributed
 
 PAUSE = 1.2
 """Seconds of silence that end a sentence, whatever its punctuation."""
-
-BREATH = 0.3
-"""Seconds of silence at which another speaker may take over within a sentence."""
-
-OWN_TIME, OWN_WORDS = 1.5, 4
-"""Seconds and words that each speaker must have for a sentence to be divided: less is often a mistake of diarization."""
-
-ENDS = (".", "?", "!", "…", "。", "？", "！", "।", "؟", "۔")
-_CLOSERS = "\"'”’»)]}」』）"
-_TITLES = {"mr.", "mrs.", "ms.", "dr.", "st.", "prof.", "sr.", "jr.", "vs.", "e.g.", "i.e.", "no."}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -170,91 +162,44 @@ def spread(text: str, start: float, end: float) -> list[dict[str, Any]]:
     ]
 
 
-def sentences(words: list[Word], turns: list[dict[str, Any]] | None) -> list[Sentence]:
-    """Cut words at punctuation and long pauses. Speakers get whole sentences: word by word, single ones would be wrong.
+def sentences(words: list[Word], turns: list[dict[str, Any]] | None, language: Language = UNKNOWN) -> list[Sentence]:
+    """Cut words at punctuation, long pauses, and where another speaker begins.
 
     Words that were heard on channels apart keep their channel as their speaker.
 
     Args:
         turns: of diarization; None without it.
+        language: of the words.
     """
     channels = sorted({w.channel for w in words if w.channel is not None})
     if channels:
         said = [
             Sentence(words=tuple(group), speaker=f"S{channel}")
             for channel in channels
-            for group in _groups([w for w in words if w.channel == channel])
+            for group, _ in _groups([w for w in words if w.channel == channel], None, language)
         ]
         return sorted(said, key=lambda s: (s.start, s.end))
-    groups = _groups(words)
-    if not turns:
-        return [Sentence(words=tuple(group)) for group in groups]
-    floor = Floor(turns)
-    return [Sentence(words=tuple(part), speaker=who) for group in groups for part, who in _takeovers(group, floor)]
+    who = attributed(words, turns, language) if turns else None
+    return [Sentence(words=tuple(group), speaker=speaker) for group, speaker in _groups(words, who, language)]
 
 
-def _groups(words: list[Word]) -> list[list[Word]]:
-    groups: list[list[Word]] = []
-    for word in words:
-        if not groups or word.start - groups[-1][-1].end > PAUSE or _ends(groups[-1][-1].text, word.text):
-            groups.append([])
-        groups[-1].append(word)
+def _groups(words: list[Word], who: list[str] | None, language: Language) -> list[tuple[list[Word], str | None]]:
+    """Sentences with their speakers; ``who`` says each word."""
+    groups: list[tuple[list[Word], str | None]] = []
+    for k, word in enumerate(words):
+        speaker = who[k] if who else None
+        before = groups[-1][0][-1] if groups else None
+        if (
+            before is None
+            or speaker != groups[-1][1]
+            or word.start - before.end > PAUSE
+            or language.ends(before.text, word.text)
+        ):
+            groups.append(([], speaker))
+        groups[-1][0].append(word)
     return groups
-
-
-class Floor:
-    """Who speaks when: turns with an index, since a long recording has thousands."""
-
-    def __init__(self, turns: list[dict[str, Any]]) -> None:
-        self.turns = sorted(turns, key=lambda t: (t["start"], t["end"]))
-        self.starts = [t["start"] for t in self.turns]
-        # Turns may overlap, so this is the latest end so far: a search by it misses none.
-        self.ends = list(accumulate((t["end"] for t in self.turns), max))
-
-    def speaker(self, words: list[Word]) -> str:
-        """The speaker whose turns cover most of the words' time, or the nearest turn's when none covers any."""
-        votes: dict[str, float] = {}
-        for word in words:
-            for turn in self.turns[bisect_right(self.ends, word.start) : bisect_left(self.starts, word.end)]:
-                common = min(word.end, turn["end"]) - max(word.start, turn["start"])
-                if common > 0:
-                    votes[turn["speaker"]] = votes.get(turn["speaker"], 0.0) + common
-        if votes:
-            return max(sorted(votes), key=lambda name: votes[name])
-        middle = (words[0].start + words[-1].end) / 2
-        return str(min(self.turns, key=lambda t: max(t["start"] - middle, middle - t["end"]))["speaker"])
-
-
-def _takeovers(group: list[Word], floor: Floor) -> list[tuple[list[Word], str]]:
-    """The sentence, or its parts where another speaker clearly takes over at a pause without a full stop."""
-    chunks: list[list[Word]] = [[group[0]]]
-    for before, word in pairwise(group):
-        if word.start - before.end >= BREATH:
-            chunks.append([])
-        chunks[-1].append(word)
-    parts: list[tuple[list[Word], str]] = []
-    for chunk in chunks:
-        who = floor.speaker(chunk)
-        if parts and parts[-1][1] == who:
-            parts[-1][0].extend(chunk)
-        else:
-            parts.append((list(chunk), who))
-    if all(len(p) >= OWN_WORDS and p[-1].end - p[0].start >= OWN_TIME for p, _ in parts):
-        return parts
-    return [(group, floor.speaker(group))]
 
 
 def with_text(word: Word, text: str, start: float, end: float) -> Word:
     """A part of a word, with its own times in seconds."""
     return replace(word, text=text, start=start, end=end)
-
-
-def _ends(text: str, following: str) -> bool:
-    """Whether a sentence ends with the word ``text``."""
-    bare = text.strip().rstrip(_CLOSERS)
-    if not bare.endswith(ENDS) or bare.lower() in _TITLES:
-        return False
-    if len(bare) == 2 and bare[0].isupper() and bare[1] == ".":  # the initial of a name
-        return False
-    # "Well... maybe" has a pause, not an end.
-    return not (bare.endswith(("...", "…")) and following.strip()[:1].islower())

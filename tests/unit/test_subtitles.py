@@ -134,7 +134,7 @@ def test_every_word_once_readable_in_time(data: tuple[Any, Any, float], rules: c
             assert single or cue.width(line) + (label if k == 0 else 0) <= rules.line_chars or c.lines == (line,)
     for before, after in itertools.pairwise(shown):
         gap = after.start - before.end
-        assert gap == pytest.approx(0) or gap >= cue.GAP / 1000 - 1e-9
+        assert gap == pytest.approx(0) or gap >= cue.FLASH / 1000 - 1e-9
 
 
 @given(results())
@@ -383,7 +383,7 @@ def test_a_gap_lies_between_subtitles_that_would_touch() -> None:
     """Taken from the end of the one before, and never so that it is gone at once."""
     words = tuple(Word(text=f" word{k}.", start=k * 1.2, end=k * 1.2 + 1.2) for k in range(10))
     said = [Sentence(words=(word,)) for word in words]
-    touching = cue.cues(said, cue.Rules(), duration=12.0, label=True)
+    touching = cue.cues(said, cue.Rules(gap=0), duration=12.0, label=True)
     assert any(a.end == b.start for a, b in itertools.pairwise(touching))
     apart = cue.cues(said, cue.Rules(gap=0.083), duration=12.0, label=True)
     assert [c.start for c in apart] == [c.start for c in touching]
