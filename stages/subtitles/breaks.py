@@ -107,7 +107,7 @@ _ORDINALS = {"de", "da", "nb", "nn", "no", "fi", "cs", "sk", "pl", "hu", "hr", "
 _UNIT_WORDS = """
 % ‰ ° °c °f $ € £ ¥ km m cm mm kg g mg t l ml h min s ms mb gb tb hz khz mhz ghz w kw mw mph kmh km/h am pm a.m. p.m.
 percent thousand million billion dollars euros pounds degrees meters metres kilometers kilometres miles feet inches hours
-minutes seconds days weeks months years prozent millionen milliarden euro uhr jahre millions milliards ans heures minutos años anni
+minutes seconds days weeks months years prozent millionen milliarden euro uhr jahre millions milliards ans heures años anni
 """
 _UNITS = frozenset(_UNIT_WORDS.split())
 
