@@ -46,7 +46,7 @@ def section() -> str:
         (
             "memory and swap together",
             f"at most {sandbox.SHARE:.0%} of the machine's; a look into a recording {format_size(sandbox.LOOK)}",
-            "planned by stage: code, models, sound ([jobs.md](jobs.md))",
+            "planned by stage: code, models, length ([jobs.md](jobs.md))",
         )
     ]
     return "\n".join([HEADING, "", *_table(("right", "value", "so that, or where"), rows), ""])

@@ -116,7 +116,9 @@ def memory_low(case: Case) -> Found:
     stage, figure = "asr", case.chance.choice([1, 10, 20])
     root = copy_project(case.tmp)
     file = root / "stages" / stage / "stage.yaml"
-    lines = [f"memory_mb: {figure}" if line.startswith("memory_mb") else line for line in file.read_text().splitlines()]
+    lines = [
+        f"memory_mb: {figure}" if line.startswith("memory_mb:") else line for line in file.read_text().splitlines()
+    ]
     file.write_text("\n".join(lines))
     done = case.engine.bake("run", case.place.name, "--mode", "docker-cpu", "--no-build", root=root, env=case.env)
     return Found(

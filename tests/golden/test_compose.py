@@ -9,7 +9,7 @@ import yaml
 
 from builder.core.jobs import compose
 from builder.errors import ConfigError
-from tests.golden.project import FILES, HOSTILE, PROJECTS, ROOT, interpolated, job, project
+from tests.golden.project import FILES, HOSTILE, PROJECTS, ROOT, interpolated, job, project, read
 
 
 @pytest.mark.parametrize("case", PROJECTS)
@@ -75,13 +75,22 @@ def test_memory_grows_with_the_recording_and_ends_at_the_machine() -> None:
     made = job("cpu")
     stage = made.stage("asr")
 
-    def limit(seconds: float | None, machine: int) -> int:
-        asked = replace(made, inputs=(replace(made.inputs[0], duration=seconds),))
+    def limit(machine: int, *seconds: float | None) -> int:
+        asked = replace(made, inputs=tuple(replace(made.inputs[0], duration=one) for one in seconds))
         return compose.memory(asked, stage, spec=None, sizes={"base": 150_000_000}, machine=machine)
 
-    assert limit(60, 8_000_000_000) < limit(3600, 8_000_000_000) < limit(None, 8_000_000_000)
-    assert limit(100_000, 8_000_000_000) == 7_200_000_000
-    assert limit(0, 8_000_000_000) == 512_000_000 + 225_000_000
+    assert limit(8_000_000_000, 60) < limit(8_000_000_000, 3600) < limit(8_000_000_000, None)
+    assert limit(8_000_000_000, 100_000) == 7_200_000_000
+    assert limit(8_000_000_000, 0) == 3 * (512_000_000 + 150_000_000) // 2
+    assert limit(8_000_000_000, 3600, 3600) == limit(8_000_000_000, 7200), "the results of all are held at once"
+
+
+@pytest.mark.parametrize("stage", ["demux", "vad", "asr", "align", "diarize", "subtitles", "mux"])
+def test_three_hours_reserve_no_more_than_thrice_of_a_minute(stage: str) -> None:
+    """Stages stream: of a project's own stages in the slim variant none is given the sound of a whole recording."""
+    spec = read({}).stages[stage]
+    assert spec.memory("slim", [3 * 3600.0]) < 3 * spec.memory("slim", [60.0])
+    assert spec.memory("slim", [3600.0] * 3) == spec.memory("slim", [3 * 3600.0])
 
 
 def test_a_misspelt_variable_is_an_error() -> None:

@@ -195,6 +195,8 @@ def test_folders_are_relative_to_where_they_are_written(tmp_path: Path, monkeypa
         ("name: one\nsummary: s\nuses: [ars]\n", "ars"),
         ("name: one\nsummary: s\nmemory_mb: 0\n", "MB"),
         ("name: one\nsummary: s\nmemory_mb: '512'\n", "memory_mb"),
+        ("name: one\nsummary: s\nmemory_mb_hour: -1\n", "-1 MB"),
+        ("name: one\nsummary: s\nmemory_full_mb_hour: 2000000\n", "MB"),
         ("name: one\nsummary: s\nrequirements: {slmi: a.txt}\n", "slmi"),
         ("name: one\nsummary: s\nrequirements: {slim: /etc/passwd}\n", "unsafe path"),
         ("name: one\nsummary: s\nsettings: {a: [1]}\n", "settings"),

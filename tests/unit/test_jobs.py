@@ -198,6 +198,16 @@ def test_the_full_variant_has_its_own_memory() -> None:
     assert StageSpec(name="a", summary="", memory_mb=100).memory("full") == 100_000_000
 
 
+def test_memory_grows_with_all_recordings_and_in_the_full_variant_with_the_longest() -> None:
+    spec = StageSpec(
+        name="a", summary="", memory_mb=100, memory_mb_hour=10, memory_full_mb=900, memory_full_mb_hour=1000
+    )
+    assert spec.memory("slim", [3600, 7200]) == 130_000_000
+    assert spec.memory("full", [3600, 7200]) == 2_930_000_000
+    careless = StageSpec(name="a", summary="", memory_mb=100)
+    assert careless.memory("slim", [3600]) == 1_180_000_000, "who doesn't say keeps the whole sound"
+
+
 INFO = {
     "ServerVersion": "26.1.5+dfsg1",
     "NCPU": 2,

@@ -263,7 +263,9 @@ def _ordered(found: list[tuple[Document, StageShape]]) -> dict[str, StageSpec]:
             requirements=_requirements(document, shape.requirements),
             settings=read_settings(document, shape.settings),
             memory_mb=shape.memory_mb,
+            memory_mb_hour=shape.memory_mb_hour,
             memory_full_mb=shape.memory_full_mb,
+            memory_full_mb_hour=shape.memory_full_mb_hour,
         )
     return specs
 

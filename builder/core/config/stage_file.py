@@ -7,7 +7,7 @@ from pathlib import PurePosixPath
 from types import MappingProxyType
 
 from builder.core.config import settings
-from builder.core.config.types import ChosenSetting, SettingValue, StageSetting, StageSpec
+from builder.core.config.types import WHOLE, ChosenSetting, SettingValue, StageSetting, StageSpec
 from builder.core.weights import catalog
 from builder.core.yaml_document import Document, Path, Strict
 from builder.errors import UsageError, did_you_mean
@@ -44,7 +44,9 @@ class StageShape(Strict):
     requirements: dict[str, str] = {}
     settings: dict[str, SettingShape] = {}
     memory_mb: int = 512
+    memory_mb_hour: int = WHOLE
     memory_full_mb: int | None = None
+    memory_full_mb_hour: int = 0
 
 
 def read_stage(name: str, text: str) -> tuple[Document, StageShape]:
@@ -62,9 +64,10 @@ def read_stage(name: str, text: str) -> tuple[Document, StageShape]:
         )
     if not catalog.ID.fullmatch(shape.name):
         raise document.error(f"\"{shape.name}\" can't be a stage's name", ("name",))
-    for key, value in (("memory_mb", shape.memory_mb), ("memory_full_mb", shape.memory_full_mb)):
-        if value is not None and not 0 < value <= 1_000_000:
-            raise document.error(f"{value} MB can't be right", (key,), expected="1 to 1000000")
+    for key in ("memory_mb", "memory_mb_hour", "memory_full_mb", "memory_full_mb_hour"):
+        value, least = getattr(shape, key), 0 if key.endswith("_hour") else 1
+        if value is not None and not least <= value <= 1_000_000:
+            raise document.error(f"{value} MB can't be right", (key,), expected=f"{least} to 1000000")
     return document, shape
 
 

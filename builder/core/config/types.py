@@ -6,7 +6,7 @@ Parsing lives in ``parse.py``; models and pins in ``core.weights.model``.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
@@ -67,6 +67,10 @@ class Profile:
     settings: tuple[ChosenSetting, ...]
 
 
+WHOLE = 1080
+"""MB for an hour of a recording that is in memory as a whole: samples as float32, features, and a copy (0.1 MB a second each)."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class StageSpec:
     """stages/<name>/stage.yaml: one step of the transcription pipeline."""
@@ -87,14 +91,21 @@ class StageSpec:
     """Variant -> hash-locked requirements file, relative to the shipped files."""
     settings: Mapping[str, StageSetting] = field(default_factory=lambda: MappingProxyType({}))
     memory_mb: int = 512
-    """Memory it needs beside its models, in MB."""
+    """Memory it needs beside its models, in MB, however long its recordings are."""
+    memory_mb_hour: int = WHOLE
+    """What it needs more for each hour of all recordings of a job, in MB: it holds the results of all of them at once."""
     memory_full_mb: int | None = None
-    """The same of the full variant, where that is another."""
+    """As ``memory_mb``, of the full variant, where that is another."""
+    memory_full_mb_hour: int = 0
+    """What the full variant needs more for each hour of the longest recording, in MB: its libraries hold the whole sound."""
 
-    def memory(self, variant: str) -> int:
-        """Bytes that it needs beside its models."""
-        full = self.memory_full_mb if variant == Variant.FULL.value else None
-        return (full or self.memory_mb) * 1_000_000
+    def memory(self, variant: str, lengths: Sequence[float] = ()) -> int:
+        """Bytes that it needs beside its models, for recordings of so many seconds."""
+        full = variant == Variant.FULL.value
+        flat = (self.memory_full_mb if full else None) or self.memory_mb
+        grown = self.memory_mb_hour * sum(lengths)
+        grown += self.memory_full_mb_hour * max(lengths, default=0.0) if full else 0.0
+        return int((flat + grown / 3600) * 1_000_000)
 
     @property
     def defaults(self) -> dict[str, SettingValue]:

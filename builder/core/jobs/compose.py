@@ -98,12 +98,24 @@ def memory(job: Job, stage: JobStage, *, spec: StageSpec | None, sizes: Mapping[
         sizes: bytes of each model, by id.
         machine: bytes of this machine.
     """
-    wish = sandbox.memory_wish(
-        seen=(spec.memory(job.variant) if spec else 256 * sandbox.MB) + drawing(stage),
-        models=sum(sizes.get(use.id, 0) for use in stage.models.values()),
-        seconds=max((sandbox.UNKNOWN if i.duration is None else i.duration for i in job.inputs), default=0.0),
-    )
-    return sandbox.memory_limit(wish, machine)
+    return sandbox.memory_limit(sandbox.memory_wish(**_needed(job, stage, spec, sizes)), machine)
+
+
+def needed(job: Job, stage: JobStage, *, spec: StageSpec | None, sizes: Mapping[str, int]) -> int:
+    """Bytes that a stage takes, as far as was measured: without the margin that :func:`memory` has.
+
+    Args:
+        sizes: bytes of each model, by id.
+    """
+    return sum(_needed(job, stage, spec, sizes).values())
+
+
+def _needed(job: Job, stage: JobStage, spec: StageSpec | None, sizes: Mapping[str, int]) -> dict[str, int]:
+    known = spec or StageSpec(name=stage.name, summary="")
+    return {
+        "seen": known.memory(job.variant, sandbox.lengths(i.duration for i in job.inputs)) + drawing(stage),
+        "models": sum(sizes.get(use.id, 0) for use in stage.models.values()),
+    }
 
 
 DRAWING = 700 * sandbox.MB

@@ -6,14 +6,13 @@ Three places spell it: compose.yaml and ``docker run`` (core/jobs/compose.py), a
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-MB = 1_000_000
+from builder.core.config.types import WHOLE
 
-AUDIO = 300_000
-"""Bytes of memory for one second of a recording: samples as float32, features, and a copy on the way (0.1 MB each)."""
+MB = 1_000_000
 
 UNKNOWN = 4 * 3600.0
 """Seconds that a recording counts as when its header doesn't tell its length."""
@@ -89,16 +88,22 @@ def user(uid: int, gid: int) -> str:
     return RIGHTS.user_beside_root if uid == 0 else f"{uid}:{gid}"
 
 
-def memory_wish(*, seen: int, models: int, seconds: float) -> int:
-    """Bytes that a stage should get: twice what it was seen to need, its models (and half as much while they are
-    converted), and the sound of the longest recording.
+def lengths(durations: Iterable[float | None]) -> list[float]:
+    """Seconds of recordings; :data:`UNKNOWN` where a header doesn't tell."""
+    return [UNKNOWN if seconds is None else seconds for seconds in durations]
+
+
+def memory_wish(*, seen: int, models: int) -> int:
+    """Bytes that a stage should get: what it was seen to need, its models, and half as much again.
+
+    The half is for other processors, libraries and recordings than those that were measured, and for models that are
+    converted while they are loaded.
 
     Args:
-        seen: bytes that the stage was seen to need without models and sound.
+        seen: bytes that the stage was seen to need beside its models (``StageSpec.memory``).
         models: bytes of its models.
-        seconds: length of the longest recording; :data:`UNKNOWN` where a header doesn't tell.
     """
-    return 2 * seen + models * 3 // 2 + int(AUDIO * seconds)
+    return (seen + models) * 3 // 2
 
 
 def memory_limit(wish: int, machine: int) -> int:
@@ -126,8 +131,8 @@ def look_seconds(size: int) -> float:
     return PATIENCE + size / PACE
 
 
-DEFAULT_MEMORY = memory_wish(seen=2000 * MB, models=4000 * MB, seconds=UNKNOWN)
-"""Bytes for a stage of which an inventory says nothing: enough for the largest model in the full variant."""
+DEFAULT_MEMORY = memory_wish(seen=(2000 + 4 * WHOLE) * MB, models=4000 * MB)
+"""Bytes for a stage of which an inventory says nothing: the largest model in the full variant, and four hours of sound."""
 
 
 def as_data() -> dict[str, Any]:

@@ -121,9 +121,8 @@ def stage_memory(config: Config, plan: Plan) -> dict[str, int]:
     variant = config.defaults.variant.value
     return {
         image.stage: sandbox.memory_wish(
-            seen=config.stages[image.stage].memory(variant),
+            seen=config.stages[image.stage].memory(variant, [sandbox.UNKNOWN]),
             models=sum(pin.size for _, pin in plan.carried(image)),
-            seconds=sandbox.UNKNOWN,
         )
         for image in plan.images
         if image.stage

@@ -239,11 +239,8 @@ def _disk(job: Job, job_folder: Path) -> str:
 
 def _memory(config: Config, job: Job) -> str:
     """The hungriest stage with its models must fit; whoever has less than that would be killed half way."""
-    need = 0
-    for stage in job.stages:
-        models = sum(config.pins[u.id].size for u in stage.models.values() if u.id in config.pins)
-        spec = config.stages.get(stage.name)
-        need = max(need, (spec.memory(job.variant) if spec else 256 * MB) + models + compose.drawing(stage))
+    sizes = {id_: pin.size for id_, pin in config.pins.items()}
+    need = max(compose.needed(job, stage, spec=config.stages.get(stage.name), sizes=sizes) for stage in job.stages)
     free = probe.memory_available()
     if free < need:
         raise MissingError(
