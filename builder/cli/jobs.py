@@ -297,17 +297,28 @@ def cancel(
 
 @jobs_app.command("remove")
 def remove(
-    ids: Annotated[list[str], typer.Argument(metavar="JOB...", help="Jobs to delete.")],
+    ids: Annotated[
+        list[str] | None, typer.Argument(metavar="JOB...", help="Jobs to delete; with --sound the default is all done.")
+    ] = None,
+    sound: Annotated[
+        bool,
+        typer.Option(
+            "--sound", help="Only the sound that the stages heard, 115 MB an hour. It is made again if needed."
+        ),
+    ] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would go.")] = False,
     json: Json = False,
 ) -> None:
     """Delete jobs with their results. The recordings they were made from stay.
 
-    Example: python3 build.py jobs remove 20261123-200312-dialogue-4f2a --dry-run
+    \b
+    Examples:
+      python3 build.py jobs remove 20261123-200312-dialogue-4f2a --dry-run
+      python3 build.py jobs remove --sound
     """
     from builder.views import jobs as views
     from builder.workflows import jobs
 
     with opened() as session:
-        removed = jobs.remove(session.config, ids, dry_run=dry_run)
+        removed = jobs.remove(session.config, ids or (), dry_run=dry_run, sound=sound)
     show(json, views.REMOVE, removed)

@@ -375,15 +375,21 @@ class JobRemovedJson(TypedDict):
     """Bytes that it took, recordings that are links not counted."""
     removed: bool
     """False after a dry run."""
+    sound: NotRequired[bool]
+    """True where only the sound that it heard was deleted."""
 
 
 def _remove_data(removed: JobsRemoved) -> list[JobRemovedJson]:
-    return [{"job": id_, "bytes": size, "removed": not removed.dry_run} for id_, size in removed.jobs]
+    only: JobRemovedJson = {"sound": True} if removed.sound else {}  # type: ignore[typeddict-item]
+    return [{"job": id_, "bytes": size, "removed": not removed.dry_run, **only} for id_, size in removed.jobs]
 
 
 def _remove_text(removed: JobsRemoved) -> list[str]:
     word = "would free" if removed.dry_run else "freed"
-    return [f"{id_}: {word} {format_size(size)}" for id_, size in removed.jobs]
+    lines = [f"{id_}: {word} {format_size(size)}" for id_, size in removed.jobs]
+    if removed.sound and lines:
+        lines.append("results stay; a stage that has to hear a recording again makes its sound anew")
+    return lines or ["no sound to remove"]
 
 
 REMOVE = View(command="jobs remove", shape=list[JobRemovedJson], data=_remove_data, lines=_remove_text)

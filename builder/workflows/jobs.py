@@ -338,9 +338,25 @@ class JobsRemoved:
     jobs: tuple[tuple[str, int], ...]
     """Id, and the bytes that it took."""
     dry_run: bool
+    sound: bool = False
+    """Only what they heard was deleted."""
 
 
-def remove(config: Config, names: Sequence[str], *, dry_run: bool) -> JobsRemoved:
-    """Delete jobs; all of them, or none."""
-    removed = listing.remove(config, names, dry_run=dry_run)
-    return JobsRemoved(jobs=tuple((folder.name, size) for folder, size in removed), dry_run=dry_run)
+def remove(config: Config, names: Sequence[str], *, dry_run: bool, sound: bool = False) -> JobsRemoved:
+    """Delete jobs: all of them, or none.
+
+    Args:
+        sound: delete no more than what they heard; with no names of all that are done.
+
+    Raises:
+        UsageError: no such job, it is running, or none is named.
+    """
+    if not names and not sound:
+        raise UsageError(
+            "no job is named",
+            expected="jobs to delete",
+            hint=f"{command('jobs list')} shows them; --sound without a job frees the sound of all that are done",
+        )
+    take = listing.remove_sound if sound else listing.remove
+    removed = take(config, names, dry_run=dry_run)
+    return JobsRemoved(jobs=tuple((folder.name, size) for folder, size in removed), dry_run=dry_run, sound=sound)

@@ -516,3 +516,71 @@ def test_code_digests_agree_between_builder_and_stages(project: Config) -> None:
     with contextlib.suppress(ValueError):
         sys.path.remove(str(project.root / "stages"))
     assert done.stdout.strip() == outcome.code_digest(project.root / "stages", "first")
+
+
+def sounding(config: Config) -> tuple[Config, Job]:
+    """A job of stages with the real ones' names: demux makes sound that asr hears, and a text that both others read."""
+    needs: dict[str, list[str]] = {"demux": [], "asr": ["demux"], "subtitles": ["demux", "asr"]}
+    write_stage(config.root, "demux", [], body='job.write("01.wav", "sound"); job.write("01.c2.wav", "more")')
+    write_stage(config.root, "asr", ["demux"], body='text += job.work("demux", "01.wav").read_text()')
+    write_stage(config.root, "subtitles", ["demux", "asr"])
+    config = replace(config, stages={n: StageSpec(name=n, summary="", needs=tuple(each)) for n, each in needs.items()})
+    job = replace(make(config), stages=tuple(JobStage(name=n, needs=tuple(each)) for n, each in needs.items()))
+    (jobs.folder(config, job) / "job.yaml").write_text(to_yaml(job))
+    return config, job
+
+
+def kept(outcome: Outcome) -> dict[str, bool]:
+    return {stage.name: stage.kept for stage in outcome.stages}
+
+
+def test_removed_sound_is_made_again_only_for_who_hears_it(project: Config) -> None:
+    config, job = sounding(project)
+    go(config, job)
+    heard = jobs.folder(config, job) / "work/demux"
+    assert listing.remove_sound(config, [], dry_run=True) == [(heard.parents[1], 9)]
+    assert (heard / "01.wav").exists()
+    assert listing.remove_sound(config, [], dry_run=False) == [(heard.parents[1], 9)]
+    assert sorted(path.name for path in heard.iterdir()) == ["01.txt", "manifest.json"]
+    assert listing.remove_sound(config, [], dry_run=False) == []
+    assert folder.state(heard.parents[1]) == "done"
+    assert all(kept(go(config, job)).values())
+    assert kept(go(config, job, first="subtitles")) == {"demux": True, "asr": True, "subtitles": False}
+    assert not (heard / "01.wav").exists(), "nobody had to hear it"
+    with pytest.raises(UsageError, match=r"demux comes first: the sound was removed"):
+        go(config, job, only="asr")
+    assert kept(go(config, job, first="asr")) == {"demux": False, "asr": False, "subtitles": False}
+    assert (heard / "01.wav").read_text() == "sound"
+
+
+def test_a_changed_stage_hears_the_sound_again(project: Config) -> None:
+    """What runs for another reason needs it as much."""
+    config, job = sounding(project)
+    go(config, job)
+    listing.remove_sound(config, [job.id], dry_run=False)
+    write_stage(config.root, "asr", ["demux"], body='text += "2" + job.work("demux", "01.wav").read_text()')
+    assert kept(go(config, job)) == {"demux": False, "asr": False, "subtitles": False}
+
+
+def test_a_link_in_the_place_of_the_sound_is_neither_removed_nor_taken_for_it(project: Config, tmp_path: Path) -> None:
+    config, job = sounding(project)
+    go(config, job)
+    heard = jobs.folder(config, job) / "work/demux"
+    (heard / "01.wav").unlink()
+    (tmp_path / "mine").write_text("sound")
+    (heard / "01.wav").symlink_to(tmp_path / "mine")
+    assert listing.remove_sound(config, [job.id], dry_run=False) == [(heard.parents[1], 4)]
+    assert (tmp_path / "mine").read_text() == "sound"
+    assert (heard / "01.wav").is_symlink()
+    assert not kept(go(config, job))["demux"]
+    assert not (heard / "01.wav").is_symlink()
+
+
+def test_the_sound_of_a_running_job_stays(project: Config) -> None:
+    config, job = sounding(project)
+    go(config, job)
+    with jobs.held(jobs.folder(config, job)):
+        with pytest.raises(UsageError, match="running"):
+            listing.remove_sound(config, [job.id], dry_run=False)
+        assert listing.remove_sound(config, [], dry_run=False) == []
+    assert (jobs.folder(config, job) / "work/demux/01.wav").exists()

@@ -233,6 +233,10 @@ def test_a_page_a_log_line_and_what_was_stopped_or_deleted() -> None:
     kept = JobsRemoved(jobs=((JOB.id, 1), ("x", 2)), dry_run=True)
     assert [line.split(": ")[1][:10] for line in views.REMOVE.text(kept).splitlines()] == ["would free"] * 2
     assert [entry["removed"] for entry in views.REMOVE.data(kept)] == [False, False]
+    sound = JobsRemoved(jobs=((JOB.id, 2_000_000),), dry_run=False, sound=True)
+    assert "makes its sound anew" in views.REMOVE.text(sound)
+    assert views.REMOVE.data(sound) == [{"job": JOB.id, "bytes": 2_000_000, "removed": True, "sound": True}]
+    assert views.REMOVE.text(JobsRemoved(jobs=(), dry_run=True, sound=True)) == "no sound to remove"
 
 
 def outcome(*stages: StageOutcome) -> Outcome:

@@ -15,12 +15,16 @@ from typing import Any
 from builder.core.config.types import Config
 from builder.core.jobs.job import Job, JobInput
 from builder.edges.jobs.folder import NEW, disk_error, folder, held, read, state
+from builder.edges.jobs.record import sound
 from builder.errors import BakeError, UsageError, did_you_mean
 from builder.receiver.jobs import places
 from builder.receiver.jobs.untrusted import json_below, names_below, size_below
 
 BROKEN = "broken"
 """The state of a job that can't be read."""
+
+FINISHED = ("done", "partial")
+"""States of a job that nobody resumes without a reason."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -159,6 +163,41 @@ def remove(config: Config, names: Sequence[str], *, dry_run: bool) -> list[tuple
                 except OSError as error:
                     raise disk_error(error, job_folder) from error
     return list(zip(job_folders, sizes, strict=True))
+
+
+def remove_sound(config: Config, names: Sequence[str], *, dry_run: bool) -> list[tuple[Path, int]]:
+    """Delete what jobs heard: it is made of the recording again when a stage has to hear it.
+
+    Args:
+        names: jobs; none: all that are done and have some.
+
+    Returns:
+        Their folders, and the bytes that the sound took.
+
+    Raises:
+        UsageError: no such job, or one of ``names`` is running: it is not disturbed.
+    """
+    jobs = [find(config, name) for name in names] or [
+        read(config, summary.folder) for summary in listing(config) if summary.state in FINISHED
+    ]
+    found = []
+    for job_folder in dict.fromkeys(folder(config, job) for job in jobs):
+        try:
+            with held(job_folder):
+                sizes = sound.sizes(job_folder)
+                if not dry_run:
+                    sound.remove(job_folder)
+        except TimeoutError as error:
+            if names:
+                raise UsageError(
+                    f"job {job_folder.name} is running", hint="wait for it, or stop it: jobs cancel"
+                ) from error
+            continue
+        except OSError as error:
+            raise disk_error(error, job_folder) from error
+        if names or sizes:
+            found.append((job_folder, sum(sizes.values())))
+    return found
 
 
 def _size(job_folder: Path) -> int:

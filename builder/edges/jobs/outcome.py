@@ -14,6 +14,7 @@ from builder.core.jobs import job as spec
 from builder.core.jobs.job import Job, JobStage
 from builder.core.jobs.record import manifest as manifests
 from builder.core.jobs.record.manifest import Manifest
+from builder.edges.jobs.record import sound
 from builder.edges.system import files
 from builder.errors import BakeError, InputError, IntegrityError, MissingError, PartialError, StageError
 from builder.program import command
@@ -134,7 +135,10 @@ def collect(job: Job, job_folder: Path, *, stages: Sequence[StageOutcome], secon
 
 
 def unfinished(config: Config, job: Job, job_folder: Path, stage: JobStage) -> str | None:
-    """Why a stage has to run, or None: its manifest against the disk."""
+    """Why a stage has to run, or None: its manifest against the disk.
+
+    Sound that was removed counts as there; :func:`soundless` says whether it was.
+    """
     made = manifest(job_folder, stage.name)
     code = code_digest(config.shipped / "stages", stage.name)
     optional = [need for need in stage.needs if (known := config.stages.get(need)) and known.optional]
@@ -144,10 +148,15 @@ def unfinished(config: Config, job: Job, job_folder: Path, stage: JobStage) -> s
         stage,
         made,
         code=code,
-        digests=_digests(job_folder, made, most_bytes(job)) if made is not None else {},
+        digests=_digests(job_folder, made, most_bytes(job)) | soundless(job_folder) if made is not None else {},
         late=late,
         edits=edits.FILE if edited else None,
     )
+
+
+def soundless(job_folder: Path) -> dict[str, str]:
+    """The sound of a job that was removed to free its room: path -> digest."""
+    return sound.removed(job_folder, manifest(job_folder, sound.STAGE))
 
 
 def most_bytes(job: Job) -> int:

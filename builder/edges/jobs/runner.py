@@ -21,7 +21,7 @@ from builder.edges.jobs import folder as jobs
 from builder.edges.jobs import outcome as outcomes
 from builder.edges.jobs.budget import Budget
 from builder.edges.jobs.outcome import Outcome, StageOutcome, unfinished
-from builder.edges.jobs.record import speeds
+from builder.edges.jobs.record import sound, speeds
 from builder.edges.jobs.record.follow import Follower
 from builder.edges.jobs.record.log import StageLog
 from builder.edges.jobs.record.pipeline import PipelineLog
@@ -244,6 +244,8 @@ def _require_needs(state: _Run) -> None:
     run = state.selection.run
     for need in dict.fromkeys(n for name in run for n in state.job.stage(name).needs if n not in run):
         why = unfinished(state.config, state.job, state.folder, state.job.stage(need))
+        if need == sound.STAGE and sound.READERS & set(run) and outcomes.soundless(state.folder):
+            why = sound.GONE
         there = outcomes.manifest(state.folder, need) is not None
         if there and state.selection.trusting:
             continue
@@ -264,7 +266,13 @@ def _likely(state: _Run) -> list[str]:
         forced = name in state.selection.again or any(n in likely for n in stage.needs)
         if forced or unfinished(state.config, state.job, state.folder, stage) is not None:
             likely.append(name)
-    return likely
+    return ([sound.STAGE] if _lacks_sound(state, likely) else []) + likely
+
+
+def _lacks_sound(state: _Run, likely: Sequence[str]) -> bool:
+    """Whether the sound was removed, and a stage that will run has to hear it."""
+    made_again = sound.STAGE in likely or sound.STAGE not in state.selection.run
+    return not made_again and bool(sound.READERS & set(likely)) and bool(outcomes.soundless(state.folder))
 
 
 def _begin_ready(state: _Run) -> None:
@@ -278,6 +286,8 @@ def _begin_ready(state: _Run) -> None:
             return
         again = name in state.selection.again
         why = "asked for" if again else unfinished(state.config, state.job, state.folder, stage)
+        if why is None and name == sound.STAGE and name in _likely(state):
+            why = sound.GONE
         if why is None:
             state.done[name] = StageOutcome(name=name, kept=True, seconds=0.0, why="done before")
             state.log.add(f"kept {name}: its results are still good")

@@ -66,6 +66,17 @@ def append_below(folder: Path, name: str) -> int:
         return _opened_regular(last, os.O_RDWR | os.O_CREAT | os.O_APPEND, parent)
 
 
+def remove_below(folder: Path, name: str) -> None:
+    """Remove a regular file below a folder; where there is none, nothing.
+
+    Raises:
+        OSError: it can't be removed.
+    """
+    with contextlib.suppress(FileNotFoundError), _named_below(folder, name) as (parent, last):
+        _require_regular(os.stat(last, dir_fd=parent, follow_symlinks=False))
+        os.unlink(last, dir_fd=parent)
+
+
 @contextlib.contextmanager
 def _named_below(folder: Path, name: str) -> Iterator[tuple[int, str]]:
     """The open folder that a file is in, and what the file is called there; errors name the whole path."""
