@@ -9,6 +9,7 @@ import json
 import os
 import platform
 import re
+import shutil
 import statistics
 import subprocess
 import sys
@@ -57,6 +58,20 @@ def build(*arguments: str | Path, env: Mapping[str, str] | None = None) -> dict[
 def native_python() -> Path:
     """The stages' python, with PyAV: .bake/native also has the environments of other locks."""
     return Path(build("bootstrap")["environment"]) / "bin/python"
+
+
+def peer(name: str, *requirements: str) -> Path:
+    """The bin folder of a peer's own venv, made in bench/.work with everything it requires; anew for other requirements."""
+    place = WORK / name
+    wanted = " ".join(requirements)
+    if not (place / "ready").exists() or (place / "ready").read_text() != wanted:
+        print(f"installing {wanted} into bench/.work/{name}, once…", file=sys.stderr)
+        shutil.rmtree(place, ignore_errors=True)
+        subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(place)], check=True)
+        python = str(place / "bin" / "python")
+        subprocess.run([sys.executable, "-m", "pip", "--python", python, "install", "-q", *requirements], check=True)
+        (place / "ready").write_text(wanted)
+    return place / "bin"
 
 
 def working(job_folder: Path) -> float:

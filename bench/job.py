@@ -26,6 +26,7 @@ from harness import (
     alternating,
     build,
     native_python,
+    peer,
     publish,
     ratio,
     spread,
@@ -85,19 +86,6 @@ class Bench:
                 rates.append(diarization_error(truth, heard))
                 right += not flags and len({t.speaker for t in heard}) == count
         return found, given, right
-
-
-def peer(name: str, requirement: str) -> Path:
-    """The bin folder of a peer's own venv, made once in bench/.work with everything it requires."""
-    place = WORK / name
-    if not (place / "ready").exists():
-        print(f"installing {requirement} into bench/.work/{name}, once…", file=sys.stderr)
-        shutil.rmtree(place, ignore_errors=True)
-        subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(place)], check=True)
-        python = str(place / "bin" / "python")
-        subprocess.run([sys.executable, "-m", "pip", "--python", python, "install", "-q", requirement], check=True)
-        (place / "ready").write_text(requirement)
-    return place / "bin"
 
 
 def whisperx(model: Path) -> list[str | Path]:

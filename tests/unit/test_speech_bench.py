@@ -1,0 +1,148 @@
+"""The pure parts of bench/speech: the diarization error, mixes by seed, the section of bench/results.md."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+
+import numpy as np
+import pytest
+from metrics import Turn
+from speech import der, mixes, product, report, sound
+from speech.report import Line
+
+
+def conversation(seed: int, people: int, *, away: float = 0.0) -> list[Turn]:
+    """Turns by seed; ``away``: how far their ends are moved, and how often somebody else is named."""
+    chance = random.Random(seed)
+    other = random.Random(seed + 1000)
+    turns = []
+    at = 0.0
+    for _ in range(30):
+        at += chance.uniform(-0.8, 1.0)
+        start, length, who = max(0.0, at), chance.uniform(0.3, 6.0), f"s{chance.randrange(people)}"
+        at = start + length
+        if other.random() < away / 3:
+            who = f"s{other.randrange(people + 1)}"
+        moved = (other.uniform(-away, away), other.uniform(-away, away))
+        start, end = max(0.0, start + moved[0]), start + length + moved[1]
+        if end > start and other.random() >= away / 4:
+            turns.append(Turn(round(start, 3), round(end, 3), who))
+    return turns
+
+
+REFERENCE: dict[tuple[int, int, float], tuple[float, float, float, float]] = {}
+"""Seed, people, away -> missed, alarm, confused, total of pyannote.metrics 4.2.0, ``DiarizationErrorRate(collar=0.5)``,
+on annotations whose tracks of one speaker are joined (``support()``)."""
+
+
+@pytest.mark.parametrize("case", REFERENCE)
+def test_the_diarization_error_is_that_of_pyannote_metrics(case: tuple[int, int, float]) -> None:
+    seed, people, away = case
+    found = der.errors(conversation(seed, people), conversation(seed, people, away=away))
+    assert (found.missed, found.alarm, found.confused, found.total) == pytest.approx(REFERENCE[case], abs=1e-6)
+
+
+def test_names_of_speakers_do_not_matter() -> None:
+    truth = conversation(1, 4)
+    renamed = [Turn(t.start, t.end, {"s0": "d", "s1": "a", "s2": "c", "s3": "b"}[t.speaker]) for t in truth]
+    assert der.errors(truth, renamed).rate == 0
+
+
+@pytest.mark.parametrize(
+    ("truth", "found", "rate"),
+    [
+        ([], [], 0.0),
+        ([Turn(0, 10, "a")], [], 1.0),
+        ([], [Turn(0, 1, "a")], 1.0),
+        ([Turn(0, 10, "a")], [Turn(0, 10, "x"), Turn(5, 10, "y")], 4.75 / 9.5),
+        ([Turn(0, 10, "a"), Turn(10, 20, "b")], [Turn(0, 20, "x")], 9.5 / 19),
+    ],
+)
+def test_errors_by_hand(truth: list[Turn], found: list[Turn], rate: float) -> None:
+    assert der.errors(truth, found).rate == pytest.approx(rate)
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 6])
+def test_the_assignment_is_the_cheapest(size: int) -> None:
+    import itertools
+
+    chance = random.Random(size)
+    cost = [[chance.uniform(-5, 5) for _ in range(size)] for _ in range(size)]
+    best = min(sum(cost[r][c] for r, c in enumerate(order)) for order in itertools.permutations(range(size)))
+    chosen = der.assign(cost)
+    assert sorted(chosen) == list(range(size))
+    assert sum(cost[r][c] for r, c in enumerate(chosen)) == pytest.approx(best)
+
+
+def tone(seconds: float) -> sound.Samples:
+    return np.sin(np.arange(round(seconds * sound.RATE)) * 0.3).astype(np.float32) / 4
+
+
+def talk(seed: int, overlap: float) -> tuple[list[Turn], sound.Samples]:
+    chance = np.random.default_rng(seed)
+    pools = {who: [tone(1.5), tone(4.0)] for who in "abc"}
+    return mixes.conversation(pools, list("abc"), 40.0, overlap, chance)
+
+
+def test_a_mix_is_the_same_for_the_same_seed() -> None:
+    (turns, samples), (again, same) = talk(3, 0.3), talk(3, 0.3)
+    assert turns == again
+    assert np.array_equal(samples, same)
+    assert talk(4, 0.3)[0] != turns
+
+
+def test_a_mix_has_everybody_and_its_turns_are_where_the_sound_is() -> None:
+    turns, samples = talk(5, 0.0)
+    assert {t.speaker for t in turns} == set("abc")
+    spoken = np.zeros(len(samples), bool)
+    for turn in turns:
+        spoken[round((turn.start - 0.02) * sound.RATE) : round((turn.end + 0.02) * sound.RATE)] = True
+    assert np.abs(samples[~spoken]).max() < 0.01
+    assert len({round(t.start, 3) for t in turns}) == len(turns)
+
+
+def test_nobody_talks_over_himself() -> None:
+    turns, _ = talk(6, 0.9)
+    for who in "abc":
+        own = sorted((t.start, t.end) for t in turns if t.speaker == who)
+        assert all(a[1] <= b[0] for a, b in zip(own, own[1:], strict=False))
+
+
+def test_what_is_kept_for_the_final_figure_is_a_third_and_never_in_both() -> None:
+    development, final = mixes.seeds(final=False), mixes.seeds(final=True)
+    assert sorted(development + final) == list(range(mixes.SEEDS))
+    assert len(final) == mixes.SEEDS // 3
+    for part in (development, final):
+        assert {mixes.plan(seed)[0] for seed in part} >= set(range(1, 11))
+        assert {mixes.plan(seed)[1] for seed in part} == set(mixes.KINDS)
+
+
+def test_jobs_have_at_most_their_portion() -> None:
+    groups = list(product.portions([300, 300, 1, 900, 5] + [1] * 50))
+    assert [k for group in groups for k in group] == list(range(55))
+    assert groups[0] == [0, 1]
+    assert max(len(g) for g in groups) <= 40
+
+
+def test_rows_replace_their_own_and_leave_the_others() -> None:
+    before = ["| words: a | 1 |  |  | x |", "| speakers: b | 2 |  |  | x |", "| words: c | 3 |  |  | x |"]
+    after = report.section(before, [Line("words", "d", "4", "≤ 5", True), Line("words", "e", "9", "≤ 5", False)], "y")
+    assert after == [
+        "| words: d | 4 | ≤ 5 |  | y |",
+        "| words: e | 9, **missed** | ≤ 5 |  | y |",
+        "| speakers: b | 2 |  |  | x |",
+    ]
+
+
+def test_the_section_of_the_results_is_written_in_its_place(tmp_path: Path) -> None:
+    results = tmp_path / "results.md"
+    results.write_text("# Results\n\n## other\n\nrows\n")
+    report.store(results, [Line("words", "a", "1")], "x")
+    report.store(results, [Line("alone", "b", "2")], "x")
+    report.store(results, [Line("words", "c", "3")], "y")
+    text = results.read_text()
+    assert text.startswith("# Results\n\n## other\n\nrows\n\n## bench-speech\n")
+    assert text.count("## bench-speech") == 1
+    assert "| words: c | 3 |  |  | y |\n| alone: b | 2 |  |  | x |" in text
+    assert "words: a" not in text
