@@ -2,7 +2,7 @@
 PYTHON ?= python3
 
 .DEFAULT_GOAL := help
-.PHONY: help test test-unit test-properties test-heavy lint types house mutants lock tools example bench-job bench-weights bench-images bench-fetch bench-jobs bench-bundle bench-media bench-start bench-hostile clean json rights outdated audit
+.PHONY: help test test-unit test-properties test-heavy lint types house mutants lock tools example bench-job bench-weights bench-images bench-fetch bench-jobs bench-bundle bench-media bench-start bench-hostile bench-speech clean json rights outdated audit
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -84,6 +84,9 @@ bench-bundle: ## bundles against cp and docker save, deltas, loading (root; add 
 
 bench-hostile: ## attacks by generators, each kind against its bar (hours; ARGS="jobs --count 200" for some)
 	.venv/bin/python bench/hostile.py $(ARGS)
+
+bench-speech: ## words, speakers, times and cues on real speech, beside peers (hours; ARGS="words --count 4" for some)
+	PYTHONPATH=.:bench .venv/bin/python -m speech $(ARGS)
 
 clean: ## remove environments and caches; jobs and models stay
 	rm -rf .venv .venv.lock .bake/native .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -3,7 +3,7 @@
 Rows run by name, and resume where they ended: what was measured of a recording is kept as long as the product's files and
 the recording stay the same. ``--final`` takes the recordings, voices and seeds that nobody tunes on.
 
-    PYTHONPATH=bench .venv/bin/python -m speech [ROW …] [--count N] [--final] [--save]
+    PYTHONPATH=.:bench .venv/bin/python -m speech [ROW …] [--count N] [--final] [--save]
 """
 
 from __future__ import annotations
@@ -20,6 +20,14 @@ ROWS = {
     "speakers": "speakers",
     "alone": "speakers",
     "meetings": "speakers",
+    "attribution": "attribution",
+    "times": "times",
+    "provocations": "provocations",
+    "dialogue": "cost",
+    "hour": "cost",
+    "memory": "cost",
+    "diarization": "cost",
+    "whisperx": "cost",
 }
 """Row -> the module of speech.rows that has a function of this name: ``Options -> list[Line]``."""
 

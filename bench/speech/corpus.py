@@ -39,7 +39,7 @@ class Reading:
     kind: str
     """``clean``, ``telephone``, ``noise`` or ``music``."""
     starts: tuple[float, ...] = ()
-    """Where its parts begin to be spoken, seconds: known where it was put together."""
+    """Where somebody begins to speak after a pause, seconds: words begin there. Known of clean recordings."""
 
 
 @dataclass(frozen=True)
@@ -114,8 +114,9 @@ def spoiled(plain: Sequence[Reading]) -> Iterator[Reading]:
 
 def reading(name: str, language: str, text: str, source: Path) -> Reading:
     """A recording as it is."""
-    path = sound.write(PLACE / f"{name}.wav", sound.load(source))
-    return Reading(name, language, text, path, "clean")
+    samples = sound.load(source)
+    starts = tuple(start for start, _ in sound.speech(samples))
+    return Reading(name, language, text, sound.write(PLACE / f"{name}.wav", samples), "clean", starts)
 
 
 def put_together(name: str, language: str, parts: Sequence[Part]) -> Reading:
@@ -123,9 +124,7 @@ def put_together(name: str, language: str, parts: Sequence[Part]) -> Reading:
     pieces, starts, at = [sound.silence(APART / 2)], [], APART / 2
     for wav in sound.decoded([p.path for p in parts]):
         samples = sound.levelled(sound.read(wav))
-        spans = sound.speech(samples)
-        if spans:
-            starts.append(at + spans[0][0])
+        starts += [round(at + start, 3) for start, _ in sound.speech(samples)]
         pieces += [samples, sound.silence(APART)]
         at += len(samples) / sound.RATE + APART
     path = sound.write(PLACE / f"{name}.wav", np.concatenate(pieces))

@@ -14,8 +14,8 @@ from pathlib import Path
 
 import numpy as np
 from harness import WORK
-from metrics import Turn
 
+from builder.core.compare.speakers import SpeakerTurn
 from speech import sound, sources
 
 PLACE = WORK / "mixes"
@@ -34,7 +34,7 @@ class Mix:
 
     name: str
     path: Path
-    turns: tuple[Turn, ...]
+    turns: tuple[SpeakerTurn, ...]
     kind: str
 
     @property
@@ -126,7 +126,7 @@ def conversation(
     length: float,
     overlap: float,
     chance: np.random.Generator,
-) -> tuple[list[Turn], sound.Samples]:
+) -> tuple[list[SpeakerTurn], sound.Samples]:
     """Turns of the readers one after the other, some of them before the last has ended.
 
     Each reader has at least one turn; some speak more than others. A reader whose sentences are used up begins anew.
@@ -150,11 +150,13 @@ def conversation(
         ends[who] = start + seconds
         end, before = max(end, start + seconds), who
     samples = sound.silence(end + 0.3)
-    turns: list[Turn] = []
+    turns: list[SpeakerTurn] = []
     for start, who, said in placed:
         at = round(start * sound.RATE)
         samples[at : at + len(said)] += said
-        turns += [Turn(round(start + a, 3), round(start + b, 3), who) for a, b in sound.speech(said)]
+        turns += [
+            SpeakerTurn(start=round(start + a, 3), end=round(start + b, 3), speaker=who) for a, b in sound.speech(said)
+        ]
     return turns, samples
 
 

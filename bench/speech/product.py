@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from harness import BUILD, WORK
-from metrics import Turn
 
+from builder.core.compare.speakers import SpeakerTurn
 from speech import kept
 from speech.sound import RATE
 
@@ -113,9 +113,12 @@ def portions(seconds: Sequence[float]) -> Iterator[list[int]]:
         yield group
 
 
-def turns(said: dict[str, Any]) -> list[Turn]:
+def turns(said: dict[str, Any]) -> list[SpeakerTurn]:
     """Who spoke when, as the diarize stage found it."""
-    return [Turn(t["start"], t["end"], t["speaker"]) for t in said.get("diarize", {}).get("turns", [])]
+    return [
+        SpeakerTurn(start=t["start"], end=t["end"], speaker=t["speaker"])
+        for t in said.get("diarize", {}).get("turns", [])
+    ]
 
 
 def text(said: dict[str, Any]) -> str:

@@ -3,7 +3,7 @@
 Repositories come from their public addresses by git, so that whoever has a copy can name it with git's own
 ``url.<copy>.insteadOf``.
 
-    PYTHONPATH=bench .venv/bin/python -m speech.sources [--pin NAME]
+    PYTHONPATH=.:bench .venv/bin/python -m speech.sources [--pin NAME]
 """
 
 from __future__ import annotations

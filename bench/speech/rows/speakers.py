@@ -6,12 +6,14 @@ import statistics
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from harness import WORK
-from metrics import Turn, read_rttm
+from metrics import diarization_error
 
-from speech import der, mixes, product, sound, sources
+from builder.core.compare.speakers import SpeakerErrors, SpeakerTurn, speaker_errors, turns_of_rttm
+from speech import mixes, product, sound, sources
 from speech.report import Line, Options
 
 PRESET = "starter"
@@ -73,24 +75,22 @@ def meetings(options: Options) -> list[Line]:
     """The row of clips of meetings: errors over all of their time."""
     clips = meeting_clips()[: options.count]
     said = asked("meetings", [path for _, path, _ in clips])
-    every = [der.errors(turns, product.turns(s)) for (_, _, turns), s in zip(clips, said, strict=True)]
+    every = [speaker_errors(turns, product.turns(s)) for (_, _, turns), s in zip(clips, said, strict=True)]
     for (name, _, turns), one, each in zip(clips, every, said, strict=True):
-        people = len({t.speaker for t in turns})
-        count = len({t.speaker for t in product.turns(each)})
-        print(
-            f"{name}: {people} people, {count} found: {100 * one.rate:.1f} % "
-            f"(missed {one.missed:.1f} s, alarm {one.alarm:.1f} s, confused {one.confused:.1f} s of {one.total:.1f} s)",
-            file=sys.stderr,
-        )
-    wrong = sum(e.missed + e.alarm + e.confused for e in every)
-    whole = 100 * wrong / sum(e.total for e in every)
-    missed, alarm, confused = (sum(getattr(e, kind) for e in every) for kind in ("missed", "alarm", "confused"))
-    parts = " / ".join(f"{100 * x / sum(e.total for e in every):.1f}" for x in (missed, alarm, confused))
-    figure = f"{whole:.1f} % (missed, alarm, confused: {parts})"
-    return [Line("meetings", f"DER of {len(clips)} clips, count found", figure, "≤ 22 %", whole <= 22)]
+        people, count = (len({t.speaker for t in some}) for some in (turns, product.turns(each)))
+        print(f"{name}: {people} people, {count} found: {shares(one)}", file=sys.stderr)
+    whole = sum(every, SpeakerErrors())
+    rate = 100 * (whole.rate or 0.0)
+    return [Line("meetings", f"DER of {len(clips)} clips, count found", shares(whole), "≤ 22 %", rate <= 22)]
 
 
-def meeting_clips() -> list[tuple[str, Path, list[Turn]]]:
+def shares(errors: SpeakerErrors) -> str:
+    """The error rate and its three parts."""
+    parts = " / ".join(f"{100 * x / errors.total:.1f}" for x in (errors.missed, errors.invented, errors.confused))
+    return f"{100 * (errors.rate or 0.0):.1f} % (missed, invented, confused: {parts})"
+
+
+def meeting_clips() -> list[tuple[str, Path, list[SpeakerTurn]]]:
     """Name, recording and true turns of AMI clips of 30 or 60 s in which at least two people speak."""
     place = sources.folder("meetings") / "tests/data"
     found = []
@@ -104,7 +104,7 @@ def meeting_clips() -> list[tuple[str, Path, list[Turn]]]:
     return found
 
 
-def clip(wav: Path, turns: Sequence[Turn]) -> Path:
+def clip(wav: Path, turns: Sequence[SpeakerTurn]) -> Path:
     """The part of a recording for which the turns are known: from its start to its last turn's end."""
     samples = sound.load(wav)
     last = max(t.end for t in turns)
@@ -113,24 +113,21 @@ def clip(wav: Path, turns: Sequence[Turn]) -> Path:
     return sound.write(target, np.asarray(samples[: round(known * sound.RATE)]))
 
 
-def turns_of(rttm: Path, name: str) -> list[Turn]:
+def turns_of(rttm: Path, name: str) -> list[SpeakerTurn]:
     """The turns of one recording of a file that has several."""
     lines = [line for line in rttm.read_text().splitlines() if line.split()[1:2] == [name]]
-    part = WORK / "meetings" / f"{name}.rttm"
-    part.parent.mkdir(parents=True, exist_ok=True)
-    part.write_text("\n".join(lines) + "\n")
-    return read_rttm(part)
+    return list(turns_of_rttm("\n".join(lines)))
 
 
-def asked(what: str, files: Sequence[Path], people: int | None = None) -> list[dict[str, object]]:
+def asked(what: str, files: Sequence[Path], people: int | None = None) -> list[dict[str, Any]]:
     """The product's turns; with the number of people, when it is given."""
     flags = ("--speakers", str(people)) if people else ()
     return product.heard(what, files, product.Setup(PRESET, flags, UNTIL))
 
 
-def rate(truth: Sequence[Turn], said: dict[str, object]) -> float:
+def rate(truth: Sequence[SpeakerTurn], said: dict[str, Any]) -> float:
     """Percent."""
-    return 100 * der.errors(truth, product.turns(said)).rate
+    return 100 * diarization_error(truth, product.turns(said))
 
 
 def spread(rates: Sequence[float]) -> str:
