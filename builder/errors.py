@@ -99,7 +99,7 @@ class StageError(BakeError):
 
 
 class PartialError(BakeError):
-    """A job has its transcript, and is done without an optional stage, which failed."""
+    """A job has its transcript, and is done without an optional stage, which failed; or with gaps that --strict forbids."""
 
     exit_code = 8
     kind = "partial"

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperCommand
 
 from builder.cli.options import (
     NO_JOB_OPTIONS,
@@ -20,6 +23,34 @@ from builder.cli.options import (
     show_again,
 )
 from builder.cli.places import NO_PLACES, PlacesOptions
+
+NUMBER = re.compile(r"\d+(\.\d*)?")
+STRICT = 1.0
+"""Seconds of a gap with ``--strict`` alone."""
+
+
+class StrictCommand(TyperCommand):
+    """A command whose ``--strict`` may stand alone: it never takes a recording for its seconds."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """The words, once ``--strict`` has a value."""
+        return list(super().parse_args(ctx, strict_words(args)))
+
+
+def strict_words(words: Sequence[str]) -> list[str]:
+    """``--strict`` and ``--strict 5`` as ``--strict=1`` and ``--strict=5``. A file that is called 5 is a recording."""
+    made: list[str] = []
+    rest = list(words)
+    while rest:
+        word = rest.pop(0)
+        if word == "--":
+            return [*made, word, *rest]
+        if word == "--strict":
+            seconds = rest and NUMBER.fullmatch(rest[0]) and not Path(rest[0]).exists()
+            word = f"--strict={rest.pop(0) if seconds else f'{STRICT:g}'}"
+        made.append(word)
+    return made
+
 
 app = typer.Typer(rich_markup_mode=None)
 jobs_app = typer.Typer(rich_markup_mode=None)
@@ -70,7 +101,7 @@ def preflight(
     show(json, views.PREFLIGHT, checked, failure=checked.failure)
 
 
-@app.command()
+@app.command(cls=StrictCommand)
 @expanded
 def run(
     inputs: Annotated[
@@ -89,6 +120,16 @@ def run(
         str | None, typer.Option("--from", metavar="STAGE", help="This stage and what follows from it, again.")
     ] = None,
     until: Annotated[str | None, typer.Option("--until", metavar="STAGE", help="No further than this stage.")] = None,
+    strict: Annotated[
+        float | None,
+        typer.Option(
+            "--strict",
+            min=0,
+            max=86400,
+            metavar="[=SECONDS]",
+            help="Exit 8 where speech of more than SECONDS (1) has no words.",
+        ),
+    ] = None,
     live: Annotated[bool, typer.Option("--live", help="Show the text as it is recognised, on standard error.")] = False,
     json: Json = False,
 ) -> None:
@@ -119,6 +160,7 @@ def run(
                 only=only,
                 first=from_,
                 until=until,
+                strict=strict,
                 mode=options.mode,
                 inputs=places.inputs(),
                 delivery=delivery,

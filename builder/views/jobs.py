@@ -9,11 +9,13 @@ from typing import TYPE_CHECKING
 from typing_extensions import NotRequired, TypedDict
 
 from builder.core.jobs import timeline
+from builder.core.jobs.record.coverage import span
 from builder.core.text import format_size, format_time, table, visible
 from builder.program import command, shell_word
 from builder.views import View
 
 if TYPE_CHECKING:
+    from builder.core.jobs.record.coverage import Coverage
     from builder.workflows.jobs import (
         JobCancelled,
         JobChecked,
@@ -30,6 +32,10 @@ if TYPE_CHECKING:
 
 LONGEST_PROBLEM = 120
 """Characters of what is wrong with a job, in a row of the list."""
+
+
+GAPS_SHOWN = 10
+"""Gaps in the speech of one recording that a person is shown."""
 
 
 class JobPreparedJson(TypedDict):
@@ -214,6 +220,60 @@ class StageShownJson(TypedDict):
     """Seconds from the first stage's start to the end of its last run; null while it runs."""
 
 
+class GapJson(TypedDict):
+    """Speech without a word."""
+
+    start: float
+    """Seconds, as the results have times."""
+    end: float
+    """Seconds."""
+    why: str
+    """Such as no words found, below confidence, cut by the user."""
+
+
+class CoverageJson(TypedDict):
+    """What became of the speech in one recording: seconds, of which the first is the sum of the others and of the gaps."""
+
+    recording: str
+    """Its name."""
+    speech: float
+    """Speech that was detected."""
+    shown: float
+    """Speech in subtitles."""
+    edges: float
+    """Speech beside words, in pieces that are too short for one."""
+    gaps: list[GapJson]
+    """In the order of time."""
+    unsure: int
+    """Words that lie outside speech, or that the recognition doubts."""
+
+
+def coverage_data(coverage: Coverage) -> CoverageJson:
+    """As JSON."""
+    return {
+        "recording": coverage.recording,
+        "speech": coverage.speech,
+        "shown": coverage.shown,
+        "edges": coverage.edges,
+        "gaps": [{"start": gap.start, "end": gap.end, "why": gap.why} for gap in coverage.gaps],
+        "unsure": coverage.unsure,
+    }
+
+
+def _coverage_text(coverage: Coverage) -> list[str]:
+    """The sum of a recording, and its longest gaps."""
+    doubts = f", {coverage.unsure} words unsure" if coverage.unsure else ""
+    if not coverage.gaps:
+        return [f"{coverage.recording}: {format_time(coverage.speech)} of speech, all in subtitles{doubts}"]
+    head = (
+        f"{coverage.recording}: {format_time(coverage.speech)} of speech, {coverage.lost:.1f} s without words{doubts}"
+    )
+    longest = sorted(coverage.gaps, key=lambda gap: (-gap.seconds, gap.start))[:GAPS_SHOWN]
+    lines = [f"  {span(gap)} {visible(' '.join(gap.why.split()))}" for gap in sorted(longest, key=lambda g: g.start)]
+    more = len(coverage.gaps) - len(longest)
+    return [head, *lines, *([f"  and {more} shorter ones: --json"] if more else [])]
+
+
 class JobShownJson(TypedDict):
     """One job."""
 
@@ -235,6 +295,8 @@ class JobShownJson(TypedDict):
     """Its results."""
     notes: list[str]
     """What the stages have to say to a person."""
+    coverage: list[CoverageJson]
+    """What became of the speech, for each recording that has a transcript."""
 
 
 def _show_data(shown: JobShown) -> JobShownJson:
@@ -250,6 +312,7 @@ def _show_data(shown: JobShown) -> JobShownJson:
         "stages": [_stage_data(stage, began) for stage in shown.stages],
         "files": list(shown.files),
         "notes": list(shown.notes),
+        "coverage": [coverage_data(one) for one in shown.coverage],
     }
 
 
@@ -284,7 +347,8 @@ def _show_text(shown: JobShown) -> list[str]:
         )
     head = f"{job.id}  {shown.state}  {job.workflow}, preset {job.preset}"
     stages = table(("STAGE", "STATE", "TIME", "WHEN", "MODELS"), rows)
-    return [head, *stages, *(f"note: {note}" for note in shown.notes), *shown.files]
+    covered = [line for one in shown.coverage for line in _coverage_text(one)]
+    return [head, *stages, *(f"note: {note}" for note in shown.notes), *covered, *shown.files]
 
 
 SHOW = View(command="jobs show", shape=JobShownJson, data=_show_data, lines=_show_text)

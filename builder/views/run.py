@@ -10,6 +10,7 @@ from builder import ui
 from builder.core.text import format_time, table
 from builder.errors import BakeError, Interrupted
 from builder.views import View
+from builder.views.jobs import CoverageJson, coverage_data
 from builder.workflows.run import JobRan, QueueRan
 
 if TYPE_CHECKING:
@@ -47,6 +48,8 @@ class JobRanJson(TypedDict):
     """The stages that were asked for, in pipeline order."""
     notes: list[str]
     """What the stages have to say to a person."""
+    coverage: list[CoverageJson]
+    """What became of the speech, for each recording that has a transcript."""
     seconds: float
     """Wall time."""
     where: str
@@ -94,6 +97,7 @@ def _outcome_data(outcome: Outcome, ran: JobRan | QueueRan) -> JobRanJson:
             for s in outcome.stages
         ],
         "notes": list(outcome.notes),
+        "coverage": [coverage_data(one) for one in outcome.coverage],
         "seconds": round(outcome.seconds, 3),
         "where": ran.note,
         "preset": outcome.job.preset,

@@ -23,6 +23,7 @@ from builder.errors import BakeError, MissingError, UsageError, did_you_mean
 from builder.program import command
 
 if TYPE_CHECKING:
+    from builder.core.jobs.record.coverage import Coverage
     from builder.core.jobs.request import JobOptions
     from builder.edges.jobs.preflight import Checks
     from builder.workflows.session import Session
@@ -189,6 +190,8 @@ class JobShown:
     notes: tuple[str, ...]
     now: float
     """Seconds since the epoch."""
+    coverage: tuple[Coverage, ...] = ()
+    """What became of the speech, for each recording that has a transcript."""
 
 
 def show(config: Config, name: str) -> JobShown:
@@ -216,6 +219,7 @@ def show(config: Config, name: str) -> JobShown:
         spans=tuple(spans.values()),
         files=tuple(str(folder / path) for path in outcome.results_of(said, folder)),
         notes=tuple(note for made in said.values() for note in made.notes),
+        coverage=outcome.coverage(job, folder, said),
         now=time.time(),
     )
 

@@ -51,6 +51,8 @@ class RunOptions:
     mode: str | None = None
     """The mode that was typed: jobs that are there already run where they were to run, unless another is."""
     inputs: InputOptions = NO_INPUT_OPTIONS
+    strict: float | None = None
+    """Seconds of a gap in the speech from which on a job counts as done in part; None: no gap is too long."""
     delivery: CopyOptions | None = None
     """Where copies of the results go; None: nowhere."""
 
@@ -272,6 +274,7 @@ def run_one(
         halt=halt,
         held=held,
     )
+    outcome = replace(outcome, strict=options.strict)
     if options.delivery is None:
         return outcome
     return copies.deliver(outcome, options.delivery, context.places[job.id], jobs.folder(config, job))

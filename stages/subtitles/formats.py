@@ -5,6 +5,8 @@ Written by hand: docs/dependencies.md says what pysubs2 would do.
 
 from __future__ import annotations
 
+import csv
+import io
 from typing import Any
 
 from cues import Cue, title
@@ -12,6 +14,12 @@ from sentences import Sentence
 
 _COLOURS = ("FFFFFF", "80D8FF", "FFD180", "B9F6CA", "FF9E80", "EA80FC")
 """RRGGBB, for one speaker after another."""
+
+TABLE_HEAD = ("number", "start", "end", "speaker", "text")
+"""Times in seconds."""
+
+FORMULA = tuple("=+-@＝＋－＠\t\r")
+"""A cell that begins with one of these is a formula to a spreadsheet (OWASP, "CSV Injection")."""
 
 
 def stamp(seconds: float, separator: str) -> str:
@@ -147,6 +155,29 @@ def rttm(name: str, turns: list[dict[str, Any]]) -> str:
     )
 
 
+def cell(text: str) -> str:
+    """Text that no spreadsheet computes: an apostrophe before what would be a formula."""
+    return f"'{text}" if text.lstrip().startswith(FORMULA) or text.startswith(FORMULA) else text
+
+
+def table(sentences: list[Sentence], *, separator: str) -> str:
+    """A row for each sentence, as RFC 4180 has it. The byte order mark tells spreadsheets that it is UTF-8."""
+    out = io.StringIO(newline="")
+    writer = csv.writer(out, delimiter=separator, lineterminator="\r\n")
+    writer.writerow(TABLE_HEAD)
+    for number, said in enumerate(sentences, 1):
+        writer.writerow(
+            (
+                number,
+                f"{said.start:.3f}",
+                f"{said.end:.3f}",
+                cell(title(said.speaker)),
+                cell(said.text.replace("\t", " ")),
+            )
+        )
+    return "\ufeff" + out.getvalue()
+
+
 def whole(
     result: dict[str, Any],
     sentences: list[Sentence],
@@ -154,6 +185,7 @@ def whole(
     models: dict[str, Any],
     clip: dict[str, Any] | None = None,
     names: dict[str, str] | None = None,
+    coverage: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
     """The whole result for ``output/<name>.json``; times in seconds.
 
@@ -161,6 +193,7 @@ def whole(
         clip: for a cut recording the ``start`` that was cut at, the film's ``lead`` before it, and the ``offset`` that the
             times here have against the cut.
         names: what people call the speakers.
+        coverage: what became of the speech (ledger.py); None: it isn't known where there is any.
     """
     return {
         "schema": 1,
@@ -174,6 +207,7 @@ def whole(
         "speakers": None if diarization is None else {"count": diarization["speakers"], "guess": diarization["guess"]},
         "names": names or {},
         "models": models,
+        "coverage": coverage,
         "segments": [
             {
                 "id": k,
@@ -188,6 +222,7 @@ def whole(
                         "end": round(w.end, 3),
                         "probability": w.probability,
                         "source": w.source,
+                        **({"unsure": True} if w.unsure else {}),
                     }
                     for w in s.words
                 ],

@@ -18,9 +18,13 @@ import handed
 import written
 from clock import Clock
 from contract import Recording, StageJob
+from ledger import CUT, Ledger, Span, ledger, marked
 from rules import Rules
 from sentences import Sentence, read_words, sentences
 from written import Result
+
+NOTABLE = 1.0
+"""Seconds of a gap in the speech from which on there is a note of it."""
 
 
 def work(job: StageJob) -> None:
@@ -40,6 +44,10 @@ class Heard:
     said: list[Sentence]
     turns: list[dict[str, Any]] | None
     duration: float
+    speech: dict[int | None, list[Span]] | None
+    """Channel (None: all together) -> where there is speech; None: that isn't known."""
+    unheard: list[dict[str, Any]]
+    """``{"start", "end", "why"}``: where the recognition found no words."""
 
 
 def write(job: StageJob, recording: Recording, rules: Rules) -> None:
@@ -53,6 +61,7 @@ def write(job: StageJob, recording: Recording, rules: Rules) -> None:
         job.note(recording, "the text is as it was edited by hand")
     prefix = bool(job.settings.get("prefix", True))
     said = edited.said(heard.said, duration=heard.duration)
+    said = said if heard.speech is None else marked(said, heard.speech)
     turns = None if heard.turns is None else [turn | {"speaker": edited.name(turn["speaker"])} for turn in heard.turns]
     shown = cue.cues(
         edited.named(said),
@@ -64,6 +73,11 @@ def write(job: StageJob, recording: Recording, rules: Rules) -> None:
     speakers = [edited.name(who) for who in sorted({s.speaker for s in said if s.speaker}, key=by_number)]
     if not said:
         job.note(recording, "no speech found: the subtitles are empty")
+    account = None
+    if heard.speech is not None:
+        cut = heard.said if edited.turns is not None else []
+        account = ledger(heard.speech, shown, heard.unheard, cut)
+        tell(job, recording, account)
     track = [asdict(replace(c, words=())) | {"text": formats.plain(c, prefix=prefix)} for c in shown]
     job.save(
         recording, {"language": heard.result["language"], "cues": track}
@@ -75,7 +89,10 @@ def write(job: StageJob, recording: Recording, rules: Rules) -> None:
         shown = [moved.cue(c) for c in shown]
         turns = None if turns is None else [moved.turn(turn) for turn in turns]
         clip = {"start": recording.start, "lead": recording.lead, "offset": moved.offset}
-    whole = contract.dump(formats.whole(heard.result, said, heard.diarization, models(job), clip, edited.names))
+    coverage = None if account is None else account.data(clip["offset"] if clip else 0.0)
+    whole = contract.dump(
+        formats.whole(heard.result, said, heard.diarization, models(job), clip, edited.names, coverage)
+    )
     job.write(f"{recording.id}.transcript.json", whole)
     files(
         job,
@@ -111,8 +128,48 @@ def hear(job: StageJob, recording: Recording) -> Heard:
         names = numbered(said, turns)
         said = [replace(s, speaker=names.get(s.speaker or "")) for s in said]
         turns = [turn | {"speaker": names[turn["speaker"]]} for turn in turns]
-    duration = clock.at(result["duration"])
-    return Heard(result=result, diarization=diarization, said=said, turns=turns, duration=duration)
+    return Heard(
+        result=result,
+        diarization=diarization,
+        said=said,
+        turns=turns,
+        duration=clock.at(result["duration"]),
+        speech=detected(job, recording, clock, apart=any(word.channel for word in words)),
+        unheard=unheard(job, recording, result, clock),
+    )
+
+
+def detected(job: StageJob, recording: Recording, clock: Clock, *, apart: bool) -> dict[int | None, list[Span]] | None:
+    """Where there is speech, on the film's own clock; of each channel where they are heard ``apart``."""
+    if not job.has("vad"):
+        return None
+    found = job.load("vad", recording)
+    lanes = dict(enumerate((c["speech"] for c in found.get("channels") or []), 1)) if apart else {}
+    return {
+        channel: [(clock.at(start), clock.at(end)) for start, end in speech]
+        for channel, speech in (lanes or {None: found["speech"]}).items()
+    }
+
+
+def unheard(job: StageJob, recording: Recording, result: dict[str, Any], clock: Clock) -> list[dict[str, Any]]:
+    """Where the recognition found no words, and why, on the film's own clock."""
+    if "unheard" not in result and job.has("asr"):
+        result = job.load("asr", recording)
+    return [clock.turn(entry) for entry in result.get("unheard") or []]
+
+
+def tell(job: StageJob, recording: Recording, account: Ledger) -> None:
+    """A note, where speech of some length has no words."""
+    lost = [gap for gap in account.gaps if gap.end - gap.start >= NOTABLE and gap.why != CUT]
+    if not lost:
+        return
+    longest = max(lost, key=lambda gap: gap.end - gap.start)
+    seconds = sum(gap.end - gap.start for gap in lost)
+    job.note(
+        recording,
+        f"{seconds:.1f} s of speech have no words ({len(lost)} gap{'s' if len(lost) > 1 else ''}, "
+        f"the longest at {formats.stamp(longest.start, '.')}: {longest.why})",
+    )
 
 
 def files(job: StageJob, result: Result) -> None:

@@ -26,6 +26,8 @@ class Word:
     source: str = "whisper"
     channel: int | None = None
     """The channel that it was heard on, from 1 on, where channels are heard apart."""
+    unsure: bool = False
+    """Whether nothing that was heard supports it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -135,6 +137,7 @@ def _read_segment(segment: dict[str, Any], words: list[Word], duration: float) -
                 text=before.text + text,
                 end=max(before.end, end),
                 probability=min(before.probability, entry["probability"]),
+                unsure=before.unsure or entry.get("unsure") is True,
             )
             continue
         if space or (k == 0 and words and not unspaced(text[0])):
@@ -147,6 +150,7 @@ def _read_segment(segment: dict[str, Any], words: list[Word], duration: float) -
                 probability=entry["probability"],
                 source=entry.get("source", "whisper"),
                 channel=segment.get("channel"),
+                unsure=entry.get("unsure") is True,
             )
         )
 

@@ -8,7 +8,6 @@ from typing import Any
 
 import document
 import formats
-import tables
 import wordwise
 from cues import Cue
 from sentences import Sentence
@@ -44,8 +43,8 @@ WRITERS: Mapping[str, Callable[[Result], str | bytes]] = {
     "ass": lambda r: formats.ass(r.cues, r.speakers),
     "karaoke.ass": lambda r: wordwise.karaoke(r.cues, r.speakers),
     "txt": lambda r: formats.txt(r.sentences),
-    "csv": lambda r: tables.table(r.sentences, separator=","),
-    "tsv": lambda r: tables.table(r.sentences, separator="\t"),
+    "csv": lambda r: formats.table(r.sentences, separator=","),
+    "tsv": lambda r: formats.table(r.sentences, separator="\t"),
     "docx": lambda r: document.docx(r.recording, r.sentences),
     "json": lambda r: r.whole,
     "rttm": lambda r: formats.rttm(r.stem, r.turns or []),

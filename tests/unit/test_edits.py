@@ -19,7 +19,6 @@ from tests.unit.test_subtitles import results  # it puts the stage's folder on t
 
 # isort: split
 import edits as stage
-from realign import Turn, realigned
 from sentences import Sentence, Word, clean, read_words, sentences
 
 ONE = JobInput(id="01", name="talk.mp4", path="input/01.mp4", sha256="", size=1, output="talk")
@@ -127,8 +126,8 @@ def test_what_is_not_changed_is_as_it_was(data: tuple[Any, Any, float]) -> None:
         return
     assert edits.from_text(edits.to_text(JOB, [shown]), [shown], "x") == {}
     heard = [word for s in said for word in s.words]
-    found = realigned(
-        heard, [Turn(speaker=t.speaker, text=t.text, start=t.start) for t in shown.turns], duration=duration
+    found = stage.realigned(
+        heard, [stage.Turn(speaker=t.speaker, text=t.text, start=t.start) for t in shown.turns], duration=duration
     )
     assert [(w.text.strip(), w.start, w.end) for _, words in found for w in words] == times(said)
     assert [who for who, _ in found] == [t.speaker for t in shown.turns]
@@ -144,10 +143,10 @@ def test_a_text_is_never_lost(data: tuple[Any, Any, float], new: list[tuple[bool
     heard = read_words(segments, duration)
     starts = [w.start for w in heard] or [0.0]
     typed = [
-        Turn(speaker="S1", text=" ".join(words), start=starts[k % len(starts)] if timed else None)
+        stage.Turn(speaker="S1", text=" ".join(words), start=starts[k % len(starts)] if timed else None)
         for k, (timed, words) in enumerate(new)
     ]
-    found = realigned(heard, typed, duration=duration)
+    found = stage.realigned(heard, typed, duration=duration)
     for (_, words), turn in zip(found, typed, strict=True):
         assert "".join("".join(w.text for w in words).split()) == "".join(turn.text.split())
         assert clean("".join(w.text for w in words)) == turn.text or not turn.text.isascii()
@@ -270,7 +269,7 @@ def test_edits_read_back_on_both_sides() -> None:
     assert edits.from_json(None, "x") == {}
     found = stage.read(text.encode(), "01")
     assert found.names == {"S1": "Ada"}
-    assert found.turns == (Turn(speaker="S1", text="a b", start=1.5), Turn(speaker=None, text="c"))
+    assert found.turns == (stage.Turn(speaker="S1", text="a b", start=1.5), stage.Turn(speaker=None, text="c"))
     assert stage.read(None, "01") == stage.read(text.encode(), "03") == stage.Edits()
 
 

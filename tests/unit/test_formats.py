@@ -22,7 +22,6 @@ import cues as cue
 import document
 import edits
 import formats
-import tables
 import wordwise
 import written
 from sentences import Sentence, Word, read_words, sentences
@@ -100,10 +99,10 @@ def test_karaoke_has_the_length_of_its_cue_and_no_command_of_a_speaker(
 def test_tables_read_back_and_compute_nothing(data: tuple[list[Sentence], Any], separator: str) -> None:
     """RFC 4180; a cell that a spreadsheet would take for a formula begins with an apostrophe."""
     heard, _ = data
-    text = tables.table(heard, separator=separator)
+    text = formats.table(heard, separator=separator)
     head, *rows = csv.reader(io.StringIO(text.removeprefix("\ufeff"), newline=""), delimiter=separator)
-    assert tuple(head) == tables.HEAD
-    assert [len(row) for row in rows] == [len(tables.HEAD)] * len(heard)
+    assert tuple(head) == formats.TABLE_HEAD
+    assert [len(row) for row in rows] == [len(formats.TABLE_HEAD)] * len(heard)
     for number, (row, sentence) in enumerate(zip(rows, heard, strict=True), 1):
         assert row[0] == str(number)
         assert float(row[1]) == pytest.approx(sentence.start, abs=0.001)
@@ -113,8 +112,8 @@ def test_tables_read_back_and_compute_nothing(data: tuple[list[Sentence], Any], 
 
 @pytest.mark.parametrize("text", ["=1+1", "+49", "-x", "@SUM(A1)", "＝1", " =1"])
 def test_formulas_are_text(text: str) -> None:
-    assert tables.cell(text) == f"'{text}"
-    assert tables.cell("x" + text) == "x" + text
+    assert formats.cell(text) == f"'{text}"
+    assert formats.cell("x" + text) == "x" + text
 
 
 def test_documents_hold_what_xml_holds() -> None:

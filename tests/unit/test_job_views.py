@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from builder.core.jobs.job import Job, JobInput, JobStage, ModelUse
+from builder.core.jobs.record.coverage import Coverage, Gap
 from builder.core.jobs.timeline import WIDTH, Span
 from builder.core.terms import Mode
 from builder.edges.jobs.listing import Summary
@@ -120,6 +121,24 @@ def test_the_list_of_jobs() -> None:
     assert views.LIST.data(JobsListed(jobs=())) == []
 
 
+COVERAGE = Coverage(
+    recording="a.mp4",
+    speech=31.5,
+    shown=27.0,
+    edges=0.5,
+    gaps=(Gap(start=61.0, end=65.0, why="no words found"),),
+    unsure=2,
+)
+COVERED = {
+    "recording": "a.mp4",
+    "speech": 31.5,
+    "shown": 27.0,
+    "edges": 0.5,
+    "gaps": [{"start": 61.0, "end": 65.0, "why": "no words found"}],
+    "unsure": 2,
+}
+
+
 def test_one_job() -> None:
     """Times count from the first stage's start; a stage that runs has no end, one that never ran no times."""
     demux = Span(stage="demux", start=100.0, end=101.5, state="done")
@@ -137,6 +156,7 @@ def test_one_job() -> None:
         files=("/o/a.srt",),
         notes=("talk: quiet",),
         now=103.0,
+        coverage=(COVERAGE, replace(COVERAGE, recording="b.mp4", gaps=(), unsure=0)),
     )
     assert views.SHOW.data(shown) == {
         "id": JOB.id,
@@ -170,6 +190,7 @@ def test_one_job() -> None:
         ],
         "files": ["/o/a.srt"],
         "notes": ["talk: quiet"],
+        "coverage": [COVERED, {**COVERED, "recording": "b.mp4", "gaps": [], "unsure": 0}],
     }
     lines = views.SHOW.text(shown).splitlines()
     assert lines[0] == f"{JOB.id}  running  subtitle, preset starter"
@@ -186,7 +207,23 @@ def test_one_job() -> None:
     column = lines[1].index("WHEN")
     assert all(len(line.rstrip()) <= column or line[column:].strip(" ")[:1] in "█▒t" for line in lines[2:5])
     assert lines[1].index("MODELS") - column >= WIDTH
-    assert lines[5:] == ["note: talk: quiet", "/o/a.srt"]
+    assert lines[5:] == [
+        "note: talk: quiet",
+        "a.mp4: 31.5 s of speech, 4.0 s without words, 2 words unsure",
+        "  1:01.0-1:05.0 no words found",
+        "b.mp4: 31.5 s of speech, all in subtitles",
+        "/o/a.srt",
+    ]
+
+
+def test_the_longest_gaps_of_many_are_shown_in_the_order_of_time() -> None:
+    gaps = tuple(Gap(start=k * 10.0, end=k * 10.0 + 1 + k % 7, why="x\x1b[2J") for k in range(30))
+    shown = JobShown(job=JOB, state="done", stages=(), spans=(), files=(), notes=(), now=0.0)
+    lines = views.SHOW.text(replace(shown, coverage=(replace(COVERAGE, gaps=gaps),))).splitlines()[3:]
+    assert len(lines) == views.GAPS_SHOWN + 1
+    assert lines[:-1] == sorted(lines[:-1], key=lambda line: float(line.split(":")[0]) * 60 + float(line[4:8]))
+    assert lines[-1] == "  and 20 shorter ones: --json"
+    assert not any("\x1b" in line for line in lines)
 
 
 def test_a_stage_that_failed_or_lost_its_results() -> None:
@@ -247,6 +284,7 @@ def outcome(*stages: StageOutcome) -> Outcome:
         stages=stages,
         notes=("talk: quiet",),
         seconds=2.34567,
+        coverage=(COVERAGE,),
     )
 
 
@@ -262,6 +300,7 @@ DONE = {
         {"name": "asr", "kept": True, "seconds": 0.0, "why": "done before", "failed": None},
     ],
     "notes": ["talk: quiet"],
+    "coverage": [COVERED],
     "seconds": 2.346,
     "preset": JOB.preset,
 }

@@ -21,6 +21,8 @@ from markupsafe import Markup
 from builder.core.jobs.edits import not_a_transcript
 from builder.core.jobs.formats import FILMS, FORMATS
 from builder.core.jobs.job import Clip, Job
+from builder.core.jobs.record import coverage
+from builder.core.jobs.record.coverage import Coverage, span
 from builder.core.jobs.timeline import StageRun
 from builder.core.text import format_size
 from builder.core.weights.model import Model
@@ -74,6 +76,8 @@ class Word:
     start: float
     end: float
     probability: float | None = None
+    unsure: bool = False
+    """Nothing that was heard supports it."""
 
     @property
     def gap(self) -> str:
@@ -83,6 +87,8 @@ class Word:
     @property
     def doubt(self) -> int:
         """0, 1 (doubtful) or 2 (unsure)."""
+        if self.unsure:
+            return 2
         if self.probability is None:
             return 0
         return 2 if self.probability < UNSURE else int(self.probability < DOUBTFUL)
@@ -119,6 +125,8 @@ class Transcript:
     turns: tuple[tuple[float, float, str | None], ...]
     """(start, end, speaker) of sentences; neighbours of one speaker are joined."""
     paragraphs: tuple[Paragraph, ...]
+    coverage: Coverage | None = None
+    """What became of the speech; None: the transcript doesn't say."""
 
     @property
     def rated(self) -> bool:
@@ -220,6 +228,7 @@ def transcript(data: Any, where: str) -> Transcript:
             speakers={n: round(sum(w[-1].end - w[0].start for s, w in said if s == n), 3) for n in names},
             turns=tuple(_turns(said)),
             paragraphs=tuple(_paragraphs(said)),
+            coverage=coverage.parsed(data, where),
         )
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise not_a_transcript(error, where) from error
@@ -233,6 +242,7 @@ def _words(segment: Any, *, known: bool) -> Iterator[Word]:
             start=float(word["start"]),
             end=float(word["end"]),
             probability=None if probability is None else float(probability),
+            unsure=word.get("unsure") is True,
         )
 
 
@@ -349,7 +359,14 @@ def _template(text: str) -> jinja2.Template:
     environment = jinja2.Environment(
         undefined=jinja2.StrictUndefined, autoescape=True, trim_blocks=True, lstrip_blocks=True
     )
-    environment.filters |= {"clock": clock, "took": took, "size": format_size, "speaker": title, "block": block}
+    environment.filters |= {
+        "clock": clock,
+        "took": took,
+        "span": span,
+        "size": format_size,
+        "speaker": title,
+        "block": block,
+    }
     return environment.from_string(text)
 
 

@@ -12,8 +12,11 @@ from builder.core.config.types import Config
 from builder.core.jobs import edits
 from builder.core.jobs import job as spec
 from builder.core.jobs.job import Job, JobStage
+from builder.core.jobs.record import coverage as coverages
 from builder.core.jobs.record import manifest as manifests
+from builder.core.jobs.record.coverage import Coverage, gaps_longer, span
 from builder.core.jobs.record.manifest import Manifest
+from builder.edges.jobs import listing
 from builder.edges.jobs.record import sound
 from builder.edges.system import files
 from builder.errors import BakeError, InputError, IntegrityError, MissingError, PartialError, StageError
@@ -85,15 +88,20 @@ class Outcome:
     """The results where ``--output`` or ``--beside`` wants them."""
     undelivered: BakeError | None = None
     """Why they could not be copied there."""
+    coverage: tuple[Coverage, ...] = ()
+    """What became of the speech, for each recording whose transcript says it."""
+    strict: float | None = None
+    """Seconds of a gap in the speech from which on the job has failed in part; None: no gap is too long."""
 
     @property
     def failure(self) -> BakeError | None:
-        """What the job went on without, when an optional stage failed; or why results could not be copied."""
+        """What the job went on without, when an optional stage failed; why results could not be copied; gaps that are too
+        long."""
         if self.undelivered is not None:
             return self.undelivered
         lost = [stage for stage in self.stages if stage.failure is not None]
         if not lost:
-            return None
+            return self._gaps()
         first = lost[0].failure
         assert first is not None
         names = " and ".join(stage.name for stage in lost)
@@ -102,6 +110,18 @@ class Outcome:
             where=first.where,
             detail=first.detail,
             hint=f"the results are in {self.folder}; {command('run')} {self.job.id} tries {names} again",
+        )
+
+    def _gaps(self) -> PartialError | None:
+        gaps = [] if self.strict is None else gaps_longer(self.coverage, self.strict)
+        if not gaps:
+            return None
+        many = "a gap" if len(gaps) == 1 else f"{len(gaps)} gaps"
+        return PartialError(
+            f"job {self.job.id} is done with {many} of more than {self.strict:g} s in the speech",
+            where=gaps[0][0],
+            detail=[f"{name} {span(gap)}: {gap.why}" for name, gap in gaps[:TAIL]],
+            hint=f"{command('jobs show')} {self.job.id} names them all, {command('jobs edit')} {self.job.id} fills them",
         )
 
 
@@ -131,7 +151,16 @@ def collect(job: Job, job_folder: Path, *, stages: Sequence[StageOutcome], secon
         stages=tuple(stages),
         notes=tuple(note for made in said_by.values() for note in made.notes),
         seconds=seconds,
+        coverage=coverage(job, job_folder, said_by),
     )
+
+
+def coverage(job: Job, job_folder: Path, said_by: Mapping[str, Manifest]) -> tuple[Coverage, ...]:
+    """What became of the speech in each recording whose transcript is there and says it."""
+    if edits.STAGE not in said_by:
+        return ()
+    found = (coverages.parsed(listing.transcript(job_folder, entry)[0], entry.name) for entry in job.inputs)
+    return tuple(one for one in found if one is not None)
 
 
 def unfinished(config: Config, job: Job, job_folder: Path, stage: JobStage) -> str | None:

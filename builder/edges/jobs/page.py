@@ -112,7 +112,9 @@ def _recording(
         media=media,
         spare=spare,
         files=tuple(result_files),
-        notes=tuple(n for n in notes if "best guess" not in n and "no speech" not in n),  # the page has these itself
+        notes=tuple(
+            n for n in notes if not any(said in n for said in ("best guess", "no speech", "have no words"))
+        ),  # the page has these itself
     )
 
 
