@@ -23,6 +23,8 @@ ROWS = {
     "attribution": "attribution",
     "times": "times",
     "provocations": "provocations",
+    "windows": "windows",
+    "pyannote": "pyannote",
     "dialogue": "cost",
     "hour": "cost",
     "memory": "cost",

@@ -16,6 +16,7 @@ import shutil
 import subprocess
 import sys
 import tarfile
+import zipfile
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -45,6 +46,9 @@ def folder(name: str) -> Path:
             raise SystemExit(f"{name}: sha256 {digest}, pinned is {pin['sha256']}")
         if "file" in pin:
             unpack(got / "package.deb", got)
+        if "wheel" in pin:
+            with zipfile.ZipFile(one_file(got)) as wheel:
+                wheel.extractall(got)
         got.rename(place)
     return place
 
@@ -58,6 +62,10 @@ def fetched(name: str) -> Path:
     pin = pins()[name]
     if "git" in pin:
         checkout(pin, place)
+    elif "wheel" in pin:
+        words = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--only-binary", ":all:"]
+        words += ["--platform", pin["platform"], "--python-version", pin["python"], "--dest", str(place), pin["wheel"]]
+        subprocess.run(words, check=True)
     else:
         answer = httpx.get(pin["file"], follow_redirects=True, timeout=300).raise_for_status()
         (place / "package.deb").write_bytes(answer.content)
@@ -85,9 +93,15 @@ def checkout(pin: dict[str, Any], place: Path) -> None:
 
 def digest_of(name: str, place: Path) -> str:
     """Hex sha256 of what was fetched."""
-    if "file" in pins()[name]:
-        return hashlib.sha256((place / "package.deb").read_bytes()).hexdigest()
+    if "git" not in pins()[name]:
+        return hashlib.sha256(one_file(place).read_bytes()).hexdigest()
     return hashlib.sha256(listed(place).encode()).hexdigest()
+
+
+def one_file(place: Path) -> Path:
+    """The package in a folder that has nothing else."""
+    (found,) = place.iterdir()
+    return found
 
 
 def listed(place: Path) -> str:

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from speech import mixes, product, report, sound
 from speech.report import Line
+from speech.rows import attribution, provocations, times, windows
 
 from builder.core.compare.speakers import SpeakerTurn, speaker_errors
 
@@ -128,3 +129,46 @@ def test_the_section_of_the_results_is_written_in_its_place(tmp_path: Path) -> N
     assert text.count("## bench-speech") == 1
     assert "| words: c | 3 |  |  | y |\n| alone: b | 2 |  |  | x |" in text
     assert "words: a" not in text
+
+
+def test_a_word_start_is_as_far_as_the_nearest_word() -> None:
+    assert times.distances([1.0, 5.0, 20.0], [5.04, 0.9, 1.3]) == pytest.approx([-0.1, 0.04, -times.FAR])
+    assert times.distances([1.0], []) == [times.FAR]
+
+
+def test_words_that_two_say_or_nobody_says_are_nobodys_mistake() -> None:
+    truth = [turn(0, 10, "a"), turn(8, 20, "b")]
+    words = [word(1, "x"), word(8.5, "y"), word(12, "y"), word(13, "x"), word(14, None), word(30, "x")]
+    errors = attribution.wrong(words, truth)
+    assert errors.total == 4
+    assert errors.confused == 1
+    assert errors.missed == 1
+
+
+def turn(start: float, end: float, who: str) -> SpeakerTurn:
+    return SpeakerTurn(start=start, end=end, speaker=who)
+
+
+def word(start: float, who: str | None, **more: object) -> dict[str, object]:
+    return {"start": start, "end": start + 0.5, "word": " w", "speaker": who, **more}
+
+
+@pytest.mark.parametrize(
+    ("truth", "heard", "lost"),
+    [
+        ("a b c d e f", "a b c d e f", []),
+        ("a b c d e f", "a f", [4]),
+        ("a b c d e f", "b d f", [1, 1, 1]),
+        ("a b c d e f", "a x f", [3]),
+        ("a b c", "", [3]),
+        ("a b c", "a b b c", []),
+    ],
+)
+def test_missing_words_are_counted_where_they_are_missing(truth: str, heard: str, lost: list[int]) -> None:
+    assert windows.deletions(truth, heard) == lost
+
+
+def test_words_with_a_mark_or_of_the_sentence_are_not_invented() -> None:
+    made = provocations.Provocation("tail", Path("tail.wav"), "tail", after=3.0)
+    words = [word(1, None), word(4, None, unsure=True), word(5, None)]
+    assert provocations.invented(made, words) == [" w"]
