@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from builder.errors import UsageError, did_you_mean
-from builder.receiver.jobs.languages import KNOWN, code_of
+from builder.receiver.jobs.languages import KNOWN, LONGEST_LANGUAGE, code_of
 
 
 def require(text: str, *, where: str) -> str | None:
@@ -18,6 +18,6 @@ def require(text: str, *, where: str) -> str | None:
         raise UsageError(
             f'"{text}" is not a language that Whisper knows',
             where=where,
-            expected="a code or an English name, such as en or German; auto: it is detected",
-            hint=did_you_mean(text.strip().lower(), KNOWN),
+            expected="a code or a name, such as en, German or Deutsch; auto: it is detected",
+            hint=did_you_mean(text.strip().lower()[:LONGEST_LANGUAGE], KNOWN),
         ) from None

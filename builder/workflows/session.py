@@ -191,7 +191,7 @@ def image_models(
     """The pinned models that images carry: one for each purpose, of alignment one for each language, in that order.
 
     Raises:
-        UsageError: no language of that name.
+        UsageError: no language of that name, or it brings nothing.
     """
     asked = [require(word, where="--languages") for word in (languages or "").split(",") if word.strip()]
     found: dict[str, tuple[Model, Pin]] = {}
@@ -199,6 +199,8 @@ def image_models(
     for language in every:
         one = replace(config, defaults=replace(config.defaults, language=language))
         chosen = chosen_models(one, models=models, diarization=diarization)
+        if asked:
+            choice.require_alignment(config, language, {purpose: model for purpose, (model, _) in chosen.items()})
         found |= {model.id: (model, pin) for model, pin in chosen.values()}
     return tuple(found.values())
 

@@ -257,3 +257,15 @@ def test_nothing_that_git_ignores_is_in_the_repository() -> None:
     words = ["git", "ls-files", "--cached", "--ignored", "--exclude-standard"]
     listed = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=True)
     assert listed.stdout == ""
+
+
+def test_no_two_modules_of_the_loader_share_a_name() -> None:
+    """load.py has them all in one namespace: the later one would take the earlier one's place without a word."""
+    owners: dict[str, set[str]] = {}
+    for path in sorted((ROOT / "builder/receiver").rglob("*.py")):
+        for node in ast.parse(path.read_text()).body:
+            named = [node.name] if isinstance(node, ast.FunctionDef | ast.ClassDef) else []
+            named += [t.id for t in getattr(node, "targets", []) if isinstance(t, ast.Name)]
+            for name in named:
+                owners.setdefault(name, set()).add(path.name)
+    assert {name: where for name, where in owners.items() if len(where) > 1} == {}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -113,3 +114,35 @@ def test_unpinned_models_are_refused_with_the_way_out(unpinned: str, way: str) -
     assert "starter" in str(caught.value.hint)
     assert caught.value.exit_code == 3
     assert set(choice.require_pins(CONFIG, [CONFIG.models["base"]])) == {"base"}
+
+
+def wanting(language: str | None, **defaults: object) -> UsageError:
+    """Why ``--languages`` is refused."""
+    config = replace(CONFIG, defaults=replace(CONFIG.defaults, **defaults))  # type: ignore[arg-type]
+    chosen = choice.choose(
+        config,
+        preset=config.defaults.preset,
+        variant=config.defaults.variant,
+        stages=list(config.stages),
+        language=language,
+    )
+    with pytest.raises(UsageError) as caught:
+        choice.require_alignment(config, language, chosen)
+    return caught.value
+
+
+def test_a_language_that_brings_no_model_is_refused() -> None:
+    """Nobody takes what is aligned by a dictionary, or not at all, for a model that travels."""
+    slim = wanting("de", preset="starter", variant=Variant.SLIM)
+    assert slim.what == 'slim, preset "starter": no model aligns de, so --languages de brings nothing'
+    assert "--variant full --preset high or premium" in str(slim.hint)
+    full = wanting("th", preset="high", variant=Variant.FULL)
+    assert str(full.expected).startswith("en, fr, de")
+    assert "--preset" not in str(full.hint)
+    assert "auto" in wanting(None, preset="high", variant=Variant.FULL).what
+
+
+def test_a_language_that_brings_a_model_is_not() -> None:
+    config = replace(CONFIG, defaults=replace(CONFIG.defaults, preset="high", variant=Variant.FULL))
+    chosen = choice.choose(config, preset="high", variant=Variant.FULL, stages=list(config.stages), language="en")
+    choice.require_alignment(config, "en", chosen)

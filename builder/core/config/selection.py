@@ -128,6 +128,41 @@ def _require_use(model: Model, variant: Variant, used: Set[Purpose], language: s
         raise UsageError(f'"{model.id}" aligns {", ".join(model.languages)}, not {language}', where="--models")
 
 
+def require_alignment(config: Config, language: str | None, chosen: Mapping[Purpose, Model]) -> None:
+    """Refuse a language of ``--languages`` for which nothing was chosen.
+
+    Args:
+        language: Whisper's code; None: it is detected.
+
+    Raises:
+        UsageError: there is no model of alignment for it among ``chosen``.
+    """
+    where = "--languages"
+    if language is None:
+        raise UsageError("auto is not a language to align", where=where, hint="leave --languages out")
+    model = chosen.get(Purpose.ALIGNMENT)
+    if model is not None and language in model.languages:
+        return
+    preset, variant = config.defaults.preset, config.defaults.variant
+    ids = config.presets[preset].models.get(Purpose.ALIGNMENT, ())
+    known = [code for id_ in ids if variant in config.models[id_].variants for code in config.models[id_].languages]
+    others = [
+        name
+        for name, other in config.presets.items()
+        if any(language in config.models[id_].languages for id_ in other.models.get(Purpose.ALIGNMENT, ()))
+    ]
+    raise UsageError(
+        f'{variant.value}, preset "{preset}": no model aligns {language}, so --languages {language} brings nothing',
+        where=where,
+        expected=", ".join(known) or "no --languages",
+        hint=f"--variant full --preset {' or '.join(others)}; " * bool(others) + f"without, {UNALIGNED}",
+    )
+
+
+UNALIGNED = "words keep the times that Whisper gives them, and English is aligned by a dictionary"
+"""What becomes of a language without a model of alignment, in the slim variant."""
+
+
 def _require_language(asr: Model | None, language: str | None) -> None:
     """Raises UsageError when the model for speech doesn't know the language that was asked for."""
     if language is not None and asr is not None and asr.languages and language not in asr.languages:

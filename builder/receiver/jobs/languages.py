@@ -7,6 +7,7 @@ tag of BCP 47 or a locale (``en-US``, ``pt_BR.UTF-8``), an English name, or the 
 from __future__ import annotations
 
 import re
+import unicodedata
 
 DETECT = frozenset({"", "auto", "automatic", "detect", "detected", "none", "any", "unknown", "und", "mul"})
 """Words that ask for the language to be found out."""
@@ -31,6 +32,27 @@ uk ukr Ukrainian|ur urd Urdu|uz uzb Uzbek|vi vie Vietnamese|yi yid Yiddish|yo yo
 yue yue Cantonese|zh zho chi cmn Chinese, Mandarin
 """
 """Whisper's code, those of ISO 639-2 and 639-3, and English names. Codes: the Library of Congress's list of ISO 639-2."""
+
+OWN_NAMES = """
+af Afrikaans|am አማርኛ|ar العربية, عربي|as অসমীয়া|az Azərbaycanca, Azərbaycan dili|ba Башҡортса|be Беларуская|bg Български
+bn বাংলা|bo བོད་ཡིག|br Brezhoneg|bs Bosanski|ca Català, Valencià|cs Čeština, Česky|cy Cymraeg|da Dansk|de Deutsch|el Ελληνικά
+es Español, Castellano|et Eesti|eu Euskara|fa فارسی|fi Suomi|fo Føroyskt|fr Français|gl Galego|gu ગુજરાતી|haw ʻŌlelo Hawaiʻi
+he עברית|hi हिन्दी, हिंदी|hr Hrvatski|ht Kreyòl, Kreyòl ayisyen|hu Magyar|hy Հայերեն|id Bahasa Indonesia|is Íslenska|it Italiano
+ja 日本語|jw Basa Jawa|ka ქართული|kk Қазақша, Қазақ тілі|km ខ្មែរ|kn ಕನ್ನಡ|ko 한국어, 한국말|la Latina|lb Lëtzebuergesch|lo ລາວ
+lt Lietuvių|lv Latviešu|mk Македонски|ml മലയാളം|mn Монгол|mr मराठी|ms Bahasa Melayu|mt Malti|my မြန်မာ|ne नेपाली
+nl Nederlands, Vlaams|nn Norsk nynorsk|no Norsk, Norsk bokmål|pa ਪੰਜਾਬੀ|pl Polski|ps پښتو|pt Português|ro Română|ru Русский
+sa संस्कृतम्|sd سنڌي|si සිංහල|sk Slovenčina, Slovensky|sl Slovenščina|so Soomaali|sq Shqip|sr Српски, Srpski|su Basa Sunda
+sv Svenska|sw Kiswahili|ta தமிழ்|te తెలుగు|tg Тоҷикӣ|th ไทย, ภาษาไทย|tk Türkmençe|tr Türkçe|tt Татарча|uk Українська|ur اردو
+uz Oʻzbekcha, Ozbekcha|vi Tiếng Việt|yi ייִדיש|yo Yorùbá
+yue 粵語, 粤语, 廣東話, 广东话|zh 中文, 汉语, 漢語, 普通话, 普通話, 國語, 国语
+"""
+"""Names in the languages themselves (CLDR's, and others that people write)."""
+
+VARIETIES = frozenset(
+    {"american", "australian", "austrian", "brazilian", "british", "canadian", "european", "indian", "irish", "latin"}
+    | {"mexican", "modern", "scottish", "simplified", "standard", "swiss", "traditional", "us", "uk"}
+)
+"""Words before a name that say which kind of a language it is: Whisper has one for all."""
 
 OTHERS = {
     # Codes that were withdrawn, or that Whisper spells in its own way.
@@ -61,18 +83,46 @@ OTHERS = {
 
 def _known() -> dict[str, str]:
     known = dict(OTHERS)
-    for entry in TABLE.replace("\n", "|").strip("|").split("|"):
-        codes, names = re.fullmatch(r"((?:[a-z]+ )+)(.+)", entry).groups()  # type: ignore[union-attr]
-        own, *others = codes.split()
-        known |= {word.lower(): own for word in (own, *others, *names.split(", "))}
+    for table in (OWN_NAMES, TABLE):
+        for entry in table.replace("\n", "|").strip("|").split("|"):
+            codes, names = re.fullmatch(r"((?:[a-z]+ )+)(.+)", entry).groups()  # type: ignore[union-attr]
+            own, *others = codes.split()
+            words = (own, *others, *names.split(", "))
+            known |= {
+                spelled: own for word in words for spelled in (_one_spelling(word), _unmarked(_one_spelling(word)))
+            }
     return known
 
 
+def _one_spelling(text: str) -> str:
+    """One spelling of what looks alike: composed, in small letters, with single spaces."""
+    # Small letters of what has a dot in Turkish have a mark; so composed again.
+    return unicodedata.normalize("NFC", " ".join(unicodedata.normalize("NFKC", text).lower().split()))
+
+
+def _unmarked(text: str) -> str:
+    """Latin letters without their marks, as keyboards lack them: francais."""
+    apart = unicodedata.normalize("NFD", text)
+    if not apart[:1].isascii():
+        return text
+    return "".join(sign for sign in apart if sign.isascii())
+
+
 KNOWN = _known()
-"""Lower-case code or name -> Whisper's code."""
+"""Code or name, as :func:`_one_spelling` -> Whisper's code."""
 
 LANGUAGES = frozenset(KNOWN.values())
 """What Whisper's large-v3 knows (yue is new in it); OpenAI's and faster-whisper's tokenizers agree."""
+
+
+def _without_variety(text: str) -> str:
+    """A name without what says which kind of the language it is: ``brazilian portuguese``, ``chinese (simplified)``."""
+    kind, _, name = re.sub(r" ?\([^()]*\)$", "", text).rpartition(" ")
+    return name if set(kind.split()) <= VARIETIES else ""
+
+
+LONGEST_LANGUAGE = 100
+"""Characters of what may be a language."""
 
 
 def code_of(text: str) -> str | None:
@@ -81,11 +131,12 @@ def code_of(text: str) -> str | None:
     Raises:
         LookupError: nobody knows it.
     """
-    plain = " ".join(text.strip().lower().split())
+    plain = _one_spelling(text[:LONGEST_LANGUAGE])
     if plain in DETECT:
         return None
-    if plain in KNOWN:
-        return KNOWN[plain]
+    for name in (plain, _unmarked(plain), _without_variety(plain)):
+        if name in KNOWN:
+            return KNOWN[name]
     language, *subtags = re.split(r"[-_.@]", plain)  # BCP 47, or a locale
     if language == "zh" and "yue" in subtags:  # an extended language
         return "yue"

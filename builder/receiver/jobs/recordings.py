@@ -54,7 +54,7 @@ def language_of(text: str | None) -> str | None:
     except LookupError:
         near = difflib.get_close_matches(text.strip().lower(), KNOWN, 1) if text else []
         hint = (
-            f'did you mean "{near[0]}"?' if near else "a code or an English name, such as en or German; auto: detected"
+            f'did you mean "{near[0]}"?' if near else "a code or a name, such as en, German or Deutsch; auto: detected"
         )
         raise LoaderError(2, f'--language: "{shown(text or "")}" is not a language that Whisper knows', hint) from None
 
