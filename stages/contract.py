@@ -30,7 +30,7 @@ import handed
 import yaml
 from handed import dump
 from unchanged import Changed, code_digest, sha256, unchanged
-from watched import die_with, hold, one_line, peak_bytes, plain, sentence, summary
+from watched import cpu_seconds, die_with, hold, one_line, peak_bytes, plain, sentence, summary
 
 PROGRESS_EVERY = 0.1
 """Seconds between two progress events: at most ten a second."""
@@ -304,6 +304,7 @@ class StageJob:
             "notes": self.notes,
             "timings": {part: round(seconds, 3) for part, seconds in self.timings.items()},
             "peak_bytes": peak_bytes(),
+            "cpu_seconds": round(cpu_seconds(), 3),
         }
 
 

@@ -35,6 +35,7 @@ TOP: Mapping[str, tuple[str, str]] = {
         "Check that a job can run here. Cached for 24 hours, or until something it looked at changes.",
     ),
     "run": ("jobs", "Transcribe recordings, or resume jobs. Sets up what is missing first."),
+    "compare": ("jobs", "Run several presets on the same recordings: time, memory, errors, and where they disagree."),
     "settings": ("machine", "The stages' settings: what each may be, is, and does. The profiles."),
     "bootstrap": ("machine", "Set up this machine: environment, hardware, models."),
     "hardware": ("machine", "What this machine has, and what that recommends. Cached for an hour."),

@@ -11,7 +11,9 @@ import typer
 from typer.core import TyperCommand
 
 from builder.cli.options import (
+    NO_COMPARED_OPTIONS,
     NO_JOB_OPTIONS,
+    ComparedJobOptions,
     Json,
     ModeOption,
     NewJobOptions,
@@ -22,7 +24,7 @@ from builder.cli.options import (
     show,
     show_again,
 )
-from builder.cli.places import NO_PLACES, PlacesOptions
+from builder.cli.places import NO_PLACES, PlacesOptions, RecursiveOption
 
 NUMBER = re.compile(r"\d+(\.\d*)?")
 STRICT = 1.0
@@ -171,6 +173,46 @@ def run(
             for line in views.remarks(ran):
                 ui.say(line)
     show(json, views.RUN, ran, failure=ran.failure)
+
+
+@app.command()
+@expanded
+def compare(
+    inputs: Annotated[list[str], typer.Argument(metavar="FILE...", help="Recordings: files, folders, '*.mp4'.")],
+    presets: Annotated[
+        str | None, typer.Option("--presets", metavar="A,B", help="Which. Default: all whose models are here.")
+    ] = None,
+    page: Annotated[
+        Path | None, typer.Option("--page", metavar="FILE", help="Write a page with the differences marked.")
+    ] = None,
+    options: ComparedJobOptions = NO_COMPARED_OPTIONS,
+    recursive: RecursiveOption = False,
+    no_build: NoBuild = False,
+    json: Json = False,
+) -> None:
+    """Run several presets on the same recordings: time, memory, errors, and where they disagree.
+
+    Errors need a reference beside the recording: talk.reference.txt, .srt, .vtt for words, .rttm for speakers.
+    What is done already isn't done again; nothing is fetched.
+
+    \b
+    Examples:
+      python3 build.py compare talk.mp4 --presets starter,balanced
+      python3 build.py compare recordings/ --language en --page compared.html
+    """
+    from builder.views import run as views
+    from builder.workflows.compare import commands
+    from builder.workflows.compare.commands import CompareOptions
+
+    with options.opened() as session:
+        result = commands.compare(
+            session,
+            inputs,
+            options.job(),
+            CompareOptions(presets=presets, page=page, recursive=recursive, build=not no_build),
+        )
+        session.live.close()
+    show(json, views.COMPARE, result, failure=result.failure)
 
 
 @jobs_app.command("list")

@@ -199,8 +199,46 @@ class NewJobOptions:
         )
 
 
+@dataclass(frozen=True, kw_only=True)
+class ComparedJobOptions:
+    """The options of jobs that are compared: what is the same for every preset."""
+
+    language: LanguageOption = None
+    speakers: SpeakersOption = None
+    min_speakers: MinSpeakersOption = None
+    max_speakers: MaxSpeakersOption = None
+    no_diarization: NoDiarization = False
+    device: DeviceOption = None
+    threads: ThreadsOption = None
+    batch_size: BatchOption = None
+    set: SetOption = None
+    mode: ModeOption = None
+    variant: VariantOption = None
+
+    def opened(self) -> AbstractContextManager[Session]:
+        """A session with these options; no film is made."""
+        return opened(
+            mode=self.mode, variant=self.variant, workflow="transcribe", language=self.language, settings=self.set
+        )
+
+    def job(self) -> JobOptions:
+        """What each job is asked to do."""
+        from builder.core.jobs.request import JobOptions
+
+        return JobOptions(
+            speakers=self.speakers,
+            min_speakers=self.min_speakers,
+            max_speakers=self.max_speakers,
+            diarization=not self.no_diarization,
+            device=self.device,
+            threads=self.threads,
+            batch_size=self.batch_size,
+        )
+
+
 NO_IMAGE_OPTIONS = ImageOptions()
 NO_JOB_OPTIONS = NewJobOptions()
+NO_COMPARED_OPTIONS = ComparedJobOptions()
 
 
 def expanded(command: Callable[..., None]) -> Callable[..., None]:

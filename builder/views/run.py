@@ -1,4 +1,4 @@
-"""Results of ``run``: one job, or a queue of them."""
+"""Results of ``run``: one job, or a queue of them; and of ``compare``, which runs several presets."""
 
 from __future__ import annotations
 
@@ -7,15 +7,20 @@ from typing import TYPE_CHECKING, Any
 from typing_extensions import NotRequired, TypedDict
 
 from builder import ui
-from builder.core.text import format_time, table
+from builder.core.compare.page import percent
+from builder.core.text import format_size, format_time, table
 from builder.errors import BakeError, Interrupted
 from builder.views import View
 from builder.views.jobs import CoverageJson, coverage_data
 from builder.workflows.run import JobRan, QueueRan
 
 if TYPE_CHECKING:
+    from builder.core.compare.figures import Attempt, PresetFigures, RecordingCompared
+    from builder.core.compare.speakers import SpeakerErrors
+    from builder.core.compare.words import WordErrors
     from builder.core.jobs.job import Job
     from builder.edges.jobs.outcome import Outcome
+    from builder.workflows.compare.commands import PresetsCompared
 
 
 class StageRanJson(TypedDict):
@@ -151,3 +156,260 @@ def _of_preset(job: Job, reason: str) -> list[str]:
 
 
 RUN = View(command="run", shape=JobRanJson | QueueRanJson, data=_run_data, lines=_run_text)
+
+
+class WordErrorsJson(TypedDict):
+    """Words against a reference."""
+
+    rate: float | None
+    """Word error rate: the three kinds of errors by the true words; null without a true word."""
+    substituted: int
+    """Words in place of others."""
+    inserted: int
+    """Words that nobody says."""
+    deleted: int
+    """Words that are left out."""
+    total: int
+    """True words."""
+
+
+class SpeakerErrorsJson(TypedDict):
+    """Speakers against a reference, 0.25 s around each true start and end left out."""
+
+    rate: float | None
+    """Diarization error rate: the three kinds of errors by the time that is spoken; null where nobody speaks."""
+    missed: float
+    """Seconds without the speaker who speaks."""
+    invented: float
+    """Seconds with a speaker where nobody speaks."""
+    confused: float
+    """Seconds with another speaker."""
+    total: float
+    """Seconds that are spoken; of two who speak at once, each."""
+
+
+class PresetFiguresJson(TypedDict):
+    """One preset over all recordings."""
+
+    preset: str
+    """Its name."""
+    models: list[str]
+    """Ids of its models."""
+    model_bytes: int
+    """Their files together."""
+    heard: int
+    """Recordings that it has heard: the figures are theirs."""
+    sound: float
+    """Seconds of them."""
+    seconds: float
+    """Wall time of its stages."""
+    cpu_seconds: float | None
+    """Processor time of its stages, in all threads; null where a stage didn't say."""
+    peak_bytes: int | None
+    """Most memory that a stage held."""
+    words: WordErrorsJson | None
+    """Against the references; null without any."""
+    speakers: SpeakerErrorsJson | None
+    """Against the references; null without any."""
+    agreement: float | None
+    """Share of the words that it has in common with the other presets, 0 to 1; null for the only one."""
+
+
+class AttemptJson(TypedDict):
+    """One recording with one preset."""
+
+    preset: str
+    """Its name."""
+    job: str
+    """The job's id."""
+    failure: str | None
+    """Why it is not done."""
+    language: str | None
+    """Of the text; null where the job is not done."""
+    seconds: float | None
+    """Wall time of its stages."""
+    cpu_seconds: float | None
+    """Processor time of its stages."""
+    peak_bytes: int | None
+    """Most memory that a stage held."""
+    words: WordErrorsJson | None
+    """Against the reference; null without one."""
+    speakers: SpeakerErrorsJson | None
+    """Against the reference; null without one."""
+
+
+class RecordingComparedJson(TypedDict):
+    """One recording with every preset."""
+
+    name: str
+    """The file's name."""
+    words_file: str | None
+    """Name of the reference for the words."""
+    speakers_file: str | None
+    """Name of the reference for the speakers."""
+    presets: list[AttemptJson]
+    """In the order of the presets."""
+
+
+class AgreementJson(TypedDict):
+    """How far two presets agree."""
+
+    presets: list[str]
+    """Their names."""
+    agreement: float | None
+    """Share of the words that they have in common, 0 to 1; null where neither heard a word."""
+
+
+class PresetsComparedJson(TypedDict):
+    """Recordings, each with several presets."""
+
+    presets: list[PresetFiguresJson]
+    """In the order in which they were named."""
+    pairs: list[AgreementJson]
+    """Every two of them."""
+    recordings: list[RecordingComparedJson]
+    """In the order in which they were named."""
+    page: str | None
+    """The page that was written."""
+    skipped: list[str]
+    """Files of a folder that are no recordings."""
+
+
+def _words_data(errors: WordErrors | None) -> WordErrorsJson | None:
+    if errors is None:
+        return None
+    return {
+        "rate": _rounded(errors.rate),
+        "substituted": errors.substituted,
+        "inserted": errors.inserted,
+        "deleted": errors.deleted,
+        "total": errors.total,
+    }
+
+
+def _speakers_data(errors: SpeakerErrors | None) -> SpeakerErrorsJson | None:
+    if errors is None:
+        return None
+    return {
+        "rate": _rounded(errors.rate),
+        "missed": round(errors.missed, 3),
+        "invented": round(errors.invented, 3),
+        "confused": round(errors.confused, 3),
+        "total": round(errors.total, 3),
+    }
+
+
+def _rounded(rate: float | None) -> float | None:
+    return None if rate is None else round(rate, 5)
+
+
+def _attempt_data(attempt: Attempt) -> AttemptJson:
+    heard = attempt.heard
+    return {
+        "preset": attempt.preset,
+        "job": attempt.job,
+        "failure": attempt.failure or None,
+        "language": heard.language if heard else None,
+        "seconds": heard.cost.seconds if heard else None,
+        "cpu_seconds": heard.cost.cpu_seconds if heard else None,
+        "peak_bytes": heard.cost.peak_bytes if heard else None,
+        "words": _words_data(attempt.words),
+        "speakers": _speakers_data(attempt.speakers),
+    }
+
+
+def _preset_data(one: PresetFigures) -> PresetFiguresJson:
+    return {
+        "preset": one.preset,
+        "models": list(one.models),
+        "model_bytes": one.model_bytes,
+        "heard": one.heard,
+        "sound": one.sound,
+        "seconds": one.seconds,
+        "cpu_seconds": one.cpu_seconds,
+        "peak_bytes": one.peak_bytes,
+        "words": _words_data(one.words),
+        "speakers": _speakers_data(one.speakers),
+        "agreement": _rounded(one.agreement.rate) if one.agreement else None,
+    }
+
+
+def _compare_data(result: PresetsCompared) -> PresetsComparedJson:
+    return {
+        "presets": [_preset_data(one) for one in result.presets],
+        "pairs": [{"presets": list(pair), "agreement": _rounded(agreed.rate)} for pair, agreed in result.pairs.items()],
+        "recordings": [
+            {
+                "name": recording.name,
+                "words_file": recording.reference.words_file,
+                "speakers_file": recording.reference.turns_file,
+                "presets": [_attempt_data(attempt) for attempt in recording.attempts],
+            }
+            for recording in result.recordings
+        ],
+        "page": None if result.page is None else str(result.page),
+        "skipped": list(result.skipped),
+    }
+
+
+NONE = "-"
+"""What nobody knows, in a table."""
+
+COMPARED = ("TIME", "CPU", "MEMORY", "MODELS", "WER", "DER", "AGREES")
+
+
+def _compare_text(result: PresetsCompared) -> list[str]:
+    lines = table(("PRESET", *COMPARED), [_preset_row(one) for one in result.presets])
+    if len(result.recordings) > 1:
+        rows = [_attempt_row(r, a) for r in result.recordings for a in r.attempts]
+        lines += ["", *table(("RECORDING", "PRESET", "TIME", "CPU", "WER", "DER"), rows)]
+    if len(result.pairs) > 1:
+        rows = [(*pair, percent(agreed.rate)) for pair, agreed in result.pairs.items()]
+        lines += ["", *table(("PRESET", "AND", "AGREE"), rows)]
+    lines += ["", *(_against(recording) for recording in result.recordings)]
+    lines += [
+        f"{recording.name} with {attempt.preset}: {attempt.failure}"
+        for recording in result.recordings
+        for attempt in recording.attempts
+        if attempt.failure
+    ]
+    return [*lines, *([str(result.page)] if result.page is not None else [])]
+
+
+def _preset_row(one: PresetFigures) -> tuple[str, ...]:
+    return (
+        one.preset,
+        format_time(one.seconds) if one.heard else NONE,
+        NONE if one.cpu_seconds is None else format_time(one.cpu_seconds),
+        NONE if one.peak_bytes is None else format_size(one.peak_bytes),
+        format_size(one.model_bytes),
+        percent(one.words.rate) if one.words else NONE,
+        percent(one.speakers.rate) if one.speakers else NONE,
+        percent(one.agreement.rate) if one.agreement else NONE,
+    )
+
+
+def _attempt_row(recording: RecordingCompared, attempt: Attempt) -> tuple[str, ...]:
+    heard = attempt.heard
+    return (
+        recording.name,
+        attempt.preset,
+        format_time(heard.cost.seconds) if heard else NONE,
+        format_time(heard.cost.cpu_seconds) if heard and heard.cost.cpu_seconds is not None else NONE,
+        percent(attempt.words.rate) if attempt.words else NONE,
+        percent(attempt.speakers.rate) if attempt.speakers else NONE,
+    )
+
+
+def _against(recording: RecordingCompared) -> str:
+    """What a recording's figures are against."""
+    truth = recording.reference
+    known = [
+        f"{what} against {name}"
+        for what, name in (("words", truth.words_file), ("speakers", truth.turns_file))
+        if name is not None
+    ]
+    return f"{recording.name}: {', '.join(known) if known else 'no reference beside it (docs/compare.md)'}"
+
+
+COMPARE = View(command="compare", shape=PresetsComparedJson, data=_compare_data, lines=_compare_text)

@@ -246,6 +246,8 @@ WRONG: tuple[dict[str, Any], ...] = (
     {"timings": [1]},
     {"peak_bytes": "many"},
     {"peak_bytes": -1},
+    {"cpu_seconds": -1},
+    {"cpu_seconds": "many"},
     {"schema": 2},
     {"models": []},
     {"settings": []},

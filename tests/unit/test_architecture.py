@@ -60,7 +60,11 @@ OURS = {
         "(folder / 'input').iterdir",  # before a container has run
         "(folder / '.lock').open",
     },
-    # What a person typed: recordings, a file of names, a job's folder.
+    # What a person typed: recordings and the references beside them, a file of names, a job's folder.
+    "builder/edges/jobs/record/heard.py": {
+        "(recording.parent / f'{recording.stem}.{truths.RESULTS}').is_file",
+        "files.read_file",
+    },
     "builder/edges/jobs/edits.py": {"files.read_file", "read_text"},
     "builder/edges/jobs/listing.py": {"(Path(name) / 'job.yaml').is_file", "os.scandir"},
     "builder/edges/jobs/prepare.py": {"real.is_file", "target.is_file", "jobs.glob"},

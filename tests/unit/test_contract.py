@@ -108,6 +108,7 @@ def test_a_manifest_names_what_was_read_and_made(toy: Toy) -> None:
     assert set(manifest["timings"]) == {"imports", "total"}
     if sys.platform == "linux":
         assert 4e6 < manifest["peak_bytes"] < 200e6
+    assert 0 < manifest["cpu_seconds"] < 60
     assert (toy.work / "01.json").read_text() == '{\n "a": "é",\n "b": 2\n}\n'
     assert [e["event"] for e in toy.events()] == ["start", "note", "progress", "text", "done"]
     assert [e["text"] for e in toy.events() if e["event"] == "text"] == ["Good morning"]

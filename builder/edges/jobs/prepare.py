@@ -45,6 +45,7 @@ def prepare(
     media: Media,
     on_progress: OnProgress,
     resume: bool = False,
+    done_too: bool = False,
     accept: Callable[[Sequence[JobStage]], None] = lambda _: None,
 ) -> Job:
     """Make a job of recordings.
@@ -52,6 +53,7 @@ def prepare(
     Args:
         media: probes the recordings and cuts clips.
         resume: return an unfinished job of the same recordings and settings instead of making a second one.
+        done_too: with ``resume``: also one that is done.
         accept: raises what speaks against a new job of these stages, before anything of it is written.
 
     Raises:
@@ -74,6 +76,7 @@ def prepare(
             media=media,
             on_progress=on_progress,
             resume=resume,
+            done_too=done_too,
             accept=accept,
         )
     except OSError as error:
@@ -90,6 +93,7 @@ def _make(
     media: Media,
     on_progress: OnProgress,
     resume: bool,
+    done_too: bool,
     accept: Callable[[Sequence[JobStage]], None],
 ) -> Job:
     taken: set[str] = set()
@@ -109,7 +113,8 @@ def _make(
     ]
     stages = plan_stages(config.stages, request, workflow=workflow)
     key = request_key(described, stages, workflow.value)
-    if resume and (known := _unfinished(config, key, described, sources, stages, workflow, media=media)):
+    passed = (BROKEN,) if done_too else ("done", BROKEN)
+    if resume and (known := _known(config, key, described, sources, media=media, passed=passed)):
         return known
     accept(stages)
     created = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
@@ -158,22 +163,24 @@ def _make(
     return job
 
 
-def _unfinished(
+def _known(
     config: Config,
     key: str,
     described: Sequence[JobInput],
     sources: Sequence[Path],
-    stages: Sequence[JobStage],
-    workflow: Workflow,
     *,
     media: Media,
+    passed: Sequence[str],
 ) -> Job | None:
-    """A job that isn't done, of these recordings and settings.
+    """An earlier job of these recordings and settings.
 
     Its key is what a file says. So it is made again of what would be done, and the recordings are compared.
+
+    Args:
+        passed: states of jobs that don't count.
     """
     for listed in listing(config):
-        if listed.state in ("done", BROKEN):
+        if listed.state in passed:
             continue
         try:
             job = read(config, listed.folder)

@@ -36,6 +36,8 @@ class Manifest:
     """Seconds of its parts; ``total`` is all of them."""
     peak_bytes: int | None = None
     """Most memory that it held."""
+    cpu_seconds: float | None = None
+    """Of the processors, in all its threads."""
 
     @property
     def results(self) -> tuple[str, ...]:
@@ -60,6 +62,7 @@ class _Shape(BaseModel):
     notes: list[str] = []
     timings: dict[str, Seconds] = {}
     peak_bytes: Annotated[int, Field(ge=0, lt=1 << 60)] | None = None
+    cpu_seconds: Seconds | None = None
 
 
 def parsed(data: Any, stage: str) -> Manifest | None:
@@ -84,6 +87,7 @@ def parsed(data: Any, stage: str) -> Manifest | None:
         notes=tuple(note[:LONGEST_NOTE] for note in shape.notes[:MOST_NOTES]),
         timings=shape.timings,
         peak_bytes=shape.peak_bytes,
+        cpu_seconds=shape.cpu_seconds,
     )
 
 

@@ -1,0 +1,1 @@
+"""Several presets on the same recordings."""
