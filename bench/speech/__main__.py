@@ -21,6 +21,7 @@ ROWS = {
     "alone": "speakers",
     "meetings": "speakers",
     "attribution": "attribution",
+    "ledger": "ledger",
     "times": "times",
     "provocations": "provocations",
     "windows": "windows",

@@ -8,7 +8,7 @@ import hashlib
 import json
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from functools import cache
 from pathlib import Path
 from xml.etree import ElementTree
@@ -16,7 +16,7 @@ from xml.etree import ElementTree
 import numpy as np
 from harness import WORK
 
-from speech import sound, sources
+from speech import kept, sound, sources
 
 PLACE = WORK / "readings"
 
@@ -52,6 +52,13 @@ class Part:
 
 def readings(*, final: bool = False) -> list[Reading]:
     """All recordings of the rows on words."""
+    name = kept.key(kept.recipe("corpus"), "readings", final)
+    rows = kept.once(name, lambda: [(*astuple(r)[:3], str(r.path), r.kind, r.starts) for r in every(final)])
+    return [Reading(name, tongue, text, Path(path), kind, tuple(at)) for name, tongue, text, path, kind, at in rows]
+
+
+def every(final: bool) -> list[Reading]:
+    """Make them."""
     plain = [*single(final), *joined(final)]
     return [*plain, *spoiled(plain)]
 

@@ -7,6 +7,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -63,6 +64,23 @@ def put(name: str, value: Any) -> None:
     part = PLACE / f"{name}.{os.getpid()}.part"
     part.write_text(json.dumps(value))
     part.replace(PLACE / f"{name}.json")
+
+
+def once(name: str, make: Callable[[], Any], file: Path | None = None) -> Any:
+    """What is kept under a key; made when nothing is, or when the file that was made with it is gone."""
+    found = get(name)
+    if found is None or (file is not None and not file.exists()):
+        found = make()
+        put(name, found)
+    return found
+
+
+@cache
+def recipe(*names: str) -> str:
+    """Hex sha256 of how recordings are made: modules of this package by name, and the sources."""
+    here = Path(__file__).parent
+    files = [here / "sources.yaml", here / "sound.py", *(here / f"{name}.py" for name in names)]
+    return hashlib.sha256(b"".join(path.read_bytes() for path in files)).hexdigest()
 
 
 def progress(what: str, done: int, total: int, old: int = 0) -> None:

@@ -16,7 +16,7 @@ import numpy as np
 from harness import WORK
 
 from builder.core.compare.speakers import SpeakerTurn
-from speech import sound, sources
+from speech import kept, sound, sources
 
 PLACE = WORK / "mixes"
 
@@ -71,6 +71,15 @@ def seeds(*, final: bool) -> list[int]:
 
 def made(seed: int) -> Mix:
     """A mix; the same for the same seed, whatever was made before."""
+    name = kept.key(kept.recipe("mixes"), "mix", seed)
+    path = PLACE / f"mix-{seed:02}-{name[:8]}.wav"
+    turns = kept.once(name, lambda: compose(seed, path), path)
+    kind = plan(seed)[1]
+    return Mix(f"mix-{seed:02}", path, tuple(SpeakerTurn(start=a, end=b, speaker=who) for a, b, who in turns), kind)
+
+
+def compose(seed: int, path: Path) -> list[tuple[float, float, str]]:
+    """Write a mix; its turns."""
     count, kind, final = plan(seed)
     chance = np.random.default_rng([seed, 15])
     known = voices(final)
@@ -78,11 +87,8 @@ def made(seed: int) -> Mix:
     pools = {reader: utterances(known[reader], chance) for reader in readers}
     overlap = 0.3 if kind == "overlap" else 0.05
     turns, samples = conversation(pools, readers, max(LENGTH, 12.0 * count), overlap, chance)
-    samples = with_background(samples, kind, chance)
-    path = PLACE / f"mix-{seed:02}.wav"
-    if not path.exists():
-        sound.write(path, samples)
-    return Mix(path.stem, path, tuple(turns), kind)
+    sound.write(path, with_background(samples, kind, chance))
+    return [(t.start, t.end, t.speaker) for t in turns]
 
 
 def utterances(paths: Sequence[Path], chance: np.random.Generator) -> list[sound.Samples]:

@@ -22,6 +22,9 @@ from speech.sound import RATE
 PORTION = 600.0
 """Seconds of sound in a job: what an interruption loses."""
 
+SHAPE = 2
+"""Of what is kept of a recording; another number when :func:`results` keeps something else."""
+
 
 @dataclass(frozen=True)
 class Setup:
@@ -57,7 +60,7 @@ def run(recordings: Sequence[Path], setup: Setup, folder: Path) -> Path:
 def results(job: Path, recordings: Sequence[Path]) -> list[dict[str, Any]]:
     """What the stages say of each recording: stage -> its JSON (docs/job-format.md)."""
     found: list[dict[str, Any]] = []
-    for number, _ in enumerate(recordings, 1):
+    for number, recording in enumerate(recordings, 1):
         said: dict[str, Any] = {}
         for stage in ("vad", "asr", "align", "diarize"):
             path = job / "work" / stage / f"{number:02}.json"
@@ -66,19 +69,14 @@ def results(job: Path, recordings: Sequence[Path]) -> list[dict[str, Any]]:
         transcript = job / "work/subtitles" / f"{number:02}.transcript.json"
         if transcript.exists():
             said["transcript"] = json.loads(transcript.read_text())
-            said["srt"] = cues(job, number)
+            said["srt"] = (job / "output" / f"{recording.stem}.srt").read_text()
         found.append(said)
     return found
 
 
-def cues(job: Path, number: int) -> list[dict[str, Any]]:
-    """The cues of a recording, as mux gets them."""
-    return list(json.loads((job / "work/subtitles" / f"{number:02}.json").read_text())["cues"])
-
-
 def heard(what: str, recordings: Sequence[Path], setup: Setup) -> list[dict[str, Any]]:
     """What the product makes of each recording, in order; from an earlier run where nothing changed since."""
-    names = [kept.key(kept.tree(), kept.digest(r), setup.preset, *setup.flags, setup.until) for r in recordings]
+    names = [kept.key(SHAPE, kept.tree(), kept.digest(r), setup.preset, *setup.flags, setup.until) for r in recordings]
     missing = [k for k, name in enumerate(names) if kept.get(name) is None]
     old = len(recordings) - len(missing)
     for group in portions([recordings[k].stat().st_size / (2 * RATE) for k in missing]):

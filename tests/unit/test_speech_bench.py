@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from speech import mixes, product, report, sound
 from speech.report import Line
-from speech.rows import attribution, provocations, times, windows
+from speech.rows import attribution, ledger, provocations, times, windows
 
 from builder.core.compare.speakers import SpeakerTurn, speaker_errors
 
@@ -172,3 +172,10 @@ def test_words_with_a_mark_or_of_the_sentence_are_not_invented() -> None:
     made = provocations.Provocation("tail", Path("tail.wav"), "tail", after=3.0)
     words = [word(1, None), word(4, None, unsure=True), word(5, None)]
     assert provocations.invented(made, words) == [" w"]
+
+
+def test_speech_that_nothing_accounts_for_is_found_in_pieces() -> None:
+    cues = ledger.cue_spans("1\n00:00:01,000 --> 00:00:03,500\nHi\n\n2\n01:00:00,000 --> 01:00:01,250\nBye\n")
+    assert cues == [(1.0, 3.5), (3600.0, 3601.25)]
+    assert ledger.beyond([(0.0, 5.0), (3600.2, 3601.0)], cues) == [(0.0, 1.0), (3.5, 5.0)]
+    assert ledger.beyond([(0.6, 3.9)], cues) == []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from builder.core.compare.speakers import SpeakerErrors, SpeakerTurn, speaker_errors, turns_of_rttm
@@ -16,15 +17,9 @@ MIXES = 12
 
 def attribution(options: Options) -> list[Line]:
     """The row: mixes of at least two people, and the call; the count of speakers isn't given."""
-    seeds = [s for s in mixes.seeds(final=options.final) if mixes.plan(s)[0] > 1][: options.count or MIXES]
-    made = [mixes.made(seed) for seed in seeds]
-    place = sources.folder("meetings") / "src/pyannote/audio/sample"
-    call = sound.decoded([place / "sample.wav"])[0]
-    truths: list[Sequence[SpeakerTurn]] = [m.turns for m in made]
-    truths.append(turns_of_rttm((place / "sample.rttm").read_text()))
-    setup = product.Setup("starter", ("--language", "en"))
-    said = product.heard("attribution", [*(m.path for m in made), call], setup)
-    names = [*(f"{m.name} ({m.kind}, {m.people})" for m in made), "the call"]
+    made, call = recordings(options)
+    names, said = heard(options)
+    truths = [*(m.turns for m in made), call[1]]
     every = [wrong(product.words(s), truth) for s, truth in zip(said, truths, strict=True)]
     for name, one in zip(names, every, strict=True):
         print(f"{name}: {shown(one)}", file=sys.stderr)
@@ -34,6 +29,22 @@ def attribution(options: Options) -> list[Line]:
         for name, e in groups
         if e.total
     ]
+
+
+def recordings(options: Options) -> tuple[list[mixes.Mix], tuple[Path, Sequence[SpeakerTurn]]]:
+    """The mixes, and the call with its turns."""
+    seeds = [s for s in mixes.seeds(final=options.final) if mixes.plan(s)[0] > 1][: options.count or MIXES]
+    place = sources.folder("meetings") / "src/pyannote/audio/sample"
+    turns = turns_of_rttm((place / "sample.rttm").read_text())
+    return [mixes.made(seed) for seed in seeds], (sound.decoded([place / "sample.wav"])[0], turns)
+
+
+def heard(options: Options) -> tuple[list[str], list[dict[str, Any]]]:
+    """Name of each recording, and what the product makes of it."""
+    made, (call, _) = recordings(options)
+    setup = product.Setup("starter", ("--language", "en"))
+    said = product.heard("attribution", [*(m.path for m in made), call], setup)
+    return [*(f"{m.name} ({m.kind}, {m.people})" for m in made), "the call"], said
 
 
 def wrong(words: Sequence[dict[str, Any]], truth: Sequence[SpeakerTurn]) -> SpeakerErrors:

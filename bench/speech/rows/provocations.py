@@ -13,7 +13,7 @@ import jiwer
 import numpy as np
 from harness import WORK
 
-from speech import corpus, peers, product, sound, sources
+from speech import corpus, kept, peers, product, sound, sources
 from speech.report import Line, Options
 
 PLACE = WORK / "provocations"
@@ -73,11 +73,16 @@ def one(seed: int, *, final: bool) -> Provocation:
     """A recording; the same for the same seed."""
     kind = list(KINDS)[seed % len(KINDS)]
     chance = np.random.default_rng([seed, 16, final])
-    path = PLACE / f"{kind}-{seed:03}{'-final' if final else ''}.wav"
-    samples, after, text = KINDS[kind](chance)
-    if not path.exists():
+    name = kept.key(kept.recipe("corpus", "rows/provocations"), "provocation", seed, final)
+    path = PLACE / f"{kind}-{seed:03}-{name[:8]}.wav"
+
+    def make() -> tuple[float, str | None]:
+        samples, after, text = KINDS[kind](chance)
         sound.write(path, samples)
-    return Provocation(path.stem, path, kind, after, text)
+        return after, text
+
+    after, text = kept.once(name, make, path)
+    return Provocation(f"{kind}-{seed:03}", path, kind, after, text)
 
 
 Made = tuple[sound.Samples, float, "str | None"]
