@@ -18,6 +18,8 @@ from builder.cli.options import (
     ModeOption,
     NewJobOptions,
     NoBuild,
+    ProfileOption,
+    SetOption,
     VariantOption,
     expanded,
     opened,
@@ -56,6 +58,7 @@ def strict_words(words: Sequence[str]) -> list[str]:
 
 app = typer.Typer(rich_markup_mode=None)
 jobs_app = typer.Typer(rich_markup_mode=None)
+subtitles_app = typer.Typer(rich_markup_mode=None)
 
 
 @app.command()
@@ -406,3 +409,34 @@ def remove(
     with opened() as session:
         removed = jobs.remove(session.config, ids or (), dry_run=dry_run, sound=sound)
     show(json, views.REMOVE, removed)
+
+
+@subtitles_app.command("check")
+def check(
+    files: Annotated[
+        list[Path], typer.Argument(metavar="FILE...", help="SubRip or WebVTT, of this program or any other.")
+    ],
+    profile: ProfileOption = None,
+    changes: SetOption = None,
+    language: Annotated[
+        str | None, typer.Option("--language", help="The text's: en. With it, line breaks are looked at, too.")
+    ] = None,
+    allow: Annotated[
+        float,
+        typer.Option("--allow", min=0, max=100, metavar="PERCENT", help="Of the subtitles that may break a rule."),
+    ] = 0.0,
+    json: Json = False,
+) -> None:
+    """Say which subtitles break the rules of a profile. Exit 1 where more do than --allow says.
+
+    \b
+    Examples:
+      python3 build.py subtitles check talk.srt --profile netflix
+      python3 build.py subtitles check *.vtt --profile bbc --set subtitles.chars_per_second=20 --allow 5
+    """
+    from builder.views import edits as views
+    from builder.workflows.edits import checking
+
+    with opened(profile=profile, settings=changes) as session:
+        checked = checking.check(session, files, allowed=allow, language=language)
+    show(json, views.CHECK, checked, failure=checked.failure)

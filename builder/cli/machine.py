@@ -69,7 +69,7 @@ def settings(
     \b
     Examples:
       python3 build.py settings subtitles
-      python3 build.py settings --profile broadcast
+      python3 build.py settings --profile netflix
     """
     from builder.views import machine as views
     from builder.workflows import machine

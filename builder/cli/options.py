@@ -73,7 +73,7 @@ SetOption = Annotated[
     typer.Option("--set", metavar="STAGE.NAME=VALUE", help="A stage's setting: subtitles.lines=1. See settings."),
 ]
 ProfileOption = Annotated[
-    str | None, typer.Option("--profile", help="A named group of settings: broadcast, children, or bake.yaml's own.")
+    str | None, typer.Option("--profile", help="A named group of settings: netflix, bbc, ebu, web, or bake.yaml's own.")
 ]
 SpeakersOption = Annotated[
     int | None, typer.Option("--speakers", min=1, max=30, help="How many voices. Default: a best guess.")

@@ -1,4 +1,4 @@
-"""Results of the commands that change a transcript: ``jobs name``, ``jobs edit`` and ``jobs undo``."""
+"""Results of the commands about finished texts: ``jobs name``, ``jobs edit``, ``jobs undo`` and ``subtitles check``."""
 
 from __future__ import annotations
 
@@ -6,11 +6,12 @@ from typing import TYPE_CHECKING
 
 from typing_extensions import TypedDict
 
-from builder.core.text import format_time
+from builder.core.text import format_time, table
 from builder.program import command
 from builder.views import View
 
 if TYPE_CHECKING:
+    from builder.workflows.edits.checking import Breach, FileChecked, SubtitlesChecked
     from builder.workflows.edits.rendering import TranscriptChanged
 
 
@@ -58,3 +59,108 @@ def _text(changed: TranscriptChanged) -> list[str]:
 NAME = View(command="jobs name", shape=TranscriptChangedJson, data=_data, lines=_text)
 EDIT = View(command="jobs edit", shape=TranscriptChangedJson, data=_data, lines=_text)
 UNDO = View(command="jobs undo", shape=TranscriptChangedJson, data=_data, lines=_text)
+
+
+class BreachJson(TypedDict):
+    """A rule that a subtitle breaks."""
+
+    cue: int
+    """The subtitle's place in the file, from 1 on."""
+    start: float
+    """When it begins, in seconds."""
+    end: float
+    """When it ends."""
+    rule: str
+    """Such as line too long, too fast to read, spoken faster than the limit, too close to the next."""
+    value: float | str
+    """What it has: columns, columns a second, seconds, lines, or the words at a line's end."""
+    limit: float | str
+    """What the rule allows."""
+
+
+class FileCheckedJson(TypedDict):
+    """One file of subtitles."""
+
+    file: str
+    """Its path, as it was given."""
+    format: str
+    """``srt`` or ``vtt``."""
+    cues: int
+    """Its subtitles."""
+    breaking: int
+    """Those that break a rule."""
+    percent: float
+    """The same in percent."""
+    breached: int
+    """How often a rule is broken."""
+    breaches: list[BreachJson]
+    """The first 10 000 of these, in the order of the file."""
+
+
+class SubtitlesCheckedJson(TypedDict):
+    """Files of subtitles, against one set of rules."""
+
+    profile: str | None
+    """The profile whose rules they are; null: those of bake.yaml and the defaults."""
+    allowed: float
+    """Percent of a file's subtitles that may break a rule."""
+    ok: bool
+    """Whether no file has more."""
+    files: list[FileCheckedJson]
+    """In the order of the command."""
+
+
+def _checked_data(checked: SubtitlesChecked) -> SubtitlesCheckedJson:
+    return {
+        "profile": checked.profile,
+        "allowed": checked.allowed,
+        "ok": checked.failure is None,
+        "files": [_file_data(one) for one in checked.files],
+    }
+
+
+def _file_data(one: FileChecked) -> FileCheckedJson:
+    return {
+        "file": one.file,
+        "format": one.form,
+        "cues": one.cues,
+        "breaking": one.breaking,
+        "percent": round(one.percent, 2),
+        "breached": one.breached,
+        "breaches": [_breach_data(breach) for breach in one.breaches],
+    }
+
+
+def _breach_data(breach: Breach) -> BreachJson:
+    return {
+        "cue": breach.cue,
+        "start": breach.start,
+        "end": breach.end,
+        "rule": breach.rule,
+        "value": breach.value,
+        "limit": breach.limit,
+    }
+
+
+SHOWN = 200
+"""Breaches of one file that a person is shown."""
+
+
+def _checked_text(checked: SubtitlesChecked) -> list[str]:
+    lines = []
+    for one in checked.files:
+        lines.append(f"{one.file}: {one.breaking} of {one.cues} subtitles break a rule ({one.percent:.1f} %)")
+        rows = [(b.cue, _clock(b.start), b.rule, b.value, b.limit) for b in one.breaches[:SHOWN]]
+        if rows:
+            lines += [f"  {line}" for line in table(("CUE", "AT", "RULE", "IS", "MAY BE"), rows)]
+        if one.breached > len(rows):
+            lines.append(f"  and {one.breached - len(rows)} more")
+    return lines
+
+
+def _clock(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds * 1000), 60_000)
+    return f"{minutes // 60}:{minutes % 60:02}:{rest / 1000:06.3f}"
+
+
+CHECK = View(command="subtitles check", shape=SubtitlesCheckedJson, data=_checked_data, lines=_checked_text)

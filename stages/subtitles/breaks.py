@@ -149,6 +149,10 @@ class Language:
             return False
         return not (self.code in _ORDINALS and re.fullmatch(r"\d{1,2}\.", bare))
 
+    def clinging(self, before: str, text: str) -> bool:
+        """Whether nothing may be broken between two words."""
+        return self.price(before, f" {text}", 0.0) >= CLINGING
+
     def price(self, before: str, text: str, pause: float) -> float:
         """How bad a break between two words is.
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from bisect import bisect_left
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from breaks import UNKNOWN, Language
-from rules import Rules, width
+from limits import Rules, width
 from sentences import CARRIES, CLINGS, Sentence, Word, is_mark, unspaced, with_text
 
 FLASH = 83
@@ -31,6 +31,8 @@ class Cue:
     speaker: str | None
     changed: bool
     """Whether the speaker isn't the previous cue's."""
+    mark: str = ""
+    """What stands before its text in formats that have no other way to say that another speaks."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,7 +40,14 @@ class _Block:
     words: list[Word]
     speaker: str | None
     changed: bool
-    prefix: int
+    mark: str = ""
+    columns: int = 80
+    """Those of a line."""
+
+    @property
+    def prefix(self) -> int:
+        """Columns of the first line that are kept for the mark: half a line at most; with a longer one it is too long."""
+        return min(width(self.mark), self.columns // 2)
 
 
 def title(speaker: str | None) -> str:
@@ -47,14 +56,20 @@ def title(speaker: str | None) -> str:
 
 
 def cues(
-    sentences: list[Sentence], rules: Rules, *, duration: float, label: bool, language: Language = UNKNOWN
+    sentences: list[Sentence],
+    rules: Rules,
+    *,
+    duration: float,
+    label: bool,
+    dash: bool = False,
+    language: Language = UNKNOWN,
 ) -> list[Cue]:
     """Cues with every word once, in order.
 
     Args:
         rules: their limits; those of the text's writing are added.
         duration: of the recording in seconds; no cue ends after it.
-        label: keep room for ``Speaker 1: `` where the speaker changes.
+        label: mark where the speaker changes: ``Speaker 1: ``, or with ``dash`` a dash.
     """
     rules = rules.for_text("".join(s.text for s in sentences))
     blocks: list[_Block] = []
@@ -62,15 +77,12 @@ def cues(
     for sentence in sentences:
         changed = sentence.speaker is not None and sentence.speaker != last
         last = sentence.speaker or last
-        # Room is kept for half a line at most: with a longer label the line is too long.
-        prefix = width(f"{title(sentence.speaker)}: ") if label and changed else 0
-        prefix = min(prefix, rules.line_chars // 2)
+        mark = ("- " if dash else f"{title(sentence.speaker)}: ") if label and changed and sentence.speaker else ""
+        head = _Block(words=[], speaker=sentence.speaker, changed=changed, mark=mark, columns=rules.line_chars)
         words = [part for word in sentence.words for part in parted(word, rules.line_chars)]
-        for k, group in enumerate(divide(words, rules, prefix, language)):
+        for k, group in enumerate(divide(words, rules, head.prefix, language)):
             first = k == 0
-            block = _Block(
-                words=group, speaker=sentence.speaker, changed=changed and first, prefix=prefix if first else 0
-            )
+            block = replace(head, words=group) if first else replace(head, words=group, changed=False, mark="")
             if first and blocks and (both := joined(blocks[-1], block, rules, language)):
                 blocks[-1] = both
             else:
@@ -112,7 +124,7 @@ def joined(before: _Block, block: _Block, rules: Rules, language: Language) -> _
     words = [*a, *b]
     if len(divide(words, rules, before.prefix, language)) > 1:
         return None
-    return _Block(words=words, speaker=before.speaker, changed=before.changed, prefix=before.prefix)
+    return replace(before, words=words)
 
 
 def divide(words: list[Word], rules: Rules, prefix: int, language: Language) -> list[list[Word]]:
@@ -258,4 +270,5 @@ def _shown(block: _Block, start: int, end: int, rules: Rules, language: Language
         words=tuple(block.words),
         speaker=block.speaker,
         changed=block.changed,
+        mark=block.mark,
     )

@@ -30,7 +30,7 @@ def stamp(seconds: float, separator: str) -> str:
 
 
 def srt(cues: list[Cue], *, prefix: bool) -> str:
-    """SubRip: ``Speaker 1: `` where the speaker changes."""
+    """SubRip; with ``prefix``, the mark where the speaker changes."""
     return "\n".join(
         f"{number}\n{stamp(cue.start, ',')} --> {stamp(cue.end, ',')}\n{plain(cue, prefix=prefix)}\n"
         for number, cue in enumerate(cues, 1)
@@ -44,8 +44,8 @@ def plain(cue: Cue, *, prefix: bool) -> str:
     take their place.
     """
     text = "\n".join(cue.lines)
-    if prefix and cue.changed and cue.speaker:
-        text = f"{title(cue.speaker)}: {text}"
+    if prefix:
+        text = cue.mark + text
     return text.replace("-->", "→").replace("<", "‹").replace(">", "›").replace("{\\", "{∖")
 
 

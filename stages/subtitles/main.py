@@ -19,7 +19,7 @@ import written
 from clock import Clock
 from contract import Recording, StageJob
 from ledger import CUT, Ledger, Span, ledger, marked
-from rules import Rules
+from limits import Rules
 from sentences import Sentence, read_words, sentences
 from written import Result
 
@@ -59,7 +59,8 @@ def write(job: StageJob, recording: Recording, rules: Rules) -> None:
     edited = edits.read(job.beside(edits.FILE), recording.id)
     if edited.turns is not None:
         job.note(recording, "the text is as it was edited by hand")
-    prefix = bool(job.settings.get("prefix", True))
+    dash = bool(job.settings.get("dash", False))
+    prefix = dash or bool(job.settings.get("prefix", True))
     said = edited.said(heard.said, duration=heard.duration)
     said = said if heard.speech is None else marked(said, heard.speech)
     turns = None if heard.turns is None else [turn | {"speaker": edited.name(turn["speaker"])} for turn in heard.turns]
@@ -68,6 +69,7 @@ def write(job: StageJob, recording: Recording, rules: Rules) -> None:
         rules,
         duration=heard.duration,
         label=prefix,
+        dash=dash,
         language=breaks.language(heard.result["language"]),
     )
     speakers = [edited.name(who) for who in sorted({s.speaker for s in said if s.speaker}, key=by_number)]
