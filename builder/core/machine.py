@@ -86,17 +86,17 @@ def recommend(hardware: Hardware) -> Recommendation:
         )
     note = "; CTranslate2 does not use Apple's GPU" if hardware.mps else ""
     if hardware.cores >= 8 and hardware.memory >= 8 * GB:
-        return _choice("balanced", "cpu", "int8", 0, threads, f"{hardware.cores} cores keep up with small{note}")
+        return _choice("balanced", "cpu", "int8", 4, threads, f"{hardware.cores} cores keep up with small{note}")
     if hardware.memory >= 1.5 * GB:
         return _choice(
             "starter",
             "cpu",
             "int8",
-            0,
+            4,
             threads,
             f"{hardware.cores} cores without a GPU: base is quicker than real time{note}",
         )
-    return _choice("fast", "cpu", "int8", 0, threads, f"{hardware.memory / GB:.1f} GB of memory: tiny fits{note}")
+    return _choice("fast", "cpu", "int8", 4, threads, f"{hardware.memory / GB:.1f} GB of memory: tiny fits{note}")
 
 
 def _choice(preset: str, device: str, compute_type: str, batch: int, threads: int, reason: str) -> Recommendation:

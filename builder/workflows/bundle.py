@@ -207,7 +207,7 @@ def _native_models(
 
 def _example_options(selection: ImageSelection) -> JobOptions:
     """How the example is run: alike on every machine."""
-    return JobOptions(models=selection.models, diarization=selection.diarization, threads=2, batch_size=0, device="cpu")
+    return JobOptions(models=selection.models, diarization=selection.diarization, threads=2, batch_size=4, device="cpu")
 
 
 def _beside(

@@ -1,22 +1,24 @@
-"""The full backend: WhisperX's batched inference, with PyTorch. Word times are Whisper's own until align's."""
+"""The full backend: WhisperX's batched inference, with PyTorch. Word times are Whisper's own until align's.
+
+What is heard again, and languages, go the way of the slim backend on the same model.
+"""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from itertools import accumulate, pairwise
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
+import slim
 from contract import StageJob, stand_in
 from instructions import before, task
-from slim import model_options
+from slim import Encoded, Hearing, encode, languages, model_options, part
+
+__all__ = ["BATCH", "encode", "hear", "languages", "load", "part"]
 
 BATCH = 8
 """Windows that are heard at once when the settings name no number: WhisperX's own default."""
-
-ENDS = ".?!…。？！"
-"""Marks that end a sentence: WhisperX gives a whole window as one segment."""
 
 
 def load(job: StageJob, folder: Path) -> Any:
@@ -34,31 +36,25 @@ def load(job: StageJob, folder: Path) -> Any:
         from whisperx.asr import WhisperModel
 
     class Timed(WhisperModel):  # type: ignore[misc,unused-ignore]
-        """Also keeps the times of the words that it hears, in order: WhisperX leaves times to its alignment."""
+        """Hears what is encoded already, and keeps the words' times: WhisperX leaves times to its alignment."""
 
-        lengths: Sequence[float] = ()
-        """Seconds of each window."""
-        words: list[list[dict[str, Any]]]
-        encoded: Any = None
+        given: Encoded | None = None
+        """The batch that WhisperX hears."""
+        found: list[Hearing]
 
         def encode(self, features: Any) -> Any:
-            self.encoded = super().encode(features)
-            return self.encoded
+            return super().encode(features) if self.given is None else self.given.states
 
         def generate_segment_batched(
             self, features: Any, tokenizer: Any, options: Any, encoder_output: Any = None
         ) -> Any:
             heard = super().generate_segment_batched(features, tokenizer, options, encoder_output)
-            first = len(self.words)
-            lengths = self.lengths[first : first + len(heard["text"])]
-            segments = [
-                [{"tokens": tokenizer.encode(text), "start": 0.0, "end": seconds, "seek": 0}]
-                for text, seconds in zip(heard["text"], lengths, strict=True)
+            assert self.given is not None
+            tokens = [tokenizer.encode(text) for text in heard["text"]]
+            words = slim.word_times(self, tokenizer, self.given, tokens)
+            self.found += [
+                Hearing(words=mine, likelihood=chance) for mine, chance in zip(words, heard["avg_logprob"], strict=True)
             ]
-            frames = [int(seconds * self.frames_per_second) for seconds in lengths]
-            marks = options.prepend_punctuations, options.append_punctuations
-            self.add_word_timestamps(segments, tokenizer, self.encoded, frames, *marks, 0.0)
-            self.words += [window[0]["words"] for window in segments]
             return heard
 
     with job.timed("load"):
@@ -66,15 +62,27 @@ def load(job: StageJob, folder: Path) -> Any:
         return Timed(str(folder), **model_options(job))
 
 
-def recognise(job: StageJob, model: Any, sound: Any, spans: list[tuple[float, float]], language: str) -> Iterator[Any]:
-    """What WhisperX hears in ``spans`` (seconds) of float32 ``sound``: a segment for each sentence, with its words."""
+def hear(
+    job: StageJob, model: Any, encoded: Encoded, language: str, *, temperature: float = 0.0, prompt: bool = True
+) -> list[Hearing]:
+    """What WhisperX hears in each window of a batch.
+
+    Args:
+        temperature: above zero, the slim backend samples.
+        prompt: without the job's prompt, too, it is the slim backend that hears.
+    """
+    if temperature or not prompt:
+        return slim.hear(job, model, encoded, language, temperature=temperature, prompt=prompt)
+    import numpy as np
     import whisperx.asr
+
+    edges = list(accumulate(encoded.lengths, initial=0.0))
 
     class Regions(whisperx.asr.Vad):  # type: ignore[misc,name-defined,unused-ignore]
         """Gives WhisperX the windows in the place of its speech detection."""
 
         def __call__(self, heard: Any) -> Any:
-            return [{"start": a, "end": b, "segments": [(a, b)]} for a, b in spans]
+            return [{"start": a, "end": b, "segments": [(a, b)]} for a, b in pairwise(edges)]
 
         @staticmethod
         def preprocess_audio(audio: Any) -> Any:
@@ -92,29 +100,12 @@ def recognise(job: StageJob, model: Any, sound: Any, spans: list[tuple[float, fl
         language=language,
         compute_type=job.settings["compute_type"],
         task=task(job),
-        asr_options={"beam_size": job.settings["beam_size"], "hotwords": before(job)},
+        asr_options={"beam_size": job.settings["beam_size"], "hotwords": before(job, language)},
     )
-    model.words, model.lengths = [], [b - a for a, b in spans]
-    # All at once: WhisperX reports nothing before the end.
-    pipeline.transcribe(sound, batch_size=job.settings["batch_size"] or BATCH, language=language)
-    for (start, end), words in zip(spans, model.words, strict=True):
-        yield from sentences(words, start, end)
-
-
-def sentences(words: list[dict[str, Any]], start: float, end: float) -> Iterator[SimpleNamespace]:
-    """A window's words as segments that end where a sentence does.
-
-    Args:
-        words: with times in seconds from ``start`` on.
-        start, end: of the window, in seconds; no time goes beyond it.
-    """
-    group: list[SimpleNamespace] = []
-    for k, word in enumerate(words):
-        a, b = min(start + word["start"], end), min(start + word["end"], end)
-        group.append(SimpleNamespace(word=word["word"], start=a, end=b, probability=word["probability"]))
-        ends = word["word"].rstrip("\"'”’)]»").endswith(tuple(ENDS))
-        if k + 1 == len(words) or (ends and not words[k + 1]["word"][:1].isdigit()):  # not within "10." "30"
-            yield SimpleNamespace(
-                start=group[0].start, end=group[-1].end, text="".join(w.word for w in group), words=group
-            )
-            group = []
+    model.given, model.found = encoded, []
+    try:
+        # One batch is one call of the model: its windows are encoded already.
+        pipeline.transcribe(np.concatenate(encoded.sounds), batch_size=len(encoded.lengths), language=language)
+    finally:
+        model.given = None
+    return list(model.found)

@@ -12,13 +12,20 @@ def task(job: StageJob) -> str:
     return str(job.settings.get("task", "transcribe"))
 
 
-def before(job: StageJob) -> str | None:
-    """Hotwords, then the prompt; None without either.
+PUNCTUATED = {"zh": "以下是普通话的句子。"}
+"""Language -> a sentence as the text is wanted. Chinese comes in simplified characters and with punctuation then (character
+errors 43 → 25 %, real-speech measurements); in Japanese such a sentence leaked into the text."""
+
+
+def before(job: StageJob, language: str | None = None) -> str | None:
+    """Hotwords, then the prompt; None without either. A prompt of the user's comes in the place of :data:`PUNCTUATED`.
 
     Both go where faster-whisper has its hotwords, after ``<|startofprev|>``, and are cut at half of the model's context,
     223 tokens. Its ``initial_prompt`` would be heard with the first window only: windows know nothing of each other.
     """
     words = [text.strip() for name in ("hotwords", "initial_prompt") if (text := job.settings.get(name))]
+    if not any(words) and task(job) == "transcribe":
+        return PUNCTUATED.get(language or "")
     return " ".join(word for word in words if word) or None
 
 

@@ -4,33 +4,21 @@ from __future__ import annotations
 
 import importlib
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import contract
+import guards
 import instructions
-from contract import InputFault, ModelFault, Recording, StageJob
-from windows import pieces, read, samples, windows, within
-
-FEWEST = 10
-"""Words below which a segment is never taken for a loop."""
-
-QUICKEST = 14.0
-"""Words a second that nobody says; the quickest speakers reach 8."""
-
-LETTERS = 30.0
-"""The same where a letter or two are a word to the model, as in Thai and Burmese: a syllable has up to four of them."""
-
-LOOP = 30
-"""Words of a segment that may be nothing but repetitions."""
-
-SURE = 0.5
-"""Probability below which a language is a guess: faster-whisper's own threshold."""
+import tongues
+from contract import ModelFault, Recording, StageJob
+from hearing import Ear, Heard, account, batches, first
+from windows import BRIDGE, PAUSE, SHORT, WINDOW, Window, read, windows
+from words import segments
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,7 +44,9 @@ def work(job: StageJob) -> None:
         sounds = sounds_of(job.sounds(recording), found)
         if not found["speech"]:
             job.note(recording, "no speech found: nothing to transcribe")
-            job.save(recording, result(instructions.text_language(job, job.settings["language"]), 0.0, duration, []))
+            asked = job.settings["language"]
+            spoken = None if asked == tongues.EACH else asked
+            job.save(recording, result(instructions.text_language(job, spoken), 0.0, duration, [], []))
             continue
         if model is None:
             folder = job.model("asr")
@@ -69,7 +59,8 @@ def work(job: StageJob) -> None:
                 raise ModelFault(f"model {job.uses['asr']['id']} can't be loaded: {error}") from error
             instructions.look(job, model)
         with job.timed("work"):
-            job.save(recording, transcribe(job, recording, backend, model, sounds, duration))
+            ear = Ear(job=job, backend=backend, model=model)
+            job.save(recording, transcribe(ear, recording, sounds, duration))
 
 
 def sounds_of(paths: list[Path], found: dict[str, Any]) -> list[Sound]:
@@ -83,159 +74,149 @@ def sounds_of(paths: list[Path], found: dict[str, Any]) -> list[Sound]:
     ]
 
 
-def transcribe(
-    job: StageJob, recording: Recording, backend: ModuleType, model: Any, sounds: list[Sound], duration: float
-) -> dict[str, Any]:
+def transcribe(ear: Ear, recording: Recording, sounds: list[Sound], duration: float) -> dict[str, Any]:
     """The result of one recording, whose channels may be heard one after the other.
 
     Args:
-        model: what ``backend.load`` returned.
         duration: of the recording, in seconds.
 
     Raises:
         InputFault: the model doesn't know the language that was asked for.
     """
-    language = job.settings["language"]
-    if language is not None:
-        require_language(model, language, job.uses["asr"]["id"])
-    chance = 1.0
-    if language is None:
-        most = max(sounds, key=lambda s: sum(b - a for a, b in s.speech))
-        language, chance = spoken_language(model, most.path, most.speech)
-        if chance < SURE:
+    job = ear.job
+    asked, each = job.settings["language"], job.settings["language"] == tongues.EACH
+    if asked is not None and not each:
+        tongues.require_language(ear.model, asked, job.uses["asr"]["id"])
+    streams = [Stream(ear, sound, duration, each=each) for sound in sounds]
+    language, chance = asked, 1.0
+    if asked is None:
+        language, chance = max(streams, key=lambda s: s.seconds).language()
+        if chance < tongues.SURE:
             job.note(recording, f"the language is a guess: {language} ({chance:.0%}); --language sets it")
-    segments: list[dict[str, Any]] = []
-    unlikely = 0.0
-    for number, sound in enumerate(sounds):
-        mine = list(recognised(job, recording, backend, model, sound, language, (number, len(sounds)), duration))
-        kept = [s for s in mine if sayable(s)]
-        unlikely += sum(s["end"] - s["start"] for s in mine if not sayable(s))
-        segments += kept if sound.channel is None else [s | {"channel": sound.channel} for s in kept]
-    if unlikely:
-        why = "it repeats itself without end, or nobody can say it so quickly"
-        job.note(recording, f"{unlikely:.1f} s are left out, where the model wrote what can't have been said: {why}")
-    segments.sort(key=lambda s: (s["start"], s["end"]))
+    found: list[dict[str, Any]] = []
+    unheard: list[dict[str, Any]] = []
+    for number, stream in enumerate(streams):
+
+        def progress(seconds: float, number: int = number) -> None:
+            job.progress(recording, (number * duration + seconds) / len(streams), duration)
+
+        heard = list(watched(job, recording, stream.heard(None if each else language), progress))
+        whole = account(ear, stream.sound.path, heard, stream.sound.speech)
+        mark = {} if stream.sound.channel is None else {"channel": stream.sound.channel}
+        found += [described(group, each=each) | mark for group in segments(whole.words)]
+        unheard += [gap | mark for gap in whole.gaps]
+    if each:
+        language, chance = most_spoken(found)
+    report(job, recording, unheard)
+    found.sort(key=lambda s: (s["start"], s["end"]))
+    unheard.sort(key=lambda gap: (gap["start"], gap["end"]))
     job.progress(recording, duration, duration)
-    heard = result(
-        instructions.text_language(job, language), chance, duration, [s | {"id": k} for k, s in enumerate(segments)]
-    )
-    return heard if instructions.task(job) == "transcribe" else heard | {"spoken_language": language}
+    text = instructions.text_language(job, language)
+    whole_ = result(text, chance, duration, [s | {"id": k} for k, s in enumerate(found)], unheard)
+    return whole_ if instructions.task(job) == "transcribe" else whole_ | {"spoken_language": language}
 
 
-def require_language(model: Any, language: str, name: str) -> None:
-    """Refuse a language that a model has no token for, whatever its library's list says.
+class Stream:
+    """One sound's windows, encoded in batches; those that its language was told from aren't encoded again."""
 
-    Raises:
-        InputFault: it has none.
-    """
-    known = sorted(
-        code
-        for code in model.supported_languages
-        if not model.model.is_multilingual or model.hf_tokenizer.token_to_id(f"<|{code}|>") is not None
-    )
-    if language not in known:
-        raise InputFault(
-            f"model {name} does not know the language {language!r}; it knows {', '.join(known[:12])}…"
-            if len(known) > 1
-            else f"model {name} knows English only, not {language!r}"
-        )
+    def __init__(self, ear: Ear, sound: Sound, duration: float, *, each: bool) -> None:
+        self.ear, self.sound, self.each = ear, sound, each
+        self.seconds = sum(b - a for a, b in sound.speech)
+        limits = {"longest": SHORT, "bridge": PAUSE} if each else {"longest": WINDOW, "bridge": BRIDGE}
+        self.windows = windows(sound.speech, duration, sound.doubts, **limits)
+        self.batches = self._encoded()
+        self.known: list[tuple[list[Window], Any]] = []
+
+    def _encoded(self) -> Iterator[tuple[list[Window], Any]]:
+        for batch in batches(self.windows, self.ear.batch):
+            yield batch, self.ear.backend.encode(self.ear.model, [read(self.sound.path, w.start, w.end) for w in batch])
+
+    def language(self) -> tuple[str, float]:
+        """The sound's language and its probability, from its first windows, and from more while it is in doubt."""
+        if not self.ear.model.model.is_multilingual:
+            return "en", 1.0
+        chances: list[tuple[float, dict[str, float]]] = []
+        for batch in self.batches:
+            self.known.append(batch)
+            chances += zip(batch[1].lengths, self.ear.backend.languages(self.ear.model, batch[1]), strict=True)
+            best = tongues.likeliest(chances)
+            if best[1] >= tongues.SURE or len(chances) >= tongues.LISTEN:
+                break
+        return best
+
+    def heard(self, language: str | None) -> Iterator[Heard]:
+        """Each window, heard in ``language``, or in its own where that is None."""
+
+        def ready() -> Iterator[tuple[list[Window], Any]]:
+            while self.known:
+                yield self.known.pop(0)
+            yield from self.batches
+
+        def spoken(encoded: Any) -> list[str]:
+            if language is not None or not self.ear.model.model.is_multilingual:
+                return [language or "en"] * len(encoded.lengths)
+            chances = self.ear.backend.languages(self.ear.model, encoded)
+            return [best for best, _ in tongues.settled(list(zip(encoded.lengths, chances, strict=True)))]
+
+        yield from first(self.ear, ready(), spoken)
 
 
-def recognised(
-    job: StageJob,
-    recording: Recording,
-    backend: ModuleType,
-    model: Any,
-    sound: Sound,
-    language: str,
-    turn: tuple[int, int],
-    duration: float,
-) -> Iterator[dict[str, Any]]:
-    """Segments of one sound.
+def watched(
+    job: StageJob, recording: Recording, heard: Iterator[Heard], progress: Callable[[float], None]
+) -> Iterator[Heard]:
+    """The same windows, told of as they are heard."""
+    for one in heard:
+        for group in segments(one.words):
+            job.text(recording, group[0]["start"], group[-1]["end"], "".join(w["word"] for w in group))
+        progress(one.window.end)
+        yield one
+
+
+def report(job: StageJob, recording: Recording, unheard: list[dict[str, Any]]) -> None:
+    """Say for how long there are no words, and that the model wrote what nobody said."""
+    left = sum(gap["end"] - gap["start"] for gap in unheard if gap["why"] in guards.WRITTEN)
+    if left:
+        why = "it repeats itself, nobody can say it so quickly, or the sound doesn't support it"
+        job.note(recording, f"{left:.1f} s are left out, where the model wrote what can't have been said: {why}")
+
+
+def most_spoken(found: list[dict[str, Any]]) -> tuple[str | None, float]:
+    """The language of most of the segments' time, and its share of it."""
+    seconds: dict[str, float] = {}
+    for segment in found:
+        seconds[segment["language"]] = seconds.get(segment["language"], 0.0) + segment["end"] - segment["start"]
+    if not seconds:
+        return None, 0.0
+    best = max(seconds, key=lambda name: (seconds[name], name))
+    return best, seconds[best] / max(sum(seconds.values()), 1e-9)
+
+
+def described(words: list[dict[str, Any]], *, each: bool) -> dict[str, Any]:
+    """A segment as plain data.
 
     Args:
-        turn: which of how many sounds this is, for the progress.
+        each: whether it says its language.
     """
-
-    def progress(seconds: float) -> None:
-        job.progress(recording, (turn[0] * duration + seconds) / turn[1], duration)
-
-    for piece in pieces(windows(sound.speech, duration, sound.doubts)):
-        offset = piece[0][0]
-        samples_ = read(sound.path, offset, piece[-1][1])
-        for segment in backend.recognise(job, model, samples_, within(piece, len(samples_)), language):
-            if segment.text.strip():
-                heard = described(0, segment, offset, duration)
-                job.text(recording, heard["start"], heard["end"], heard["text"])
-                yield heard
-                progress(offset + segment.end)
-        progress(piece[-1][1])
-
-
-def sayable(segment: dict[str, Any]) -> bool:
-    """Whether somebody can have said a segment in its time: a model that loops writes a hundred words in a second."""
-    seconds = max(segment["end"] - segment["start"], 0.02)
-    words = segment["words"]
-    if len(words) < FEWEST:
-        return True
-    letters = sum(not (w["word"][:1].isspace() or w["word"].isascii()) for w in words)
-    return len(words) / seconds <= (LETTERS if letters > len(words) / 2 else QUICKEST) and not repeats(
-        [w["word"].strip().lower() for w in words]
-    )
-
-
-def repeats(words: list[str]) -> bool:
-    """Whether a few words fill a long segment over and over: up to four different words, each ten times or more."""
-    return len(words) >= LOOP and len(words) >= 10 * len(set(words)) and len(set(words)) <= 4
-
-
-def spoken_language(model: Any, path: Path, speech: list[list[float]]) -> tuple[str, float]:
-    """The language of a recording and its probability, from speech only.
-
-    The model hears half a minute of speech, and more while it is unsure; probabilities are averaged. (faster-whisper's
-    own detection hears the start, which may be silence or music.)
-    """
-    if not model.model.is_multilingual:
-        return "en", 1.0
-    import numpy as np
-
-    total: dict[str, float] = {}
-    for count, spans in enumerate(samples(speech), 1):
-        sound = np.concatenate([read(path, a, b) for a, b in spans])
-        _, _, chances = model.detect_language(audio=sound)
-        for language, chance in chances:
-            total[language] = total.get(language, 0.0) + float(chance)
-        best = max(total, key=lambda name: (total[name], name))
-        if total[best] / count >= SURE:
-            break
-    return best, total[best] / count
-
-
-def described(number: int, segment: Any, offset: float, duration: float) -> dict[str, Any]:
-    """A segment as plain data on the recording's timeline."""
-
-    def at(seconds: float) -> float:
-        return round(min(max(offset + seconds, 0.0), duration), 3)
-
-    return {
-        "id": number,
-        "start": at(segment.start),
-        "end": at(segment.end),
-        "text": segment.text,
-        "words": [
-            {"word": w.word, "start": at(w.start), "end": at(w.end), "probability": round(float(w.probability), 3)}
-            for w in segment.words or []
-        ],
+    plain = [{name: value for name, value in w.items() if name != "language"} for w in words]
+    segment = {
+        "start": words[0]["start"],
+        "end": words[-1]["end"],
+        "text": "".join(w["word"] for w in words),
+        "words": plain,
     }
+    return segment | {"language": words[0]["language"]} if each else segment
 
 
-def result(language: str | None, chance: float, duration: float, segments: list[dict[str, Any]]) -> dict[str, Any]:
+def result(
+    language: str | None, chance: float, duration: float, segments: list[dict[str, Any]], unheard: list[dict[str, Any]]
+) -> dict[str, Any]:
     """``work/asr/<in>.json`` (docs/job-format.md)."""
     return {
         "language": language,
         "language_probability": round(float(chance), 3),
         "duration": duration,
         "segments": segments,
+        "unheard": unheard,
     }
 
 

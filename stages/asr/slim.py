@@ -1,16 +1,53 @@
-"""The slim backend: faster-whisper on CTranslate2, no PyTorch."""
+"""The slim backend: Whisper by CTranslate2 and faster-whisper's parts, no PyTorch. Windows are heard in batches."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from contract import StageJob, stand_in
+from contract import RATE, StageJob, stand_in
 from instructions import before, task
 
 SEED = 20_000
-"""Seed of the temperature fallback, which samples: the same job gives the same text."""
+"""Seed of the temperatures above zero, which sample: the same job gives the same text."""
+
+SAMPLES = 5
+"""Texts that are sampled at a temperature above zero; the likeliest is taken. Whisper's own number."""
+
+PREPENDED, APPENDED = "\"'“¿([{-", "\"'.。,，!！?？:：”)]}、"
+"""Marks that belong to the word after them, and to the one before: faster-whisper's lists."""
+
+SHORTEST = 800
+"""Samples that features can be computed of."""
+
+LONGEST = 30 * RATE
+"""Samples that the model hears at a time."""
+
+
+@dataclass(kw_only=True)
+class Encoded:
+    """Windows of one batch after the encoder, which costs half of the time: language and text use the same."""
+
+    lengths: list[float]
+    """Seconds of each window."""
+    sounds: list[Any]
+    """Float32 samples of each."""
+    states: Any
+    """CTranslate2's StorageView, [windows, 1500, dimensions]."""
+
+
+@dataclass(kw_only=True)
+class Hearing:
+    """What the model wrote for one window."""
+
+    words: list[dict[str, Any]] = field(default_factory=list)
+    """``word``, ``start``, ``end`` (seconds from the window's start) and ``probability``."""
+    likelihood: float = 0.0
+    """Mean logarithm of the tokens' probabilities."""
+    silence: float = 0.0
+    """The model's own probability that nobody speaks."""
 
 
 def model_options(job: StageJob) -> dict[str, Any]:
@@ -37,31 +74,82 @@ def load(job: StageJob, folder: Path) -> Any:
         return WhisperModel(str(folder), **model_options(job))
 
 
-def recognise(job: StageJob, model: Any, sound: Any, spans: list[tuple[float, float]], language: str) -> Iterator[Any]:
-    """Segments that faster-whisper hears in ``spans`` (seconds) of float32 ``sound``: one by one, or in batches."""
+def encode(model: Any, sounds: Sequence[Any]) -> Encoded:
+    """Run the encoder over windows of float32 samples, at most 30 s each."""
+    import numpy as np
+    from faster_whisper.audio import pad_or_trim
+
+    features = []
+    for sound in sounds:
+        enough = np.pad(sound[:LONGEST], (0, max(0, SHORTEST - len(sound))))
+        features.append(pad_or_trim(model.feature_extractor(enough)[..., :-1]))
+    return Encoded(
+        lengths=[min(len(sound), LONGEST) / RATE for sound in sounds],
+        sounds=list(sounds),
+        states=model.encode(np.stack(features)),
+    )
+
+
+def part(model: Any, encoded: Encoded, which: Sequence[int]) -> Encoded:
+    """Some of a batch's windows."""
+    if list(which) == list(range(len(encoded.lengths))):
+        return encoded
+    return encode(model, [encoded.sounds[k] for k in which])
+
+
+def languages(model: Any, encoded: Encoded) -> list[dict[str, float]]:
+    """Language -> probability, for each window."""
+    return [
+        {token[2:-2]: float(chance) for token, chance in found} for found in model.model.detect_language(encoded.states)
+    ]
+
+
+def hear(
+    job: StageJob, model: Any, encoded: Encoded, language: str, *, temperature: float = 0.0, prompt: bool = True
+) -> list[Hearing]:
+    """The words of each window.
+
+    Args:
+        temperature: above zero, texts are sampled, and the likeliest of :data:`SAMPLES` is taken.
+        prompt: whether the model is given the job's hotwords and prompt.
+    """
     import ctranslate2
+    from faster_whisper.tokenizer import Tokenizer
+    from faster_whisper.transcribe import get_suppressed_tokens
 
     ctranslate2.set_random_seed(SEED)
-    options: dict[str, Any] = {
-        "language": language,
-        "task": task(job),
-        "beam_size": job.settings["beam_size"],
-        "word_timestamps": True,
-        "hotwords": before(job),
-    }
-    if job.settings["batch_size"]:
-        from faster_whisper import BatchedInferencePipeline
-
-        chunks = [{"start": a, "end": b} for a, b in spans]
-        segments, _ = BatchedInferencePipeline(model).transcribe(
-            sound, batch_size=job.settings["batch_size"], clip_timestamps=chunks, vad_filter=False, **options
-        )
-        return segments  # type: ignore[no-any-return]
-    segments, _ = model.transcribe(
-        sound,
-        clip_timestamps=[edge for span in spans for edge in span],
-        # When the previous window's text is in the prompt, one repetition goes on forever.
-        condition_on_previous_text=False,
-        **options,
+    tokenizer = Tokenizer(model.hf_tokenizer, model.model.is_multilingual, task=task(job), language=language)
+    told = before(job, language) if prompt else None
+    start = model.get_prompt(tokenizer, [], without_timestamps=True, hotwords=told)
+    how: dict[str, Any] = {"beam_size": job.settings["beam_size"]}
+    if temperature:
+        how = {"beam_size": 1, "num_hypotheses": SAMPLES, "sampling_topk": 0, "sampling_temperature": temperature}
+    found = model.model.generate(
+        encoded.states,
+        [start] * len(encoded.lengths),
+        max_length=model.max_length,
+        return_scores=True,
+        return_no_speech_prob=True,
+        suppress_tokens=get_suppressed_tokens(tokenizer, [-1]),
+        **how,
     )
-    return segments  # type: ignore[no-any-return]
+    words = word_times(model, tokenizer, encoded, [result.sequences_ids[0] for result in found])
+    return [
+        Hearing(
+            words=mine,
+            likelihood=result.scores[0] * len(result.sequences_ids[0]) / (len(result.sequences_ids[0]) + 1),
+            silence=result.no_speech_prob,
+        )
+        for mine, result in zip(words, found, strict=True)
+    ]
+
+
+def word_times(model: Any, tokenizer: Any, encoded: Encoded, tokens: list[list[int]]) -> list[list[dict[str, Any]]]:
+    """Words with times from the decoder's attention to the sound, for each window."""
+    segments = [
+        [{"tokens": mine, "start": 0.0, "end": seconds, "seek": 0}]
+        for mine, seconds in zip(tokens, encoded.lengths, strict=True)
+    ]
+    frames = [int(seconds * model.frames_per_second) for seconds in encoded.lengths]
+    model.add_word_timestamps(segments, tokenizer, encoded.states, frames, PREPENDED, APPENDED, 0.0)
+    return [window[0]["words"] for window in segments]

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from tests.conftest import stage_module
 
 align, aligner = stage_module("align"), stage_module("align", "full")
-asr, pipeline = stage_module("asr", "full"), stage_module("diarize", "pipeline")
+pipeline = stage_module("diarize", "pipeline")
 
 ENGLISH = {"alignment": {"id": "wav2vec2-en", "languages": ["en"]}}
 
@@ -35,31 +35,6 @@ def test_alignment_by_variant_and_language(
 ) -> None:
     """A model of another language is never used: its times would be nonsense."""
     assert align.backend(SimpleNamespace(variant=variant, uses=uses), language) == backend
-
-
-WORDS = st.lists(
-    st.tuples(
-        st.text("abc.?! ’", min_size=1, max_size=6), st.floats(0, 40, allow_nan=False), st.floats(0, 3, allow_nan=False)
-    ),
-    max_size=30,
-)
-
-
-@given(WORDS)
-def test_sentences_keep_every_word_inside_the_window(words: list[tuple[str, float, float]]) -> None:
-    """All words, in order, none beyond the window's end."""
-    heard = [{"word": text, "start": at, "end": at + long, "probability": 0.5} for text, at, long in words]
-    sentences = list(asr.sentences(heard, 10.0, 39.0))
-    assert [w.word for s in sentences for w in s.words] == [w["word"] for w in heard]
-    assert all(s.words for s in sentences)
-    assert all(10.0 <= w.start <= w.end <= 39.0 for s in sentences for w in s.words)
-    assert all("".join(w.word for w in s.words) == s.text for s in sentences)
-
-
-def test_a_sentence_ends_at_its_mark() -> None:
-    """Also when a quotation mark follows; not at a comma."""
-    words = [{"word": w, "start": k, "end": k + 1, "probability": 1} for k, w in enumerate([" So,", " “Yes!”", " No"])]
-    assert [s.text for s in asr.sentences(words, 0.0, 9.0)] == [" So, “Yes!”", " No"]
 
 
 class Characters:

@@ -119,7 +119,7 @@ def test_a_machine_s_own_settings_are_the_default() -> None:
         "threads": 4,
         "language": None,
         "compute_type": "int8",
-        "batch_size": 0,
+        "batch_size": 4,
     }
     assert asked(hardware=WORKSTATION).settings["asr"] == {
         "device": "cuda",

@@ -1,0 +1,258 @@
+"""Hearing a sound: windows in batches, and again what no word covers or nobody can have said."""
+
+from __future__ import annotations
+
+from bisect import bisect_left, bisect_right
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import islice
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import guards
+from contract import StageJob
+from windows import PAD, WINDOW, Window, read
+from words import Span, Word, filled, joined, merged, segments, uncovered, without
+
+AGAIN = 1.2
+"""Seconds of speech without a word from which it is heard again."""
+
+NAMED = 0.5
+"""Seconds of speech without a word from which the result names it."""
+
+CONTEXT = 2.0
+"""Seconds of sound around such a part that are heard with it: a model that hears a part of a sentence guesses."""
+
+TEMPERATURE = 0.4
+"""At which texts are sampled where the likeliest was wrong. What is heard again has no prompt: lost models repeat it."""
+
+MUTE = 0.6
+"""The model's own probability of silence from which it says that there is no speech: Whisper's threshold."""
+
+Reason = tuple[float, float, str]
+"""Start and end of a part in seconds, and why it has no words."""
+
+
+@dataclass(kw_only=True)
+class Ear:
+    """A model with what it is asked for."""
+
+    job: StageJob
+    backend: ModuleType
+    model: Any
+
+    @property
+    def batch(self) -> int:
+        """Windows that are heard at once."""
+        return int(self.job.settings["batch_size"]) or int(getattr(self.backend, "BATCH", 1))
+
+    def hear(self, encoded: Any, languages: Sequence[str], **how: Any) -> list[Any]:
+        """The backend's hearings of one batch, in order, whatever the windows' languages."""
+        heard: list[Any] = [None] * len(languages)
+        for language in dict.fromkeys(languages):
+            which = [k for k, other in enumerate(languages) if other == language]
+            mine = self.backend.part(self.model, encoded, which)
+            for k, one in zip(which, self.backend.hear(self.job, self.model, mine, language, **how), strict=True):
+                heard[k] = one
+        return heard
+
+
+@dataclass(kw_only=True)
+class Heard:
+    """A window with what was heard in it."""
+
+    window: Window
+    language: str
+    words: list[Word]
+    likelihood: float
+    silence: float
+
+
+@dataclass(kw_only=True)
+class Account:
+    """All words of a sound, and where there are none."""
+
+    words: list[Word] = field(default_factory=list)
+    gaps: list[dict[str, Any]] = field(default_factory=list)
+    """``start``, ``end`` and ``why``."""
+
+
+def timed(window: Window, hearing: Any, language: str) -> list[Word]:
+    """A hearing's words on the recording's timeline, none beyond the window's end."""
+
+    def at(seconds: float) -> float:
+        return round(min(window.start + max(seconds, 0.0), window.end), 3)
+
+    return [
+        {
+            "word": w["word"],
+            "start": at(w["start"]),
+            "end": at(w["end"]),
+            "probability": round(float(w["probability"]), 3),
+            "language": language,
+        }
+        for w in hearing.words
+        if w["word"].strip()
+    ]
+
+
+def batches(items: Iterable[Any], size: int) -> Iterator[list[Any]]:
+    """Consecutive items, ``size`` at a time."""
+    rest = iter(items)
+    while batch := list(islice(rest, size)):
+        yield batch
+
+
+def first(
+    ear: Ear, encoded: Iterable[tuple[list[Window], Any]], languages: Callable[[Any], list[str]]
+) -> Iterator[Heard]:
+    """Each window, heard for the first time.
+
+    Args:
+        encoded: batches of windows, each with the backend's encoding.
+        languages: the windows' languages, of an encoding.
+    """
+    for windows, states in encoded:
+        spoken = languages(states)
+        for window, language, hearing in zip(windows, spoken, ear.hear(states, spoken), strict=True):
+            yield Heard(
+                window=window,
+                language=language,
+                words=timed(window, hearing, language),
+                likelihood=hearing.likelihood,
+                silence=hearing.silence,
+            )
+
+
+def account(ear: Ear, path: Path, heard: Sequence[Heard], speech: Sequence[Sequence[float]]) -> Account:
+    """The words of all windows; what is missing, and what nobody can have said, is heard again.
+
+    Args:
+        path: the sound.
+        heard: its windows, in order.
+        speech: regions in seconds, in order.
+    """
+    again = Again(ear, path, heard, speech)
+    again.windows()
+    words, dropped = sifted(stitched(heard), speech)
+    words = again.parts(words)
+    return Account(words=_marked(words, speech), gaps=_gaps(words, speech, dropped, again.reasons))
+
+
+def sifted(words: Sequence[Word], speech: Sequence[Sequence[float]]) -> tuple[list[Word], list[Reason]]:
+    """Words without the segments that nobody can have said, and where these were and why."""
+    kept: list[Word] = []
+    dropped: list[Reason] = []
+    for group in segments(words):
+        if why := guards.impossible(group) or (guards.INVENTED if guards.phantom(group, speech) else None):
+            dropped.append((group[0]["start"], group[-1]["end"], why))
+        else:
+            kept += group
+    return kept, dropped
+
+
+def stitched(heard: Sequence[Heard]) -> list[Word]:
+    """Words of windows in order, each once where windows overlap."""
+    words: list[Word] = []
+    done = 0  # words before the last window
+    last: Window | None = None
+    for one in heard:
+        if last is not None and one.window.start < last.end:
+            words[done:], done = joined(words[done:], one.words, one.window.start, last.end), len(words)
+        else:
+            done = len(words)
+            words += one.words
+        last = one.window
+    return words
+
+
+class Again:
+    """Hears windows and parts of a sound for a second time."""
+
+    def __init__(self, ear: Ear, path: Path, heard: Sequence[Heard], speech: Sequence[Sequence[float]]) -> None:
+        self.ear, self.path, self.heard, self.speech = ear, path, heard, speech
+        self.reasons: list[Reason] = []
+        """Why parts that were heard again have no words."""
+        self._starts = [one.window.start for one in heard]
+        self._ends = [b for _, b in speech]
+
+    def _hear(self, windows: Sequence[Window], languages: Sequence[str], temperature: float) -> list[Any]:
+        states = self.ear.backend.encode(self.ear.model, [read(self.path, w.start, w.end) for w in windows])
+        return self.ear.hear(states, languages, prompt=False, temperature=temperature)
+
+    def windows(self) -> None:
+        """Hear windows whose text is suspicious at another temperature; the better hearing is kept."""
+        doubtful = [one for one in self.heard if guards.suspicious(one.words, one.likelihood)]
+        for batch in batches(doubtful, self.ear.batch):
+            found = self._hear([one.window for one in batch], [one.language for one in batch], TEMPERATURE)
+            for one, hearing in zip(batch, found, strict=True):
+                new = timed(one.window, hearing, one.language)
+                if guards.better(new, one.words, (hearing.likelihood, one.likelihood)):
+                    one.words, one.likelihood, one.silence = new, hearing.likelihood, hearing.silence
+
+    def parts(self, words: list[Word]) -> list[Word]:
+        """The words with those of parts that none covered: heard alone, and once more where that failed."""
+        parts = uncovered(words, self.speech, AGAIN)
+        for temperature in (0.0, TEMPERATURE):
+            failed: list[Reason] = []
+            for batch in batches(parts, self.ear.batch):
+                windows = [self._around(hole, CONTEXT if not temperature else CONTEXT / 2) for hole in batch]
+                languages = [self.heard[max(bisect_right(self._starts, hole[0]) - 1, 0)].language for hole in batch]
+                found = self._hear(windows, languages, temperature)
+                for hole, window, language, hearing in zip(batch, windows, languages, found, strict=True):
+                    new = timed(window, hearing, language)
+                    why = self._fault(new, hearing)
+                    fuller = words if why else filled(words, new, hole, CONTEXT)
+                    if fuller is words:
+                        failed.append((*hole, why or (guards.SILENCE if hearing.silence > MUTE else guards.NOTHING)))
+                    words = fuller
+            self.reasons += failed
+            parts = [(a, b) for a, b, why in failed if why != guards.SILENCE]
+        return words
+
+    def _fault(self, words: Sequence[Word], hearing: Any) -> str | None:
+        """Why a second hearing isn't taken."""
+        if why := guards.suspicious(words, hearing.likelihood):
+            return why
+        return guards.INVENTED if words and guards.phantom(words, self.speech) else None
+
+    def _around(self, hole: Span, wide: float) -> Window:
+        """What is heard for a part: it begins and ends elsewhere than before, in a pause where there is one near."""
+        a, b = hole[0] - wide, hole[1] + wide
+        k = bisect_left(self._ends, a)
+        while k < len(self.speech) and self.speech[k][0] < hole[0]:
+            if self.speech[k][0] - PAD >= a:
+                a = self.speech[k][0] - PAD
+            k += 1
+        k = max(bisect_left(self._ends, hole[1]), 0)
+        if k < len(self.speech) and self.speech[k][1] + PAD <= b:
+            b = self.speech[k][1] + PAD
+        a = max(a, self.heard[0].window.start)
+        return Window(start=round(a, 3), end=round(min(b, self.heard[-1].window.end, a + WINDOW), 3))
+
+
+def _marked(words: list[Word], speech: Sequence[Sequence[float]]) -> list[Word]:
+    """Words that nothing supports are marked ``unsure``."""
+    for group in segments(words):
+        for word, alone in zip(group, guards.unsupported(group, speech), strict=True):
+            if alone:
+                word["unsure"] = True
+    return words
+
+
+def _gaps(
+    words: Sequence[Word],
+    speech: Sequence[Sequence[float]],
+    dropped: Sequence[Reason],
+    reasons: Sequence[Reason],
+) -> list[dict[str, Any]]:
+    """Detected speech that no word accounts for, and what was dropped, each with its reason."""
+    said = merged((w["start"], w["end"]) for w in words)
+    left = [hole for a, b, _ in dropped for hole in without([(a, b)], said)]
+    known = sorted([*dropped, *reasons], key=lambda r: (r[2] in (guards.NOTHING, guards.SILENCE), r[0], r[1]))
+    gaps = []
+    for a, b in merged([*uncovered(words, speech, NAMED), *left]):
+        why = next((why for x, y, why in known if x < b and a < y), guards.NOTHING)
+        gaps.append({"start": round(a, 3), "end": round(b, 3), "why": why})
+    return gaps
