@@ -22,6 +22,7 @@ ROWS = {
     "meetings": "speakers",
     "attribution": "attribution",
     "ledger": "ledger",
+    "cues": "cues",
     "times": "times",
     "provocations": "provocations",
     "windows": "windows",

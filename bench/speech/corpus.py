@@ -24,6 +24,16 @@ APART = 0.8
 """Seconds of silence between prompts or sentences that are put into one recording."""
 
 
+SOURCES = (
+    "ljspeech",
+    "sonnets",
+    "sentences",
+    "novel",
+    "mandarin",
+    "music",
+    *(f"prompts-{t}" for t in ("en", "es", "fr", "it", "ru")),
+)
+
 REMARK = re.compile(r"[\d\[\](){}<>;*/]")
 """What a prompt's text has when it isn't just what is said: digits are words there, marks are for programs."""
 
@@ -52,7 +62,7 @@ class Part:
 
 def readings(*, final: bool = False) -> list[Reading]:
     """All recordings of the rows on words."""
-    name = kept.key(kept.recipe("corpus"), "readings", final)
+    name = kept.key(kept.recipe("corpus.py", *sources.digests(*SOURCES)), "readings", final)
     rows = kept.once(name, lambda: [(*astuple(r)[:3], str(r.path), r.kind, r.starts) for r in every(final)])
     return [Reading(name, tongue, text, Path(path), kind, tuple(at)) for name, tongue, text, path, kind, at in rows]
 

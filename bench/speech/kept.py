@@ -76,11 +76,11 @@ def once(name: str, make: Callable[[], Any], file: Path | None = None) -> Any:
 
 
 @cache
-def recipe(*names: str) -> str:
-    """Hex sha256 of how recordings are made: modules of this package by name, and the sources."""
+def recipe(module: str, *pins: str) -> str:
+    """Hex sha256 of how recordings are made: a module of this package, what it does with sound, the sources' digests."""
     here = Path(__file__).parent
-    files = [here / "sources.yaml", here / "sound.py", *(here / f"{name}.py" for name in names)]
-    return hashlib.sha256(b"".join(path.read_bytes() for path in files)).hexdigest()
+    code = [(here / name).read_bytes() for name in ("sound.py", module)]
+    return hashlib.sha256(b"".join([*code, *(pin.encode() for pin in pins)])).hexdigest()
 
 
 def progress(what: str, done: int, total: int, old: int = 0) -> None:

@@ -71,7 +71,7 @@ def seeds(*, final: bool) -> list[int]:
 
 def made(seed: int) -> Mix:
     """A mix; the same for the same seed, whatever was made before."""
-    name = kept.key(kept.recipe("mixes"), "mix", seed)
+    name = kept.key(kept.recipe("mixes.py", *sources.digests("voices", "sentences", "music")), "mix", seed)
     path = PLACE / f"mix-{seed:02}-{name[:8]}.wav"
     turns = kept.once(name, lambda: compose(seed, path), path)
     kind = plan(seed)[1]

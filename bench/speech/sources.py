@@ -35,6 +35,11 @@ def pins() -> dict[str, dict[str, Any]]:
     return found
 
 
+def digests(*names: str) -> list[str]:
+    """The pinned digests of some sources."""
+    return [str(pins()[name]["sha256"]) for name in names]
+
+
 def folder(name: str) -> Path:
     """The folder of a source, fetched when it isn't here yet; ends the program when its bytes are not the pinned ones."""
     pin = pins()[name]

@@ -73,7 +73,7 @@ def one(seed: int, *, final: bool) -> Provocation:
     """A recording; the same for the same seed."""
     kind = list(KINDS)[seed % len(KINDS)]
     chance = np.random.default_rng([seed, 16, final])
-    name = kept.key(kept.recipe("corpus", "rows/provocations"), "provocation", seed, final)
+    name = kept.key(kept.recipe("rows/provocations.py", *sources.digests(*corpus.SOURCES)), "provocation", seed, final)
     path = PLACE / f"{kind}-{seed:03}-{name[:8]}.wav"
 
     def make() -> tuple[float, str | None]:
