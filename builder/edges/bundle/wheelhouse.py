@@ -26,7 +26,7 @@ KNOWN = re.compile(
     rf"|images/({NAME}\.yaml|sizes\.json|requirements-base\.(in|txt)|tools/({NAME}\.py|requirements\.(in|txt))|weights/fetch\.py)"
     r"|requirements/((builder|dev)\.txt|lock\.sh|(stages|review)\.py|(held|advisories)\.yaml)"
     rf"|stages/(requirements-{NAME}\.in|{NAME}\.py|{NAME}/({NAME}\.py|stage\.yaml|requirements-{NAME}\.(in|txt)))"
-    rf"|templates/({NAME}\.j2|Dockerfile\.j2|(blocks|ci)/{NAME}(\.yml)?\.j2|report/report\.(css|js|html\.j2))"
+    rf"|templates/({NAME}\.j2|Dockerfile\.j2|(blocks|ci)/{NAME}(\.yml)?\.j2|(report/report|compare/compare)\.(css|js|html\.j2))"
     rf"|builder/([a-z_]+/)*[a-z_]+\.py"
 )
 """The files in those folders that this program reads; what else lies there (keys, .env, an editor's copies) stays here."""
