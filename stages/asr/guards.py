@@ -17,6 +17,10 @@ QUICKEST = 9.0
 LETTERS = 30.0
 """The same where a letter or two are a word to the model, as in Thai and Burmese: a syllable has up to four of them."""
 
+BURST = 2.5
+"""By which factor a few words in a row must be quicker than :data:`QUICKEST` to be left out by themselves: a model that has
+nothing to hear writes the rest of its text in no time."""
+
 LOOP = 30
 """Words that may be nothing but repetitions."""
 
@@ -70,10 +74,25 @@ def impossible(words: Sequence[Word]) -> str | None:
     if len(words) < FEWEST:
         return None
     seconds = max(words[-1]["end"] - words[0]["start"], 0.02)
-    letters = sum(not (w["word"][:1].isspace() or w["word"].isascii()) for w in words)
-    if len(words) / seconds > (LETTERS if letters > len(words) / 2 else QUICKEST):
+    if len(words) / seconds > quickest(words):
         return QUICK
     return REPEATS if repeats([w["word"].strip().lower() for w in words]) else None
+
+
+def quickest(words: Sequence[Word]) -> float:
+    """Words, or letters, a second that nobody says."""
+    letters = sum(not (w["word"][:1].isspace() or w["word"].isascii()) for w in words)
+    return LETTERS if letters > len(words) / 2 else QUICKEST
+
+
+def bursts(words: Sequence[Word]) -> list[bool]:
+    """For each word, whether it is one of :data:`FEWEST` in a row that nobody can have said in their time."""
+    quick = [False] * len(words)
+    least = FEWEST / (BURST * quickest(words)) if words else 0.0
+    for k in range(len(words) - FEWEST + 1):
+        if words[k + FEWEST - 1]["end"] - words[k]["start"] < least:
+            quick[k : k + FEWEST] = [True] * FEWEST
+    return quick
 
 
 def repeats(words: Sequence[str]) -> bool:

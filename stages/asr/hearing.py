@@ -5,7 +5,7 @@ from __future__ import annotations
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from itertools import islice
+from itertools import groupby, islice
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -145,10 +145,14 @@ def sifted(words: Sequence[Word], speech: Sequence[Sequence[float]]) -> tuple[li
     kept: list[Word] = []
     dropped: list[Reason] = []
     for group in segments(words):
-        if why := guards.impossible(group) or (guards.INVENTED if guards.phantom(group, speech) else None):
-            dropped.append((group[0]["start"], group[-1]["end"], why))
-        else:
-            kept += group
+        why = guards.impossible(group) or (guards.INVENTED if guards.phantom(group, speech) else None)
+        wrong = [True] * len(group) if why else guards.bursts(group)
+        for left_out, pairs in groupby(zip(group, wrong, strict=True), key=lambda pair: pair[1]):
+            part = [word for word, _ in pairs]
+            if left_out:
+                dropped.append((part[0]["start"], part[-1]["end"], why or guards.QUICK))
+            else:
+                kept += part
     return kept, dropped
 
 

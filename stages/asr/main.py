@@ -107,6 +107,8 @@ def transcribe(ear: Ear, recording: Recording, sounds: list[Sound], duration: fl
         unheard += [gap | mark for gap in whole.gaps]
     if each:
         language, chance = most_spoken(found)
+    if instructions.task(job) == "translate":  # whatever is spoken, each segment's text is English
+        found = [{name: value for name, value in s.items() if name != "language"} for s in found]
     report(job, recording, unheard)
     found.sort(key=lambda s: (s["start"], s["end"]))
     unheard.sort(key=lambda gap: (gap["start"], gap["end"]))
@@ -147,6 +149,8 @@ class Stream:
     def heard(self, language: str | None) -> Iterator[Heard]:
         """Each window, heard in ``language``, or in its own where that is None."""
 
+        clear: set[str] = set()
+
         def ready() -> Iterator[tuple[list[Window], Any]]:
             while self.known:
                 yield self.known.pop(0)
@@ -156,9 +160,9 @@ class Stream:
             if language is not None or not self.ear.model.model.is_multilingual:
                 return [language or "en"] * len(encoded.lengths)
             chances = self.ear.backend.languages(self.ear.model, encoded)
-            return [best for best, _ in tongues.settled(list(zip(encoded.lengths, chances, strict=True)))]
+            return tongues.settled(list(zip(encoded.lengths, chances, strict=True)), clear)
 
-        yield from first(self.ear, ready(), spoken)
+        return first(self.ear, ready(), spoken)
 
 
 def watched(

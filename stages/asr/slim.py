@@ -94,7 +94,14 @@ def part(model: Any, encoded: Encoded, which: Sequence[int]) -> Encoded:
     """Some of a batch's windows."""
     if list(which) == list(range(len(encoded.lengths))):
         return encoded
-    return encode(model, [encoded.sounds[k] for k in which])
+    sounds = [encoded.sounds[k] for k in which]
+    if encoded.states.device != "cpu":  # NumPy has no view of a GPU's memory
+        return encode(model, sounds)
+    import ctranslate2
+    import numpy as np
+
+    states = ctranslate2.StorageView.from_array(np.ascontiguousarray(np.asarray(encoded.states)[list(which)]))
+    return Encoded(lengths=[encoded.lengths[k] for k in which], sounds=sounds, states=states)
 
 
 def languages(model: Any, encoded: Encoded) -> list[dict[str, float]]:

@@ -14,7 +14,7 @@ SURE = 0.5
 """Probability below which a language is a guess: faster-whisper's own threshold."""
 
 CLEAR = 0.8
-"""Probability below which a window's language is asked again, of its halves or of its neighbours."""
+"""Probability below which a window's language is doubtful, and the recording's others count more."""
 
 LISTEN = 4
 """Windows that are heard while a recording's language is in doubt."""
@@ -55,19 +55,20 @@ def likeliest(chances: Iterable[tuple[float, dict[str, float]]]) -> tuple[str, f
     return best, total[best] / max(seconds, 1e-9)
 
 
-def settled(chances: list[tuple[float, dict[str, float]]]) -> list[tuple[str, float]]:
-    """Each window's language and its probability, by what others of the recording say where its own answer isn't clear.
+def settled(chances: list[tuple[float, dict[str, float]]], clear: set[str]) -> list[str]:
+    """Each window's language, by what others of the recording say where its own answer isn't clear.
 
     Languages that no window is clear about count a third: a recording has few.
+
+    Args:
+        clear: languages of earlier windows that were clear; those of these windows are added.
     """
     own = [likeliest([one]) for one in chances]
-    clear = {language for language, p in own if p >= CLEAR}
+    clear.update(language for language, p in own if p >= CLEAR)
     found = []
-    for (seconds, chance), mine in zip(chances, own, strict=True):
-        if mine[1] >= CLEAR or not clear:
-            found.append(mine)
-            continue
-        weighed = {language: p if language in clear else p / 3 for language, p in chance.items()}
-        best, _ = likeliest([(seconds, weighed)])
-        found.append((best, chance[best]))
+    for (seconds, chance), (mine, p) in zip(chances, own, strict=True):
+        if p < CLEAR and clear:
+            weighed = {language: p if language in clear else p / 3 for language, p in chance.items()}
+            mine, _ = likeliest([(seconds, weighed)])
+        found.append(mine)
     return found
