@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from contract import RATE, ModelFault, StageJob
-from slim import DVector, open_session
+from slim import Batched, DVector, open_session
 
 
 class WeSpeaker:
     """An encoder of the WeSpeaker toolkit as ONNX: from ``feats`` [n, frames, 80] to n vectors."""
 
-    def __init__(self, session: Any) -> None:
-        self.session = session
+    def __init__(self, model: Batched) -> None:
+        self.model = model
 
     def features(self, sound: Any) -> Any:
         """Kaldi's filter bank [frames, 80] of float32 samples, 100 frames a second, as in WeSpeaker's training."""
@@ -31,10 +32,9 @@ class WeSpeaker:
         )
         return bank.numpy()
 
-    def embed(self, windows: Any) -> Any:
-        """Float32 [n, d] of features [n, frames, 80], without their mean over time, as in training."""
-        feats = windows - windows.mean(axis=1, keepdims=True)
-        return self.session.run(None, {"feats": feats})[0]
+    def embed(self, batches: Iterable[Any]) -> Iterator[Any]:
+        """Float32 [n, d] of each batch of features [n, frames, 80], without their mean over time, as in training."""
+        return self.model.over(batch - batch.mean(axis=1, keepdims=True) for batch in batches)
 
 
 def load(job: StageJob) -> WeSpeaker | DVector:
@@ -43,10 +43,9 @@ def load(job: StageJob) -> WeSpeaker | DVector:
     Raises:
         ModelFault: it is missing or broken, or takes other inputs.
     """
-    session = open_session(job)
-    inputs = [i.name for i in session.get_inputs()]
-    if inputs == ["feats"]:
-        return WeSpeaker(session)
-    if inputs == ["mels"]:
-        return DVector(session)
-    raise ModelFault(f"model {job.uses['embedding']['id']}: it takes {', '.join(inputs)}, not mels or feats")
+    model = open_session(job)
+    if model.input == "feats":
+        return WeSpeaker(model)
+    if model.input == "mels":
+        return DVector(model)
+    raise ModelFault(f"model {job.uses['embedding']['id']}: it takes {model.input}, not mels or feats")

@@ -7,6 +7,7 @@ import importlib
 import itertools
 import sys
 import wave
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import contract
 from contract import RATE, Recording, StageJob
+
+WAYS = {"diarization": "pipeline", "segmentation": "voices"}
+"""Modules by the model that a job has besides an embedding."""
 
 SPAN = 1.6
 """Seconds that an embedding hears: 160 frames, what the d-vector was trained on."""
@@ -33,8 +37,9 @@ PIECE = 60.0
 
 def work(job: StageJob) -> None:
     heard = {r.id: job.load("vad", r) for r in job.inputs}
-    whole = "diarization" in job.uses  # a pipeline that does everything
-    backend = importlib.import_module("pipeline" if whole else job.variant)
+    # A pipeline does everything; with a segmentation, overlap is found too; a d-vector works by itself.
+    name = next((module for use, module in WAYS.items() if use in job.uses), job.variant)
+    backend = importlib.import_module(name)
     model: Any = None
     for recording in job.inputs:
         speech, duration = heard[recording.id]["speech"], heard[recording.id]["duration"]
@@ -50,7 +55,8 @@ def work(job: StageJob) -> None:
         if model is None:
             model = backend.load(job)
         with job.timed("work"):
-            diarized = (backend.diarize if whole else clustered)(job, recording, model, speech, duration)
+            diarize = clustered if name == job.variant else backend.diarize
+            diarized = diarize(job, recording, model, speech, duration)
             expected, count = job.settings["speakers"], len({turn["speaker"] for turn in diarized})
             if expected is None and count > 1:
                 job.note(recording, f"{count} speakers: a best guess; --speakers N is more exact")
@@ -112,13 +118,33 @@ def embed(
     from cluster import units
 
     spans: list[tuple[int, float]] = []
-    blocks: list[Any] = []
-    waiting: list[Any] = []
 
-    def flush() -> None:
+    def batches() -> Iterator[Any]:
+        waiting: list[Any] = []
+        for index, at, window in featured(job, recording, encoder, speech, duration):
+            spans.append((index, at))
+            waiting.append(window)
+            if len(waiting) == BATCH:
+                yield np.stack(waiting)
+                waiting.clear()
         if waiting:
-            blocks.append(encoder.embed(np.stack(waiting)))
-            waiting.clear()
+            yield np.stack(waiting)
+
+    raw = np.concatenate(list(encoder.embed(batches())))
+    owner = np.array([index for index, _ in spans])
+    same = (owner[1:] == owner[:-1])[:, None]
+    smooth = raw.copy()
+    smooth[1:] += np.where(same, raw[:-1], 0.0)
+    smooth[:-1] += np.where(same, raw[1:], 0.0)
+    job.progress(recording, duration, duration)
+    return spans, units(smooth)
+
+
+def featured(
+    job: StageJob, recording: Recording, encoder: Any, speech: list[tuple[float, float]], duration: float
+) -> Iterator[tuple[int, float, Any]]:
+    """What is embedded: for each window its region, its centre in seconds, and its features [frames, …]."""
+    import numpy as np
 
     frames = round(SPAN * 100)
     with wave.open(str(job.work("demux", f"{recording.id}.wav")), "rb") as wav:
@@ -132,20 +158,9 @@ def embed(
             last = max(0, len(energy) - frames)
             for first in [*range(0, last, round(HOP * 100)), last] if last else [0]:
                 window = energy[first : first + frames]
-                waiting.append(np.pad(window, ((0, frames - len(window)), (0, 0))))
-                spans.append((index, min(start + first / 100 + SPAN / 2, end) if last else (start + end) / 2))
-                if len(waiting) == BATCH:
-                    flush()
+                at = min(start + first / 100 + SPAN / 2, end) if last else (start + end) / 2
+                yield index, at, np.pad(window, ((0, frames - len(window)), (0, 0)))
             job.progress(recording, end, duration)
-    flush()
-    raw = np.concatenate(blocks)
-    owner = np.array([index for index, _ in spans])
-    same = (owner[1:] == owner[:-1])[:, None]
-    smooth = raw.copy()
-    smooth[1:] += np.where(same, raw[:-1], 0.0)
-    smooth[:-1] += np.where(same, raw[1:], 0.0)
-    job.progress(recording, duration, duration)
-    return spans, units(smooth)
 
 
 def turns(

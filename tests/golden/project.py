@@ -8,12 +8,13 @@ from pathlib import Path
 
 from builder.core.config import parse
 from builder.core.config.defaults import configure
+from builder.core.config.selection import choose
 from builder.core.config.types import BaseSpec, Config
 from builder.core.images import plan, render
 from builder.core.jobs import compose, sandbox
 from builder.core.jobs.job import Job, JobInput
 from builder.core.jobs.request import Request, plan_stages
-from builder.core.terms import Mode, Variant, Workflow
+from builder.core.terms import Mode, Purpose, Variant, Workflow
 from builder.core.weights.model import Model, Pin
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -102,7 +103,13 @@ def templates() -> dict[str, str]:
 
 def models(settings: Config) -> list[tuple[Model, Pin]]:
     """What the preset ``starter`` chooses."""
-    return [(settings.models[ids[0]], settings.pins[ids[0]]) for ids in settings.presets["starter"].models.values()]
+    return list(chosen(settings).values())
+
+
+def chosen(settings: Config) -> dict[Purpose, tuple[Model, Pin]]:
+    """The same by purpose."""
+    models = choose(settings, preset="starter", variant=settings.defaults.variant, stages=list(settings.stages))
+    return {purpose: (model, settings.pins[model.id]) for purpose, model in models.items()}
 
 
 def rendered(mode: Mode, variant: Variant, base: BaseSpec) -> dict[str, str]:
@@ -125,12 +132,11 @@ PROJECTS = {
 def job(device: str) -> Job:
     """A job of a long recording and one of unknown length."""
     settings = read({})
-    models = {p: (settings.models[i[0]], settings.pins[i[0]]) for p, i in settings.presets["starter"].models.items()}
     asked = Request(
         workflow=None,
         variant="slim",
         preset="starter",
-        models=models,
+        models=chosen(settings),
         settings={"asr": {"device": device, "threads": 2}},
     )
     stages = plan_stages(settings.stages, asked, workflow=Workflow.SUBTITLE)

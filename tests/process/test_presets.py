@@ -18,7 +18,7 @@ from builder.workflows.session import Session, chosen_models, open_session
 from tests import loopback, small_project
 
 ASR = {"fast": "tiny", "starter": "base", "balanced": "small", "high": "medium", "premium": "large-v3"}
-SHARED = ("silero-vad", "d-vector")
+SHARED = ("silero-vad", "campplus", "segmentation-3.0")
 
 
 class Hub:

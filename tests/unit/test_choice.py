@@ -23,7 +23,12 @@ def ids(**asked: object) -> dict[str, str]:
 
 def test_presets_choose_a_model_for_each_purpose() -> None:
     """Every preset diarizes with the ungated embedding."""
-    assert ids() == {"asr": "base", "embedding": "d-vector", "vad": "silero-vad"}
+    assert ids() == {
+        "asr": "base",
+        "embedding": "campplus",
+        "segmentation": "segmentation-3.0",
+        "vad": "silero-vad",
+    }
     assert ids(preset="tiny-en")["asr"] == "tiny.en"
 
 

@@ -80,7 +80,8 @@ def _models(config: Config) -> tuple[Finding, Finding]:
     """The preset's models in the store, and their pins."""
     store = Store(config.paths.models)
     preset = config.presets[config.defaults.preset]
-    first = [ids[0] for ids in preset.models.values() if ids]
+    named = [ids[0] for ids in preset.models.values() if ids]
+    first = [*named, *(other for i in named if (other := config.models[i].companion) is not None)]
     lacking = [i for i in first if i in config.pins and store.missing(config.models[i], config.pins[i])]
     unpinned = [i for i in first if i not in config.pins]
     return (

@@ -6,8 +6,9 @@
 
 ARG ENVIRONMENT=production
 ARG WITH_BASE=${ENVIRONMENT}
+ARG WITH_CAMPPLUS=${ENVIRONMENT}
+ARG WITH_SEGMENTATION_3_0=${ENVIRONMENT}
 ARG WITH_SILERO_VAD=${ENVIRONMENT}
-ARG WITH_D_VECTOR=${ENVIRONMENT}
 
 FROM registry.example:5000/python:3.11-slim@sha256:abababababababababababababababababababababababababababababababab AS root
 
@@ -114,6 +115,26 @@ FROM model-base-yes AS model-base-production
 FROM model-base-no AS model-base-development
 FROM model-base-${WITH_BASE} AS model-base
 
+FROM tools AS model-campplus-yes
+COPY weights/fetch.py weights/convert.txt weights/campplus.json /weights/
+COPY weights/builder /weights/builder
+RUN --mount=type=secret,id=ca --mount=type=secret,id=site --mount=type=secret,id=hf_token \
+    ["python3", "/weights/fetch.py", "campplus"]
+FROM model-none AS model-campplus-no
+FROM model-campplus-yes AS model-campplus-production
+FROM model-campplus-no AS model-campplus-development
+FROM model-campplus-${WITH_CAMPPLUS} AS model-campplus
+
+FROM tools AS model-segmentation-3.0-yes
+COPY weights/fetch.py weights/convert.txt weights/segmentation-3.0.json /weights/
+COPY weights/builder /weights/builder
+RUN --mount=type=secret,id=ca --mount=type=secret,id=site --mount=type=secret,id=hf_token \
+    ["python3", "/weights/fetch.py", "segmentation-3.0"]
+FROM model-none AS model-segmentation-3.0-no
+FROM model-segmentation-3.0-yes AS model-segmentation-3.0-production
+FROM model-segmentation-3.0-no AS model-segmentation-3.0-development
+FROM model-segmentation-3.0-${WITH_SEGMENTATION_3_0} AS model-segmentation-3.0
+
 FROM tools AS model-silero-vad-yes
 COPY weights/fetch.py weights/silero-vad.json /weights/
 RUN --mount=type=secret,id=ca --mount=type=secret,id=site --mount=type=secret,id=hf_token \
@@ -122,16 +143,6 @@ FROM model-none AS model-silero-vad-no
 FROM model-silero-vad-yes AS model-silero-vad-production
 FROM model-silero-vad-no AS model-silero-vad-development
 FROM model-silero-vad-${WITH_SILERO_VAD} AS model-silero-vad
-
-FROM tools AS model-d-vector-yes
-COPY weights/fetch.py weights/convert.txt weights/d-vector.json /weights/
-COPY weights/builder /weights/builder
-RUN --mount=type=secret,id=ca --mount=type=secret,id=site --mount=type=secret,id=hf_token \
-    ["python3", "/weights/fetch.py", "d-vector"]
-FROM model-none AS model-d-vector-no
-FROM model-d-vector-yes AS model-d-vector-production
-FROM model-d-vector-no AS model-d-vector-development
-FROM model-d-vector-${WITH_D_VECTOR} AS model-d-vector
 
 FROM root AS base
 COPY --link --from=made-base /out/ /
@@ -184,7 +195,8 @@ ENTRYPOINT ["/opt/bake/lib/bin/dumb-init", "--", "python3", "/opt/bake/stages/de
 FROM base-ml AS diarize
 COPY --link --from=libraries-align-asr-diarize-torch /out/ /
 COPY --link --from=libraries-diarize /out/ /
-COPY --link --from=model-d-vector /out/ /
+COPY --link --from=model-campplus /out/ /
+COPY --link --from=model-segmentation-3.0 /out/ /
 COPY --link --from=code-diarize /out/ /
 ENTRYPOINT ["/opt/bake/lib/bin/dumb-init", "--", "python3", "/opt/bake/stages/diarize/main.py"]
 
