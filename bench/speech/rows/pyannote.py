@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import statistics
 import subprocess
 import sys
@@ -44,6 +45,14 @@ def pyannote(options: Options) -> list[Line]:
     return lines
 
 
+def python() -> Path:
+    """The peer's interpreter. Of torchaudio only the Python is wanted: its binary fits another build of PyTorch."""
+    folder = peer("pyannote", *PYANNOTE)
+    for binary in folder.parent.glob("lib/python*/site-packages/torchaudio/lib"):
+        shutil.rmtree(binary)
+    return folder / "python"
+
+
 def our_rates(chosen: Sequence[mixes.Mix], *, given: bool) -> list[float]:
     """The product's, percent."""
     found = []
@@ -79,6 +88,6 @@ def ask(files: Sequence[tuple[Path, int | None]], threshold: float) -> list[list
         "threshold": threshold,
         "files": [(str(path), people) for path, people in files],
     }
-    words = [str(peer("pyannote", *PYANNOTE) / "python"), "-W", "ignore", str(SCRIPT)]
+    words = [str(python()), "-W", "ignore", str(SCRIPT)]
     done = subprocess.run(words, input=json.dumps(asked), stdout=subprocess.PIPE, text=True, check=True)
     return [json.loads(line) for line in done.stdout.splitlines() if line.startswith("[")]
