@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from bisect import bisect_left
 from dataclasses import dataclass, replace
+from itertools import groupby
 
 from breaks import UNKNOWN, Language
-from limits import Rules, width
+from limits import EARLY, LATE, Rules, width
 from sentences import CARRIES, CLINGS, Sentence, Word, is_mark, unspaced, with_text
 
 FLASH = 83
@@ -17,6 +19,17 @@ SLOT = 200
 
 CLOSE = 0.6
 """Seconds between two sentences of one speaker that may share a cue."""
+
+JOINED, PARTED = 170.0, 60.0
+"""Prices of two sentences in one cue, and of one that begins or ends in the middle of another then: rather two cues than
+that, unless one of them couldn't be read. A cue costs 100."""
+
+BRIEF, FAST, FASTER = 200.0, 100.0, 300.0
+"""Prices of a cue that is gone at once, of one that is too fast, and of each time that it would need more."""
+
+SHIFTS = (0, *range(-round(EARLY * 1000), 0, 100), *range(100, round(LATE * 1000) + 1, 100))
+"""Milliseconds by which a cue may begin later than it is spoken (earlier where negative), so that it or its neighbour can
+be read."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,19 +87,16 @@ def cues(
     rules = rules.for_text("".join(s.text for s in sentences))
     blocks: list[_Block] = []
     last: str | None = None
-    for sentence in sentences:
-        changed = sentence.speaker is not None and sentence.speaker != last
-        last = sentence.speaker or last
-        mark = ("- " if dash else f"{title(sentence.speaker)}: ") if label and changed and sentence.speaker else ""
-        head = _Block(words=[], speaker=sentence.speaker, changed=changed, mark=mark, columns=rules.line_chars)
-        words = [part for word in sentence.words for part in parted(word, rules.line_chars)]
-        for k, group in enumerate(divide(words, rules, head.prefix, language)):
-            first = k == 0
-            block = replace(head, words=group) if first else replace(head, words=group, changed=False, mark="")
-            if first and blocks and (both := joined(blocks[-1], block, rules, language)):
-                blocks[-1] = both
-            else:
-                blocks.append(block)
+    runs = [list(group) for _, group in groupby(sentences, key=lambda s: (s.speaker, s.words[0].channel))]
+    for k, run in enumerate(runs):
+        who = run[0].speaker
+        changed = who is not None and who != last
+        last = who or last
+        mark = ("- " if dash else f"{title(who)}: ") if label and changed and who else ""
+        head = _Block(words=[], speaker=who, changed=changed, mark=mark, columns=rules.line_chars)
+        following = runs[k + 1][0].start if k + 1 < len(runs) else duration
+        for j, group in enumerate(_divided(run, head.prefix, following, rules, language)):
+            blocks.append(replace(head, words=group) if j == 0 else replace(head, words=group, changed=False, mark=""))
     return timed(blocks, rules, duration, language)
 
 
@@ -112,25 +122,36 @@ def parted(word: Word, columns: int) -> list[Word]:
     return [with_text(word, p, word.start + k * step, word.start + (k + 1) * step) for k, p in enumerate(parts)]
 
 
-def joined(before: _Block, block: _Block, rules: Rules, language: Language) -> _Block | None:
-    """Two short sentences of one speaker as one cue, when either alone would be gone before it is read; else None."""
-    a, b = before.words, block.words
-    if block.changed or before.speaker != block.speaker or b[0].start - a[-1].end > CLOSE:
-        return None
-    alone = rules.min_duration
-    needed = sum(width(w.text) for w in a) / rules.chars_per_second
-    if b[0].start - a[0].start >= max(alone, needed) and b[-1].end - b[0].start >= alone:
-        return None
-    words = [*a, *b]
-    if len(divide(words, rules, before.prefix, language)) > 1:
-        return None
-    return replace(before, words=words)
+def _divided(run: list[Sentence], prefix: int, following: float, rules: Rules, language: Language) -> list[list[Word]]:
+    """Cut what one person says in one go into cues.
+
+    Args:
+        prefix: columns that the first line keeps for a mark.
+        following: when somebody else begins, in seconds.
+    """
+    words: list[Word] = []
+    ends: set[int] = set()
+    for sentence in run:
+        words += (part for word in sentence.words for part in parted(word, rules.line_chars))
+        ends.add(len(words))
+    cuts = [0.0] * (len(words) + 1)
+    for k in range(1, len(words)):
+        cuts[k] = 0.0 if k in ends else _cut(words, k, language)
+    starts = [word.start for word in words] + [max(following, words[-1].end)]
+    return divide(words, rules, prefix, cuts, ends, starts)
 
 
-def divide(words: list[Word], rules: Rules, prefix: int, language: Language) -> list[list[Word]]:
-    """Cut a sentence into cues that fit: few, evenly filled, and cut at punctuation or a pause where possible.
+def divide(
+    words: list[Word], rules: Rules, prefix: int, cuts: list[float], ends: set[int], starts: list[float]
+) -> list[list[Word]]:
+    """Cut words into cues that fit: few, evenly filled, long enough to be read, cut at sentences, marks or pauses.
 
     Dynamic programming from the end finds the cheapest cuts; linear in the number of words.
+
+    Args:
+        cuts: how bad a cut before each word is.
+        ends: where sentences end: the numbers of words before.
+        starts: when each word begins, and what follows the last one.
     """
     widths = [width(w.text) for w in words]
     heads = [width(w.text.lstrip()) for w in words]
@@ -138,9 +159,9 @@ def divide(words: list[Word], rules: Rules, prefix: int, language: Language) -> 
     cost = [0.0] * (len(words) + 1)
     until = [0] * (len(words) + 1)
     for start in range(len(words) - 1, -1, -1):
-        cost[start] = float("inf")
+        cost[start] = math.inf
         line, lines = heads[start] + (prefix if start == 0 else 0), 1
-        used = line
+        used, inner = line, 0.0
         for end in range(start + 1, len(words) + 1):
             if end > start + 1:
                 used += widths[end - 1]
@@ -151,8 +172,13 @@ def divide(words: list[Word], rules: Rules, prefix: int, language: Language) -> 
                     break
                 if words[end - 1].end - words[start].start > rules.max_duration:
                     break
-            empty = max(0.0, 1 - used / room)
-            price = 100 + 60 * empty**2 + (_cut(words, end, language) if end < len(words) else 0) + cost[end]
+                if end - 1 in ends:
+                    if words[end - 1].start - words[end - 2].end > CLOSE:
+                        break
+                    inner += JOINED
+            part = PARTED if inner and (end not in ends or (start and start not in ends)) else 0.0
+            price = 100 + 60 * max(0.0, 1 - used / room) ** 2 + cuts[end] + inner + part
+            price += _hurry(used, starts[end] - starts[start] - rules.gap, rules) + cost[end]
             if price < cost[start]:
                 cost[start], until[start] = price, end
     groups, at = [], 0
@@ -160,6 +186,17 @@ def divide(words: list[Word], rules: Rules, prefix: int, language: Language) -> 
         groups.append(words[at : until[at]])
         at = until[at]
     return groups
+
+
+def _hurry(columns: int, seconds: float, rules: Rules) -> float:
+    """The price of a cue that has too little time: to be seen at all, and to be read."""
+    price = 0.0
+    if seconds < rules.min_duration:
+        price += BRIEF * (1 - max(seconds, 0.0) / rules.min_duration)
+    needed = columns / rules.chars_per_second
+    if needed > seconds:
+        price += FAST + FASTER * min(needed / max(seconds, 0.1) - 1, 2.0)
+    return price
 
 
 def _cut(words: list[Word], at: int, language: Language) -> float:
@@ -208,6 +245,9 @@ def timed(blocks: list[_Block], rules: Rules, duration: float, language: Languag
         channels.setdefault(block.words[0].channel, []).append(block)
     begun = [pair for lane in channels.values() for pair in zip(_starts(lane, total), lane, strict=True)]
     begun.sort(key=lambda pair: pair[0])
+    if len(channels) == 1:
+        shifted = _shifted([start for start, _ in begun], [block for _, block in begun], rules, total)
+        begun = [(start, block) for start, (_, block) in zip(shifted, begun, strict=True)]
     starts = [start for start, _ in begun]
     own: dict[int | None, int] = {}
     following: list[int | None] = []
@@ -237,6 +277,66 @@ def _starts(blocks: list[_Block], total: int) -> list[int]:
     return starts
 
 
+def _shifted(starts: list[int], blocks: list[_Block], rules: Rules, total: int) -> list[int]:
+    """The starts of cues, some a little earlier or later, so that as many as possible can be read; in milliseconds.
+
+    The cheapest of all combinations, by dynamic programming over :data:`SHIFTS`.
+    """
+    gap = round(rules.gap * 1000)
+    needs = [_needed(block, rules) for block in blocks]
+    silences = [start - _spoken(before) for start, before in zip(starts[1:], blocks, strict=False)]
+    costs = [_moved(shift, starts[0]) if starts and starts[0] + shift >= 0 else math.inf for shift in SHIFTS]
+    came: list[list[int]] = []
+    for k in range(1, len(starts)):
+        apart = min(SLOT, starts[k] - starts[k - 1])
+        row, origin = [], []
+        for shift in SHIFTS:
+            best, best_from = math.inf, 0
+            for j, before in enumerate(SHIFTS):
+                has = starts[k] + shift - starts[k - 1] - before
+                if has < apart and (shift or before):
+                    continue
+                price = costs[j] + _lacking(has - gap, needs[k - 1])
+                if price < best:
+                    best, best_from = price, j
+            row.append(best + _moved(shift, max(silences[k - 1] - gap, 0)))
+            origin.append(best_from)
+        costs = row
+        came.append(origin)
+    if not starts:
+        return []
+    for j, shift in enumerate(SHIFTS):
+        has = total - starts[-1] - shift
+        costs[j] += math.inf if shift > 0 and has < SLOT else _lacking(has, needs[-1])
+    at = min(range(len(SHIFTS)), key=costs.__getitem__)
+    path = [at]
+    for origin in reversed(came):
+        path.append(origin[path[-1]])
+    return [start + SHIFTS[k] for start, k in zip(starts, reversed(path), strict=True)]
+
+
+def _moved(shift: int, silence: int) -> float:
+    """The price of a cue that begins earlier or later than its words; ``silence``: milliseconds without a word before."""
+    if shift < 0:
+        return -shift * (0.05 if -shift <= silence else 0.15)
+    return shift * 0.1
+
+
+def _lacking(has: int, needs: tuple[int, int]) -> float:
+    """The price of a cue that is on screen for less than it needs to be seen, or to be read; in milliseconds."""
+    price = 0.0
+    for needed in needs:
+        if has < needed:
+            price += 100 + 100 * (needed - has) / needed
+    return price
+
+
+def _needed(block: _Block, rules: Rules) -> tuple[int, int]:
+    """Milliseconds that a cue lasts at least: to be seen, and to be read."""
+    columns = width("".join(w.text for w in block.words).strip()) + block.prefix
+    return round(rules.min_duration * 1000), math.ceil(columns / rules.chars_per_second * 1000)
+
+
 def _spoken(block: _Block) -> int:
     """When the last word of a cue ends, in milliseconds."""
     return round(max(w.end for w in block.words) * 1000)
@@ -245,9 +345,7 @@ def _spoken(block: _Block) -> int:
 def _end(block: _Block, start: int, following: int | None, rules: Rules, total: int) -> int:
     """When a cue ends that begins at ``start``, and leaves room for the one that begins at ``following``; in milliseconds."""
     longest, gap = round(rules.max_duration * 1000), round(rules.gap * 1000)
-    columns = width("".join(w.text for w in block.words).strip()) + block.prefix
-    needed = round(max(rules.min_duration, columns / rules.chars_per_second) * 1000)
-    end = min(max(_spoken(block), start + needed), start + longest)
+    end = min(max(_spoken(block), start + max(_needed(block, rules))), start + longest)
     if following is None:
         return min(end, max(total, start + 1))
     # The gap is taken from a cue's end, but not so that the cue is gone at once: then the two touch.

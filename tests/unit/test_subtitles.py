@@ -20,6 +20,7 @@ sys.path.insert(0, str(STAGE))
 import clock  # noqa: E402
 import cues as cue  # noqa: E402
 import formats  # noqa: E402
+from limits import EARLY, LATE  # noqa: E402
 from sentences import CARRIES, CLINGS, Sentence, Word, clean, read_words, sentences, unspaced  # noqa: E402
 
 RULES = cue.Rules()
@@ -200,6 +201,49 @@ def test_cues_last_into_the_silence_for_reading() -> None:
     assert shown[0].end == pytest.approx(5.0 + len(shown[0].lines[0]) / 17, abs=0.01)
 
 
+FASTER = cue.Rules(chars_per_second=20.0, min_duration=0.833)
+
+
+def test_a_cue_that_is_spoken_too_fast_has_time_of_its_neighbours() -> None:
+    """The one after begins a little later, or the two are cut elsewhere; nothing is lost, and no cue is far from its words."""
+    fast = tokens([" Everybody", " understands", " this", " question", " immediately."], start=1.0, step=0.4)
+    slow = tokens([" Yes.", " Slowly", " now."], start=3.0, step=1.2)
+    turns = [turn(0.9, 3.0, "S1"), turn(3.0, 9.0, "S2")]
+    said = sentences(read_words([fast, slow], 60.0), turns)
+    shown = cue.cues(said, FASTER, duration=60.0, label=False)
+    assert shown[0].start in (0.8, 0.9, 1.0)
+    assert 3.0 < shown[1].start <= 3.5
+    assert len(shown[0].lines[0] + "".join(shown[0].lines[1:])) / (shown[0].end - shown[0].start) <= 20.0
+
+
+def test_a_fast_and_a_slow_sentence_of_one_speaker_share_a_cue() -> None:
+    fast = tokens([" Well,", " everybody", " understands", " that."], start=1.0, step=0.25)
+    slow = tokens([" Yes.", ""], start=2.0, step=0.6)
+    shown = show([fast, slow], rules=FASTER)
+    assert [" ".join(c.lines) for c in shown] == ["Well, everybody understands that. Yes."]
+    apart = show([tokens([" Well,", " we", " do."], start=1.0, step=0.7), slow | {}], rules=FASTER)
+    assert len(apart) == 2 or apart[0].end - apart[0].start >= 0.833
+
+
+@given(
+    st.lists(st.tuples(st.sampled_from([0.1, 0.2, 0.3, 0.6]), st.sampled_from([0.0, 0.0, 0.1, 0.7, 2.0])), max_size=60)
+)
+def test_a_cue_begins_near_its_first_word(steps: list[tuple[float, float]]) -> None:
+    """At most EARLY before and LATE after, however fast people speak; cues never overlap, and each word is there once."""
+    at, words = 0.5, []
+    for k, (length, pause) in enumerate(steps):
+        text = f" word{k}" + ("." if k % 7 == 6 else "")
+        words.append({"word": text, "start": round(at, 3), "end": round(at + length, 3), "probability": 1.0})
+        at += length + pause
+    shown = show(
+        [{"id": 0, "start": 0.5, "end": at, "text": "", "words": words}] if words else [], duration=at + 1, rules=FASTER
+    )
+    assert sum(len(c.words) for c in shown) == len(words)
+    for c in shown:
+        assert -EARLY - 0.001 <= c.start - c.words[0].start <= LATE + 0.001
+    assert all(a.end <= b.start for a, b in itertools.pairwise(shown))
+
+
 def test_lines_break_at_punctuation_and_evenly() -> None:
     shown = show([segment(" When the rain had stopped, the children ran out to the river.", 0, 5)])
     assert shown[0].lines == ("When the rain had stopped,", "the children ran out to the river.")
@@ -310,12 +354,12 @@ def test_a_number_across_two_segments_stays_one() -> None:
 def test_two_who_speak_at_once_are_two_cues() -> None:
     """C15: each channel's words in their own time; nobody's wait until the other has finished."""
     first = tokens([" Good", " morning", " to", " you", " all", " today."], channel=1, step=0.5)
-    second = tokens([" Thank", " you.", " It", " is", " a", " pleasure."], channel=2, start=0.2, step=0.5)
+    second = tokens([" Thank", " you.", " It", " is", " a", " pleasure."], channel=2, start=0.2, step=0.8)
     words = read_words([first, second], 10.0)
     assert [w.start for w in words] == sorted(w.start for w in words)
     assert [w.text for w in words if w.channel == 2][:2] == [" Thank", " you."]
     shown = show([first, second])
-    assert [(c.speaker, c.start) for c in shown] == [("S1", 0.0), ("S2", 0.2), ("S2", 1.2)]
+    assert [(c.speaker, c.start) for c in shown] == [("S1", 0.0), ("S2", 0.2), ("S2", 1.8)]
     assert shown[0].end > shown[1].start
     assert shown[1].end <= shown[2].start, "one person's cues follow each other"
 
