@@ -14,6 +14,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import contract
 import guards
 import instructions
+import nemo
 import tongues
 from contract import ModelFault, Recording, StageJob
 from hearing import Ear, Heard, account, batches, first
@@ -50,14 +51,16 @@ def work(job: StageJob) -> None:
             continue
         if model is None:
             folder = job.model("asr")
+            if nemo.mine(folder):
+                backend = nemo
             # Without this file faster-whisper would ask the hub for it.
-            if not (folder / "tokenizer.json").is_file():
+            elif not (folder / "tokenizer.json").is_file():
                 raise ModelFault(f"model {job.uses['asr']['id']}: no tokenizer.json in its folder")
             try:
                 model = backend.load(job, folder)
             except (RuntimeError, ValueError, OSError) as error:
                 raise ModelFault(f"model {job.uses['asr']['id']} can't be loaded: {error}") from error
-            instructions.look(job, model)
+            (nemo if backend is nemo else instructions).look(job, model)
         with job.timed("work"):
             ear = Ear(job=job, backend=backend, model=model)
             job.save(recording, transcribe(ear, recording, sounds, duration))

@@ -46,11 +46,37 @@ def test_every_pin_has_two_records() -> None:
 def test_whisper_folders_hold_what_faster_whisper_needs() -> None:
     """Without tokenizer.json it would ask the hub; large-v3 and turbo need their 128 mel bins."""
     for model in CONFIG.models.values():
-        if model.purpose is Purpose.ASR:
+        if model.purpose is Purpose.ASR and not model.engine:
             names = {f.path for f in CONFIG.pins[model.id].files}
             assert {"config.json", "model.bin", "tokenizer.json"} <= names
             assert names & {"vocabulary.txt", "vocabulary.json"}
             assert ("preprocessor_config.json" in names) == (model.id in ("large-v3", "turbo"))
+
+
+def test_models_of_another_engine_hold_what_it_loads() -> None:
+    """All graphs and the vocabulary; the full variant has no place for them, and each says its languages."""
+    from tests.conftest import stage_module
+
+    nemo = stage_module("asr", "nemo")
+    others = [model for model in CONFIG.models.values() if model.engine]
+    assert [model.id for model in others] == ["parakeet-tdt-0.6b-v2", "parakeet-tdt-0.6b-v3"]
+    for model in others:
+        assert {f.path for f in CONFIG.pins[model.id].files} == {*nemo.FILES, "vocab.txt"} == set(model.include)
+
+
+@pytest.mark.parametrize(
+    ("entry", "what"),
+    [
+        ("engine: nemoo, languages: [en], variants: [slim]", 'no engine "nemoo"'),
+        ("engine: nemo, languages: [en]", "for models for speech"),
+        ("engine: nemo, variants: [slim]", "for models for speech"),
+    ],
+)
+def test_an_engine_that_cannot_be(entry: str, what: str) -> None:
+    """Unknown, of a variant without it, or of languages that nobody could find out."""
+    with pytest.raises(ConfigError, match=what):
+        model(f"{entry}, hub: o/n")
+    assert model("engine: nemo, languages: [en, de], variants: [slim], hub: o/n").engine == "nemo"
 
 
 def test_wheels_hold_every_pinned_file() -> None:

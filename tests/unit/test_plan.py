@@ -47,6 +47,17 @@ def test_every_stage_has_all_it_needs_once() -> None:
     assert sorted(names(found, "subtitles")) == ["dumb-init", "pyyaml"]
 
 
+def test_an_engine_is_in_the_image_that_is_built_for_its_model() -> None:
+    """ONNX Runtime is half as large as all of asr: an image for other models does without it."""
+    config = project.load(Path(__file__).resolve().parents[2], env={}, overrides={"mode": "docker-cpu"})
+
+    def asr(model: str) -> list[str]:
+        return names(rendered(config, fixed.DEBIAN, models=[(config.models[model], config.pins[model])]).plan, "asr")
+
+    assert "onnxruntime" in asr("parakeet-tdt-0.6b-v3")
+    assert "onnxruntime" not in asr("base")
+
+
 def test_what_siblings_share_is_one_layer_below_their_own() -> None:
     """So that the engine holds PyTorch once, and a change above it doesn't unpack it again."""
     found = planned(variant=Variant.FULL)

@@ -75,6 +75,23 @@ def test_speakers_are_counted_by_diarization_alone() -> None:
     assert asked(speakers=2).settings["diarize"]["speakers"] == 2
 
 
+def test_a_model_that_cannot_tell_the_language_is_told_it() -> None:
+    """Before anything is made; one that knows a single language needs no word."""
+
+    def with_asr(id_: str, language: str | None) -> Request:
+        other = {**models(), Purpose.ASR: (CONFIG.models[id_], CONFIG.pins[id_])}
+        config, advice = with_defaults(language=language), recommend(LAPTOP)
+        return resolve(JobOptions(), config=config, hardware=LAPTOP, advice=advice, models=other)
+
+    for language in (None, "ja", "auto-segments"):
+        with pytest.raises(UsageError, match="can't tell which language is spoken") as caught:
+            with_asr("parakeet-tdt-0.6b-v3", language)
+        assert caught.value.where == "--language"
+    assert with_asr("parakeet-tdt-0.6b-v3", "de").settings["asr"]["language"] == "de"
+    assert with_asr("parakeet-tdt-0.6b-v2", None).settings["asr"]["language"] is None
+    assert with_asr("base", None).settings["asr"]["language"] is None
+
+
 def test_an_unknown_device_is_refused() -> None:
     """With those that there are."""
     assert refused(device="tpu") == ('"tpu" is not a device', "--device", "cpu or cuda")

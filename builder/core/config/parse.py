@@ -114,8 +114,9 @@ class ImageShape(Strict):
 KINDS = ("auto", "registry", "debian")
 """What ``base.kind`` may be."""
 
-LOCKS = ("slim", "slim-gpu", "full", "full-gpu", "full-cpu")
-"""What requirements are locked for: a variant; where it differs, the variant on a GPU, or of PyTorch's CPU index."""
+LOCKS = ("slim", "slim-gpu", "slim-nemo", "full", "full-gpu", "full-cpu")
+"""What requirements are locked for: a variant; what it needs more on a GPU, or for a model of another engine; where it differs,
+the variant of PyTorch's CPU index."""
 
 
 def read(files: Mapping[str, str]) -> ProjectFiles:

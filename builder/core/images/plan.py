@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from types import MappingProxyType
 
@@ -104,7 +104,7 @@ def plan(
     wanted = _wanted(config, mode, images)
     # What a layer holds depends on all of the mode's images, so that building some gives the same ones.
     every = _wanted(config, mode, ())
-    own = _own(config, every, locks)
+    own = _own(config, every, locks, {(model.purpose, model.engine) for model, _ in models if model.engine})
     libraries, uses = _libraries(config, every, own)
     purposes = {purpose for name in wanted for purpose in _purposes(config, config.images[name])}
     used = [(model, pin) for model, pin in models if model.purpose in purposes]
@@ -119,13 +119,18 @@ def plan(
     )
 
 
-def _own(config: Config, every: Sequence[str], locks: Mapping[str, str]) -> dict[str, set[Requirement]]:
+def _own(
+    config: Config, every: Sequence[str], locks: Mapping[str, str], engines: Set[tuple[Purpose, str]]
+) -> dict[str, set[Requirement]]:
     """Image -> the pins that it adds to those of its parents.
+
+    Args:
+        engines: of the chosen models, with their purposes, where it isn't their stage's usual one.
 
     Raises:
         ConfigError: an image pins another version of a package than an image that it stands on.
     """
-    needs = {name: _needs(config, config.images[name], locks) for name in every}
+    needs = {name: _needs(config, config.images[name], locks, engines) for name in every}
     held: dict[str, set[Requirement]] = {}
     own: dict[str, set[Requirement]] = {}
     for name in every:  # parents first
@@ -167,7 +172,9 @@ def _purposes(config: Config, spec: ImageSpec) -> tuple[Purpose, ...]:
     return config.stages[spec.stage].uses if spec.stage else ()
 
 
-def _needs(config: Config, spec: ImageSpec, locks: Mapping[str, str]) -> set[Requirement]:
+def _needs(
+    config: Config, spec: ImageSpec, locks: Mapping[str, str], engines: Set[tuple[Purpose, str]]
+) -> set[Requirement]:
     """Every pin that an image's own files name."""
     mode, variant = config.defaults.mode, config.defaults.variant
     files = dict(spec.requirements)
@@ -182,6 +189,7 @@ def _needs(config: Config, spec: ImageSpec, locks: Mapping[str, str]) -> set[Req
     keys = [variant.value] + ([f"{variant.value}-gpu"] if _on_gpu(config, spec, mode) else [])
     if config.network.torch_index_url and mode is not Mode.DOCKER_GPU and f"{variant.value}-cpu" in files:
         keys = [f"{variant.value}-cpu"]  # PyTorch's CPU builds, which another index has under other hashes
+    keys += sorted(f"{variant.value}-{engine}" for purpose, engine in engines if purpose in _purposes(config, spec))
     pins: set[Requirement] = set()
     for key in keys:
         if key in files:

@@ -110,6 +110,7 @@ def resolve(
     _require_durations({**config.stages["subtitles"].defaults, **settings["subtitles"]})
     if settings["asr"].get("task") == "translate":
         _require_translation(models[Purpose.ASR][0])
+    _require_spoken(models[Purpose.ASR][0], defaults.language)
     if "formats" in settings["subtitles"]:
         settings["subtitles"]["formats"] = formats.chosen(settings["subtitles"]["formats"])
     if "track" in settings["demux"]:
@@ -224,6 +225,17 @@ def _require_translation(model: Model) -> None:
             f'model "{model.id}" knows {", ".join(model.languages)} only: it can\'t translate',
             where="--task translate",
             hint="--preset starter, or another model of many languages",
+        )
+
+
+def _require_spoken(model: Model, language: str | None) -> None:
+    """Raises UsageError when nobody says which of a model's languages is spoken, and it can't tell."""
+    if model.engine and language not in model.languages and (language is not None or len(model.languages) > 1):
+        raise UsageError(
+            f'model "{model.id}" can\'t tell which language is spoken',
+            where="--language",
+            expected=", ".join(model.languages),
+            hint=f"--language {model.languages[0]}",
         )
 
 

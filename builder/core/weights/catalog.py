@@ -9,6 +9,7 @@ from typing import Any
 
 from builder.core.terms import Purpose, Variant
 from builder.core.weights.model import (
+    ENGINES,
     SHA256,
     Convert,
     HubSource,
@@ -52,6 +53,7 @@ class ModelShape(Strict):
     companion: str | None = None
     languages: list[str] = []
     variants: list[str] = ["slim", "full"]
+    engine: str = ""
     target: str = ""
     hub: str | None = None
     include: list[str] = []
@@ -138,11 +140,28 @@ def _model(document: Document, id_: str, entry: ModelShape) -> Model:
         companion=entry.companion,
         languages=tuple(entry.languages),
         variants=variants,
+        engine=_engine(document, at, entry, purpose, variants),
         target=entry.target,
         sources=sources,
         convert=_convert(document, at, entry),
         include=tuple(entry.include),
     )
+
+
+def _engine(
+    document: Document, at: tuple[str, ...], entry: ModelShape, purpose: Purpose, variants: tuple[Variant, ...]
+) -> str:
+    """What computes a model for speech; it says its languages, since nobody could find them out."""
+    if not entry.engine:
+        return ""
+    if entry.engine not in ENGINES:
+        near = did_you_mean(entry.engine, ENGINES)
+        raise document.error(f'no engine "{entry.engine}"', (*at, "engine"), expected=", ".join(ENGINES), hint=near)
+    if purpose is not Purpose.ASR or variants != (Variant.SLIM,) or not entry.languages:
+        raise document.error(
+            "an engine is for models for speech", (*at, "engine"), expected="purpose asr, variants [slim], languages"
+        )
+    return entry.engine
 
 
 def _sources(

@@ -14,6 +14,10 @@ from types import MappingProxyType
 
 from builder.core.terms import Purpose, Variant
 
+ENGINES = ("nemo",)
+"""Engines of models for speech beside Whisper's. None of them tells which language is spoken, or translates. What a stage
+needs for one is locked as ``<variant>-<engine>``."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class HubSource:
@@ -108,6 +112,8 @@ class Model:
     """ISO 639-1 codes; empty means any."""
     variants: tuple[Variant, ...] = (Variant.SLIM, Variant.FULL)
     """The variants that can load it."""
+    engine: str = ""
+    """What computes it, a name of :data:`ENGINES`; empty: what its stage does all others with."""
     target: str = ""
     """Folder in the tree of weights: ``onnx/<id>``, ``torch/hub/checkpoints`` and the like; empty for hub repositories,
     which go to ``hub/models--<org>--<name>``."""
