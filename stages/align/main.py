@@ -55,10 +55,9 @@ def align(
         if (name, language) not in loaded:
             loaded[name, language] = load(job, recording, module, language)
         aligner = loaded[name, language]
+    if aligner is None:
+        return
     with job.timed("work"):
-        if aligner is None:
-            rules.later(mine["segments"])
-            return
         for path, part in parts(job.sounds(recording), mine):
             module.refine(job, recording, aligner, part, path)
 

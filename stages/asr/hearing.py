@@ -13,7 +13,7 @@ from typing import Any
 import guards
 from contract import StageJob
 from windows import PAD, WINDOW, Window, read
-from words import Span, Word, filled, joined, merged, segments, uncovered, without
+from words import Span, Word, filled, joined, merged, segments, snapped, uncovered, without
 
 AGAIN = 1.2
 """Seconds of speech without a word from which it is heard again."""
@@ -136,7 +136,7 @@ def account(ear: Ear, path: Path, heard: Sequence[Heard], speech: Sequence[Seque
     again = Again(ear, path, heard, speech)
     again.windows()
     words, dropped = sifted(stitched(heard), speech)
-    words = again.parts(words)
+    words = snapped(again.parts(words), speech)
     return Account(words=_marked(words, speech), gaps=_gaps(words, speech, dropped, again.reasons))
 
 

@@ -287,7 +287,6 @@ def test_words_of_neighbouring_segments_never_overlap(
             mine.append({"word": " w", "start": at + gap, "end": at + gap + length, "source": source})
             at += gap + length
         said.append({"channel": channel, "start": start, "end": start, "words": mine})
-    rules.later(said)
     rules.apart(said, 10.0)
     for channel in (1, 2):
         mine = [w for s in said if s["channel"] == channel for w in s["words"]]
