@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -15,15 +16,15 @@ from tests.shared import EXAMPLE, ROOT
 
 
 def test_a_comparison_that_is_interrupted_goes_on(bake: Bake, tmp_path: Path) -> None:
-    """One preset is done when Ctrl-C comes: its figures are shown, and the next command takes them from its job."""
-    film = tmp_path / "dialogue.mp4"
-    shutil.copy(EXAMPLE, film)
+    """One recording is done when Ctrl-C comes: its figures are shown, and the next command takes them from its job."""
+    for name in ("first.mp4", "second.mp4"):
+        shutil.copy(EXAMPLE, tmp_path / name)
     for suffix in ("txt", "rttm"):
-        shutil.copy(EXAMPLE.with_suffix(f".{suffix}"), tmp_path / f"dialogue.reference.{suffix}")
+        shutil.copy(EXAMPLE.with_suffix(f".{suffix}"), tmp_path / f"first.reference.{suffix}")
     page = tmp_path / "compared.html"
-    words = [sys.executable, str(ROOT / "build.py"), "compare", str(film), "--json", "--page", str(page)]
+    words = ["compare", "first.mp4", "second.mp4", "--presets", "tiny-en", "--json", "--page", str(page)]
     running = subprocess.Popen(
-        [*words, "--presets", "tiny-en,starter"],
+        [sys.executable, str(ROOT / "build.py"), *words],
         env={**os.environ, "BAKE_JOBS": str(tmp_path / "jobs")},
         cwd=tmp_path,
         stdout=subprocess.PIPE,
@@ -31,10 +32,8 @@ def test_a_comparison_that_is_interrupted_goes_on(bake: Bake, tmp_path: Path) ->
         text=True,
     )
     assert running.stderr is not None
-    seen = False
     for line in running.stderr:
-        seen = seen or line.startswith("preset starter: 2 of 2")
-        if seen and "demux: begins" in line:
+        if re.match(r"second-\w+ demux: begins", line):
             running.send_signal(signal.SIGINT)
             break
     out, err = running.communicate(timeout=120)
@@ -42,24 +41,21 @@ def test_a_comparison_that_is_interrupted_goes_on(bake: Bake, tmp_path: Path) ->
     found = json.loads(out)
     assert found["error"]["code"] == "interrupted"
     assert "the same command continues" in found["error"]["hint"]
-    tiny, starter = found["presets"]
-    assert (tiny["heard"], starter["heard"], starter["words"]) == (1, 0, None)
+    [tiny] = found["presets"]
+    assert tiny["heard"] == 1
     assert tiny["words"]["total"] == 84
     assert tiny["words"]["rate"] < 0.2
     assert tiny["speakers"]["rate"] < 0.1
     assert tiny["model_bytes"] > 78_000_000
-    assert 0 < tiny["seconds"] < tiny["cpu_seconds"] + 60
+    assert tiny["seconds"] > 0 < tiny["cpu_seconds"]
     assert tiny["peak_bytes"] > 50_000_000
-    [recording] = found["recordings"]
-    assert (recording["words_file"], recording["speakers_file"]) == (
-        "dialogue.reference.txt",
-        "dialogue.reference.rttm",
-    )
-    done, stopped = recording["presets"]
-    assert stopped["failure"]
+    first, second = found["recordings"]
+    assert (first["words_file"], first["speakers_file"]) == ("first.reference.txt", "first.reference.rttm")
+    assert first["presets"][0]["failure"] is None
+    assert second["presets"][0]["failure"]
     assert "Good morning, and welcome to the radio hour." in page.read_text()
 
-    again = bake("compare", film, "--json", "--presets", "tiny-en")
+    again = bake("compare", tmp_path / "first.mp4", "--json", "--presets", "tiny-en")
     assert again.code == 0, again.err
-    assert again.data["recordings"][0]["presets"] == [done]
-    assert len(list((tmp_path / "jobs").glob("*-dialogue-*"))) == 2
+    assert again.data["recordings"] == [first]
+    assert len(list((tmp_path / "jobs").glob("*-first-*"))) == 1
