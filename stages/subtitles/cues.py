@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_left
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from itertools import groupby
+from itertools import accumulate, groupby
 
-from breaks import UNKNOWN, Language
+from breaks import CLINGING, UNKNOWN, Language
 from limits import EARLY, LATE, Rules, width
 from sentences import CARRIES, CLINGS, Sentence, Word, is_mark, unspaced, with_text
 
@@ -23,6 +24,9 @@ CLOSE = 0.6
 JOINED, PARTED = 170.0, 60.0
 """Prices of two sentences in one cue, and of one that begins or ends in the middle of another then: rather two cues than
 that, unless one of them couldn't be read. A cue costs 100."""
+
+TORN = 90.0
+"""Price of a cue whose two lines can only be broken within a phrase."""
 
 BRIEF, FAST, FASTER = 200.0, 100.0, 300.0
 """Prices of a cue that is gone at once, of one that is too fast, and of each time that it would need more."""
@@ -134,51 +138,56 @@ def _divided(run: list[Sentence], prefix: int, following: float, rules: Rules, l
     for sentence in run:
         words += (part for word in sentence.words for part in parted(word, rules.line_chars))
         ends.add(len(words))
-    cuts = [0.0] * (len(words) + 1)
-    for k in range(1, len(words)):
-        cuts[k] = 0.0 if k in ends else _cut(words, k, language)
-    starts = [word.start for word in words] + [max(following, words[-1].end)]
-    return divide(words, rules, prefix, cuts, ends, starts)
+    return divide(_Run(words, ends, following, language), rules, prefix)
 
 
-def divide(
-    words: list[Word], rules: Rules, prefix: int, cuts: list[float], ends: set[int], starts: list[float]
-) -> list[list[Word]]:
+class _Run:
+    """Words of one person, measured once."""
+
+    def __init__(self, words: list[Word], ends: set[int], following: float, language: Language) -> None:
+        """
+        Args:
+            ends: where sentences end: the numbers of words before.
+            following: when somebody else begins, in seconds.
+        """
+        self.words, self.ends = words, ends
+        self.widths = [width(w.text) for w in words]
+        self.heads = [width(w.text.lstrip()) for w in words]
+        self.sums = list(accumulate(self.widths, initial=0))
+        self.starts = [word.start for word in words] + [max(following, words[-1].end)]
+        """When each word begins, and what follows the last one."""
+        inner = range(1, len(words))
+        self.cuts = [0.0, *(0.0 if k in ends else _cut(words, k, language) for k in inner), 0.0]
+        """How bad a cut before each word is."""
+        good = accumulate(range(len(words) + 1), lambda last, k: k if self.cuts[k] < CLINGING else last)
+        self.good = list(good)
+        """The last place up to each word at which a line may end."""
+
+    def columns(self, start: int, end: int) -> int:
+        """Columns of some words on a line of their own."""
+        return self.sums[end] - self.sums[start] - self.widths[start] + self.heads[start]
+
+
+def divide(run: _Run, rules: Rules, prefix: int) -> list[list[Word]]:
     """Cut words into cues that fit: few, evenly filled, long enough to be read, cut at sentences, marks or pauses.
 
     Dynamic programming from the end finds the cheapest cuts; linear in the number of words.
-
-    Args:
-        cuts: how bad a cut before each word is.
-        ends: where sentences end: the numbers of words before.
-        starts: when each word begins, and what follows the last one.
     """
-    widths = [width(w.text) for w in words]
-    heads = [width(w.text.lstrip()) for w in words]
-    room = rules.line_chars * rules.lines
+    words, ends = run.words, run.ends
     cost = [0.0] * (len(words) + 1)
     until = [0] * (len(words) + 1)
     for start in range(len(words) - 1, -1, -1):
         cost[start] = math.inf
-        line, lines = heads[start] + (prefix if start == 0 else 0), 1
-        used, inner = line, 0.0
-        for end in range(start + 1, len(words) + 1):
-            if end > start + 1:
-                used += widths[end - 1]
-                line += widths[end - 1]
-                if line > rules.line_chars:
-                    line, lines = heads[end - 1], lines + 1
-                if lines > rules.lines or line > rules.line_chars:
+        inner = 0.0
+        for end, used, torn in _fitting(run, start, rules, prefix if start == 0 else 0):
+            if end - 1 > start and end - 1 in ends:
+                if words[end - 1].start - words[end - 2].end > CLOSE:
                     break
-                if words[end - 1].end - words[start].start > rules.max_duration:
-                    break
-                if end - 1 in ends:
-                    if words[end - 1].start - words[end - 2].end > CLOSE:
-                        break
-                    inner += JOINED
+                inner += JOINED
             part = PARTED if inner and (end not in ends or (start and start not in ends)) else 0.0
-            price = 100 + 60 * max(0.0, 1 - used / room) ** 2 + cuts[end] + inner + part
-            price += _hurry(used, starts[end] - starts[start] - rules.gap, rules) + cost[end]
+            empty = max(0.0, 1 - used / (rules.line_chars * rules.lines))
+            price = 100 + 60 * empty**2 + run.cuts[end] + inner + part + (TORN if torn else 0.0)
+            price += _hurry(used, run.starts[end] - run.starts[start] - rules.gap, rules) + cost[end]
             if price < cost[start]:
                 cost[start], until[start] = price, end
     groups, at = [], 0
@@ -186,6 +195,26 @@ def divide(
         groups.append(words[at : until[at]])
         at = until[at]
     return groups
+
+
+def _fitting(run: _Run, start: int, rules: Rules, prefix: int) -> Iterator[tuple[int, int, bool]]:
+    """The ends that a cue may have that begins with word ``start``: the first word after it, the columns that it uses, and
+    whether two lines of it can only be broken within a phrase."""
+    line, lines = run.heads[start] + prefix, 1
+    used, first, least = line, 0, start + 1
+    for end in range(start + 1, len(run.words) + 1):
+        if end > start + 1:
+            used += run.widths[end - 1]
+            line += run.widths[end - 1]
+            if line > rules.line_chars:
+                line, lines, first = run.heads[end - 1], lines + 1, first or end - 1
+            if lines > rules.lines or line > rules.line_chars:
+                return
+            if run.words[end - 1].end - run.words[start].start > rules.max_duration:
+                return
+        while least < end and run.columns(least, end) > rules.line_chars:
+            least += 1
+        yield end, used, lines == 2 and run.good[first] < least
 
 
 def _hurry(columns: int, seconds: float, rules: Rules) -> float:
