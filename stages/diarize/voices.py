@@ -96,13 +96,18 @@ def hear(path: Path, model: Batched, speech: list[list[float]], on_progress: Cal
     """What each window of a WAV file hears.
 
     Args:
-        speech: regions, in seconds; a window without any of it is silent.
+        speech: regions in seconds, in order; a window without any of it is silent.
         on_progress: called with the share of the windows that are done.
     """
     with wave.open(str(path), "rb") as wav:
         total = wav.getnframes()
         begins = list(windows.starts(total))
-        wanted = [w for w, at in enumerate(begins) if _meets(speech, at / RATE, (at + SAMPLES) / RATE)]
+        # The first region that ends after a window's begin, by search: hours have thousands of both.
+        regions = np.searchsorted([b for _, b in speech], np.array(begins) / RATE, side="right")
+        reached = (
+            k < len(speech) and speech[k][0] * RATE < at + SAMPLES for k, at in zip(regions, begins, strict=True)
+        )
+        wanted = [w for w, is_reached in enumerate(reached) if is_reached]
         classes = np.zeros((len(begins), FRAMES), dtype=np.uint8)
         groups = [wanted[k : k + windows.BATCH] for k in range(0, len(wanted), windows.BATCH)]
         batches = (np.stack([_sound(wav, begins[w]) for w in group])[:, None] for group in groups)
@@ -110,10 +115,6 @@ def hear(path: Path, model: Batched, speech: list[list[float]], on_progress: Cal
             classes[group] = out.argmax(axis=2)
             on_progress(group[-1] / len(begins))
     return Heard(classes=classes, frames=windows.frames_of(total))
-
-
-def _meets(speech: list[list[float]], start: float, end: float) -> bool:
-    return any(a < end and b > start for a, b in speech)
 
 
 def _sound(wav: Any, at: int) -> Any:
