@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import csv
 import io
+import unicodedata
 from typing import Any
 
 from cues import Cue, title
@@ -29,10 +30,28 @@ def stamp(seconds: float, separator: str) -> str:
     return f"{minutes // 60:02}:{minutes % 60:02}:{rest // 1000:02}{separator}{rest % 1000:03}"
 
 
+RIGHT_TO_LEFT, POP = "\u202b", "\u202c"
+"""What begins and ends text that runs from right to left (Unicode Standard Annex 9: RLE, PDF)."""
+
+
+def directed(text: str) -> str:
+    """A text, its lines marked where most of its letters run from right to left.
+
+    Players lay out a line of a subtitle from left to right: a full stop of Hebrew would stand at the wrong end of it, and
+    numbers or Latin words would change places with their neighbours.
+    """
+    if text.isascii():
+        return text
+    kinds = [unicodedata.bidirectional(c) for c in text]
+    if sum(kind in ("R", "AL") for kind in kinds) <= kinds.count("L"):
+        return text
+    return "\n".join(f"{RIGHT_TO_LEFT}{line}{POP}" for line in text.split("\n"))
+
+
 def srt(cues: list[Cue], *, prefix: bool) -> str:
     """SubRip; with ``prefix``, the mark where the speaker changes."""
     return "\n".join(
-        f"{number}\n{stamp(cue.start, ',')} --> {stamp(cue.end, ',')}\n{plain(cue, prefix=prefix)}\n"
+        f"{number}\n{stamp(cue.start, ',')} --> {stamp(cue.end, ',')}\n{directed(plain(cue, prefix=prefix))}\n"
         for number, cue in enumerate(cues, 1)
     )
 
@@ -53,7 +72,7 @@ def vtt(cues: list[Cue]) -> str:
     """WebVTT, with a voice span in every cue that has a speaker (W3C WebVTT, section 4.2)."""
     blocks = ["WEBVTT\n"]
     for cue in cues:
-        text = voiced("\n".join(map(vtt_text, cue.lines)), cue.speaker)
+        text = voiced(directed("\n".join(map(vtt_text, cue.lines))), cue.speaker)
         blocks.append(f"{stamp(cue.start, '.')} --> {stamp(cue.end, '.')}\n{text}\n")
     return "\n".join(blocks)
 
@@ -70,7 +89,8 @@ def voiced(text: str, speaker: str | None) -> str:
 
 def ass(cues: list[Cue], speakers: list[str]) -> str:
     """Advanced SubStation Alpha, with a style for each speaker."""
-    return ass_file(speakers, [ass_line(cue, speakers, r"\N".join(map(ass_text, cue.lines))) for cue in cues])
+    texts = [directed("\n".join(map(ass_text, cue.lines))).replace("\n", r"\N") for cue in cues]
+    return ass_file(speakers, [ass_line(cue, speakers, text) for cue, text in zip(cues, texts, strict=True)])
 
 
 def ass_text(text: str) -> str:

@@ -88,7 +88,7 @@ def test_karaoke_has_the_length_of_its_cue_and_no_command_of_a_speaker(
         assert len(events) == len(shown)
         for event, c in zip(events, shown, strict=True):
             assert event[3] in {s[0] for s in styles}
-            spoken = re.sub(r"\{\\k\d+\}", "", event[9])
+            spoken = re.sub(r"\{\\k\d+\}|[\u202b\u202c]", "", event[9])
             assert not re.search(r"[{}]|\\(?!N)", spoken)
             assert spoken.replace(r"\N", "\n") == "\n".join(map(formats.ass_text, c.lines))
             if r"{\k" in event[9]:

@@ -112,8 +112,8 @@ def results(draw: st.DrawFn) -> tuple[list[dict[str, Any]], list[dict[str, Any]]
 
 
 def letters(text: str) -> str:
-    """Text without any spaces."""
-    return "".join(text.split())
+    """Text without any spaces, and without the marks that files have around text from right to left."""
+    return "".join(text.replace(formats.RIGHT_TO_LEFT, "").replace(formats.POP, "").split())
 
 
 @given(results(), st.sampled_from([RULES, cue.Rules(line_chars=16, lines=1), cue.Rules(lines=3, min_duration=0.2)]))
@@ -151,7 +151,7 @@ def test_files_read_back(data: tuple[Any, Any, float]) -> None:
     vtt = parse(vtt_text.removeprefix("WEBVTT\n"), separator=".")
     assert [(a, b) for a, b, _ in vtt] == times
     for c, (_, _, text) in zip(shown, vtt, strict=True):
-        assert html.unescape(re.sub(r"</?v[^>]*>", "", text)) == "\n".join(c.lines)
+        assert html.unescape(re.sub(r"</?v[^>]*>|[\u202b\u202c]", "", text)) == "\n".join(c.lines)
     events = [line for line in formats.ass(shown, ["S1", "S2", "S3"]).splitlines() if line.startswith("Dialogue:")]
     assert len(events) == len(shown)
     for event in events:
@@ -387,6 +387,18 @@ def test_marks_of_right_to_left_text_stay() -> None:
     assert clean("\u200fمی\u200cخواهم\u200e") == "\u200fمی\u200cخواهم\u200e"
     assert cue.width("می\u200cخواهم") == 7
     assert clean("a\r\n\u2028\x00b") == "a b"
+
+
+def test_lines_from_right_to_left_are_marked_as_such() -> None:
+    """Else a player puts their full stop at the wrong end; a name within another text stays as it is."""
+    hebrew = show([segment(" שלום לכולם היום נדבר על Windows 95 ועל דברים אחרים, בבקשה.", 0, 5)])
+    for text in (formats.srt(hebrew, prefix=True), formats.vtt(hebrew)):
+        lines = [line for line in text.splitlines() if any("\u05d0" <= c <= "\u05ea" for c in line)]
+        assert lines
+        assert all(line.startswith("\u202b") and line.endswith("\u202c") for line in lines)
+    assert formats.ass(hebrew, []).count("\u202b") == len(hebrew[0].lines)
+    english = show([segment(" My name is שלום and I live here.", 0, 3)])
+    assert "\u202b" not in formats.srt(english, prefix=True)
 
 
 @pytest.mark.parametrize("said", ["<i>x</i>", "a --> b", "{\\an8}x", "</v><v Speaker 9>", "{\\pos(1,1)}"])
