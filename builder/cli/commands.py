@@ -55,6 +55,7 @@ GROUPS: Mapping[str, tuple[str, str, str]] = {
     "models": ("weights", "app", "The weights: list, fetch, verify, lock, serve…"),
     "jobs": ("jobs", "jobs_app", "The jobs on this machine."),
     "subtitles": ("jobs", "subtitles_app", "Subtitle files, also those of others: check."),
+    "voices": ("machine", "voices_app", "Known voices: people whom jobs name by how they sound."),
     "bundle": ("bundle", "app", "Bundles for machines without a network."),
     "self": ("installation", "self_app", "This program: what it keeps where, and how to be rid of it."),
     "layout": ("images", "layout_app", "The OCI layout that images are made from."),

@@ -1,17 +1,19 @@
-"""Commands about this machine."""
+"""Commands about this machine, and the people whose voices it knows."""
 
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from builder.cli.options import Json, PresetOption, ProfileOption, SetOption, opened, show
+from builder.cli.options import Json, ModeOption, PresetOption, ProfileOption, SetOption, VariantOption, opened, show
 from builder.core.text import format_size
 from builder.errors import UsageError
 
 app = typer.Typer(rich_markup_mode=None)
+voices_app = typer.Typer(rich_markup_mode=None)
 
 
 @app.command()
@@ -91,3 +93,61 @@ def doctor(json: Json = False) -> None:
     with opened() as session:
         checked = machine.doctor(session)
     show(json, views.DOCTOR, checked)
+
+
+@voices_app.command("add")
+def add_voice(
+    name: Annotated[str, typer.Argument(help="Whose voice it is.")],
+    recording: Annotated[Path, typer.Argument(metavar="FILE", help="A recording in which this person speaks alone.")],
+    start: Annotated[str | None, typer.Option("--from", help="From here: seconds or [h:]m:s.")] = None,
+    end: Annotated[str | None, typer.Option("--to", help="Up to here: seconds or [h:]m:s.")] = None,
+    consent: Annotated[
+        str,
+        typer.Option("--consent", metavar="TEXT", help="A note of what this person agreed to, kept beside the voice."),
+    ] = "",
+    preset: PresetOption = None,
+    mode: ModeOption = None,
+    variant: VariantOption = None,
+    json: Json = False,
+) -> None:
+    """Keep a person's voice on this machine: jobs then name this speaker. Ask the person first.
+
+    Example: python3 build.py voices add "Ada Lovelace" talk.mp4 --from 0:10 --to 0:40 --consent "by mail, 2026-11-20"
+    """
+    from builder.views import machine as views
+    from builder.workflows.voices import commands as voices
+
+    with opened(may_ask=True, preset=preset, mode=mode, variant=variant) as session:
+        added = voices.add(session, name, recording, start=start, end=end, consent=consent)
+    show(json, views.VOICE_ADDED, added)
+
+
+@voices_app.command("list")
+def list_voices(json: Json = False) -> None:
+    """The known voices, and how often a voice is taken for another.
+
+    Example: python3 build.py voices list
+    """
+    from builder.views import machine as views
+    from builder.workflows.voices import commands as voices
+
+    with opened() as session:
+        show(json, views.VOICES, voices.list_voices(session.config))
+
+
+@voices_app.command("remove")
+def remove_voices(
+    names: Annotated[list[str], typer.Argument(metavar="NAME...", help="Whose voices to forget.")],
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would go.")] = False,
+    json: Json = False,
+) -> None:
+    """Forget voices. Jobs that were made with them keep their copy until they are removed.
+
+    Example: python3 build.py voices remove "Ada Lovelace"
+    """
+    from builder.views import machine as views
+    from builder.workflows.voices import commands as voices
+
+    with opened() as session:
+        removed = voices.remove(session.config, names, dry_run=dry_run)
+    show(json, views.VOICES_REMOVED, removed)

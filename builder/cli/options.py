@@ -49,6 +49,7 @@ PresetOption = Annotated[
 ModelsOption = Annotated[str | None, typer.Option("--models", help="Model ids in place of the preset's: a,b")]
 LanguagesOption = Annotated[str | None, typer.Option("--languages", help="A pinned model of alignment for each: en")]
 NoDiarization = Annotated[bool, typer.Option("--no-diarization", help="Leave out who speaks when.")]
+NoVoices = Annotated[bool, typer.Option("--no-voices", help="Name nobody by a known voice (voices list).")]
 WorkflowOption = Annotated[
     str | None, typer.Option("--workflow", help="transcribe or subtitle. Default: subtitle for video.")
 ]
@@ -152,6 +153,7 @@ class NewJobOptions:
     min_speakers: MinSpeakersOption = None
     max_speakers: MaxSpeakersOption = None
     no_diarization: NoDiarization = False
+    no_voices: NoVoices = False
     device: DeviceOption = None
     threads: ThreadsOption = None
     batch_size: BatchOption = None
@@ -185,6 +187,7 @@ class NewJobOptions:
             min_speakers=self.min_speakers,
             max_speakers=self.max_speakers,
             diarization=not self.no_diarization,
+            voices=not self.no_voices,
             device=self.device,
             threads=self.threads,
             batch_size=self.batch_size,

@@ -1,4 +1,4 @@
-"""Results of the commands about this machine."""
+"""Results of the commands about this machine, and the people whose voices it knows."""
 
 from __future__ import annotations
 
@@ -9,12 +9,16 @@ from typing_extensions import TypedDict
 from builder.core.config.settings import expected
 from builder.core.config.types import SettingValue, StageSetting
 from builder.core.machine import Hardware, Recommendation
-from builder.core.text import format_size, table
+from builder.core.text import format_size, table, visible
+from builder.core.voices import known as spec
+from builder.program import command
 from builder.views import View
 from builder.views.weights import FetchedModelJson, fetched_data
 
 if TYPE_CHECKING:
+    from builder.core.voices.known import Voice
     from builder.workflows.machine import HardwareFound, MachineChecked, MachineReady, SettingsListed
+    from builder.workflows.voices.commands import VoiceAdded, VoicesListed, VoicesRemoved
 
 
 class HardwareJson(TypedDict):
@@ -236,3 +240,119 @@ def _settings_text(listed: SettingsListed) -> list[str]:
 
 
 SETTINGS = View(command="settings", shape=SettingsJson, data=_settings_data, lines=_settings_text)
+
+
+class VoiceJson(TypedDict):
+    """A known voice."""
+
+    name: str
+    """Whose it is."""
+    model: str
+    """Id of the embedding that it is of; jobs with another one don't know it."""
+    seconds: float
+    """Of speech that it was made of."""
+    added: str
+    """ISO 8601, UTC."""
+    consent: str
+    """What the person agreed to, as it was typed; may be empty."""
+
+
+class VoicesListedJson(TypedDict):
+    """The known voices."""
+
+    voices: list[VoiceJson]
+    """By their names."""
+    strange: list[str]
+    """Files among them that are no voices."""
+    threshold: float
+    """Cosine similarity from which a speaker gets a name."""
+    false_accepts: float | None
+    """Percent of comparisons with somebody else that reached the threshold, as measured."""
+    false_rejects: float | None
+    """Percent of comparisons with the same person that didn't, as measured."""
+
+
+class VoiceAddedJson(TypedDict):
+    """A voice that jobs know from now on."""
+
+    voice: VoiceJson
+    """The voice."""
+    file: str
+    """Where it is."""
+    replaced: bool
+    """Whether there was one of this name and model."""
+
+
+class VoicesRemovedJson(TypedDict):
+    """Voices that were forgotten, or would be."""
+
+    voices: list[VoiceJson]
+    """The voices."""
+    removed: bool
+    """False after a dry run."""
+
+
+def _voice(voice: Voice) -> VoiceJson:
+    return {
+        "name": voice.name,
+        "model": voice.model,
+        "seconds": voice.seconds,
+        "added": voice.added,
+        "consent": voice.consent,
+    }
+
+
+def _voices_data(listed: VoicesListed) -> VoicesListedJson:
+    return {
+        "voices": [_voice(voice) for voice in listed.voices],
+        "strange": [str(path) for path in listed.strange],
+        "threshold": spec.THRESHOLD,
+        "false_accepts": spec.FALSE_ACCEPTS,
+        "false_rejects": spec.FALSE_REJECTS,
+    }
+
+
+def _voices_text(listed: VoicesListed) -> list[str]:
+    strange = [f"not a voice: {visible(str(path))}" for path in listed.strange]
+    if not listed.voices:
+        return ["no voice is known", f"next: {command('voices add NAME FILE')}", *strange]
+    rows = [(v.name, v.model, f"{v.seconds:.0f} s", v.added[:10], v.consent or "-") for v in listed.voices]
+    return [*table(("NAME", "MODEL", "SPEECH", "ADDED", "CONSENT"), rows), "", *_rates(), *strange]
+
+
+def _rates() -> list[str]:
+    if spec.FALSE_ACCEPTS is None or spec.FALSE_REJECTS is None:
+        return [
+            f"a speaker gets a name from a similarity of {spec.THRESHOLD:g} on; how often that is wrong isn't measured yet"
+        ]
+    return [
+        f"a speaker gets a name from a similarity of {spec.THRESHOLD:g} on. Measured with {spec.MEASURED}:",
+        f"{spec.FALSE_ACCEPTS:g} % of strangers were taken for somebody, {spec.FALSE_REJECTS:g} % of voices not known again",
+    ]
+
+
+def _voice_added_data(added: VoiceAdded) -> VoiceAddedJson:
+    return {"voice": _voice(added.voice), "file": str(added.file), "replaced": added.replaced}
+
+
+def _voice_added_text(added: VoiceAdded) -> list[str]:
+    voice = added.voice
+    word = "known again" if added.replaced else "known"
+    lines = [f"{visible(voice.name)} is {word} from now on, by {voice.seconds:.0f} s of speech", *_rates()]
+    return lines if voice.consent else [*lines, "no consent is noted: --consent TEXT"]
+
+
+def _voices_removed_data(removed: VoicesRemoved) -> VoicesRemovedJson:
+    return {"voices": [_voice(voice) for voice in removed.voices], "removed": not removed.dry_run}
+
+
+def _voices_removed_text(removed: VoicesRemoved) -> list[str]:
+    word = "would be forgotten" if removed.dry_run else "forgotten"
+    return [f"{visible(voice.name)} ({voice.model}): {word}" for voice in removed.voices]
+
+
+VOICES = View(command="voices list", shape=VoicesListedJson, data=_voices_data, lines=_voices_text)
+VOICE_ADDED = View(command="voices add", shape=VoiceAddedJson, data=_voice_added_data, lines=_voice_added_text)
+VOICES_REMOVED = View(
+    command="voices remove", shape=VoicesRemovedJson, data=_voices_removed_data, lines=_voices_removed_text
+)

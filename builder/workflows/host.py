@@ -58,7 +58,13 @@ def resolve(config: Config, options: JobOptions) -> Request:
     """
     hardware, advice = hardware_of(config)
     models = chosen_models(config, models=options.models, diarization=options.diarization)
-    return request.resolve(options, config=config, hardware=hardware, advice=advice, models=models)
+    resolved = request.resolve(options, config=config, hardware=hardware, advice=advice, models=models)
+    if not (options.voices and resolved.diarization and config.paths.voices.is_dir()):
+        return resolved
+    from builder.core.voices import known
+    from builder.edges.machine import voices
+
+    return known.with_voices(resolved, voices.read(config.paths.voices).voices)
 
 
 def require_gpu(config: Config, env: Mapping[str, str], *, hint: str = "") -> None:

@@ -148,6 +148,8 @@ def run(session: Session, words: Sequence[str], asked: JobOptions, options: RunO
         request = hosts.resolve(config, asked)
         if options.delivery is not None:
             recordings.look_first(gathered, options.delivery, request, config)
+        if request.warning:
+            on_progress(Progress(what="warning", note=request.warning, finished=True))
         models = list(request.models.values())
         gpu = request.on_gpu
     host = hosts.choose(replace(session, config=config), gpu=gpu, build=options.build)

@@ -14,6 +14,7 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import contract
+import known
 from contract import RATE, Recording, StageJob
 
 WAYS = {"diarization": "pipeline", "segmentation": "voices"}
@@ -46,7 +47,8 @@ def work(job: StageJob) -> None:
         channels = heard[recording.id].get("channels")
         if speech and channels is not None:
             apart = by_channel([channel["speech"] for channel in channels])
-            job.save(recording, {"speakers": len({t["speaker"] for t in apart}), "guess": False, "turns": apart})
+            found = {"speakers": len({t["speaker"] for t in apart}), "guess": False, "turns": apart}
+            job.save(recording, known.described(job, recording, found))
             continue
         if not speech:
             job.note(recording, "no speech found: no speakers")
@@ -62,7 +64,8 @@ def work(job: StageJob) -> None:
                 job.note(recording, f"{count} speakers: a best guess; --speakers N is more exact")
             elif expected is not None and count < expected:
                 job.note(recording, f"{count} speakers found, not {expected} as --speakers says")
-            job.save(recording, {"speakers": count, "guess": expected is None, "turns": diarized})
+            found = {"speakers": count, "guess": expected is None, "turns": diarized}
+            job.save(recording, known.described(job, recording, found))
 
 
 def by_channel(channels: list[list[list[float]]]) -> list[dict[str, Any]]:

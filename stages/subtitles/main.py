@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ from clock import Clock
 from contract import Recording, StageJob
 from ledger import CUT, Ledger, Span, ledger, marked
 from limits import Rules
-from sentences import Sentence, read_words, sentences
+from sentences import Sentence, clean, read_words, sentences
 from written import Result
 
 NOTABLE = 1.0
@@ -48,6 +48,8 @@ class Heard:
     """Channel (None: all together) -> where there is speech; None: that isn't known."""
     unheard: list[dict[str, Any]]
     """``{"start", "end", "why"}``: where the recognition found no words."""
+    known: dict[str, str] = field(default_factory=dict)
+    """Speaker -> name: those who are known by their voices."""
 
 
 def write(job: StageJob, recording: Recording, rules: Rules) -> None:
@@ -57,6 +59,7 @@ def write(job: StageJob, recording: Recording, rules: Rules) -> None:
     """
     heard = hear(job, recording)
     edited = edits.read(job.beside(edits.FILE), recording.id)
+    edited = replace(edited, names=heard.known | edited.names)
     if edited.turns is not None:
         job.note(recording, "the text is as it was edited by hand")
     dash = bool(job.settings.get("dash", False))
@@ -122,6 +125,7 @@ def hear(job: StageJob, recording: Recording) -> Heard:
     if not diarized and "diarize" in job.stages:
         job.note(recording, "there are no speakers: the stage diarize failed")
     turns = diarization["turns"] if diarization else None
+    people = known(diarization)
     clock = Clock(job.load("demux", recording).get("clock") or [])
     words = [clock.word(word) for word in read_words(result["segments"], result["duration"])]
     turns = None if turns is None else [clock.turn(turn) for turn in turns]
@@ -130,6 +134,7 @@ def hear(job: StageJob, recording: Recording) -> Heard:
         names = numbered(said, turns)
         said = [replace(s, speaker=names.get(s.speaker or "")) for s in said]
         turns = [turn | {"speaker": names[turn["speaker"]]} for turn in turns]
+        people = {names[who]: name for who, name in people.items() if who in names}
     return Heard(
         result=result,
         diarization=diarization,
@@ -138,7 +143,14 @@ def hear(job: StageJob, recording: Recording) -> Heard:
         duration=clock.at(result["duration"]),
         speech=detected(job, recording, clock, apart=any(word.channel for word in words)),
         unheard=unheard(job, recording, result, clock),
+        known=people,
     )
+
+
+def known(diarization: dict[str, Any] | None) -> dict[str, str]:
+    """Speaker -> name of those whom diarize knew by their voices."""
+    entries = (diarization or {}).get("known") or []
+    return {str(entry["speaker"]): name for entry in entries if (name := clean(str(entry["name"])))}
 
 
 def detected(job: StageJob, recording: Recording, clock: Clock, *, apart: bool) -> dict[int | None, list[Span]] | None:

@@ -61,6 +61,11 @@ class Paths:
         return self.home / "secrets"
 
     @property
+    def voices(self) -> Path:
+        """Embeddings of people whom jobs know by their voices."""
+        return self.home / "voices"
+
+    @property
     def cache(self) -> Path:
         """What can be made again, and may be deleted at any time."""
         return self.home / "cache"

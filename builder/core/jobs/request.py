@@ -60,6 +60,8 @@ class JobOptions:
     """What every window of sound seems to follow."""
     hotwords: str | None = None
     """Words that are likely to be said."""
+    voices: bool = True
+    """Speakers whose voices are known get their names."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,6 +76,10 @@ class Request:
     """Stage -> settings that somebody chose, or that suit the machine."""
     clip: Clip | None = None
     diarization: bool = True
+    voices: bytes = b""
+    """What the job's folder gets as :data:`builder.core.voices.known.FILE`; a setting has its digest. Empty: no file."""
+    warning: str = ""
+    """What a person should know before the job begins."""
 
     @property
     def on_gpu(self) -> bool:

@@ -21,6 +21,7 @@ from builder.core.jobs.job import Job, JobInput, JobStage
 from builder.core.jobs.request import Request, plan_stages, request_key
 from builder.core.progress import OnProgress, Progress
 from builder.core.terms import Workflow
+from builder.core.voices import known as voices
 from builder.edges.jobs.folder import NEW, disk_error, read
 from builder.edges.jobs.listing import BROKEN, listing
 from builder.edges.machine import fonts
@@ -140,8 +141,7 @@ def _make(
             else:
                 _link_or_copy(path, target, entry.sha256, bits, on_progress)
             kept.append(replace(entry, size=target.stat().st_size))
-        if any(stage.settings.get("burn") for stage in stages):
-            fonts.put(new_folder / "input")
+        _put_beside(new_folder, stages, request)
         job = Job(
             id=job_id,
             created=created,
@@ -161,6 +161,14 @@ def _make(
         places.remove_if_there(new_folder)
         raise
     return job
+
+
+def _put_beside(new_folder: Path, stages: Sequence[JobStage], request: Request) -> None:
+    """What stages read besides recordings: fonts, and the voices of people."""
+    if any(stage.settings.get("burn") for stage in stages):
+        fonts.put(new_folder / "input")
+    if any(stage.settings.get(voices.SETTING) for stage in stages):
+        files.write_atomic(new_folder / voices.FILE, request.voices, mode=0o600)
 
 
 def _known(

@@ -1,0 +1,127 @@
+"""Known voices on the disk: for their owner alone, and in a job no more than it is to know."""
+
+from __future__ import annotations
+
+import json
+import os
+import stat
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from builder.core.config.types import Config
+from builder.core.jobs.job import Job
+from builder.core.jobs.request import Request
+from builder.core.progress import silent
+from builder.core.voices import known
+from builder.edges.jobs import folder as jobs
+from builder.edges.jobs import prepare as preparing
+from builder.edges.machine import project, voices
+from builder.errors import UsageError
+from builder.workflows.voices import commands
+from tests import small_project
+from tests.process.test_hostile_jobs import asked
+from tests.process.test_job_modes import media
+from tests.unit.test_voices import voice
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Config:
+    small_project.make(tmp_path / "project", {}, fill=False)
+    return project.load(tmp_path / "project", env={})
+
+
+def mode(path: Path) -> int:
+    return stat.S_IMODE(path.stat().st_mode)
+
+
+def test_a_voice_is_for_its_owner_alone(tmp_path: Path) -> None:
+    """Whatever the umask is, and however the name is spelled: no path leads out of the folder."""
+    folder = tmp_path / "voices"
+    before = os.umask(0)
+    try:
+        for name in ("../../etc/passwd", "a/b", "愛\u202e", "-rf", ".", "x" * 60):
+            path = voices.put(folder, voice(name))
+            assert path.parent == folder
+            assert mode(path) == 0o600
+    finally:
+        os.umask(before)
+    assert mode(folder) == 0o700
+    assert len(voices.read(folder).voices) == 6
+
+
+def test_the_same_name_replaces_and_another_model_is_beside(tmp_path: Path) -> None:
+    voices.put(tmp_path, voice("Ada", seconds=10.0))
+    voices.put(tmp_path, voice("ADA", seconds=20.0))
+    voices.put(tmp_path, voice("Ada", digest="sha256:2"))
+    assert [(v.name, v.seconds) for v in voices.read(tmp_path).voices] == [("ADA", 20.0), ("Ada", 30.0)]
+
+
+def test_what_is_no_voice_is_shown_and_never_taken(tmp_path: Path) -> None:
+    """Nor is a file that has another's name: each voice can be found by its name."""
+    folder = tmp_path / "voices"
+    path = voices.put(folder, voice("Ada"))
+    (folder / "broken.json").write_text("{")
+    (folder / "copy.json").write_bytes(path.read_bytes())
+    (folder / "notes.txt").write_text("mine")
+    (tmp_path / "elsewhere.json").write_text(known.to_json(voice("Mallory")))
+    (folder / voice("Mallory").file).symlink_to(tmp_path / "elsewhere.json")
+    os.mkfifo(folder / "pipe.json")
+    found = voices.read(folder)
+    assert [v.name for v in found.voices] == ["Ada"]
+    assert {p.name for p in found.strange} == {"broken.json", "copy.json", voice("Mallory").file, "pipe.json"}
+
+
+def test_names_are_removed_together_or_not_at_all(config: Config) -> None:
+    for name in ("Ada", "Charles"):
+        voices.put(config.paths.voices, voice(name))
+    voices.put(config.paths.voices, voice("Ada", digest="sha256:2"))
+    with pytest.raises(UsageError, match='no voice of "Adda"') as caught:
+        commands.remove(config, ["Charles", "Adda"], dry_run=False)
+    assert caught.value.hint == 'did you mean "Ada"?'
+    assert len(commands.remove(config, ["ada"], dry_run=True).voices) == 2
+    assert len(voices.read(config.paths.voices).voices) == 3
+    assert len(commands.remove(config, ["ada"], dry_run=False).voices) == 2
+    assert [v.name for v in commands.list_voices(config).voices] == ["Charles"]
+
+
+def test_names_steer_no_terminal(config: Config) -> None:
+    voices.put(config.paths.voices, voice("Eve\u202e", consent="by \u202email"))
+    done = small_project.bake(config.root, "voices", "list")
+    assert done.code == 0, done.err
+    assert "\u202e" not in done.out
+    assert "Eve\\u202e" in done.out
+    listed = json.loads(small_project.bake(config.root, "voices", "list", "--json").out)
+    assert [entry["name"] for entry in listed["voices"]] == ["Eve\u202e"]
+    removed = small_project.bake(config.root, "voices", "remove", "Eve\u202e")
+    assert (removed.code, "\u202e" in removed.out) == (0, False)
+
+
+def prepared(config: Config, folder: Path, request: Request, *, resume: bool = False) -> Job:
+    talk = folder / "talk.mp4"
+    talk.write_bytes(b"film" * 100)
+    return preparing.prepare(config, [talk], request, media=media, on_progress=silent, resume=resume)
+
+
+def knowing(request: Request, name: str) -> Request:
+    """A request that has a voice, whatever its embedding."""
+    data = known.for_job([voice(name)])
+    settings = {"voices": "0" * 63 + str(len(name) % 10)}
+    return replace(request, voices=data, settings={**request.settings, "diarize": settings})
+
+
+def test_a_job_gets_the_voices_in_a_file_of_its_own(config: Config, tmp_path: Path) -> None:
+    """Names and vectors, for the owner; a job that knows others is another job."""
+    job = prepared(config, tmp_path, knowing(asked(config), "Ada"))
+    path = jobs.folder(config, job) / known.FILE
+    assert mode(path) == 0o600
+    assert [entry["name"] for entry in json.loads(path.read_bytes())["voices"]] == ["Ada"]
+    assert b"consent" not in path.read_bytes()
+    assert jobs.read(config, jobs.folder(config, job)).id == job.id
+    again = prepared(config, tmp_path, knowing(asked(config), "Ada"), resume=True)
+    assert again.id == job.id
+    other = prepared(config, tmp_path, knowing(asked(config), "Charles"), resume=True)
+    assert other.id != job.id
+    without = prepared(config, tmp_path, asked(config), resume=True)
+    assert not (jobs.folder(config, without) / known.FILE).exists()
