@@ -24,6 +24,12 @@ APART = 0.13
 """Cosine distance between the centres of two clusters below which they are one voice in two moods. Measured with the
 d-vector: two halves of one voice up to 0.11, however short; two voices from 0.16 on."""
 
+FEW = 15
+"""Embeddings below which nobody is told apart unasked: one person in some moods looks like several."""
+
+SPOKEN = 0.8
+"""Seconds that each of a given number of speakers has, where average linkage is to be believed."""
+
 LEAST = 3.0
 """Seconds that a guessed speaker has: of less there are a few embeddings, whose windows overlap."""
 
@@ -57,11 +63,16 @@ def cluster(
     if clusters == 1:
         return np.zeros(count, dtype=np.int64)
     mean, labels = divided(sample, clusters)
+    other = averaged(sample, clusters, lasting) if speakers is not None else None
+    if other is not None and clearness(sample, other) > clearness(sample, labels):
+        return nearest(vectors, centres(sample, other, clusters))
     return nearest(units(vectors - mean), centres(units(sample - mean), labels, clusters))
 
 
 def guess(vectors: Any, seconds: Any, least: int, most: int) -> int:
     """A best guess of the number of speakers between two bounds."""
+    if len(vectors) < FEW and least <= 1:
+        return 1
     count = least if least >= most else credible(vectors, min(estimate(vectors, seconds), most), seconds)
     return max(least, count)
 
@@ -80,6 +91,37 @@ def divided(vectors: Any, clusters: int) -> tuple[Any, Any]:
             break
         labels = moved
     return mean, labels
+
+
+def averaged(vectors: Any, clusters: int, seconds: Any) -> Any | None:
+    """A label 0…k-1 for each vector by average linkage, whose small clusters go to the nearest large one.
+
+    None where that leaves fewer. Ward's method makes clusters of one size: it divides the one who talks most.
+    """
+    tree = averages(vectors)
+    for parts in range(clusters, min(len(vectors), clusters + 40) + 1):
+        labels = cut(tree, parts)
+        heard = np.bincount(labels, weights=seconds)
+        largest = np.sort(np.argsort(-heard, kind="stable")[:clusters])
+        if heard[largest].min() >= SPOKEN:
+            moved = nearest(vectors, units(np.stack([vectors[labels == k].mean(axis=0) for k in largest])))
+            return moved if len(np.unique(moved)) == clusters else None
+    return None
+
+
+def clearness(vectors: Any, labels: Any) -> float:
+    """How much nearer, as a cosine, vectors are on the average to their own cluster's centre than to the next."""
+    near = vectors @ centres(vectors, labels, int(labels.max()) + 1).T
+    own = np.take_along_axis(near, labels[:, None], axis=1)[:, 0]
+    np.put_along_axis(near, labels[:, None], -2.0, axis=1)
+    return float((own - near.max(axis=1)).mean())
+
+
+def averages(vectors: Any) -> Any:
+    """Average linkage [n - 1, 4] of cosine distances, in SciPy's format."""
+    distance = 1 - vectors @ vectors.T
+    condensed = distance[np.triu_indices(len(vectors), k=1)]
+    return linkage(np.maximum(condensed, 0.0).astype(np.float64), method="average")
 
 
 def credible(vectors: Any, most: int, seconds: Any) -> int:
@@ -134,9 +176,7 @@ def by_distance(vectors: Any, seconds: Any) -> int:
     """The number of average-linkage clusters that are further apart than ``CUT`` and last long enough for a person."""
     if len(vectors) < 2:
         return 1
-    distance = 1 - vectors @ vectors.T
-    condensed = distance[np.triu_indices(len(vectors), k=1)]
-    tree = linkage(np.maximum(condensed, 0.0), method="average")
+    tree = averages(vectors)
     labels = cut(tree, int(np.count_nonzero(tree[:, 2] > CUT)) + 1)
     heard = np.bincount(labels, weights=seconds)
     return max(1, min(MOST, int(np.count_nonzero(heard >= max(LEAST, 0.04 * heard.sum())))))

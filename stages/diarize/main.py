@@ -29,6 +29,9 @@ HOP = 0.4
 PAD = 0.12
 """Seconds by which a turn grows into silence on each side: speech detection clips soft starts and ends."""
 
+PAUSE = 0.5
+"""Seconds without speech up to which one speaker's turn goes on: a breath."""
+
 BATCH = 64
 """Windows that are embedded at once."""
 
@@ -171,7 +174,7 @@ def turns(
 ) -> list[dict[str, Any]]:
     """Speaker turns from labelled embeddings: each moment of a region belongs to the region's nearest embedding.
 
-    Turns grow by ``PAD`` into silence, but not into each other; neighbours of one speaker that meet become one.
+    Turns grow by ``PAD`` into silence, but not into each other; neighbours of one speaker become one over a ``PAUSE``.
     """
     centres: list[list[tuple[float, int]]] = [[] for _ in speech]
     for (owner, centre), label in zip(spans, labels, strict=True):
@@ -192,7 +195,7 @@ def turns(
         after = raw[k + 1][0] if k + 1 < len(raw) else duration
         left = start - min(PAD, (start - before) / 2)
         right = end + min(PAD, (after - end) / 2)
-        if grown and grown[-1][2] == label and left - grown[-1][1] < 0.02:
+        if grown and grown[-1][2] == label and left - grown[-1][1] <= PAUSE:
             grown[-1][1] = right
         else:
             grown.append([left, right, label])

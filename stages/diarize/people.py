@@ -5,20 +5,30 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from cluster import cut, linkage, nearest, units
+from cluster import averages, cut, nearest, units
 
 CUT = 0.64
 """Mean cosine distance from which two groups of stretches are two people. Measured with CAM++ on mixes of real voices: one
 voice's halves stay below 0.60, two voices are mostly above 0.75."""
 
-SURE = 0.5
+FEW, CAUTION = 15.0, 0.1
+"""Below so many seconds of speech there are too few stretches for a mean: then the distance has to be larger by this."""
+
+SURE = 0.6
 """Below this distance a voice is not divided any further, however many people there are said to be."""
+
+TRIED = 12
+"""Groups beyond the people that are left out at most."""
+
+APART, SILHOUETTE, LONG, PART = 0.42, 0.29, 5.0, 0.25
+"""Two voices in what looks like one: their mean distance, how well they are told apart, and how much of each is heard, in
+seconds and as a share. (Synthetic voices are nearer to each other than real ones.)"""
+
+TIGHT = 0.5
+"""Distance below which stretches of a block are one group."""
 
 LEAST, SHARE, LIMIT = 1.0, 0.01, 10.0
 """Seconds that a person speaks alone at least to be counted: that, or a share of all speech up to a limit."""
-
-SMALL = 0.8
-"""The same in seconds where the number of people is given."""
 
 MOST = 20
 """The largest number of people that is guessed."""
@@ -38,11 +48,24 @@ def grouped(vectors: Any, seconds: Any, *, speakers: int | None, least: int | No
     if len(vectors) < 2:
         return np.zeros(len(vectors), dtype=np.int64)
     points, weights = _points(vectors, seconds)
-    tree = _tree(points) if len(points) == len(vectors) else _weighed_tree(points, weights)
-    people = speakers or min(max(_guess(tree, weights), least or 1), most or MOST)
-    labels = _divided(tree, weights, people)
-    sums = [(points[labels == k] * weights[labels == k, None]).sum(axis=0) for k in range(labels.max() + 1)]
-    return nearest(vectors, units(np.stack(sums)))
+    few = len(points) == len(vectors)
+    tree = averages(points) if few else _weighed_tree(points, weights)
+    if speakers is None:
+        guessed = _guess(weights, tree)
+        if guessed == 1 and few and _alike(points, weights, tree):
+            guessed = 2
+        speakers = min(max(guessed, least or 1), most or MOST)
+        parts = _parts(tree, _far(weights))
+        if speakers == guessed > 1 and parts >= guessed:
+            return nearest(vectors, _largest(points, weights, cut(tree, parts), speakers))
+    return nearest(vectors, _centres(points, weights, tree, speakers))
+
+
+def _largest(points: Any, weights: Any, labels: Any, people: int) -> Any:
+    """The mean directions [people, d] of the groups of whom most is heard."""
+    heard = np.bincount(labels, weights=weights)
+    kept = np.sort(np.argsort(-heard, kind="stable")[:people])
+    return units(np.stack([(points[labels == k] * weights[labels == k, None]).sum(axis=0) for k in kept]))
 
 
 def _points(vectors: Any, seconds: Any) -> tuple[Any, Any]:
@@ -55,8 +78,8 @@ def _points(vectors: Any, seconds: Any) -> tuple[Any, Any]:
     means, weights = [], []
     for at in range(0, len(vectors), BLOCK):
         block, lasting = vectors[at : at + BLOCK], seconds[at : at + BLOCK]
-        tree = _tree(block) if len(block) > 1 else np.zeros((0, 4))
-        labels = cut(tree, int(np.count_nonzero(tree[:, 2] > SURE)) + 1)
+        tree = averages(block) if len(block) > 1 else np.zeros((0, 4))
+        labels = cut(tree, int(np.count_nonzero(tree[:, 2] > TIGHT)) + 1)
         total = np.bincount(labels, weights=lasting)
         for k in np.flatnonzero(total > 0):
             means.append((block[labels == k] * lasting[labels == k, None]).sum(axis=0) / total[k])
@@ -64,14 +87,8 @@ def _points(vectors: Any, seconds: Any) -> tuple[Any, Any]:
     return np.stack(means), np.array(weights)
 
 
-def _tree(vectors: Any) -> Any:
-    """Average linkage [n - 1, 4] of cosine distances (SciPy's format)."""
-    distance = 1 - vectors @ vectors.T
-    return linkage(np.maximum(distance[np.triu_indices(len(vectors), k=1)], 0.0).astype(np.float64), method="average")
-
-
 def _weighed_tree(points: Any, weights: Any) -> Any:
-    """The same for means of groups: the distance of two is the mean over all pairs of what they stand for."""
+    """Average linkage of means of groups: the distance of two is the mean over all pairs of what they stand for."""
     count = len(points)
     distance = np.maximum(1 - points @ points.T, 0.0).astype(np.float64)
     np.fill_diagonal(distance, np.inf)
@@ -89,30 +106,51 @@ def _weighed_tree(points: Any, weights: Any) -> Any:
     return tree
 
 
-def _guess(tree: Any, weights: Any) -> int:
+def _guess(weights: Any, tree: Any) -> int:
     """How many people are far enough apart, and heard for long enough."""
-    heard = np.bincount(cut(tree, _parts(tree, CUT)), weights=weights)
+    heard = np.bincount(cut(tree, _parts(tree, _far(weights))), weights=weights)
     floor = max(LEAST, min(LIMIT, SHARE * float(heard.sum())))
     return max(1, int(np.count_nonzero(heard >= floor)))
+
+
+def _far(weights: Any) -> float:
+    return CUT if weights.sum() >= FEW else CUT + CAUTION
 
 
 def _parts(tree: Any, height: float) -> int:
     return int(np.count_nonzero(tree[:, 2] > height)) + 1
 
 
-def _divided(tree: Any, weights: Any, people: int) -> Any:
-    """A label 0…people-1 for each leaf, -1 for those of groups that are too small to be a person.
+def _centres(points: Any, weights: Any, tree: Any, people: int) -> Any:
+    """The mean directions [k, d] of the people: fewer where voices would have to be divided below ``SURE``.
 
-    Fewer where voices would have to be divided below ``SURE``.
+    A group may be nobody: laughter, two voices at once. So of several ways to cut the tree, each with its largest groups as
+    the people, that one is best whose people are nearest to all that was said.
     """
-    certain = _parts(tree, SURE)
-    for wanted in range(min(people, certain), 0, -1):
-        for parts in range(wanted, certain + 1):
-            labels = cut(tree, parts)
-            heard = np.bincount(labels, weights=weights)
-            order = np.argsort(-heard, kind="stable")[:wanted]
-            if heard[order[-1]] >= SMALL:
-                names = np.full(parts, -1)
-                names[np.sort(order)] = np.arange(wanted)
-                return names[labels]
-    return np.zeros(len(tree) + 1, dtype=np.int64)
+    # Two people are at least tried where that number is given.
+    certain = max(_parts(tree, SURE), min(people, 2, len(points)))
+    people = min(people, certain)
+    best, least = None, np.inf
+    for parts in range(people, min(certain, people + TRIED) + 1):
+        centres = _largest(points, weights, cut(tree, parts), people)
+        off = float(weights @ (1 - (points @ centres.T).max(axis=1)))
+        if off < least - 1e-9:
+            best, least = centres, off
+    return best
+
+
+def _alike(points: Any, weights: Any, tree: Any) -> bool:
+    """Whether one group is two voices that are alike: both are heard a lot, and each is much nearer to itself.
+
+    The silhouette (Rousseeuw, 1987) of one real voice's two largest moods stays below 0.28, or one of them is short.
+    """
+    labels = cut(tree, 2)
+    heard = np.bincount(labels, weights=weights)
+    if tree[-1, 2] < APART or heard.min() < max(LONG, PART * heard.sum()):
+        return False
+    distance = 1 - points @ points.T
+    sizes = np.bincount(labels)
+    means = np.stack([distance[:, labels == k].sum(axis=1) for k in (0, 1)], axis=1)
+    own = means[np.arange(len(labels)), labels] / np.maximum(sizes[labels] - 1, 1)
+    other = means[np.arange(len(labels)), 1 - labels] / sizes[1 - labels]
+    return bool(np.mean((other - own) / np.maximum(np.maximum(own, other), 1e-9)) > SILHOUETTE)

@@ -11,12 +11,12 @@ from typing import Any
 import kaldi
 import numpy as np
 import people
-import timeline
-import windows
+import powerset
+import talk
 from cluster import units
 from contract import RATE, ModelFault, Recording, StageJob
+from powerset import FRAMES, HOP, LOCAL, SAMPLES, STEP, Heard
 from slim import Batched, open_session
-from windows import FRAMES, HOP, LOCAL, SAMPLES, STEP, Heard
 
 LONGEST = 200
 """Feature frames of a stretch at most: what the embedding takes (2 s)."""
@@ -31,8 +31,8 @@ BATCH = 8
 """Stretches that are embedded at once."""
 
 
-MIDDLES = np.arange((FRAMES * STEP + windows.FIRST) // kaldi.HOP) * kaldi.HOP + kaldi.WINDOW // 2
-OWNERS = np.floor((MIDDLES - windows.FIRST) / STEP + 0.5).astype(np.int64)
+MIDDLES = np.arange((FRAMES * STEP + powerset.FIRST) // kaldi.HOP) * kaldi.HOP + kaldi.WINDOW // 2
+OWNERS = np.floor((MIDDLES - powerset.FIRST) / STEP + 0.5).astype(np.int64)
 """The window's frame that each feature frame (10 ms) lies in."""
 
 
@@ -87,9 +87,9 @@ def diarize(
         least=job.settings.get("min_speakers"),
         most=job.settings.get("max_speakers"),
     )
-    speaking = timeline.speaking(heard, [(part.window, part.part) for part in parts], labels)
+    speaking = talk.speaking(heard, [(part.window, part.part) for part in parts], labels)
     job.progress(recording, duration, duration)
-    return timeline.turns(timeline.with_speech(speaking, speech), duration)
+    return talk.turns(talk.with_speech(speaking, speech), duration)
 
 
 def hear(path: Path, model: Batched, speech: list[list[float]], on_progress: Callable[[float], None]) -> Heard:
@@ -101,7 +101,7 @@ def hear(path: Path, model: Batched, speech: list[list[float]], on_progress: Cal
     """
     with wave.open(str(path), "rb") as wav:
         total = wav.getnframes()
-        begins = list(windows.starts(total))
+        begins = list(powerset.starts(total))
         # The first region that ends after a window's begin, by search: hours have thousands of both.
         regions = np.searchsorted([b for _, b in speech], np.array(begins) / RATE, side="right")
         reached = (
@@ -109,12 +109,12 @@ def hear(path: Path, model: Batched, speech: list[list[float]], on_progress: Cal
         )
         wanted = [w for w, is_reached in enumerate(reached) if is_reached]
         classes = np.zeros((len(begins), FRAMES), dtype=np.uint8)
-        groups = [wanted[k : k + windows.BATCH] for k in range(0, len(wanted), windows.BATCH)]
+        groups = [wanted[k : k + powerset.BATCH] for k in range(0, len(wanted), powerset.BATCH)]
         batches = (np.stack([_sound(wav, begins[w]) for w in group])[:, None] for group in groups)
         for group, out in zip(groups, model.over(batches), strict=True):
             classes[group] = out.argmax(axis=2)
             on_progress(group[-1] / len(begins))
-    return Heard(classes=classes, frames=windows.frames_of(total))
+    return Heard(classes=classes, frames=powerset.frames_of(total))
 
 
 def _sound(wav: Any, at: int) -> Any:
@@ -132,7 +132,7 @@ def stretches(heard: Heard) -> list[Stretch]:
         left = heard.frames - window * HOP
         active[max(0, left) :] = False
         alone = active & (active.sum(axis=1, keepdims=True) == 1)
-        tile = windows.tile(window, len(heard.classes))
+        tile = powerset.tile(window, len(heard.classes))
         for local in range(LOCAL):
             every = np.flatnonzero(alone[:, local])
             mine = every[(every >= tile.start) & (every < tile.stop)]

@@ -213,3 +213,31 @@ def test_hours_without_a_pause_are_handled_in_pieces() -> None:
     spans = [(k, (a + b) / 2) for k, (a, b) in enumerate(parts)]
     turns = stage.turns(spans, [0] * len(parts), parts, 8000.0)
     assert [(t["start"], t["end"]) for t in turns] == [(0.88, 2.12), (9.88, 7210.12)]
+
+
+def test_the_one_who_talks_most_is_not_divided_for_a_caller() -> None:
+    """``--speakers 2`` for minutes of one person in many moods and a few words of another: Ward's method divides the first."""
+    chance = np.random.default_rng(5)
+    one, mood, other = cluster.units(chance.standard_normal((3, 64)))
+    moods = chance.uniform(-0.6, 0.6, 400)
+    middles = np.stack([*(one + m * mood for m in moods), *[one + 0.9 * other] * 6])
+    vectors = cluster.units(middles + chance.standard_normal(middles.shape) * 0.02).astype(np.float32)
+    truth = [0] * 400 + [1] * 6
+    assert not same_partition(cluster.divided(vectors, 2)[1], truth)
+    assert same_partition(cluster.cluster(vectors, speakers=2, seconds=0.4), truth)
+
+
+def test_a_few_seconds_are_one_speaker_unless_asked() -> None:
+    """Below 15 embeddings two voices can't be told from one in two moods."""
+    truth = [0] * 7 + [1] * 7
+    assert set(cluster.cluster(voices(truth), speakers=None, seconds=0.4)) == {0}
+    assert same_partition(cluster.cluster(voices(truth), speakers=2, seconds=0.4), truth)
+    assert same_partition(cluster.cluster(voices(truth), speakers=None, least=2, seconds=0.4), truth)
+
+
+def test_a_breath_is_no_end_of_a_turn() -> None:
+    """Half a second between two regions of one speaker is filled; of two speakers, or a longer one, not."""
+    regions = [(0.0, 2.0), (2.6, 4.0), (4.6, 6.0), (7.5, 9.0)]
+    spans = [(k, (a + b) / 2) for k, (a, b) in enumerate(regions)]
+    found = stage.turns(spans, [0, 0, 1, 1], regions, 10.0)
+    assert [(t["start"], t["speaker"]) for t in found] == [(0.0, "S1"), (4.48, "S2"), (7.38, "S2")]

@@ -61,8 +61,9 @@ def starts(samples: int) -> range:
 
 
 def frames_of(samples: int) -> int:
-    """Frames of a recording whose middle lies within it."""
-    return max(0, (samples - FIRST) // STEP + 1)
+    """Frames of a recording whose middle lies within it, and in a window."""
+    windows = len(starts(samples))
+    return min(max(0, (samples - FIRST) // STEP + 1), (windows - 1) * HOP + FRAMES)
 
 
 def tile(window: int, windows: int) -> slice:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-import windows
-from windows import FRAMES, HOP, LOCAL, RATE, STEP, Heard
+import powerset
+from powerset import FRAMES, HOP, LOCAL, RATE, STEP, Heard
 
 PAUSE = 0.5
 """Seconds without speech up to which one person's turn goes on."""
@@ -95,7 +95,7 @@ def framed(speech: list[list[float]], frames: int, grown: float = 0.0) -> Any:
     """The frames of regions, bool [frames]; each region grown on both sides, in seconds."""
     out = np.zeros(frames, dtype=bool)
     for start, end in speech:
-        a, b = ((t * RATE - windows.FIRST) / STEP for t in (start - grown, end + grown))
+        a, b = ((t * RATE - powerset.FIRST) / STEP for t in (start - grown, end + grown))
         out[max(0, round(a)) : max(0, round(b) + 1)] = True
     return out
 
@@ -111,7 +111,7 @@ def turns(out: Any, duration: float) -> list[dict[str, Any]]:
         edges = np.flatnonzero(np.diff(out[:, who].astype(np.int8), prepend=0, append=0))
         spans: list[list[float]] = []
         for first, last in edges.reshape(-1, 2):
-            start, end = windows.time_of(first - 0.5), min(windows.time_of(last - 0.5), duration)
+            start, end = powerset.time_of(first - 0.5), min(powerset.time_of(last - 0.5), duration)
             if spans and start - spans[-1][1] <= PAUSE:
                 spans[-1][1] = end
             elif end > start:
