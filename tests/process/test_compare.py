@@ -13,7 +13,7 @@ from builder.errors import InputError, MissingError, UsageError
 from builder.ui import Live
 from builder.workflows.compare import commands
 from builder.workflows.compare.commands import CompareOptions
-from builder.workflows.session import Session
+from builder.workflows.session import Session, chosen_models
 from tests import small_project
 
 
@@ -48,13 +48,44 @@ def test_a_preset_that_is_not_there(session: Session) -> None:
 
 def test_models_that_are_not_here_are_named_and_not_fetched(session: Session) -> None:
     """With what to type for each; also where no preset was named and none has its models."""
-    with pytest.raises(MissingError, match=r"starter lacks 15\d\.\d MB, fast lacks \d") as caught:
+    with pytest.raises(MissingError, match=r"starter lacks \d+\.\d MB, fast lacks \d") as caught:
         chosen(session, "starter,fast")
     assert caught.value.hint is not None
     assert "models fetch --preset starter; " in caught.value.hint
     assert caught.value.hint.endswith("models fetch --preset fast")
     with pytest.raises(MissingError, match="models are not here: starter lacks"):
         chosen(session, None)
+
+
+def test_a_preset_that_cannot_do_what_is_asked_is_left_out(session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where it wasn't named: English for German, a model that wants to be told the language. Named, it is refused."""
+    from dataclasses import replace
+
+    from builder.core.terms import Purpose
+
+    class Full:
+        """A store that lacks nothing."""
+
+        def missing(self, model: object, pin: object) -> tuple[object, ...]:
+            return ()
+
+    monkeypatch.setattr(commands, "store_of", lambda _: Full())
+    presets = dict(session.config.presets)
+    other = {**presets["starter"].models, Purpose.ASR: ("parakeet-tdt-0.6b-v3",)}
+    presets = {"tiny-en": presets["tiny-en"], "parakeet": replace(presets["starter"], id="parakeet", models=other)}
+
+    def asked(names: str | None, language: str | None) -> list[str]:
+        config = session.config
+        defaults = replace(config.defaults, language=language)
+        return chosen(replace(session, config=replace(config, presets=presets, defaults=defaults)), names)
+
+    assert asked(None, None) == ["tiny-en"]
+    assert asked(None, "de") == ["parakeet"]
+    assert asked(None, "en") == ["tiny-en", "parakeet"]
+    with pytest.raises(UsageError, match="can't tell which language is spoken"):
+        asked("parakeet", None)
+    with pytest.raises(UsageError, match='does not know the language "ja"'):
+        asked(None, "ja")
 
 
 def test_what_cannot_be_compared(session: Session, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -131,7 +162,8 @@ def test_only_one_preset_is_said(session: Session, monkeypatch: pytest.MonkeyPat
         def missing(self, model: object, pin: object) -> tuple[object, ...]:
             return () if getattr(model, "id", "") in mine else real.missing(model, pin)  # type: ignore[arg-type]
 
-    mine = {name for names in session.config.presets["starter"].models.values() for name in names}
+    starter = replace(session.config, defaults=replace(session.config.defaults, preset="starter"))
+    mine = {model.id for model, _ in chosen_models(starter).values()}
     monkeypatch.setattr(commands, "store_of", lambda _: Here())
     assert chosen(replace(session, on_progress=told.append), None) == ["starter"]
     assert [step.what for step in told] == ["warning"]

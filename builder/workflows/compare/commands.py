@@ -118,12 +118,15 @@ def _chosen(session: Session, names: str | None, asked: JobOptions) -> dict[str,
     store = store_of(config)
     here: dict[str, tuple[tuple[Model, Pin], ...]] = {}
     lacking: dict[str, int] = {}
+    unable: UsageError | MissingError | None = None
     for name in wanted or config.presets:
         try:
             models = tuple(chosen_models(_with(config, name), diarization=asked.diarization).values())
-        except (UsageError, MissingError):  # of a preset that nobody named: it can't do what is asked here
+            hosts.resolve(_with(config, name), asked)
+        except (UsageError, MissingError) as error:  # of a preset that nobody named: it can't do what is asked here
             if wanted:
                 raise
+            unable = unable or error
             continue
         size = sum(file.size for model, pin in models for file in store.missing(model, pin))
         if size:
@@ -137,7 +140,7 @@ def _chosen(session: Session, names: str | None, asked: JobOptions) -> dict[str,
             hint="; ".join(command(f"models fetch --preset {name}") for name in lacking),
         )
     if not here:
-        raise UsageError("no preset can do what is asked", where="--presets", expected=", ".join(config.presets))
+        raise unable or UsageError("there is no preset", where="bake.yaml")
     if len(here) == 1 and not wanted:
         note = f"only {next(iter(here))} has its models here: {command('models fetch --preset NAME')} gets others"
         session.on_progress(Progress(what="warning", note=note, finished=True))
