@@ -236,6 +236,7 @@ class ComparedJobOptions:
             device=self.device,
             threads=self.threads,
             batch_size=self.batch_size,
+            voices=False,  # nobody's name is compared
         )
 
 
