@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import zlib
+from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
+from itertools import accumulate
 from typing import Any
 
 from words import Word, common
@@ -32,6 +34,14 @@ DOUBTFUL = -1.0
 
 UNSURE = 0.4
 """Mean probability of a segment's words below which nothing supports them but the model's habit."""
+
+AROUND, VAGUE = 8.0, 0.65
+"""Seconds before and after a word, and the mean probability of all words there, below which it is unsure. Of speech in a
+language that the model doesn't know, 94 % of the words are below it, of reversed speech half, of meetings 4 %, of clear
+speech none (tiny.en and base)."""
+
+FIRM = 0.85
+"""Mean probability of a segment's words from which what is around it doesn't matter."""
 
 PHANTOM = 0.7
 """The same for :data:`PHRASES`."""
@@ -138,6 +148,17 @@ def unsupported(words: Sequence[Word], speech: Sequence[Sequence[float]]) -> lis
     """For each word of a segment, whether nothing supports it: it lies outside of speech, or the segment is improbable."""
     whole = confidence(words) < UNSURE
     return [whole or not common(speech, w["start"] - 0.3, w["end"] + 0.3) for w in words]
+
+
+def vague(words: Sequence[Word]) -> list[bool]:
+    """For each word of a sound, in order, whether it and those around it are improbable together."""
+    sums = list(accumulate((w["probability"] for w in words), initial=0.0))
+    starts, found = [w["start"] for w in words], []
+    for word in words:
+        first = bisect_left(starts, word["start"] - AROUND)
+        after = bisect_right(starts, word["start"] + AROUND)
+        found.append((sums[after] - sums[first]) / (after - first) < VAGUE)
+    return found
 
 
 def better(new: Sequence[Word], old: Sequence[Word], chance: tuple[float, float]) -> bool:

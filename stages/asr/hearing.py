@@ -186,7 +186,7 @@ class Again:
         return self.ear.hear(states, languages, prompt=False, temperature=temperature)
 
     def windows(self) -> None:
-        """Hear windows whose text is suspicious at another temperature; the better hearing is kept."""
+        """Hear windows whose text is suspicious at another temperature; the better hearing is kept, and marked if need be."""
         doubtful = [one for one in self.heard if guards.suspicious(one.words, one.likelihood)]
         for batch in batches(doubtful, self.ear.batch):
             found = self._hear([one.window for one in batch], [one.language for one in batch], TEMPERATURE)
@@ -194,6 +194,8 @@ class Again:
                 new = timed(one.window, hearing, one.language)
                 if guards.better(new, one.words, (hearing.likelihood, one.likelihood)):
                     one.words, one.likelihood, one.silence = new, hearing.likelihood, hearing.silence
+                if guards.suspicious(one.words, one.likelihood):
+                    one.words = [w | {"unsure": True} for w in one.words]
 
     def parts(self, words: list[Word]) -> list[Word]:
         """The words with those of parts that none covered: heard alone, and once more where that failed."""
@@ -238,9 +240,14 @@ class Again:
 
 def _marked(words: list[Word], speech: Sequence[Sequence[float]]) -> list[Word]:
     """Words that nothing supports are marked ``unsure``."""
+    ends = [b for _, b in speech]
+    vague = iter(guards.vague(words))
     for group in segments(words):
-        for word, alone in zip(group, guards.unsupported(group, speech), strict=True):
-            if alone:
+        near = speech[bisect_left(ends, group[0]["start"] - 1) : bisect_right(ends, group[-1]["end"]) + 1]
+        mostly = 2 * sum([next(vague) for _ in group]) > len(group) and guards.confidence(group) < guards.FIRM
+        whole = mostly or guards.packs("".join(w["word"] for w in group)) > guards.RATIO
+        for word, alone in zip(group, guards.unsupported(group, near), strict=True):
+            if whole or alone:
                 word["unsure"] = True
     return words
 

@@ -168,6 +168,21 @@ def test_words_that_nothing_supports_are_marked() -> None:
     assert [w.get("unsure", False) for w in found.words] == [False] * 10 + [True] * 8
 
 
+def test_words_of_a_window_that_stays_doubtful_are_marked() -> None:
+    """Heard twice, the model itself thinks little of it."""
+    found, _ = account(lambda *_: said([], likelihood=-2.0), BEFORE + AFTER, likelihood=-1.5)
+    assert all(w["unsure"] for w in found.words)
+
+
+def test_a_stretch_of_vague_words_is_marked() -> None:
+    """Single words are improbable in any text; a language that the model doesn't know is so all along."""
+    one = [w | ({"probability": 0.1} if k == 3 else {}) for k, w in enumerate(BEFORE + AFTER)]
+    found, _ = account(lambda *_: said([]), one)
+    assert not any(w.get("unsure") for w in found.words)
+    found, _ = account(lambda *_: said([]), [w | {"probability": 0.6} for w in BEFORE + AFTER])
+    assert all(w["unsure"] for w in found.words)
+
+
 def test_windows_that_overlap_are_joined() -> None:
     """Each word once, whatever the window it is whole in."""
     left = hearing.Heard(
