@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from dataclasses import dataclass
+from functools import cache
 
 ENDS = (".", "?", "!", "…", "。", "？", "！", "।", "؟", "۔")
 """Marks that end a sentence."""
@@ -180,6 +181,7 @@ class Language:
         return NAME if names else LOOSE
 
 
+@cache
 def language(code: str | None) -> Language:
     """What is known of a language by its code of two letters; None: it isn't known which it is."""
     abbreviations, clings, heads = _TEXTS.get(code or "", (_TITLES, "", ""))

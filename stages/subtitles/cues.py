@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from itertools import accumulate, groupby
 
 from breaks import CLINGING, UNKNOWN, Language
+from breaks import language as known
 from limits import EARLY, LATE, Rules, width
 from sentences import CARRIES, CLINGS, Sentence, Word, is_mark, unspaced, with_text
 
@@ -91,7 +92,7 @@ def cues(
     rules = rules.for_text("".join(s.text for s in sentences))
     blocks: list[_Block] = []
     last: str | None = None
-    runs = [list(group) for _, group in groupby(sentences, key=lambda s: (s.speaker, s.words[0].channel))]
+    runs = [list(group) for _, group in groupby(sentences, key=lambda s: (s.speaker, s.words[0].channel, s.language))]
     for k, run in enumerate(runs):
         who = run[0].speaker
         changed = who is not None and who != last
@@ -99,9 +100,15 @@ def cues(
         mark = ("- " if dash else f"{title(who)}: ") if label and changed and who else ""
         head = _Block(words=[], speaker=who, changed=changed, mark=mark, columns=rules.line_chars)
         following = runs[k + 1][0].start if k + 1 < len(runs) else duration
-        for j, group in enumerate(_divided(run, head.prefix, following, rules, language)):
+        for j, group in enumerate(_divided(run, head.prefix, following, rules, _spoken_in(run[0], language))):
             blocks.append(replace(head, words=group) if j == 0 else replace(head, words=group, changed=False, mark=""))
     return timed(blocks, rules, duration, language)
+
+
+def _spoken_in(said: Sentence | _Block, language: Language) -> Language:
+    """The language of what is said: its own, where it has one."""
+    own = next((word.language for word in said.words if word.language), None)
+    return language if own in (None, language.code) else known(own)
 
 
 def parted(word: Word, columns: int) -> list[Word]:
@@ -393,7 +400,7 @@ def _shown(block: _Block, start: int, end: int, rules: Rules, language: Language
     return Cue(
         start=start / 1000,
         end=end / 1000,
-        lines=layout(block.words, rules, block.prefix, language),
+        lines=layout(block.words, rules, block.prefix, _spoken_in(block, language)),
         words=tuple(block.words),
         speaker=block.speaker,
         changed=block.changed,

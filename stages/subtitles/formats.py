@@ -69,10 +69,14 @@ def plain(cue: Cue, *, prefix: bool) -> str:
 
 
 def vtt(cues: list[Cue]) -> str:
-    """WebVTT, with a voice span in every cue that has a speaker (W3C WebVTT, section 4.2)."""
+    """WebVTT, with a voice span in every cue that has a speaker, and a language span where windows have their own (W3C WebVTT,
+    section 4.2)."""
     blocks = ["WEBVTT\n"]
     for cue in cues:
-        text = voiced(directed("\n".join(map(vtt_text, cue.lines))), cue.speaker)
+        text = directed("\n".join(map(vtt_text, cue.lines)))
+        if cue.words and cue.words[0].language:
+            text = f"<lang {vtt_text(cue.words[0].language)}>{text}</lang>"
+        text = voiced(text, cue.speaker)
         blocks.append(f"{stamp(cue.start, '.')} --> {stamp(cue.end, '.')}\n{text}\n")
     return "\n".join(blocks)
 
@@ -234,6 +238,7 @@ def whole(
                 "start": round(s.start, 3),
                 "end": round(s.end, 3),
                 "speaker": s.speaker,
+                **({"language": s.language} if s.language else {}),
                 "text": s.text,
                 "words": [
                     {

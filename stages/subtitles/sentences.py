@@ -28,6 +28,8 @@ class Word:
     """The channel that it was heard on, from 1 on, where channels are heard apart."""
     unsure: bool = False
     """Whether nothing that was heard supports it."""
+    language: str | None = None
+    """Its own, where each window of the recording was asked for its language."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,6 +50,11 @@ class Sentence:
     @property
     def text(self) -> str:
         return "".join(w.text for w in self.words).strip()
+
+    @property
+    def language(self) -> str | None:
+        """Of its words, but for those that a person wrote; None: the recording's."""
+        return next((w.language for w in self.words if w.language), None)
 
 
 def unspaced(char: str) -> bool:
@@ -151,6 +158,7 @@ def _read_segment(segment: dict[str, Any], words: list[Word], duration: float) -
                 source=entry.get("source", "whisper"),
                 channel=segment.get("channel"),
                 unsure=entry.get("unsure") is True,
+                language=segment.get("language"),
             )
         )
 
@@ -196,6 +204,7 @@ def _groups(words: list[Word], who: list[str] | None, language: Language) -> lis
         if (
             before is None
             or speaker != groups[-1][1]
+            or (word.language and before.language and word.language != before.language)
             or word.start - before.end > PAUSE
             or language.ends(before.text, word.text)
         ):

@@ -389,6 +389,23 @@ def test_marks_of_right_to_left_text_stay() -> None:
     assert clean("a\r\n\u2028\x00b") == "a b"
 
 
+def test_each_language_of_a_mixed_recording_has_its_own_cues() -> None:
+    """Without a full stop, too; WebVTT and the JSON say which it is."""
+    segments = [
+        tokens([" and", " then", " he", " said"], start=1.0) | {"language": "en"},
+        tokens([" je", " ne", " sais", " pas."], start=2.2) | {"language": "fr"},
+    ]
+    said = sentences(read_words(segments, 60.0), None)
+    assert [(s.language, s.text) for s in said] == [("en", "and then he said"), ("fr", "je ne sais pas.")]
+    shown = cue.cues(said, RULES, duration=60.0, label=True)
+    assert [line for line in formats.vtt(shown).splitlines() if "<lang" in line] == [
+        "<lang en>and then he said</lang>",
+        "<lang fr>je ne sais pas.</lang>",
+    ]
+    result = {"language": "en", "language_probability": 0.9, "duration": 60.0}
+    assert [s["language"] for s in formats.whole(result, said, None, {})["segments"]] == ["en", "fr"]
+
+
 def test_lines_from_right_to_left_are_marked_as_such() -> None:
     """Else a player puts their full stop at the wrong end; a name within another text stays as it is."""
     hebrew = show([segment(" שלום לכולם היום נדבר על Windows 95 ועל דברים אחרים, בבקשה.", 0, 5)])
