@@ -51,7 +51,22 @@ def speaking(heard: Heard, owners: list[tuple[int, Any]], labels: Any) -> Any:
             who = order[rows, rank]
             known = block[rows, who] > 0
             out[start + rows[known], who[known]] = True
+    _second(out, count)
     return out
+
+
+def _second(out: Any, count: Any) -> None:
+    """Name a second person where two speak at once and only one is known: who else spoke last or speaks next."""
+    lacking = np.flatnonzero((count > 1) & (out.sum(axis=1) == 1))
+    if out.shape[1] < 2 or not len(lacking):
+        return
+    away = np.full((len(lacking), out.shape[1]), len(out))
+    for who in range(out.shape[1]):
+        known = np.flatnonzero(out[:, who])
+        if len(known):
+            away[:, who] = np.abs(known[_nearest(known, lacking)] - lacking)
+    away[out[lacking]] = len(out)
+    out[lacking, away.argmin(axis=1)] = True
 
 
 def _name(active: Any, alone: Any, named: Any) -> None:

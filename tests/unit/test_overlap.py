@@ -168,6 +168,17 @@ def test_two_at_once_are_two_turns() -> None:
     assert found[0][1] > found[1][0] + 0.5
 
 
+def test_who_talks_into_somebody_is_who_spoke_last_or_speaks_next() -> None:
+    """Two at once, of whom the second is never heard alone: the nearest other person; nobody where there is no other."""
+    what = heard([(0, 100, SECOND), (100, 200, FIRST), (200, 260, 5), (260, 400, FIRST)])
+    owners = [(0, np.arange(100)), (0, np.arange(100, 200)), (0, np.arange(260, 400))]
+    out = talk.speaking(what, owners, np.array([1, 0, 0]))
+    assert out[200:260].all()
+    assert not out[300:400, 1].any()
+    alone = talk.speaking(heard([(0, 200, FIRST), (200, 260, 5)]), [(0, np.arange(200))], np.array([0]))
+    assert set(alone[200:260].sum(axis=1).tolist()) == {1}
+
+
 def test_a_voice_of_a_window_may_be_two_people() -> None:
     """Embeddings decide: the model takes two people for one where they follow each other."""
     found = turns(heard([(0, 118, FIRST), (118, 236, FIRST)]), [0, 1], [[0.0, 4.0]])
