@@ -53,7 +53,9 @@ NoVoices = Annotated[bool, typer.Option("--no-voices", help="Name nobody by a kn
 WorkflowOption = Annotated[
     str | None, typer.Option("--workflow", help="transcribe or subtitle. Default: subtitle for video.")
 ]
-LanguageOption = Annotated[str | None, typer.Option("--language", help="Such as en, German, pt-BR. Default: detected.")]
+LanguageOption = Annotated[
+    str | None, typer.Option("--language", help="Such as en, German; auto-segments. Default: detected.")
+]
 StartOption = Annotated[str | None, typer.Option("--start", help="Clip from here: seconds or [h:]m:s.")]
 EndOption = Annotated[str | None, typer.Option("--end", help="Clip up to here: seconds or [h:]m:s.")]
 TaskOption = Annotated[

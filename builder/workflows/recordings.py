@@ -11,6 +11,7 @@ from builder.core.jobs import naming
 from builder.core.jobs.job import Job, JobStage
 from builder.core.jobs.naming import CopyOptions, Place, Wanted
 from builder.core.jobs.request import Request
+from builder.core.languages import spoken
 from builder.core.progress import OnProgress, Progress
 from builder.core.terms import Workflow
 from builder.edges.jobs import sources as reading
@@ -93,7 +94,7 @@ def _setting(config: Config, settings: Mapping[str, Any], stage: str, name: str)
 
 def _language(settings: Mapping[str, Any]) -> str | None:
     """The language of the text, by the settings of asr; None: it is detected."""
-    return "en" if settings.get("task") == "translate" else settings.get("language")
+    return "en" if settings.get("task") == "translate" else spoken(settings.get("language"))
 
 
 def places_of(config: Config, queue: Sequence[Job], delivery: CopyOptions) -> Mapping[str, tuple[Place, ...]]:

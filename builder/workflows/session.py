@@ -13,7 +13,7 @@ from builder import ui
 from builder.core.config import presets
 from builder.core.config import selection as choice
 from builder.core.config.types import Config
-from builder.core.languages import require
+from builder.core.languages import require, spoken
 from builder.core.progress import OnProgress
 from builder.core.terms import Purpose
 from builder.core.weights.model import HubSource, Model, Pin
@@ -179,7 +179,7 @@ def chosen_models(
         stages=[name for name in config.stages if speakers or name != "diarize"],
         models=[m.strip() for m in models.split(",") if m.strip()] if models else (),
         diarization=speakers,
-        language=config.defaults.language,
+        language=spoken(config.defaults.language),
     )
     pins = choice.require_pins(config, chosen.values())
     return {purpose: (model, pins[model.id]) for purpose, model in chosen.items()}

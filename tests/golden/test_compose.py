@@ -85,6 +85,19 @@ def test_memory_grows_with_the_recording_and_ends_at_the_machine() -> None:
     assert limit(8_000_000_000, 3600, 3600) == limit(8_000_000_000, 7200), "the results of all are held at once"
 
 
+def test_many_windows_at_once_take_memory_on_the_processor() -> None:
+    """A limit that ``--batch-size 32`` would break is none; on a GPU they are in its own memory."""
+    made = job("cpu")
+    stage = made.stage("asr")
+
+    def limit(batch: int, device: str = "cpu") -> int:
+        asked = replace(stage, settings={**stage.settings, "batch_size": batch, "device": device})
+        return compose.memory(made, asked, spec=None, sizes={"base": 150_000_000}, machine=64_000_000_000)
+
+    assert limit(0) == limit(4) == limit(32, "cuda")
+    assert limit(32) - limit(4) == 28 * 45_000_000 * 3 // 2
+
+
 @pytest.mark.parametrize("stage", ["demux", "vad", "asr", "align", "diarize", "subtitles", "mux"])
 def test_three_hours_reserve_no_more_than_thrice_of_a_minute(stage: str) -> None:
     """Stages stream: of a project's own stages in the slim variant none is given the sound of a whole recording."""

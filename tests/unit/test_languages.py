@@ -53,6 +53,8 @@ from builder.receiver.jobs import languages as known
         ("English (US)", "en"),
         ("ｅｎ", "en"),
         ("auto", None),
+        ("auto-segments", "auto-segments"),
+        (" Auto-Segments", "auto-segments"),
         ("", None),
     ],
 )

@@ -290,3 +290,19 @@ def test_durations_that_can_t_be_are_refused() -> None:
     """Also where one of them is the stage's default."""
     assert "can't be" in refused(chosen(settings=["subtitles.min_duration=8"]))[0]
     assert asked(chosen(settings=["subtitles.min_duration=7"])).settings["subtitles"] == {"min_duration": 7.0}
+
+
+def test_each_part_may_have_its_own_language() -> None:
+    """By a model that can tell them apart; no single language is chosen for anything else."""
+    each = with_defaults(language="auto-segments")
+    assert asked(each).settings["asr"]["language"] == "auto-segments"
+    english = selection.choose(CONFIG, preset="tiny-en", variant=Variant.SLIM, stages=list(CONFIG.stages))
+    with pytest.raises(UsageError, match="knows en only") as caught:
+        resolve(
+            JobOptions(),
+            config=each,
+            hardware=LAPTOP,
+            advice=recommend(LAPTOP),
+            models={purpose: (model, CONFIG.pins[model.id]) for purpose, model in english.items()},
+        )
+    assert caught.value.where == "--language auto-segments"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence, Set
 
+from builder.core import languages
 from builder.core.config.types import Config
 from builder.core.terms import Purpose, Variant
 from builder.core.weights.model import Model, Pin
@@ -138,8 +139,8 @@ def require_alignment(config: Config, language: str | None, chosen: Mapping[Purp
         UsageError: there is no model of alignment for it among ``chosen``.
     """
     where = "--languages"
-    if language is None:
-        raise UsageError("auto is not a language to align", where=where, hint="leave --languages out")
+    if languages.spoken(language) is None:
+        raise UsageError(f"{language or 'auto'} is not a language to align", where=where, hint="leave --languages out")
     model = chosen.get(Purpose.ALIGNMENT)
     if model is not None and language in model.languages:
         return

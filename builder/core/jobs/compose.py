@@ -112,10 +112,23 @@ def needed(job: Job, stage: JobStage, *, spec: StageSpec | None, sizes: Mapping[
 
 def _needed(job: Job, stage: JobStage, spec: StageSpec | None, sizes: Mapping[str, int]) -> dict[str, int]:
     known = spec or StageSpec(name=stage.name, summary="")
-    return {
-        "seen": known.memory(job.variant, sandbox.lengths(i.duration for i in job.inputs)) + drawing(stage),
-        "models": sum(sizes.get(use.id, 0) for use in stage.models.values()),
-    }
+    models = sum(sizes.get(use.id, 0) for use in stage.models.values())
+    seen = known.memory(job.variant, sandbox.lengths(i.duration for i in job.inputs))
+    return {"seen": seen + drawing(stage) + crowd(stage, models), "models": models}
+
+
+def crowd(stage: JobStage, models: int) -> int:
+    """Bytes that a stage takes more for many windows of sound at once, on the processor; 0 up to :data:`WINDOWS`.
+
+    A window's keys and values for the decoder, its encoding and its attention: from Whisper's sizes 0.2 to 0.3 of the
+    weights' bytes in float16, from tiny to large.
+    """
+    batch = stage.settings.get("batch_size") or 0
+    return 0 if needs_gpu(stage) else max(0, batch - WINDOWS) * models * 3 // 10
+
+
+WINDOWS = 4
+"""Windows at once that are in a stage's ``memory_mb``: the default."""
 
 
 DRAWING = 700 * sandbox.MB

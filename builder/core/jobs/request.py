@@ -18,6 +18,7 @@ from builder.core.terms import Mode, Purpose, Workflow
 from builder.core.weights.model import Model, Pin, model_digest, snapshot_path
 from builder.errors import MissingError, UsageError, did_you_mean
 from builder.program import command
+from builder.receiver.jobs.languages import EACH
 from builder.receiver.jobs.naming import key_of
 
 DEVICES = ("cpu", "cuda")
@@ -117,6 +118,8 @@ def resolve(
     if settings["asr"].get("task") == "translate":
         _require_translation(models[Purpose.ASR][0])
     _require_spoken(models[Purpose.ASR][0], defaults.language)
+    if defaults.language == EACH:
+        _require_many(models[Purpose.ASR][0], defaults.variant.value)
     if "formats" in settings["subtitles"]:
         settings["subtitles"]["formats"] = formats.chosen(settings["subtitles"]["formats"])
     if "track" in settings["demux"]:
@@ -230,6 +233,16 @@ def _require_translation(model: Model) -> None:
         raise UsageError(
             f'model "{model.id}" knows {", ".join(model.languages)} only: it can\'t translate',
             where="--task translate",
+            hint="--preset starter, or another model of many languages",
+        )
+
+
+def _require_many(model: Model, variant: str) -> None:
+    """Raises UsageError when a model for speech can't hear several languages, or tell them apart."""
+    if model.languages:
+        raise UsageError(
+            f'model "{model.id}" knows {", ".join(model.languages)} only: it can\'t hear a language in each part',
+            where=f"--language {EACH}",
             hint="--preset starter, or another model of many languages",
         )
 

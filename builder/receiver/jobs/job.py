@@ -86,7 +86,7 @@ def _without(models: Mapping[str, Any], lost: set[str]) -> dict[str, Any]:
 
 def _require_language(model: Mapping[str, Any], language: str | None) -> None:
     """Raises LoaderError when the bundle's model doesn't know a language."""
-    if language is not None and model["languages"] and language not in model["languages"]:
+    if language is not None and model["languages"] and language not in model["languages"]:  # or EACH: it knows few
         raise LoaderError(
             2,
             f"the bundle's model {model['id']} knows {', '.join(model['languages'])}, not {language}",

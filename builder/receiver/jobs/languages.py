@@ -12,6 +12,9 @@ import unicodedata
 DETECT = frozenset({"", "auto", "automatic", "detect", "detected", "none", "any", "unknown", "und", "mul"})
 """Words that ask for the language to be found out."""
 
+EACH = "auto-segments"
+"""What asks for the language of each window of sound (stages/asr/tongues.py)."""
+
 TABLE = """
 af afr Afrikaans|am amh Amharic|ar ara Arabic|as asm Assamese|az aze Azerbaijani|ba bak Bashkir|be bel Belarusian
 bg bul Bulgarian|bn ben Bengali, Bangla|bo bod tib Tibetan|br bre Breton|bs bos Bosnian|ca cat Catalan, Valencian
@@ -126,7 +129,7 @@ LONGEST_LANGUAGE = 100
 
 
 def code_of(text: str) -> str | None:
-    """Whisper's code of the language that somebody means; None where it is to be detected.
+    """Whisper's code of the language that somebody means; None where it is to be detected, or :data:`EACH`.
 
     Raises:
         LookupError: nobody knows it.
@@ -134,6 +137,8 @@ def code_of(text: str) -> str | None:
     plain = _one_spelling(text[:LONGEST_LANGUAGE])
     if plain in DETECT:
         return None
+    if plain == EACH:
+        return EACH
     for name in (plain, _unmarked(plain), _without_variety(plain)):
         if name in KNOWN:
             return KNOWN[name]

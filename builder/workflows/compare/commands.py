@@ -12,6 +12,7 @@ from builder.core.compare.words import Agreement
 from builder.core.config.types import Config
 from builder.core.jobs.job import Job
 from builder.core.jobs.request import JobOptions, Request
+from builder.core.languages import spoken
 from builder.core.progress import OnProgress, Progress
 from builder.core.text import format_size
 from builder.core.weights.model import Model, Pin
@@ -91,7 +92,9 @@ def compare(session: Session, words: Sequence[str], asked: JobOptions, options: 
     found = sources.read(words, InputOptions(recursive=options.recursive))
     recordings = _recordings([*found.named, *found.found])
     for path in recordings.values():
-        heard.beside(path, session.config.defaults.language)  # what is wrong with it is said before hours of work
+        heard.beside(
+            path, spoken(session.config.defaults.language)
+        )  # what is wrong with it is said before hours of work
     rivals = [_rival(session, name, models, asked, build=options.build) for name, models in chosen.items()]
     for warning in dict.fromkeys(rival.host.warning for rival in rivals):
         if warning:

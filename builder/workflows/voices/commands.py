@@ -101,7 +101,7 @@ def _prepared(session: Session, recording: Path, options: JobOptions) -> Job:
 
     config = session.config
     small = replace(config, stages={name: config.stages[name] for name in STAGES})
-    models = chosen_models(small)
+    models, every = chosen_models(small), chosen_models(config)
     if Purpose.EMBEDDING not in models or models[Purpose.EMBEDDING][0].id not in spec.MODELS:
         raise UsageError(
             f'preset "{config.defaults.preset}" has no embedding that voices are known by',
@@ -110,9 +110,9 @@ def _prepared(session: Session, recording: Path, options: JobOptions) -> Job:
             hint="--preset starter",
         )
     hardware, advice = hardware_of(config)
-    asked = requests.resolve(options, config=config, hardware=hardware, advice=advice, models=models)
+    asked = requests.resolve(options, config=config, hardware=hardware, advice=advice, models=every)
     settings = {**asked.settings, spec.STAGE: {**asked.settings[spec.STAGE], spec.ENROL: True}}
-    asked = replace(asked, settings=settings, workflow=Workflow.TRANSCRIBE)
+    asked = replace(asked, settings=settings, models=models, workflow=Workflow.TRANSCRIBE)
     host = hosts.choose(session, gpu=False)
     return prepare.prepare(small, [recording], asked, media=host.media, on_progress=session.on_progress)
 
