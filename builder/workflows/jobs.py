@@ -14,6 +14,7 @@ from builder.core.jobs import timeline
 from builder.core.jobs.compose import needs_gpu
 from builder.core.jobs.job import Job
 from builder.core.jobs.timeline import Span
+from builder.core.progress import Progress
 from builder.core.terms import Mode
 from builder.edges.jobs import folder as jobs
 from builder.edges.jobs import listing
@@ -47,6 +48,8 @@ def prepare(session: Session, inputs: Sequence[Path], options: JobOptions, *, bu
 
     config = session.config
     request = hosts.resolve(config, options)
+    if request.warning:
+        session.on_progress(Progress(what="warning", note=request.warning, finished=True))
     host = hosts.choose(session, gpu=request.on_gpu, build=build)
     job = making.prepare(config, inputs, request, media=host.media, on_progress=session.on_progress)
     folder = jobs.folder(config, job)

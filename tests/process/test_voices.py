@@ -12,13 +12,17 @@ import pytest
 
 from builder.core.config.types import Config
 from builder.core.jobs.job import Job
-from builder.core.jobs.request import Request
+from builder.core.jobs.request import JobOptions, Request
 from builder.core.progress import silent
+from builder.core.terms import Purpose
 from builder.core.voices import known
+from builder.core.weights.model import model_digest
 from builder.edges.jobs import folder as jobs
 from builder.edges.jobs import prepare as preparing
 from builder.edges.machine import project, voices
 from builder.errors import UsageError
+from builder.workflows import bundle, host
+from builder.workflows.images import ImageSelection
 from builder.workflows.voices import commands
 from tests import small_project
 from tests.process.test_hostile_jobs import asked
@@ -125,3 +129,15 @@ def test_a_job_gets_the_voices_in_a_file_of_its_own(config: Config, tmp_path: Pa
     assert other.id != job.id
     without = prepared(config, tmp_path, asked(config), resume=True)
     assert not (jobs.folder(config, without) / known.FILE).exists()
+
+
+def test_a_bundle_says_nothing_of_whom_this_machine_knows(tmp_path: Path) -> None:
+    """Its example is run by the sender, and its recipe travels."""
+    config = project.load(Path(__file__).resolve().parents[2], env={}, home=tmp_path, overrides={"preset": "starter"})
+    models = host.resolve(config, JobOptions()).models
+    voices.put(config.paths.voices, voice("Ada", model_digest(models[Purpose.EMBEDDING][1])))
+    assert b"Ada" in host.resolve(config, JobOptions()).voices
+    for options in (bundle._example_options(ImageSelection()), JobOptions(voices=False), JobOptions(diarization=False)):
+        quiet = host.resolve(config, options)
+        assert (quiet.voices, quiet.warning) == (b"", "")
+        assert "voices" not in quiet.settings["diarize"]
