@@ -400,7 +400,8 @@ def test_subtitles_show_over_the_film(made: Made, visit: Visit) -> None:
     assert page.evaluate(f"{cues}.map((cue) => cue.text)") == [
         b.partition("\n")[2].strip() for b in vtt.split("\n\n")[1:]
     ]
-    assert page.evaluate(f"{cues}[0].startTime") == made.words[0]["start"]
+    minutes, seconds = vtt.split("\n")[2].split(" --> ")[0].split(":")[1:]
+    assert page.evaluate(f"{cues}[0].startTime") == 60 * int(minutes) + float(seconds)
     assert page.evaluate("document.querySelector('.media').textTracks[0].mode") == "showing"
 
 
@@ -511,7 +512,8 @@ def test_word_times_are_webvtt_to_a_browser(made: Made, visit: Visit) -> None:
     assert [c[2] for c in cues] == [re.sub("<[^>]*>", "", said).strip() for _, said in plain]
     for start, end, said, stamps in cues:
         assert start < end
-        assert len(stamps) == len(said.split()) - 1
+        # A cue may begin up to half a second after its first words, which have no time of their own then.
+        assert len(said.split()) - 4 <= len(stamps) <= len(said.split()) - 1
 
 
 def test_speakers_can_be_hidden_and_named(made: Made, visit: Visit) -> None:
