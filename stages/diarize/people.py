@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from cluster import averages, cut, nearest, units
 
-CUT = 0.64
+CUT = 0.65
 """Mean cosine distance from which two groups of stretches are two people. Measured with CAM++ on mixes of real voices: one
 voice's halves stay below 0.60, two voices are mostly above 0.75."""
 
@@ -24,10 +24,13 @@ APART, SILHOUETTE, LONG, PART = 0.42, 0.29, 5.0, 0.25
 """Two voices in what looks like one: their mean distance, how well they are told apart, and how much of each is heard, in
 seconds and as a share. (Synthetic voices are nearer to each other than real ones.)"""
 
+PRICE = 0.7
+"""Seconds times distance that leaving out one more group has to be better by."""
+
 TIGHT = 0.5
 """Distance below which stretches of a block are one group."""
 
-LEAST, SHARE, LIMIT = 1.0, 0.01, 10.0
+LEAST, SHARE, LIMIT = 1.5, 0.01, 10.0
 """Seconds that a person speaks alone at least to be counted: that, or a share of all speech up to a limit."""
 
 MOST = 20
@@ -50,15 +53,14 @@ def grouped(vectors: Any, seconds: Any, *, speakers: int | None, least: int | No
     points, weights = _points(vectors, seconds)
     few = len(points) == len(vectors)
     tree = averages(points) if few else _weighed_tree(points, weights)
+    far = SURE
     if speakers is None:
         guessed = _guess(weights, tree)
         if guessed == 1 and few and _alike(points, weights, tree):
             guessed = 2
         speakers = min(max(guessed, least or 1), most or MOST)
-        parts = _parts(tree, _far(weights))
-        if speakers == guessed > 1 and parts >= guessed:
-            return nearest(vectors, _largest(points, weights, cut(tree, parts), speakers))
-    return nearest(vectors, _centres(points, weights, tree, speakers))
+        far = _far(weights) if speakers == guessed else SURE  # what is counted is not divided further
+    return nearest(vectors, _centres(points, weights, tree, speakers, far))
 
 
 def _largest(points: Any, weights: Any, labels: Any, people: int) -> Any:
@@ -121,19 +123,19 @@ def _parts(tree: Any, height: float) -> int:
     return int(np.count_nonzero(tree[:, 2] > height)) + 1
 
 
-def _centres(points: Any, weights: Any, tree: Any, people: int) -> Any:
-    """The mean directions [k, d] of the people: fewer where voices would have to be divided below ``SURE``.
+def _centres(points: Any, weights: Any, tree: Any, people: int, far: float) -> Any:
+    """The mean directions [k, d] of the people: fewer where voices would have to be divided below the distance ``far``.
 
     A group may be nobody: laughter, two voices at once. So of several ways to cut the tree, each with its largest groups as
     the people, that one is best whose people are nearest to all that was said.
     """
     # Two people are at least tried where that number is given.
-    certain = max(_parts(tree, SURE), min(people, 2, len(points)))
+    certain = max(_parts(tree, far), min(people, 2, len(points)))
     people = min(people, certain)
     best, least = None, np.inf
     for parts in range(people, min(certain, people + TRIED) + 1):
         centres = _largest(points, weights, cut(tree, parts), people)
-        off = float(weights @ (1 - (points @ centres.T).max(axis=1)))
+        off = float(weights @ (1 - (points @ centres.T).max(axis=1))) + PRICE * (parts - people)
         if off < least - 1e-9:
             best, least = centres, off
     return best

@@ -109,12 +109,15 @@ def hear(path: Path, model: Batched, speech: list[list[float]], on_progress: Cal
         )
         wanted = [w for w, is_reached in enumerate(reached) if is_reached]
         classes = np.zeros((len(begins), FRAMES), dtype=np.uint8)
+        chances = np.zeros((2, len(begins), FRAMES), dtype=np.uint8)
         groups = [wanted[k : k + powerset.BATCH] for k in range(0, len(wanted), powerset.BATCH)]
         batches = (np.stack([_sound(wav, begins[w]) for w in group])[:, None] for group in groups)
         for group, out in zip(groups, model.over(batches), strict=True):
             classes[group] = out.argmax(axis=2)
+            alone, both = 1 - np.exp(out[:, :, 0]), np.exp(out[:, :, powerset.PAIRS :]).sum(axis=2)
+            chances[:, group] = np.clip(np.rint(np.stack([alone, both]) * 255), 0, 255)
             on_progress(group[-1] / len(begins))
-    return Heard(classes=classes, frames=powerset.frames_of(total))
+    return Heard(classes=classes, chances=chances, frames=powerset.frames_of(total))
 
 
 def _sound(wav: Any, at: int) -> Any:
