@@ -22,9 +22,6 @@ SLIVER = 0.3
 LINGER = 0.5
 """Seconds after its last word for which a cue stands for what is heard; afterwards it only stays to be read."""
 
-BESIDE = 0.3
-"""Seconds by which a word may lie beside detected speech: word times and detection are not exact."""
-
 UNKNOWN = "no words found"
 CUT = "cut by the user"
 
@@ -80,7 +77,7 @@ def marked(said: Iterable[Sentence], speech: Mapping[int | None, Sequence[Span]]
         words = []
         for word in sentence.words:
             floor = floors.get(word.channel, everywhere)
-            supported = floor.common(word.start - BESIDE, word.end + BESIDE) > 0
+            supported = floor.common(word.start, max(word.end, word.start + 0.001)) > 0
             words.append(word if supported or word.source == "edited" else replace(word, unsure=True))
         marked.append(replace(sentence, words=tuple(words)))
     return marked

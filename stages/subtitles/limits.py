@@ -10,7 +10,7 @@ from functools import lru_cache
 FRAME = 1000 / 24
 """Milliseconds of a frame at 24 a second."""
 
-EARLY, LATE = 0.2, 0.5
+EARLY, LATE = 0.2, 0.3
 """Seconds by which a cue may begin before its first word, or after it, so that it or the one before can be read."""
 
 SCRIPTS = {"zh": (32, 18.0), "ja": (26, 8.0), "ko": (32, 24.0), "th": (35, 17.0)}

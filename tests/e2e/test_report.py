@@ -512,8 +512,8 @@ def test_word_times_are_webvtt_to_a_browser(made: Made, visit: Visit) -> None:
     assert [c[2] for c in cues] == [re.sub("<[^>]*>", "", said).strip() for _, said in plain]
     for start, end, said, stamps in cues:
         assert start < end
-        # A cue may begin up to half a second after its first words, which have no time of their own then.
-        assert len(said.split()) - 4 <= len(stamps) <= len(said.split()) - 1
+        # A cue may begin up to 0.3 s after its first words, which have no time of their own then.
+        assert len(said.split()) - 3 <= len(stamps) <= len(said.split()) - 1
 
 
 def test_speakers_can_be_hidden_and_named(made: Made, visit: Visit) -> None:

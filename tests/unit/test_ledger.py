@@ -81,13 +81,14 @@ def test_each_channel_has_its_own_account() -> None:
 def test_words_outside_speech_are_marked_but_not_a_persons() -> None:
     words = [
         Word(text=" in", start=1.0, end=1.3),
-        Word(text=" beside", start=2.2, end=2.4),
+        Word(text=" partly", start=1.9, end=2.4),
+        Word(text=" moment", start=1.5, end=1.5),
         Word(text=" out", start=8.0, end=8.3),
         Word(text=" typed", start=8.4, end=8.6, source="edited"),
         Word(text=" doubted", start=1.3, end=1.6, unsure=True),
     ]
     (said,) = marked([Sentence(words=tuple(words))], {None: [(0.9, 2.0)]})
-    assert [w.unsure for w in said.words] == [False, False, True, False, True]
+    assert [w.unsure for w in said.words] == [False, False, False, True, False, True]
 
 
 def test_a_mark_of_the_recognition_survives_the_joining_of_tokens() -> None:
