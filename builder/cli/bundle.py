@@ -34,6 +34,10 @@ def create(
     models_only: Annotated[bool, typer.Option("--models-only", help="Only weights.")] = False,
     with_native: Annotated[bool, typer.Option("--with-native", help="Also what --mode native needs there.")] = False,
     no_example: Annotated[bool, typer.Option("--no-example", help="Without the acceptance run.")] = False,
+    voices: Annotated[
+        bool,
+        typer.Option("--voices", help="Also the voices that this machine knows: load.py --run names their speakers."),
+    ] = False,
     sign: Annotated[
         Path | None, typer.Option("--sign", help="Sign with this private key, made by bundle keys.")
     ] = None,
@@ -58,6 +62,7 @@ def create(
             native=with_native,
             example=not no_example,
             key=sign,
+            voices=voices,
         )
         created = bundle.create(session, options.selection(), asked)
     show(json, views.CREATE, created)

@@ -148,7 +148,7 @@ def _check(data: Any) -> None:
         need(matches(VERSION, engine["oldest"]), "no oldest engine")
         need(matches(re.compile(r"[a-z0-9]+/[a-z0-9]+"), engine["platform"]), "no platform")
     if data["acceptance"] is not None:  # a difference may leave out what the receiver has of it
-        known = {"job", "expected", "recording"} >= set(data["acceptance"])
+        known = {"job", "expected", "recording", "voices"} >= set(data["acceptance"])
         job = all(inside(p) and p.startswith("job/") for p in data["acceptance"].values())
         need(known and job, "acceptance is not a job")
     made = data.get("made")  # bundles of before have none

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +15,7 @@ from builder.core.bundle.image import platform
 from builder.core.config.types import Config
 from builder.core.jobs.request import JobOptions
 from builder.errors import BakeError, IntegrityError, UsageError
-from builder.program import shell_word
+from builder.program import command, shell_word
 from builder.receiver.inventory import SIGNATURE
 from builder.workflows import host
 from builder.workflows.images import ImageSelection
@@ -45,6 +45,8 @@ class BundleOptions:
     """Whether it carries the acceptance run."""
     key: Path | None = None
     """A private key to sign with."""
+    voices: bool = False
+    """Whether it carries the voices that this machine knows, for jobs of the loader."""
 
     @property
     def content(self) -> str:
@@ -137,6 +139,7 @@ def create(session: Session, selection: ImageSelection, options: BundleOptions) 
     part_size = planning.parse_size(options.part_size)
     base = _base(options.base)
     _require_key(options.key)
+    voices = _voices(config, selection, options)
     engine, rendered, _ = images.ensure(session, selection)
     packing = blobs.packing(config, on_progress)
     bundled = packing.images(rendered.plan.images)
@@ -147,6 +150,7 @@ def create(session: Session, selection: ImageSelection, options: BundleOptions) 
     if options.example and not options.models_only:
         request = host.resolve(config, _example_options(selection))
         example = accepting.acceptance(config, request, rendered.plan, engine, on_progress)
+        example = accepting.with_voices(example, voices)
     beside = _beside(config, options, models, example)
     if options.native and not options.models_only:
         beside |= wheelhouse.collect(config, session.env, on_progress)
@@ -215,6 +219,28 @@ def _example_options(selection: ImageSelection) -> JobOptions:
         batch_size=4,
         device="cpu",
     )
+
+
+def _voices(config: Config, selection: ImageSelection, options: BundleOptions) -> bytes:
+    """The voices that the bundle carries; empty where none are asked for.
+
+    Raises:
+        UsageError: the bundle has nothing that would know them, or there are none.
+    """
+    if not options.voices:
+        return b""
+    if not options.example or options.models_only or not selection.diarization:
+        raise UsageError(
+            "nothing in this bundle would know a voice",
+            where="--voices",
+            hint="leave out --no-example, --models-only and --no-diarization",
+        )
+    request = host.resolve(config, replace(_example_options(selection), voices=True))
+    if not request.voices:
+        raise UsageError(
+            request.warning or "no voice is known", where="--voices", hint=f"{command('voices list')} shows all"
+        )
+    return request.voices
 
 
 def _beside(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import stat
@@ -17,10 +18,13 @@ from builder.core.progress import silent
 from builder.core.terms import Purpose
 from builder.core.voices import known
 from builder.core.weights.model import model_digest
+from builder.edges.bundle.acceptance import Acceptance, with_voices
 from builder.edges.jobs import folder as jobs
 from builder.edges.jobs import prepare as preparing
 from builder.edges.machine import project, voices
 from builder.errors import UsageError
+from builder.receiver.jobs import job as loader_job
+from builder.receiver.jobs import recordings
 from builder.workflows import bundle, host
 from builder.workflows.images import ImageSelection
 from builder.workflows.voices import commands
@@ -141,3 +145,50 @@ def test_a_bundle_says_nothing_of_whom_this_machine_knows(tmp_path: Path) -> Non
         quiet = host.resolve(config, options)
         assert (quiet.voices, quiet.warning) == (b"", "")
         assert "voices" not in quiet.settings["diarize"]
+
+
+def test_a_bundle_carries_voices_only_when_asked(tmp_path: Path) -> None:
+    """And is refused where nothing in it would know them, before an image is built."""
+    config = project.load(Path(__file__).resolve().parents[2], env={}, home=tmp_path, overrides={"preset": "starter"})
+    options = bundle.BundleOptions(out=tmp_path / "out")
+    asked_for = replace(options, voices=True)
+    with pytest.raises(UsageError, match="no voice is known"):
+        bundle._voices(config, ImageSelection(), asked_for)
+    models = host.resolve(config, JobOptions()).models
+    voices.put(config.paths.voices, voice("Ada", model_digest(models[Purpose.EMBEDDING][1])))
+    assert bundle._voices(config, ImageSelection(), options) == b""
+    carried = bundle._voices(config, ImageSelection(), asked_for)
+    assert [entry["name"] for entry in json.loads(carried)["voices"]] == ["Ada"]
+    for wrong in (replace(asked_for, example=False), replace(asked_for, models_only=True)):
+        with pytest.raises(UsageError, match="nothing in this bundle would know a voice"):
+            bundle._voices(config, ImageSelection(), wrong)
+    example = Acceptance(paths={"job": "job/job.json"}, files={"job/job.json": b"{}"})
+    made = with_voices(example, carried)
+    assert made is not None
+    assert made.paths["voices"] == "job/voices.json"
+    assert made.files["job/voices.json"] == carried
+    assert with_voices(example, b"") == example
+    with pytest.raises(UsageError, match="not those of a whole job"):
+        with_voices(None, carried)
+
+
+def test_the_loader_gives_a_job_the_bundles_voices(tmp_path: Path) -> None:
+    """As prepare does: the file for its owner alone, and its digest in the settings of the stage that compares."""
+    data = known.for_job([voice("Ada")])
+    (tmp_path / "job").mkdir()
+    (tmp_path / "job/voices.json").write_bytes(data)
+    mine = {"acceptance": {"voices": "job/voices.json"}}
+    assert recordings._voices(mine, tmp_path) == data
+    assert recordings._voices({"acceptance": {}}, tmp_path) is None
+    assert recordings._voices({"acceptance": None}, tmp_path) is None
+    stages = [{"name": "demux", "settings": {}}, {"name": "diarize", "settings": {"voices": None, "speakers": 2}}]
+    digest = hashlib.sha256(data).hexdigest()
+    assert loader_job.knowing(stages, data)[1]["settings"] == {"voices": digest, "speakers": 2}
+    assert loader_job.knowing(stages, data)[0] == stages[0]
+    assert loader_job.knowing(stages, None) == stages
+    loader_job.make_parts(tmp_path / "new")
+    loader_job.write_voices(tmp_path / "new", data)
+    assert mode(tmp_path / "new" / known.FILE) == 0o600
+    (tmp_path / "job/voices.json").unlink()
+    (tmp_path / "job/voices.json").symlink_to(tmp_path / "new" / known.FILE)
+    assert recordings._voices(mine, tmp_path) is None

@@ -7,7 +7,7 @@ import json
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from builder.core.config.types import Config
@@ -17,9 +17,11 @@ from builder.core.jobs import job_file, sandbox
 from builder.core.jobs.request import Request, plan_stages
 from builder.core.progress import OnProgress, Progress
 from builder.core.terms import Workflow
+from builder.core.voices import known
 from builder.edges.bundle import folder as bundle
 from builder.edges.engine.connection import Engine, steady
 from builder.edges.system import files
+from builder.errors import UsageError
 from builder.receiver.engine import EngineSocket
 from builder.receiver.jobs.job import new_job
 from builder.receiver.jobs.run import LARGEST_RESULT, results_of, run_job, words_of
@@ -78,6 +80,22 @@ def acceptance(
         paths=paths,
         files={paths["job"]: cached / JOB, paths["expected"]: cached / EXPECTED, paths["recording"]: recording},
     )
+
+
+def with_voices(example: Acceptance | None, voices: bytes) -> Acceptance | None:
+    """The same with known voices, which its own recording isn't compared with, but the receiver's are.
+
+    Raises:
+        UsageError: there is nothing that would know them.
+    """
+    if not voices:
+        return example
+    if example is None:
+        raise UsageError(
+            "the images of this bundle are not those of a whole job", where="--voices", hint="leave it out"
+        )
+    path = f"job/{PurePosixPath(known.FILE).name}"
+    return Acceptance(paths={**example.paths, "voices": path}, files={**example.files, path: voices})
 
 
 def _run(

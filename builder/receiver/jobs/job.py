@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -123,6 +123,31 @@ def make_parts(folder: Path) -> None:
     for part in ("input", "work", "output", "logs"):
         (folder / part).mkdir()
     (folder / "events.jsonl").touch()
+
+
+VOICES, LARGEST_VOICES = "input/voices.json", 4 << 20
+"""A job's file of known voices, and its bytes at most; its stage has the file's digest (docs/job-format.md)."""
+
+
+def knowing(stages: Sequence[Mapping[str, Any]], voices: bytes | None) -> list[dict[str, Any]]:
+    """A job's stages, of which one is told whose voices it may know.
+
+    Args:
+        voices: the file; None: nobody's.
+    """
+    digest = None if voices is None else hashlib.sha256(voices).hexdigest()
+    return [
+        {**stage, "settings": {**stage["settings"], "voices": digest}}
+        if stage["name"] == "diarize" and digest
+        else {**stage}
+        for stage in stages
+    ]
+
+
+def write_voices(folder: Path, voices: bytes) -> None:
+    """The file in a job's folder, for its owner alone."""
+    (folder / VOICES).touch(mode=0o600)
+    (folder / VOICES).write_bytes(voices)
 
 
 def write_job(folder: Path, job: Mapping[str, Any]) -> None:

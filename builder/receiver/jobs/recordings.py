@@ -19,23 +19,27 @@ from builder.receiver.engine import EngineSocket
 from builder.receiver.inventory import Inventory, LoaderError
 from builder.receiver.jobs.container import Sandbox
 from builder.receiver.jobs.job import (
+    LARGEST_VOICES,
     MOST_THREADS,
     SUBTITLE,
     TRANSCRIBE,
     JobAsked,
     copied,
+    knowing,
     make_parts,
     planned_stages,
     service,
     sound_bytes,
     write_compose,
     write_job,
+    write_voices,
 )
 from builder.receiver.jobs.kept import keep, keeping
 from builder.receiver.jobs.languages import KNOWN, code_of
 from builder.receiver.jobs.naming import input_suffix, job_id, key_of, output_stem
 from builder.receiver.jobs.places import file_mode, folder_mode, readers, remove_if_there
 from builder.receiver.jobs.run import probe, results_of, run_job, stage_container, stage_images
+from builder.receiver.jobs.untrusted import read_below
 
 NEW = ".new-"
 """How the name of a folder begins that is still being made; those of dead processes are removed."""
@@ -195,6 +199,9 @@ def make_job(
         workflow = asked.workflow or (SUBTITLE if video else TRANSCRIBE)
         _require_room(folder, sound_bytes(size, seconds) + (size if workflow == SUBTITLE else 0))
         stages = planned_stages(template, asked, workflow=workflow, threads=min(cores(), engine.cpus, MOST_THREADS))
+        if asked.diarization and (voices := _voices(mine, jobs.parent)):
+            stages = knowing(stages, voices)
+            write_voices(folder, voices)
         entry = {
             **template["inputs"][0],
             "id": "01",
@@ -233,6 +240,12 @@ def make_job(
         remove_if_there(folder)
         raise
     return jobs / id_, job
+
+
+def _voices(mine: Inventory, target: Path) -> bytes | None:
+    """The known voices that a bundle brought; None where it has none, or they are gone."""
+    path = (mine["acceptance"] or {}).get("voices")
+    return None if path is None else read_below(target, path, LARGEST_VOICES)
 
 
 def _require_room(folder: Path, need: int) -> None:
