@@ -262,7 +262,7 @@ def coverage_data(coverage: Coverage) -> CoverageJson:
 
 def _coverage_text(coverage: Coverage) -> list[str]:
     """The sum of a recording, and its longest gaps."""
-    doubts = f", {coverage.unsure} words unsure" if coverage.unsure else ""
+    doubts = f", {coverage.unsure} word{'s' if coverage.unsure > 1 else ''} unsure" if coverage.unsure else ""
     if not coverage.gaps:
         return [f"{coverage.recording}: {format_time(coverage.speech)} of speech, all in subtitles{doubts}"]
     head = (
