@@ -13,7 +13,7 @@ from typing import Any
 import guards
 from contract import StageJob
 from windows import PAD, WINDOW, Window, read
-from words import Span, Word, filled, joined, merged, segments, snapped, uncovered, without
+from words import NEAR, Span, Word, filled, joined, merged, segments, snapped, uncovered, without
 
 AGAIN = 1.2
 """Seconds of speech without a word from which it is heard again."""
@@ -159,15 +159,14 @@ def sifted(words: Sequence[Word], speech: Sequence[Sequence[float]]) -> tuple[li
 def stitched(heard: Sequence[Heard]) -> list[Word]:
     """Words of windows in order, each once where windows overlap."""
     words: list[Word] = []
-    done = 0  # words before the last window
-    last: Window | None = None
+    end = 0.0
     for one in heard:
-        if last is not None and one.window.start < last.end:
-            words[done:], done = joined(words[done:], one.words, one.window.start, last.end), len(words)
-        else:
-            done = len(words)
-            words += one.words
-        last = one.window
+        begin = one.window.start
+        near = len(words)
+        while begin < end and near and words[near - 1]["end"] > begin - NEAR:
+            near -= 1
+        words[near:] = joined(words[near:], one.words, begin, end) if begin < end else one.words
+        end = max(end, one.window.end)
     return words
 
 

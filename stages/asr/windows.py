@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import wave
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,11 @@ BRIDGE = 2.0
 """Seconds. Shorter silences stay inside a window. The model never hears longer ones: it invents text for them."""
 
 OVERLAP = 1.0
-"""Seconds that two windows share on each side of a cut where there is no pause: a word at the cut is whole in one of them."""
+"""Seconds that windows reach beyond a cut without a clear pause: a word at the cut is whole in one of them, and models
+leave out the single word with which a sentence begins at a window's end."""
+
+CLOSE = 0.6
+"""Seconds of silence that are a clear pause."""
 
 SHORT, PAUSE = 12.0, 0.6
 """The same as :data:`WINDOW` and :data:`BRIDGE` where each window's language is asked: people change it at pauses."""
@@ -45,30 +49,52 @@ def windows(
 ) -> list[Window]:
     """Group speech regions into windows of at most ``longest`` seconds.
 
-    Regions less than ``bridge`` apart go together. A longer region is cut where it is least like speech, and both parts
-    reach :data:`OVERLAP` beyond the cut. All times are seconds.
+    Regions less than ``bridge`` apart go together. A longer region is cut where it is least like speech. Windows with less
+    than :data:`CLOSE` between them overlap. All times are seconds.
 
     Args:
         doubts: good places to cut, sorted.
     """
-    joined: list[list[float]] = []
-    for start, end in speech:
-        inner = cuts(start, end, doubts, longest=longest)
-        for k, (a, b) in enumerate(itertools.pairwise([start, *inner, end])):
-            shared = OVERLAP * (k < len(inner)) + OVERLAP * (len(joined) > 1 and joined[-2][1] == joined[-1][0])
-            if joined and k == 0 and a - joined[-1][1] < bridge and b - joined[-1][0] + shared <= longest:
-                joined[-1][1] = b
-            else:
-                joined.append([a, b])
-    padded: list[Window] = []
-    for k, (a, b) in enumerate(joined):
-        before = joined[k - 1][1] if k else 0.0
-        after = joined[k + 1][0] if k + 1 < len(joined) else duration
-        # At most half of a gap: only windows that a cut divides overlap.
-        left = OVERLAP if k and before == a else min(PAD, (a - before) / 2)
-        right = OVERLAP if k + 1 < len(joined) and after == b else min(PAD, (after - b) / 2)
-        padded.append(Window(start=round(a - left, 3), end=round(b + right, 3)))
-    return padded
+    parts = [
+        (a, b)
+        for start, end in speech
+        for a, b in itertools.pairwise([start, *cuts(start, end, doubts, longest=longest), end])
+    ]
+    gaps = [after - before for (_, before), (after, _) in itertools.pairwise(parts)]
+    made: list[Window] = []
+    groups = list(_groups(parts, gaps, longest, bridge))
+    for first, last in groups:
+        start, end = parts[first][0], parts[last][1]
+        before = gaps[first - 1] if first else 2 * start
+        after = gaps[last] if last < len(gaps) else 2 * (duration - end)
+        left = OVERLAP if first and before < CLOSE else min(PAD, before / 2)  # half of a longer gap at most
+        right = OVERLAP if last < len(gaps) and after < CLOSE else min(PAD, after / 2)
+        low = made[-1].start if made else 0.0
+        high = max(parts[k][1] for f, k in groups[len(made) : len(made) + 2]) if last < len(gaps) else duration
+        made.append(Window(start=round(max(start - left, low), 3), end=round(min(end + right, high), 3)))
+    return made
+
+
+def _groups(
+    parts: Sequence[tuple[float, float]], gaps: Sequence[float], longest: float, bridge: float
+) -> Iterator[tuple[int, int]]:
+    """First and last part of each window: as many as it has room for, or up to a clear pause in its last third."""
+    first = 0
+    while first < len(parts):
+        shared = OVERLAP if first and gaps[first - 1] < CLOSE else 0.0
+        last, pause = first, -1
+        for k in range(first, len(parts)):
+            close = k < len(gaps) and gaps[k] < CLOSE
+            length = parts[k][1] - parts[first][0] + shared + (OVERLAP if close else 0.0)
+            if k > first and (gaps[k - 1] >= bridge or length > longest):
+                break
+            last = k
+            if not close and length > longest * 2 / 3:
+                pause = k
+        if last < len(gaps) and gaps[last] < CLOSE and pause >= 0:
+            last = pause
+        yield first, last
+        first = last + 1
 
 
 def cuts(start: float, end: float, doubts: Sequence[float], *, longest: float = WINDOW) -> list[float]:
@@ -78,8 +104,6 @@ def cuts(start: float, end: float, doubts: Sequence[float], *, longest: float = 
     Without a good place in the last two thirds of a window, the rest is cut into equal parts.
     """
     found: list[float] = []
-    if end - start <= longest:
-        return found
     room = longest - 2 * OVERLAP
     while end - start > room:
         parts = -int(-(end - start) // room)

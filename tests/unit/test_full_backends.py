@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from itertools import pairwise
 from types import SimpleNamespace
 from typing import Any
@@ -78,3 +79,48 @@ def test_turns_are_in_order_and_apart(tracks: list[tuple[float, float, str]]) ->
     assert all(0 <= t["start"] <= t["end"] <= 60.0 for t in turns)
     assert all(a["end"] <= b["start"] for a, b in pairwise(turns))
     assert [t["speaker"] for t in turns][:1] in ([], ["S1"])
+
+
+@pytest.mark.parametrize("lacking", ["model", "package"])
+def test_an_aligner_that_is_not_there_is_a_note(lacking: str) -> None:
+    """Whisper's own times are a result: a missing model of one language doesn't end a job of three."""
+    notes: list[str] = []
+
+    def load(job: Any, language: str) -> Any:
+        if lacking == "model":
+            raise align.ModelFault("model wav2vec2-de is not in the tree of weights")
+
+    job = SimpleNamespace(note=lambda recording, message: notes.append(message))
+    assert align.load(job, None, SimpleNamespace(load=load), "de") is None
+    assert len(notes) == 1
+    assert notes[0].startswith("word times are Whisper's own: ")
+
+
+def test_each_language_of_a_recording_has_its_own_aligner(monkeypatch: pytest.MonkeyPatch) -> None:
+    """English words are aligned, and the others keep Whisper's times: a note says which."""
+    aligned: list[str] = []
+    notes: list[str] = []
+    segments = [
+        {"language": language, "start": k, "end": k + 1, "words": [{"word": " w", "start": k, "end": k + 1}]}
+        for k, language in enumerate(["en", "de", "en"])
+    ]
+    module = SimpleNamespace(
+        load=lambda job, language: language,
+        refine=lambda job, recording, aligner, part, path: aligned.extend(s["language"] for s in part["segments"]),
+    )
+    monkeypatch.setattr(align.importlib, "import_module", lambda name: module)
+    saved: list[Any] = []
+    job = SimpleNamespace(
+        inputs=[SimpleNamespace(id="01")],
+        load=lambda stage, recording: {"language": "en", "duration": 3.0, "segments": segments},
+        note=lambda recording, message: notes.append(message),
+        variant="slim",
+        uses={},
+        sounds=lambda recording: ["01.wav"],
+        timed=lambda part: nullcontext(),
+        save=lambda recording, result: saved.append(result),
+    )
+    align.work(job)
+    assert aligned == ["en", "en"]
+    assert notes == ["word times are Whisper's own: no acoustic alignment for 'de'"]
+    assert [s["words"][0]["source"] for s in saved[0]["segments"]] == ["whisper"] * 3
