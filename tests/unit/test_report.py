@@ -71,6 +71,8 @@ class Tags(HTMLParser):
 
 def made(name: str, spoken: str, speaker: str) -> str:
     said = document((speaker, [word(f" {spoken}", 0.5), word(spoken, 1.0)]))
+    gaps = [{"start": 4.0, "end": 6.5, "why": spoken}]
+    said |= {"coverage": {"speech": 5.0, "shown": 2.5, "edges": 0.0, "gaps": gaps, "unsure": 0}}
     page = example.page(name, said)
     only = replace(
         page.recordings[0], notes=(spoken,), files=(report.File(name=name, type=spoken, size=1, href=spoken),)
@@ -155,6 +157,20 @@ def test_words_without_probabilities_are_not_called_unsure() -> None:
     """Some segments have none, and say 0."""
     found = report.transcript(document(("S1", [word(" a", 0, 0.0), word(" b", 1, 0.0)])), "x")
     assert {w.doubt for p in found.paragraphs for w in p.words} == {0}
+
+
+def test_a_word_that_nothing_supports_stands_out_however_sure_the_model_was() -> None:
+    said = document(("S1", [word(" a", 0, 0.9), word(" b", 1, 0.9) | {"unsure": True}]))
+    found = report.transcript(said, "x")
+    assert [w.doubt for p in found.paragraphs for w in p.words] == [0, 2]
+    page = example.page("x", said)
+    assert json.loads(Tags(report.render(page, example.templates())).blocks["data"])["01"]["sure"] == [90, 49]
+
+
+def test_speech_without_words_is_listed_with_its_reason() -> None:
+    text = "".join(Tags(made("a", "below confidence", "S1")).text)
+    assert "2.5 s of 5.0 s of speech have no words" in text
+    assert "0:04.0-0:06.5: below confidence" in text
 
 
 @pytest.mark.parametrize("data", [None, [], {}, {"segments": 3}, {**example.SAID, "segments": [{"words": [{}]}]}])

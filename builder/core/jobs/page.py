@@ -414,8 +414,14 @@ def _data(recording: Recording) -> dict[str, Any]:
         "offset": offset,
         "starts": list(_rising(round((w.start - offset) * 1000) for w in words)),
         "ends": [round((w.end - offset) * 1000) for w in words],
-        "sure": [-1 if w.probability is None else round(w.probability * 100) for w in words],
+        "sure": [_percent(w) for w in words],
     }
+
+
+def _percent(word: Word) -> int:
+    """How sure a word is; -1: that isn't known. One that nothing supports is never surer than those that are dotted."""
+    percent = -1 if word.probability is None else round(word.probability * 100)
+    return min(max(percent, 0), round(UNSURE * 100) - 1) if word.unsure else percent
 
 
 def _rising(values: Iterable[int]) -> Iterator[int]:
