@@ -63,12 +63,20 @@ def work(job: StageJob) -> None:
             diarize = clustered if name == job.variant else backend.diarize
             diarized = diarize(job, recording, model, speech, duration)
             expected, count = job.settings["speakers"], len({turn["speaker"] for turn in diarized})
-            if expected is None and count > 1:
-                job.note(recording, f"{count} speakers: a best guess; --speakers N is more exact")
-            elif expected is not None and count < expected:
-                job.note(recording, f"{count} speakers found, not {expected} as --speakers says")
+            if (note := remark(job.settings, count)) is not None:
+                job.note(recording, note)
             found = {"speakers": count, "guess": expected is None, "turns": diarized}
             job.save(recording, known.described(job, recording, found))
+
+
+def remark(settings: dict[str, Any], count: int) -> str | None:
+    """What to say of the number of speakers that was found."""
+    for name in ("speakers", "min_speakers"):
+        if (asked := settings.get(name)) is not None and count < asked:
+            return f"{count} speakers found, not {asked} as --{name.replace('_', '-')} says"
+    if settings["speakers"] is None and count > 1:
+        return f"{count} speakers: a best guess; --speakers N is more exact"
+    return None
 
 
 def by_channel(channels: list[list[list[float]]]) -> list[dict[str, Any]]:

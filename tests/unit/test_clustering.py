@@ -241,3 +241,21 @@ def test_a_breath_is_no_end_of_a_turn() -> None:
     spans = [(k, (a + b) / 2) for k, (a, b) in enumerate(regions)]
     found = stage.turns(spans, [0, 0, 1, 1], regions, 10.0)
     assert [(t["start"], t["speaker"]) for t in found] == [(0.0, "S1"), (4.48, "S2"), (7.38, "S2")]
+
+
+@pytest.mark.parametrize(
+    ("asked", "count", "words"),
+    [
+        ({"speakers": None}, 1, None),
+        ({"speakers": None}, 2, "2 speakers: a best guess; --speakers N is more exact"),
+        ({"speakers": 3}, 3, None),
+        ({"speakers": 3}, 2, "2 speakers found, not 3 as --speakers says"),
+        ({"speakers": None, "min_speakers": 3}, 1, "1 speakers found, not 3 as --min-speakers says"),
+        ({"speakers": None, "min_speakers": 2}, 2, "2 speakers: a best guess; --speakers N is more exact"),
+    ],
+)
+def test_a_number_that_was_asked_for_and_not_found_is_said(
+    asked: dict[str, int | None], count: int, words: str | None
+) -> None:
+    """Voices are not divided for the sake of a number; then the result says so."""
+    assert stage.remark(asked, count) == words
