@@ -40,7 +40,9 @@ def main() -> int:
     """Measure the rows that are named; all of them otherwise."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("rows", nargs="*", choices=[*ROWS, []], metavar="ROW", help=", ".join(ROWS))
-    parser.add_argument("--count", type=int, help="so many recordings of each row")
+    parser.add_argument(
+        "--count", type=int, help="so many recordings of each row (windows: hours; hour, memory, diarization: minutes)"
+    )
     parser.add_argument("--final", action="store_true", help="on what is kept back for the final figure")
     parser.add_argument("--save", action="store_true", help="put the rows into bench/results.md")
     asked = parser.parse_args()

@@ -1,4 +1,4 @@
-"""faster-whisper and what whisperX's users have, each in an environment of its own, on the same weights."""
+"""faster-whisper and Whisper's normaliser, in an environment of their own, on the product's weights."""
 
 from __future__ import annotations
 

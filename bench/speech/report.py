@@ -20,7 +20,7 @@ class Options:
     """How much is measured, and on what."""
 
     count: int | None
-    """Recordings (of ``windows`` and ``cost`` rows: hours or minutes); None: all."""
+    """Recordings; of ``windows`` hours, of ``hour``, ``memory`` and ``diarization`` minutes, of the other costs runs. None: all."""
     final: bool
 
 
