@@ -20,7 +20,7 @@ def timed_lines(cue: Cue) -> list[list[Word]]:
 
 
 def vtt(cues: list[Cue]) -> str:
-    """WebVTT whose text has a time stamp before each word that is not the first (W3C WebVTT, section 4.2.2).
+    """WebVTT whose text has a time stamp before each word that begins within its cue (W3C WebVTT, section 4.2.2).
 
     Stamps lie within their cue and increase, as the standard demands. A word whose time doesn't fit follows its neighbour.
     """
