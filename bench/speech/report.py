@@ -20,7 +20,7 @@ class Options:
     """How much is measured, and on what."""
 
     count: int | None
-    """Recordings; of ``windows`` hours, of ``hour``, ``memory`` and ``diarization`` minutes, of the other costs runs. None: all."""
+    """Recordings (windows: hours; hour, memory and diarization: minutes; other costs: runs); None: all."""
     final: bool
 
 
