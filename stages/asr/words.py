@@ -209,4 +209,9 @@ def snapped(words: Sequence[Word], speech: Sequence[Sequence[float]]) -> list[Wo
             if (k + 1 == len(words) or regions[k + 1] != regions[k]) and abs(end - b) <= SNAP and b > start + SHORTEST:
                 end = b
         moved.append(word | {"start": round(start, 3), "end": round(max(start, end), 3)})
+    for before, word in pairwise(moved):  # two windows may give neighbours times that overlap
+        if before["end"] > word["start"]:
+            before["end"] = max(before["start"], min(before["end"], word["start"]))
+            word["start"] = max(word["start"], before["end"])
+            word["end"] = max(word["end"], word["start"])
     return moved
