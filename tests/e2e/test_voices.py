@@ -36,7 +36,7 @@ def test_a_voice_is_known_again(bake: Bake, home: Path, tmp_path: Path) -> None:
     assert ran.code == 0, ran.err
     [job] = (tmp_path / "jobs").iterdir()
     [known] = json.loads((job / "work/diarize/01.json").read_text())["known"]
-    assert (known["name"], known["similarity"] > 0.6) == (NAME, True)
+    assert (known["name"], known["similarity"] >= 0.5) == (NAME, True)
     whole = json.loads((job / "output/dialogue.json").read_text())
     assert NAME in whole["names"].values()
     assert f"{NAME}:" in (job / "output/dialogue.txt").read_text()

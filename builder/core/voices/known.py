@@ -181,12 +181,16 @@ def with_voices(request: Request, voices: Iterable[Voice]) -> Request:
     return replace(request, voices=data, warning=warning, settings={**request.settings, STAGE: settings})
 
 
-THRESHOLD = 0.6
+THRESHOLD = 0.5
 """Cosine similarity of two embeddings from which they are one person's."""
 
-FALSE_ACCEPTS: float | None = None
-FALSE_REJECTS: float | None = None
-"""Percent of comparisons with strangers that reach it, and of those with the same person that don't; None: not measured."""
+FALSE_ACCEPTS: float | None = 0.03
+FALSE_REJECTS: float | None = 1.0
+"""Percent of comparisons with strangers that reach it, and of those with the same person that don't; None: not measured.
 
-MEASURED = ""
+Strangers: 6 of 17 955 pairs of 190 readers (4 s each), and 0 of 2530 comparisons with 10 known ones (18 s). The same person: 1
+of 100 sentences (6 s), 30 of them with noise at 10 dB. By telephone 62 of 70 were missed: the voice had no telephone.
+"""
+
+MEASURED = "200 readers of LibriSpeech, the same microphone"
 """What these figures come from."""
