@@ -6,7 +6,6 @@ input gives the same layer.
 
 from __future__ import annotations
 
-import ast
 import compileall
 import os
 import py_compile
@@ -147,33 +146,13 @@ def base() -> None:
 
 
 def code(stage: str) -> None:
-    """Copy a stage's code and the shared modules that it imports, and compile them.
-
-    A change of a module that a stage doesn't import leaves its layer as it is, and so does a change of its requirements,
-    which are in layers of their own.
-    """
+    """Copy a stage's code and what all stages share, and compile them; its requirements are in layers of their own."""
     target = OUT / "opt/bake/stages"
-    shutil.copytree(f"/src/{stage}", target / stage, ignore=shutil.ignore_patterns("requirements*", "__pycache__"))
-    for shared in imported(Path("/src"), stage):
+    shutil.copytree(f"/src/{stage}", target / stage, ignore=shutil.ignore_patterns("requirements*"))
+    for shared in sorted(Path("/src").glob("*.py")):
         shutil.copy(shared, target)
     compiled(target)
     settle()
-
-
-def imported(source: Path, stage: str) -> list[Path]:
-    """The modules in the folder ``source`` that a stage's modules import, and what those import, sorted."""
-    found: set[Path] = set()
-    unread = sorted((source / stage).rglob("*.py"))
-    while unread:
-        for node in ast.walk(ast.parse(unread.pop().read_bytes())):
-            if isinstance(node, ast.Import):
-                names = [name.name for name in node.names]
-            else:
-                names = [node.module or ""] if isinstance(node, ast.ImportFrom) else []
-            paths = {path for name in names if (path := source / f"{name.partition('.')[0]}.py").is_file()}
-            unread += sorted(paths - found)
-            found |= paths
-    return sorted(found)
 
 
 def site() -> dict[str, str]:

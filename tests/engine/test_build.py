@@ -165,8 +165,8 @@ def test_ctrl_c_stops_the_build_and_leaves_nothing_dangling(engine: Engine, buil
     assert secrets
     os.killpg(process.pid, signal.SIGINT)
     began = time.monotonic()
-    process.communicate(timeout=30)
-    assert process.returncode == 130
+    _, said = process.communicate(timeout=30)
+    assert process.returncode == 130, said
     assert time.monotonic() - began < 15
     assert [path for path in secrets if path.exists()] == []
     assert engine.docker("images", "--filter", "dangling=true", "--quiet").out == ""

@@ -141,31 +141,6 @@ def test_bytecode_is_the_same_each_time_and_names_no_build_folder(
     assert str(tmp_path).encode() not in compiled[0]
 
 
-def test_an_image_has_only_the_shared_modules_that_its_stage_imports(tmp_path: Path) -> None:
-    """Those that shared modules import too, also inside functions; a change of any other leaves the layer as it is."""
-    (tmp_path / "asr").mkdir()
-    (tmp_path / "asr/main.py").write_text("import contract\nimport windows\nimport os.path\n")
-    (tmp_path / "asr/windows.py").write_text("def f():\n    from handed import dump\n")
-    (tmp_path / "contract.py").write_text("import watched, handed\n")
-    (tmp_path / "watched.py").write_text("import contract\n")
-    for name in ("handed.py", "media.py", "windows.txt"):
-        (tmp_path / name).write_text("")
-    found = tool("steps").imported(tmp_path, "asr")
-    assert [path.name for path in found] == ["contract.py", "handed.py", "watched.py"]
-
-
-@pytest.mark.parametrize("stage", sorted(path.parent.name for path in ROOT.glob("stages/*/main.py")))
-def test_a_stage_starts_with_what_its_image_has(stage: str, tmp_path: Path) -> None:
-    """Its modules are found in a folder that has no others."""
-    shutil.copytree(ROOT / "stages" / stage, tmp_path / stage)
-    for path in tool("steps").imported(ROOT / "stages", stage):
-        shutil.copy(path, tmp_path)
-    done = subprocess.run(
-        [sys.executable, tmp_path / stage / "main.py", "--help"], capture_output=True, text=True, timeout=60
-    )
-    assert "ModuleNotFoundError" not in done.stderr, done.stderr
-
-
 def test_a_users_line_is_added_once(tmp_path: Path) -> None:
     steps = tool("steps")
     passwd = tmp_path / "passwd"
