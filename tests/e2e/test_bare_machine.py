@@ -91,7 +91,9 @@ class Debian:
         return run(["unshare", *namespaces, "sh", "-c", mounts, str(self.root), *clean, *command])
 
 
-@pytest.fixture(scope="module", params=["bookworm", "trixie", pytest.param("forky", marks=pytest.mark.heavy)])
+@pytest.fixture(
+    scope="module", params=[*(pytest.param(s, marks=pytest.mark.heavy) for s in ("bookworm", "forky")), "trixie"]
+)
 def debian(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Debian:
     """Debian 12 has Python 3.11, 13 has 3.13, 14 will have 3.14: other wheels of everything that is compiled."""
     if os.geteuid() != 0 or not shutil.which("mmdebstrap"):
