@@ -96,7 +96,7 @@ FormatsOption = Annotated[
     typer.Option(
         "--formats",
         metavar="LIST",
-        help="Of srt, vtt, words.vtt, ass, karaoke.ass, txt, docx, csv, tsv, json, rttm; or all. "
+        help="Of srt, vtt, words.vtt, ass, karaoke.ass, ttml, scc, txt, docx, csv, tsv, json, rttm; or all. "
         "Default: srt,vtt,ass,txt,json,rttm.",
     ),
 ]

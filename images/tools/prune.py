@@ -54,6 +54,11 @@ ONE_BY_ONE = (
     "lxml/isoschematron",
     "lxml/objectify.*",  # python-docx writes with lxml.etree alone
     "pocketsphinx/model/en-us/en-us.lm.bin",  # 26 MB; forced alignment is given its words
+    "ttconv/filters",  # ttconv writes TTML and SCC alone
+    "ttconv/srt",
+    "ttconv/stl",
+    "ttconv/tt.py",
+    "ttconv/vtt",
     "numpy/distutils",
     "faster_whisper/assets/*.onnx",  # the vad stage has its own model
     "nvidia/*/lib/*.alt.so*",

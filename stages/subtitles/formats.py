@@ -40,12 +40,17 @@ def directed(text: str) -> str:
     Players lay out a line of a subtitle from left to right: a full stop of Hebrew would stand at the wrong end of it, and
     numbers or Latin words would change places with their neighbours.
     """
-    if text.isascii():
-        return text
-    kinds = [unicodedata.bidirectional(c) for c in text]
-    if sum(kind in ("R", "AL") for kind in kinds) <= kinds.count("L"):
+    if not backwards(text):
         return text
     return "\n".join(f"{RIGHT_TO_LEFT}{line}{POP}" for line in text.split("\n"))
+
+
+def backwards(text: str) -> bool:
+    """Whether most of a text's letters run from right to left."""
+    if text.isascii():
+        return False
+    kinds = [unicodedata.bidirectional(c) for c in text]
+    return sum(kind in ("R", "AL") for kind in kinds) > kinds.count("L")
 
 
 def srt(cues: list[Cue], *, prefix: bool) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -67,26 +68,19 @@ def write(job: StageJob, recording: Recording, rules: Rules) -> None:
     said = edited.said(heard.said, duration=heard.duration)
     said = said if heard.speech is None else marked(said, heard.speech)
     turns = None if heard.turns is None else [turn | {"speaker": edited.name(turn["speaker"])} for turn in heard.turns]
-    shown = cue.cues(
-        edited.named(said),
-        rules,
-        duration=heard.duration,
-        label=prefix,
-        dash=dash,
-        language=breaks.language(heard.result["language"]),
-    )
+    language = heard.result["language"]
+    cut = partial(cue.cues, label=prefix, dash=dash, language=breaks.language(language))
+    shown = cut(edited.named(said), rules, duration=heard.duration)
     speakers = [edited.name(who) for who in sorted({s.speaker for s in said if s.speaker}, key=by_number)]
     if not said:
         job.note(recording, "no speech found: the subtitles are empty")
     account = None
     if heard.speech is not None:
-        cut = heard.said if edited.turns is not None else []
-        account = ledger(heard.speech, shown, heard.unheard, cut)
+        dropped = heard.said if edited.turns is not None else []
+        account = ledger(heard.speech, shown, heard.unheard, dropped)
         tell(job, recording, account)
     track = [asdict(replace(c, words=())) | {"text": formats.plain(c, prefix=prefix)} for c in shown]
-    job.save(
-        recording, {"language": heard.result["language"], "cues": track}
-    )  # mux: also of a cut, the film's own time
+    job.save(recording, {"language": language, "cues": track})  # mux: also of a cut, the film's own time
     clip = None
     if recording.start is not None:
         moved = Clock([], offset=recording.offset if job.settings.get("times") != "clip" else 0.0)
@@ -94,7 +88,8 @@ def write(job: StageJob, recording: Recording, rules: Rules) -> None:
         shown = [moved.cue(c) for c in shown]
         turns = None if turns is None else [moved.turn(turn) for turn in turns]
         clip = {"start": recording.start, "lead": recording.lead, "offset": moved.offset}
-    coverage = None if account is None else account.data(clip["offset"] if clip else 0.0)
+    offset = clip["offset"] if clip else 0.0
+    coverage = None if account is None else account.data(offset)
     whole = contract.dump(
         formats.whole(heard.result, said, heard.diarization, models(job), clip, edited.names, coverage)
     )
@@ -110,6 +105,13 @@ def write(job: StageJob, recording: Recording, rules: Rules) -> None:
             turns=turns,
             whole=whole,
             prefix=prefix,
+            language=language,
+            recut=lambda sentences, columns: cut(
+                sentences,
+                replace(rules, line_chars=min(columns, rules.line_chars)),
+                duration=heard.duration + offset,
+            ),
+            note=partial(job.note, recording),
         ),
     )
     job.progress(recording, heard.duration, heard.duration)
@@ -189,9 +191,9 @@ def tell(job: StageJob, recording: Recording, account: Ledger) -> None:
 def files(job: StageJob, result: Result) -> None:
     """Write one recording's files into ``output/``."""
     for suffix in written.chosen(str(job.settings.get("formats", written.DEFAULT))):
-        if suffix == "rttm" and result.turns is None:
-            continue
         content = written.WRITERS[suffix](result)
+        if content is None:
+            continue
         data = content if isinstance(content, bytes) else content.encode()
         job.write_bytes(f"{result.stem}.{suffix}", data, output=True)
 

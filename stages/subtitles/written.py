@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import broadcast
 import document
 import formats
 import wordwise
@@ -34,22 +35,29 @@ class Result:
     """The JSON of it all."""
     prefix: bool
     """Whether a cue begins with its speaker where that changes."""
+    language: str | None
+    recut: Callable[[list[Sentence], int], list[Cue]]
+    """Cues of sentences for lines of some columns, by the job's rules otherwise."""
+    note: Callable[[str], None]
+    """Takes what a format can't hold."""
 
 
-WRITERS: Mapping[str, Callable[[Result], str | bytes]] = {
+WRITERS: Mapping[str, Callable[[Result], str | bytes | None]] = {
     "srt": lambda r: formats.srt(r.cues, prefix=r.prefix),
     "vtt": lambda r: formats.vtt(r.cues),
     "words.vtt": lambda r: wordwise.vtt(r.cues),
     "ass": lambda r: formats.ass(r.cues, r.speakers),
     "karaoke.ass": lambda r: wordwise.karaoke(r.cues, r.speakers),
+    "ttml": lambda r: broadcast.ttml(r.cues, r.language, prefix=r.prefix),
+    "scc": lambda r: broadcast.scc(r.sentences, r.recut, r.note, prefix=r.prefix),
     "txt": lambda r: formats.txt(r.sentences),
     "csv": lambda r: formats.table(r.sentences, separator=","),
     "tsv": lambda r: formats.table(r.sentences, separator="\t"),
     "docx": lambda r: document.docx(r.recording, r.sentences),
     "json": lambda r: r.whole,
-    "rttm": lambda r: formats.rttm(r.stem, r.turns or []),
+    "rttm": lambda r: None if r.turns is None else formats.rttm(r.stem, r.turns),
 }
-"""The end of a file's name -> its content."""
+"""The end of a file's name -> its content; None where the format can't hold it, which is noted."""
 
 
 def chosen(setting: str) -> list[str]:

@@ -22,13 +22,21 @@ import yaml
 from tests.e2e.conftest import ROOT, Bake
 from tests.shared import Ran, native_python
 
-ALL = "srt,vtt,words.vtt,ass,karaoke.ass,txt,docx,csv,tsv,json,rttm"
+ALL = "srt,vtt,words.vtt,ass,karaoke.ass,ttml,scc,txt,docx,csv,tsv,json,rttm"
 
 READ_DOCX = """
 import sys, docx
 print("\\n".join(p.text for p in docx.Document(sys.argv[1]).paragraphs))
 """
 """Runs in the stages' python: the tests' own has no python-docx."""
+
+READ_SCC = """
+import sys, pathlib
+from ttconv import model
+from ttconv.scc import reader
+body = reader.to_model(pathlib.Path(sys.argv[1]).read_text()).get_body()
+print("".join(e.get_text() if isinstance(e, model.Text) else " " for e in body.dfs_iterator()))
+"""
 
 READ_TRACK = """
 import sys, av
@@ -66,6 +74,7 @@ def whole(job: Path) -> Any:
 def text_of(job: Path) -> dict[str, str]:
     """Each format as text."""
     read: dict[str, Callable[[Path], bytes]] = {
+        ".scc": lambda p: in_stages(READ_SCC, p),
         ".docx": lambda p: in_stages(READ_DOCX, p),
         ".mp4": lambda p: in_stages(READ_TRACK, p),
     }

@@ -18,6 +18,7 @@ import shlex
 import subprocess
 import sys
 import zipfile
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -354,7 +355,19 @@ def subtitles(text: str, chance: random.Random) -> str | None:
         cues = spoken.cue.cues(said, spoken.RULES, duration=60.0, label=True)
         speakers = list(dict.fromkeys(s.speaker for s in said if s.speaker))
         result = written.Result(
-            recording=name, stem=name, sentences=said, cues=cues, speakers=speakers, turns=turns, whole="", prefix=True
+            recording=name,
+            stem=name,
+            sentences=said,
+            cues=cues,
+            speakers=speakers,
+            turns=turns,
+            whole="",
+            prefix=True,
+            language="en",
+            recut=lambda texts, columns: spoken.cue.cues(
+                texts, spoken.cue.Rules(line_chars=columns), duration=60.0, label=True
+            ),
+            note=lambda message: None,
         )
         return cues, said, written.WRITERS[suffix](result)
 
@@ -431,6 +444,22 @@ def _docx(cues: Any, said: Any, content: bytes) -> str | None:
     return None if count == len(formats.paragraphs(said)) + 1 and not kinds else f"{count} paragraphs, {kinds}"
 
 
+def _ttml(cues: Any, said: Any, content: bytes) -> str | None:
+    kinds = [element.tag.rpartition("}")[2] for element in ElementTree.fromstring(content).iter()]
+    lines = sum(len(f"{c.mark}\n".join(c.lines).split("\n")) for c in cues)
+    known = {*("tt", "head", "layout", "region", "body", "div", "p", "br", "span")}
+    good = kinds.count("p") == len(cues) and kinds.count("span") == lines and set(kinds) <= known
+    return None if good else f"{Counter(kinds)}"
+
+
+def _scc(cues: Any, said: Any, content: str | None) -> str | None:
+    """A text of other letters makes none; else time codes with words of four digits."""
+    lines = (content or "Scenarist_SCC V1.0").split("\n")
+    row = re.compile(r"(\d\d:\d\d:\d\d[;:]\d\d\t[0-9a-f]{4}( [0-9a-f]{4})*)?")
+    good = lines[0] == "Scenarist_SCC V1.0" and all(map(row.fullmatch, lines[1:]))
+    return None if good else f"{content!r}"
+
+
 def _rttm(cues: Any, said: Any, content: str) -> str | None:
     lines = content.split("\n")
     return None if len(lines) == 3 and all(len(line.split()) == 10 for line in lines[:2]) else f"{lines}"
@@ -446,6 +475,8 @@ READERS: dict[str, Callable[[Any, Any, Any], str | None]] = {
     "csv": _table(","),
     "tsv": _table("\t"),
     "docx": _docx,
+    "ttml": _ttml,
+    "scc": _scc,
     "rttm": _rttm,
 }
 

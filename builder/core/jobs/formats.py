@@ -24,6 +24,8 @@ FORMATS: Mapping[str, Format] = {
     "words.vtt": Format(type="text/vtt", meaning="subtitles for the web, each word timed"),
     "ass": Format(type="text/x-ssa", meaning="styled subtitles"),
     "karaoke.ass": Format(type="text/x-ssa", meaning="styled subtitles, words light up"),
+    "ttml": Format(type="application/ttml+xml", meaning="subtitles for broadcasters (IMSC 1.1)"),
+    "scc": Format(type="text/plain", meaning="captions of 32 columns (CTA-608)"),
     "txt": Format(type="text/plain", meaning="plain text"),
     "docx": Format(
         type="application/vnd.openxmlformats-officedocument.wordprocessingml.document", meaning="a document"

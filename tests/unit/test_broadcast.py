@@ -1,0 +1,159 @@
+"""TTML and SCC read back by the library's own readers, whatever was said."""
+
+from __future__ import annotations
+
+import io
+import itertools
+import xml.etree.ElementTree as ElementTree
+from dataclasses import replace
+from fractions import Fraction
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.unit.test_formats import said  # it puts the stage's folder on the path
+
+# isort: split
+import broadcast
+import cues as cue
+import ttconv.imsc.reader
+import ttconv.scc.reader
+from limits import Rules
+from sentences import Sentence, Word
+from ttconv import model
+
+RULES = Rules()
+DURATION = 600.0
+
+
+def spoken(*texts: str, each: float = 3.0, speaker: str | None = None) -> list[Sentence]:
+    """Sentences, one after another, whose words share their time."""
+    found = []
+    for k, text in enumerate(texts):
+        parts, begin = text.split(), 10 + k * each
+        step = (each - 0.5) / len(parts)
+        words = [Word(text=f" {p}", start=begin + n * step, end=begin + (n + 1) * step) for n, p in enumerate(parts)]
+        found.append(Sentence(words=tuple(words), speaker=speaker))
+    return found
+
+
+def recut(sentences: list[Sentence], columns: int) -> list[cue.Cue]:
+    return cue.cues(sentences, replace(RULES, line_chars=columns), duration=DURATION, label=True)
+
+
+def scc(sentences: list[Sentence]) -> tuple[str | None, list[str]]:
+    notes: list[str] = []
+    return broadcast.scc(sentences, recut, notes.append, prefix=True), notes
+
+
+def paragraphs(document: Any) -> list[tuple[float, float, str]]:
+    """Begin and end in seconds, and the text of each paragraph."""
+    found = []
+    for element in document.get_body().dfs_iterator():
+        if isinstance(element, model.P):
+            text = ""
+            for inner in element.dfs_iterator():
+                text += (
+                    "\n" if isinstance(inner, model.Br) else inner.get_text() if isinstance(inner, model.Text) else ""
+                )
+            found.append((float(element.get_begin() or 0), float(element.get_end() or 0), text))
+    return found
+
+
+def from_ttml(data: bytes) -> Any:
+    return ttconv.imsc.reader.to_model(ElementTree.parse(io.BytesIO(data)))
+
+
+def from_scc(text: str) -> list[tuple[float, float, str]]:
+    return [p for p in paragraphs(ttconv.scc.reader.to_model(text)) if p[2].strip()]
+
+
+@given(said())
+def test_ttml_reads_back_as_it_was_written(data: tuple[list[Sentence], list[cue.Cue]]) -> None:
+    """Every cue once, with its times and lines; what is said is never markup."""
+    _, shown = data
+    found = paragraphs(from_ttml(broadcast.ttml(shown, "en", prefix=True)))
+    expected = [(c.start, c.end, broadcast.clear(c.mark + "\n".join(c.lines))) for c in shown]
+    assert found == [(pytest.approx(a), pytest.approx(b), text) for a, b, text in expected]
+
+
+def test_ttml_names_its_profile_its_language_and_the_direction_of_its_text() -> None:
+    shown = recut(spoken("שלום לכם, מה שלומכם היום?", "Good morning."), 42)
+    text = broadcast.ttml(shown, "he", prefix=False).decode()
+    assert 'contentProfiles="http://www.w3.org/ns/ttml/profile/imsc1.1/text"' in text
+    assert 'xml:lang="he"' in text
+    assert text.count('direction="rtl"') == 1
+    assert broadcast.ttml(shown, "he", prefix=False).decode() == text
+
+
+def test_captions_have_every_word_in_rows_of_32_columns() -> None:
+    texts = [
+        "Good morning, everybody, and welcome back to the show that never ends.",
+        "¿Qué pasa, señor? À la carte, crème brûlée.",
+        "He said “fine” and left…",
+    ]
+    text, notes = scc(spoken(*texts, each=6.0))
+    assert text is not None
+    found = from_scc(text)
+    rows = [row.strip() for _, _, shown in found for row in shown.split("\n")]
+    assert all(len(row) <= 32 for row in rows)
+    plain = "Good morning, everybody, and welcome back to the show that never ends. "
+    assert (
+        " ".join(rows).split()
+        == (plain + '¿Qué pasa, señor? A la carte, crème brûlée. He said "fine" and left...').split()
+    )
+    assert notes == [".scc has 1 character otherwise, or not at all: captions (CTA-608) have no such"]  # À
+    begins = [shown.start for shown in recut(spoken(*texts, each=6.0), 32)]
+    assert [a for a, _, _ in found] == [pytest.approx(b, abs=0.1) for b in begins]
+
+
+@pytest.mark.parametrize("text", ["Доброе утро, дамы и господа.", "おはようございます。", "صباح الخير"])
+def test_other_scripts_make_no_captions(text: str) -> None:
+    assert scc(spoken(text)) == (None, ["no .scc: captions (CTA-608) have no letters for this text"])
+
+
+def test_captions_that_come_too_fast_are_late_and_told() -> None:
+    """Two bytes a frame: none is left out, and each is shown after the one before."""
+    texts = [f"Number {k} and some more words here." for k in range(40)]
+    text, notes = scc(spoken(*texts, each=0.6))
+    assert text is not None
+    found = from_scc(text)
+    assert " ".join(" ".join(shown.split()) for _, _, shown in found) == " ".join(texts)
+    assert all(a[1] <= b[0] + 0.001 for a, b in itertools.pairwise(found))
+    assert len(notes) == 1
+    assert "s late: captions carry two bytes a frame" in notes[0]
+
+
+def test_a_word_longer_than_four_rows_is_cut_and_told() -> None:
+    text, notes = scc(spoken("x" * 200))
+    assert text is not None
+    assert [len(shown.replace("\n", "")) for _, _, shown in from_scc(text)] == [128]
+    assert notes == [".scc has 72 characters otherwise, or not at all: captions (CTA-608) have no such"]
+
+
+def test_time_codes_end_after_a_day() -> None:
+    late = [
+        replace(s, words=tuple(replace(w, start=w.start + 86_400, end=w.end + 86_400) for w in s.words))
+        for s in spoken("Late.")
+    ]
+    notes: list[str] = []
+    assert (
+        broadcast.scc(late, lambda s, n: cue.cues(s, RULES, duration=90_000, label=False), notes.append, prefix=True)
+        is None
+    )
+    assert notes == ["no .scc: its time codes end after 24 hours"]
+    assert scc([]) == ("Scenarist_SCC V1.0\n", [])
+
+
+@given(st.lists(st.tuples(st.floats(0, 20), st.lists(st.text("ab é*", max_size=60), max_size=6)), max_size=12))
+def test_captions_leave_each_other_time(pages: list[tuple[float, list[str]]]) -> None:
+    made = [
+        broadcast._Shown(begin=Fraction(round(at * 30)), end=Fraction(round(at * 30) + 20), lines=tuple(lines))
+        for at, lines in sorted(pages)
+    ]
+    shown, late = broadcast._scheduled(made)
+    assert len(shown) == len(late) == len(made)
+    assert all(a.end <= b.begin for a, b in itertools.pairwise(shown))
+    assert all(each.end > each.begin for each in shown)
