@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import ModuleType
 
 import pytest
 from hypothesis import settings
 
+from builder.core import yaml_document
+from builder.core.config import parse
+from builder.core.config.types import ProjectFiles
 from tests import canaries, shared
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -33,9 +37,45 @@ def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
             monkeypatch.delenv(name)
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _equal_files_are_read_once() -> Iterator[None]:
+    """Hundreds of tests read the project's own files; reading YAML took a third of the unit tests' time.
+
+    What is read is immutable, and a function of the texts alone. Texts that are refused are read each time.
+    """
+    projects: dict[tuple[tuple[str, str], ...], ProjectFiles] = {}
+    documents: dict[tuple[str, str, int], dict[str, object]] = {}
+    read, parsed = parse.read, yaml_document.Document.__init__
+
+    def read_once(files: Mapping[str, str]) -> ProjectFiles:
+        key = tuple(sorted(files.items()))
+        if key not in projects:
+            projects[key] = read(files)
+        return projects[key]
+
+    def parse_once(
+        self: yaml_document.Document, name: str, text: str, *, longest: int = yaml_document.MAX_TEXT
+    ) -> None:
+        key = (name, text, longest)
+        if key not in documents:
+            parsed(self, name, text, longest=longest)
+            documents[key] = dict(vars(self))
+        vars(self).update(documents[key])
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(parse, "read", read_once)
+        patch.setattr(yaml_document.Document, "__init__", parse_once)
+        yield
+
+
 def pytest_configure(config: pytest.Config) -> None:
-    """Every program that a test starts has canaries in its environment and in Docker's settings."""
+    """Every program that a test starts has canaries in its environment and in Docker's settings, and hears Ctrl-C.
+
+    A shell that starts the tests in the background (``&``) has them ignore it, and so would all that they start.
+    """
     canaries.plant(os.environ)
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:

@@ -173,8 +173,9 @@ def test_ctrl_c_stops_the_build_and_leaves_nothing_dangling(engine: Engine, buil
     assert engine.layers() == before
 
 
+@pytest.mark.heavy  # every image anew; what Python 3.13 installs is tested on a bare Debian 13
 @ONE_STORE
-@pytest.mark.parametrize("mode", ["native", pytest.param("docker-cpu", marks=pytest.mark.heavy)])
+@pytest.mark.parametrize("mode", ["native", "docker-cpu"])
 def test_images_of_the_next_debian(engine: Engine, native: Path, tmp_path: Path, mode: str) -> None:
     """``base.suite: trixie`` has Python 3.13: other wheels, the same sound and the same film; all stages, the same text."""
     project = copy_project(tmp_path)

@@ -1,69 +1,32 @@
-"""A base from a registry: a real one, Debian's docker-registry in a container."""
+"""A base from a registry: a real one, Debian's docker-registry."""
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from builder.core.config.types import BaseSpec
-from builder.core.progress import silent
-from builder.edges.images import rootfs
 from tests.engine.conftest import ONE_STORE, Engine, copy_project
 from tests.process import registry_server
 from tests.shared import state_folder
-
-PYTHON = ["base-files", "ca-certificates", "libgcc-s1", "libpython3-stdlib", "libstdc++6", "python3-minimal"]
-SERVER = ["base-files", "docker-registry", "ca-certificates"]
-IMAGE = "wb-test-registry:1"
-CONFIG = """\
-version: 0.1
-storage: {{filesystem: {{rootdirectory: /tmp/registry}}}}
-http: {{addr: "{address}"}}
-"""
-"""Without the password that Debian's own configuration asks for."""
 
 TAG = "python:3.11-slim-bookworm"
 
 
 @pytest.fixture(scope="module")
-def registry(engine: Engine, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """host:port of a registry, in a container, that has a Python image."""
-    from testcontainers.core.config import testcontainers_config
-    from testcontainers.core.container import DockerContainer
-    from testcontainers.core.wait_strategies import LogMessageWaitStrategy
-
-    testcontainers_config.ryuk_disabled = True  # its image would have to be pulled
-    server, python = (
-        rootfs.rootfs(BaseSpec(kind="debian"), packages, engine.home / "cache/base", env=os.environ, on_progress=silent)
-        for packages in (SERVER, PYTHON)
-    )
-    assert engine.docker("import", server, IMAGE).code == 0
-    address = f"127.0.0.1:{registry_server.free_port()}"
-    settings = tmp_path_factory.mktemp("registry") / "registry.yml"
-    settings.write_text(CONFIG.format(address=address))
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("DOCKER_HOST", engine.host)
-        container = (
-            DockerContainer(IMAGE)
-            .with_command(["/usr/bin/docker-registry", "serve", "/etc/registry.yml"])
-            .with_volume_mapping(str(settings), "/etc/registry.yml", "ro")
-            .with_kwargs(network_mode="host")
-            .waiting_for(LogMessageWaitStrategy("listening on").with_startup_timeout(60))
-        )
-        try:
-            with container:
-                reference = f"{address}/{TAG}"
-                assert engine.docker("import", python, reference).code == 0
-                pushed = engine.docker("push", reference)
-                assert pushed.code == 0, pushed.err
-                engine.docker("rmi", reference)
-                yield address
-        finally:
-            engine.docker("rmi", "--force", IMAGE)
+def registry(engine: Engine, built: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """host:port of a registry that has an image with Python: the root that ``built`` stands on."""
+    with registry_server.registry(tmp_path_factory.mktemp("registry")) as server:
+        reference = f"{server.host}/{TAG}"
+        imported = engine.docker("import", engine.home / "images/docker-cpu-slim/rootfs.tar", reference)
+        assert imported.code == 0, imported.err
+        pushed = engine.docker("push", reference)
+        assert pushed.code == 0, pushed.err
+        engine.docker("rmi", reference)
+        yield server.host
 
 
 def project_on(folder: Path, reference: str, kind: str = "auto") -> Path:

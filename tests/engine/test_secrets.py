@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import pytest
 import zstandard
 
 from tests.engine import canary
@@ -96,7 +97,12 @@ def test_no_secret_of_the_site_is_in_an_image(engine: Engine, first_build: Ran, 
 
 
 @ONE_STORE
-def test_built_again_without_a_cache_the_layers_are_the_same(engine: Engine, built: Any, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "names", [("demux", "vad"), pytest.param((), marks=pytest.mark.heavy)], ids=["two and below", "every image"]
+)
+def test_built_again_without_a_cache_the_layers_are_the_same(
+    engine: Engine, built: Any, tmp_path: Path, names: tuple[str, ...]
+) -> None:
     """The steps make the same bytes again, at a site with secrets and at one without.
 
     An overlay2 store orders the files of a layer by one of two walks, which one depends on whether it holds an equal
@@ -106,7 +112,7 @@ def test_built_again_without_a_cache_the_layers_are_the_same(engine: Engine, bui
     before, first, again = engine.layers(), tmp_path / "before.tar", tmp_path / "again.tar"
     if engine.store == "overlay2":
         assert engine.docker("save", "--output", first, *tags).code == 0
-    done = engine.bake("build", "--mode", "docker-cpu", "--no-cache", "--json")
+    done = engine.bake("build", *names, "--mode", "docker-cpu", "--no-cache", "--json")
     assert done.code == 0, done.err
     assert {i["state"] for i in done.data["images"]} == {"built"}
     if engine.store == "containerd":
