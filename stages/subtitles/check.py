@@ -21,7 +21,7 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 from breaks import Language, language
-from limits import EARLY, FRAME, Rules, width
+from limits import FRAME, Rules, width
 
 LARGEST = 16 << 20
 """Bytes of a file; a film has 100 kB."""
@@ -162,9 +162,8 @@ def breaches(cues: Sequence[Shown], rules: Rules, known: Language | None) -> Ite
         if not any(cue.lines):
             yield Breach(cue, "empty", 0, 1)
             continue
-        before = ordered[k - 1].end if k else 0.0
         yield from _of_text(cue, rules, known)
-        yield from _of_time(cue, rules, free=_free(cue, before, following, rules))
+        yield from _of_time(cue, rules, free=_free(cue, following, rules))
         if following is not None:
             yield from _of_distance(cue, following, rules)
 
@@ -185,7 +184,7 @@ def _of_text(cue: Shown, rules: Rules, known: Language | None) -> Iterator[Breac
 
 
 def _of_time(cue: Shown, rules: Rules, *, free: float) -> Iterator[Breach]:
-    """``free``: seconds around the cue that it could have had."""
+    """``free``: seconds after the cue that it could have had."""
     lasts = cue.end - cue.start
     if lasts < rules.min_duration - NEAR:
         yield Breach(cue, "too short", round(lasts, 3), rules.min_duration)
@@ -208,10 +207,11 @@ def _of_distance(cue: Shown, following: Shown, rules: Rules) -> Iterator[Breach]
         yield Breach(cue, "a flash before the next", round(distance, 3), round(2 * FRAME / 1000, 3))
 
 
-def _free(cue: Shown, before: float, following: Shown | None, rules: Rules) -> float:
-    """Seconds without text around a cue that it could have: all after it, and :data:`EARLY` before it."""
+def _free(cue: Shown, following: Shown | None, rules: Rules) -> float:
+    """Seconds without text after a cue that it could have. Before it there is no more: a cue begins with its words, which a
+    file doesn't say."""
     after = rules.max_duration if following is None else following.start - cue.end - rules.gap
-    return min(max(0.0, cue.start - before - rules.gap), EARLY) + max(0.0, after)
+    return max(0.0, after)
 
 
 def checked(path: str, rules: Rules, known: Language | None) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_left
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import accumulate, groupby
 
@@ -26,15 +26,17 @@ JOINED, PARTED = 170.0, 60.0
 """Prices of two sentences in one cue, and of one that begins or ends in the middle of another then: rather two cues than
 that, unless one of them couldn't be read. A cue costs 100."""
 
-TORN = 90.0
+TORN = 200.0
 """Price of a cue whose two lines can only be broken within a phrase."""
 
-BRIEF, FAST, FASTER = 200.0, 100.0, 300.0
+BRIEF, FAST, FASTER = 400.0, 400.0, 300.0
 """Prices of a cue that is gone at once, of one that is too fast, and of each time that it would need more."""
 
+COARSE = (round(-EARLY * 1000), 0, round(LATE * 1000))
+"""Milliseconds by which a cue may begin later than it is spoken (earlier where negative) while text is cut into cues."""
+
 SHIFTS = (0, *range(-round(EARLY * 1000), 0, 100), *range(100, round(LATE * 1000) + 1, 100))
-"""Milliseconds by which a cue may begin later than it is spoken (earlier where negative), so that it or its neighbour can
-be read."""
+"""The same when cues get their times."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,6 +94,7 @@ def cues(
     rules = rules.for_text("".join(s.text for s in sentences))
     blocks: list[_Block] = []
     last: str | None = None
+    shifts = (0,) if any(s.words[0].channel is not None for s in sentences) else COARSE
     runs = [list(group) for _, group in groupby(sentences, key=lambda s: (s.speaker, s.words[0].channel, s.language))]
     for k, run in enumerate(runs):
         who = run[0].speaker
@@ -100,7 +103,8 @@ def cues(
         mark = ("- " if dash else f"{title(who)}: ") if label and changed and who else ""
         head = _Block(words=[], speaker=who, changed=changed, mark=mark, columns=rules.line_chars)
         following = runs[k + 1][0].start if k + 1 < len(runs) else duration
-        for j, group in enumerate(_divided(run, head.prefix, following, rules, _spoken_in(run[0], language))):
+        said = _Run(run, rules, following, _spoken_in(run[0], language), final=k + 1 == len(runs))
+        for j, group in enumerate(divide(said, rules, head.prefix, shifts)):
             blocks.append(replace(head, words=group) if j == 0 else replace(head, words=group, changed=False, mark=""))
     return timed(blocks, rules, duration, language)
 
@@ -133,31 +137,25 @@ def parted(word: Word, columns: int) -> list[Word]:
     return [with_text(word, p, word.start + k * step, word.start + (k + 1) * step) for k, p in enumerate(parts)]
 
 
-def _divided(run: list[Sentence], prefix: int, following: float, rules: Rules, language: Language) -> list[list[Word]]:
-    """Cut what one person says in one go into cues.
-
-    Args:
-        prefix: columns that the first line keeps for a mark.
-        following: when somebody else begins, in seconds.
-    """
-    words: list[Word] = []
-    ends: set[int] = set()
-    for sentence in run:
-        words += (part for word in sentence.words for part in parted(word, rules.line_chars))
-        ends.add(len(words))
-    return divide(_Run(words, ends, following, language), rules, prefix)
-
-
 class _Run:
     """Words of one person, measured once."""
 
-    def __init__(self, words: list[Word], ends: set[int], following: float, language: Language) -> None:
+    def __init__(
+        self, sentences: list[Sentence], rules: Rules, following: float, language: Language, *, final: bool = False
+    ) -> None:
         """
         Args:
-            ends: where sentences end: the numbers of words before.
+            sentences: of one person, in one go.
             following: when somebody else begins, in seconds.
+            final: whether nobody does.
         """
-        self.words, self.ends = words, ends
+        words: list[Word] = []
+        ends: set[int] = set()
+        for sentence in sentences:
+            words += (part for word in sentence.words for part in parted(word, rules.line_chars))
+            ends.add(len(words))
+        self.words, self.ends, self.final = words, ends, final
+        """``ends``: where sentences end: the numbers of words before."""
         self.widths = [width(w.text) for w in words]
         self.heads = [width(w.text.lstrip()) for w in words]
         self.sums = list(accumulate(self.widths, initial=0))
@@ -175,17 +173,20 @@ class _Run:
         return self.sums[end] - self.sums[start] - self.widths[start] + self.heads[start]
 
 
-def divide(run: _Run, rules: Rules, prefix: int) -> list[list[Word]]:
+def divide(run: _Run, rules: Rules, prefix: int, shifts: Sequence[int] = (0,)) -> list[list[Word]]:
     """Cut words into cues that fit: few, evenly filled, long enough to be read, cut at sentences, marks or pauses.
 
-    Dynamic programming from the end finds the cheapest cuts; linear in the number of words.
+    Dynamic programming from the end finds the cheapest cuts together with when their cues begin; linear in the number of
+    words. The times are found again by :func:`_shifted`, which knows the neighbours.
+
+    Args:
+        shifts: milliseconds by which a cue may begin earlier (negative) or later than its words, in order.
     """
     words, ends = run.words, run.ends
-    cost = [0.0] * (len(words) + 1)
-    until = [0] * (len(words) + 1)
+    best = [*(_Rest(shifts, math.inf) for _ in words), _Rest(shifts, 0.0)]
+    best[-1].begin([math.inf if run.final and shift else _moved(shift, 0) for shift in shifts])
     for start in range(len(words) - 1, -1, -1):
-        cost[start] = math.inf
-        inner = 0.0
+        inner, rest = 0.0, best[start]
         for end, used, torn in _fitting(run, start, rules, prefix if start == 0 else 0):
             if end - 1 > start and end - 1 in ends:
                 if words[end - 1].start - words[end - 2].end > CLOSE:
@@ -194,14 +195,59 @@ def divide(run: _Run, rules: Rules, prefix: int) -> list[list[Word]]:
             part = PARTED if inner and (end not in ends or (start and start not in ends)) else 0.0
             empty = max(0.0, 1 - used / (rules.line_chars * rules.lines))
             price = 100 + 60 * empty**2 + run.cuts[end] + inner + part + (TORN if torn else 0.0)
-            price += _hurry(used, run.starts[end] - run.starts[start] - rules.gap, rules) + cost[end]
-            if price < cost[start]:
-                cost[start], until[start] = price, end
-    groups, at = [], 0
+            rest.consider(end, price, best[end], used, run.starts[end] - run.starts[start] - rules.gap, rules)
+        silence = round(1000 * (words[start].start - words[start - 1].end - rules.gap)) if start else 0
+        rest.begin([_moved(shift, max(silence, 0)) for shift in shifts])
+    groups, at, where = [], 0, best[0].first()
     while at < len(words):
-        groups.append(words[at : until[at]])
-        at = until[at]
+        end, then = best[at].ways[where]
+        groups.append(words[at:end])
+        at, where = end, then
     return groups
+
+
+class _Rest:
+    """The cheapest way to cut what begins at a word, for each shift of its first cue."""
+
+    def __init__(self, shifts: Sequence[int], cost: float) -> None:
+        self.shifts = shifts
+        self.costs = [cost] * len(shifts)
+        self.ways = [(0, 0)] * len(shifts)
+        """Where the first cue ends, and the shift of the next."""
+        self.least: list[tuple[float, int]] = []
+        """The cheapest shift of each one and all later ones, with the price of beginning so."""
+
+    def first(self) -> int:
+        """The cheapest shift."""
+        return self.least[0][1]
+
+    def begin(self, prices: Sequence[float]) -> None:
+        """Add what it costs to begin at each shift."""
+        self.costs = [cost + price for cost, price in zip(self.costs, prices, strict=True)]
+        ways = list(zip(self.costs, range(len(self.costs)), strict=True))
+        self.least = list(accumulate(reversed(ways), min))[::-1]
+
+    def consider(self, end: int, price: float, then: _Rest, columns: int, seconds: float, rules: Rules) -> None:
+        """Try a first cue up to word ``end``.
+
+        Args:
+            price: of the cue, but for its time.
+            columns: that it uses.
+            seconds: that it has when neither it nor the next is shifted.
+        """
+        needed = max(rules.min_duration, columns / rules.chars_per_second)
+        for k, shift in enumerate(self.shifts):
+            if price + then.least[0][0] >= self.costs[k]:
+                continue
+            has = seconds - shift / 1000
+            enough = bisect_left(self.shifts, (needed - has) * 1000)
+            cost, way = then.least[enough] if enough < len(self.shifts) else (math.inf, 0)
+            for other in range(enough):
+                lacking = then.costs[other] + _hurry(columns, has + self.shifts[other] / 1000, rules)
+                if lacking < cost:
+                    cost, way = lacking, other
+            if price + cost < self.costs[k]:
+                self.costs[k], self.ways[k] = price + cost, (end, way)
 
 
 def _fitting(run: _Run, start: int, rules: Rules, prefix: int) -> Iterator[tuple[int, int, bool]]:
@@ -363,7 +409,7 @@ def _lacking(has: int, needs: tuple[int, int]) -> float:
     price = 0.0
     for needed in needs:
         if has < needed:
-            price += 100 + 100 * (needed - has) / needed
+            price += 200 + 300 * (needed - has) / needed
     return price
 
 

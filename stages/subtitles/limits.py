@@ -10,14 +10,16 @@ from functools import lru_cache
 FRAME = 1000 / 24
 """Milliseconds of a frame at 24 a second."""
 
-EARLY, LATE = 0.2, 0.3
-"""Seconds by which a cue may begin before its first word, or after it, so that it or the one before can be read."""
+EARLY, LATE = 0.5, 0.5
+"""Seconds by which a cue may begin before its first word, or after it, so that it or the one before can be read: twelve frames,
+by which Netflix lets a subtitle outlast its words. The BBC's Subtitle Guidelines (5.2) allow 1.5 s on both sides."""
 
-SCRIPTS = {"zh": (32, 18.0), "ja": (26, 8.0), "ko": (32, 24.0), "th": (35, 17.0)}
-"""Writing -> columns of a line and columns a second where the rules allow more.
+SCRIPTS = {"zh": (32, 1.1), "ja": (26, 0.7), "ko": (32, 1.4), "th": (35, 1.0), "ar": (42, 1.15), "hi": (42, 1.25)}
+"""Writing -> columns of a line where the rules allow more, and its columns a second as a share of those of Latin letters.
 
-In letters, each of two columns: Chinese 16 and 9 a second, Japanese 13 and 4, Korean 16 and 12; Thai 35 and 17 of one column.
-They are those of Netflix's Timed Text Style Guides for these languages.
+They are those of Netflix's Timed Text Style Guides for subtitles in the language that is spoken (SDH), as Subtitle Edit's check
+has them: 20 letters a second, Chinese 11, Japanese 7, Korean 14 (of two columns each), Arabic 23, Hindi 25; lines of 42, of 16
+Chinese or Korean letters, 13 Japanese and 35 Thai ones.
 """
 
 
@@ -35,7 +37,7 @@ class Rules:
     chain: float = 0.5
     """Seconds: a shorter silence between two cues than this is filled, up to ``gap``."""
     by_script: bool = True
-    """Whether the limits of :data:`SCRIPTS` count, too."""
+    """Whether :data:`SCRIPTS` counts, too."""
 
     def __post_init__(self) -> None:
         for name, value in vars(self).items():
@@ -46,11 +48,15 @@ class Rules:
 
     def for_text(self, text: str) -> Rules:
         """The rules for a text's writing."""
-        columns, speed = SCRIPTS.get(writing(text), (self.line_chars, self.chars_per_second))
-        if not self.by_script:
+        script = writing(text)
+        if not self.by_script or script not in SCRIPTS:
             return self
+        columns, share = SCRIPTS[script]
         return replace(
-            self, line_chars=min(self.line_chars, columns), chars_per_second=min(self.chars_per_second, speed)
+            self,
+            line_chars=min(self.line_chars, columns),
+            chars_per_second=round(self.chars_per_second * share, 3),
+            by_script=False,
         )
 
 
@@ -58,10 +64,9 @@ def writing(text: str) -> str:
     """The writing of most of a text's letters that :data:`SCRIPTS` names, else nothing. Kana make Chinese letters Japanese."""
     found = Counter(_writing(c) for c in text if c.isalpha())
     kana, han = found["ja"], found["zh"]
-    if kana + han > max(found["ko"], found["th"], found[""]):
+    if kana + han > max((n for name, n in found.items() if name not in ("ja", "zh")), default=0):
         return "ja" if kana * 10 > han else "zh"
-    most = max(("ko", "th", ""), key=lambda name: found[name])
-    return most
+    return max(("ko", "th", "ar", "hi", ""), key=lambda name: found[name])
 
 
 @lru_cache(maxsize=4096)
@@ -73,6 +78,10 @@ def _writing(char: str) -> str:
         return "zh"
     if 0xAC00 <= code <= 0xD7FF or 0x1100 <= code <= 0x11FF:
         return "ko"
+    if 0x0600 <= code <= 0x06FF or 0x0750 <= code <= 0x077F or 0x08A0 <= code <= 0x08FF:
+        return "ar"
+    if 0x0900 <= code <= 0x097F:
+        return "hi"
     return "th" if 0x0E00 <= code <= 0x0E7F else ""
 
 
