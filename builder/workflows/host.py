@@ -226,7 +226,7 @@ def _images(session: Session, *, build: bool) -> StageImages:
     from builder.workflows import images
 
     config = session.config
-    models = [model.id for model, _ in chosen_models(config).values()]
+    models = [model.id for model, _ in chosen_models(config, to_fetch=True).values()]
     recorded = stage_images.recorded(config, models, session.env)
     if recorded is not None:
         return recorded

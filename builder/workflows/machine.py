@@ -66,7 +66,7 @@ def build(
         host.require_gpu(config, env, hint=f"{command('build --mode docker-gpu')}, for another machine")
     if config.defaults.mode is not Mode.NATIVE:
         return images.build(session, choice, cache=cache, refresh=refresh)
-    models = chosen_models(config, models=choice.models, diarization=choice.diarization)
+    models = chosen_models(config, models=choice.models, diarization=choice.diarization, to_fetch=True)
     fetched = fetch_missing(config, list(models.values()), env=env, on_progress=on_progress)
     hardware, recommended = hardware_of(config)
     python = native_python(config, cuda=recommended.device == "cuda", env=env, on_progress=on_progress)
@@ -93,7 +93,11 @@ def build(
 def bytes_missing(session: Session) -> int:
     """Bytes that the preset's models still lack."""
     store = store_of(session.config)
-    return sum(f.size for model, pin in chosen_models(session.config).values() for f in store.missing(model, pin))
+    return sum(
+        f.size
+        for model, pin in chosen_models(session.config, to_fetch=True).values()
+        for f in store.missing(model, pin)
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -121,7 +125,7 @@ def bootstrap(session: Session, *, fetch: bool, force: bool) -> MachineReady:
     hardware, recommended = hardware_of(config, refresh=force)
     cuda = recommended.device == "cuda"
     python = native_python(config, cuda=cuda, env=session.env, on_progress=session.on_progress, force=force)
-    models = list(chosen_models(config).values())
+    models = list(chosen_models(config, to_fetch=fetch).values())
     fetched = fetch_missing(config, models, env=session.env, on_progress=session.on_progress) if fetch else ()
     return MachineReady(
         environment=python.parent.parent,

@@ -168,9 +168,14 @@ def pinned(config: Config, ids: Sequence[str]) -> list[tuple[Model, Pin]]:
 
 
 def chosen_models(
-    config: Config, *, models: str | None = None, diarization: bool = True
+    config: Config, *, models: str | None = None, diarization: bool = True, to_fetch: bool = False
 ) -> dict[Purpose, tuple[Model, Pin]]:
-    """The pinned model for each purpose of the planned stages."""
+    """The pinned model for each purpose of the planned stages.
+
+    Args:
+        to_fetch: they are about to be fetched. Otherwise a preset's aligner is left out that the store lacks, while the
+            language is to be detected: nobody knows whether it will be needed, and words have Whisper's times without it.
+    """
     speakers = diarization and config.defaults.diarization
     chosen = choice.choose(
         config,
@@ -182,7 +187,13 @@ def chosen_models(
         language=spoken(config.defaults.language),
     )
     pins = choice.require_pins(config, chosen.values())
-    return {purpose: (model, pins[model.id]) for purpose, model in chosen.items()}
+    found = {purpose: (model, pins[model.id]) for purpose, model in chosen.items()}
+    aligner = found.get(Purpose.ALIGNMENT)
+    if aligner is None or to_fetch or aligner[0].id in (models or "") or spoken(config.defaults.language):
+        return found
+    if store_of(config).missing(*aligner):
+        del found[Purpose.ALIGNMENT]
+    return found
 
 
 def image_models(
@@ -198,7 +209,7 @@ def image_models(
     every: Sequence[str | None] = asked or [config.defaults.language]
     for language in every:
         one = replace(config, defaults=replace(config.defaults, language=language))
-        chosen = chosen_models(one, models=models, diarization=diarization)
+        chosen = chosen_models(one, models=models, diarization=diarization, to_fetch=True)
         if asked:
             choice.require_alignment(config, language, {purpose: model for purpose, (model, _) in chosen.items()})
         found |= {model.id: (model, pin) for model, pin in chosen.values()}

@@ -115,7 +115,7 @@ def _selected(config: Config, ids: Sequence[str], *, languages: str | None, ever
         return pinned(config, list(dict.fromkeys(ids)))
     if languages:
         return list(image_models(config, languages=languages))
-    return list(chosen_models(config).values())
+    return list(chosen_models(config, to_fetch=True).values())
 
 
 @dataclass(frozen=True, kw_only=True)

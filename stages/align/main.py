@@ -1,6 +1,6 @@
-"""align: exact word times, by WhisperX with a model for the language (full) or by pocketsphinx for English.
+"""align: exact word times, by a model for the language: wav2vec2 (in full by WhisperX), or pocketsphinx's kind.
 
-Other languages, and translations, keep Whisper's own times.
+pocketsphinx has one for English. Languages without a model, and translations, keep Whisper's own times.
 """
 
 from __future__ import annotations
@@ -18,10 +18,13 @@ import contract
 import rules
 from contract import ModelFault, Recording, StageJob
 
+Loaded = tuple[ModuleType, Any] | str
+"""A module and its aligner, or why a language has none."""
+
 
 def work(job: StageJob) -> None:
     heard = {r.id: job.load("asr", r) for r in job.inputs}
-    loaded: dict[tuple[str, str], Any] = {}
+    loaded: dict[str, Loaded] = {}
     for recording in job.inputs:
         result = heard[recording.id]
         for segment in result["segments"]:
@@ -38,40 +41,36 @@ def work(job: StageJob) -> None:
 
 
 def align(
-    job: StageJob, recording: Recording, loaded: dict[tuple[str, str], Any], result: dict[str, Any], language: str
+    job: StageJob, recording: Recording, loaded: dict[str, Loaded], result: dict[str, Any], language: str
 ) -> None:
     """Give the words of one language their times; what can't be aligned keeps Whisper's, and a note says why.
 
     Args:
-        loaded: aligners by module and language; what isn't there is loaded.
+        loaded: aligners by language; what isn't there is loaded.
     """
     mine = result | {"segments": [s for s in result["segments"] if s.get("language", result["language"]) == language]}
-    name = backend(job, language)
-    aligner = None
-    if name is None:
-        job.note(recording, f"word times are Whisper's own: no acoustic alignment for {language!r}")
-    else:
-        module = importlib.import_module(name)
-        if (name, language) not in loaded:
-            loaded[name, language] = load(job, recording, module, language)
-        aligner = loaded[name, language]
-    if aligner is None:
-        return
-    with job.timed("work"):
-        for path, part in parts(job.sounds(recording), mine):
-            module.refine(job, recording, aligner, part, path)
+    if language not in loaded:
+        loaded[language] = load(job, language)
+    match loaded[language]:
+        case str(why):
+            job.note(recording, f"word times are Whisper's own: {why}")
+        case module, aligner:
+            with job.timed("work"):
+                for path, part in parts(job.sounds(recording), mine):
+                    module.refine(job, recording, aligner, part, path)
 
 
-def load(job: StageJob, recording: Recording, module: ModuleType, language: str) -> Any:
-    """A module's aligner; None where it can't be had, and a note says why: Whisper's times are a result, too."""
+def load(job: StageJob, language: str) -> Loaded:
+    """The module that aligns a language and its aligner, or why there is none: Whisper's times are a result, too."""
     try:
+        name = backend(job, language)
+        if name is None:
+            return f"no acoustic alignment for {language!r}"
+        module = importlib.import_module(name)
         aligner = module.load(job, language)
     except ModelFault as fault:
-        job.note(recording, f"word times are Whisper's own: {fault}")
-        return None
-    if aligner is None:
-        job.note(recording, "word times are Whisper's own: pocketsphinx is not installed here")
-    return aligner
+        return str(fault)
+    return (module, aligner) if aligner is not None else "pocketsphinx is not installed here"
 
 
 def parts(paths: list[Path], result: dict[str, Any]) -> Iterator[tuple[Path, dict[str, Any]]]:
@@ -82,11 +81,24 @@ def parts(paths: list[Path], result: dict[str, Any]) -> Iterator[tuple[Path, dic
             yield path, result | {"segments": mine}
 
 
+MODULES = {"mdef": "slim", "ctc.onnx": "ctc"}
+"""What aligns by a model, by a file that only its kind has; any other is WhisperX's."""
+
+
 def backend(job: StageJob, language: str) -> str | None:
-    """The name of the module that aligns ``language``; None: none does."""
+    """The name of the module that aligns ``language``; None: none does.
+
+    Raises:
+        ModelFault: the language's model is not there.
+    """
     use = job.uses.get("alignment")
-    if job.variant == "full" and use is not None and language in use["languages"]:
-        return "full"
+    if use is not None and language in use["languages"]:
+        folder = job.model("alignment")
+        for file, module in MODULES.items():
+            if (folder / file).is_file():
+                return module
+        if job.variant == "full":
+            return "full"
     return "slim" if language == "en" else None
 
 

@@ -1,12 +1,16 @@
-"""The slim backend: forced alignment with pocketsphinx, English only."""
+"""Forced alignment with pocketsphinx: English by the model that its package has, French by one of its kind."""
 
 from __future__ import annotations
 
+import json
 import wave
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from contract import RATE, Recording, StageJob
+import french
+from contract import RATE, ModelFault, Recording, StageJob
 from rules import adopt, spellable, tidy
 
 TRIES = ((0.15, 0.3), (0.3, 0.5))
@@ -21,18 +25,56 @@ FRAME = 0.01
 DECODER = {"samprate": RATE, "beam": 1e-80, "wbeam": 1e-60, "pbeam": 1e-80, "bestpath": False, "loglevel": "FATAL"}
 
 
-def load(job: StageJob, language: str) -> Any:
-    """A decoder, or None without pocketsphinx: it has no wheel for 64-bit ARM with Python 3.10 and 3.12."""
+@dataclass(frozen=True)
+class Aligner:
+    """A decoder, and how a language's words are looked up in its dictionary."""
+
+    decoder: Any
+    entries: Callable[[Any, str], list[str]]
+    """The entries that a word is said by; [] for a word that can't be aligned."""
+
+
+def load(job: StageJob, language: str) -> Aligner | None:
+    """A decoder, or None without pocketsphinx: it has no wheel for 64-bit ARM with Python 3.10 and 3.12.
+
+    Raises:
+        ModelFault: the model's folder has no acoustic model that pocketsphinx reads.
+    """
     try:
         with job.timed("imports"):
             from pocketsphinx import Decoder
     except ImportError:
         return None
     with job.timed("load"):
-        return Decoder(lm=None, **DECODER)
+        if language == "en":
+            return Aligner(Decoder(lm=None, **DECODER), english_entries)
+        folder = job.model("alignment")
+        try:
+            files = {"hmm": str(folder), "dict": str(folder / "dict.txt"), "fdict": str(folder / "noisedict.txt")}
+            features = json.loads((folder / "feat_params.json").read_bytes())
+            return Aligner(Decoder(lm=None, **files, **features, **DECODER), french_entries)
+        except (OSError, RuntimeError, ValueError, TypeError) as error:
+            raise ModelFault(f"model {job.uses['alignment']['id']} can't be loaded: {error}") from error
 
 
-def refine(job: StageJob, recording: Recording, decoder: Any, result: dict[str, Any], path: Path) -> None:
+def english_entries(decoder: Any, word: str) -> list[str]:
+    """A word as the English dictionary has it."""
+    return [tidy(word)] if spellable(word) and decoder.lookup_word(tidy(word)) else []
+
+
+def french_entries(decoder: Any, word: str) -> list[str]:
+    """A word's parts; what the dictionary lacks is added to it as it is spelled."""
+    parts = french.pieces(tidy(word), lambda entry: decoder.lookup_word(entry) is not None)
+    for part in parts:
+        if decoder.lookup_word(part) is None:
+            said = french.sounds(part)
+            if not said:
+                return []
+            decoder.add_word(part, said, True)
+    return parts
+
+
+def refine(job: StageJob, recording: Recording, aligner: Aligner, result: dict[str, Any], path: Path) -> None:
     """Give the words of ``result`` exact times where :func:`rules.adopt` trusts them.
 
     Args:
@@ -41,17 +83,26 @@ def refine(job: StageJob, recording: Recording, decoder: Any, result: dict[str, 
     with wave.open(str(path), "rb") as wav:
         for segment in result["segments"]:
             words = segment["words"]
-            known = [k for k, w in enumerate(words) if spellable(w["word"]) and decoder.lookup_word(tidy(w["word"]))]
-            if known:
-                for before, after in TRIES:
-                    times = force(decoder, wav, [tidy(words[k]["word"]) for k in known], segment, before, after)
-                    if times is not None:
-                        adopt(words, dict(zip(known, times, strict=True)), result["duration"])
-                        break
+            entries = [aligner.entries(aligner.decoder, word["word"]) for word in words]
+            for before, after in TRIES if any(entries) else ():
+                times = force(aligner.decoder, wav, [e for some in entries for e in some], segment, before, after)
+                if times is not None:
+                    adopt(words, whole(entries, times), result["duration"])
+                    break
             if words:
                 segment["start"], segment["end"] = words[0]["start"], words[-1]["end"]
             job.progress(recording, segment["end"], result["duration"])
     job.progress(recording, result["duration"], result["duration"])
+
+
+def whole(entries: list[list[str]], times: list[tuple[float, float]]) -> dict[int, tuple[float, float]]:
+    """The times of words, by position, from the times of their parts."""
+    found, at = {}, 0
+    for k, some in enumerate(entries):
+        if some:
+            found[k] = (times[at][0], times[at + len(some) - 1][1])
+            at += len(some)
+    return found
 
 
 def force(

@@ -24,6 +24,7 @@ def ids(**asked: object) -> dict[str, str]:
 def test_presets_choose_a_model_for_each_purpose() -> None:
     """Every preset diarizes with the ungated embedding."""
     assert ids() == {
+        "alignment": "cmusphinx-fr",
         "asr": "base",
         "embedding": "campplus",
         "segmentation": "segmentation-3.0",
@@ -50,7 +51,7 @@ def test_without_diarization_no_embedding_is_carried() -> None:
 
 def test_slim_leaves_wav2vec2_out_of_a_preset_and_refuses_it_when_asked_for() -> None:
     """A preset is a wish, --models is an order."""
-    assert "alignment" not in ids(preset="high")
+    assert ids(preset="high")["alignment"] == "cmusphinx-fr"
     with pytest.raises(UsageError, match="can't load") as caught:
         ids(models=["wav2vec2-en"])
     assert caught.value.hint == "--variant full"
@@ -75,16 +76,32 @@ def test_a_model_of_one_language_is_refused_for_another() -> None:
 def test_full_aligns_with_the_languages_own_wav2vec2() -> None:
     """One model, the job's language's; none where there is none, and never another language's."""
     high = {"preset": "high", "variant": Variant.FULL}
-    assert ids(**high, language="de")["alignment"] == "wav2vec2-de"
+    assert ids(**high, language="en")["alignment"] == "wav2vec2-en"
     assert ids(**high)["alignment"] == "wav2vec2-en"
     assert "alignment" not in ids(**high, language="ko")
     with pytest.raises(UsageError, match="aligns de, not fr"):
         ids(**high, language="fr", models=["wav2vec2-de"])
 
 
+def test_an_aligner_without_a_pin_is_left_out() -> None:
+    """A stage can do without it, so a preset that names one ends no command; the next that is pinned takes its place."""
+    high = {"preset": "high", "variant": Variant.FULL}
+    assert "alignment" not in ids(**high, language="de")
+    assert ids(**high, language="fr")["alignment"] == "cmusphinx-fr"
+    assert ids(**high, language="de", models=["wav2vec2-de"])["alignment"] == "wav2vec2-de", "an order"
+
+
+def test_slim_aligns_french_with_its_own_model() -> None:
+    """Where the language may turn out to be French, too; never for another."""
+    assert ids(language="fr")["alignment"] == ids()["alignment"] == "cmusphinx-fr"
+    assert "alignment" not in ids(language="en")
+    assert "alignment" not in ids(language="de")
+    assert "alignment" not in ids(preset="tiny-en", language="en")
+
+
 def test_a_diarization_pipeline_takes_the_place_of_the_embedding() -> None:
     """It brings its own: nothing would load the preset's, so it is not carried."""
-    full = ids(variant=Variant.FULL, models=["pyannote-community-1"])
+    full = ids(variant=Variant.FULL, models=["pyannote-community-1"], language="it")
     assert full == {"asr": "base", "diarization": "pyannote-community-1", "vad": "silero-vad"}
     with pytest.raises(UsageError, match="brings its own"):
         ids(variant=Variant.FULL, models=["pyannote-community-1", "d-vector"])
@@ -140,9 +157,14 @@ def test_a_language_that_brings_no_model_is_refused() -> None:
     """Nobody takes what is aligned by a dictionary, or not at all, for a model that travels."""
     slim = wanting("de", preset="starter", variant=Variant.SLIM)
     assert slim.what == 'slim, preset "starter": no model aligns de, so --languages de brings nothing'
-    assert "--variant full --preset high or premium" in str(slim.hint)
+    assert (slim.expected, "--variant" in str(slim.hint)) == ("fr", False), "de is pinned in no preset"
+    english = wanting("en", preset="starter", variant=Variant.SLIM)
+    assert "--variant full --preset high or premium" in str(english.hint)
+    unpinned = wanting("de", preset="high", variant=Variant.FULL)
+    assert "wav2vec2-de is not pinned" in unpinned.what
+    assert str(unpinned.hint).startswith("models lock wav2vec2-de")
     full = wanting("th", preset="high", variant=Variant.FULL)
-    assert str(full.expected).startswith("en, fr, de")
+    assert full.expected == "en, fr"
     assert "--preset" not in str(full.hint)
     assert "auto" in wanting(None, preset="high", variant=Variant.FULL).what
 
@@ -151,3 +173,5 @@ def test_a_language_that_brings_a_model_is_not() -> None:
     config = replace(CONFIG, defaults=replace(CONFIG.defaults, preset="high", variant=Variant.FULL))
     chosen = choice.choose(config, preset="high", variant=Variant.FULL, stages=list(config.stages), language="en")
     choice.require_alignment(config, "en", chosen)
+    french = choice.choose(CONFIG, preset="starter", variant=Variant.SLIM, stages=ALL, language="fr")
+    choice.require_alignment(CONFIG, "fr", french)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contextlib import nullcontext
 from itertools import pairwise
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -17,25 +18,37 @@ from tests.conftest import stage_module
 align, aligner = stage_module("align"), stage_module("align", "full")
 pipeline = stage_module("diarize", "pipeline")
 
-ENGLISH = {"alignment": {"id": "wav2vec2-en", "languages": ["en"]}}
+
+def using(id_: str, *languages: str) -> dict[str, Any]:
+    return {"alignment": {"id": id_, "languages": list(languages)}}
+
+
+ENGLISH, FRENCH = using("wav2vec2-en", "en"), using("cmusphinx-fr", "fr")
 
 
 @pytest.mark.parametrize(
-    ("variant", "uses", "language", "backend"),
+    ("variant", "uses", "file", "language", "backend"),
     [
-        ("slim", {}, "en", "slim"),
-        ("slim", {}, "de", None),
-        ("full", ENGLISH, "en", "full"),
-        ("full", ENGLISH, "de", None),
-        ("full", {}, "en", "slim"),
-        ("slim", ENGLISH, "en", "slim"),
+        ("slim", {}, "", "en", "slim"),
+        ("slim", {}, "", "de", None),
+        ("full", ENGLISH, "config.json", "en", "full"),
+        ("full", ENGLISH, "config.json", "de", None),
+        ("full", {}, "", "en", "slim"),
+        ("slim", ENGLISH, "config.json", "en", "slim"),
+        ("slim", FRENCH, "mdef", "fr", "slim"),
+        ("slim", FRENCH, "mdef", "en", "slim"),
+        ("slim", FRENCH, "mdef", "de", None),
+        ("slim", FRENCH, "other", "fr", None),
+        ("full", FRENCH, "mdef", "fr", "slim"),
     ],
 )
-def test_alignment_by_variant_and_language(
-    variant: str, uses: dict[str, Any], language: str, backend: str | None
+def test_alignment_by_variant_language_and_model(
+    tmp_path: Path, variant: str, uses: dict[str, Any], file: str, language: str, backend: str | None
 ) -> None:
     """A model of another language is never used: its times would be nonsense."""
-    assert align.backend(SimpleNamespace(variant=variant, uses=uses), language) == backend
+    (tmp_path / (file or "nothing")).touch()
+    job = SimpleNamespace(variant=variant, uses=uses, model=lambda purpose: tmp_path)
+    assert align.backend(job, language) == backend
 
 
 class Characters:
@@ -81,19 +94,30 @@ def test_turns_are_in_order_and_apart(tracks: list[tuple[float, float, str]]) ->
     assert [t["speaker"] for t in turns][:1] in ([], ["S1"])
 
 
-@pytest.mark.parametrize("lacking", ["model", "package"])
-def test_an_aligner_that_is_not_there_is_a_note(lacking: str) -> None:
+@pytest.mark.parametrize(
+    ("lacking", "why"),
+    [
+        ("folder", "model wav2vec2-en is not in the tree of weights: torch"),
+        ("file", "model wav2vec2-en can't be loaded: cut short"),
+        ("package", "pocketsphinx is not installed here"),
+    ],
+)
+def test_an_aligner_that_is_not_there_is_a_reason(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, lacking: str, why: str
+) -> None:
     """Whisper's own times are a result: a missing model of one language doesn't end a job of three."""
-    notes: list[str] = []
 
     def load(job: Any, language: str) -> Any:
-        if lacking == "model":
-            raise align.ModelFault("model wav2vec2-de is not in the tree of weights")
+        if lacking == "file":
+            raise align.ModelFault("model wav2vec2-en can't be loaded: cut short")
 
-    job = SimpleNamespace(note=lambda recording, message: notes.append(message))
-    assert align.load(job, None, SimpleNamespace(load=load), "de") is None
-    assert len(notes) == 1
-    assert notes[0].startswith("word times are Whisper's own: ")
+    def model(purpose: str) -> Path:
+        if lacking == "folder":
+            raise align.ModelFault("model wav2vec2-en is not in the tree of weights: torch")
+        return tmp_path
+
+    monkeypatch.setattr(align.importlib, "import_module", lambda name: SimpleNamespace(load=load))
+    assert align.load(SimpleNamespace(variant="full", uses=ENGLISH, model=model), "en") == why
 
 
 def test_each_language_of_a_recording_has_its_own_aligner(monkeypatch: pytest.MonkeyPatch) -> None:

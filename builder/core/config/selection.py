@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence, Set
+from collections.abc import Container, Iterable, Mapping, Sequence, Set
 
 from builder.core import languages
 from builder.core.config.types import Config
@@ -78,8 +78,9 @@ def _of_preset(
     for purpose, ids in config.presets[preset].models.items():
         fitting = [config.models[i] for i in ids if variant in config.models[i].variants]
         if purpose is Purpose.ALIGNMENT:
-            # One for each language, in the preset's order: the first where the language is to be detected.
-            fitting = [m for m in fitting if language is None or language in m.languages]
+            # One for each language, in the preset's order: the first where the language is to be detected. A stage can do
+            # without one, so a model that nobody has pinned is left out: the words keep Whisper's times, and a note says so.
+            fitting = [m for m in fitting if m.id in config.pins and (language is None or language in m.languages)]
         if purpose in used and fitting:
             chosen[purpose] = fitting[0]
     return chosen
@@ -145,23 +146,30 @@ def require_alignment(config: Config, language: str | None, chosen: Mapping[Purp
     if model is not None and language in model.languages:
         return
     preset, variant = config.defaults.preset, config.defaults.variant
-    ids = config.presets[preset].models.get(Purpose.ALIGNMENT, ())
-    known = [code for id_ in ids if variant in config.models[id_].variants for code in config.models[id_].languages]
-    others = [
-        name
-        for name, other in config.presets.items()
-        if any(language in config.models[id_].languages for id_ in other.models.get(Purpose.ALIGNMENT, ()))
-    ]
+    fitting = [m for m in _aligners(config, preset) if variant in m.variants]
+    known = ", ".join(dict.fromkeys(code for m in fitting if m.id in config.pins for code in m.languages))
+    unpinned = next((m.id for m in fitting if language in m.languages and m.id not in config.pins), None)
+    if unpinned:
+        why, way = f"{unpinned} is not pinned", f"models lock {unpinned}, where the hub can be reached; "
+    else:
+        able = [p for p in config.presets if any(language in m.languages for m in _aligners(config, p, config.pins))]
+        why, way = f"no model aligns {language}", f"--variant full --preset {' or '.join(able)}; " * bool(able)
     raise UsageError(
-        f'{variant.value}, preset "{preset}": no model aligns {language}, so --languages {language} brings nothing',
+        f'{variant.value}, preset "{preset}": {why}, so --languages {language} brings nothing',
         where=where,
-        expected=", ".join(known) or "no --languages",
-        hint=f"--variant full --preset {' or '.join(others)}; " * bool(others) + f"without, {UNALIGNED}",
+        expected=known or "no --languages",
+        hint=f"{way}without, {UNALIGNED}",
     )
 
 
+def _aligners(config: Config, preset: str, among: Container[str] | None = None) -> list[Model]:
+    """The models of alignment that a preset names, or those of them that are ``among`` some."""
+    ids = config.presets[preset].models.get(Purpose.ALIGNMENT, ())
+    return [config.models[id_] for id_ in ids if among is None or id_ in among]
+
+
 UNALIGNED = "words keep the times that Whisper gives them, and English is aligned by a dictionary"
-"""What becomes of a language without a model of alignment, in the slim variant."""
+"""What becomes of a language without a model of alignment."""
 
 
 def _require_language(asr: Model | None, language: str | None) -> None:

@@ -1,10 +1,11 @@
 # Rendered by whisperbake for docker-cpu, full. All of it: docker buildx bake
 # One of them: docker build --target vad .
 # Weights: ENVIRONMENT=production (the default) bakes them in, development leaves them out; one at a time:
-# WITH_BASE=yes or no. A gated model: HF_TOKEN=… docker buildx bake
+# WITH_CMUSPHINX_FR=yes or no. A gated model: HF_TOKEN=… docker buildx bake
 # A site's own CA bundle and pip settings (PIP_INDEX_URL=…, a line each): BAKE_CA=FILE BAKE_SITE=FILE docker buildx bake
 
 ARG ENVIRONMENT=production
+ARG WITH_CMUSPHINX_FR=${ENVIRONMENT}
 ARG WITH_BASE=${ENVIRONMENT}
 ARG WITH_CAMPPLUS=${ENVIRONMENT}
 ARG WITH_SEGMENTATION_3_0=${ENVIRONMENT}
@@ -106,6 +107,15 @@ RUN ["python3", "/tools/steps.py", "code", "vad"]
 FROM scratch AS model-none
 WORKDIR /out
 
+FROM tools AS model-cmusphinx-fr-yes
+COPY weights/fetch.py weights/cmusphinx-fr.json /weights/
+RUN --mount=type=secret,id=ca --mount=type=secret,id=site --mount=type=secret,id=hf_token \
+    ["python3", "/weights/fetch.py", "cmusphinx-fr"]
+FROM model-none AS model-cmusphinx-fr-no
+FROM model-cmusphinx-fr-yes AS model-cmusphinx-fr-production
+FROM model-cmusphinx-fr-no AS model-cmusphinx-fr-development
+FROM model-cmusphinx-fr-${WITH_CMUSPHINX_FR} AS model-cmusphinx-fr
+
 FROM tools AS model-base-yes
 COPY weights/fetch.py weights/base.json /weights/
 RUN --mount=type=secret,id=ca --mount=type=secret,id=site --mount=type=secret,id=hf_token \
@@ -176,6 +186,7 @@ ENTRYPOINT ["/opt/bake/lib/bin/dumb-init", "--", "python3", "/opt/bake/stages/su
 FROM base-ml AS align
 COPY --link --from=libraries-align-asr-diarize-torch /out/ /
 COPY --link --from=libraries-align-asr /out/ /
+COPY --link --from=model-cmusphinx-fr /out/ /
 COPY --link --from=code-align /out/ /
 ENTRYPOINT ["/opt/bake/lib/bin/dumb-init", "--", "python3", "/opt/bake/stages/align/main.py"]
 
