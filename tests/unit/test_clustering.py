@@ -8,7 +8,7 @@ import os
 import sys
 import tracemalloc
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -37,6 +37,17 @@ def load_stage() -> ModuleType:
 
 
 stage = load_stage()
+
+
+@pytest.mark.parametrize(("use", "threads"), [("segmentation", "1"), ("embedding", "1"), ("diarization", None)])
+def test_numpy_has_one_thread_beside_the_batches(
+    monkeypatch: pytest.MonkeyPatch, use: str, threads: str | None
+) -> None:
+    """A pipeline's PyTorch has all of them."""
+    monkeypatch.setenv("OPENBLAS_NUM_THREADS", "")
+    monkeypatch.delenv("OPENBLAS_NUM_THREADS")
+    stage.work(SimpleNamespace(inputs=(), variant="slim", uses={use: {}}))
+    assert os.environ.get("OPENBLAS_NUM_THREADS") == threads
 
 
 def voices(labels: list[int], *, spread: float = 0.25, seed: int = 3) -> Any:

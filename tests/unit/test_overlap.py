@@ -193,6 +193,8 @@ def test_pauses_are_filled_and_speech_that_only_the_detection_heard_is_somebodys
     ends = [end for _, end, _ in turns(what, [0, 0, 0], [[0.0, 4.2]])]
     assert len(ends) == 1
     assert 4.1 < ends[0] < 4.3
+    quiet = turns(heard([(0, 100, FIRST), (200, 290, FIRST)]), [0, 0], [[0.0, 1.7]])
+    assert [round(end, 1) for _, end, _ in quiet] == [1.7, 3.7]  # the detection missed what was said 1.7 s after it
     assert turns(heard([]), [], [[1.0, 2.0]])[0][2] == "S1"
 
 
