@@ -155,6 +155,9 @@ def seen_in(data: bytes, core: str) -> list[str]:
 
 def _packed(path: Path, core: str) -> Iterator[str]:
     """What is unpacked of a file and has a canary. grep has read what lies in it as it is."""
+    with contextlib.suppress(OSError), path.open("rb", buffering=0) as start:
+        if not is_packed(start.read(512)):
+            return
     room = [MOST]
     with contextlib.suppress(*DAMAGED), _whole(path) as file:
         yield from _search(str(path), file, core, room, plain=True)
@@ -196,7 +199,7 @@ def _search(name: str, data: Any, core: str, room: list[int], *, plain: bool) ->
     """
     stream = data if isinstance(data, io.BufferedReader) else io.BufferedReader(data, CHUNK)
     head = stream.peek(512)[:512]
-    if head[257:262] == b"ustar":
+    if head[257:262] == TAR:
         with tarfile.open(fileobj=stream, mode="r|") as tar:
             for member in tar:
                 inside = f"{name}/{member.name}"
@@ -205,7 +208,7 @@ def _search(name: str, data: Any, core: str, room: list[int], *, plain: bool) ->
                 if source := tar.extractfile(member) if member.isreg() else None:
                     with contextlib.suppress(*DAMAGED):
                         yield from _search(inside, source, core, room, plain=plain)
-    elif head[:4] == b"PK\3\4":
+    elif head.startswith(ZIP):
         with zipfile.ZipFile(io.BytesIO(stream.read(room[0]))) as archive:
             for entry in archive.infolist():
                 with contextlib.suppress(*DAMAGED), archive.open(entry) as source:
@@ -225,6 +228,11 @@ def _read(name: str, stream: Any, core: str, room: list[int]) -> Iterator[str]:
             yield f"{name}: {', '.join(forms_seen)}"
             return
         before = chunk[-100:]
+
+
+def is_packed(head: bytes) -> bool:
+    """Whether a file that begins so is an archive, or compressed."""
+    return head[257:262] == TAR or head.startswith((ZIP, *PACKED))
 
 
 class _Unpacked(io.RawIOBase):
@@ -249,6 +257,8 @@ class _Unpacked(io.RawIOBase):
         buffer[:count], self._ready = self._ready[:count], self._ready[count:]
         return count
 
+
+TAR, ZIP = b"ustar", b"PK\3\4"
 
 PACKED: dict[bytes, Callable[[], Any]] = {
     b"\x1f\x8b": lambda: zlib.decompressobj(31),

@@ -18,9 +18,12 @@ from metrics import diarization_error, read_rttm, word_errors
 
 from tests.e2e.conftest import ROOT, Bake, write_wav
 from tests.shared import SAME, native_python
+from tests.typing_pages import cut_recordings
 
 EXAMPLE = ROOT / "examples/dialogue.mp4"
 TINY = ("--preset", "tiny-en")
+SHORT = (*TINY, "--end", "6")
+"""For what is not about what is heard."""
 AS_ROOT = os.geteuid() == 0
 
 
@@ -150,7 +153,7 @@ def test_an_odd_name_goes_all_the_way(bake: Bake, tmp_path: Path) -> None:
     """The files in output are called like the recording; which may disappear after prepare, because the job has its own."""
     name = "-it's\n日本 $(x).mp4"
     shutil.copy(EXAMPLE, tmp_path / name)
-    job = bake("prepare", "--json", *TINY, "--", name).data["job"]
+    job = bake("prepare", "--json", *SHORT, "--", name).data["job"]
     (tmp_path / name).unlink()
     ran = bake("run", job, "--json")
     assert ran.code == 0, ran.err
@@ -238,7 +241,7 @@ def test_several_recordings_in_one_job_load_each_model_once(bake: Bake, tmp_path
     other = tmp_path / "sub" / "dialogue.mp4"
     other.parent.mkdir()
     shutil.copy(EXAMPLE, other)
-    ran = bake("run", EXAMPLE, other, *TINY, "--json")
+    ran = bake("run", EXAMPLE, other, *SHORT, "--json")
     assert ran.code == 0, ran.err
     stems = {Path(f).stem for f in ran.data["files"]}
     assert stems == {"dialogue", "dialogue-2"}
@@ -324,11 +327,11 @@ def test_a_tampered_model_is_quarantined_and_never_loaded(bake: Bake, tmp_path: 
         byte = file.read(1)
         file.seek(1_000_000)
         file.write(bytes([byte[0] ^ 1]))
-    ran = bake("--home", home, "run", EXAMPLE, *TINY)
+    ran = bake("--home", home, "run", EXAMPLE, *SHORT)
     assert ran.code == 5, ran.err
     assert "model.bin" in ran.said
     assert ".quarantine" in ran.said
-    assert bake("--home", home, "run", EXAMPLE, *TINY).code == 0
+    assert bake("--home", home, "run", EXAMPLE, *SHORT).code == 0
 
 
 @pytest.mark.skipif(not AS_ROOT, reason="mounts need root; CI runs as root")
@@ -354,7 +357,7 @@ def test_a_disk_that_fills_in_a_stage_is_said_and_the_job_goes_on_later(bake: Ba
     subprocess.run(["mount", "-t", "tmpfs", "-o", "size=30m", "tmpfs", str(small)], check=True)
     try:
         env = {"BAKE_JOBS": str(small / "jobs")}
-        command = [sys.executable, str(ROOT / "build.py"), "run", str(EXAMPLE), *TINY]
+        command = [sys.executable, str(ROOT / "build.py"), "run", str(EXAMPLE), *SHORT]
         process = subprocess.Popen(command, env={**os.environ, **env}, stderr=subprocess.PIPE, text=True)
         await_stage(process, "vad")
         with contextlib.suppress(OSError), (small / "ballast").open("wb", buffering=0) as ballast:
@@ -365,7 +368,7 @@ def test_a_disk_that_fills_in_a_stage_is_said_and_the_job_goes_on_later(bake: Ba
         assert "disk is full" in err
         assert "Traceback" not in err.replace("  | Traceback", "")
         (small / "ballast").unlink()
-        ran = bake("run", EXAMPLE, *TINY, "--json", env=env)
+        ran = bake("run", EXAMPLE, *SHORT, "--json", env=env)
         assert ran.code == 0, ran.err
         assert ran.data["stages"][0]["kept"]
     finally:
@@ -436,11 +439,13 @@ def test_hotwords_and_settings_reach_the_stages(bake: Bake, german: Path) -> Non
     assert "Anna" not in (plain / "german.txt").read_text()
 
 
-def test_a_folder_s_recordings_get_their_results_beside_them(bake: Bake, tmp_path: Path) -> None:
+def test_a_folder_s_recordings_get_their_results_beside_them(
+    bake: Bake, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
     """A job for each; what is no recording is counted; what is there is named before any work, and kept."""
     folder = tmp_path / "my talks"
     folder.mkdir()
-    shutil.copy(EXAMPLE, folder / "a talk.mp4")
+    shutil.copy(cut_recordings(tmp_path_factory) / "talk.mp4", folder / "a talk.mp4")
     write_wav(folder / "silence.wav", 2)
     (folder / "odd").write_text("not a recording")
     (folder / "notes.txt").write_text("mine")

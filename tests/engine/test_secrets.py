@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 import zstandard
 
+from tests import canaries
 from tests.engine import canary
 from tests.engine.conftest import ONE_STORE, Engine, Ran
 
@@ -80,6 +81,7 @@ def test_no_secret_of_the_site_is_in_an_image(engine: Engine, first_build: Ran, 
         places += [(f"{tag} config", repr(image.attrs).encode()), (f"{tag} history", repr(image.history()).encode())]
     saved = tmp_path / "all.tar"
     assert engine.docker("save", "--output", saved, *tags).code == 0
+    needles = canary.needles() | canaries.forms(canaries.canary())
     count = 0
     with tarfile.open(saved) as tar:
         for member in tar:
@@ -88,11 +90,12 @@ def test_no_secret_of_the_site_is_in_an_image(engine: Engine, first_build: Ran, 
                 assert source is not None
                 for name, data in unpacked(member.name, source.read()):
                     count += 1
-                    for what, needle in canary.needles().items():
+                    for what, needle in needles.items():
                         assert needle not in data, f"{what} in {name}"
+    saved.unlink()  # at the end of a run all that is left is searched again
     assert count > 2000, "the layers were not unpacked"
     for name, data in places:
-        for what, needle in canary.needles().items():
+        for what, needle in needles.items():
             assert needle not in data, f"{what} in {name}"
 
 

@@ -99,7 +99,7 @@ def test_the_dockerfile_way_gives_the_same_files(engine: Engine, built: Any, tmp
         assert done.returncode == 0, done.stderr[-3000:]
 
     try:
-        names = (*CARRIERS, "demux", "subtitles")
+        names = (*CARRIERS, "subtitles")
         bake(*names)
         for name in names:
             plain = f"{engine.prefix}-plain/{name}:slim-cpu"

@@ -14,6 +14,7 @@ import typer
 
 from builder import cli
 from builder.cli.commands import LazyGroup
+from builder.edges.machine import project_cache
 from builder.errors import MissingError
 from tests import small_project
 from tests.small_project import Small
@@ -25,7 +26,7 @@ ODD = ("x", "", "base", "ours", "~nobody/x", "a,b", "\x1b[31m", "..", "0", "-1",
 MOST = 5
 """Options of which all pairs are tried: each line costs as much as a command's start."""
 
-MANY = 8
+MANY = 4
 """Options and arguments above which each gets two of the values, another two than its neighbour."""
 
 
@@ -82,6 +83,10 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for name in ("VISUAL", "EDITOR"):
         monkeypatch.setenv(name, "false")
     monkeypatch.chdir(root)
+
+    # What was read of the project is kept by tests/conftest.py; a file of it would be read for each line.
+    monkeypatch.setattr(project_cache, "load", lambda *_: None)
+    monkeypatch.setattr(project_cache, "save", lambda *_: None)
 
     def refuse(*_: object, **__: object) -> None:
         raise MissingError("the test installs nothing")

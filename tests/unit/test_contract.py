@@ -496,7 +496,7 @@ def test_what_a_stage_tells_has_an_end(tmp_path: Path) -> None:
     """A recording that makes it tell without end; how it ends is told all the same."""
     toy = Toy(tmp_path)
     done = toy.run("""
-        for number in range(30_000):
+        for number in range(3_000):
             job.text(job.inputs[0], 0.0, 1.0, "x" * 5000)
         for number in range(3000):
             job.note(job.inputs[0], "y" * 5000)
