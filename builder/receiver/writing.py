@@ -39,8 +39,8 @@ class Incoming:
         self.folders: set[str] = set()
 
     @contextlib.contextmanager
-    def file(self, path: str) -> Iterator[IO[bytes]]:
-        """A new file, to be written; ``path`` is where it will be.
+    def file(self, path: str, mode: int = 0o644) -> Iterator[IO[bytes]]:
+        """A new file, to be written; ``path`` is where it will be, ``mode`` its permissions.
 
         Raises:
             LoaderError: a link is on the way there, or another new file.
@@ -53,7 +53,7 @@ class Incoming:
         if not self.paths:
             self.clear()
             self.folder.mkdir(mode=0o700)
-        with os.fdopen(os.open(self.folder / str(len(self.paths)), FRESH, 0o644), "wb") as out:
+        with os.fdopen(os.open(self.folder / str(len(self.paths)), FRESH, mode), "wb") as out:
             yield out
             out.flush()
             os.fsync(out.fileno())

@@ -56,7 +56,7 @@ def backwards(text: str) -> bool:
 def srt(cues: list[Cue], *, prefix: bool) -> str:
     """SubRip; with ``prefix``, the mark where the speaker changes."""
     return "\n".join(
-        f"{number}\n{stamp(cue.start, ',')} --> {stamp(cue.end, ',')}\n{directed(plain(cue, prefix=prefix))}\n"
+        f"{number}\n{stamp(cue.start, ',')} --> {stamp(cue.end, ',')}\n{plain(cue, prefix=prefix)}\n"
         for number, cue in enumerate(cues, 1)
     )
 
@@ -70,7 +70,7 @@ def plain(cue: Cue, *, prefix: bool) -> str:
     text = "\n".join(cue.lines)
     if prefix:
         text = cue.mark + text
-    return text.replace("-->", "→").replace("<", "‹").replace(">", "›").replace("{\\", "{∖")
+    return directed(text.replace("-->", "→").replace("<", "‹").replace(">", "›").replace("{\\", "{∖"))
 
 
 def vtt(cues: list[Cue]) -> str:

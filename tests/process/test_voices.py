@@ -8,6 +8,8 @@ import os
 import stat
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 import pytest
 
@@ -25,6 +27,9 @@ from builder.edges.machine import project, voices
 from builder.errors import UsageError
 from builder.receiver.jobs import job as loader_job
 from builder.receiver.jobs import recordings
+from builder.receiver.parts import Bundle
+from builder.receiver.unpack import unpack
+from builder.receiver.writing import Incoming
 from builder.workflows import bundle, host
 from builder.workflows.images import ImageSelection
 from builder.workflows.voices import commands
@@ -192,3 +197,16 @@ def test_the_loader_gives_a_job_the_bundles_voices(tmp_path: Path) -> None:
     (tmp_path / "job/voices.json").unlink()
     (tmp_path / "job/voices.json").symlink_to(tmp_path / "new" / known.FILE)
     assert recordings._voices(mine, tmp_path) is None
+
+
+def test_the_loader_unpacks_voices_for_their_owner_alone(tmp_path: Path) -> None:
+    """What else a bundle has beside its images may be read by all."""
+    files = {"job/voices.json": b"{}", "job/job.json": b"{}"}
+    inventory = {"acceptance": {"job": "job/job.json", "voices": "job/voices.json"}, "layers": {}}
+    entries = {path: {"size": 2, "sha256": hashlib.sha256(data).hexdigest()} for path, data in files.items()}
+    bundle = SimpleNamespace(files=entries, inventory=inventory, open=lambda path: iter([files[path]]))
+    incoming = Incoming(tmp_path)
+    unpack(cast(Bundle, bundle), incoming)
+    incoming.place()
+    assert mode(tmp_path / "job/voices.json") == 0o600
+    assert mode(tmp_path / "job/job.json") & 0o444 == 0o444

@@ -414,6 +414,7 @@ def test_lines_from_right_to_left_are_marked_as_such() -> None:
         assert lines
         assert all(line.startswith("\u202b") and line.endswith("\u202c") for line in lines)
     assert formats.ass(hebrew, []).count("\u202b") == len(hebrew[0].lines)
+    assert formats.plain(hebrew[0], prefix=True).count("\u202b") == len(hebrew[0].lines)  # the track in a film
     english = show([segment(" My name is שלום and I live here.", 0, 3)])
     assert "\u202b" not in formats.srt(english, prefix=True)
 
