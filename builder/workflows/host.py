@@ -136,7 +136,7 @@ def _native(config: Config, env: Mapping[str, str], *, python: Path, hardware: H
     def mixed(job: Job, gpu: int) -> Host:
         def limits(stage: JobStage) -> ContainerLimits:
             spec = config.stages.get(stage.name)
-            memory = compose.memory(job, stage, spec=spec, sizes=sizes, machine=hardware.memory)
+            memory = compose.limit(job, stage, spec=spec, sizes=sizes, machine=hardware.memory)
             return ContainerLimits(memory=memory, cpus=hardware.threads)
 
         folder, host = jobs.folder(config, job), media.engine

@@ -169,8 +169,10 @@ class Language:
             return NEVER
         if (low in self.abbreviations or low in _BEFORE_NUMBERS) and not _LETTERS.search(low):
             return NEVER if second[:1].isdigit() or second[:1].isupper() else CLINGING
-        if first.rstrip(CLOSERS).endswith(MARKS) or pause > PAUSE:
+        if first.rstrip(CLOSERS).endswith(MARKS):
             return FREE
+        if pause > PAUSE:  # people hesitate after "the", but the line isn't read there
+            return LOOSE if low in self.clings or low in self.heads else FREE
         if not text[:1].isspace() and (_dense(first[-1]) or _dense(second[0])):
             return _between_letters(first[-1], second[0])
         if low in self.clings or low in self.heads or _NUMBER.fullmatch(first):

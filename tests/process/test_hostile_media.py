@@ -89,11 +89,19 @@ def test_attacks(tmp_path: Path, number: int) -> None:
 
 def test_a_look_is_limited_by_what_the_stage_says() -> None:
     """Each number once: a container leaves room for what the stage lets its child take, and for Python with FFmpeg."""
-    from builder.core.jobs import sandbox
+    from builder.core.jobs import compose, sandbox
+    from builder.edges.machine import project
+    from tests.golden import project as fixed
 
     names = dict(re.findall(r"^([A-Z]+) = ([\d_.]+)$", (ROOT / "stages/confined.py").read_text(), re.MULTILINE))
     memory, seconds, pace, patience = (float(names[k]) for k in ("MEMORY", "SECONDS", "PACE", "PATIENCE"))
     assert memory <= sandbox.LOOK * 3 / 4
+    specs = project.load(ROOT, env={}).stages
+    job, machine = fixed.job("cpu"), 64_000_000_000
+    for stage in ("demux", "mux"):
+        sized = {"spec": specs[stage], "sizes": {}, "machine": machine}
+        assert compose.limit(job, job.stage(stage), **sized) >= sandbox.LOOK
+        assert compose.memory(job, job.stage(stage), **sized) < sandbox.LOOK, "it counts for what it takes"
     for size in (0, 10_000_000, 100_000_000_000):
         assert sandbox.look_seconds(size) > patience * (seconds + size / pace)
 

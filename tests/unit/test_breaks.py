@@ -138,3 +138,11 @@ def test_an_unlisted_language_breaks_at_marks_and_evenly() -> None:
     unknown = language("sw")
     assert unknown.price(" moja,", " mbili", 0.0) == 0.0
     assert unknown.price(" moja", " mbili", 0.0) == breaks.LOOSE
+
+
+def test_a_pause_after_an_article_doesnt_end_a_line() -> None:
+    """People hesitate there; elsewhere a pause divides as well as a mark does."""
+    words = language("en")
+    assert words.price("in", " the", 0.9) > words.price("Manchester", " in", 0.0)
+    assert words.price("Manchester", " said", 0.9) == breaks.FREE
+    assert words.price("the,", " end", 0.9) == breaks.FREE

@@ -92,13 +92,22 @@ def project(job_id: str) -> str:
 
 
 def memory(job: Job, stage: JobStage, *, spec: StageSpec | None, sizes: Mapping[str, int], machine: int) -> int:
-    """Bytes that a stage may use: its limit as a container, and what it counts for in the queue.
+    """Bytes that a stage counts for in the queue.
 
     Args:
         sizes: bytes of each model, by id.
         machine: bytes of this machine.
     """
     return sandbox.memory_limit(sandbox.memory_wish(**_needed(job, stage, spec, sizes)), machine)
+
+
+def limit(job: Job, stage: JobStage, *, spec: StageSpec | None, sizes: Mapping[str, int], machine: int) -> int:
+    """Bytes at which a stage's container is ended: those of :func:`memory`; where recordings are read, at least what one may cost.
+
+    So a recording that is made to take memory is told as such by the stage, and the container isn't ended for it.
+    """
+    counted = memory(job, stage, spec=spec, sizes=sizes, machine=machine)
+    return max(counted, sandbox.look_memory(machine)) if spec is not None and spec.media else counted
 
 
 def needed(job: Job, stage: JobStage, *, spec: StageSpec | None, sizes: Mapping[str, int]) -> int:
@@ -182,7 +191,7 @@ def services(
             image=images[stage.name].id,
             needs=tuple((need, not job.stage(need).optional) for need in stage.needs),
             threads=int(stage.settings.get("threads", 1)),
-            memory=memory(job, stage, spec=specs.get(stage.name), sizes=sizes, machine=machine.memory),
+            memory=limit(job, stage, spec=specs.get(stage.name), sizes=sizes, machine=machine.memory),
             # One model that the image lacks, and the whole tree of weights stands in its place.
             mounts=parts
             if {u.digest for u in stage.models.values()} <= set(images[stage.name].models)
