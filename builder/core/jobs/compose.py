@@ -102,7 +102,7 @@ def memory(job: Job, stage: JobStage, *, spec: StageSpec | None, sizes: Mapping[
 
 
 def limit(job: Job, stage: JobStage, *, spec: StageSpec | None, sizes: Mapping[str, int], machine: int) -> int:
-    """Bytes at which a stage's container is ended: those of :func:`memory`; where recordings are read, at least what one may cost.
+    """Bytes at which a stage's container is ended: those of :func:`memory`, and where recordings are read what one may cost.
 
     So a recording that is made to take memory is told as such by the stage, and the container isn't ended for it.
     """
