@@ -81,7 +81,7 @@ def parts(paths: list[Path], result: dict[str, Any]) -> Iterator[tuple[Path, dic
             yield path, result | {"segments": mine}
 
 
-MODULES = {"mdef": "slim", "ctc.onnx": "ctc"}
+MODULES = {"mdef": "slim", "onnx/model_int8.onnx": "ctc"}
 """What aligns by a model, by a file that only its kind has; any other is WhisperX's."""
 
 

@@ -58,18 +58,31 @@ def test_models_of_another_engine_hold_what_it_loads() -> None:
     from tests.conftest import stage_module
 
     nemo = stage_module("asr", "nemo")
-    others = [model for model in CONFIG.models.values() if model.engine]
+    others = [model for model in CONFIG.models.values() if model.engine == "nemo"]
     assert [model.id for model in others] == ["parakeet-tdt-0.6b-v2", "parakeet-tdt-0.6b-v3"]
     for model in others:
         assert {f.path for f in CONFIG.pins[model.id].files} == {*nemo.FILES, "vocab.txt"} == set(model.include)
+
+
+def test_an_aligner_has_what_it_is_known_by() -> None:
+    """The stage knows what aligns by a model from its files."""
+    from tests.conftest import stage_module
+
+    align, ctc = stage_module("align"), stage_module("align", "ctc")
+    [model] = [model for model in CONFIG.models.values() if model.engine == "ctc"]
+    assert {f.path for f in CONFIG.pins[model.id].files} == {ctc.FILE, "vocab.json"} == set(model.include)
+    assert align.MODULES[ctc.FILE] == "ctc"
+    assert align.MODULES["mdef"] == "slim"
+    assert "mdef" in {f.path for f in CONFIG.pins["cmusphinx-fr"].files}
 
 
 @pytest.mark.parametrize(
     ("entry", "what"),
     [
         ("engine: nemoo, languages: [en], variants: [slim]", 'no engine "nemoo"'),
-        ("engine: nemo, languages: [en]", "for models for speech"),
-        ("engine: nemo, variants: [slim]", "for models for speech"),
+        ("engine: nemo, languages: [en]", "nemo is an engine of models for asr"),
+        ("engine: nemo, variants: [slim]", "nemo is an engine of models for asr"),
+        ("engine: ctc, languages: [en], variants: [slim]", "ctc is an engine of models for alignment"),
     ],
 )
 def test_an_engine_that_cannot_be(entry: str, what: str) -> None:

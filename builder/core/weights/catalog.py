@@ -151,15 +151,18 @@ def _model(document: Document, id_: str, entry: ModelShape) -> Model:
 def _engine(
     document: Document, at: tuple[str, ...], entry: ModelShape, purpose: Purpose, variants: tuple[Variant, ...]
 ) -> str:
-    """What computes a model for speech; it says its languages, since nobody could find them out."""
+    """What computes a model, where it isn't what its stage does the others with; it says its languages."""
     if not entry.engine:
         return ""
     if entry.engine not in ENGINES:
         near = did_you_mean(entry.engine, ENGINES)
         raise document.error(f'no engine "{entry.engine}"', (*at, "engine"), expected=", ".join(ENGINES), hint=near)
-    if purpose is not Purpose.ASR or variants != (Variant.SLIM,) or not entry.languages:
+    of = ENGINES[entry.engine]
+    if purpose is not of or variants != (Variant.SLIM,) or not entry.languages:
         raise document.error(
-            "an engine is for models for speech", (*at, "engine"), expected="purpose asr, variants [slim], languages"
+            f"{entry.engine} is an engine of models for {of.value}",
+            (*at, "engine"),
+            expected=f"purpose {of.value}, variants [slim], languages",
         )
     return entry.engine
 

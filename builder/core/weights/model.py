@@ -14,9 +14,9 @@ from types import MappingProxyType
 
 from builder.core.terms import Purpose, Variant
 
-ENGINES = ("nemo",)
-"""Engines of models for speech beside Whisper's. None of them tells which language is spoken, or translates. What a stage
-needs for one is locked as ``<variant>-<engine>``."""
+ENGINES = {"nemo": Purpose.ASR, "ctc": Purpose.ALIGNMENT}
+"""Engines beside the usual one of a purpose, with that purpose. ``nemo`` neither tells which language is spoken nor translates.
+What a stage needs for one is locked as ``<variant>-<engine>``."""
 
 
 @dataclass(frozen=True, kw_only=True)
