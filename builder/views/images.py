@@ -83,6 +83,8 @@ class PlannedImageJson(TypedDict):
     """Whether every part of ``estimated_bytes`` is known; if not, it is at least that much."""
     order: list[BlockJson]
     """All of its layers, lowest first."""
+    memory_bytes: int | None
+    """Limit of its container for a recording of an hour; null where it has no stage."""
 
 
 class PlannedModelJson(TypedDict):
@@ -138,6 +140,7 @@ def _plan_data(planned: ImagesPlanned) -> PlanJson:
             "estimated_bytes": estimate.images[image.name].size,
             "estimate_complete": estimate.images[image.name].complete,
             "order": [{"name": b.name, "kind": b.kind, "bytes": b.size} for b in planned.order[image.name]],
+            "memory_bytes": planned.memory.get(image.name),
         }
         for image in plan.images
     ]
@@ -160,6 +163,7 @@ def _plan_text(planned: ImagesPlanned) -> list[str]:
             image.tag,
             image.parent or plan.base.kind,
             ("" if estimate.images[image.name].complete else "≥ ") + format_size(estimate.images[image.name].size),
+            format_size(planned.memory[image.name]) if image.name in planned.memory else "",
             ", ".join(image.libraries),
             ", ".join(image.models),
         )
@@ -173,8 +177,9 @@ def _plan_text(planned: ImagesPlanned) -> list[str]:
     ]
     again = sorted(_again(planned).items(), key=lambda item: item[1])
     return [
-        *table(("IMAGE", "ON", "SIZE", "LAYERS", "MODELS"), rows),
+        *table(("IMAGE", "ON", "SIZE", "MEMORY", "LAYERS", "MODELS"), rows),
         "",
+        "memory: the limit of its container for a recording of an hour",
         f"base: {base}",
         f"all images together: {total}",
         "",

@@ -53,6 +53,8 @@ class ImagesPlanned:
     order: Mapping[str, tuple[Block, ...]]
     """Image -> its layers, lowest first."""
     estimate: PlanEstimate
+    memory: Mapping[str, int]
+    """Image -> bytes of its container's limit for a recording of an hour; images without a stage have none."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,13 +105,25 @@ class ImagesListed:
 def plan(session: Session, selection: ImageSelection) -> ImagesPlanned:
     """What would be built: images, their layers in order, models, estimated sizes. Touches no engine."""
     from builder.core.images import estimate
+    from builder.core.jobs import compose
     from builder.edges.images.rendered import sizes
 
     today = rendered(session, selection)
+    variant = today.plan.variant.value
     return ImagesPlanned(
         plan=today.plan,
         order={image.name: today.order[image.name] for image in today.plan.images},
         estimate=estimate.estimate(today.plan, sizes(session.config)),
+        memory={
+            image.name: compose.planned(
+                session.config.stages[image.stage],
+                variant,
+                seconds=3600.0,
+                models=sum(pin.size for _, pin in today.plan.carried(image)),
+            )
+            for image in today.plan.images
+            if image.stage
+        },
     )
 
 

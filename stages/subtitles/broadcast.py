@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import io
 import unicodedata
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any
@@ -20,6 +20,8 @@ from sentences import Sentence
 
 if TYPE_CHECKING:
     from ttconv.model import ContentDocument
+
+HEAD = "Scenarist_SCC V1.0"
 
 COLUMNS, ROWS = 32, 4
 """Of captions (CTA-608)."""
@@ -38,6 +40,9 @@ SOON = 0.25
 
 LEAST = 15
 """Frames that a caption is on screen at least."""
+
+PART = 50
+"""Captions that ttconv writes at once: its time grows with the square of their number."""
 
 TRANSPORT = 10
 """Packets of a caption beside its rows: three commands, each sent twice, and one that clears the screen."""
@@ -103,7 +108,8 @@ class _Shown:
     """What is on screen from ``begin`` to ``end`` (seconds)."""
 
     begin: Fraction
-    end: Fraction
+    end: Fraction | None
+    """None: until the next one."""
     lines: tuple[str, ...]
     language: str | None = None
 
@@ -180,7 +186,7 @@ def scc(
         return None
     pages, cut = _pages(recut(said, COLUMNS), prefix=prefix)
     shown, late = _scheduled(pages)
-    if shown and shown[-1].end >= DAY:
+    if shown and shown[-1].begin >= DAY:
         note("no .scc: its time codes end after 24 hours")
         return None
     if letters.changed + cut:
@@ -191,9 +197,22 @@ def scc(
         count = _counted(len(slow), "caption")
         note(f".scc shows {count} up to {float(max(slow)):.1f} s late: captions carry two bytes a frame")
     if not shown:
-        return "Scenarist_SCC V1.0\n"
+        return f"{HEAD}\n"
     config = SccWriterConfiguration(allow_reflow=False, force_popon=True)
-    return f"{writer.from_model(_document(shown, None), config)}\n"
+    written = [writer.from_model(_document(part, None), config) for part in _parts(shown)]
+    return "\n\n".join([HEAD, *(text.removeprefix(HEAD).strip("\n") for text in written)]) + "\n"
+
+
+def _parts(shown: Sequence[_Shown]) -> Iterator[list[_Shown]]:
+    """Captions in parts that are sent one after another. The last of a part clears the screen unless the next part is on its
+    way by then: the next caption takes its place."""
+    for k in range(0, len(shown), PART):
+        part = list(shown[k : k + PART])
+        if k + PART < len(shown):
+            following = shown[k + PART]
+            sent = following.begin - _packets(following.lines) / FPS
+            part[-1] = replace(part[-1], end=None) if (part[-1].end or sent) + 2 / FPS >= sent else part[-1]
+        yield part
 
 
 def _counted(number: int, what: str) -> str:
@@ -266,7 +285,7 @@ def _scheduled(pages: Sequence[_Shown]) -> tuple[list[_Shown], list[Fraction]]:
         begins.append(at)
     shown, late = [], []
     for k, (page, begin) in enumerate(zip(pages, begins, strict=True)):
-        end = max(int(page.end), begin + LEAST)
+        end = max(int(page.end or 0), begin + LEAST)
         end = min(end, begins[k + 1]) if k + 1 < len(begins) else end
         shown.append(replace(page, begin=begin / FPS, end=end / FPS))
         late.append(max((begin - page.begin) / FPS, Fraction(0)))

@@ -155,5 +155,27 @@ def test_captions_leave_each_other_time(pages: list[tuple[float, list[str]]]) ->
     ]
     shown, late = broadcast._scheduled(made)
     assert len(shown) == len(late) == len(made)
-    assert all(a.end <= b.begin for a, b in itertools.pairwise(shown))
-    assert all(each.end > each.begin for each in shown)
+    ends = [each.end for each in shown if each.end is not None]
+    assert len(ends) == len(shown)
+    assert all(end <= b.begin for end, b in zip(ends, shown[1:], strict=False))
+    assert all(end > each.begin for end, each in zip(ends, shown, strict=True))
+
+
+@pytest.mark.parametrize("pause", [0.1, 3.0])
+def test_parts_of_a_long_recording_are_one_file(pause: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    """ttconv is given few captions at once; each is there, and the screen is cleared where there is time for it."""
+    said = spoken(*[f"Sentence number {k} of many." for k in range(9)])
+    said = [
+        replace(s, words=tuple(replace(w, start=w.start + k * pause, end=w.end + k * pause) for w in s.words))
+        for k, s in enumerate(said)
+    ]
+    whole, notes = scc(said)
+    monkeypatch.setattr(broadcast, "PART", 2)
+    text, again = scc(said)
+    assert whole is not None
+    assert text is not None
+    assert notes == again
+    assert [(a, shown) for a, _, shown in from_scc(text)] == [(a, shown) for a, _, shown in from_scc(whole)]
+    times = [line.split("\t")[0] for line in text.splitlines() if "\t" in line]
+    assert times == sorted(times)
+    assert text.count("942c") == whole.count("942c") - (8 if pause < 1 else 0)  # two for each part but the last

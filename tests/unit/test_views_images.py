@@ -72,6 +72,7 @@ def planned(base: BaseSpec = BASE) -> ImagesPlanned:
         plan=dataclasses.replace(PLAN, base=base),
         order={"base": (ROOT, INIT), "asr": (ROOT, INIT, WEIGHTS, CODE)},
         estimate=estimate.estimate(PLAN, SIZES),
+        memory={"asr": 700 * MB},
     )
 
 
@@ -95,6 +96,7 @@ def test_a_plan_is_told_in_json() -> None:
                     {"name": "base", "kind": "base", "bytes": 50 * MB},
                     {"name": "libraries base", "kind": "requirement", "bytes": MB},
                 ],
+                "memory_bytes": None,
             },
             {
                 "name": "asr",
@@ -112,6 +114,7 @@ def test_a_plan_is_told_in_json() -> None:
                     {"name": "model tiny", "kind": "model", "bytes": 70 * MB},
                     {"name": "code asr", "kind": "code", "bytes": 2 * MB},
                 ],
+                "memory_bytes": 700 * MB,
             },
         ],
         "models": [{"id": "tiny", "purpose": "asr", "bytes": 70 * MB}],

@@ -110,6 +110,16 @@ def limit(job: Job, stage: JobStage, *, spec: StageSpec | None, sizes: Mapping[s
     return max(counted, sandbox.look_memory(machine)) if spec is not None and spec.media else counted
 
 
+def planned(spec: StageSpec, variant: str, *, seconds: float, models: int) -> int:
+    """Bytes of a stage's container for a recording of so many seconds, on a machine that has them.
+
+    Args:
+        models: their bytes.
+    """
+    wish = sandbox.memory_wish(seen=spec.memory(variant, [seconds]), models=models)
+    return max(wish, sandbox.LOOK) if spec.media else wish
+
+
 def needed(job: Job, stage: JobStage, *, spec: StageSpec | None, sizes: Mapping[str, int]) -> int:
     """Bytes that a stage takes, as far as was measured: without the margin that :func:`memory` has.
 

@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from builder.core.config.types import Config, StageSpec
-from builder.core.images.plan import Plan, PlannedImage
+from builder.core.config.types import Config
+from builder.core.images.plan import Plan
 from builder.core.jobs import job as spec
-from builder.core.jobs import job_file, sandbox
+from builder.core.jobs import compose, job_file, sandbox
 from builder.core.jobs.request import Request, plan_stages
 from builder.core.progress import OnProgress, Progress
 from builder.core.terms import Workflow
@@ -136,14 +136,16 @@ def _results(name: str, job_folder: Path) -> dict[str, Any]:
 
 def stage_memory(config: Config, plan: Plan) -> dict[str, int]:
     """Stage -> bytes that its container should get for a recording of unknown length."""
-    variant = config.defaults.variant.value
-
-    def bytes_of(image: PlannedImage, stage: StageSpec) -> int:
-        models = sum(pin.size for _, pin in plan.carried(image))
-        wish = sandbox.memory_wish(seen=stage.memory(variant, [sandbox.UNKNOWN]), models=models)
-        return max(wish, sandbox.LOOK) if stage.media else wish
-
-    return {image.stage: bytes_of(image, config.stages[image.stage]) for image in plan.images if image.stage}
+    return {
+        image.stage: compose.planned(
+            config.stages[image.stage],
+            config.defaults.variant.value,
+            seconds=sandbox.UNKNOWN,
+            models=sum(pin.size for _, pin in plan.carried(image)),
+        )
+        for image in plan.images
+        if image.stage
+    }
 
 
 def template(config: Config, request: Request) -> Any:
