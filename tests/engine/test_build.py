@@ -50,6 +50,7 @@ def test_a_second_build_does_nothing(engine: Engine, built: Any) -> None:
     assert {i["up_to_date"] for i in done.data["images"]} == {True}
 
 
+@ONE_STORE
 def test_native_has_the_small_set_and_takes_what_is_there(engine: Engine, built: Any) -> None:
     """The same images as docker-cpu's; together at most 220 MB."""
     done = engine.bake("build", "--mode", "native", "--json")

@@ -103,6 +103,7 @@ def loaded(sent: Path, receiver: Receiver) -> Ran:
     return receiver.load(sent, "--key", sent.parent / "key.pub.pem", "--accept")
 
 
+@ONE_STORE  # loading into both: test_hostile_bundles.py, with small images
 def test_from_nothing_it_is_accepted_byte_for_byte(sent: Path, receiver: Receiver, loaded: Ran) -> None:
     """The example gives there what the sender's images gave here, in containers without a network."""
     assert loaded.code == 0, loaded.err
@@ -120,11 +121,17 @@ def test_again_sends_nothing(sent: Path, receiver: Receiver, loaded: Ran) -> Non
     assert re.search(r"loaded: 9 images, 0\.0 MB sent", done.err), done.err
 
 
+def short(recording: Path) -> Path:
+    """Four seconds of the example."""
+    clip = [native_python(), ROOT / "stages/demux/clip.py", EXAMPLE, recording, "--start", "0", "--end", "4"]
+    subprocess.run(clip, check=True, stdout=subprocess.DEVNULL)
+    return recording
+
+
 @ONE_STORE
 def test_recordings_of_the_receivers_own(engine: Engine, sent: Path, receiver: Receiver, loaded: Ran) -> None:
     """``load.py --run``: nothing but what came in the bundle."""
-    recording, bad = receiver.folder / "my call.mp4", receiver.folder / "no \x1b[31msound.mp4"
-    shutil.copy(receiver.target / "job/dialogue.mp4", recording)
+    recording, bad = short(receiver.folder / "my call.mp4"), receiver.folder / "no \x1b[31msound.mp4"
     bad.write_bytes(b"this is not a film")
     done = receiver.load(sent, "--run", bad, recording, "--language", "English", "--no-diarization")
     assert done.code == 2, "one can't be used, which is said; the other is done"
@@ -154,9 +161,7 @@ def test_a_stage_that_fails_is_the_machines_fault_and_an_optional_one_costs_its_
     sent: Path, receiver: Receiver, loaded: Ran
 ) -> None:
     """Exit 7 and 8, not 2: another stage's image, which ends with 1, stands in for what breaks on a machine."""
-    recording = receiver.folder / "call.mp4"
-    clip = [native_python(), ROOT / "stages/demux/clip.py", EXAMPLE, recording, "--start", "0", "--end", "4"]
-    subprocess.run(clip, check=True, stdout=subprocess.DEVNULL)
+    recording = short(receiver.folder / "call.mp4")
     inventory = receiver.target / "inventory.json"
     whole = inventory.read_bytes()
     other = next(i for i in receiver.inventory["images"] if i["stage"] == "mux")

@@ -16,6 +16,7 @@ from tests.shared import EXAMPLE
 STAGES = ("demux", "vad", "asr", "align", "diarize", "subtitles", "mux")
 
 
+@OTHER_STORE
 def test_each_stage_runs_without_network_rights_or_a_writable_root(
     engine: Engine, built: Any, native: Path, tmp_path: Path
 ) -> None:

@@ -55,6 +55,7 @@ def clean(engine: Engine, built: Any) -> Any:
     assert engine.left() == before
 
 
+@OTHER_STORE  # test_job_faults.py compares jobs on the other one
 def test_a_job_in_containers_gives_what_native_gives(engine: Engine, native: Path, clean: None) -> None:
     """Byte for byte: two Pythons, one in an image without a network."""
     done = engine.job(EXAMPLE, *SAME)

@@ -232,6 +232,7 @@ def test_a_wrong_digest_in_the_lock_is_named(engine: Engine, built: Any, tmp_pat
                 engine.client.images.remove(tag, force=True)
 
 
+@ONE_STORE
 def test_no_room_is_said_before_a_byte_moves(engine: Engine, built: Any, tmp_path: Path) -> None:
     """A state folder on a full disk: exit 3."""
     if os.geteuid() != 0:
