@@ -134,12 +134,13 @@ def test_a_plan_is_told_in_tables() -> None:
     text = views.PLAN.text(planned())
     first, base, order, again = text.split("\n\n")
     rows = [line.split() for line in first.splitlines()]
-    assert rows[0] == ["IMAGE", "ON", "SIZE", "LAYERS", "MODELS"]
+    assert rows[0] == ["IMAGE", "ON", "SIZE", "MEMORY", "LAYERS", "MODELS"]
     assert rows[1][:2] == ["wb/base:slim-cpu", "debian"]
     assert "≥" not in rows[1]
     assert rows[2][:3] == ["wb/asr:slim-cpu", "base", "≥"]
-    assert rows[2][-2:] == ["asr", "tiny"]
+    assert rows[2][-4:] == ["700.0", "MB", "asr", "tiny"]
     assert base.startswith(
+        "memory: the limit of its container for a recording of an hour\n"
         "base: Debian bookworm's packages\nall images together: 81.0 MB of layers, 70.0 MB of models"
     )
     assert order.splitlines()[0].startswith("IMAGE")

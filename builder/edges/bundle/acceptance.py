@@ -12,8 +12,8 @@ from typing import Any
 
 from builder.core.config.types import Config
 from builder.core.images.plan import Plan
-from builder.core.jobs import job as spec
 from builder.core.jobs import compose, job_file, sandbox
+from builder.core.jobs import job as spec
 from builder.core.jobs.request import Request, plan_stages
 from builder.core.progress import OnProgress, Progress
 from builder.core.terms import Workflow
