@@ -414,7 +414,7 @@ def remove(
 @subtitles_app.command("check")
 def check(
     files: Annotated[
-        list[Path], typer.Argument(metavar="FILE...", help="SubRip or WebVTT, of this program or any other.")
+        list[Path], typer.Argument(metavar="FILE...", help="SubRip, WebVTT or TTML, of this program or any other.")
     ],
     profile: ProfileOption = None,
     changes: SetOption = None,

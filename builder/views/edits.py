@@ -84,7 +84,7 @@ class FileCheckedJson(TypedDict):
     file: str
     """Its path, as it was given."""
     format: str
-    """``srt`` or ``vtt``."""
+    """``srt``, ``vtt`` or ``ttml``."""
     cues: int
     """Its subtitles."""
     breaking: int

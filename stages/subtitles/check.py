@@ -1,4 +1,4 @@
-"""A program that says which subtitles of SubRip and WebVTT files break rules; also of files that others made.
+"""A program that says which subtitles of SubRip, WebVTT and TTML files break rules; also of files that others made.
 
 The request comes as JSON on standard input: ``{"files": [path, …], "rules": {…}, "language": code or null}``. The answer goes to
 standard output, in the order of the files: ``{"format", "cues", "breaking", "breached", "breaches": [{"cue", "start", "end",
@@ -22,6 +22,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 from breaks import Language, language
 from limits import FRAME, Rules, width
+from timed_text import subtitles
 
 LARGEST = 16 << 20
 """Bytes of a file; a film has 100 kB."""
@@ -38,6 +39,11 @@ LATEST = 360_000.0
 
 NEAR = 0.0015
 """Seconds by which times may miss a limit: files round to milliseconds."""
+
+MARKUP = re.compile(
+    rb"(?:\xef\xbb\xbf)?\s{0,9}<\?xml|(?:\xef\xbb\xbf)?\s{0,9}<(?:\w{1,9}:)?tt[\s>]|(?:\xff\xfe<\0|\xfe\xff\0<)"
+)
+"""How a file of XML begins."""
 
 _TIMES = re.compile(
     r"\s*(?:(\d{1,4}):)?(\d{1,2}):(\d{1,2})[.,](\d{1,3})\s{0,9}-->\s{0,9}(?:(\d{1,4}):)?(\d{1,2}):(\d{1,2})[.,](\d{1,3})(?:\s|$)"
@@ -129,8 +135,24 @@ def parsed(text: str) -> tuple[str, list[Shown]]:
         shown = tuple(bare(line, form) for line in lines[first : min(last, first + MOST_LINES)])
         cues.append(Shown(len(cues) + 1, _seconds(*times.groups()[:4]), _seconds(*times.groups()[4:]), shown))
     if not cues and text.strip() and form == "srt":
-        raise NotSubtitles("it is neither SubRip nor WebVTT: no line has times")
+        raise NotSubtitles("it is neither SubRip, WebVTT nor TTML: no line has times")
     return form, cues
+
+
+def timed_text(data: bytes) -> tuple[str, list[Shown]]:
+    """``ttml`` and the cues of such a file.
+
+    Raises:
+        NotSubtitles: it is something else, or has too many cues.
+    """
+    try:
+        found = subtitles(data, MOST_CUES)
+    except ValueError as error:
+        raise NotSubtitles(str(error)) from error
+    return "ttml", [
+        Shown(number, min(start, LATEST), min(end, LATEST), tuple(bare(line, "srt") for line in lines[:MOST_LINES]))
+        for number, (start, end, lines) in enumerate(found, 1)
+    ]
 
 
 def bare(line: str, form: str) -> str:
@@ -217,7 +239,8 @@ def _free(cue: Shown, following: Shown | None, rules: Rules) -> float:
 def checked(path: str, rules: Rules, known: Language | None) -> dict[str, Any]:
     """One file's answer."""
     try:
-        form, cues = parsed(decoded(read(path)))
+        data = read(path)
+        form, cues = timed_text(data) if MARKUP.match(data) else parsed(decoded(data))
     except NotSubtitles as error:
         return {"error": str(error)}
     found = sorted(breaches(cues, rules, known), key=lambda breach: breach.cue.number)

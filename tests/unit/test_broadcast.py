@@ -7,6 +7,7 @@ import itertools
 import xml.etree.ElementTree as ElementTree
 from dataclasses import replace
 from fractions import Fraction
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,6 +18,7 @@ from tests.unit.test_formats import said  # it puts the stage's folder on the pa
 
 # isort: split
 import broadcast
+import check
 import cues as cue
 import ttconv.imsc.reader
 import ttconv.scc.reader
@@ -179,3 +181,59 @@ def test_parts_of_a_long_recording_are_one_file(pause: float, monkeypatch: pytes
     times = [line.split("\t")[0] for line in text.splitlines() if "\t" in line]
     assert times == sorted(times)
     assert text.count("942c") == whole.count("942c") - (8 if pause < 1 else 0)  # two for each part but the last
+
+
+@given(said())
+def test_the_check_reads_ttml_as_it_was_written(data: tuple[list[Sentence], list[cue.Cue]]) -> None:
+    _, shown = data
+    form, found = check.timed_text(broadcast.ttml(shown, "en", prefix=False))
+    assert form == "ttml"
+    assert [(c.start, c.end) for c in found] == [(c.start, c.end) for c in shown]
+    assert [len(c.lines) for c in found] == [len(c.lines) for c in shown]
+
+
+TT = (
+    '<tt xmlns="http://www.w3.org/ns/ttml" xmlns:ttp="http://www.w3.org/ns/ttml#parameter" {}>'
+    '<body begin="10s"><div>{}</div></body></tt>'
+)
+
+
+@pytest.mark.parametrize(
+    ("parameters", "times", "expected"),
+    [
+        ("", 'begin="00:00:01.5" end="00:00:03"', (11.5, 13.0)),
+        ("", 'begin="90m" dur="500ms"', (5410.0, 5410.5)),
+        ('ttp:frameRate="25"', 'begin="00:00:01:05" end="50f"', (11.2, 12.0)),
+        ('ttp:frameRate="30" ttp:frameRateMultiplier="1000 1001"', 'begin="0f" end="30f"', (10.0, 11.001)),
+        ('ttp:tickRate="10000000"', 'begin="20000000t" end="1h"', (12.0, 3610.0)),
+        ('ttp:tickRate="0" ttp:frameRate="x"', 'begin="1t" end="60f"', (11.0, 12.0)),
+    ],
+)
+def test_times_of_others_ttml(parameters: str, times: str, expected: tuple[float, float]) -> None:
+    """Every kind of TTML 2's time expressions, within a body that begins later."""
+    text = TT.format(parameters, f'<p {times}>One <span>two</span>\n <br/>three &amp; four</p><p begin="1s">no end</p>')
+    (found,) = check.timed_text(text.encode())[1]
+    assert (found.start, found.end) == pytest.approx(expected)
+    assert found.lines == ("One two", "three & four")
+    assert check.timed_text(text.replace("www.w3.org/ns/ttml", "www.w3.org/2006/10/ttaf1").encode())[1] == [found]
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ('<!DOCTYPE tt [<!ENTITY a "b">]>' + TT.format("", "&a;"), "a document type"),
+        ("<html></html>", "not TTML"),
+        ('<?xml version="1.0"?><tt xmlns="x"/>', "not TTML"),
+        (TT.format("", "<p>"), "no well-formed XML: mismatched tag"),
+        (TT.format("", "<span>" * 200), "more than 100 elements"),
+    ],
+)
+def test_xml_that_isnt_read(text: str, why: str, tmp_path: Path) -> None:
+    (tmp_path / "a.ttml").write_text(text if text.startswith("<?xml") else f'<?xml version="1.0"?>\n{text}')
+    assert why in check.checked(str(tmp_path / "a.ttml"), RULES, None)["error"]
+
+
+def test_too_many_subtitles_of_ttml_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(check, "MOST_CUES", 2)
+    with pytest.raises(check.NotSubtitles, match="more than 2"):
+        check.timed_text(TT.format("", '<p end="1s">x</p>' * 3).encode())

@@ -40,7 +40,7 @@ class FileChecked:
 
     file: str
     form: str
-    """``srt`` or ``vtt``."""
+    """``srt``, ``vtt`` or ``ttml``."""
     cues: int
     breaking: int
     """Those that break a rule."""
