@@ -41,7 +41,7 @@ def test_every_service_has_the_same_few_rights() -> None:
         assert service["labels"] == {compose.JOB: "20261123-200312-rm-rf-4f2a", compose.STAGE: name}
         writable = {m["target"] for m in service["volumes"] if not m["read_only"]}
         assert writable == {"/job/work", "/job/output", "/job/events.jsonl"}
-        assert ("/models" in {m["target"] for m in service["volumes"]}) == (name in ("asr", "diarize"))
+        assert ("/models" in {m["target"] for m in service["volumes"]}) == (name in ("asr", "diarize", "align"))
         assert "deploy" not in service
     assert set(services["subtitles"]["depends_on"]) == {"demux", "align", "diarize"}
     assert set(services["diarize"]["depends_on"]) == {"demux", "vad"}, "beside asr, not after it"
