@@ -14,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from builder.core.jobs.formats import FORMATS, chosen
+from builder.edges.jobs.sources import OTHERS
 from builder.errors import UsageError
 from tests.unit.test_subtitles import HOSTILE, RULES, results  # it puts the stage's folder on the path
 
@@ -141,3 +142,8 @@ def test_formats_are_those_of_the_stage() -> None:
         chosen(" , ")
     with pytest.raises(ValueError, match="no format"):
         written.chosen("srt,exe")
+
+
+@pytest.mark.parametrize("end", FORMATS)
+def test_what_is_put_beside_a_recording_is_not_taken_for_one(end: str) -> None:
+    assert OTHERS.search(f"talk.{end}")

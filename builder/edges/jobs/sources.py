@@ -24,7 +24,7 @@ STDIN = "-"
 """The word for standard input."""
 
 OTHERS = re.compile(
-    r"\.(srt|vtt|ass|ssa|sub|sbv|ttml|dfxp|lrc|rttm|txt|md|log|nfo|json|jsonl|csv|tsv|xml|ya?ml|toml|ini|pdf|docx?|odt|rtf"
+    r"\.(srt|vtt|ass|ssa|sub|sbv|ttml|dfxp|scc|lrc|rttm|txt|md|log|nfo|json|jsonl|csv|tsv|xml|ya?ml|toml|ini|pdf|docx?|odt|rtf"
     r"|xlsx?|ods|pptx?|html?|css|js|py|sh|bat|exe|dll|so|zip|gz|xz|bz2|zst|7z|tar|rar|jpe?g|png|gif|bmp|tiff?|webp|svg|heic"
     r"|ico|psd|db|sqlite|sha256|md5|torrent|part|tmp|bak|lnk)$",
     re.IGNORECASE,
