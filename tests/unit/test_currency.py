@@ -84,7 +84,7 @@ ASR, VAD, SUBTITLES = "asr:slim-cpu", "vad:slim-cpu", "subtitles:slim-cpu"
         (other_model, {}, {ASR}),
         (other_revision, {}, {ASR}),
         (lambda m: m, {"stages/asr/main.py": "other\n"}, {ASR}),
-        (lambda m: [], {}, {ASR, VAD, "diarize:slim-cpu"}),
+        (lambda m: [], {}, {ASR, VAD, "align:slim-cpu", "diarize:slim-cpu"}),
     ],
     ids=["nothing", "another model", "another revision", "other code", "no models"],
 )
