@@ -128,7 +128,7 @@ def _is_of(channel: int | None, cue: Cue) -> bool:
 def _stands(cue: Cue) -> Iterator[Span]:
     """The time for which a cue stands for what is heard: from its first word until shortly after its last one."""
     spoken = max((word.end for word in cue.words), default=cue.end)
-    begins = min([cue.start, *(word.start for word in cue.words[:1])])
+    begins = cue.words[0].start if cue.words else cue.start
     yield begins, max(begins, min(cue.end, spoken + LINGER))
     for word in cue.words:  # also where a cue had to end before its last word does
         yield word.start, word.end

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -61,6 +62,15 @@ def test_a_cue_that_only_stays_to_be_read_covers_nothing() -> None:
     assert cues[0].end > 3.0
     found = ledger({None: [(1.0, 1.7), (2.4, 3.6)]}, cues, [])
     assert [round(end - start, 1) for start, end, _ in gaps(found)] == [1.2]
+
+
+def test_a_cue_that_begins_before_its_words_covers_nothing_there() -> None:
+    """It has silence for reading; a lost "yes" just before its first word is a gap."""
+    _, cues = shown(tokens([" Fast", " incomprehensible", " administrations", " remain."], start=2.0, step=0.3))
+    early = [replace(cues[0], start=1.5), *cues[1:]]
+    found = ledger({None: [(1.2, 1.7), (2.0, 3.2)]}, early, [])
+    assert gaps(found) == [(1.2, 1.7, UNKNOWN)]
+    assert found.shown == pytest.approx(1.2)
 
 
 def test_what_a_person_cut_says_so() -> None:
