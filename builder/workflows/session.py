@@ -114,7 +114,8 @@ def _with_preset(config: Config, *, env: Mapping[str, str], may_ask: bool) -> tu
     missing: dict[str, list[tuple[Model, Pin]]] = {}
     for preset in presets.up_to(advice.preset):
         with contextlib.suppress(UsageError, MissingError):  # not of this project, of another variant, or not pinned
-            models = chosen_models(using(preset)).values()
+            # An aligner decides nothing: all presets name the same ones, and words have Whisper's times without it.
+            models = [use for purpose, use in chosen_models(using(preset)).items() if purpose is not Purpose.ALIGNMENT]
             missing[preset] = [(model, pin) for model, pin in models if store.missing(model, pin)]
 
     def can_be_had(preset: str) -> bool:

@@ -82,6 +82,19 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return small_project.make(tmp_path, {}, fill=False)
 
 
+def test_an_aligner_decides_no_preset(root: Path, hub: Hub) -> None:
+    """Who asks for French has the preset whose other models are here, not another one of half a gigabyte."""
+    machine(root, cores=8)
+    hub.has = {"faster-whisper-small"}
+    have(root, "starter")
+    session = opened(root, hub, language="fr")
+    assert session.config.defaults.preset == "starter"
+    assert Purpose.ALIGNMENT in chosen_models(session.config)
+    assert Purpose.ALIGNMENT not in chosen_models(opened(root, hub).config), "it is not fetched for a language unknown"
+    stocked(root, "cmusphinx-fr")
+    assert Purpose.ALIGNMENT in chosen_models(opened(root, hub).config)
+
+
 def test_a_machine_with_models_asks_nobody(root: Path, hub: Hub) -> None:
     """The largest that suits it and is here; one that is too large for it is left."""
     machine(root, cores=8)
