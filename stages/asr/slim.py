@@ -81,7 +81,7 @@ def encode(model: Any, sounds: Sequence[Any]) -> Encoded:
     from faster_whisper.audio import pad_or_trim
 
     # Silence behind the sound, as in training: with faster-whisper's zeros behind the features, more words are wrong
-    # (48 in place of 57 of 1217, tiny.en).
+    # (57 in place of 48 of 1217, tiny.en).
     padded = [np.pad(sound[:LONGEST], (0, LONGEST - min(len(sound), LONGEST))) for sound in sounds]
     features = [pad_or_trim(model.feature_extractor(sound)[..., :-1]) for sound in padded]
     return Encoded(
