@@ -110,8 +110,7 @@ def joined(final: bool) -> Iterator[Reading]:
             groups[f"prompts-{language}-{number}"] = (language, parts)
     if not final:
         groups["novel"] = ("en", novel())
-        for who in ("spk1", "spk2"):
-            groups[f"sentences-{who}"] = ("en", sentences(who))
+        groups["sentences-spk1"] = ("en", sentences("spk1"))  # texts of spk2 are of other words than are said
     for name, (language, parts) in groups.items():
         yield put_together(name, language, parts, made(final))
 
