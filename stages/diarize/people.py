@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from cluster import averages, cut, nearest, units
+from cluster import averages, cut, nearest, silhouette, units
 
 CUT = 0.65
 """Mean cosine distance from which two groups of stretches are two people. Measured with CAM++ on mixes of real voices: one
@@ -13,6 +13,10 @@ voice's halves stay below 0.60, two voices are mostly above 0.75."""
 
 FEW, CAUTION = 15.0, 0.1
 """Below so many seconds of speech there are too few stretches for a mean: then the distance has to be larger by this."""
+
+SHORT_CUT, HEARD = 0.6, 1.0
+"""There two, but no more, are told apart from this distance on, where each is heard for so many seconds. Of 130 single voices
+of 3 to 15 s, real and synthetic, one is divided; of 130 of two people, 104 are (without this: 85)."""
 
 SURE = 0.6
 """Below this distance a voice is not divided any further, however many people there are said to be."""
@@ -144,15 +148,12 @@ def _centres(points: Any, weights: Any, tree: Any, people: int, far: float) -> A
 def _alike(points: Any, weights: Any, tree: Any) -> bool:
     """Whether one group is two voices that are alike: both are heard a lot, and each is much nearer to itself.
 
-    The silhouette (Rousseeuw, 1987) of one real voice's two largest moods stays below 0.28, or one of them is short.
+    The silhouette of one real voice's two largest moods stays below 0.28, or one of them is short.
     """
     labels = cut(tree, 2)
     heard = np.bincount(labels, weights=weights)
+    if weights.sum() < FEW and tree[-1, 2] >= SHORT_CUT and heard.min() >= HEARD:
+        return True
     if tree[-1, 2] < APART or heard.min() < max(LONG, PART * heard.sum()):
         return False
-    distance = 1 - points @ points.T
-    sizes = np.bincount(labels)
-    means = np.stack([distance[:, labels == k].sum(axis=1) for k in (0, 1)], axis=1)
-    own = means[np.arange(len(labels)), labels] / np.maximum(sizes[labels] - 1, 1)
-    other = means[np.arange(len(labels)), 1 - labels] / sizes[1 - labels]
-    return bool(np.mean((other - own) / np.maximum(np.maximum(own, other), 1e-9)) > SILHOUETTE)
+    return silhouette(points, labels) > SILHOUETTE

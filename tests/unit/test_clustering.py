@@ -238,12 +238,43 @@ def test_the_one_who_talks_most_is_not_divided_for_a_caller() -> None:
     assert same_partition(cluster.cluster(vectors, speakers=2, seconds=0.4), truth)
 
 
-def test_a_few_seconds_are_one_speaker_unless_asked() -> None:
-    """Below 15 embeddings two voices can't be told from one in two moods."""
-    truth = [0] * 7 + [1] * 7
-    assert set(cluster.cluster(voices(truth), speakers=None, seconds=0.4)) == {0}
-    assert same_partition(cluster.cluster(voices(truth), speakers=2, seconds=0.4), truth)
-    assert same_partition(cluster.cluster(voices(truth), speakers=None, least=2, seconds=0.4), truth)
+def between(one: Any, other: Any, distance: float) -> Any:
+    """The vector at a cosine distance from ``one``, towards ``other``."""
+    aside = cluster.units((other - (one @ other) * one)[None])[0]
+    return (1 - distance) * one + np.sqrt(1 - (1 - distance) ** 2) * aside
+
+
+def heard(distance: float, order: list[int], *, spread: float) -> Any:
+    """Embeddings around two directions that are so far from each other."""
+    chance = np.random.default_rng(7)
+    one, far = cluster.units(chance.standard_normal((2, 64)))
+    middles = np.stack([one, between(one, far, distance)])
+    return cluster.units(middles[order] + chance.standard_normal((len(order), 64)) * spread / 8).astype(np.float32)
+
+
+AFTER, IN_TURN = [0] * 7 + [1] * 7, [0] * 5 + [1] * 5 + [0] * 4
+
+
+@pytest.mark.parametrize(
+    ("distance", "order", "spread", "people"),
+    [
+        (0.5, AFTER, 0.25, 2),
+        (0.5, IN_TURN, 0.25, 2),
+        (0.1, AFTER, 0.25, 1),  # a mood
+        (0.3, AFTER, 0.8, 1),  # hardly nearer to each other than to the rest
+        (0.3, AFTER, 0.58, 2),  # one after the other: that is believed sooner
+        (0.3, IN_TURN, 0.58, 1),
+        (0.5, [0] * 12 + [1] * 2, 0.25, 1),  # less than a second
+    ],
+)
+def test_in_a_few_seconds_two_are_told_apart_that_are_clearly_two(
+    distance: float, order: list[int], spread: float, people: int
+) -> None:
+    vectors = heard(distance, order, spread=spread)
+    assert len(set(cluster.cluster(vectors, speakers=None, seconds=0.45))) == people
+    assert set(cluster.cluster(vectors, speakers=None, most=1, seconds=0.45)) == {0}
+    assert len(set(cluster.cluster(vectors, speakers=None, least=2, seconds=0.45))) == 2
+    assert len(set(cluster.cluster(vectors, speakers=2, seconds=0.45))) == 2
 
 
 def test_a_breath_is_no_end_of_a_turn() -> None:

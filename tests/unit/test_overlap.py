@@ -119,6 +119,15 @@ def test_one_voice_is_one_person_however_short(length: int) -> None:
     assert set(grouped(invented([0] * length, spread=1.0))) == {0}
 
 
+@pytest.mark.parametrize(("each", "people"), [(1.5, 2), (0.4, 1)])
+def test_two_who_are_near_are_told_apart_in_a_few_seconds(each: float, people: int) -> None:
+    """Of less than a second of one there is too little."""
+    one, far = units(np.random.default_rng(7).standard_normal((2, 64)))
+    aside = units((far - (one @ far) * one)[None])[0]
+    vectors = np.stack([one] * 3 + [0.38 * one + np.sqrt(1 - 0.38**2) * aside] * 2).astype(np.float32)
+    assert len(set(grouped(vectors, each))) == people
+
+
 def test_a_moment_of_another_voice_is_nobody_but_a_sentence_is() -> None:
     """A cough is given to somebody; who says a sentence is a person."""
     vectors = invented([0] * 20 + [1])
