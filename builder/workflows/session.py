@@ -178,19 +178,20 @@ def chosen_models(
             language is to be detected: nobody knows whether it will be needed, and words have Whisper's times without it.
     """
     speakers = diarization and config.defaults.diarization
+    asked = [m.strip() for m in models.split(",") if m.strip()] if models else []
     chosen = choice.choose(
         config,
         preset=config.defaults.preset,
         variant=config.defaults.variant,
         stages=[name for name in config.stages if speakers or name != "diarize"],
-        models=[m.strip() for m in models.split(",") if m.strip()] if models else (),
+        models=asked,
         diarization=speakers,
         language=spoken(config.defaults.language),
     )
     pins = choice.require_pins(config, chosen.values())
     found = {purpose: (model, pins[model.id]) for purpose, model in chosen.items()}
     aligner = found.get(Purpose.ALIGNMENT)
-    if aligner is None or to_fetch or aligner[0].id in (models or "") or spoken(config.defaults.language):
+    if aligner is None or to_fetch or aligner[0].id in asked or spoken(config.defaults.language):
         return found
     if store_of(config).missing(*aligner):
         del found[Purpose.ALIGNMENT]

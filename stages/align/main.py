@@ -1,6 +1,6 @@
 """align: exact word times, by a model for the language: wav2vec2 (in full by WhisperX), or pocketsphinx's kind.
 
-pocketsphinx has one for English. Languages without a model, and translations, keep Whisper's own times.
+pocketsphinx has one for English itself. Languages without a model, and translations, keep Whisper's own times.
 """
 
 from __future__ import annotations

@@ -45,7 +45,7 @@ def work(job: StageJob) -> None:
     # A pipeline does everything; with a segmentation, overlap is found too; a d-vector works by itself.
     name = next((module for use, module in WAYS.items() if use in job.uses), job.variant)
     if name != WAYS["diarization"]:
-        # Batches have threads of their own. NumPy's would wait for each other's next product at full speed: a sixth of the
+        # Batches have threads of their own. NumPy's would wait for each other's next product at full speed: a quarter of the
         # stage's processor time. A pipeline's PyTorch may compute by the same library, and needs them.
         os.environ["OPENBLAS_NUM_THREADS"] = "1"
     backend = importlib.import_module(name)

@@ -5,18 +5,16 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from cluster import averages, cut, nearest, silhouette, units
+from cluster import HEARD, SHORT, averages, cut, nearest, silhouette, units
 
 CUT = 0.65
 """Mean cosine distance from which two groups of stretches are two people. Measured with CAM++ on mixes of real voices: one
 voice's halves stay below 0.60, two voices are mostly above 0.75."""
 
-FEW, CAUTION = 15.0, 0.1
-"""Below so many seconds of speech there are too few stretches for a mean: then the distance has to be larger by this."""
-
-SHORT_CUT, HEARD = 0.6, 1.0
-"""There two, but no more, are told apart from this distance on, where each is heard for so many seconds. Of 130 single voices
-of 3 to 15 s, real and synthetic, one is divided; of 130 of two people, 104 are (without this: 85)."""
+CAUTION, SHORT_CUT = 0.1, 0.6
+"""In a short recording there are too few stretches for a mean: the distance has to be larger by the first. Two, but no more, are
+told apart from the second on, where both are heard. Of 130 single voices of 3 to 15 s, real and synthetic, one is divided; of
+130 recordings of two people, 104 are (without this: 85)."""
 
 SURE = 0.6
 """Below this distance a voice is not divided any further, however many people there are said to be."""
@@ -120,7 +118,7 @@ def _guess(weights: Any, tree: Any) -> int:
 
 
 def _far(weights: Any) -> float:
-    return CUT if weights.sum() >= FEW else CUT + CAUTION
+    return CUT if weights.sum() >= SHORT else CUT + CAUTION
 
 
 def _parts(tree: Any, height: float) -> int:
@@ -146,13 +144,14 @@ def _centres(points: Any, weights: Any, tree: Any, people: int, far: float) -> A
 
 
 def _alike(points: Any, weights: Any, tree: Any) -> bool:
-    """Whether one group is two voices that are alike: both are heard a lot, and each is much nearer to itself.
+    """Whether one group is two voices that are alike: in a short recording they are not near, else both are heard a lot, and
+    each is much nearer to itself.
 
     The silhouette of one real voice's two largest moods stays below 0.28, or one of them is short.
     """
     labels = cut(tree, 2)
     heard = np.bincount(labels, weights=weights)
-    if weights.sum() < FEW and tree[-1, 2] >= SHORT_CUT and heard.min() >= HEARD:
+    if weights.sum() < SHORT and tree[-1, 2] >= SHORT_CUT and heard.min() >= HEARD:
         return True
     if tree[-1, 2] < APART or heard.min() < max(LONG, PART * heard.sum()):
         return False

@@ -28,8 +28,8 @@ class _Reader:
     found: list[tuple[float, float, tuple[str, ...]]] = field(default_factory=list)
     begins: list[Fraction] = field(default_factory=list)
     """When each open element begins."""
-    lines: list[str] | None = None
-    """Those of the paragraph that is read."""
+    lines: list[list[str]] | None = None
+    """Those of the paragraph that is read, in pieces."""
     times: tuple[Fraction, Fraction] = (Fraction(0), Fraction(0))
     units: dict[str, Fraction] = field(default_factory=dict)
     """Seconds of each unit."""
@@ -44,7 +44,7 @@ class _Reader:
         above = self.begins[-1] if self.begins else Fraction(0)
         kind = name.rpartition(" ")[2]
         timed = kind in ("body", "div", "p")
-        begin = above + (self.seconds(attributes.get("begin")) or 0 if timed else 0)
+        begin = above + (self.seconds(attributes.get("begin")) or 0) if timed else above
         self.begins.append(begin)
         if kind == "p":
             end, lasts = self.seconds(attributes.get("end")), self.seconds(attributes.get("dur"))
@@ -53,23 +53,23 @@ class _Reader:
                 for t in (None if end is None else above + end, None if lasts is None else begin + lasts)
                 if t is not None
             ]
-            self.lines = [""] if ends else None  # without an end it is shown as long as what it lies in
+            self.lines = [[]] if ends else None  # without an end it is shown as long as what it lies in
             self.times = begin, min(ends, default=begin)
         elif kind == "br" and self.lines is not None:
-            self.lines.append("")
+            self.lines.append([])
 
     def end(self, name: str) -> None:
         self.begins.pop()
         if name.rpartition(" ")[2] == "p" and self.lines is not None:
             if len(self.found) == self.most:
                 raise ValueError(f"it has more than {self.most} subtitles")
-            lines = tuple(" ".join(line.split()) for line in self.lines)
+            lines = tuple(" ".join("".join(line).split()) for line in self.lines)
             self.found.append((float(self.times[0]), float(self.times[1]), lines))
             self.lines = None
 
     def data(self, text: str) -> None:
         if self.lines is not None:
-            self.lines[-1] += text
+            self.lines[-1].append(text)
 
     def doctype(self, *_: object) -> None:
         raise ValueError("it has a document type, which isn't read")
@@ -117,10 +117,12 @@ def subtitles(data: bytes, most: int) -> list[tuple[float, float, tuple[str, ...
     reader = _Reader(most)
     parser = expat.ParserCreate(namespace_separator=" ")
     parser.StartElementHandler, parser.EndElementHandler = reader.start, reader.end
-    parser.CharacterDataHandler = reader.data
+    parser.CharacterDataHandler, parser.buffer_text = reader.data, True
     parser.StartDoctypeDeclHandler = reader.doctype
     try:
         parser.Parse(data, True)
     except expat.ExpatError as error:
         raise ValueError(f"it is no well-formed XML: {expat.ErrorString(error.code)}, line {error.lineno}") from None
+    except LookupError:
+        raise ValueError("its encoding isn't known") from None
     return reader.found

@@ -237,3 +237,17 @@ def test_too_many_subtitles_of_ttml_are_refused(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(check, "MOST_CUES", 2)
     with pytest.raises(check.NotSubtitles, match="more than 2"):
         check.timed_text(TT.format("", '<p end="1s">x</p>' * 3).encode())
+
+
+@pytest.mark.parametrize("encoding", ["nothing-like-it", "hex", "gbk", "idna"])
+def test_an_encoding_that_expat_cannot_read_is_refused(encoding: str) -> None:
+    """Python looks the name up among its own, some of which are no encodings of text."""
+    with pytest.raises(check.NotSubtitles):
+        check.timed_text(f'<?xml version="1.0" encoding="{encoding}"?>'.encode() + TT.format("", "").encode())
+
+
+def test_text_that_comes_in_pieces_is_one_line() -> None:
+    """expat hands text over in pieces of its buffer's size, and again after each reference."""
+    text = "a &amp; b " + "word " * 5000 + "\n"
+    (found,) = check.timed_text(TT.format("", f'<p begin="1s" end="2s">{text}</p>').encode())[1]
+    assert found.lines == (text.replace("&amp;", "&").strip(),)
