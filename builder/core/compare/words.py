@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import re
 import unicodedata
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -21,9 +21,6 @@ ALONE = (
     "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"
 )
 """Scripts without spaces (Thai, Lao, Burmese, Khmer, kana, Han): each character counts as a word."""
-
-FEW = 4 << 20
-"""Bits of a table of differences that is kept whole; larger ones are divided."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,6 +60,9 @@ def words_of(text: str, language: str | None = None, *, start: float | None = No
 
 Kind = Literal["equal", "substituted", "inserted", "deleted"]
 """What became of a word: as it was, another one, one more, or left out."""
+
+KINDS: dict[str, Kind] = {"equal": "equal", "substitute": "substituted", "insert": "inserted", "delete": "deleted"}
+"""By jiwer's names."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -135,79 +135,20 @@ def agreement_of(edits: Sequence[Edit]) -> Agreement:
 
 
 def edits_between(left: Sequence[str], right: Sequence[str]) -> tuple[Edit, ...]:
-    """The fewest edits from one sequence to another (Levenshtein), in order.
+    """The fewest edits from one sequence to another (Levenshtein), in order, by jiwer.
 
-    Bit-parallel (Myers 1999, Hyyrö 2003): a column of the table of distances is an integer with a bit for each word. Long
-    sequences are divided where the way must pass (Hirschberg 1975), so that memory stays linear: three hours of speech take
-    a few seconds.
+    Args:
+        left: words without line ends, none of them empty.
+        right: the same.
     """
+    import jiwer  # not above: the results of run are shown by a module that imports this one
+
+    apart = jiwer.ReduceToListOfListOfWords("\n")  # a word's compatibility form can have a space in it
+    [chunks] = jiwer.process_words("\n".join(left), "\n".join(right), apart, apart).alignments
     found: list[Edit] = []
-    for a, b, i, j in _divided(left, right):
-        found += _aligned(a, b, i, j)
+    for chunk in chunks:
+        lefts = range(chunk.ref_start_idx, chunk.ref_end_idx)
+        rights = range(chunk.hyp_start_idx, chunk.hyp_end_idx)
+        for i, j in itertools.zip_longest(lefts, rights):
+            found.append(Edit(kind=KINDS[chunk.type], left=i, right=j))
     return tuple(found)
-
-
-Part = tuple[Sequence[str], Sequence[str], int, int]
-"""Two sequences, and where they begin in the whole ones."""
-
-
-def _divided(left: Sequence[str], right: Sequence[str]) -> Iterator[Part]:
-    """Parts of which the tables are small, in order; the fewest edits of the parts are those of the whole."""
-    waiting: list[Part] = [(left, right, 0, 0)]
-    while waiting:
-        a, b, i, j = waiting.pop()
-        if len(a) * len(b) <= FEW or len(b) < 2:
-            yield a, b, i, j
-            continue
-        half = len(b) // 2
-        ahead = _distances(a, b[:half])
-        behind = _distances(a[::-1], b[half:][::-1])
-        cut = min(range(len(a) + 1), key=lambda k: ahead[k] + behind[len(a) - k])
-        waiting += [(a[cut:], b[half:], i + cut, j + half), (a[:cut], b[:half], i, j)]
-
-
-def _columns(left: Sequence[str], right: Sequence[str]) -> Iterator[tuple[int, int]]:
-    """After each word of ``right``: bits where the distance goes up, and down, from one word of ``left`` to the next."""
-    places: dict[str, int] = {}
-    for k, word in enumerate(left):
-        places[word] = places.get(word, 0) | 1 << k
-    every = (1 << len(left)) - 1
-    up, down = every, 0
-    for word in right:
-        equal = places.get(word, 0)
-        zero = (((equal & up) + up) ^ up) | equal | down
-        rise, fall = down | (every & ~(zero | up)), up & zero
-        rise = rise << 1 | 1
-        fall <<= 1
-        up, down = (fall | (every & ~(zero | rise))) & every, rise & zero & every
-        yield up, down
-
-
-def _distances(left: Sequence[str], right: Sequence[str]) -> list[int]:
-    """The distance of ``right`` from each beginning of ``left``, the empty one first."""
-    up, down = (1 << len(left)) - 1, 0
-    for up, down in _columns(left, right):  # noqa: B007 - the last one is kept
-        pass
-    ups, downs = (f"{bits:0{len(left)}b}"[::-1] for bits in (up, down))
-    steps = (int(a) - int(b) for a, b in zip(ups, downs, strict=True)) if left else ()
-    return list(itertools.accumulate(steps, initial=len(right)))
-
-
-def _aligned(left: Sequence[str], right: Sequence[str], i0: int, j0: int) -> list[Edit]:
-    """The edits of a small part, traced back through its whole table."""
-    columns = [((1 << len(left)) - 1, 0), *_columns(left, right)]
-    found: list[Edit] = []
-    i, j = len(left), len(right)
-    while i or j:
-        up, _ = columns[j]
-        if i and up >> (i - 1) & 1:
-            i -= 1
-            found.append(Edit(kind="deleted", left=i0 + i, right=None))
-        elif j and (not i or columns[j - 1][1] >> (i - 1) & 1):
-            j -= 1
-            found.append(Edit(kind="inserted", left=None, right=j0 + j))
-        else:
-            i, j = i - 1, j - 1
-            kind: Kind = "equal" if left[i] == right[j] else "substituted"
-            found.append(Edit(kind=kind, left=i0 + i, right=j0 + j))
-    return found[::-1]
