@@ -230,7 +230,7 @@ def run_converter(convert: dict[str, Any], pins: list[dict[str, Any]], folder: P
             sys.exit("weights.Unavailable: the package index doesn't have what the converter needs")
         code = (
             "import sys; from pathlib import Path; from builder.edges.weights.convert import converter; "
-            "converter(sys.argv[1])(Path(sys.argv[2]), Path(sys.argv[3]))"
+            "converter(sys.argv[1], sys.argv[4])(Path(sys.argv[2]), Path(sys.argv[3]))"
         )
         argv = [
             sys.executable,
@@ -239,6 +239,7 @@ def run_converter(convert: dict[str, Any], pins: list[dict[str, Any]], folder: P
             convert["how"],
             str(folder / convert["source"]),
             str(folder / convert["result"]),
+            convert["labels"],
         ]
         subprocess.run(argv, env={**env, "PYTHONPATH": f"{packages}:{HERE}"}, check=True)
     for pin in pins:

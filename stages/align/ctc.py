@@ -13,8 +13,6 @@ from contract import RATE, ModelFault, Recording, StageJob
 from rules import adopt
 from trellis import aligned, letters, with_wild_card
 
-FILE = "onnx/model_int8.onnx"
-
 PAD = 0.3
 """Seconds of sound around words that the model hears too: Whisper's times are that inexact."""
 
@@ -62,8 +60,10 @@ def load(job: StageJob, language: str) -> Aligner:
     options.log_severity_level = 3
     with job.timed("load"):
         try:
-            session = onnxruntime.InferenceSession(str(folder / FILE), options, providers=["CPUExecutionProvider"])
-            return described(session, json.loads((folder / "vocab.json").read_bytes()))
+            (file,) = folder.glob("**/*.onnx")
+            session = onnxruntime.InferenceSession(str(file), options, providers=["CPUExecutionProvider"])
+            told = session.get_modelmeta().custom_metadata_map.get("vocabulary")  # in one that this project has made
+            return described(session, json.loads(told or (folder / "vocab.json").read_bytes()))
         except Exception as error:  # onnxruntime's exceptions share no base class
             raise ModelFault(f"model {name} can't be loaded: {error}") from error
 

@@ -81,8 +81,8 @@ def parts(paths: list[Path], result: dict[str, Any]) -> Iterator[tuple[Path, dic
             yield path, result | {"segments": mine}
 
 
-MODULES = {"mdef": "slim", "onnx/model_int8.onnx": "ctc"}
-"""What aligns by a model, by a file that only its kind has; any other is WhisperX's."""
+MODULES = {"mdef": "slim", "**/*.onnx": "ctc"}
+"""What aligns by a model, by files that only its kind has; any other is WhisperX's."""
 
 
 def backend(job: StageJob, language: str) -> str | None:
@@ -94,8 +94,8 @@ def backend(job: StageJob, language: str) -> str | None:
     use = job.uses.get("alignment")
     if use is not None and language in use["languages"]:
         folder = job.model("alignment")
-        for file, module in MODULES.items():
-            if (folder / file).is_file():
+        for pattern, module in MODULES.items():
+            if any(folder.glob(pattern)):
                 return module
         if job.variant == "full":
             return "full"

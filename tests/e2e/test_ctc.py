@@ -16,7 +16,9 @@ import pytest
 import yaml
 from onnx import TensorProto, helper, numpy_helper
 
+from builder.edges.weights.convert import wav2vec2
 from tests.e2e.conftest import ROOT
+from tests.unit.test_wav2vec2 import state
 
 LABELS = ["<blank>", "<pad>", "</s>", "<unk>", *"aienoutsrmkldghybpwcvjzf'qx"]
 
@@ -52,6 +54,15 @@ def job(transcribed: Path, tmp_path: Path) -> Path:
     return folder
 
 
+def convert(folder: Path) -> None:
+    """A wav2vec2 as the builder converts it: its letters are in the file alone."""
+    shutil.rmtree(folder)
+    folder.mkdir()
+    labels = " ".join(["<blank>", "<pad>", "</s>", "<unk>", "|", *LABELS[4:]])
+    pieces = wav2vec2.aligner_pieces(state(early=False, labels=labels), labels)
+    (folder / "small.onnx").write_bytes(b"".join(pieces))
+
+
 def align(job: Path, python: Path, threads: int) -> tuple[list[dict[str, Any]], list[str]]:
     """The words that the stage writes with the small model, and its notes."""
     (job / "job.yaml").chmod(0o644)
@@ -76,8 +87,11 @@ def align(job: Path, python: Path, threads: int) -> tuple[list[dict[str, Any]], 
     return [word for segment in result["segments"] for word in segment["words"]], notes
 
 
-def test_words_are_aligned_the_same_with_any_number_of_threads(job: Path, python: Path) -> None:
+@pytest.mark.parametrize("converted", [False, True], ids=["of the hub", "converted"])
+def test_words_are_aligned_the_same_with_any_number_of_threads(job: Path, python: Path, converted: bool) -> None:
     """What random weights hear may be far off: such words keep Whisper's times. They stay in order."""
+    if converted:
+        convert(job.parents[1] / "models/hub/ctc")
     words, notes = align(job, python, threads=2)
     assert notes == []
     assert {word["source"] for word in words} == {"acoustic", "whisper"}

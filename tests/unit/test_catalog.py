@@ -68,12 +68,26 @@ def test_an_aligner_has_what_it_is_known_by() -> None:
     """The stage knows what aligns by a model from its files."""
     from tests.conftest import stage_module
 
-    align, ctc = stage_module("align"), stage_module("align", "ctc")
-    [model] = [model for model in CONFIG.models.values() if model.engine == "ctc"]
-    assert {f.path for f in CONFIG.pins[model.id].files} == {ctc.FILE, "vocab.json"} == set(model.include)
-    assert align.MODULES[ctc.FILE] == "ctc"
-    assert align.MODULES["mdef"] == "slim"
+    align = stage_module("align")
+    assert align.MODULES == {"mdef": "slim", "**/*.onnx": "ctc"}
     assert "mdef" in {f.path for f in CONFIG.pins["cmusphinx-fr"].files}
+    for model in CONFIG.models.values():
+        if model.engine == "ctc":
+            files = [model.convert.result] if model.convert else model.include
+            assert sum(path.endswith(".onnx") for path in files) == 1, model.id
+            assert model.convert is not None or "vocab.json" in files, model.id
+
+
+def test_labels_of_converted_aligners() -> None:
+    """Each letter has one row, and one row is the blank; the rows that fairseq adds come before the letters."""
+    for model in CONFIG.models.values():
+        if model.convert is not None and model.convert.how == "wav2vec2-onnx":
+            labels = model.convert.labels.split()
+            assert labels[:5] == ["<blank>", "<pad>", "</s>", "<unk>", "|"], model.id
+            assert len(set(labels)) == len(labels), model.id
+            assert all(len(label) == 1 for label in labels[5:] if label != "<1>"), model.id
+            full = CONFIG.models[model.id.removesuffix("-onnx")]
+            assert (full.languages, full.licence, full.sources) == (model.languages, model.licence, model.sources)
 
 
 @pytest.mark.parametrize(

@@ -104,7 +104,8 @@ def _weights(model: Model, pin: Pin) -> str:
     convert = None
     if model.convert is not None:
         origin = next(f for f in pin.source_files if f.path == model.convert.source)
-        convert = {"how": model.convert.how, "source": origin.path, "result": model.convert.result, "pin": _pin(origin)}
+        how = {"how": model.convert.how, "labels": model.convert.labels}
+        convert = {**how, "source": origin.path, "result": model.convert.result, "pin": _pin(origin)}
     value = {
         "folder": f"{layers.ROOT}/{snapshot_path(model, pin)}",
         "own": layers.own(model, pin),

@@ -38,6 +38,7 @@ class ConvertShape(Strict):
     how: str
     source: str
     result: str
+    labels: str = ""
 
 
 class ModelShape(Strict):
@@ -205,7 +206,7 @@ def _convert(document: Document, at: tuple[str, ...], entry: ModelShape) -> Conv
             raise document.error(f'unsafe path "{path}": {why}', (*at, "convert"))
     if not entry.target:
         raise document.error("a converted model needs a target folder", at, hint="add target: onnx/…")
-    return Convert(how=convert.how, source=convert.source, result=convert.result)
+    return Convert(how=convert.how, source=convert.source, result=convert.result, labels=convert.labels)
 
 
 def _wheels(document: Document, at: tuple[str, ...], entry: ModelShape) -> WheelSource:

@@ -81,12 +81,13 @@ class Convert:
     """How a model is converted, once, from the file that its authors publish.
 
     ``how`` names a converter of ``edges/weights/convert``, ``source`` the file that is fetched, ``result`` the file that
-    is kept. The lock pins both.
+    is kept. The lock pins both. ``labels`` is what the numbers that a model puts out stand for, where its file doesn't say.
     """
 
     how: str
     source: str
     result: str
+    labels: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)

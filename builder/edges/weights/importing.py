@@ -174,7 +174,7 @@ def _copy(store: Store, pinned: _PinnedFile, read: Callable[[], Iterable[bytes]]
             return True
         assert model.convert is not None
         with store.fetching(pin.files[0]) as result:
-            convert.converter(model.convert.how)(incoming, result)
+            convert.converter(model.convert.how, model.convert.labels)(incoming, result)
             store.admit(model, pin, pin.files[0], result)
         incoming.unlink(missing_ok=True)
     return True

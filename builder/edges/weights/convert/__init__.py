@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,34 +17,37 @@ class _Way:
 
     of: str
     """What it is the checkpoint of, for messages."""
-    bytes_of: Callable[[Any], bytes]
-    """The ONNX file of the checkpoint's value."""
+    pieces: Callable[[Any], Iterable[bytes]]
+    """The ONNX file of the checkpoint's value, in pieces. What is wrong with the value is raised at once."""
     opaque: frozenset[tuple[str, str]] = frozenset()
     """Classes that it names for other uses than tensors; no code of theirs is run."""
 
 
-def _ways() -> Mapping[str, _Way]:
-    from builder.edges.weights.convert import campplus, dvector, segmentation
+def _ways(labels: str) -> Mapping[str, _Way]:
+    from builder.edges.weights.convert import campplus, dvector, segmentation, wav2vec2
 
     return {
         "dvector-onnx": _Way(
-            of="Resemblyzer's speaker encoder", bytes_of=lambda tree: dvector.encoder_bytes(tree["model_state"])
+            of="Resemblyzer's speaker encoder", pieces=lambda tree: [dvector.encoder_bytes(tree["model_state"])]
         ),
-        "campplus-onnx": _Way(of="3D-Speaker's CAM++", bytes_of=campplus.encoder_bytes),
+        "campplus-onnx": _Way(of="3D-Speaker's CAM++", pieces=lambda tree: [campplus.encoder_bytes(tree)]),
         "segmentation-onnx": _Way(
             of="pyannote's segmentation-3.0",
-            bytes_of=lambda tree: segmentation.segmenter_bytes(tree["state_dict"]),
+            pieces=lambda tree: [segmentation.segmenter_bytes(tree["state_dict"])],
             opaque=segmentation.OPAQUE,
+        ),
+        "wav2vec2-onnx": _Way(
+            of="a wav2vec2 with these labels", pieces=lambda tree: wav2vec2.aligner_pieces(tree, labels)
         ),
     }
 
 
-def converter(how: str) -> Callable[[Path, Path], None]:
-    """The function that writes ``result`` from ``source``, for a catalogue entry's ``convert.how``.
+def converter(how: str, labels: str = "") -> Callable[[Path, Path], None]:
+    """The function that writes ``result`` from ``source``, for a catalogue entry's ``convert.how`` and ``convert.labels``.
 
     It raises IntegrityError for a source that is not the checkpoint it should be.
     """
-    way = _ways()[how]
+    way = _ways(labels)[how]
 
     def convert(source: Path, result: Path) -> None:
         from builder.edges.weights.convert import checkpoints
@@ -52,11 +55,11 @@ def converter(how: str) -> Callable[[Path, Path], None]:
         with source.open("rb") as file:
             tree = checkpoints.read(file, opaque=way.opaque)
         try:
-            data = way.bytes_of(tree)
+            pieces = way.pieces(tree)
         except (KeyError, TypeError, AttributeError, ValueError, IndexError) as error:
             raise IntegrityError(f"not the checkpoint of {way.of}: {error!r}"[:300]) from error
         with result.open("wb") as out:
-            out.write(data)
+            out.writelines(pieces)
             out.flush()
             os.fsync(out.fileno())
 

@@ -14,8 +14,8 @@ from builder.errors import IntegrityError
 MAGIC = 0x1950A86A20F9469CFC6C
 """First pickle of PyTorch's legacy file format (torch/serialization.py)."""
 
-LARGEST = 256 << 20
-"""Bytes of a checkpoint: those that are converted here have 30 MB at most."""
+LARGEST = 3 << 29
+"""Bytes of a checkpoint, and of all its tensors: a large wav2vec2 has 1.3 GB, the others that are converted far less."""
 
 MOST_MEMBERS = 20_000
 """Files inside a checkpoint of the zip format: each tensor has one."""
@@ -32,12 +32,13 @@ def read(source: BinaryIO, *, opaque: frozenset[Global] = frozenset()) -> Any:
     Raises:
         IntegrityError: another kind of file, or one that asks for anything but plain tensors.
     """
-    data = source.read(LARGEST + 1)
-    if len(data) > LARGEST:
+    if source.seek(0, io.SEEK_END) > LARGEST:
         raise IntegrityError("the checkpoint is larger than any that is converted here")
-    zipped = data.startswith(b"PK\x03\x04")
+    source.seek(0)
+    zipped = source.read(4) == b"PK\x03\x04"
+    source.seek(0)
     try:
-        return (_read_zip if zipped else _read_legacy)(io.BytesIO(data), Tree(opaque))
+        return (_read_zip if zipped else _read_legacy)(source, Tree(opaque))
     except IntegrityError:
         raise
     except Exception as error:
@@ -74,16 +75,21 @@ def _read_zip(source: BinaryIO, reader: Tree) -> Any:
         if f"{root}/byteorder" in names and archive.read(f"{root}/byteorder") != b"little":
             raise IntegrityError("the checkpoint is of a big-endian machine")
         tree = reader.load(io.BytesIO(archive.read(f"{root}/data.pkl")))
-        arrays = {key: _array(s, archive.read(f"{root}/data/{key}")) for key, s in _storages(reader).items()}
+        arrays = {}
+        for key, storage in _storages(reader).items():
+            with archive.open(f"{root}/data/{key}") as member:
+                arrays[key] = _array(storage, member.read(storage.size + 1))
     return _filled(tree, arrays)
 
 
 def _storages(reader: Tree) -> Storages:
-    """The storages of the tensors by key; a key that stands for two is refused."""
+    """The storages of the tensors by key; a key that stands for two is refused, and more than any checkpoint has."""
     storages: dict[str, Storage] = {}
     for tensor in reader.tensors:
         if storages.setdefault(tensor.storage.key, tensor.storage) != tensor.storage:
             raise IntegrityError("the checkpoint has two storages of one name")
+    if sum(storage.size for storage in storages.values()) > LARGEST:
+        raise IntegrityError("the checkpoint says that it has more than any that is converted here")
     return storages
 
 

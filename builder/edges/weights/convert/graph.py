@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 State = Mapping[str, Any]
 """A checkpoint's arrays by name."""
+
+Shapes = Mapping[str, Sequence[Any]]
+"""Dimensions of inputs or outputs by name."""
 
 
 class Graph:
@@ -70,22 +73,55 @@ class Graph:
             inputs.append(self.constant(f"{name}.bias", _single(bias)))
         return self.add("Conv", *inputs, **attributes)
 
-    def model(self, name: str, inputs: Mapping[str, Sequence[Any]], outputs: Mapping[str, Sequence[Any]]) -> bytes:
-        """The ONNX file; shapes by name of input and output, with texts for free dimensions.
+    def model(self, name: str, inputs: Shapes, outputs: Shapes) -> bytes:
+        """The ONNX file; shapes by name of input and output, with texts for free dimensions."""
+        return b"".join(self.pieces(name, inputs, outputs))
 
+    def pieces(
+        self, name: str, inputs: Shapes, outputs: Shapes, *, metadata: Mapping[str, str] | None = None
+    ) -> Iterator[bytes]:
+        """:meth:`model` in pieces, an array at a time: hundreds of megabytes are not in memory once more.
+
+        They are the bytes that protobuf itself writes: the fields of a message in the order of their numbers (onnx.proto).
         Versions are fixed, whatever this machine has: the result has a pin.
         """
-        from onnx import TensorProto, helper, numpy_helper
+        from onnx import GraphProto, ModelProto, StringStringEntryProto, TensorProto, helper
 
-        def values(shapes: Mapping[str, Sequence[Any]]) -> list[Any]:
+        def values(shapes: Shapes) -> list[Any]:
             return [helper.make_tensor_value_info(key, TensorProto.FLOAT, list(s)) for key, s in shapes.items()]
 
-        arrays = [numpy_helper.from_array(array, key) for key, array in self._weights.items()]
-        graph = helper.make_graph(self._nodes, name, values(inputs), values(outputs), initializer=arrays)
-        opset = [helper.make_opsetid("", 17)]
-        model = helper.make_model(graph, opset_imports=opset, producer_name="whisperbake")
-        model.ir_version = 8
-        return bytes(model.SerializeToString(deterministic=True))
+        front = _serialised(GraphProto(node=self._nodes, name=name))
+        back = _serialised(GraphProto(input=values(inputs), output=values(outputs)))
+        arrays = sum(len(self._array(key)) for key in self._weights)
+        yield _serialised(ModelProto(ir_version=8, producer_name="whisperbake"))
+        yield _head(ModelProto.GRAPH_FIELD_NUMBER, len(front) + arrays + len(back)) + front
+        yield from map(self._array, self._weights)
+        told = [StringStringEntryProto(key=key, value=value) for key, value in sorted((metadata or {}).items())]
+        yield back + _serialised(ModelProto(opset_import=[helper.make_opsetid("", 17)], metadata_props=told))
+
+    def _array(self, key: str) -> bytes:
+        """An array as a field of the graph."""
+        from onnx import GraphProto, numpy_helper
+
+        data = _serialised(numpy_helper.from_array(self._weights[key], key))
+        return _head(GraphProto.INITIALIZER_FIELD_NUMBER, len(data)) + data
+
+
+def _serialised(message: Any) -> bytes:
+    return bytes(message.SerializeToString(deterministic=True))
+
+
+def _head(field: int, size: int) -> bytes:
+    """What stands before a message of ``size`` bytes inside another one (protobuf.dev, Encoding)."""
+    return _varint(field << 3 | 2) + _varint(size)
+
+
+def _varint(number: int) -> bytes:
+    data = bytearray()
+    while number > 127:
+        data.append(number & 127 | 128)
+        number >>= 7
+    return bytes([*data, number])
 
 
 def normalisation(state: State, name: str) -> tuple[Any, Any]:

@@ -136,7 +136,7 @@ def _convert(
                 where=str(context.store.reject(model, source, file.path, digest)),
             )
         context.tally.show(Progress(what=model.id, note="converting", finished=True))
-        convert.converter(model.convert.how)(source, result)
+        convert.converter(model.convert.how, model.convert.labels)(source, result)
         source.unlink()
     return files.sha256(result)
 
