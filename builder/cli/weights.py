@@ -109,6 +109,8 @@ def lock(
 ) -> None:
     """Pin models: ask the hub for revision, sizes, sha256 and licence, show what changes, write models.lock.
 
+    A model that has an address in place of a repository is fetched once for its sha256, when it is named.
+
     Example: python3 build.py models lock small --update medium
     """
     from builder.views.weights import LOCK

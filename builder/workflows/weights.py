@@ -274,7 +274,8 @@ def lock(session: Session, ids: Sequence[str], *, update: Sequence[str], force: 
     named, moving = ([model_named(config, name) for name in names] for names in (ids, update))
     plan = lock_diff.plan_pins(config.models, config.pins, named=named, update=moving)
     token = access.find_token(session.env, config.home)
-    entries, refused = _ask_hub(plan, token, env=session.env, on_progress=session.on_progress)
+    scratch = store_of(config).incoming
+    entries, refused = _ask_hub(plan, token, env=session.env, scratch=scratch, on_progress=session.on_progress)
     changes = [entry for entry in entries if isinstance(entry, PinChange)]
     failure = None if force else _lowered(changes)
     pins = {change.model.id: change.after for change in changes if change.before != change.after}
@@ -284,7 +285,12 @@ def lock(session: Session, ids: Sequence[str], *, update: Sequence[str], force: 
 
 
 def _ask_hub(
-    plan: Sequence[PlannedPin], token: Token | None, *, env: Mapping[str, str], on_progress: OnProgress
+    plan: Sequence[PlannedPin],
+    token: Token | None,
+    *,
+    env: Mapping[str, str],
+    scratch: Path,
+    on_progress: OnProgress,
 ) -> tuple[list[PlannedPin | PinChange], list[SourceError]]:
     """The pins that stay and the hub's answers, and its refusals. A hub that can't be reached is not asked again."""
     from builder.edges.weights import pinning
@@ -297,9 +303,10 @@ def _ask_hub(
             entries.append(planned)
         if not planned.ask or unreachable:
             continue
-        on_progress(Progress(what=f"lock {planned.model.id}", note="asking the hub", finished=True))
+        note = "asking the hub" if planned.model.repo else "fetching it once, for its digest"
+        on_progress(Progress(what=f"lock {planned.model.id}", note=note, finished=True))
         try:
-            answer = pinning.resolve(planned.model, token=token, env=env)
+            answer = pinning.resolve(planned.model, token=token, env=env, scratch=scratch)
             entries.append(lock_diff.pin_change(planned.model, planned.before, answer.pin, answer.history))
         except SourceError as error:
             refused.append(error)

@@ -1,5 +1,5 @@
 """Random weights in the formats that the full variant's stages load, made inside its images: the real ones can't be
-fetched everywhere. ``python3 small_weights.py alignment|pipeline FOLDER``."""
+fetched everywhere. ``python3 small_weights.py alignment|pipeline|wav2vec2 FOLDER``."""
 
 from __future__ import annotations
 
@@ -61,6 +61,47 @@ def alignment(out: Path) -> None:
         (out / name).write_text(json.dumps(value))
 
 
+def wav2vec2(out: Path) -> None:
+    """Checkpoints of both libraries and both kinds, and what they hear: ``<name>.pt``, ``<name>.npy``, ``sound.npy``."""
+    import numpy as np
+    import torch
+    import torchaudio
+    from transformers import Wav2Vec2Config, Wav2Vec2ForCTC
+
+    torch.manual_seed(1)
+    models = {}
+    for kind, large in (("base", False), ("large", True)):
+        config = Wav2Vec2Config(
+            vocab_size=len(LETTERS),
+            hidden_size=128,
+            num_hidden_layers=2,
+            num_attention_heads=2,
+            intermediate_size=96,
+            conv_dim=(24,) * 7,
+            conv_bias=large,
+            num_conv_pos_embeddings=16,
+            num_conv_pos_embedding_groups=4,
+            do_stable_layer_norm=large,
+            feat_extract_norm="layer" if large else "group",
+        )
+        models[f"transformers-{kind}"] = Wav2Vec2ForCTC(config)
+        norm = "layer_norm" if large else "group_norm"
+        layers = [(24, kernel, stride) for kernel, stride in zip(config.conv_kernel, config.conv_stride, strict=True)]
+        encoder = (128, 0.0, 16, 4, 2, 2, 0.0, 96, 0.0, 0.0, large, 0.0)
+        models[f"torchaudio-{kind}"] = torchaudio.models.wav2vec2_model(norm, layers, large, *encoder, len(LETTERS))
+    sound = torch.randn(1, 9000)
+    out.mkdir()
+    np.save(out / "sound.npy", sound.numpy())
+    for name, model in models.items():
+        for parameter in model.parameters():  # norms and biases begin as ones and zeros
+            parameter.data += 0.05 * torch.randn_like(parameter)
+        torch.save(model.state_dict(), out / f"{name}.pt")
+        with torch.no_grad():
+            heard = model.eval()(sound)
+        scores = heard.logits if name.startswith("transformers") else heard[0]
+        np.save(out / f"{name}.npy", torch.log_softmax(scores, -1).numpy())
+
+
 def pipeline(out: Path) -> None:
     """A directory as pyannote.audio 4 loads it: segmentation, embedding, config.yaml."""
     sys.path.insert(0, "/opt/bake/stages")
@@ -110,4 +151,4 @@ def pipeline(out: Path) -> None:
 
 
 if __name__ == "__main__":
-    {"alignment": alignment, "pipeline": pipeline}[sys.argv[1]](Path(sys.argv[2]))
+    {"alignment": alignment, "pipeline": pipeline, "wav2vec2": wav2vec2}[sys.argv[1]](Path(sys.argv[2]))

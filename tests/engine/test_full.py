@@ -10,11 +10,15 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import yaml
 from metrics import diarization_error, read_rttm, word_errors
+from onnx.reference import ReferenceEvaluator
 
+from builder.edges.weights.convert import converter
 from tests.engine.conftest import ROOT, Engine
+from tests.engine.small_weights import LETTERS
 
 pytestmark = pytest.mark.heavy
 
@@ -64,6 +68,45 @@ def test_the_words_came_from_whisperx(engine: Engine, job: Any) -> None:
     assert done.out.startswith("2.8.0"), done.err
 
 
+OFFLINE = ("run", "--rm", "--network", "none", "--read-only", "--tmpfs", "/tmp", "--user", "12345:0")
+
+
+def make(engine: Engine, tag: str, kind: str, out: Path) -> None:
+    """Random weights by the libraries of an image, in ``out/small`` (small_weights.py)."""
+    out.mkdir(mode=0o777)
+    out.chmod(0o777)
+    script = Path(__file__).with_name("small_weights.py")
+    volumes = ("--volume", f"{script}:/small_weights.py:ro", "--volume", f"{out}:/out")
+    made = engine.docker(*OFFLINE, *volumes, "--entrypoint", "python3", tag, "/small_weights.py", kind, "/out/small")
+    assert made.code == 0, made.err
+
+
+def test_wav2vec2_as_onnx_hears_what_pytorch_hears(engine: Engine, job: Any, tmp_path: Path) -> None:
+    """Checkpoints of torchaudio and of Transformers, of both kinds, converted by the builder, which has neither."""
+    make(engine, f"{engine.prefix}/align:full-cpu", "wav2vec2", tmp_path / "models")
+    assert differences(tmp_path / "models/small") == {
+        f"{library}-{kind}": pytest.approx(0, abs=1e-4)
+        for library in ("torchaudio", "transformers")
+        for kind in ("base", "large")
+    }
+
+
+def differences(folder: Path) -> dict[str, float]:
+    """How far the logarithms of probabilities are off at most, by checkpoint."""
+    labels = " ".join(["<blank>", *LETTERS[1:]])
+    sound, found = np.load(folder / "sound.npy"), {}
+    kept = [k for k, label in enumerate(labels.split()) if label == "<blank>" or len(label) == 1]
+    for source in folder.glob("*.pt"):
+        result = folder.parent / f"{source.stem}.onnx"
+        converter("wav2vec2-onnx", labels)(source, result)
+        (scores,) = ReferenceEvaluator(str(result)).run(None, {"sound": sound})
+        wanted = np.load(source.with_suffix(".npy"))[..., kept]
+        assert scores.shape == wanted.shape
+        ours, theirs = (x - np.log(np.exp(x).sum(-1, keepdims=True)) for x in (scores, wanted))
+        found[source.stem] = float(np.abs(ours - theirs).max())
+    return found
+
+
 @pytest.mark.parametrize(
     ("stage", "purpose", "kind", "languages"),
     [("align", "alignment", "alignment", ["en"]), ("diarize", "diarization", "pipeline", [])],
@@ -74,27 +117,10 @@ def test_whole_models_are_loaded_and_used_offline(
     """wav2vec2 by WhisperX and a pipeline by pyannote.audio, from a folder, without network, on a read-only root."""
     tag = f"{engine.prefix}/{stage}:full-cpu"
     place, models = tmp_path / "job", tmp_path / "models"
-    models.mkdir(mode=0o777)
-    models.chmod(0o777)
     shutil.copytree(engine.home / "jobs" / job["job"], place)
     for path in [place, *place.rglob("*")]:
         path.chmod(0o777 if path.is_dir() else 0o666)
-    script = Path(__file__).with_name("small_weights.py")
-    offline = ("run", "--rm", "--network", "none", "--read-only", "--tmpfs", "/tmp", "--user", "12345:0")
-    made = engine.docker(
-        *offline,
-        "--volume",
-        f"{script}:/small_weights.py:ro",
-        "--volume",
-        f"{models}:/out",
-        "--entrypoint",
-        "python3",
-        tag,
-        "/small_weights.py",
-        kind,
-        "/out/small",
-    )
-    assert made.code == 0, made.err
+    make(engine, tag, kind, models)
     spec = yaml.safe_load((place / "job.yaml").read_text())
     asked = next(s for s in spec["stages"] if s["name"] == stage)
     asked["models"] = {
@@ -103,7 +129,7 @@ def test_whole_models_are_loaded_and_used_offline(
     (place / "job.yaml").write_text(yaml.safe_dump(spec))
     shutil.rmtree(place / "work" / stage)
     done = engine.docker(
-        *offline, "--volume", f"{place}:/job", "--volume", f"{models}:/models:ro", tag, "--job", "/job"
+        *OFFLINE, "--volume", f"{place}:/job", "--volume", f"{models}:/models:ro", tag, "--job", "/job"
     )
     assert done.code == 0, done.err
     found = json.loads((place / "work" / stage / "01.json").read_text())

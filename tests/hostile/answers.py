@@ -32,8 +32,9 @@ from unittest import mock
 from builder.bootstrap import pip_wheel
 from builder.core.images.reference import target
 from builder.core.progress import silent
+from builder.core.terms import Purpose
 from builder.core.weights.catalog import parse_models
-from builder.core.weights.model import WheelSource
+from builder.core.weights.model import Model, UrlSource, WheelSource
 from builder.edges.registry import blobs as registry_blobs
 from builder.edges.registry import http as registry_http
 from builder.edges.registry import push
@@ -456,10 +457,18 @@ def _fetching(folder: Path, host: str) -> str | None:
 def _pinning(folder: Path, host: str) -> str | None:
     model = parse_models_one("m: {purpose: asr, title: t, licence: MIT, hub: org/name, gated: true, page: 'https://p'}")
     token = access.Token(value=TOKEN, source="t")
-    answer = pinning.resolve(model, token=token, env={"HF_ENDPOINT": f"http://{host}"})
+    answer = pinning.resolve(model, token=token, env={"HF_ENDPOINT": f"http://{host}"}, scratch=folder)
     known = {model.id: model}
     pinning.write(folder, folder / ".bake", {model.id: answer.pin}, known)  # what can't be read back raises
     return None
+
+
+def _addressing(folder: Path, host: str) -> str | None:
+    sources = (UrlSource(url=f"http://{host}/org/name/resolve/main/model.bin"),)
+    model = Model(id="m", purpose=Purpose.OTHER, title="t", licence="MIT", target="m", sources=sources)
+    pin = pinning.resolve(model, token=None, env={}, scratch=folder / "scratch").pin
+    pinning.write(folder, folder / ".bake", {model.id: pin}, {model.id: model})
+    return "something stays" if any((folder / "scratch").iterdir()) else None
 
 
 def parse_models_one(entry: str) -> Any:
@@ -556,6 +565,7 @@ def _wheel_index(method: str, path: str, request: bytes) -> Answer:
 CLIENTS: dict[str, tuple[Good, Callable[[Path, str], str | None]]] = {
     "hub": (_hub, _fetching),
     "hub, pinning": (_hub, _pinning),
+    "address, pinning": (_hub, _addressing),
     "registry": (_registry, _pushing),
     "index": (_index, _launching),
     "index, pip": (_wheel_index, _wheels),
@@ -635,5 +645,6 @@ def _tried(name: str, number: int, folder: Path) -> str | None:
 
 def attempt(number: int) -> Attempt:
     """One of them; of twenty, one has pip read the index, which takes seconds."""
-    name = "index, pip" if number % 20 == 19 else ("hub", "registry", "hub, pinning", "registry", "index")[number % 5]
+    names = ("hub", "registry", "hub, pinning", "registry", "index", "address, pinning")
+    name = "index, pip" if number % 20 == 19 else names[number % 6]
     return Attempt(name=f"{name} {number}", run=lambda folder: _tried(name, number, folder))

@@ -9,12 +9,22 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
+from builder.core.terms import Purpose
+from builder.core.weights import lock as lock_of
+from builder.core.weights.model import Convert, FilePin, Model, Pin, UrlSource
 from builder.edges.machine import project
 from builder.edges.system import shell
+from builder.edges.weights import pinning
+from builder.edges.weights.fetch import fetch_models
+from builder.edges.weights.store import Store
+from builder.errors import IntegrityError, SourceError
 from tests import loopback, small_project
 from tests.small_project import Small
+from tests.unit.test_convert import zipped
+from tests.unit.test_wav2vec2 import state
 
 OLD, NOW, NEXT = "a" * 40, "c" * 40, "d" * 40
 FILES = {
@@ -225,12 +235,70 @@ def test_names_that_no_lock_could_hold_are_refused(tmp_path: Path, hub: Hub) -> 
     assert "can't be pinned" in done.err
 
 
+LABELS = "<blank> a b"
+CONVERT = Convert(how="wav2vec2-onnx", source="a.pt", result="b.onnx", labels=LABELS)
+
+
+@pytest.fixture
+def checkpoint() -> Iterator[tuple[str, list[bytes]]]:
+    """An address that redirects to a file, and what the file is: the last of these."""
+    bodies = [zipped(state(early=False, labels=LABELS, layers=1))]
+
+    class Handler(loopback.Handler):
+        def do_GET(self) -> None:
+            if self.path == "/a.pt":
+                return self.reply(302, b"", Location="/there")
+            return self.reply(200, bodies[-1])
+
+    server = loopback.server_of(Handler)
+    with loopback.answering(server):
+        yield f"http://127.0.0.1:{server.server_port}/a.pt", bodies
+
+
+def of_address(url: str, convert: Convert | None) -> Model:
+    sources = (UrlSource(url=url),)
+    return Model(
+        id="u", purpose=Purpose.ALIGNMENT, title="t", licence="MIT", target="onnx/u", sources=sources, convert=convert
+    )
+
+
+def test_a_file_at_an_address_is_pinned_and_what_it_is_converted_into(
+    tmp_path: Path, checkpoint: tuple[str, list[bytes]]
+) -> None:
+    """By its bytes, which are all that is known of it; a fetch makes the same ones. Nothing else stays."""
+    url, bodies = checkpoint
+    model = of_address(url, CONVERT)
+    found = pinning.resolve(model, token=None, env={}, scratch=tmp_path / "in").pin
+    digest = hashlib.sha256(bodies[0]).hexdigest()
+    assert (found.revision, found.records) == (digest[:12], (url,))
+    assert found.source_files == (FilePin(path="a.pt", size=len(bodies[0]), sha256=digest),)
+    assert lock_of.parse_lock(lock_of.dump_lock({"u": found}), known={"u": model}) == {"u": found}
+    assert list((tmp_path / "in").iterdir()) == []
+    store = Store(tmp_path / "store")
+    fetch_models(store, [(model, found)], env={}, on_progress=lambda _: None)
+    assert store.verify(model, found, deep=True) == ()
+    assert [path.name for path in store.folder(model, found).iterdir()] == ["b.onnx"]
+    plain = pinning.resolve(of_address(url, None), token=None, env={}, scratch=tmp_path / "in").pin
+    assert plain == Pin(revision=digest[:12], files=found.source_files, records=(url,))
+
+
+def test_an_address_with_another_file_is_not_pinned(tmp_path: Path, checkpoint: tuple[str, list[bytes]]) -> None:
+    """Not the network that it should be, nothing at all, or nobody."""
+    url, bodies = checkpoint
+    bodies.append(zipped({"aux.weight": np.zeros((3, 64), dtype=np.float32)}))
+    with pytest.raises(IntegrityError, match="not the checkpoint of a wav2vec2"):
+        pinning.resolve(of_address(url, CONVERT), token=None, env={}, scratch=tmp_path)
+    bodies.append(b"")
+    with pytest.raises(SourceError, match="answered 200, 0 bytes"):
+        pinning.resolve(of_address(url, CONVERT), token=None, env={}, scratch=tmp_path)
+    with pytest.raises(SourceError, match="could not be reached"):
+        pinning.resolve(of_address("http://127.0.0.1:9/a.pt", CONVERT), token=None, env={}, scratch=tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_two_at_once_lose_nothing(tmp_path: Path, hub: Hub) -> None:
     """Each writes its own pin into what the other wrote."""
     from concurrent.futures import ThreadPoolExecutor
-
-    from builder.core.weights.model import FilePin, Pin
-    from builder.edges.weights import pinning
 
     config = project.load(make(tmp_path, None), env={})
     names = [m.id for m in config.models.values() if m.repo and m.id != "m"][:12]

@@ -126,10 +126,11 @@ def test_every_preset_is_pinned_in_slim() -> None:
 
 
 @pytest.mark.parametrize(
-    ("unpinned", "way"), [("wav2vec2-nl", "models lock wav2vec2-nl"), ("wav2vec2-fr", "two independent public records")]
+    ("unpinned", "way"),
+    [("wav2vec2-nl", "models lock wav2vec2-nl"), ("wav2vec2-fr", "the source can be reached: models lock wav2vec2-fr")],
 )
 def test_unpinned_models_are_refused_with_the_way_out(unpinned: str, way: str) -> None:
-    """No bytes without a digest to hold them against; what has no repository can't be asked for there."""
+    """No bytes without a digest to hold them against; what has no repository is pinned by its address."""
     with pytest.raises(MissingError) as caught:
         choice.require_pins(CONFIG, [CONFIG.models["base"], CONFIG.models[unpinned]])
     assert way in str(caught.value.hint)

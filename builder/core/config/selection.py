@@ -150,7 +150,10 @@ def require_alignment(config: Config, language: str | None, chosen: Mapping[Purp
     known = ", ".join(dict.fromkeys(code for m in fitting if m.id in config.pins for code in m.languages))
     unpinned = next((m.id for m in fitting if language in m.languages and m.id not in config.pins), None)
     if unpinned:
-        why, way = f"{unpinned} is not pinned", f"models lock {unpinned}, where the hub can be reached; "
+        why, way = (
+            f"{unpinned} is not pinned",
+            f"models lock {unpinned}, where {'the hub' if config.models[unpinned].repo else 'the source'} can be reached; ",
+        )
     else:
         able = [p for p in config.presets if any(language in m.languages for m in _aligners(config, p, config.pins))]
         why, way = f"no model aligns {language}", f"--variant full --preset {' or '.join(able)}; " * bool(able)
@@ -194,8 +197,8 @@ def require_pins(config: Config, models: Iterable[Model]) -> dict[str, Pin]:
         pinned = ", ".join(p for p, spec in config.presets.items() if _all_pinned(config.pins, spec.models))
         names = " ".join(m.id for m in unpinned)
         way = (
-            f"where the hub can be reached: models lock {names}"
-            if all(m.repo for m in unpinned)
+            f"where {'the hub' if all(m.repo for m in unpinned) else 'the source'} can be reached: models lock {names}"
+            if all(m.repo or m.url for m in unpinned)
             else "add size and sha256 to models.lock, as two independent public records say"
         )
         raise MissingError(

@@ -58,9 +58,11 @@ def pin_change(model: Model, before: Pin | None, answer: Pin, history: Sequence[
         history: commits of the repository from the answer's backwards; None when the hub doesn't tell.
     """
     after = answer
-    if before is not None and before.files == answer.files:
+    if before is not None and (before.files, before.source_files) == (answer.files, answer.source_files):
         records = tuple(dict.fromkeys((*before.records, *answer.records)))
         after = replace(answer, records=records, layers=before.layers)
+        if model.repo is None:  # an address has no commits: the name that somebody gave to these bytes stays
+            after = replace(after, revision=before.revision)
     return PinChange(
         model=model,
         before=before,

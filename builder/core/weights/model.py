@@ -130,6 +130,11 @@ class Model:
         return next((s.repo for s in self.sources if isinstance(s, HubSource)), None)
 
     @property
+    def url(self) -> str | None:
+        """The fixed address of its one file, or None."""
+        return next((s.url for s in self.sources if isinstance(s, UrlSource)), None)
+
+    @property
     def in_hub_layout(self) -> bool:
         """True when it is stored as a hub cache stores it: blobs, and snapshots of links to them."""
         return self.repo is not None and not self.target

@@ -1,10 +1,12 @@
-"""Ask the hub what a model is today, and keep the answer in models.lock."""
+"""Ask the hub, or a fixed address, what a model is today, and keep the answer in models.lock."""
 
 from __future__ import annotations
 
+import contextlib
 import fnmatch
 import hashlib
-from collections.abc import Mapping, Sequence
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -26,6 +28,9 @@ PATIENCE = 10.0
 SMALL = 64 << 20
 """Bytes up to which files are downloaded and hashed when the hub has no sha256 of them (they are outside LFS)."""
 
+LARGEST = 8 << 30
+"""Bytes of a file at a fixed address."""
+
 PAGES = 20
 """Of a history."""
 
@@ -43,19 +48,26 @@ class HubAnswer:
     """The repository's commits, from the pin's backwards; None when the hub doesn't tell."""
 
 
-def resolve(model: Model, *, token: access.Token | None, env: Mapping[str, str]) -> HubAnswer:
+def resolve(model: Model, *, token: access.Token | None, env: Mapping[str, str], scratch: Path) -> HubAnswer:
     """Ask the hub what a model's repository is now.
 
     The pin has the files that the catalogue's ``include`` names, without hidden files and read-mes. Sizes and sha256 are the
-    hub's where it has them (LFS); other files are downloaded and hashed.
+    hub's where it has them (LFS); other files are downloaded and hashed. So is the file of a model that has an address in
+    place of a repository; where it is converted, the result has a pin, too.
+
+    Args:
+        scratch: a folder for such a file, and for what it is converted into; nothing stays there.
 
     Raises:
-        SourceError: the hub can't be reached, refuses, or has no such repository; or the model has no repository.
-        IntegrityError: the answer names what can't be pinned.
+        SourceError: the hub can't be reached, refuses, or has no such repository; or nobody can be asked about the model.
+        IntegrityError: the answer names what can't be pinned, or the file can't be converted.
+        MissingError: the file doesn't fit on the disk.
     """
+    if model.repo is None and model.url is not None:
+        return _of_address(model, model.url, env, scratch)
     if model.repo is None:
         raise SourceError(
-            f"model {model.id} has no hub repository to ask",
+            f"model {model.id} has no hub repository and no address to ask",
             hint="write its pin into models.lock by hand, with two records",
         )
     if access.offline(env):
@@ -130,26 +142,19 @@ class _Hub:
         ]
 
     def _sha256(self, revision: str, path: str, size: int) -> str:
-        from builder.edges.system import answers
-
         url = access.file_url(self.address, str(self._model.repo), revision, path)
-        for _ in range(http.HOPS + 1):
-            with self._client.stream("GET", url, headers=self._headers, extensions=answers.FILE) as answer:
-                if answer.has_redirect_location:
-                    url = http.redirected(url, answer.headers["Location"])
-                    continue
-                if answer.status_code != 200:
-                    raise _refusal(answer, self._model, self.address, with_token=self._told)
-                digest, count = hashlib.sha256(), 0
-                for piece in answer.iter_raw():
-                    count += len(piece)
-                    if count > size:
-                        break
-                    digest.update(piece)
-                if count != size:
-                    raise IntegrityError(f"{self.address} says that {path} has {size} bytes", where=self._model.id)
-                return digest.hexdigest()
-        raise SourceError(f"{path}: it redirects more than {http.HOPS} times", where=self._model.id)
+        with _streamed(self._client, url, self._headers, self._model) as answer:
+            if answer.status_code != 200:
+                raise _refusal(answer, self._model, self.address, with_token=self._told)
+            digest, count = hashlib.sha256(), 0
+            for piece in answer.iter_raw():
+                count += len(piece)
+                if count > size:
+                    break
+                digest.update(piece)
+            if count != size:
+                raise IntegrityError(f"{self.address} says that {path} has {size} bytes", where=self._model.id)
+            return digest.hexdigest()
 
     def history(self, revision: str) -> tuple[str, ...] | None:
         """The repository's commits from one backwards; None when the hub doesn't tell, or when they are too many."""
@@ -168,6 +173,89 @@ class _Hub:
             except (ValueError, SourceError):  # a mirror without a history fails in many ways
                 return None
         return None
+
+
+@contextlib.contextmanager
+def _streamed(client: httpx.Client, url: str, headers: Mapping[str, str], model: Model) -> Iterator[httpx.Response]:
+    """A file's answer, before its bytes are read, after its redirects.
+
+    Raises:
+        SourceError: they are too many.
+    """
+    from builder.edges.system import answers
+
+    for _ in range(http.HOPS + 1):
+        with client.stream("GET", url, headers=headers, timeout=PATIENCE, extensions=answers.FILE) as answer:
+            if not answer.has_redirect_location:
+                yield answer
+                return
+            url = http.redirected(url, answer.headers["Location"])
+    raise SourceError(f"{url}: it redirects more than {http.HOPS} times", where=model.id)
+
+
+def _of_address(model: Model, url: str, env: Mapping[str, str], scratch: Path) -> HubAnswer:
+    """What a fixed address has. Its bytes are all that is known of it: they name the revision, too."""
+    from builder.edges.weights import convert
+
+    scratch.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix="lock-", dir=scratch) as folder:
+        source, result = Path(folder, "source"), Path(folder, "result")
+        fetched = [_downloaded(model, url, env, source)]
+        kept = fetched
+        if model.convert is not None:
+            files.require_room({scratch: fetched[0].size}, "put the state elsewhere: --home DIR")
+            convert.converter(model.convert.how, model.convert.labels)(source, result)
+            kept = [FilePin(path=model.convert.result, size=result.stat().st_size, sha256=files.sha256(result))]
+    return HubAnswer(
+        pin=Pin(
+            revision=fetched[0].sha256[:12],
+            files=tuple(kept),
+            source_files=tuple(fetched) if model.convert else (),
+            records=(url,),
+        ),
+        history=None,
+    )
+
+
+def _downloaded(model: Model, url: str, env: Mapping[str, str], target: Path) -> FilePin:
+    """The pin of the one file of an address, which is then in ``target``.
+
+    Raises:
+        SourceError: nobody is there, or it is refused.
+        IntegrityError: it is too large, or cut short.
+        MissingError: it doesn't fit on the disk.
+    """
+    import httpx
+
+    from builder.edges.system import answers
+
+    def pieces(answer: httpx.Response) -> Iterator[bytes]:
+        count = 0
+        for piece in answer.iter_raw():
+            count += len(piece)
+            if count > size:
+                break
+            yield piece
+        if count != size:
+            raise IntegrityError(f"{url} says that it has {size} bytes", where=model.id)
+
+    try:
+        with _streamed(answers.shared(url, env), url, {}, model) as answer:
+            size = _length(answer)
+            if answer.status_code != 200 or not 0 < size <= LARGEST:
+                raise SourceError(f"{url} answered {answer.status_code}, {size} bytes", where=model.id)
+            files.require_room({target.parent: size}, "put the state elsewhere: --home DIR")
+            digest = files.copy_hashed(pieces(answer), target)
+    except (httpx.HTTPError, httpx.InvalidURL) as error:
+        raise SourceError(f"{url} could not be reached ({http.short(error)})", where=model.id) from error
+    path = model.convert.source if model.convert else url.rpartition("/")[2]
+    return FilePin(path=path, size=size, sha256=digest)
+
+
+def _length(answer: httpx.Response) -> int:
+    """How many bytes follow, as the answer says; 0 when it doesn't."""
+    text = answer.headers.get("Content-Length", "")
+    return int(text) if text.isascii() and text.isdecimal() and len(text) < 16 else 0
 
 
 def _refusal(answer: httpx.Response, model: Model, address: str, *, with_token: bool) -> SourceError:
