@@ -80,21 +80,13 @@ class Account:
 
 def timed(window: Window, hearing: Any, language: str) -> list[Word]:
     """A hearing's words on the recording's timeline, none beyond the window's end."""
-
-    def at(seconds: float) -> float:
-        return round(min(window.start + max(seconds, 0.0), window.end), 3)
-
-    return [
-        {
-            "word": w["word"],
-            "start": at(w["start"]),
-            "end": at(w["end"]),
-            "probability": round(float(w["probability"]), 3),
-            "language": language,
-        }
-        for w in hearing.words
-        if w["word"].strip()
-    ]
+    found = []
+    for w in hearing.words:
+        if w["word"].strip():
+            start, end = window.span(w["start"], w["end"])
+            sure = round(float(w["probability"]), 3)
+            found.append({"word": w["word"], "start": start, "end": end, "probability": sure, "language": language})
+    return found
 
 
 def batches(items: Iterable[Any], size: int) -> Iterator[list[Any]]:
@@ -181,7 +173,7 @@ class Again:
         self._ends = [b for _, b in speech]
 
     def _hear(self, windows: Sequence[Window], languages: Sequence[str], temperature: float) -> list[Any]:
-        states = self.ear.backend.encode(self.ear.model, [read(self.path, w.start, w.end) for w in windows])
+        states = self.ear.backend.encode(self.ear.model, [read(self.path, w) for w in windows])
         return self.ear.hear(states, languages, prompt=False, temperature=temperature)
 
     def windows(self) -> None:

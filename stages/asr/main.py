@@ -18,7 +18,7 @@ import nemo
 import tongues
 from contract import ModelFault, Recording, StageJob
 from hearing import Ear, Heard, account, batches, first
-from windows import BRIDGE, PAUSE, SHORT, WINDOW, Window, read, windows
+from windows import PAUSE, SHORT, Window, read, windows
 from words import segments
 
 
@@ -127,14 +127,14 @@ class Stream:
     def __init__(self, ear: Ear, sound: Sound, duration: float, *, each: bool) -> None:
         self.ear, self.sound, self.each = ear, sound, each
         self.seconds = sum(b - a for a, b in sound.speech)
-        limits = {"longest": SHORT, "bridge": PAUSE} if each else {"longest": WINDOW, "bridge": BRIDGE}
+        limits = {"longest": SHORT, "bridge": PAUSE} if each else {}
         self.windows = windows(sound.speech, duration, sound.doubts, **limits)
         self.batches = self._encoded()
         self.known: list[tuple[list[Window], Any]] = []
 
     def _encoded(self) -> Iterator[tuple[list[Window], Any]]:
         for batch in batches(self.windows, self.ear.batch):
-            yield batch, self.ear.backend.encode(self.ear.model, [read(self.sound.path, w.start, w.end) for w in batch])
+            yield batch, self.ear.backend.encode(self.ear.model, [read(self.sound.path, w) for w in batch])
 
     def language(self) -> tuple[str, float]:
         """The sound's language and its probability, from its first windows, and from more while it is in doubt."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from itertools import pairwise
 from typing import Any
 
@@ -44,18 +45,20 @@ def test_regions_are_sorted_inside_the_sound_and_apart(chances: list[float], pad
 SPEECH = st.lists(st.tuples(st.floats(0.01, 70), st.floats(0.05, 20)), max_size=30)
 
 
-@given(SPEECH, st.sampled_from([(29.0, 2.0), (12.0, 0.6)]))
+@given(SPEECH, st.sampled_from([(29.0, math.inf), (12.0, 0.6)]))
 def test_windows_cover_all_speech_and_fit_the_model(
     steps: list[tuple[float, float]], limits: tuple[float, float]
 ) -> None:
-    """Nothing that was said is left out, no window is over 30 s, and they overlap little."""
+    """Nothing that was said is left out, of no window are more than 30 s heard, and they overlap little."""
     speech, at = [], 0.0
     for length, gap in steps:
         speech.append([at + gap, at + gap + length])
         at += gap + length
     longest, bridge = limits
-    spans = [(w.start, w.end) for w in asr.windows(speech, at + 1.0, longest=longest, bridge=bridge)]
-    assert all(0 <= a < b <= at + 1.0 and b - a <= longest + 2 * asr.PAD + 1e-2 for a, b in spans)
+    made = asr.windows(speech, at + 1.0, longest=longest, bridge=bridge)
+    spans = [(w.start, w.end) for w in made]
+    assert all(0 <= a < b <= at + 1.0 for a, b in spans)
+    assert all(sum(b - a for a, b in w.parts) <= longest + 2 * asr.PAD + 1e-2 for w in made)
     for first, second in pairwise(spans):
         shared = first[1] - second[0]
         assert shared <= 2 * asr.OVERLAP + 2e-3
@@ -63,7 +66,7 @@ def test_windows_cover_all_speech_and_fit_the_model(
         assert first[1] <= second[1] + 2e-3
     for first, third in zip(spans, spans[2:], strict=False):
         assert first[1] <= third[0] + 2 * asr.OVERLAP + 2e-3
-    joined = joining.merged(spans)
+    joined = joining.merged([part for w in made for part in w.parts])
     for start, end in speech:
         assert joining.common(joined, start, end) == pytest.approx(end - start, abs=0.01 * len(spans))
 
@@ -217,18 +220,44 @@ def test_a_segment_ends_with_its_sentence() -> None:
 
 
 def test_windows_end_at_clear_pauses_or_overlap() -> None:
-    """A pause in the last third of a window is better than its last word."""
+    """As many windows either way: a clear pause is the better place."""
     spans = asr.windows([[0.0, 10.0], [10.2, 21.0], [21.7, 27.0], [27.2, 40.0]], 41.0)
     assert [(w.start, w.end) for w in spans] == [(0.0, 21.2), (21.5, 40.2)]
     spans = asr.windows([[0.0, 14.0], [14.2, 27.0], [27.2, 40.0]], 41.0)
-    assert [(w.start, w.end) for w in spans] == [(0.0, 28.0), (26.2, 40.2)]
+    assert [(w.start, w.end) for w in spans] == [(0.0, 15.0), (13.2, 40.2)]
+
+
+def test_windows_are_few() -> None:
+    """Each costs a run of the encoder: a clear pause isn't worth one more, a cut without one is avoided where it costs none."""
+    clear = [[10.0 * k, 10.0 * k + 9.0] for k in range(6)]
+    assert [(w.start, w.end) for w in asr.windows(clear, 60.0)] == [(0.0, 29.2), (29.8, 59.2)]
+    near = [[0.0, 9.0], [9.1, 18.0], [18.8, 27.0], [27.1, 36.0], [36.1, 46.0]]
+    assert [w.end for w in asr.windows(near, 47.0)] == [18.2, 46.2]
 
 
 def test_long_silence_is_never_shown_to_the_model() -> None:
-    """Whisper invents text for it."""
-    spans = asr.windows([[0.0, 2.0], [60.0, 62.0]], 62.0)
-    assert len(spans) == 2
-    assert spans[0].end < 3.0
+    """Whisper invents text for it: a window leaves it out, and its words are told where they are in the recording."""
+    (window,) = asr.windows([[0.0, 2.0], [60.0, 62.0]], 62.0)
+    assert window.parts == [(0.0, 2.5), (59.5, 62.0)]
+    assert window.span(1.5, 2.0) == (1.5, 2.0)
+    assert window.span(3.0, 4.0) == (60.0, 61.0)
+    assert window.span(2.2, 3.4) == (59.5, 60.4)
+    assert window.span(1.9, 2.7) == (1.9, 2.5)
+    assert window.span(4.0, 9.0) == (61.0, 62.0)
+    assert len(asr.windows([[0.0, 2.0], [60.0, 62.0]], 62.0, bridge=0.6)) == 2
+
+
+@given(SPEECH, st.floats(0, 40), st.floats(0, 3))
+def test_a_word_of_a_window_is_in_what_was_heard(steps: list[tuple[float, float]], start: float, length: float) -> None:
+    """Never in a silence that the model didn't hear, and in the order in which the model wrote it."""
+    speech, at = [], 0.0
+    for said, gap in steps:
+        speech.append([at + gap, at + gap + said])
+        at += gap + said
+    for window in asr.windows(speech, at + 1.0):
+        a, b = window.span(start, start + length)
+        assert any(x - 1e-3 <= a <= b <= y + 1e-3 for x, y in window.parts)
+        assert a <= window.span(start + length, start + 2 * length)[0] + 2e-3
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import statistics
 import subprocess
 import sys
@@ -12,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import job as bench_job
 from harness import ROOT, peer
 from metrics import diarization_error
 
@@ -22,7 +22,8 @@ from speech.rows import speakers
 
 SCRIPT = Path(__file__).parents[1] / "pyannote_peer.py"
 
-PYANNOTE = ("torch==2.13.0", "torchaudio", "pyannote.audio==4.0.7", "onnxruntime")
+PYANNOTE = "pyannote.audio==4.0.7"
+"""What the environment of WhisperX 3.8.6 has of it."""
 
 THRESHOLDS = (0.5, 0.6, 0.7, 0.8)
 """Distances at which two voices are one: pyannote has no value for this embedding, so it gets the best for the very mixes."""
@@ -51,11 +52,8 @@ def pyannote(options: Options) -> list[Line]:
 
 
 def python() -> Path:
-    """The peer's interpreter. Of torchaudio only the Python is wanted: its binary fits another build of PyTorch."""
-    folder = peer("pyannote", *PYANNOTE)
-    for binary in folder.parent.glob("lib/python*/site-packages/torchaudio/lib"):
-        shutil.rmtree(binary)
-    return folder / "python"
+    """The interpreter of WhisperX's environment: the same pyannote.audio, without 5 GB more."""
+    return peer("whisperx", bench_job.WHISPERX) / "python"
 
 
 def our_rates(chosen: Sequence[mixes.Mix], *, given: bool) -> list[float]:
