@@ -27,6 +27,9 @@ ENOUGH = 150
 SHORTEST = 25
 """Feature frames of a stretch at least (0.25 s): less is too little to know a voice by. Lengths are multiples of it."""
 
+BREAK = 0.25
+"""Seconds of silence that end a stretch: people change at pauses, and a window may take two for one voice."""
+
 BATCH = 8
 """Stretches that are embedded at once."""
 
@@ -128,7 +131,7 @@ def _sound(wav: Any, at: int) -> Any:
 
 
 def stretches(heard: Heard) -> list[Stretch]:
-    """What is embedded: of each window's tile, what each voice says alone, in parts of at most 2 s."""
+    """What is embedded: of each window's tile, what each voice says alone between pauses, in parts of at most 2 s."""
     found: list[Stretch] = []
     for window in range(len(heard.classes)):
         active = heard.active(window)
@@ -141,8 +144,9 @@ def stretches(heard: Heard) -> list[Stretch]:
             mine = every[(every >= tile.start) & (every < tile.stop)]
             if not len(mine):
                 continue
-            parts = np.array_split(mine, -(-len(_features(mine)) // LONGEST))
-            found += [s for part in parts if (s := _stretch(window, part, every)) is not None]
+            for run in np.split(mine, np.flatnonzero(np.diff(mine) * STEP >= BREAK * RATE) + 1):
+                parts = np.array_split(run, max(1, -(-len(_features(run)) // LONGEST)))
+                found += [s for part in parts if (s := _stretch(window, part, every)) is not None]
     return found
 
 

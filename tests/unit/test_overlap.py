@@ -97,7 +97,13 @@ def test_stretches_are_of_one_voice_alone() -> None:
     assert all(len(part.frames) % voices.SHORTEST == 0 for part in found)
     both = {k for k in range(len(voices.OWNERS)) if 200 <= voices.OWNERS[k] < 300}
     assert not any(both & set(part.frames.tolist()) for part in found)
-    assert [len(part.frames) for part in found if part.part[0] >= 300] == [50]
+    assert [len(part.frames) for part in found if part.part[0] >= 300] == [50, 50]
+
+
+def test_a_stretch_ends_at_a_pause() -> None:
+    """What follows may be another person, whom the window took for the same voice; a breath ends none."""
+    found = voices.stretches(heard([(0, 40, FIRST), (50, 60, FIRST), (80, 100, FIRST)]))
+    assert [(part.part[0], part.part[-1]) for part in found] == [(0, 59), (80, 99)]
 
 
 def test_a_click_is_no_stretch_and_silence_behind_the_end_is_none() -> None:
