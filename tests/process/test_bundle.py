@@ -417,3 +417,18 @@ def test_a_job_is_open_where_its_containers_write_and_nowhere_else(tmp_path: Pat
         "job/events.jsonl": 0o660,
         "job/logs": 0o700,
     }
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files away")
+def test_a_job_in_a_folder_of_another_group_is_open_to_its_containers(tmp_path: Path) -> None:
+    """The folder's set-group-ID bit gives what is made in it that group, which the containers' user isn't in."""
+    os.chown(tmp_path, -1, 4242)
+    tmp_path.chmod(0o2775)
+    (tmp_path / "template.json").write_text(json.dumps({"inputs": [{"id": "01"}], "stages": []}))
+    (tmp_path / "call.mp4").write_bytes(b"sound")
+    folder = tmp_path / "job"
+    folders.new_job(tmp_path / "template.json", tmp_path / "call.mp4", "call.mp4", folder)
+    folders.write_voices(folder, b"{}")
+    running.let_in(folder)
+    inside = ("job.yaml", "input", "input/01.mp4", "input/voices.json", "work", "output", "events.jsonl")
+    assert {name: (folder / name).stat().st_gid for name in inside} == dict.fromkeys(inside, 0)

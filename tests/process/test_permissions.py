@@ -247,6 +247,29 @@ def test_containers_can_read_and_write_what_they_need(job: Path) -> None:
     assert all((job / p).stat().st_mode & 0o060 == 0o060 for p in files)
 
 
+def test_in_a_folder_of_another_group_the_containers_get_in_and_its_members_do_not(tmp_path: Path) -> None:
+    """A folder of recordings that people share has the set-group-ID bit: what root makes there has their group."""
+    shared = tmp_path / "shared"
+    shared.mkdir()
+    os.chown(shared, -1, 4242)
+    shared.chmod(0o2775)
+    own = tmp_path / "own.mp4"
+    own.write_bytes(b"film")
+    own.chmod(0o600)
+    job = shared / "one"
+    for part in permissions.SHARED:
+        (job / part).mkdir(parents=True)
+    (job / permissions.EVENTS).touch(0o644)
+    (job / "input/voices.json").touch(0o600)
+    os.link(own, job / "input/01.mp4")
+    inside = [job / part for part in (*permissions.SHARED, permissions.EVENTS, "input/voices.json")]
+    assert {path.stat().st_gid for path in inside} == {4242}
+    permissions.give(job)
+    assert {path.stat().st_gid for path in [*inside, job / "input/01.mp4"]} == {0}
+    assert (job / "input/voices.json").stat().st_mode & 0o007 == 0
+    assert own.stat().st_nlink == 1
+
+
 def test_a_recording_that_others_may_not_read_is_copied(job: Path, tmp_path: Path) -> None:
     """The caller's own file stays as it is; a run that was killed in the middle of a copy is no hindrance."""
     own = tmp_path / "own.mp4"

@@ -95,6 +95,17 @@ def readable(found: os.stat_result) -> bool:
     return bool(found.st_mode & stat.S_IROTH or (found.st_gid == ROOT and found.st_mode & stat.S_IRGRP))
 
 
+def to_group(part: int | Path, mode: int) -> None:
+    """Give root's file or folder to root's group, which the containers' user is in, with a mode.
+
+    In a folder with the set-group-ID bit what is made has that folder's group: the containers would be kept out, and its
+    members let in.
+    """
+    with contextlib.suppress(OSError):  # a stick has no groups
+        os.chown(part, -1, ROOT)
+    os.chmod(part, mode)  # noqa: PTH101 - an open one, too
+
+
 def take(folder: Path, name: str, target: Path) -> None:
     """Move a file that a container wrote in ``folder`` to ``target``, in a folder that no container sees, on the same disk.
 
@@ -140,7 +151,7 @@ def _share(folder: int, depth: int) -> None:
     """Give an open folder, and what is in it down to ``depth`` levels, rights for its group."""
     found = os.fstat(folder)
     if found.st_uid == ROOT:
-        os.fchmod(folder, stat.S_IMODE(found.st_mode) | 0o770)
+        to_group(folder, stat.S_IMODE(found.st_mode) | 0o770)
     for name in os.listdir(folder) if depth else ():
         _share_file(folder, name)
         # Not a folder, a link, or gone by now: not ours.
@@ -155,7 +166,7 @@ def _share_file(folder: int, name: str) -> None:
     try:
         found = os.fstat(handle)
         if found.st_uid == ROOT and found.st_nlink == 1:
-            os.fchmod(handle, stat.S_IMODE(found.st_mode) | 0o060)
+            to_group(handle, stat.S_IMODE(found.st_mode) | 0o060)
     finally:
         os.close(handle)
 
@@ -174,7 +185,7 @@ def _copy_closed(folder: int, job: int) -> None:
             try:
                 with os.fdopen(new, "wb") as made:
                     shutil.copyfileobj(source, made, 1 << 20)
-                    os.fchmod(new, 0o640)
+                    to_group(new, 0o640)
                 os.rename(COPY, name, src_dir_fd=job, dst_dir_fd=folder)
             except BaseException:
                 os.unlink(COPY, dir_fd=job)

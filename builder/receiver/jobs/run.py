@@ -52,17 +52,24 @@ LARGEST_RESULT = 1 << 30
 def let_in(folder: Path) -> None:
     """Let the containers' user, who is in group 0 beside a caller who is root, into a job's folder.
 
-    It reads the recipe and the recording, and writes results and events; nothing else of the folder is its business.
+    It reads the recipe, the recording and known voices, and writes results and events; the rest is not its business.
     """
-    (folder / "job.yaml").chmod(0o640)
-    (folder / "events.jsonl").chmod(0o660)
-    for recording in (folder / "input").iterdir():
-        recording.chmod(0o640)
-    (folder / "input").chmod(0o750)
+    _to_group(folder / "job.yaml", 0o640)
+    _to_group(folder / "events.jsonl", 0o660)
+    for handed in (folder / "input").iterdir():
+        _to_group(handed, 0o640)
+    _to_group(folder / "input", 0o750)
     for name in ("work", "output"):
-        (folder / name).chmod(0o770)
+        _to_group(folder / name, 0o770)
     for path in (folder, folder / "logs"):
         path.chmod(0o700)
+
+
+def _to_group(path: Path, mode: int) -> None:
+    """To group 0: a folder with the set-group-ID bit gives what is made in it another one."""
+    with contextlib.suppress(OSError):  # a stick has no groups
+        os.chown(path, -1, 0)
+    path.chmod(mode)
 
 
 def run_job(
@@ -261,8 +268,8 @@ def probe(
         LoaderError: the recording can't be used (2), or the container fails (7).
     """
     if os.getuid() == 0:
-        (folder / "input").chmod(0o750)
-        recording.chmod(0o640)
+        _to_group(folder / "input", 0o750)
+        _to_group(recording, 0o640)
     settings = container(
         {**sandbox, "mounts": [mount for mount in sandbox["mounts"] if mount["target"] == "/job/input"]},
         image=image,

@@ -157,7 +157,8 @@ def _outlet(target: Path | None) -> Iterator[Path]:
         return
     out = Path(tempfile.mkdtemp(prefix=".cut-", dir=target.parent))
     try:
-        out.chmod(0o770)
+        if os.getuid() == permissions.ROOT:
+            permissions.to_group(out, 0o770)
         yield out
     finally:
         places.remove_if_there(out)
