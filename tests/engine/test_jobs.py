@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import base64
 import json
+import os
 import shutil
 import signal
 import subprocess
@@ -17,10 +19,13 @@ import pytest
 import yaml
 
 from builder.core.jobs import compose, sandbox
+from builder.core.weights.model import model_digest
 from builder.edges.jobs import folder
+from builder.edges.machine import project, voices
 from tests.engine import private_engine
 from tests.engine.conftest import OTHER_STORE, ROOT, Engine, copy_project, results
-from tests.shared import EXAMPLE, SAME
+from tests.shared import EXAMPLE, SAME, native_python, state_folder
+from tests.unit.test_voices import voice
 
 CLIP = (*SAME, "--start", "1", "--end", "5", "--language", "en")
 """A short piece, for what doesn't depend on length."""
@@ -84,6 +89,37 @@ def test_a_job_in_containers_gives_what_native_gives(engine: Engine, native: Pat
         "pipeline.log",
         "work",
     ]
+
+
+ADA = tuple(
+    (x - 128) / 637.25  # to unit length
+    for x in base64.b64decode(
+        "fmmod3OcS2yBbmxmZkuVIkuGQzyFXpVdZnqBl5NNrqNaTHgzDIe+U4SIfHlINWdon63DxK2XmMJGdrulQ8auaVWyf06rOalJf+dFJ5GVdzahhd"
+        "lubHeQcGeIVW5+lH53UWhyzoxTMDaRU1ThlnVyhJOHtaFPp6u4iYyCmSp+sqZdZnOcqJqdm7Zh2EaYZYSFoTL/5j0kTUa1Yz2mi41RuUV1khTY"
+        "oGRJnyONZadTaHTDsY+oRJxQjH9NZV9YfTOU"
+    )
+)
+"""The example's second voice, eSpeak's: what ``voices add`` writes of 20.8 to 27 s, rounded to a byte each."""
+
+
+@OTHER_STORE
+def test_a_known_voice_has_its_name_in_containers(engine: Engine, clean: None, tmp_path: Path) -> None:
+    """Byte for byte as natively: the containers' user reads the file of voices, which nobody else may."""
+    home = state_folder(tmp_path / "home")
+    pins = project.load(ROOT, env={}).pins
+    voices.put(home / "voices", voice("Ada", model_digest(pins["campplus"]), vector=ADA))
+    env = {"BAKE_HOME": str(home), "BAKE_JOBS": str(tmp_path / "jobs")}
+    words = (*SAME, "--models", "campplus", "--start", "20", "--end", "28", "--until", "diarize")
+    done = engine.job(EXAMPLE, *words, env=env)
+    assert done.code == 0, done.err
+    place = tmp_path / "jobs" / done.data["job"]
+    heard = (place / "work/diarize/01.json").read_bytes()
+    assert [known["name"] for known in json.loads(heard)["known"]] == ["Ada"]
+    assert (place / "input/voices.json").stat().st_mode & 0o007 == 0
+    shutil.rmtree(place / "work/diarize")
+    stage = [native_python(), ROOT / "stages/diarize/main.py", "--job", place]
+    subprocess.run(stage, env={**os.environ, "BAKE_MODELS": str(engine.home / "models")}, check=True)
+    assert (place / "work/diarize/01.json").read_bytes() == heard
 
 
 @OTHER_STORE
