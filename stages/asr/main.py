@@ -14,7 +14,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import contract
 import guards
 import instructions
-import nemo
+import onnxasr
 import tongues
 from contract import ModelFault, Recording, StageJob
 from hearing import Ear, Heard, account, batches, first
@@ -51,8 +51,8 @@ def work(job: StageJob) -> None:
             continue
         if model is None:
             folder = job.model("asr")
-            if nemo.mine(folder):
-                backend = nemo
+            if onnxasr.kind(folder):
+                backend = onnxasr
             # Without this file faster-whisper would ask the hub for it.
             elif not (folder / "tokenizer.json").is_file():
                 raise ModelFault(f"model {job.uses['asr']['id']}: no tokenizer.json in its folder")
@@ -60,7 +60,7 @@ def work(job: StageJob) -> None:
                 model = backend.load(job, folder)
             except (RuntimeError, ValueError, OSError) as error:
                 raise ModelFault(f"model {job.uses['asr']['id']} can't be loaded: {error}") from error
-            (nemo if backend is nemo else instructions).look(job, model)
+            (onnxasr if backend is onnxasr else instructions).look(job, model)
         with job.timed("work"):
             ear = Ear(job=job, backend=backend, model=model)
             job.save(recording, transcribe(ear, recording, sounds, duration))
@@ -127,7 +127,9 @@ class Stream:
     def __init__(self, ear: Ear, sound: Sound, duration: float, *, each: bool) -> None:
         self.ear, self.sound, self.each = ear, sound, each
         self.seconds = sum(b - a for a, b in sound.speech)
-        limits = {"longest": SHORT, "bridge": PAUSE} if each else {}
+        limits: dict[str, float] = {"longest": SHORT, "bridge": PAUSE} if each else {}
+        if not getattr(ear.model, "word_times", True):
+            limits["bridge"] = PAUSE  # times that are guessed by letters can't be guessed into a silence
         self.windows = windows(sound.speech, duration, sound.doubts, **limits)
         self.batches = self._encoded()
         self.known: list[tuple[list[Window], Any]] = []
@@ -139,7 +141,7 @@ class Stream:
     def language(self) -> tuple[str, float]:
         """The sound's language and its probability, from its first windows, and from more while it is in doubt."""
         if not self.ear.model.model.is_multilingual:
-            return "en", 1.0
+            return self.ear.model.supported_languages[0], 1.0
         chances: list[tuple[float, dict[str, float]]] = []
         for batch in self.batches:
             self.known.append(batch)
@@ -161,7 +163,7 @@ class Stream:
 
         def spoken(encoded: Any) -> list[str]:
             if language is not None or not self.ear.model.model.is_multilingual:
-                return [language or "en"] * len(encoded.lengths)
+                return [language or self.ear.model.supported_languages[0]] * len(encoded.lengths)
             chances = self.ear.backend.languages(self.ear.model, encoded)
             return tongues.settled(list(zip(encoded.lengths, chances, strict=True)), clear)
 

@@ -55,7 +55,7 @@ def stream(
     ear = asr.Ear(
         job=SimpleNamespace(settings={"batch_size": batch}),
         backend=backend,
-        model=SimpleNamespace(model=SimpleNamespace(is_multilingual=many)),
+        model=SimpleNamespace(model=SimpleNamespace(is_multilingual=many), supported_languages=["en"]),
     )
     return asr.Stream(ear, asr.Sound(path=path, speech=speech, doubts=[]), 120.0, each=each)
 

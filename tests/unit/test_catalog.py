@@ -54,14 +54,22 @@ def test_whisper_folders_hold_what_faster_whisper_needs() -> None:
 
 
 def test_models_of_another_engine_hold_what_it_loads() -> None:
-    """All graphs and the vocabulary; the full variant has no place for them, and each says its languages."""
+    """All graphs and the vocabulary, and config.json, which says what the model is; of one kind, and no more."""
     from tests.conftest import stage_module
 
-    nemo = stage_module("asr", "nemo")
-    others = [model for model in CONFIG.models.values() if model.engine == "nemo"]
-    assert [model.id for model in others] == ["parakeet-tdt-0.6b-v2", "parakeet-tdt-0.6b-v3"]
+    kinds = {frozenset(files): kind for kind, files in stage_module("asr", "onnxasr").KINDS.items()}
+    others = [model for model in CONFIG.models.values() if model.engine == "onnx-asr"]
+    assert {model.id: kinds.get(frozenset(model.include) - {"config.json"}) for model in others} == {
+        "parakeet-tdt-0.6b-v2": "nemo-conformer-rnnt",  # config.json says that it is TDT, of the same files
+        "parakeet-tdt-0.6b-v3": "nemo-conformer-rnnt",
+        "canary-180m-flash": "nemo-conformer-aed",
+        "canary-1b-v2": "nemo-conformer-aed",
+        "gigaam-v3-rnnt": "gigaam-v3-e2e-rnnt",
+    }
     for model in others:
-        assert {f.path for f in CONFIG.pins[model.id].files} == {*nemo.FILES, "vocab.txt"} == set(model.include)
+        assert "config.json" in model.include
+        assert {f.path for f in CONFIG.pins[model.id].files} == set(model.include)
+    assert [model.id for model in others if model.translates] == ["canary-180m-flash", "canary-1b-v2"]
 
 
 def test_an_aligner_has_what_it_is_known_by() -> None:
@@ -93,9 +101,9 @@ def test_labels_of_converted_aligners() -> None:
 @pytest.mark.parametrize(
     ("entry", "what"),
     [
-        ("engine: nemoo, languages: [en], variants: [slim]", 'no engine "nemoo"'),
-        ("engine: nemo, languages: [en]", "nemo is an engine of models for asr"),
-        ("engine: nemo, variants: [slim]", "nemo is an engine of models for asr"),
+        ("engine: onnx_asr, languages: [en], variants: [slim]", 'no engine "onnx_asr"'),
+        ("engine: onnx-asr, languages: [en]", "onnx-asr is an engine of models for asr"),
+        ("engine: onnx-asr, variants: [slim]", "onnx-asr is an engine of models for asr"),
         ("engine: ctc, languages: [en], variants: [slim]", "ctc is an engine of models for alignment"),
     ],
 )
@@ -103,7 +111,7 @@ def test_an_engine_that_cannot_be(entry: str, what: str) -> None:
     """Unknown, of a variant without it, or of languages that nobody could find out."""
     with pytest.raises(ConfigError, match=what):
         model(f"{entry}, hub: o/n")
-    assert model("engine: nemo, languages: [en, de], variants: [slim], hub: o/n").engine == "nemo"
+    assert model("engine: onnx-asr, languages: [en, de], variants: [slim], hub: o/n").engine == "onnx-asr"
 
 
 def test_wheels_hold_every_pinned_file() -> None:

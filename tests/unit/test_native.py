@@ -73,6 +73,15 @@ def test_jobs_on_a_gpu_have_an_environment_with_cuda_s_libraries(config: Config,
     assert native.ready(config, STAGES, cuda=True) == plain / "bin/python", "a variant without such a lock"
 
 
+def test_every_engine_is_in_the_one_environment(config: Config) -> None:
+    """A model of another engine needs no second one: its library is small, and what it stands on is there."""
+    lock = "stages/one/requirements-slim-onnx-asr.txt"
+    stages = (replace(STAGES[0], requirements={**STAGES[0].requirements, "slim-onnx-asr": lock}), STAGES[1])
+    assert native._locks(config, stages, cuda=False) == [
+        config.shipped / name for name in sorted([lock, *(s.requirements["slim"] for s in STAGES)])
+    ]
+
+
 def test_cuda_s_libraries_that_can_t_be_had_leave_the_processor(config: Config, tmp_path: Path) -> None:
     """An index without them, as a bundle's folder of wheels: the way out is named."""
     (tmp_path / "stages/one/requirements-slim-gpu.txt").write_text(f"nvidia-one==1 --hash=sha256:{'0' * 64}\n")

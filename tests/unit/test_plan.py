@@ -54,8 +54,9 @@ def test_an_engine_is_in_the_image_that_is_built_for_its_model() -> None:
     def asr(model: str) -> list[str]:
         return names(rendered(config, fixed.DEBIAN, models=[(config.models[model], config.pins[model])]).plan, "asr")
 
-    assert "onnxruntime" in asr("parakeet-tdt-0.6b-v3")
-    assert "onnxruntime" not in asr("base")
+    for model in ("parakeet-tdt-0.6b-v3", "canary-180m-flash", "gigaam-v3-rnnt"):
+        assert {"onnx-asr", "onnxruntime"} <= set(asr(model))
+    assert not {"onnx-asr", "onnxruntime"} & set(asr("base"))
 
 
 def test_what_siblings_share_is_one_layer_below_their_own() -> None:

@@ -90,6 +90,23 @@ def test_a_model_that_cannot_tell_the_language_is_told_it() -> None:
     assert with_asr("parakeet-tdt-0.6b-v3", "de").settings["asr"]["language"] == "de"
     assert with_asr("parakeet-tdt-0.6b-v2", None).settings["asr"]["language"] is None
     assert with_asr("base", None).settings["asr"]["language"] is None
+    assert with_asr("gigaam-v3-rnnt", None).settings["asr"]["language"] is None
+
+
+def test_who_translates() -> None:
+    """Whisper of many languages, and a model of certain ones where the catalogue says so; it is told what is spoken."""
+
+    def translated(id_: str, language: str | None) -> Request:
+        other = {**models(), Purpose.ASR: (CONFIG.models[id_], CONFIG.pins[id_])}
+        options, advice = JobOptions(task="translate"), recommend(LAPTOP)
+        return resolve(options, config=with_defaults(language=language), hardware=LAPTOP, advice=advice, models=other)
+
+    assert translated("canary-180m-flash", "de").settings["asr"]["task"] == "translate"
+    assert translated("base", None).settings["asr"]["task"] == "translate"
+    with pytest.raises(UsageError, match="can't tell which language is spoken"):
+        translated("canary-180m-flash", None)
+    with pytest.raises(UsageError, match=r"knows bg, .* only: it can't translate"):
+        translated("parakeet-tdt-0.6b-v3", "de")
 
 
 def test_an_unknown_device_is_refused() -> None:

@@ -228,8 +228,8 @@ def _require_durations(settings: Mapping[str, Any]) -> None:
 
 
 def _require_translation(model: Model) -> None:
-    """Raises UsageError when a model for speech knows one language only: it has nothing to translate."""
-    if model.languages:
+    """Raises UsageError when a model for speech writes the languages that it knows, and no other."""
+    if model.languages and not model.translates:
         raise UsageError(
             f'model "{model.id}" knows {", ".join(model.languages)} only: it can\'t translate',
             where="--task translate",

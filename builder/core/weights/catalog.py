@@ -55,6 +55,7 @@ class ModelShape(Strict):
     languages: list[str] = []
     variants: list[str] = ["slim", "full"]
     engine: str = ""
+    translates: bool = False
     target: str = ""
     hub: str | None = None
     include: list[str] = []
@@ -142,6 +143,7 @@ def _model(document: Document, id_: str, entry: ModelShape) -> Model:
         languages=tuple(entry.languages),
         variants=variants,
         engine=_engine(document, at, entry, purpose, variants),
+        translates=entry.translates,
         target=entry.target,
         sources=sources,
         convert=_convert(document, at, entry),

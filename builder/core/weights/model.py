@@ -14,8 +14,8 @@ from types import MappingProxyType
 
 from builder.core.terms import Purpose, Variant
 
-ENGINES = {"nemo": Purpose.ASR, "ctc": Purpose.ALIGNMENT}
-"""Engines beside the usual one of a purpose, with that purpose. ``nemo`` neither tells which language is spoken nor translates.
+ENGINES = {"onnx-asr": Purpose.ASR, "ctc": Purpose.ALIGNMENT}
+"""Engines beside the usual one of a purpose, with that purpose. ``onnx-asr`` can't tell which language is spoken.
 What a stage needs for one is locked as ``<variant>-<engine>``."""
 
 
@@ -115,6 +115,8 @@ class Model:
     """The variants that can load it."""
     engine: str = ""
     """What computes it, a name of :data:`ENGINES`; empty: what its stage does all others with."""
+    translates: bool = False
+    """True for a model of certain languages that writes English for any of them."""
     target: str = ""
     """Folder in the tree of weights: ``onnx/<id>``, ``torch/hub/checkpoints`` and the like; empty for hub repositories,
     which go to ``hub/models--<org>--<name>``."""

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from builder.core.config.types import Config
 from builder.core.progress import OnProgress, Progress
+from builder.core.weights.model import ENGINES
 from builder.core.yaml_document import Document
 from builder.edges.machine import environment as native
 from builder.edges.machine import project
@@ -103,9 +104,9 @@ def _login(where: str) -> ConfigError:
 def _wheels(config: Config, env: Mapping[str, str], on_progress: OnProgress) -> Path:
     """A folder with the wheels of the builder's lock and of all stages', fetched once."""
     variant = config.defaults.variant.value
-    locks = sorted(
-        {config.shipped / s.requirements[variant] for s in config.stages.values() if variant in s.requirements}
-    )
+    kinds = (variant, *(f"{variant}-{engine}" for engine in ENGINES))
+    named = [s.requirements for s in config.stages.values()]
+    locks = sorted({config.shipped / found[kind] for found in named for kind in kinds if kind in found})
     locks.insert(0, config.shipped / "requirements" / "builder.txt")
     digest = hashlib.sha256(sys.version.encode())
     for lock in locks:

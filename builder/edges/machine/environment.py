@@ -19,6 +19,7 @@ from builder.core.config.types import Config, StageSpec
 from builder.core.jobs.sandbox import look_seconds
 from builder.core.progress import OnProgress, Progress
 from builder.core.stage_env import stage_environment
+from builder.core.weights.model import ENGINES
 from builder.edges.system import files, pip, shell
 from builder.edges.system.pip import Cause
 from builder.errors import BakeError, IntegrityError, MissingError, SourceError
@@ -147,7 +148,7 @@ def _locks(config: Config, stages: Sequence[StageSpec], *, cuda: bool) -> list[P
             f"native jobs of the {variant} variant are not there yet: no requirements for {', '.join(lacking)}",
             hint="--variant slim",
         )
-    kinds = [variant, f"{variant}-gpu"] if cuda else [variant]
+    kinds = [variant, *(f"{variant}-{engine}" for engine in ENGINES), *([f"{variant}-gpu"] if cuda else [])]
     return sorted({config.shipped / s.requirements[kind] for s in stages for kind in kinds if kind in s.requirements})
 
 
