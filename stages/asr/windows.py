@@ -30,7 +30,7 @@ CLOSE = 0.6
 """Seconds of silence that are a clear pause."""
 
 UNCLEAR = 0.3
-"""What a cut without a clear pause costs, in windows."""
+"""What a cut without a pause costs, in windows; the longer a pause is, the less, up to twice :data:`CLOSE`."""
 
 SHORT, PAUSE = 12.0, 0.6
 """Seconds of a window, and of a silence that always ends it, where each window's language is asked: people change it at
@@ -108,11 +108,13 @@ def windows(
 def _groups(
     parts: Sequence[tuple[float, float]], gaps: Sequence[float], longest: float, bridge: float
 ) -> list[tuple[int, int]]:
-    """First and last part of each window: as few windows as there can be, with clear pauses between them where possible."""
+    """First and last part of each window: few windows, with long pauses between them where possible."""
     costs, firsts = [0.0] + [math.inf] * len(parts), [0] * len(parts)
     for first in range(len(parts)):
         for last in _reach(parts, gaps, first, longest, bridge):
-            cost = costs[first] + 1 + (UNCLEAR if last < len(gaps) and gaps[last] < CLOSE else 0)
+            cost = costs[first] + 1
+            if last < len(gaps):
+                cost += UNCLEAR * max(0.0, 1 - gaps[last] / (2 * CLOSE))
             if cost < costs[last + 1]:
                 costs[last + 1], firsts[last] = cost, first
     found: list[tuple[int, int]] = []

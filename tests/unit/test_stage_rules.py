@@ -233,6 +233,8 @@ def test_windows_are_few() -> None:
     assert [(w.start, w.end) for w in asr.windows(clear, 60.0)] == [(0.0, 29.2), (29.8, 59.2)]
     near = [[0.0, 9.0], [9.1, 18.0], [18.8, 27.0], [27.1, 36.0], [36.1, 46.0]]
     assert [w.end for w in asr.windows(near, 47.0)] == [18.2, 46.2]
+    breath = [[0.0, 8.0], [8.1, 16.0], [16.5, 24.0], [24.1, 32.0], [32.1, 40.0]]
+    assert [w.end for w in asr.windows(breath, 41.0)] == [17.0, 40.2]
 
 
 def test_long_silence_is_never_shown_to_the_model() -> None:
