@@ -27,6 +27,7 @@ PROGRAMS = {
     "mmdebstrap": "mmdebstrap",
     "chromium": "chromium",
     "openssl": "openssl",
+    "apertium": "apertium-eng-spa",
     "mkfs.ext4": "e2fsprogs",
 }
 """Programs that tests use, and the packages that have them."""
