@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import IO, Any
 
 import pairs
+import terms
 from contract import InputFault, ModelFault
 
 DATA = Path("/usr/share/apertium")
@@ -37,15 +38,6 @@ PATIENCE, PACE = 60.0, 200
 
 SPECIAL = re.compile(r"([\[\]{}\\/^$<>@])")
 """What has a meaning in the stream."""
-
-HELD = re.compile("[\ue000-\uf8ff]+")
-"""A placeholder: a run of characters of private use, which stays as it is (docs/job-format.md)."""
-
-LETTERS = "bcdfghjklmnpqrstvwxz"
-"""Letters of the words that stand for placeholders. No dictionary has such a word, so it is taken as a name: of 924 in 465
-sentences (English to Spanish) none was lost, but for the case of some; brackets around a number lost 11."""
-
-WORD = re.compile(rf"xq([{LETTERS}]+)qx", re.IGNORECASE)
 
 ENDS = (".", "!", "?", "…", ":", ";", "¡", "¿")
 """Marks after which a text needs no full stop of ours. Without one the tagger guesses worse."""
@@ -121,30 +113,12 @@ def _translated(chain: list[list[str]], lines: list[str]) -> list[str]:
 
 def _code(line: str) -> tuple[str, list[str]]:
     """A line for the stream, and its placeholders in order: in the line they are words that no dictionary has."""
-    held: list[str] = []
-
-    def word(found: re.Match[str]) -> str:
-        held.append(found[0])
-        return f"Xq{_digits(len(held) - 1)}qx"
-
-    text = SPECIAL.sub(r"\\\1", " ".join(line.replace("\0", " ").split()))
-    return HELD.sub(word, text), held
-
-
-def _digits(number: int) -> str:
-    """A number in :data:`LETTERS`, two of them at least."""
-    found = ""
-    while number or len(found) < 2:
-        number, digit = divmod(number, len(LETTERS))
-        found = LETTERS[digit] + found
-    return found
+    return terms.coded(SPECIAL.sub(r"\\\1", " ".join(line.replace("\0", " ").split())))
 
 
 def _restore(text: str, held: Sequence[str]) -> str:
     """A text out of the stream: placeholders again, marks without ``\\``, single spaces."""
-    words = {_digits(k): token for k, token in enumerate(held)}
-    text = WORD.sub(lambda found: words.get(found[1].lower(), found[0]), text)
-    return " ".join(re.sub(r"\\(.)", r"\1", text).split())
+    return " ".join(re.sub(r"\\(.)", r"\1", terms.decoded(text, held)).split())
 
 
 def _run(chain: list[list[str]], texts: Sequence[str]) -> list[str] | None:

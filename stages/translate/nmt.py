@@ -6,11 +6,13 @@ and the SentencePiece model of its authors: two for OPUS-MT, source.spm and targ
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import terms
 import vocabulary
 from contract import ModelFault
 from vocabulary import Family
@@ -45,11 +47,31 @@ class Nmt:
         """Each line's translation.
 
         Args:
+            lines: texts; placeholders are runs of characters of private use, and all of them come back.
             source, target: ISO 639-1, as Whisper has them.
 
         Raises:
             InputFault: the model doesn't have one of the languages.
         """
+        codes = [terms.coded(line) for line in lines]
+        made = self._lines([text for text, _ in codes], source, target)
+        made = [terms.decoded(text, held) for text, (_, held) in zip(made, codes, strict=True)]
+        lost = [k for k, (_, held) in enumerate(codes) if any(token not in made[k] for token in held)]
+        for k, text in zip(lost, self._around([lines[k] for k in lost], source, target), strict=True):
+            made[k] = text
+        return made
+
+    def _around(self, lines: Sequence[str], source: str, target: str) -> list[str]:
+        """Lines whose placeholders the model lost: what is between these is translated by itself."""
+        cut = [re.split(f"({terms.HELD.pattern})", line) for line in lines]
+        made = iter(self._lines([part for parts in cut for part in parts[::2]], source, target))
+        return [
+            " ".join(" ".join(next(made) if k % 2 == 0 else parts[k] for k in range(len(parts))).split())
+            for parts in cut
+        ]
+
+    def _lines(self, lines: Sequence[str], source: str, target: str) -> list[str]:
+        """Translations of lines of any length without placeholders."""
         cut = [vocabulary.parts(line, self._pieces, LONGEST) if line.strip() else [] for line in lines]
         made = iter(self._texts([part for parts in cut for part in parts], source, target))
         return [" ".join(text for _ in parts if (text := next(made))) for parts in cut]

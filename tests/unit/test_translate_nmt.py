@@ -122,3 +122,13 @@ def test_lines_come_back_one_by_one_in_their_order(lines: list[str]) -> None:
     made = loaded.translate(lines, source="en", target="es")
     assert ["".join(text.split()) for text in made] == ["".join(line.upper().split()) for line in lines]
     assert all(tokens <= nmt.BATCH for tokens in echo.asked)
+
+
+def test_a_placeholder_that_the_model_loses_is_kept_all_the_same() -> None:
+    family = vocabulary.Family(name="nllb", tags={"en": "eng_Latn", "es": "spa_Latn"}, known=frozenset("abc .Xqbx"))
+    loaded = nmt.Nmt(family=family, translator=Echo(), reads=Letters(), writes=Letters(), beam=4)
+    assert loaded.translate(["ab \ue000 c."], source="en", target="es") == ["AB \ue000 C."]
+    lossy = vocabulary.Family(name="nllb", tags=family.tags, known=frozenset("abc ."))
+    loaded = nmt.Nmt(family=lossy, translator=Echo(), reads=Letters(), writes=Letters(), beam=4)
+    made = loaded.translate(["ab \ue000 c.", "a", "\ue001\ue002"], source="en", target="es")
+    assert made == ["AB \ue000 C.", "A", "\ue001\ue002"]
