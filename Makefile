@@ -2,7 +2,7 @@
 PYTHON ?= python3
 
 .DEFAULT_GOAL := help
-.PHONY: help test test-unit test-properties test-heavy lint types house mutants lock tools example bench-job bench-weights bench-images bench-fetch bench-jobs bench-bundle bench-media bench-start bench-hostile bench-speech clean json rights outdated audit
+.PHONY: help test test-unit test-properties test-heavy lint types house mutants lock tools example bench-job bench-weights bench-images bench-fetch bench-jobs bench-bundle bench-media bench-start bench-hostile bench-speech bench-translate clean json rights outdated audit
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -87,6 +87,9 @@ bench-hostile: ## attacks by generators, each kind against its bar (hours; ARGS=
 
 bench-speech: ## words, speakers, times and cues on real speech, beside peers (hours; ARGS="words --count 4" for some)
 	PYTHONPATH=.:bench .venv/bin/python -m speech $(ARGS)
+
+bench-translate: ## terms that a translation keeps, and tokens beside Transformers' (ARGS="terms" for some)
+	PYTHONPATH=.:bench .venv/bin/python -m translate $(ARGS)
 
 clean: ## remove environments and caches; jobs and models stay
 	rm -rf .venv .venv.lock .bake/native .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -25,6 +25,8 @@ DOORS = {
     "builder/bootstrap/wsl.py": {"subprocess"},
     "builder/receiver/trust/keys.py": {"subprocess"},
     "requirements/stages.py": {"subprocess"},
+    # A stage has nothing of the builder's, and Apertium's programs are no library.
+    "stages/translate/apertium.py": {"subprocess"},
 }
 """Who may import what starts processes."""
 

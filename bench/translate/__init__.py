@@ -1,0 +1,1 @@
+"""make bench-translate: the stage translate beside what others make of the same."""
