@@ -55,7 +55,7 @@ def enforced(count: int) -> list[str]:
     for sentence in sentences(count):
         words = sorted(set(re.findall(r"\b[a-z]{4,}\b", sentence)))
         wanted = {word: f"«{word.upper()}»" for word in chance.sample(words, min(MOST, len(words)))}
-        text, mine = terms.mask(sentence, wanted)
+        text, mine = terms.Terms(wanted).mask(sentence)
         given.append(text)
         held.append(mine)
     made = apertium.load({}, Path()).translate(given, source="en", target="es")

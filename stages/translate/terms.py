@@ -1,6 +1,6 @@
 """Terms that a translation keeps as they are wanted, by placeholders. Pure.
 
-Before a text is translated, :func:`mask` puts a character of private use in each term's place; :func:`unmask` puts the wanted
+Before a text is translated, :class:`Terms` puts a character of private use in each term's place; :func:`unmask` puts the wanted
 text in its place after. What a backend gets may have such characters, and it brings them back: :func:`coded` makes words of
 them that no dictionary has, and :func:`decoded` finds these words again, whatever became of their case.
 """
@@ -19,6 +19,9 @@ MOST = 256
 HELD = re.compile("[\ue000-\uf8ff]+")
 """A placeholder as a backend sees it: a run of them is one."""
 
+NOTHING = "(?!)"
+"""A pattern that is nowhere."""
+
 LETTERS = "bcdfghjklmnpqrstvwxz"
 """Letters of the words that stand for placeholders. A word is taken as a name: of 924 in 465 sentences Apertium (English to
 Spanish) lost none, but for the case of some; brackets around a number lost 11."""
@@ -26,29 +29,34 @@ Spanish) lost none, but for the case of some; brackets around a number lost 11."
 WORD = re.compile(rf"xq([{LETTERS}]+)qx", re.IGNORECASE)
 
 
-def mask(text: str, wanted: Mapping[str, str]) -> tuple[str, list[str]]:
-    """A text with placeholders in the place of terms, and what each of them stands for, in order.
+class Terms:
+    """Terms that are looked for in many texts."""
 
-    Args:
-        wanted: a term as it is written in the text -> what the translation shall have. The longest one counts where several
-            begin at a place; capitals don't, but a term of capitals alone, such as US, isn't found in small letters.
-    """
-    text = HELD.sub("", text)
-    if not wanted:
-        return text, []
-    by_fold = {term.casefold(): term for term in wanted}
-    longest = sorted(wanted, key=lambda term: (-len(term), term))
-    pattern = re.compile("|".join(_bounded(term) for term in longest), re.IGNORECASE)
-    held: list[str] = []
+    def __init__(self, wanted: Mapping[str, str]) -> None:
+        """Args:
+        wanted: a term as it is written in the text -> what the translation shall have.
+        """
+        self.wanted = dict(wanted)
+        self._by_fold = {term.casefold(): term for term in wanted}
+        longest = sorted(wanted, key=lambda term: (-len(term), term))
+        self._pattern = re.compile("|".join(map(_bounded, longest)) or NOTHING, re.IGNORECASE)
 
-    def replaced(found: re.Match[str]) -> str:
-        term = by_fold.get(found[0].casefold())
-        if term is None or len(held) == MOST or (len(term) > 1 and term.isupper() and found[0] != term):
-            return found[0]
-        held.append(wanted[term])
-        return chr(FIRST + len(held) - 1)
+    def mask(self, text: str) -> tuple[str, list[str]]:
+        """A text with placeholders in the place of terms, and what each of them stands for, in order.
 
-    return pattern.sub(replaced, text), held
+        The longest term counts where several begin at a place. Capitals don't count, but a term of capitals alone, such as
+        US, isn't found in small letters.
+        """
+        held: list[str] = []
+
+        def replaced(found: re.Match[str]) -> str:
+            term = self._by_fold.get(found[0].casefold())
+            if term is None or len(held) == MOST or (len(term) > 1 and term.isupper() and found[0] != term):
+                return found[0]
+            held.append(self.wanted[term])
+            return chr(FIRST + len(held) - 1)
+
+        return self._pattern.sub(replaced, HELD.sub("", text)), held
 
 
 def _bounded(term: str) -> str:

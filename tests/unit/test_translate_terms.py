@@ -12,21 +12,21 @@ terms = stage_module("translate", "terms")
 
 def test_the_longest_term_counts_and_words_are_whole() -> None:
     wanted = {"Ada": "Ada", "Ada Lovelace": "Ada L.", "engine": "máquina"}
-    text, held = terms.mask("Ada Lovelace, ada and the Engines' engine", wanted)
+    text, held = terms.Terms(wanted).mask("Ada Lovelace, ada and the Engines' engine")
     assert (text, held) == ("\ue000, \ue001 and the Engines' \ue002", ["Ada L.", "Ada", "máquina"])
     assert terms.unmask("\ue002 of \ue000", held) == ("máquina of Ada L.", ["Ada"])
 
 
 def test_capitals_alone_are_not_small_letters() -> None:
-    assert terms.mask("US told us", {"US": "EE. UU."}) == ("\ue000 told us", ["EE. UU."])
+    assert terms.Terms({"US": "EE. UU."}).mask("US told us") == ("\ue000 told us", ["EE. UU."])
 
 
 def test_scripts_without_spaces_have_no_words_to_look_for() -> None:
-    assert terms.mask("我在北京大学", {"北京": "Beijing"}) == ("我在\ue000大学", ["Beijing"])
+    assert terms.Terms({"北京": "Beijing"}).mask("我在北京大学") == ("我在\ue000大学", ["Beijing"])
 
 
 def test_signs_at_a_term_s_ends_need_no_word_s_end() -> None:
-    assert terms.mask("C++11 (C++)", {"C++": "C++"})[1] == ["C++", "C++"]
+    assert terms.Terms({"C++": "C++"}).mask("C++11 (C++)")[1] == ["C++", "C++"]
 
 
 WORDS = st.text(st.characters(categories=["L", "Nd", "P", "Zs"]), min_size=1, max_size=8).filter(str.strip)
@@ -35,11 +35,11 @@ WORDS = st.text(st.characters(categories=["L", "Nd", "P", "Zs"]), min_size=1, ma
 @given(st.text(max_size=80), st.dictionaries(WORDS, WORDS, max_size=6))
 def test_a_term_s_place_has_what_is_wanted(text: str, wanted: dict[str, str]) -> None:
     clean = terms.HELD.sub("", text)
-    masked, held = terms.mask(text, wanted)
+    masked, held = terms.Terms(wanted).mask(text)
     back, missing = terms.unmask(masked, held)
     assert not missing
     assert len(terms.HELD.sub("", masked)) + sum(map(len, held)) == len(back)
-    assert terms.mask(text, {}) == (clean, [])
+    assert terms.Terms({}).mask(text) == (clean, [])
     if not held:
         assert masked == clean
 
