@@ -95,7 +95,8 @@ class Nmt:
                 max_input_length=0,
             )
             found += [(k, result.hypotheses[0]) for k, result in zip(group, made, strict=True)]
-        return [self.writes.decode(self.family.text(tokens, target)).strip() for _, tokens in sorted(found)]
+        texts = [self.writes.decode(self.family.text(tokens)) for _, tokens in sorted(found)]
+        return [text.replace("▁", " ").strip() for text in texts]  # pieces of the source's alphabet alone
 
 
 def load(settings: Mapping[str, Any], folder: Path) -> Nmt:

@@ -81,15 +81,10 @@ class Family:
         """The tokens that a translation begins with."""
         return [] if self.name == "marian" else [self.tag(target)]
 
-    def text(self, tokens: Sequence[str], target: str) -> list[str]:
-        """The pieces of a translation without its prefix and special tokens."""
-        begins = self.prefix(target)
-        rest = tokens[len(begins) :] if list(tokens[: len(begins)]) == begins else tokens
-        return [
-            token
-            for token in rest
-            if token not in (END, UNKNOWN, "<s>", "<pad>") and not token.startswith("madeupword")
-        ]
+    def text(self, tokens: Sequence[str]) -> list[str]:
+        """The pieces of a translation without special tokens and tags."""
+        special = {END, UNKNOWN, "<s>", "<pad>", *self.tags.values()}
+        return [token for token in tokens if token not in special and not token.startswith("madeupword")]
 
 
 def family(folder: Path) -> Family:

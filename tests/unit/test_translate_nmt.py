@@ -46,7 +46,7 @@ def test_nllb_says_both_languages(tmp_path: Path) -> None:
     family = model(tmp_path, "▁a", "eng_Latn", "spa_Latn")
     assert family.source(["▁a", "▁?"], "en", "es") == ["eng_Latn", "▁a", "<unk>", "</s>"]
     assert family.prefix("es") == ["spa_Latn"]
-    assert family.text(["spa_Latn", "▁b", "<unk>", "</s>"], "es") == ["▁b"]
+    assert family.text(["spa_Latn", "▁b", "<unk>", "eng_Latn", "</s>"]) == ["▁b"]
     with pytest.raises(vocabulary.InputFault, match="has no fr; it has en, es"):
         family.prefix("fr")
 
