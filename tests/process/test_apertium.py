@@ -1,0 +1,30 @@
+"""What this machine's Apertium translates, as the stage's own program says it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from builder.edges.machine import apertium
+from tests.conftest import ROOT
+
+
+@pytest.mark.skipif(
+    not Path("/usr/share/apertium/modes/eng-spa.mode").exists(), reason="apertium-eng-spa isn't installed"
+)
+def test_installed_pairs_are_found() -> None:
+    assert {("en", "es"), ("es", "en")} <= set(apertium.pairs(ROOT / "stages"))
+
+
+@pytest.mark.parametrize("text", ["raise SystemExit(1)", "print('en es\\nrm -rf\\n')\nraise SystemExit(1)"])
+def test_a_program_that_fails_says_none(tmp_path: Path, text: str) -> None:
+    (tmp_path / "translate").mkdir()
+    (tmp_path / "translate/pairs.py").write_text(text)
+    assert apertium.pairs(tmp_path) == ()
+
+
+def test_what_is_no_pair_is_left_out(tmp_path: Path) -> None:
+    (tmp_path / "translate").mkdir()
+    (tmp_path / "translate/pairs.py").write_text("print('en es\\n\\x1b[2J es\\nEN es\\nen es fr')")
+    assert apertium.pairs(tmp_path) == (("en", "es"),)
