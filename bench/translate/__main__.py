@@ -72,8 +72,9 @@ def tokens(count: int) -> list[str]:
     """Tokens beside Transformers', by small random NLLB, M2M-100 and Marian; bar: the same, and 3 x as fast."""
     python = peer("transformers", *TRANSFORMERS) / "python"
     folder = WORK / "random-translation"
-    command = [str(python), str(Path(__file__).with_name("beside_transformers.py")), str(folder)]
-    done = subprocess.run(command, input=json.dumps(sentences(count)), capture_output=True, text=True, check=False)
+    command = [str(python), str(Path(__file__).with_name("beside_transformers.py")), str(folder), str(count)]
+    corpus = json.dumps(sentences(max(count, 1000)))
+    done = subprocess.run(command, input=corpus, capture_output=True, text=True, check=False)
     if done.returncode:
         raise SystemExit(done.stderr[-2000:])
     found = []

@@ -106,7 +106,9 @@ def made(name: str, root: Path) -> tuple[Any, Any, Any]:
     tokenizer.save_pretrained(folder)
     files = [path.name for path in folder.iterdir() if path.suffix in (".model", ".spm")]
     ctranslate2.converters.TransformersConverter(str(folder), copy_files=files).convert(str(converted))
-    return tokenizer, model.eval(), nmt.load({"compute_type": "float32", "beam_size": BEAM}, converted)
+    # As it is saved: Marian's sinusoids aren't, and must not be larger than what is converted.
+    model = type(model).from_pretrained(folder).eval()
+    return tokenizer, model, nmt.load({"compute_type": "float32", "beam_size": BEAM}, converted)
 
 
 def plain(tokens: list[str]) -> list[str]:
@@ -156,7 +158,7 @@ def main() -> None:
     for kind, size in (("bpe", 600), ("unigram", 500)):
         pieces(root, sentences, kind, size)
     for name in ("nllb", "m2m", "marian"):
-        print(json.dumps(beside(name, root, sentences)), flush=True)
+        print(json.dumps(beside(name, root, sentences[: int(sys.argv[2])])), flush=True)
 
 
 if __name__ == "__main__":
