@@ -51,10 +51,17 @@ LanguagesOption = Annotated[str | None, typer.Option("--languages", help="A pinn
 NoDiarization = Annotated[bool, typer.Option("--no-diarization", help="Leave out who speaks when.")]
 NoVoices = Annotated[bool, typer.Option("--no-voices", help="Name nobody by a known voice (voices list).")]
 WorkflowOption = Annotated[
-    str | None, typer.Option("--workflow", help="transcribe or subtitle. Default: subtitle for video.")
+    str | None, typer.Option("--workflow", help="transcribe, subtitle or translate. Default: a film for video.")
 ]
 LanguageOption = Annotated[
-    str | None, typer.Option("--language", help="Such as en, German; auto-segments. Default: detected.")
+    str | None,
+    typer.Option("--language", "--source-language", "-s", help="Such as en, German; auto-segments. Default: detected."),
+]
+ToOption = Annotated[
+    str | None,
+    typer.Option(
+        "--to", "-t", metavar="LANG[,LANG]", help="Translate into these, beside what is said: en. models list --pairs"
+    ),
 ]
 StartOption = Annotated[str | None, typer.Option("--start", help="Clip from here: seconds or [h:]m:s.")]
 EndOption = Annotated[str | None, typer.Option("--end", help="Clip up to here: seconds or [h:]m:s.")]
@@ -141,6 +148,7 @@ class NewJobOptions:
     preset: PresetOption = None
     models: ModelsOption = None
     language: LanguageOption = None
+    to: ToOption = None
     start: StartOption = None
     end: EndOption = None
     times: TimesOption = None
@@ -201,6 +209,7 @@ class NewJobOptions:
             prompt=self.prompt,
             hotwords=self.hotwords,
             burn=self.burn,
+            to=self.to,
         )
 
 

@@ -24,10 +24,11 @@ class Variant(str, Enum):
 
 
 class Workflow(str, Enum):
-    """Which stages a job has: ``subtitle`` also has mux."""
+    """Which stages a job has: ``subtitle`` also has mux, ``translate`` mux and translate."""
 
     TRANSCRIBE = "transcribe"
     SUBTITLE = "subtitle"
+    TRANSLATE = "translate"
 
 
 class Purpose(str, Enum):

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from builder.core import translation
 from builder.core.config.types import Config
 from builder.core.jobs import compose, request, sandbox
 from builder.core.jobs.compose import ComposeFile, Machine, StageImage
@@ -14,7 +15,7 @@ from builder.core.jobs.job import Job, JobStage
 from builder.core.jobs.request import JobOptions, Request
 from builder.core.jobs.sandbox import ContainerLimits
 from builder.core.machine import Hardware
-from builder.core.terms import Mode
+from builder.core.terms import Mode, Purpose
 from builder.edges.jobs import folder as jobs
 from builder.edges.jobs import stage_images
 from builder.edges.jobs.preflight import Containers
@@ -58,7 +59,8 @@ def resolve(config: Config, options: JobOptions) -> Request:
     """
     hardware, advice = hardware_of(config)
     models = chosen_models(config, models=options.models, diarization=options.diarization)
-    resolved = request.resolve(options, config=config, hardware=hardware, advice=advice, models=models)
+    pairs = translation.heard(models[Purpose.ASR][0])
+    resolved = request.resolve(options, config=config, hardware=hardware, advice=advice, models=models, pairs=pairs)
     if not (options.voices and resolved.diarization and config.paths.voices.is_dir()):
         return resolved
     from builder.core.voices import known

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from builder.core import translation
 from builder.core.config.types import Config
 from builder.core.jobs import naming
 from builder.core.jobs.job import Job, JobStage
@@ -70,6 +71,7 @@ def look_first(gathered: Gathered, delivery: CopyOptions, request: Request, conf
         str(_setting(config, request.settings["subtitles"], "subtitles", "formats")),
         speakers=request.diarization,
         film=request.workflow is not Workflow.TRANSCRIBE,
+        languages=_languages(request.settings),
     )
     language = _language(request.settings["asr"])
     copies.look_first(
@@ -95,6 +97,13 @@ def _setting(config: Config, settings: Mapping[str, Any], stage: str, name: str)
 def _language(settings: Mapping[str, Any]) -> str | None:
     """The language of the text, by the settings of asr; None: it is detected."""
     return "en" if settings.get("task") == "translate" else spoken(settings.get("language"))
+
+
+def _languages(settings: Mapping[str, Mapping[str, Any]]) -> tuple[str, ...]:
+    """Those of the text, where it is translated; one that is detected isn't among them."""
+    told = translation.listed(settings.get(translation.STAGE, {}))
+    heard = _language(settings.get("asr", {}))
+    return (*([heard] if heard else []), *told) if told else ()
 
 
 def places_of(config: Config, queue: Sequence[Job], delivery: CopyOptions) -> Mapping[str, tuple[Place, ...]]:
@@ -124,6 +133,7 @@ def _of_job(config: Config, job: Job, places: Sequence[Place]) -> list[Wanted]:
         str(_setting(config, settings.get("subtitles", {}), "subtitles", "formats")),
         speakers="diarize" in settings,
         film="mux" in settings,
+        languages=_languages(settings),
     )
     language = _language(settings.get("asr", {}))
     return [

@@ -63,16 +63,24 @@ def load(job: StageJob, folder: Path) -> Any:
 
 
 def hear(
-    job: StageJob, model: Any, encoded: Encoded, language: str, *, temperature: float = 0.0, prompt: bool = True
+    job: StageJob,
+    model: Any,
+    encoded: Encoded,
+    language: str,
+    *,
+    temperature: float = 0.0,
+    prompt: bool = True,
+    doing: str | None = None,
 ) -> list[Hearing]:
     """What WhisperX hears in each window of a batch.
 
     Args:
         temperature: above zero, the slim backend samples.
         prompt: without the job's prompt, too, it is the slim backend that hears.
+        doing: as of the slim backend, which hears it.
     """
-    if temperature or not prompt:
-        return slim.hear(job, model, encoded, language, temperature=temperature, prompt=prompt)
+    if temperature or not prompt or doing:
+        return slim.hear(job, model, encoded, language, temperature=temperature, prompt=prompt, doing=doing)
     import numpy as np
     import whisperx.asr
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import groupby, islice
 from pathlib import Path
 from types import ModuleType
@@ -57,6 +57,26 @@ class Ear:
                 heard[k] = one
         return heard
 
+    def english(self, encoded: Any, languages: Sequence[str]) -> list[Any]:
+        """The windows' hearings in English; None for each whose language that is, and for all where nobody asked.
+
+        The encoder, half of the cost, has run already. The job's prompt is in the spoken language, so there is none.
+        """
+        told: list[Any] = [None] * len(languages)
+        which = [k for k, language in enumerate(languages) if language != "en"]
+        if not which or not self.job.settings.get("english"):
+            return told
+        mine, how = self.backend.part(self.model, encoded, which), {"prompt": False, "doing": "translate"}
+        found = self.hear(mine, [languages[k] for k in which], **how)
+        for k, hearing in zip(which, found, strict=True):
+            if guards.suspicious(hearing.words, hearing.likelihood):
+                one = self.backend.part(self.model, encoded, [k])
+                again = self.hear(one, [languages[k]], temperature=TEMPERATURE, **how)[0]
+                if guards.better(again.words, hearing.words, (again.likelihood, hearing.likelihood)):
+                    hearing = again
+            told[k] = hearing
+        return told
+
 
 @dataclass(kw_only=True)
 class Heard:
@@ -67,6 +87,8 @@ class Heard:
     words: list[Word]
     likelihood: float
     silence: float
+    english: list[Word] | None = None
+    """What is said, in English; None: ``words`` are, or nobody asked."""
 
 
 @dataclass(kw_only=True)
@@ -107,14 +129,22 @@ def first(
     """
     for windows, states in encoded:
         spoken = languages(states)
-        for window, language, hearing in zip(windows, spoken, ear.hear(states, spoken), strict=True):
+        told = ear.english(states, spoken)
+        for window, language, hearing, english in zip(windows, spoken, ear.hear(states, spoken), told, strict=True):
             yield Heard(
                 window=window,
                 language=language,
                 words=timed(window, hearing, language),
                 likelihood=hearing.likelihood,
                 silence=hearing.silence,
+                english=None if english is None else timed(window, english, "en"),
             )
+
+
+def in_english(heard: Sequence[Heard], speech: Sequence[Sequence[float]]) -> list[Word]:
+    """The words of all windows in English, but for those that nobody can have said."""
+    told = [one if one.english is None else replace(one, words=one.english) for one in heard]
+    return sifted(stitched(told), speech)[0]
 
 
 def account(ear: Ear, path: Path, heard: Sequence[Heard], speech: Sequence[Sequence[float]]) -> Account:

@@ -17,7 +17,7 @@ import instructions
 import onnxasr
 import tongues
 from contract import ModelFault, Recording, StageJob
-from hearing import Ear, Heard, account, batches, first
+from hearing import Ear, Heard, account, batches, first, in_english
 from windows import PAUSE, SHORT, Window, read, windows
 from words import segments
 
@@ -48,6 +48,7 @@ def work(job: StageJob) -> None:
             asked = job.settings["language"]
             spoken = None if asked == tongues.EACH else asked
             job.save(recording, result(instructions.text_language(job, spoken), 0.0, duration, [], []))
+            save_english(job, recording, [])
             continue
         if model is None:
             folder = job.model("asr")
@@ -98,6 +99,7 @@ def transcribe(ear: Ear, recording: Recording, sounds: list[Sound], duration: fl
             job.note(recording, f"the language is a guess: {language} ({chance:.0%}); --language sets it")
     found: list[dict[str, Any]] = []
     unheard: list[dict[str, Any]] = []
+    english: list[dict[str, Any]] = []
     for number, stream in enumerate(streams):
 
         def progress(seconds: float, number: int = number) -> None:
@@ -108,17 +110,28 @@ def transcribe(ear: Ear, recording: Recording, sounds: list[Sound], duration: fl
         mark = {} if stream.sound.channel is None else {"channel": stream.sound.channel}
         found += [described(group, each=each) | mark for group in segments(whole.words)]
         unheard += [gap | mark for gap in whole.gaps]
+        if job.settings.get("english"):
+            told = segments(in_english(heard, stream.sound.speech))
+            english += [described(group, each=False) | mark for group in told]
     if each:
         language, chance = most_spoken(found)
     if instructions.task(job) == "translate":  # whatever is spoken, each segment's text is English
         found = [{name: value for name, value in s.items() if name != "language"} for s in found]
     report(job, recording, unheard)
+    save_english(job, recording, english)
     found.sort(key=lambda s: (s["start"], s["end"]))
     unheard.sort(key=lambda gap: (gap["start"], gap["end"]))
     job.progress(recording, duration, duration)
     text = instructions.text_language(job, language)
     whole_ = result(text, chance, duration, [s | {"id": k} for k, s in enumerate(found)], unheard)
     return whole_ if instructions.task(job) == "transcribe" else whole_ | {"spoken_language": language}
+
+
+def save_english(job: StageJob, recording: Recording, found: list[dict[str, Any]]) -> None:
+    """Write ``work/asr/<in>.english.json``, where it is asked for."""
+    if job.settings.get("english"):
+        found.sort(key=lambda s: (s["start"], s["end"]))
+        job.write(f"{recording.id}.english.json", contract.dump({"segments": found}))
 
 
 class Stream:

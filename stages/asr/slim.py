@@ -113,20 +113,28 @@ def languages(model: Any, encoded: Encoded) -> list[dict[str, float]]:
 
 
 def hear(
-    job: StageJob, model: Any, encoded: Encoded, language: str, *, temperature: float = 0.0, prompt: bool = True
+    job: StageJob,
+    model: Any,
+    encoded: Encoded,
+    language: str,
+    *,
+    temperature: float = 0.0,
+    prompt: bool = True,
+    doing: str | None = None,
 ) -> list[Hearing]:
     """The words of each window.
 
     Args:
         temperature: above zero, texts are sampled, and the likeliest of :data:`SAMPLES` is taken.
         prompt: whether the model is given the job's hotwords and prompt.
+        doing: Whisper's task; None: the job's.
     """
     import ctranslate2
     from faster_whisper.tokenizer import Tokenizer
     from faster_whisper.transcribe import get_suppressed_tokens
 
     ctranslate2.set_random_seed(SEED)
-    tokenizer = Tokenizer(model.hf_tokenizer, model.model.is_multilingual, task=task(job), language=language)
+    tokenizer = Tokenizer(model.hf_tokenizer, model.model.is_multilingual, task=doing or task(job), language=language)
     told = before(job, language) if prompt else None
     start = model.get_prompt(tokenizer, [], without_timestamps=True, hotwords=told)
     how: dict[str, Any] = {"beam_size": job.settings["beam_size"]}

@@ -42,7 +42,8 @@ def burn(job: StageJob, recording: Recording, source: Path) -> None:
     """
     import av
 
-    cues = job.load("subtitles", recording)["cues"]
+    subtitles = job.load("subtitles", recording)
+    cues = (subtitles.get("translations") or [subtitles])[0]["cues"]  # a picture has room for one language
     jumps = job.load("demux", recording)["jumps"]
     fonts = sorted((job.root / "input").glob("font-[0-9][0-9].*"))
     for path in fonts:

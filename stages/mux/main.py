@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import heapq
 import itertools
 import struct
 import sys
@@ -122,7 +123,7 @@ def write(
     """Copy every stream packet by packet, and add a subtitle track.
 
     Args:
-        subtitles: the ``language`` and the ``cues``, as the subtitles stage saved them.
+        subtitles: the ``language`` and the ``cues``, and those of ``translations``, as the subtitles stage saved them.
         jumps: of the recording's clock, as the demux stage saved them.
         direct: let PyAV say which codecs a format takes. It asks for those that the format has names for; Matroska
             takes those of AVI and WAV too, which only its muxer knows, and FFmpeg's fifo muxer passes them on.
@@ -150,9 +151,9 @@ def write(
                 outside.metadata.update({k: v for k, v in media.tags(inside.metadata).items() if k.lower() not in OWN})
                 outside.set_chapters([c | {"metadata": media.tags(c["metadata"])} for c in inside.chapters()])
                 copies, unfit = copy_streams(outside, inside, suffix)
-                track = add_track(outside, copies, subtitles["language"], mp4=suffix in MP4)
+                tracks = add_tracks(outside, copies, subtitles, mp4=suffix in MP4)
                 outside.start_encoding()
-                written = interleave(job, recording, inside, outside, copies, track, subtitles["cues"], jumps)
+                written = interleave(job, recording, inside, outside, copies, tracks, jumps)
             if not direct and readable(path) < written:
                 raise Refused(f"{suffix[1:].upper()} can't hold it as it is")
             # An MP4's chapter titles are a data stream, which set_chapters writes again.
@@ -195,19 +196,40 @@ def copy_streams(outside: Any, inside: Any, suffix: str) -> tuple[dict[int, Any]
     return copies, unfit
 
 
-def add_track(outside: Any, copies: dict[int, Any], language: str | None, *, mp4: bool) -> Any:
-    """The new subtitle track; it is the default one when there is no other in the copy."""
+def add_tracks(
+    outside: Any, copies: dict[int, Any], subtitles: dict[str, Any], *, mp4: bool
+) -> list[tuple[Any, list[dict[str, Any]]]]:
+    """The new subtitle tracks with their cues: what is said, then its translations.
+
+    When there is no other track in the copy, the first translation is the default one, or else what is said.
+    """
     from av.stream import Disposition
 
+    spoken, told = subtitles["language"], subtitles.get("translations") or []
+    tracks = [
+        (add_track(outside, spoken, f"{spoken or 'und'}, as spoken" if told else NAME, mp4=mp4), subtitles["cues"])
+    ]
+    for each in told:
+        title = f"{each['language']}, translated from {spoken or 'und'}"
+        tracks.append((add_track(outside, each["language"], title, mp4=mp4), each["cues"]))
+    if not any(twin.type == "subtitle" for twin in copies.values()):
+        tracks[1 if told else 0][0].disposition = Disposition.default
+    return tracks
+
+
+NAME = "whisperbake"
+"""Title of the only new track."""
+
+
+def add_track(outside: Any, language: str | None, title: str, *, mp4: bool) -> Any:
+    """A new subtitle track."""
     track = outside.add_stream("mov_text" if mp4 else "subrip")
     track.codec_context.subtitle_header = HEADER.encode()
     track.time_base = TICK
     track.metadata["language"] = THREE.get(language or "", "und")
-    track.metadata["title"] = "whisperbake"
+    track.metadata["title"] = title
     if mp4:  # MP4 players read a track's name here
-        track.metadata["handler_name"] = "whisperbake"
-    if not any(twin.type == "subtitle" for twin in copies.values()):
-        track.disposition = Disposition.default
+        track.metadata["handler_name"] = title
     return track
 
 
@@ -217,18 +239,20 @@ def interleave(
     inside: Any,
     outside: Any,
     copies: dict[int, Any],
-    track: Any,
-    cues: list[dict[str, Any]],
+    tracks: list[tuple[Any, list[dict[str, Any]]]],
     jumps: list[list[float]],
 ) -> int:
     """Copy all packets in order, and write each cue before the first packet that is later.
+
+    Args:
+        tracks: the subtitles', each with its cues.
 
     Returns:
         the number of packets.
     """
     origin = media.start(inside)
     total = media.whole(inside)
-    waiting = subtitle_packets(cues, track, origin)
+    waiting = heapq.merge(*(subtitle_packets(cues, track, origin) for track, cues in tracks), key=lambda p: p.pts)
     following = next(waiting, None)
     clock = Retiming(origin=origin, whole=total, shifts=[by for _, by in jumps])
     written = 0

@@ -16,12 +16,14 @@ import cues as cue
 import edits
 import formats
 import handed
+import translations
 import written
 from clock import Clock
 from contract import Recording, StageJob
 from ledger import CUT, Ledger, Span, ledger, marked
 from limits import Rules
 from sentences import Sentence, clean, read_words, sentences
+from translations import Translation
 from written import Result
 
 NOTABLE = 1.0
@@ -51,6 +53,29 @@ class Heard:
     """``{"start", "end", "why"}``: where the recognition found no words."""
     known: dict[str, str] = field(default_factory=dict)
     """Speaker -> name: those who are known by their voices."""
+    clock: Clock = field(default_factory=lambda: Clock([]))
+    """From times of the sound to the film's."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cutter:
+    """Makes cues of sentences by a job's rules."""
+
+    rules: Rules
+    duration: float
+    """Of the recording, in seconds."""
+    label: bool
+    dash: bool
+
+    def cues(self, sentences: list[Sentence], language: str | None) -> list[cue.Cue]:
+        """Cues on the film's own clock, each line broken as its language breaks lines."""
+        own = breaks.language(language)
+        return cue.cues(sentences, self.rules, duration=self.duration, label=self.label, dash=self.dash, language=own)
+
+    def narrow(self, language: str | None, offset: float, sentences: list[Sentence], columns: int) -> list[cue.Cue]:
+        """Cues of at most so many columns, ``offset`` seconds later."""
+        rules = replace(self.rules, line_chars=min(columns, self.rules.line_chars))
+        return replace(self, rules=rules, duration=self.duration + offset).cues(sentences, language)
 
 
 def write(job: StageJob, recording: Recording, rules: Rules) -> None:
@@ -69,52 +94,98 @@ def write(job: StageJob, recording: Recording, rules: Rules) -> None:
     said = said if heard.speech is None else marked(said, heard.speech)
     turns = None if heard.turns is None else [turn | {"speaker": edited.name(turn["speaker"])} for turn in heard.turns]
     language = heard.result["language"]
-    cut = partial(cue.cues, label=prefix, dash=dash, language=breaks.language(language))
-    shown = cut(edited.named(said), rules, duration=heard.duration)
+
+    cutter = Cutter(rules=rules, duration=heard.duration, label=prefix, dash=dash)
+    shown = cutter.cues(edited.named(said), language)
     speakers = [edited.name(who) for who in sorted({s.speaker for s in said if s.speaker}, key=by_number)]
     if not said:
         job.note(recording, "no speech found: the subtitles are empty")
-    account = None
-    if heard.speech is not None:
-        dropped = heard.said if edited.turns is not None else []
-        account = ledger(heard.speech, shown, heard.unheard, dropped)
-        tell(job, recording, account)
-    track = [asdict(replace(c, words=())) | {"text": formats.plain(c, prefix=prefix)} for c in shown]
-    job.save(recording, {"language": language, "cues": track})  # mux: also of a cut, the film's own time
+    account = accounted(job, recording, heard, shown, edited=edited.turns is not None)
+    told = [
+        replace(each, cues=cutter.cues(edited.named(each.said), each.language))
+        for each in translated(job, recording, heard, said, edited=edited.turns is not None)
+    ]
+    job.save(recording, tracks(language, shown, told, prefix=prefix))
     clip = None
     if recording.start is not None:
         moved = Clock([], offset=recording.offset if job.settings.get("times") != "clip" else 0.0)
         said = [replace(s, words=tuple(map(moved.word, s.words))) for s in said]
         shown = [moved.cue(c) for c in shown]
         turns = None if turns is None else [moved.turn(turn) for turn in turns]
+        told = [each.moved(moved) for each in told]
         clip = {"start": recording.start, "lead": recording.lead, "offset": moved.offset}
     offset = clip["offset"] if clip else 0.0
     coverage = None if account is None else account.data(offset)
-    whole = contract.dump(
-        formats.whole(heard.result, said, heard.diarization, models(job), clip, edited.names, coverage)
-    )
+    data = formats.whole(heard.result, said, heard.diarization, models(job), clip, edited.names, coverage)
+    if told:
+        data["translations"] = [each.data() for each in told]
+    whole = contract.dump(data)
     job.write(f"{recording.id}.transcript.json", whole)
-    files(
-        job,
-        Result(
-            recording=recording.name,
-            stem=recording.output,
-            sentences=edited.named(said),
-            cues=shown,
-            speakers=list(dict.fromkeys(speakers)),
-            turns=turns,
-            whole=whole,
-            prefix=prefix,
-            language=language,
-            recut=lambda sentences, columns: cut(
-                sentences,
-                replace(rules, line_chars=min(columns, rules.line_chars)),
-                duration=heard.duration + offset,
-            ),
-            note=partial(job.note, recording),
-        ),
+    result = Result(
+        recording=recording.name,
+        stem=recording.output,
+        tag=f".{language or 'und'}" if "translate" in job.stages else "",
+        sentences=edited.named(said),
+        cues=shown,
+        speakers=list(dict.fromkeys(speakers)),
+        turns=turns,
+        whole=whole,
+        prefix=prefix,
+        language=language,
+        recut=partial(cutter.narrow, language, offset),
+        note=partial(job.note, recording),
     )
+    files(job, result)
+    for each in told:
+        data = formats.whole(each.of(heard.result), each.said, heard.diarization, models(job), clip, edited.names)
+        files(
+            job,
+            each.result(
+                result,
+                edited,
+                contract.dump(data | {"backend": each.backend}),
+                partial(cutter.narrow, each.language, offset),
+            ),
+        )
     job.progress(recording, heard.duration, heard.duration)
+
+
+def accounted(
+    job: StageJob, recording: Recording, heard: Heard, shown: list[cue.Cue], *, edited: bool
+) -> Ledger | None:
+    """What became of the speech; None: it isn't known where there is any."""
+    if heard.speech is None:
+        return None
+    account = ledger(heard.speech, shown, heard.unheard, heard.said if edited else [])
+    tell(job, recording, account)
+    return account
+
+
+def translated(
+    job: StageJob, recording: Recording, heard: Heard, said: list[Sentence], *, edited: bool
+) -> list[Translation]:
+    """The recording's text in other languages than its own."""
+    if "translate" not in job.stages:
+        return []
+    if not job.has("translate"):
+        job.note(recording, "there is no translation: the stage translate failed")
+        return []
+    if edited:
+        job.note(recording, "the translation is of the text before it was edited")
+    found = translations.read(job.load("translate", recording), said, heard.clock)
+    return [each for each in found if each.language != heard.result["language"]]
+
+
+def tracks(language: str | None, shown: list[cue.Cue], told: list[Translation], *, prefix: bool) -> dict[str, Any]:
+    """What mux reads: also of a cut, the film's own time."""
+    found: dict[str, Any] = {"language": language, "cues": track(shown, prefix=prefix)}
+    others = [{"language": t.language, "cues": track(t.cues, prefix=prefix)} for t in told]
+    return found | ({"translations": others} if others else {})
+
+
+def track(cues: list[cue.Cue], *, prefix: bool) -> list[dict[str, Any]]:
+    """Cues as mux reads them."""
+    return [asdict(replace(c, words=())) | {"text": formats.plain(c, prefix=prefix)} for c in cues]
 
 
 def hear(job: StageJob, recording: Recording) -> Heard:
@@ -146,6 +217,7 @@ def hear(job: StageJob, recording: Recording) -> Heard:
         speech=detected(job, recording, clock, apart=any(word.channel for word in words)),
         unheard=unheard(job, recording, result, clock),
         known=people,
+        clock=clock,
     )
 
 
@@ -195,7 +267,8 @@ def files(job: StageJob, result: Result) -> None:
         if content is None:
             continue
         data = content if isinstance(content, bytes) else content.encode()
-        job.write_bytes(f"{result.stem}.{suffix}", data, output=True)
+        tag = "" if suffix == "rttm" else result.tag
+        job.write_bytes(f"{result.stem}{tag}.{suffix}", data, output=True)
 
 
 def by_number(speaker: str) -> tuple[int, str]:

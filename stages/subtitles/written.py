@@ -25,6 +25,8 @@ class Result:
     """Its name."""
     stem: str
     """Of its files."""
+    tag: str = ""
+    """What stands behind it in the names of files that are in one language: ``.en``, where a job has several."""
     sentences: list[Sentence]
     """With the names that speakers were given."""
     cues: list[Cue]

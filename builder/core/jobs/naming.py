@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import string
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -122,22 +123,35 @@ def places(delivery: CopyOptions, recordings: Sequence[tuple[str, Path | None]])
     return tuple(found)
 
 
-def expected(formats: str, *, speakers: bool, film: bool) -> tuple[str, ...]:
+def expected(formats: str, *, speakers: bool, film: bool, languages: Sequence[str] = ()) -> tuple[str, ...]:
     """The kinds of results that a job may have.
 
     Args:
         formats: the stage's setting.
         speakers: with diarization.
         film: it may be a video.
+        languages: of the text, where a job has several: most kinds are then one for each, such as ``en.srt``.
     """
     kinds = [name for name in FORMATS if name in formats.split(",") and (speakers or name != "rttm")]
+    if languages:
+        kinds = [
+            tagged for name in kinds for tagged in ([f"{c}.{name}" for c in languages] if name != "rttm" else [name])
+        ]
     return (*kinds, *FILMS) if film else tuple(kinds)
 
 
 def kind(name: str, stem: str) -> str | None:
-    """The kind of a result by its name in the job; None for what is no result of that recording."""
+    """The kind of a result by its name in the job, with its language where that has one (``en.srt``); None for what is no
+    result of that recording."""
     ext = name.removeprefix(f"{stem}.")
-    return ext if name == f"{stem}.{ext}" and ext in (*FORMATS, *FILMS) else None
+    known = {*FORMATS, *FILMS}
+    return ext if name == f"{stem}.{ext}" and (ext in known or untagged(ext)[1] in FORMATS) else None
+
+
+def untagged(ext: str) -> tuple[str, str]:
+    """The language of a kind of result, and the kind without it; no language where it has none."""
+    tag, _, rest = ext.partition(".")
+    return (tag, rest) if re.fullmatch(r"[a-z]{2,3}", tag) and rest in FORMATS and ext not in FORMATS else ("", ext)
 
 
 def clashes(names: Iterable[Path]) -> list[Path]:

@@ -8,13 +8,14 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
 
-from builder.core import languages
+from builder.core import languages, translation
 from builder.core.config.settings import LISTED, checked, expected
 from builder.core.config.types import Config, StageSpec
 from builder.core.jobs import formats
 from builder.core.jobs.job import Clip, JobInput, JobStage, ModelUse, stage_data
 from builder.core.machine import Hardware, Recommendation
 from builder.core.terms import Mode, Purpose, Workflow
+from builder.core.translation import Pair
 from builder.core.weights.model import Model, Pin, model_digest, snapshot_path
 from builder.errors import MissingError, UsageError, did_you_mean
 from builder.program import command
@@ -63,6 +64,8 @@ class JobOptions:
     """Words that are likely to be said."""
     voices: bool = True
     """Speakers whose voices are known get their names."""
+    to: str | None = None
+    """Languages that the text is translated into, separated by commas."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,6 +86,11 @@ class Request:
     """What a person should know before the job begins."""
 
     @property
+    def languages(self) -> tuple[str, ...]:
+        """Those that the text is translated into."""
+        return translation.listed(self.settings.get(translation.STAGE, {}))
+
+    @property
     def on_gpu(self) -> bool:
         """Whether a stage is to compute on a GPU."""
         return any(settings.get("device") == "cuda" for settings in self.settings.values())
@@ -95,6 +103,7 @@ def resolve(
     hardware: Hardware,
     advice: Recommendation,
     models: Mapping[Purpose, tuple[Model, Pin]],
+    pairs: Sequence[Pair] = (),
 ) -> Request:
     """The request that options, the configuration and this machine make together.
 
@@ -103,6 +112,7 @@ def resolve(
     Args:
         advice: the settings that suit ``hardware``.
         models: the pinned model for each purpose of the planned stages.
+        pairs: languages that can be translated here, the better first.
 
     Raises:
         UsageError: a time that can't be read or a clip that ends before it starts, settings that contradict each
@@ -139,6 +149,9 @@ def resolve(
         settings[stage].setdefault("threads", advice.threads)
         if options.threads is not None:
             settings[stage]["threads"] = options.threads
+    if defaults.workflow is Workflow.TRANSLATE and options.to is None:
+        raise UsageError("the workflow translate needs a language", where="--workflow", hint="--to en")
+    translation.settle(settings, options.to, source=languages.spoken(defaults.language), pairs=pairs)
     asr = settings["asr"]
     asr["language"] = defaults.language
     asr.setdefault("compute_type", advice.compute_type if asr["device"] == advice.device else CPU_COMPUTE_TYPE)
@@ -342,6 +355,8 @@ def plan_stages(specs: Mapping[str, StageSpec], request: Request, *, workflow: W
         UsageError: subtitles are to be drawn, and there is no picture.
     """
     left_out = set() if request.diarization else {"diarize"}
+    if not request.languages:
+        left_out.add(translation.STAGE)
     if workflow is Workflow.TRANSCRIBE:
         if request.settings.get("mux", {}).get("burn"):
             raise UsageError("there is no picture to draw the subtitles into", where="--burn", hint="leave out --burn")

@@ -63,7 +63,8 @@ def prepare(
     """
     sources = [_source(path) for path in inputs]
     probes = [_probe(media, path) for path in sources]
-    workflow = request.workflow or (Workflow.SUBTITLE if any(video for video, _ in probes) else Workflow.TRANSCRIBE)
+    film = Workflow.TRANSLATE if request.languages else Workflow.SUBTITLE
+    workflow = request.workflow or (film if any(video for video, _ in probes) else Workflow.TRANSCRIBE)
     try:
         config.jobs.mkdir(parents=True, exist_ok=True)
         _sweep(config.jobs)

@@ -1,0 +1,163 @@
+"""Which languages a job's text can be translated into, and by whom. Pure.
+
+A backend is chosen for each pair of languages by what is there: :func:`chosen` takes the first pair that is ready.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from builder.core import languages
+from builder.core.weights.model import Model
+from builder.errors import UsageError
+from builder.program import command
+
+ANY = "*"
+"""A pair's source where a backend takes any language that is spoken."""
+
+STAGE, TO, BACKENDS = "translate", "to", "backends"
+"""The stage, its setting with the languages, and the one that says who translates into each."""
+
+HEARD, ENGLISH = "whisper", "english"
+"""The backend that hears the sound in English, and the setting of asr that makes it do so."""
+
+UNTRAINED = "turbo"
+"""In the id of a Whisper model that OpenAI didn't train to translate."""
+
+MOST = 10
+"""Languages of one job."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pair:
+    """From one language into another."""
+
+    source: str
+    """Whisper's code, or :data:`ANY`."""
+    target: str
+    backend: str
+    why: str
+    """What does it, or what is lacking for it."""
+    ready: bool = True
+
+    def takes(self, source: str | None, target: str) -> bool:
+        """Whether it translates into ``target``; a ``source`` of None is detected, and may be any."""
+        return self.target == target and self.source in (ANY, source)
+
+
+def heard(model: Model) -> tuple[Pair, ...]:
+    """What a model for speech translates by itself."""
+    lacking = ""
+    if model.engine:
+        lacking = f"{model.id} is for {model.engine}, and no Whisper model"
+    elif model.languages:
+        lacking = f"{model.id} knows {', '.join(model.languages)} only"
+    elif UNTRAINED in model.id:
+        lacking = f"{model.id} was not trained to translate"
+    why = lacking or f"{model.id} hears any language in English"
+    return (Pair(source=ANY, target="en", backend=HEARD, why=why, ready=not lacking),)
+
+
+def targets(text: str, *, where: str = "--to") -> tuple[str, ...]:
+    """The languages of ``--to``, as Whisper's codes, each once.
+
+    Raises:
+        UsageError: one isn't known, none is named, or they are too many.
+    """
+    found: list[str] = []
+    for word in filter(None, (part.strip() for part in text.split(","))):
+        code = languages.require(word, where=where)
+        if languages.spoken(code) is None:
+            raise UsageError(f'"{word}" is not a language to translate into', where=where, expected="such as en,es")
+        found.append(str(code))
+    if not found:
+        raise UsageError("no language is named", where=where, expected="such as en,es")
+    if len(set(found)) > MOST:
+        raise UsageError(f"a job has at most {MOST} translations", where=where)
+    return tuple(dict.fromkeys(found))
+
+
+def chosen(
+    source: str | None, wanted: Iterable[str], pairs: Sequence[Pair], *, wished: Mapping[str, str]
+) -> dict[str, str]:
+    """Target -> backend.
+
+    Args:
+        source: the language that is spoken; None: it is detected.
+        pairs: the better come first.
+        wished: target -> the backend that somebody wants.
+
+    Raises:
+        UsageError: no backend is ready for a pair; it lists those that there are from the source.
+    """
+    found = {}
+    for target in wanted:
+        if target == source:
+            raise UsageError(f"{target} is what is spoken", where="--to", hint="name another language")
+        able = [p for p in pairs if p.ready and p.takes(source, target)]
+        mine = [p for p in able if wished.get(target, p.backend) == p.backend]
+        if not mine:
+            raise _none(source, target, pairs, wish=wished.get(target))
+        found[target] = mine[0].backend
+    return found
+
+
+def _none(source: str | None, target: str, pairs: Sequence[Pair], *, wish: str | None) -> UsageError:
+    """The error of a pair that can't be done."""
+    spoken = source or "a language that is to be detected"
+    there = [p for p in pairs if p.ready and p.source in (ANY, source) and p.target != source]
+    lacking = [f"{p.backend}: {p.why}" for p in pairs if not p.ready and p.takes(source, target)]
+    unheard = source is None and any(p.ready and p.target == target for p in pairs)
+    names = ", ".join(dict.fromkeys(f"{p.target} ({p.backend})" for p in there)) or "nothing"
+    return UsageError(
+        f"{wish} doesn't translate {spoken} into {target}"
+        if wish
+        else f"nothing here translates {spoken} into {target}",
+        where="--to",
+        expected=f"from {source or 'any language'}: {names}",
+        detail=lacking,
+        hint="-s says which language is spoken" if unheard else f"{command('models list')} --pairs shows every pair",
+    )
+
+
+def wishes(text: str | None) -> dict[str, str]:
+    """Target -> backend, from the setting ``translate.backends``: ``en=whisper,fr=apertium``.
+
+    Raises:
+        UsageError: it isn't of that form.
+    """
+    found = {}
+    for part in filter(None, (part.strip() for part in (text or "").split(","))):
+        target, equals, backend = part.partition("=")
+        if not equals or not backend.strip().isalnum():
+            raise UsageError(f'"{part}" names no backend', where=f"{STAGE}.{BACKENDS}", expected="such as en=whisper")
+        found[targets(target, where=f"{STAGE}.{BACKENDS}")[0]] = backend.strip()
+    return found
+
+
+def listed(settings: Mapping[str, Any]) -> tuple[str, ...]:
+    """The languages of a stage's settings."""
+    return tuple(filter(None, str(settings.get(TO) or "").split(",")))
+
+
+def settle(settings: dict[str, dict[str, Any]], to: str | None, *, source: str | None, pairs: Sequence[Pair]) -> None:
+    """Put into a request's settings what it takes to translate.
+
+    Args:
+        settings: stage -> settings, which are changed.
+        to: the languages that are asked for, as they were typed; None: none.
+        source: the language that is spoken; None: it is detected.
+
+    Raises:
+        UsageError: a pair can't be done, or the text is a translation already.
+    """
+    if to is None:
+        return
+    if settings["asr"].get("task") == "translate":
+        raise UsageError("with --task translate the text is English already", where="--to", hint="leave out --task")
+    mine = settings.setdefault(STAGE, {})
+    found = chosen(source, targets(to), pairs, wished=wishes(mine.get(BACKENDS)))
+    mine |= {TO: ",".join(found), BACKENDS: ",".join(f"{target}={name}" for target, name in found.items())}
+    settings["asr"][ENGLISH] = HEARD in found.values()

@@ -1,0 +1,154 @@
+"""translate: the text in other languages, line by line, each with the span of what it translates."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from pathlib import Path
+from typing import Any, Protocol
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+import contract
+import fitting
+import handed
+import lines
+from contract import InputFault, Recording, StageJob
+from lines import Line
+
+HEARD = "whisper"
+"""The backend without a module of its own: asr has heard the sound in English (``work/asr/<in>.english.json``)."""
+
+BACKENDS: tuple[str, ...] = ()
+"""Modules here that translate text."""
+
+BATCH = 64
+"""Lines that a backend gets at once; between two batches the stage tells how far it is."""
+
+SELF = "same language"
+"""What a result names in a backend's place where the text is in the language that was asked for."""
+
+
+class Translator(Protocol):
+    """What a backend's ``load(settings, models)`` returns."""
+
+    def translate(self, lines: Sequence[str], *, source: str, target: str) -> list[str]:
+        """The same number of lines in the same order; raises InputFault or ModelFault, which the user reads."""
+
+
+def wanted(settings: dict[str, Any]) -> dict[str, str]:
+    """Target -> backend, in the order in which they were asked for.
+
+    Raises:
+        InputFault: a target has no backend, or one that is no module here.
+    """
+    named = dict(entry.split("=", 1) for entry in str(settings.get("backends") or "").split(",") if "=" in entry)
+    found = {}
+    for target in filter(None, str(settings.get("to") or "").split(",")):
+        backend = named.get(target, "")
+        if backend != HEARD and backend not in BACKENDS:
+            raise InputFault(f"nothing here translates into {target!r}: {backend or 'no backend'}")
+        found[target] = backend
+    return found
+
+
+def work(job: StageJob) -> None:
+    targets = wanted(job.settings)
+    loaded: dict[str, Translator] = {}
+    for recording in job.inputs:
+        heard = job.load("align" if job.has("align") else "asr", recording)
+        turns = job.load("diarize", recording)["turns"] if job.has("diarize") else None
+        task = Task(job, recording, lines.cut(heard["segments"], turns), heard["language"], heard["duration"], loaded)
+        made = {target: task.into(target, backend, len(targets)) for target, backend in targets.items()}
+        job.save(recording, {"language": heard["language"], "duration": heard["duration"], "translations": made})
+        job.progress(recording, heard["duration"], heard["duration"])
+
+
+@dataclass
+class Task:
+    """One recording's lines, to be translated."""
+
+    job: StageJob
+    recording: Recording
+    said: list[Line]
+    spoken: str
+    """The recording's language; a line's own comes first."""
+    duration: float
+    """Seconds."""
+    loaded: dict[str, Translator]
+    """Backends by name; what isn't there is loaded."""
+    done: float = 0.0
+    """Seconds of the recording, as far as progress tells of them."""
+
+    def language(self, line: Line) -> str:
+        return line.language or self.spoken
+
+    def into(self, target: str, backend: str, parts: int) -> dict[str, Any]:
+        """A language's entry of ``work/translate/<in>.json``.
+
+        Args:
+            parts: languages in all.
+        """
+        if all(self.language(line) == target for line in self.said):
+            if self.said:
+                self.job.note(self.recording, f"{target} is what is spoken: its text is not translated")
+            backend, told = SELF, self.said
+        elif backend == HEARD:
+            told = self.heard()
+        else:
+            told = self.translated(target, backend, self.duration / parts)
+        if self.said and not told:
+            self.job.note(self.recording, f"nothing was translated into {target}")
+        return {"backend": backend, "lines": [line.data() for line in told]}
+
+    def heard(self) -> list[Line]:
+        """The lines in English, as asr heard them."""
+        name = f"{self.recording.id}.english.json"
+        self.job.work("asr", name)
+        told = handed.load(self.job.root, f"work/asr/{name}")["segments"]
+        with self.job.timed("work"):
+            return fitting.fitted(self.said, lines.cut(told, None))
+
+    def translated(self, target: str, backend: str, share: float) -> list[Line]:
+        """The lines in another language, by a backend that translates text.
+
+        Args:
+            share: seconds of the recording as which this language counts for progress.
+        """
+        if backend not in self.loaded:
+            module = importlib.import_module(backend)
+            with self.job.timed("load"):
+                models = Path(os.environ.get("BAKE_MODELS", "/models"))
+                self.loaded[backend] = module.load(self.job.settings, models)
+        told: list[Line] = []
+        for language, group in groupby(self.said, key=self.language):
+            mine = list(group)
+            for first in range(0, len(mine), BATCH):
+                part = mine[first : first + BATCH]
+                with self.job.timed("work"):
+                    texts = self.texts(backend, [line.text for line in part], language, target)
+                told += [line.told(text) for line, text in zip(part, texts, strict=True) if text.strip()]
+                self.done += share * len(part) / len(self.said)
+                self.job.progress(self.recording, self.done, self.duration)
+        return told
+
+    def texts(self, backend: str, texts: list[str], language: str, target: str) -> list[str]:
+        """Texts of one language in another.
+
+        Raises:
+            RuntimeError: the backend returned another number of them.
+        """
+        if language == target:
+            return texts
+        made = self.loaded[backend].translate(texts, source=language, target=target)
+        if len(made) != len(texts):
+            raise RuntimeError(f"{backend} made {len(made)} lines of {len(texts)}")
+        return made
+
+
+if __name__ == "__main__":
+    contract.main("translate", work)
