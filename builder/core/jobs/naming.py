@@ -99,6 +99,9 @@ def file_name(pattern: str | None, ext: str, fields: Mapping[str, str]) -> str:
     Args:
         fields: those of :data:`FIELDS` but ``ext``.
     """
+    tag, rest = untagged(ext)
+    if tag and "{language}" in (pattern or ""):
+        ext, fields = rest, {**fields, "language": tag}
     if pattern is None:
         pattern = "{stem}.subtitled.{ext}" if ext in FILMS and "." not in ext else "{stem}.{ext}"
     values = {name: plain_stem(value) for name, value in fields.items()} | {"ext": ext}

@@ -10,6 +10,8 @@ import base64
 import functools
 import hashlib
 import json
+import re
+from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
@@ -21,6 +23,7 @@ from markupsafe import Markup
 from builder.core.jobs.edits import not_a_transcript
 from builder.core.jobs.formats import FILMS, FORMATS
 from builder.core.jobs.job import Clip, Job
+from builder.core.jobs.naming import untagged
 from builder.core.jobs.record import coverage
 from builder.core.jobs.record.coverage import Coverage, span
 from builder.core.jobs.timeline import StageRun
@@ -107,6 +110,25 @@ class Paragraph:
 
 
 @dataclass(frozen=True, kw_only=True)
+class TranslatedText:
+    """The text in another language."""
+
+    language: str
+    backend: str
+    """Who translated it."""
+    lines: tuple[tuple[float, float, str], ...]
+    """(start, end, text), in order; times as the transcript's."""
+
+    def beside(self, paragraphs: Sequence[Paragraph]) -> tuple[str, ...]:
+        """The text that belongs to each paragraph: its lines are those whose middle comes before the next paragraph."""
+        starts = sorted(paragraph.start for paragraph in paragraphs)
+        texts: list[list[str]] = [[] for _ in starts]
+        for start, end, text in self.lines if starts else ():
+            texts[max(bisect_right(starts, (start + end) / 2) - 1, 0)].append(text)
+        return tuple(" ".join(lines) for lines in texts)
+
+
+@dataclass(frozen=True, kw_only=True)
 class Transcript:
     """``output/<name>.json`` as the page shows it."""
 
@@ -127,6 +149,7 @@ class Transcript:
     paragraphs: tuple[Paragraph, ...]
     coverage: Coverage | None = None
     """What became of the speech; None: the transcript doesn't say."""
+    translations: tuple[TranslatedText, ...] = ()
 
     @property
     def rated(self) -> bool:
@@ -157,7 +180,8 @@ class File:
 
     @property
     def meaning(self) -> str:
-        known = FORMATS.get(self.suffix) or FILMS.get(self.suffix)
+        suffix = untagged(self.suffix)[1]
+        known = FORMATS.get(suffix) or FILMS.get(suffix)
         return known.meaning if known else ""
 
     @property
@@ -229,9 +253,31 @@ def transcript(data: Any, where: str) -> Transcript:
             turns=tuple(_turns(said)),
             paragraphs=tuple(_paragraphs(said)),
             coverage=coverage.parsed(data, where),
+            translations=translations(data),
         )
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise not_a_transcript(error, where) from error
+
+
+CODE = re.compile(r"[a-z]{2,3}")
+"""A language's code, as files are named by it."""
+
+
+def translations(data: Any) -> tuple[TranslatedText, ...]:
+    """Those of a transcript, of languages that are codes; none where it has none, or others than the stage writes.
+
+    Raises:
+        KeyError, TypeError, ValueError, AttributeError: one has another shape.
+    """
+    return tuple(
+        TranslatedText(
+            language=each["language"],
+            backend=str(each["backend"]),
+            lines=tuple((float(s["start"]), float(s["end"]), str(s["text"])) for s in each["segments"]),
+        )
+        for each in data.get("translations") or ()
+        if CODE.fullmatch(str(each["language"]))
+    )
 
 
 def _words(segment: Any, *, known: bool) -> Iterator[Word]:

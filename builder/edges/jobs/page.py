@@ -13,9 +13,9 @@ from urllib.parse import quote
 from builder import __version__
 from builder.core.config.types import Config
 from builder.core.jobs import page as pages
-from builder.core.jobs.formats import FILMS, FORMATS
+from builder.core.jobs.formats import FILMS, FORMATS, Format
 from builder.core.jobs.job import Job, JobInput
-from builder.core.jobs.page import File, Page, Recording
+from builder.core.jobs.page import File, Page, Recording, Transcript
 from builder.core.jobs.record.manifest import Manifest
 from builder.core.jobs.timeline import history
 from builder.edges.jobs import folder as jobs
@@ -81,10 +81,11 @@ def _recording(
     out: Path,
     budget: _Budget,
 ) -> Recording:
-    transcript, where = listing.transcript(job_folder, entry)
+    raw, where = listing.transcript(job_folder, entry)
+    transcript = None if raw is None else pages.transcript(raw, str(where))
     media, spare, video = _media(job_folder, entry, facts, out, budget)
     result_files = []
-    for suffix, known in {**FORMATS, **FILMS}.items():
+    for suffix, known in _kinds(transcript).items():
         name = f"{entry.output}.{suffix}"
         result = _Found.of(job_folder, f"output/{name}")
         if media is not None and media.kind and name == media.name:
@@ -92,7 +93,7 @@ def _recording(
         elif result is not None:
             # One copy of a film is enough: the others lie beside.
             again = suffix in FILMS and video and media is not None and media.data is not None
-            text = suffix in FORMATS and result.size <= LARGEST_TEXT
+            text = suffix not in FILMS and result.size <= LARGEST_TEXT
             inside = not again and (text or budget.take(result.size))
             result_files.append(result.file(name, known.type, out, inside=inside, kind=suffix))
     notes = [
@@ -108,7 +109,7 @@ def _recording(
         sha256=entry.sha256,
         clip=entry.clip,
         video=video,
-        transcript=None if transcript is None else pages.transcript(transcript, str(where)),
+        transcript=transcript,
         media=media,
         spare=spare,
         files=tuple(result_files),
@@ -116,6 +117,16 @@ def _recording(
             n for n in notes if not any(said in n for said in ("best guess", "no speech", "have no words"))
         ),  # the page has these itself
     )
+
+
+def _kinds(transcript: Transcript | None) -> Mapping[str, Format]:
+    """The results that a recording may have; with translations, each text in each language."""
+    if transcript is None or not transcript.translations:
+        return {**FORMATS, **FILMS}
+    spoken = transcript.language or "und"
+    tags = [spoken if pages.CODE.fullmatch(spoken) else "und", *(each.language for each in transcript.translations)]
+    texts = {f"{tag}.{suffix}": known for tag in tags for suffix, known in FORMATS.items() if suffix != "rttm"}
+    return {**texts, "rttm": FORMATS["rttm"], **FILMS}
 
 
 def _media(
