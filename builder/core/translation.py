@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from builder.core import languages
+from builder.core.terms import Mode
 from builder.core.weights.model import Model
 from builder.errors import UsageError
 from builder.program import command
@@ -58,6 +59,13 @@ def heard(model: Model) -> tuple[Pair, ...]:
         lacking = f"{model.id} was not trained to translate"
     why = lacking or f"{model.id} hears any language in English"
     return (Pair(source=ANY, target="en", backend=HEARD, why=why, ready=not lacking),)
+
+
+def apertium(pairs: Iterable[tuple[str, str]], mode: Mode) -> tuple[Pair, ...]:
+    """What this machine's Apertium translates, by its pairs; images have none of it."""
+    native = mode is Mode.NATIVE
+    why = "Apertium's rules" if native else "Apertium isn't in images: --mode native"
+    return tuple(Pair(source=a, target=b, backend="apertium", why=why, ready=native) for a, b in pairs)
 
 
 def targets(text: str, *, where: str = "--to") -> tuple[str, ...]:

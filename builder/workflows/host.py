@@ -60,6 +60,10 @@ def resolve(config: Config, options: JobOptions) -> Request:
     hardware, advice = hardware_of(config)
     models = chosen_models(config, models=options.models, diarization=options.diarization)
     pairs = translation.heard(models[Purpose.ASR][0])
+    if options.to is not None:
+        from builder.edges.machine import apertium
+
+        pairs += translation.apertium(apertium.pairs(config.shipped / "stages"), config.defaults.mode)
     resolved = request.resolve(options, config=config, hardware=hardware, advice=advice, models=models, pairs=pairs)
     if not (options.voices and resolved.diarization and config.paths.voices.is_dir()):
         return resolved

@@ -23,7 +23,7 @@ from lines import Line
 HEARD = "whisper"
 """The backend without a module of its own: asr has heard the sound in English (``work/asr/<in>.english.json``)."""
 
-BACKENDS: tuple[str, ...] = ()
+BACKENDS = ("apertium",)
 """Modules here that translate text."""
 
 BATCH = 64
