@@ -59,9 +59,7 @@ LanguageOption = Annotated[
 ]
 ToOption = Annotated[
     str | None,
-    typer.Option(
-        "--to", "-t", metavar="LANG[,LANG]", help="Translate into these, beside what is said: en. models list --pairs"
-    ),
+    typer.Option("--to", "-t", metavar="LANG[,LANG]", help="Translate into these, beside what is said: en."),
 ]
 StartOption = Annotated[str | None, typer.Option("--start", help="Clip from here: seconds or [h:]m:s.")]
 EndOption = Annotated[str | None, typer.Option("--end", help="Clip up to here: seconds or [h:]m:s.")]

@@ -13,7 +13,6 @@ from builder.core import languages
 from builder.core.terms import Mode
 from builder.core.weights.model import Model
 from builder.errors import UsageError
-from builder.program import command
 
 ANY = "*"
 """A pair's source where a backend takes any language that is spoken."""
@@ -126,7 +125,7 @@ def _none(source: str | None, target: str, pairs: Sequence[Pair], *, wish: str |
         where="--to",
         expected=f"from {source or 'any language'}: {names}",
         detail=lacking,
-        hint="-s says which language is spoken" if unheard else f"{command('models list')} --pairs shows every pair",
+        hint="-s says which language is spoken" if unheard else "another --to",
     )
 
 

@@ -390,7 +390,16 @@ def test_code_digest_follows_the_code(toy: Toy) -> None:
 def test_every_stage_shares_versions_with_the_others() -> None:
     """All locks go into one native environment: no package may have two versions under one condition."""
     locks = sorted((ROOT / "stages").glob("*/requirements-slim.txt"))
-    assert [p.parent.name for p in locks] == ["align", "asr", "demux", "diarize", "mux", "subtitles", "vad"]
+    assert [p.parent.name for p in locks] == [
+        "align",
+        "asr",
+        "demux",
+        "diarize",
+        "mux",
+        "subtitles",
+        "translate",
+        "vad",
+    ]
     seen: dict[tuple[str, str], str] = {}
     for lock in locks:
         text = lock.read_text()

@@ -70,7 +70,7 @@ def test_what_siblings_share_is_one_layer_below_their_own() -> None:
 
 def test_cuda_is_a_layer_of_its_own_and_only_where_a_gpu_helps() -> None:
     found = planned(Mode.DOCKER_GPU)
-    assert found.image("asr").libraries == ("asr-cuda", "asr")
+    assert found.image("asr").libraries == ("asr-translate", "asr-cuda")
     assert found.image("asr").tag == "whisperbake/asr:slim-gpu"
     assert found.image("vad").tag == "whisperbake/vad:slim-cpu"
     assert not [n for n in planned().libraries if "cuda" in n]

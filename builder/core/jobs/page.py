@@ -152,6 +152,11 @@ class Transcript:
     translations: tuple[TranslatedText, ...] = ()
 
     @property
+    def told(self) -> tuple[tuple[str, ...], ...]:
+        """The text of each paragraph in each of the other languages: a row for each language."""
+        return tuple(each.beside(self.paragraphs) for each in self.translations)
+
+    @property
     def rated(self) -> bool:
         """Whether words have probabilities."""
         return any(w.probability is not None for p in self.paragraphs for w in p.words)

@@ -33,8 +33,8 @@ ARG TARGETARCH
 RUN --mount=type=secret,id=ca --mount=type=secret,id=site --mount=type=cache,id=whisperbake-uv-${TARGETARCH},target=/cache \
     ["python3", "/tools/steps.py", "libraries", "/requirements.txt"]
 
-FROM tools AS libraries-asr
-COPY requirements/asr.txt /requirements.txt
+FROM tools AS libraries-asr-translate
+COPY requirements/asr-translate.txt /requirements.txt
 ARG TARGETARCH
 RUN --mount=type=secret,id=ca --mount=type=secret,id=site --mount=type=cache,id=whisperbake-uv-${TARGETARCH},target=/cache \
     ["python3", "/tools/steps.py", "libraries", "/requirements.txt"]
@@ -59,6 +59,12 @@ RUN --mount=type=secret,id=ca --mount=type=secret,id=site --mount=type=cache,id=
 
 FROM tools AS libraries-diarize
 COPY requirements/diarize.txt /requirements.txt
+ARG TARGETARCH
+RUN --mount=type=secret,id=ca --mount=type=secret,id=site --mount=type=cache,id=whisperbake-uv-${TARGETARCH},target=/cache \
+    ["python3", "/tools/steps.py", "libraries", "/requirements.txt"]
+
+FROM tools AS libraries-translate
+COPY requirements/translate.txt /requirements.txt
 ARG TARGETARCH
 RUN --mount=type=secret,id=ca --mount=type=secret,id=site --mount=type=cache,id=whisperbake-uv-${TARGETARCH},target=/cache \
     ["python3", "/tools/steps.py", "libraries", "/requirements.txt"]
@@ -98,6 +104,11 @@ FROM tools AS code-mux
 COPY stages/*.py /src/
 COPY stages/mux /src/mux
 RUN ["python3", "/tools/steps.py", "code", "mux"]
+
+FROM tools AS code-translate
+COPY stages/*.py /src/
+COPY stages/translate /src/translate
+RUN ["python3", "/tools/steps.py", "code", "translate"]
 
 FROM tools AS code-vad
 COPY stages/*.py /src/
@@ -193,7 +204,7 @@ ENTRYPOINT ["/opt/bake/lib/bin/dumb-init", "--", "python3", "/opt/bake/stages/al
 FROM base-ml AS asr
 COPY --link --from=libraries-align-asr-diarize-torch /out/ /
 COPY --link --from=libraries-align-asr /out/ /
-COPY --link --from=libraries-asr /out/ /
+COPY --link --from=libraries-asr-translate /out/ /
 COPY --link --from=model-base /out/ /
 COPY --link --from=code-asr /out/ /
 ENTRYPOINT ["/opt/bake/lib/bin/dumb-init", "--", "python3", "/opt/bake/stages/asr/main.py"]
@@ -215,6 +226,12 @@ FROM base-ml AS mux
 COPY --link --from=libraries-demux-mux /out/ /
 COPY --link --from=code-mux /out/ /
 ENTRYPOINT ["/opt/bake/lib/bin/dumb-init", "--", "python3", "/opt/bake/stages/mux/main.py"]
+
+FROM base-ml AS translate
+COPY --link --from=libraries-asr-translate /out/ /
+COPY --link --from=libraries-translate /out/ /
+COPY --link --from=code-translate /out/ /
+ENTRYPOINT ["/opt/bake/lib/bin/dumb-init", "--", "python3", "/opt/bake/stages/translate/main.py"]
 
 FROM base-ml AS vad
 COPY --link --from=libraries-vad /out/ /

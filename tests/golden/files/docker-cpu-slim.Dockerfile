@@ -29,8 +29,8 @@ ARG TARGETARCH
 RUN --mount=type=secret,id=ca --mount=type=secret,id=site --mount=type=cache,id=whisperbake-uv-${TARGETARCH},target=/cache \
     ["python3", "/tools/steps.py", "libraries", "/requirements.txt"]
 
-FROM tools AS libraries-asr
-COPY requirements/asr.txt /requirements.txt
+FROM tools AS libraries-asr-translate
+COPY requirements/asr-translate.txt /requirements.txt
 ARG TARGETARCH
 RUN --mount=type=secret,id=ca --mount=type=secret,id=site --mount=type=cache,id=whisperbake-uv-${TARGETARCH},target=/cache \
     ["python3", "/tools/steps.py", "libraries", "/requirements.txt"]
@@ -55,6 +55,12 @@ RUN --mount=type=secret,id=ca --mount=type=secret,id=site --mount=type=cache,id=
 
 FROM tools AS libraries-diarize-vad
 COPY requirements/diarize-vad.txt /requirements.txt
+ARG TARGETARCH
+RUN --mount=type=secret,id=ca --mount=type=secret,id=site --mount=type=cache,id=whisperbake-uv-${TARGETARCH},target=/cache \
+    ["python3", "/tools/steps.py", "libraries", "/requirements.txt"]
+
+FROM tools AS libraries-translate
+COPY requirements/translate.txt /requirements.txt
 ARG TARGETARCH
 RUN --mount=type=secret,id=ca --mount=type=secret,id=site --mount=type=cache,id=whisperbake-uv-${TARGETARCH},target=/cache \
     ["python3", "/tools/steps.py", "libraries", "/requirements.txt"]
@@ -88,6 +94,11 @@ FROM tools AS code-mux
 COPY stages/*.py /src/
 COPY stages/mux /src/mux
 RUN ["python3", "/tools/steps.py", "code", "mux"]
+
+FROM tools AS code-translate
+COPY stages/*.py /src/
+COPY stages/translate /src/translate
+RUN ["python3", "/tools/steps.py", "code", "translate"]
 
 FROM tools AS code-vad
 COPY stages/*.py /src/
@@ -180,7 +191,7 @@ COPY --link --from=code-align /out/ /
 ENTRYPOINT ["/opt/bake/lib/bin/dumb-init", "--", "python3", "/opt/bake/stages/align/main.py"]
 
 FROM base-ml AS asr
-COPY --link --from=libraries-asr /out/ /
+COPY --link --from=libraries-asr-translate /out/ /
 COPY --link --from=model-base /out/ /
 COPY --link --from=code-asr /out/ /
 ENTRYPOINT ["/opt/bake/lib/bin/dumb-init", "--", "python3", "/opt/bake/stages/asr/main.py"]
@@ -201,6 +212,12 @@ FROM base-ml AS mux
 COPY --link --from=libraries-demux-mux /out/ /
 COPY --link --from=code-mux /out/ /
 ENTRYPOINT ["/opt/bake/lib/bin/dumb-init", "--", "python3", "/opt/bake/stages/mux/main.py"]
+
+FROM base-ml AS translate
+COPY --link --from=libraries-asr-translate /out/ /
+COPY --link --from=libraries-translate /out/ /
+COPY --link --from=code-translate /out/ /
+ENTRYPOINT ["/opt/bake/lib/bin/dumb-init", "--", "python3", "/opt/bake/stages/translate/main.py"]
 
 FROM base-ml AS vad
 COPY --link --from=libraries-diarize-vad /out/ /
