@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -95,24 +95,35 @@ def require_gpu(config: Config, env: Mapping[str, str], *, hint: str = "") -> No
             needs.gpu(engines.info(engine), config.defaults.gpu_driver)
 
 
-def choose(session: Session, *, gpu: bool = False, build: bool = True) -> JobHost:
+def choose(session: Session, *, stages: Iterable[str] = (), gpu: bool = False, build: bool = True) -> JobHost:
     """The host that the configured mode asks for.
 
     Args:
+        stages: what jobs run, for images that aren't built with all others.
         gpu: a stage wants a GPU.
         build: build images that are missing or not up to date; else they are an error.
 
     Raises:
         MissingError: see :func:`require_gpu`, or images are missing and are not to be built.
     """
-    config, env = session.config, session.env
+    config, env = with_extras(session.config, stages), session.env
     if gpu:
         require_gpu(config, env)
     if config.defaults.mode is Mode.NATIVE:
         python = native_python(config, cuda=gpu, env=env, on_progress=session.on_progress)
         return _native(config, env, python=python, hardware=hardware_of(config)[0])
     hardware, _ = hardware_of(config)
-    return _containers(config, env, images=_images(session, build=build), hardware=hardware)
+    images = _images(replace(session, config=config), build=build)
+    return _containers(config, env, images=images, hardware=hardware)
+
+
+def with_extras(config: Config, stages: Iterable[str]) -> Config:
+    """The configuration in which the images of some stages are built with all others."""
+    asked = set(stages)
+    named = [
+        n for n, spec in config.images.items() if spec.extra and (n in config.defaults.extras or spec.stage in asked)
+    ]
+    return replace(config, defaults=replace(config.defaults, extras=tuple(named)))
 
 
 def _native(config: Config, env: Mapping[str, str], *, python: Path, hardware: Hardware) -> JobHost:
@@ -245,9 +256,11 @@ def _images(session: Session, *, build: bool) -> StageImages:
     tags = {image.stage: image.tag for image in rendered.plan.images if image.stage}
     lacking = [tag for tag in tags.values() if tag not in installed or not installed[tag].up_to_date]
     if lacking:
+        # Without names, those that are built everywhere are.
+        extras = [i.name for i in rendered.plan.images if i.tag in lacking and config.images[i.name].extra]
         raise MissingError(
             f"not built, or not of this code: {', '.join(lacking)}",
-            hint=command(f"build --mode {config.defaults.mode.value}"),
+            hint=command(f"build {' '.join(extras)} --mode {config.defaults.mode.value}".replace("  ", " ")),
         )
     baked = {
         stage: StageImage(id=installed[tag].id, models=tuple(sorted(installed[tag].baked.values())))

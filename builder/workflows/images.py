@@ -220,9 +220,11 @@ def planner(config: Config, selection: ImageSelection = ALL) -> Planner:
     """Today's plans of all images of a mode, for the rule of what is current (:mod:`builder.core.images.currency`)."""
     from builder.edges.images import rendered as images
 
+    extras = tuple(name for name, spec in config.images.items() if spec.extra)
+
     @functools.cache
     def planned(mode: Mode, variant: Variant, base: BaseSpec) -> Rendered:
-        today = replace(config, defaults=replace(config.defaults, mode=mode, variant=variant))
+        today = replace(config, defaults=replace(config.defaults, mode=mode, variant=variant, extras=extras))
         try:
             models = image_models(
                 today,
@@ -241,7 +243,8 @@ def _names(config: Config, names: Sequence[str], *, diarization: bool) -> Sequen
     """Images to plan; empty for all of the mode."""
     if names or diarization:
         return names
-    return [n for n, i in config.images.items() if config.defaults.mode in i.modes and i.stage != "diarize"]
+    there = [n for n, i in config.images.items() if config.defaults.mode in i.modes and i.stage != "diarize"]
+    return [n for n in there if not config.images[n].extra or n in config.defaults.extras]
 
 
 def _built(

@@ -50,7 +50,7 @@ def prepare(session: Session, inputs: Sequence[Path], options: JobOptions, *, bu
     request = hosts.resolve(config, options)
     if request.warning:
         session.on_progress(Progress(what="warning", note=request.warning, finished=True))
-    host = hosts.choose(session, gpu=request.on_gpu, build=build)
+    host = hosts.choose(session, stages=request.stages(config), gpu=request.on_gpu, build=build)
     job = making.prepare(config, inputs, request, media=host.media, on_progress=session.on_progress)
     folder = jobs.folder(config, job)
     made = host.compose_file(job, 0)
@@ -94,7 +94,7 @@ def preflight(session: Session, name: str | None, *, refresh: bool) -> JobChecke
         from builder.workflows import host as hosts
 
         try:
-            containers = hosts.choose(session, build=False).containers
+            containers = hosts.choose(session, stages=[s.name for s in job.stages], build=False).containers
         except MissingError as missing:
             lacking = checking.Check(name="images", note=missing.what, failure=missing)
     checks = checking.check(

@@ -152,7 +152,12 @@ def run(session: Session, words: Sequence[str], asked: JobOptions, options: RunO
             on_progress(Progress(what="warning", note=request.warning, finished=True))
         models = list(request.models.values())
         gpu = request.on_gpu
-    host = hosts.choose(replace(session, config=config), gpu=gpu, build=options.build)
+    host = hosts.choose(
+        replace(session, config=config),
+        stages=request.stages(config) if request else {stage.name for job in queue for stage in job.stages},
+        gpu=gpu,
+        build=options.build,
+    )
     if host.warning:
         on_progress(Progress(what="warning", note=host.warning, finished=True))
     fetch_missing(config, models, env=env, on_progress=on_progress)

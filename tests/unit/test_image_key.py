@@ -18,9 +18,9 @@ from tests.golden import project as fixed
 
 
 @functools.cache
-def planned() -> plan.Plan:
+def planned(images: tuple[str, ...] = ()) -> plan.Plan:
     settings = fixed.read({"mode": Mode.DOCKER_CPU.value})
-    return plan.plan(settings, locks=fixed.LOCKS, base=fixed.DEBIAN, models=fixed.models(settings))
+    return plan.plan(settings, locks=fixed.LOCKS, base=fixed.DEBIAN, models=fixed.models(settings), images=images)
 
 
 def keys(
@@ -100,8 +100,9 @@ def parents(name: str) -> list[str]:
 def test_the_code_in_an_image_is_told_as_the_code_of_the_project_is() -> None:
     """An image is found by it: of the same files, the rendered folder and the project's folder give one digest."""
     root = Path(__file__).resolve().parents[2]
-    stages = sorted(path.parent.name for path in root.glob("stages/*/stage.yaml"))
-    files = render.render(planned(), fixed.templates(), fixed.CONTEXT | context(root), version="1")
+    every = fixed.read({"mode": "docker-cpu"}).images
+    stages = sorted(spec.stage for spec in every.values() if spec.stage)
+    files = render.render(planned(images=tuple(every)), fixed.templates(), fixed.CONTEXT | context(root), version="1")
     targets = json.loads(files["docker-bake.json"])["target"]
     assert len(stages) > 5
     for stage in stages:

@@ -39,6 +39,18 @@ def test_native_has_the_small_ones() -> None:
     assert [i.name for i in planned(Mode.NATIVE).images] == ["base", "base-ml", "demux", "mux"]
 
 
+def test_extra_images_are_built_where_they_are_asked_for() -> None:
+    """Whoever doesn't translate builds no image for it; what a layer holds doesn't depend on that."""
+    usual, root = planned(), Path(__file__).resolve().parents[2]
+    assert "translate" not in [i.name for i in usual.images]
+    assert "translate" in [i.name for i in planned(images=("translate",)).images]
+    config = project.load(root, env={"BAKE_EXTRAS": "translate"}, overrides={"mode": "docker-cpu"})
+    assert "translate" in [i.name for i in rendered(config, fixed.DEBIAN, models=()).plan.images]
+    assert usual.image("asr") == planned(images=("asr", "translate")).image("asr")
+    with pytest.raises(UsageError, match="not an extra image"):
+        project.load(root, env={"BAKE_EXTRAS": "asr"}, overrides={})
+
+
 def test_every_stage_has_all_it_needs_once() -> None:
     """What a parent has is not installed again, and nothing is missing."""
     found = planned()

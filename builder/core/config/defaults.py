@@ -13,7 +13,7 @@ from typing import Any
 from builder.core import languages
 from builder.core.config import settings as stage_settings
 from builder.core.config.presets import AUTO
-from builder.core.config.types import Config, Defaults, Preset, Profile, ProjectFiles
+from builder.core.config.types import Config, Defaults, ImageSpec, Preset, Profile, ProjectFiles
 from builder.core.terms import Mode, Variant, Workflow
 from builder.errors import UsageError, did_you_mean
 from builder.receiver.jobs.languages import code_of
@@ -37,6 +37,7 @@ ENVIRONMENT = {
     "BAKE_DIARIZATION": "diarization",
     "BAKE_REGISTRY": "registry",
     "BAKE_SOURCES": "sources",
+    "BAKE_EXTRAS": "extras",
     "BAKE_GPU_DRIVER": "gpu_driver",
 }
 """Variables that override ``defaults``."""
@@ -160,6 +161,7 @@ def _defaults(
         gpu_driver=values["gpu_driver"],
         registry=values["registry"],
         sources=tuple(_beside(root, source, origin["sources"]) for source in values["sources"]),
+        extras=tuple(_extra(name, project.images, origin["extras"]) for name in values["extras"]),
     )
 
 
@@ -225,11 +227,23 @@ def _beside(root: Path, folder: str, origin: str) -> str:
     return str(root / folder) if origin.startswith("bake.yaml") else folder
 
 
+def _extra(name: str, images: Mapping[str, ImageSpec], where: str) -> str:
+    """An image that is built only where it is named."""
+    known = [other for other, spec in images.items() if spec.extra]
+    if name not in known:
+        raise UsageError(
+            f'"{name}" is not an extra image', where=where, expected=", ".join(known), hint=did_you_mean(name, known)
+        )
+    return name
+
+
 def _from_text(variable: str, name: str, text: str) -> Any:
     if name == "diarization":
         if text.lower() not in stage_settings.FLAGS:
             raise UsageError(f"{variable} is {text!r}", where="environment", expected="true or false")
         return stage_settings.FLAGS[text.lower()]
+    if name == "extras":
+        return [part.strip() for part in text.split(",") if part.strip()]
     return [p for p in text.split(":") if p] if name == "sources" else text
 
 

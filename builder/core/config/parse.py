@@ -42,6 +42,7 @@ class DefaultsShape(Strict):
     gpu_driver: str = "nvidia"
     registry: str = "whisperbake"
     sources: list[str] = []
+    extras: list[str] = []
 
 
 class PresetShape(Strict):
@@ -109,6 +110,7 @@ class ImageShape(Strict):
     packages: list[str] = []
     debian_packages: list[str] = []
     requirements: dict[str, str] = {}
+    extra: bool = False
 
 
 KINDS = ("auto", "registry", "debian")
@@ -304,6 +306,7 @@ def _images(found: Iterable[tuple[str, str]], stages: Mapping[str, StageSpec]) -
             packages=_once(document, "packages", shape.packages),
             debian_packages=_once(document, "debian_packages", shape.debian_packages),
             requirements=_requirements(document, shape.requirements),
+            extra=shape.extra,
         )
     return specs
 

@@ -132,6 +132,8 @@ class ImageSpec:
     modes: tuple[Mode, ...] = ()
     packages: tuple[str, ...] = ()
     """Packages of its children's locks that it already holds for all of them."""
+    extra: bool = False
+    """Built where it is asked for (:attr:`Defaults.extras`), and not with all others of the mode."""
     debian_packages: tuple[str, ...] = ()
     """For a ``debian`` base: what the root file system has beside Python."""
     requirements: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
@@ -183,6 +185,8 @@ class Defaults:
     """Image name prefix."""
     sources: tuple[str, ...] = ()
     """Local folders that may hold weights, tried after the other sources."""
+    extras: tuple[str, ...] = ()
+    """Images that are built with the others of a mode though few need them: ``translate``. A job's own come by themselves."""
 
 
 @dataclass(frozen=True, kw_only=True)

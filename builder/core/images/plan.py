@@ -94,7 +94,7 @@ def plan(
         locks: text of every requirements file that an image or a stage names, by path.
         base: what they stand on, with its kind decided (``registry`` or ``debian``).
         models: what was chosen, in that order; several for one purpose where they differ by language.
-        images: only these, with what they stand on; empty for all of the mode.
+        images: only these, with what they stand on; empty for all of the mode, of extra ones those that are configured.
 
     Raises:
         UsageError: an unknown image, or one that the mode doesn't have.
@@ -103,7 +103,7 @@ def plan(
     mode, variant = config.defaults.mode, config.defaults.variant
     wanted = _wanted(config, mode, images)
     # What a layer holds depends on all of the mode's images, so that building some gives the same ones.
-    every = _wanted(config, mode, ())
+    every = _wanted(config, mode, [n for n, spec in config.images.items() if mode in spec.modes])
     own = _own(config, every, locks, {(model.purpose, model.engine) for model, _ in models if model.engine})
     libraries, uses = _libraries(config, every, own)
     purposes = {purpose for name in wanted for purpose in _purposes(config, config.images[name])}
@@ -152,7 +152,8 @@ def _wanted(config: Config, mode: Mode, names: Sequence[str]) -> tuple[str, ...]
             raise UsageError(f'no image "{name}"', expected=", ".join(config.images))
         if name not in there:
             raise UsageError(f"{mode.value} has no image {name}", expected=", ".join(there))
-    chosen = set(names or there)
+    usual = [n for n in there if not config.images[n].extra or n in config.defaults.extras]
+    chosen = set(names or usual)
     for name in reversed(list(config.images)):
         parent = config.images[name].parent
         if name in chosen and parent:

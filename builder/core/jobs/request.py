@@ -91,6 +91,16 @@ class Request:
         return translation.listed(self.settings.get(translation.STAGE, {}))
 
     @property
+    def left_out(self) -> frozenset[str]:
+        """Stages that nothing is asked of, whatever the recording."""
+        wanted = {"diarize": self.diarization, translation.STAGE: bool(self.languages)}
+        return frozenset(stage for stage, asked in wanted.items() if not asked)
+
+    def stages(self, config: Config) -> set[str]:
+        """Those that a job may have."""
+        return {name for name in config.stages if name not in self.left_out}
+
+    @property
     def on_gpu(self) -> bool:
         """Whether a stage is to compute on a GPU."""
         return any(settings.get("device") == "cuda" for settings in self.settings.values())
@@ -354,9 +364,7 @@ def plan_stages(specs: Mapping[str, StageSpec], request: Request, *, workflow: W
     Raises:
         UsageError: subtitles are to be drawn, and there is no picture.
     """
-    left_out = set() if request.diarization else {"diarize"}
-    if not request.languages:
-        left_out.add(translation.STAGE)
+    left_out = set(request.left_out)
     if workflow is Workflow.TRANSCRIBE:
         if request.settings.get("mux", {}).get("burn"):
             raise UsageError("there is no picture to draw the subtitles into", where="--burn", hint="leave out --burn")

@@ -77,6 +77,7 @@ def _key(config: Config, models: Iterable[str], engine: str) -> str:
     """A hash over what images are made from, by the identity of the files."""
     defaults = config.defaults
     facts: list[Any] = [engine, defaults.mode.value, defaults.variant.value, defaults.registry, sorted(models)]
+    facts.append(sorted(defaults.extras))
     paths = [config.root / name for name in ("bake.yaml", "models.yaml", "models.lock")]
     for folder in (*(config.shipped / name for name in ("images", "stages", "templates")), PACKAGE):
         paths += sorted(p for p in folder.rglob("*") if p.suffix != ".pyc")

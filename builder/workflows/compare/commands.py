@@ -183,7 +183,7 @@ def _rival(
 ) -> _Rival:
     config = _with(session.config, preset)
     request = hosts.resolve(config, asked)
-    host = hosts.choose(replace(session, config=config), gpu=request.on_gpu, build=build)
+    host = hosts.choose(replace(session, config=config), stages=request.stages(config), gpu=request.on_gpu, build=build)
     fetch_missing(config, models, env=session.env, on_progress=session.on_progress)  # all are here: it tidies up
     return _Rival(config=config, models=models, request=request, host=host)
 

@@ -59,12 +59,6 @@ ARG TARGETARCH
 RUN --mount=type=secret,id=ca --mount=type=secret,id=site --mount=type=cache,id=whisperbake-uv-${TARGETARCH},target=/cache \
     ["python3", "/tools/steps.py", "libraries", "/requirements.txt"]
 
-FROM tools AS libraries-translate
-COPY requirements/translate.txt /requirements.txt
-ARG TARGETARCH
-RUN --mount=type=secret,id=ca --mount=type=secret,id=site --mount=type=cache,id=whisperbake-uv-${TARGETARCH},target=/cache \
-    ["python3", "/tools/steps.py", "libraries", "/requirements.txt"]
-
 FROM tools AS code-subtitles
 COPY stages/*.py /src/
 COPY stages/subtitles /src/subtitles
@@ -94,11 +88,6 @@ FROM tools AS code-mux
 COPY stages/*.py /src/
 COPY stages/mux /src/mux
 RUN ["python3", "/tools/steps.py", "code", "mux"]
-
-FROM tools AS code-translate
-COPY stages/*.py /src/
-COPY stages/translate /src/translate
-RUN ["python3", "/tools/steps.py", "code", "translate"]
 
 FROM tools AS code-vad
 COPY stages/*.py /src/
@@ -212,12 +201,6 @@ FROM base-ml AS mux
 COPY --link --from=libraries-demux-mux /out/ /
 COPY --link --from=code-mux /out/ /
 ENTRYPOINT ["/opt/bake/lib/bin/dumb-init", "--", "python3", "/opt/bake/stages/mux/main.py"]
-
-FROM base-ml AS translate
-COPY --link --from=libraries-asr-translate /out/ /
-COPY --link --from=libraries-translate /out/ /
-COPY --link --from=code-translate /out/ /
-ENTRYPOINT ["/opt/bake/lib/bin/dumb-init", "--", "python3", "/opt/bake/stages/translate/main.py"]
 
 FROM base-ml AS vad
 COPY --link --from=libraries-diarize-vad /out/ /
