@@ -46,6 +46,10 @@ VariantOption = Annotated[str | None, typer.Option("--variant", help="slim (no P
 PresetOption = Annotated[
     str | None, typer.Option("--preset", help="auto, fast, starter, balanced, high, premium or tiny-en.")
 ]
+PresetsOption = Annotated[
+    str | None,
+    typer.Option("--preset", help="auto, fast, starter, balanced, high, premium or tiny-en; or several: a,b"),
+]
 ModelsOption = Annotated[str | None, typer.Option("--models", help="Model ids in place of the preset's: a,b")]
 LanguagesOption = Annotated[str | None, typer.Option("--languages", help="A pinned model of alignment for each: en")]
 NoDiarization = Annotated[bool, typer.Option("--no-diarization", help="Leave out who speaks when.")]
@@ -120,22 +124,32 @@ class ImageOptions:
 
     mode: ModeOption = None
     variant: VariantOption = None
-    preset: PresetOption = None
+    preset: PresetsOption = None
     models: ModelsOption = None
     languages: LanguagesOption = None
     no_diarization: NoDiarization = False
 
     def opened(self, *, mode: str | None = None, may_ask: bool = False) -> AbstractContextManager[Session]:
         """A session with these options; ``mode`` is the command's own default."""
-        return opened(may_ask=may_ask, mode=self.mode or mode, variant=self.variant, preset=self.preset)
+        return opened(may_ask=may_ask, mode=self.mode or mode, variant=self.variant, preset=parted(self.preset)[0])
 
     def selection(self, names: Sequence[str] | None = None) -> ImageSelection:
         """Which images, with which models."""
         from builder.workflows.images import ImageSelection
 
         return ImageSelection(
-            models=self.models, languages=self.languages, diarization=not self.no_diarization, names=tuple(names or ())
+            models=self.models,
+            languages=self.languages,
+            diarization=not self.no_diarization,
+            presets=parted(self.preset)[1],
+            names=tuple(names or ()),
         )
+
+
+def parted(preset: str | None) -> tuple[str | None, tuple[str, ...]]:
+    """The first of the presets ``a,b``, which a session has, and the others."""
+    words = list(dict.fromkeys(word.strip() for word in (preset or "").split(",") if word.strip()))
+    return (words[0] if words else preset), tuple(words[1:])
 
 
 @dataclass(frozen=True, kw_only=True)

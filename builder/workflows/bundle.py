@@ -19,7 +19,7 @@ from builder.program import command, shell_word
 from builder.receiver.inventory import SIGNATURE
 from builder.workflows import host
 from builder.workflows.images import ImageSelection
-from builder.workflows.session import Session, fetch_missing, image_models
+from builder.workflows.session import Session, alternatives, fetch_missing, image_models
 
 if TYPE_CHECKING:
     from builder.core.bundle.plan import BundlePlan
@@ -148,7 +148,7 @@ def create(session: Session, selection: ImageSelection, options: BundleOptions) 
     models = tuple({model.id: (model, pin) for model, pin in [*rendered.plan.models, *native]}.values())
     example = None
     if options.example and not options.models_only:
-        request = host.resolve(config, _example_options(selection))
+        request = host.resolve(config, _example_options(config, selection))
         example = accepting.acceptance(config, request, rendered.plan, engine, on_progress)
         example = accepting.with_voices(example, voices)
     beside = _beside(config, options, models, example)
@@ -203,16 +203,20 @@ def _native_models(
 ) -> tuple[tuple[Model, Pin], ...]:
     """The models of native runs, fetched: images carry a part of them, or none."""
     models = image_models(
-        config, models=selection.models, languages=selection.languages, diarization=selection.diarization
+        config,
+        presets=selection.presets,
+        models=selection.models,
+        languages=selection.languages,
+        diarization=selection.diarization,
     )
     fetch_missing(config, models, env=env, on_progress=on_progress)
     return models
 
 
-def _example_options(selection: ImageSelection) -> JobOptions:
+def _example_options(config: Config, selection: ImageSelection) -> JobOptions:
     """How the example is run: alike on every machine."""
     return JobOptions(
-        models=selection.models,
+        models=alternatives(config, selection.models)[0],
         diarization=selection.diarization,
         voices=False,  # whom this machine knows is nobody else's business
         threads=2,
@@ -235,7 +239,7 @@ def _voices(config: Config, selection: ImageSelection, options: BundleOptions) -
             where="--voices",
             hint="leave out --no-example, --models-only and --no-diarization",
         )
-    request = host.resolve(config, replace(_example_options(selection), voices=True))
+    request = host.resolve(config, replace(_example_options(config, selection), voices=True))
     if not request.voices:
         raise UsageError(
             request.warning or "no voice is known", where="--voices", hint=f"{command('voices list')} shows all"

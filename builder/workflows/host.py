@@ -248,11 +248,11 @@ def _images(session: Session, *, build: bool) -> StageImages:
     if recorded is not None:
         return recorded
     if build:
-        engine, rendered, _ = images.ensure(session)
+        engine, rendered, _ = images.ensure(session, keeping=True)
     else:
         engine = engines.connect(session.env)
         rendered = images.rendered(session, engine=engine)
-    installed = {image.tag: image for image in images.here(session, engine)}
+    installed = {image.tag: image for image in images.here(session, engine, keeping=True)}
     tags = {image.stage: image.tag for image in rendered.plan.images if image.stage}
     lacking = [tag for tag in tags.values() if tag not in installed or not installed[tag].up_to_date]
     if lacking:

@@ -9,16 +9,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from builder.core.progress import OnProgress
-from builder.core.terms import Mode, Variant
+from builder.core.terms import Mode, Purpose, Variant
 from builder.errors import BakeError
 from builder.program import command
-from builder.workflows.session import Session, fetch_missing, image_models
+from builder.workflows.session import Session, fetch_missing, image_models, store_of
 
 if TYPE_CHECKING:
     from builder.core.config.types import BaseSpec, Config
     from builder.core.images.estimate import PlanEstimate
     from builder.core.images.layer_order import Block
     from builder.core.images.plan import Plan
+    from builder.core.weights.model import PinnedModel
     from builder.edges.engine.connection import Engine
     from builder.edges.images.build import Built
     from builder.edges.images.installed import InstalledImage, Planner
@@ -32,6 +33,8 @@ class ImageSelection:
     models: str | None = None
     languages: str | None = None
     diarization: bool = True
+    presets: Sequence[str] = ()
+    """Presets beside the session's: an image carries the models of all of them."""
     names: Sequence[str] = ()
     """Images; empty for all of the mode."""
 
@@ -119,12 +122,20 @@ def plan(session: Session, selection: ImageSelection) -> ImagesPlanned:
                 session.config.stages[image.stage],
                 variant,
                 seconds=3600.0,
-                models=sum(pin.size for _, pin in today.plan.carried(image)),
+                models=_loaded(today.plan.carried(image)),
             )
             for image in today.plan.images
             if image.stage
         },
     )
+
+
+def _loaded(carried: Sequence[PinnedModel]) -> int:
+    """Bytes of the models that one job loads: of several for one purpose, the largest."""
+    largest: dict[Purpose, int] = {}
+    for model, pin in carried:
+        largest[model.purpose] = max(pin.size, largest.get(model.purpose, 0))
+    return sum(largest.values())
 
 
 def render(session: Session, selection: ImageSelection, *, out: Path | None) -> FilesRendered:
@@ -176,48 +187,105 @@ def listing(session: Session) -> ImagesListed:
     """The images that the engine has, and whether they are current."""
     from builder.edges.engine import connection as engines
 
-    return ImagesListed(images=here(session, engines.connect(session.env)))
+    return ImagesListed(images=here(session, engines.connect(session.env), keeping=True))
 
 
 # Steps that other workflows share
 
 
-def rendered(session: Session, selection: ImageSelection = ALL, *, engine: Engine | None = None) -> Rendered:
-    """Today's plan of the session's mode and variant, with its files."""
+Labels = Mapping[str, Mapping[str, str]]
+"""Tag of an image that is there -> its labels."""
+
+
+def rendered(
+    session: Session, selection: ImageSelection = ALL, *, engine: Engine | None = None, keeping: Labels | None = None
+) -> Rendered:
+    """Today's plan of the session's mode and variant, with its files.
+
+    Args:
+        keeping: images whose models of other presets stay; of these only those that the store has, for a build.
+    """
     from builder.edges.images import base
     from builder.edges.images import rendered as images
 
     config = session.config
     spec = base.decide_base(config, session.env, session.on_progress, engine)
     diarization = selection.diarization and config.defaults.diarization
-    models = image_models(config, models=selection.models, languages=selection.languages, diarization=diarization)
-    return images.rendered(config, spec, models, _names(config, selection.names, diarization=diarization))
+    models = _models(config, selection)
+    names = _names(config, selection.names, diarization=diarization)
+    today = images.rendered(config, spec, models, names)
+    if keeping is None:
+        return today
+    store = store_of(config)
+    more = [(m, p) for m, p in _beside(config, today, models, keeping) if (m, p) in models or not store.missing(m, p)]
+    return images.rendered(config, spec, more, names)
+
+
+def _models(config: Config, selection: ImageSelection) -> tuple[PinnedModel, ...]:
+    return image_models(
+        config,
+        presets=selection.presets,
+        models=selection.models,
+        languages=selection.languages,
+        diarization=selection.diarization and config.defaults.diarization,
+    )
+
+
+def _beside(config: Config, today: Rendered, models: Sequence[PinnedModel], labels: Labels) -> tuple[PinnedModel, ...]:
+    """The models of a plan, and what its images have beside them."""
+    from builder.core.images import currency
+
+    known = [(m, config.pins[m.id]) for m in config.models.values() if m.id in config.pins]
+    able = [(model, pin) for model, pin in known if today.plan.variant in model.variants]
+    return currency.beside(models, [labels[i.tag] for i in today.plan.images if i.tag in labels], able)
 
 
 def ensure(
-    session: Session, selection: ImageSelection = ALL, *, cache: bool = True, refresh: bool = False
+    session: Session,
+    selection: ImageSelection = ALL,
+    *,
+    cache: bool = True,
+    refresh: bool = False,
+    keeping: bool = False,
 ) -> tuple[Engine, Rendered, tuple[Built, ...]]:
-    """Build the images of the session's mode that are missing or not current, with their weights."""
+    """Build the images of the session's mode that are missing or not current, with their weights.
+
+    Args:
+        keeping: what images have of other presets stays in them.
+    """
     from builder.edges.engine import connection as engines
+    from builder.edges.images import installed
     from builder.edges.images.build import require_space
 
     config, env, on_progress = session.config, session.env, session.on_progress
     engine = engines.connect(env)
-    today = rendered(session, selection, engine=engine)
+    today = rendered(session, selection, engine=engine, keeping=installed.labelled(config, engine) if keeping else None)
     fetch_missing(config, today.plan.models, env=env, on_progress=on_progress)
     require_space(config, today.plan, engine)
     return (engine, *_built(config, today, engine, env=env, on_progress=on_progress, cache=cache, refresh=refresh))
 
 
-def here(session: Session, engine: Engine, selection: ImageSelection = ALL) -> tuple[InstalledImage, ...]:
-    """Our images on an engine, compared with what today's files and this selection would make of them."""
+def here(
+    session: Session, engine: Engine, selection: ImageSelection = ALL, *, keeping: bool = False
+) -> tuple[InstalledImage, ...]:
+    """Our images on an engine, compared with what today's files and this selection would make of them.
+
+    Args:
+        keeping: an image that has more models than the selection is current, too.
+    """
     from builder.edges.images import installed
 
-    return installed.listing(session.config, engine, planner(session.config, selection))
+    config = session.config
+    labels = installed.labelled(config, engine) if keeping else None
+    return installed.listing(config, engine, planner(config, selection, keeping=labels))
 
 
-def planner(config: Config, selection: ImageSelection = ALL) -> Planner:
-    """Today's plans of all images of a mode, for the rule of what is current (:mod:`builder.core.images.currency`)."""
+def planner(config: Config, selection: ImageSelection = ALL, *, keeping: Labels | None = None) -> Planner:
+    """Today's plans of all images of a mode, for the rule of what is current (:mod:`builder.core.images.currency`).
+
+    Args:
+        keeping: images that may have more models than the selection.
+    """
     from builder.edges.images import rendered as images
 
     extras = tuple(name for name, spec in config.images.items() if spec.extra)
@@ -226,15 +294,11 @@ def planner(config: Config, selection: ImageSelection = ALL) -> Planner:
     def planned(mode: Mode, variant: Variant, base: BaseSpec) -> Rendered:
         today = replace(config, defaults=replace(config.defaults, mode=mode, variant=variant, extras=extras))
         try:
-            models = image_models(
-                today,
-                models=selection.models,
-                languages=selection.languages,
-                diarization=selection.diarization and config.defaults.diarization,
-            )
+            models = _models(today, selection)
         except BakeError:  # a preset that this variant can't load
             models = ()
-        return images.rendered(today, base, models)
+        plain = images.rendered(today, base, models)
+        return plain if keeping is None else images.rendered(today, base, _beside(today, plain, models, keeping))
 
     return planned
 

@@ -13,9 +13,11 @@ from builder.program import command
 from builder.workflows import host, images
 from builder.workflows.session import (
     Session,
+    alternatives,
     chosen_models,
     fetch_missing,
     hardware_of,
+    image_models,
     native_python,
     store_of,
 )
@@ -66,8 +68,10 @@ def build(
         host.require_gpu(config, env, hint=f"{command('build --mode docker-gpu')}, for another machine")
     if config.defaults.mode is not Mode.NATIVE:
         return images.build(session, choice, cache=cache, refresh=refresh)
-    models = chosen_models(config, models=choice.models, diarization=choice.diarization, to_fetch=True)
-    fetched = fetch_missing(config, list(models.values()), env=env, on_progress=on_progress)
+    one_asr = alternatives(config, choice.models)[0]
+    models = chosen_models(config, models=one_asr, diarization=choice.diarization, to_fetch=True)
+    every = image_models(config, presets=choice.presets, models=choice.models, diarization=choice.diarization)
+    fetched = fetch_missing(config, every, env=env, on_progress=on_progress)
     hardware, recommended = hardware_of(config)
     python = native_python(config, cuda=recommended.device == "cuda", env=env, on_progress=on_progress)
     no_images = engine.why_not(engine.address(env))

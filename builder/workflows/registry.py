@@ -269,7 +269,8 @@ def _command(
 def _options(config: Config, selection: ImageSelection) -> tuple[str, ...]:
     """The options that make this plan anywhere, whatever that machine's environment says."""
     defaults = config.defaults
-    words = ["--mode", defaults.mode.value, "--variant", defaults.variant.value, "--preset", defaults.preset]
+    presets = ",".join((defaults.preset, *selection.presets))
+    words = ["--mode", defaults.mode.value, "--variant", defaults.variant.value, "--preset", presets]
     words += ["--models", selection.models] if selection.models else []
     words += ["--languages", selection.languages] if selection.languages else []
     words += [] if selection.diarization else ["--no-diarization"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -199,9 +200,18 @@ def chosen_models(
 
 
 def image_models(
-    config: Config, *, models: str | None = None, languages: str | None = None, diarization: bool = True
+    config: Config,
+    *,
+    presets: Sequence[str] = (),
+    models: str | None = None,
+    languages: str | None = None,
+    diarization: bool = True,
 ) -> tuple[tuple[Model, Pin], ...]:
     """The pinned models that images carry: one for each purpose, of alignment one for each language, in that order.
+
+    Args:
+        presets: others beside the configured one: one image serves jobs with each of them.
+        models: ids in place of the presets'; several that hear (``tiny,small``) are all carried.
 
     Raises:
         UsageError: no language of that name, or it brings nothing.
@@ -209,13 +219,23 @@ def image_models(
     asked = [require(word, where="--languages") for word in (languages or "").split(",") if word.strip()]
     found: dict[str, tuple[Model, Pin]] = {}
     every: Sequence[str | None] = asked or [config.defaults.language]
-    for language in every:
-        one = replace(config, defaults=replace(config.defaults, language=language))
-        chosen = chosen_models(one, models=models, diarization=diarization, to_fetch=True)
+    wishes = itertools.product((config.defaults.preset, *presets), alternatives(config, models), every)
+    for preset, one_asr, language in wishes:
+        one = replace(config, defaults=replace(config.defaults, preset=preset, language=language))
+        chosen = chosen_models(one, models=one_asr, diarization=diarization, to_fetch=True)
         if asked:
-            choice.require_alignment(config, language, {purpose: model for purpose, (model, _) in chosen.items()})
+            choice.require_alignment(one, language, {purpose: model for purpose, (model, _) in chosen.items()})
         found |= {model.id: (model, pin) for model, pin in chosen.values()}
     return tuple(found.values())
+
+
+def alternatives(config: Config, models: str | None) -> tuple[str | None, ...]:
+    """The value of ``--models``, once for each model in it that hears; jobs take one of these."""
+    ids = [word.strip() for word in (models or "").split(",") if word.strip()]
+    hearing = [id_ for id_ in dict.fromkeys(ids) if id_ in config.models and config.models[id_].purpose is Purpose.ASR]
+    if len(hearing) < 2:
+        return (models,)
+    return tuple(",".join(id_ for id_ in ids if id_ not in hearing or id_ == one) for one in hearing)
 
 
 def fetch_missing(

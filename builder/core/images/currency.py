@@ -6,14 +6,14 @@ that it expects of an image (:func:`expected`) and compares (:func:`differences`
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from builder.core.config.types import BaseSpec
 from builder.core.images import assembly
 from builder.core.images.layer_order import Block
 from builder.core.terms import LABEL
-from builder.core.weights.model import Model, Pin
+from builder.core.weights.model import Model, Pin, PinnedModel, model_digest
 
 INPUTS = f"{LABEL}inputs"
 """Label: the fingerprint of all that an image's code is made from (:func:`builder.core.images.render.inputs`)."""
@@ -65,6 +65,24 @@ def differences(labels: Mapping[str, str], today: Mapping[str, str]) -> tuple[st
     return tuple(
         MEANING[name] for name, value in today.items() if name not in skipped and labels.get(name, "") != value
     )
+
+
+def beside(
+    chosen: Sequence[PinnedModel], images: Iterable[Mapping[str, str]], known: Iterable[PinnedModel]
+) -> tuple[PinnedModel, ...]:
+    """What images carry when they keep what they have: the chosen models, and those of other presets, as pinned today.
+
+    So one image serves several presets, and a job with another of them replaces nothing. The order is the images' own:
+    a model that is new comes on top.
+
+    Args:
+        images: labels of the images that are there, of one mode and variant.
+        known: all models that are pinned and that the variant can load.
+    """
+    digests = {f"{model.id}={model_digest(pin)}": (model, pin) for model, pin in known}
+    entries = [entry for labels in images for entry in labels.get(assembly.DIGESTS, "").split()]
+    kept = [digests[entry] for entry in entries if entry in digests]
+    return tuple({model.id: (model, pin) for model, pin in (*kept, *chosen)}.values())
 
 
 def assembled(labels: Mapping[str, str], today: Mapping[str, str]) -> bool:
