@@ -9,9 +9,10 @@ import typer
 
 from builder.cli.options import (
     Json,
-    PresetOption,
+    PresetsOption,
     VariantOption,
     opened,
+    parted,
     show,
 )
 
@@ -20,7 +21,7 @@ app = typer.Typer(rich_markup_mode=None)
 
 @app.command("list")
 def listing(json: Json = False) -> None:
-    """Every model of the catalogue: purpose, size, licence, pinned, present, presets, images.
+    """Every model of the catalogue: group, purpose, size, licence, pinned, present, presets, images.
 
     Example: python3 build.py models list
     """
@@ -35,12 +36,18 @@ def listing(json: Json = False) -> None:
 @app.command("fetch")
 def fetch(
     ids: Annotated[list[str] | None, typer.Argument(metavar="[MODEL]...", help="Default: the preset's.")] = None,
-    preset: PresetOption = None,
+    preset: PresetsOption = None,
+    groups: Annotated[
+        str | None,
+        typer.Option("--for", metavar="GROUP[,GROUP]", help="All of a group: alignment, diarization, translation…"),
+    ] = None,
     models: Annotated[str | None, typer.Option("--models", help="The same as MODEL...: a,b")] = None,
     languages: Annotated[
         str | None, typer.Option("--languages", help="Models of alignment for these too: en. Only pinned ones.")
     ] = None,
-    everything: Annotated[bool, typer.Option("--all", help="Every model that models.lock pins.")] = False,
+    everything: Annotated[
+        bool, typer.Option("--all", help="Every model that is pinned, and says which are left out.")
+    ] = False,
     variant: VariantOption = None,
     source: Annotated[
         list[Path] | None, typer.Option("--from", help="A folder that may hold the files (a stick).")
@@ -56,17 +63,19 @@ def fetch(
     Examples:
       python3 build.py models fetch --preset premium --variant full --languages en
       python3 build.py models fetch base d-vector --from /media/stick
+      python3 build.py models fetch --for translation
     """
     from builder.views.weights import FETCH
     from builder.workflows import weights
 
     named = [*(ids or []), *(m.strip() for m in (models or "").split(",") if m.strip())]
-    with opened(may_ask=True, preset=preset, variant=variant) as session:
+    with opened(may_ask=True, preset=parted(preset)[0], variant=variant) as session:
         found = weights.fetch(
             session,
             named,
             languages=languages,
             everything=everything,
+            groups=groups,
             preset=preset,
             folders=source or [],
             skip_gated=skip_gated,

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from typing_extensions import TypedDict
 
 from builder.core.text import format_size, format_time, table
+from builder.core.weights.groups import group_of
 from builder.core.weights.lock_diff import PinChange
 from builder.core.weights.model import Model
 from builder.program import command
@@ -34,6 +35,8 @@ class ListedModelJson(TypedDict):
     """Its id in models.yaml."""
     purpose: str
     """What it is for: asr, vad, alignment…"""
+    group: str
+    """What it is fetched with: ``models fetch --for GROUP``."""
     title: str
     """Its name, for people."""
     size: int | None
@@ -77,6 +80,7 @@ def _listed_model(listed: ListedModel) -> ListedModelJson:
     return {
         "id": model.id,
         "purpose": model.purpose.value,
+        "group": group_of(model),
         "title": model.title,
         "size": pin.size if pin else None,
         "licence": model.licence,
@@ -97,7 +101,7 @@ def _listed_model(listed: ListedModel) -> ListedModelJson:
 
 
 def _listed_text(found: ModelsListed) -> list[str]:
-    head = ("MODEL", "PURPOSE", "SIZE", "LICENCE", "PINNED", "PRESENT", "PRESETS", "IMAGES")
+    head = ("MODEL", "GROUP", "PURPOSE", "SIZE", "LICENCE", "PINNED", "PRESENT", "PRESETS", "IMAGES")
     return table(head, [_listed_row(listed) for listed in found.models])
 
 
@@ -105,6 +109,7 @@ def _listed_row(listed: ListedModel) -> tuple[str, ...]:
     model, pin = listed.model, listed.pin
     return (
         model.id,
+        group_of(model),
         model.purpose.value,
         format_size(pin.size) if pin and pin.size else "?",
         model.licence + ("" if model.commercial else " (non-commercial)") + (" (gated)" if model.gated else ""),
@@ -136,6 +141,15 @@ def fetched_data(fetched: Fetched) -> FetchedModelJson:
     return {"model": fetched.model, "source": fetched.source, "size": fetched.size, "seconds": fetched.seconds}
 
 
+class LeftOutJson(TypedDict):
+    """One model of a group that wasn't fetched."""
+
+    model: str
+    """Its id."""
+    why: str
+    """The reason."""
+
+
 class FetchJson(TypedDict):
     """What became of the models that were asked for."""
 
@@ -145,6 +159,8 @@ class FetchJson(TypedDict):
     """Models that the store had already."""
     skipped: list[str]
     """Gated models that were left out."""
+    left_out: list[LeftOutJson]
+    """Other models of the groups, or of all."""
 
 
 def _fetched_data(found: ModelsFetched) -> FetchJson:
@@ -152,6 +168,7 @@ def _fetched_data(found: ModelsFetched) -> FetchJson:
         "fetched": [fetched_data(fetched) for fetched in found.fetched],
         "present": list(found.present),
         "skipped": list(found.skipped),
+        "left_out": [{"model": left.model, "why": left.why} for left in found.left_out],
     }
 
 
@@ -159,6 +176,7 @@ def _fetched_text(found: ModelsFetched) -> list[str]:
     lines = [f"{f.model}: {format_size(f.size)} from {f.source} in {format_time(f.seconds)}" for f in found.fetched]
     lines += [f"{model}: there already" for model in found.present]
     lines += [f"{model}: skipped, gated" for model in found.skipped]
+    lines += [f"{left.model}: left out, {left.why}" for left in found.left_out]
     return lines
 
 

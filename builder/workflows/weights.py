@@ -9,16 +9,28 @@ from typing import TYPE_CHECKING
 
 from builder import ui
 from builder.core.config.types import Config
+from builder.core.languages import require
 from builder.core.progress import OnProgress, Progress
 from builder.core.text import format_size
+from builder.core.weights import groups as grouping
 from builder.core.weights import lock_diff
+from builder.core.weights.groups import LeftOut
 from builder.core.weights.listing import ListedModel, list_models
 from builder.core.weights.lock_diff import PinChange, PlannedPin
 from builder.core.weights.model import Model, Pin, PinnedModel
 from builder.edges.weights.store import Problem, Store
 from builder.errors import BakeError, IntegrityError, MissingError, SourceError, UsageError
 from builder.program import command
-from builder.workflows.session import Session, chosen_models, fetch_missing, image_models, model_named, pinned, store_of
+from builder.workflows.session import (
+    Session,
+    chosen_models,
+    fetch_missing,
+    hardware_of,
+    image_models,
+    model_named,
+    pinned,
+    store_of,
+)
 
 if TYPE_CHECKING:
     from builder.edges.weights.access import Token
@@ -64,6 +76,8 @@ class ModelsFetched:
     """Models that the store had already."""
     skipped: tuple[str, ...]
     """Gated models that were left out."""
+    left_out: tuple[LeftOut, ...] = ()
+    """Other models of the groups, and why they weren't fetched."""
 
 
 def fetch(
@@ -73,10 +87,13 @@ def fetch(
     folders: Sequence[Path],
     languages: str | None = None,
     everything: bool = False,
+    groups: str | None = None,
     preset: str | None = None,
     skip_gated: bool = False,
 ) -> ModelsFetched:
-    """Fetch models: those named, all that are pinned, or the preset's (for each of the languages).
+    """Fetch models: those named, all that are pinned, those of groups, or the presets' (for each of the languages).
+
+    Of all and of a group, gated models that this machine's token doesn't open are left out.
 
     Raises:
         UsageError: the options contradict each other, or name an unknown model or language.
@@ -84,38 +101,63 @@ def fetch(
         IntegrityError: a source delivered other bytes than the lock's.
         MissingError: a model isn't pinned, or the disk is full.
     """
-    _check_selection(ids, languages=languages, everything=everything, preset=preset)
-    models = _selected(session.config, ids, languages=languages, everything=everything)
+    _check_selection(ids, languages=languages, everything=everything, groups=groups, preset=preset)
+    models, left = _selected(
+        session.config, ids, languages=languages, everything=everything, groups=groups, preset=preset
+    )
     fetched = fetch_missing(
         session.config,
         models,
         env=session.env,
         on_progress=session.on_progress,
         folders=folders,
-        skip_gated=skip_gated,
+        skip_gated=skip_gated or everything or bool(groups),
     )
     store = store_of(session.config)
     skipped = tuple(model.id for model, pin in models if store.missing(model, pin))
     handled = {*skipped, *(f.model for f in fetched)}
     present = tuple(model.id for model, _ in models if model.id not in handled)
-    return ModelsFetched(fetched=fetched, present=present, skipped=skipped)
+    return ModelsFetched(fetched=fetched, present=present, skipped=skipped, left_out=left)
 
 
-def _check_selection(ids: Sequence[str], *, languages: str | None, everything: bool, preset: str | None) -> None:
-    options = {"model names": ids, "--all": everything, "--languages": languages, "--preset": preset}
+def _check_selection(
+    ids: Sequence[str], *, languages: str | None, everything: bool, groups: str | None, preset: str | None
+) -> None:
+    options = {"model names": ids, "--all": everything, "--for": groups, "--languages": languages, "--preset": preset}
     used = [name for name, value in options.items() if value]
-    if (ids or everything) and len(used) > 1:
+    if (ids or everything or (groups and preset)) and len(used) > 1:
         raise UsageError(f"{' and '.join(used)} contradict each other", hint="use one of them")
 
 
-def _selected(config: Config, ids: Sequence[str], *, languages: str | None, everything: bool) -> list[PinnedModel]:
-    if everything:
-        return _pinned_models(config)
+def _selected(
+    config: Config,
+    ids: Sequence[str],
+    *,
+    languages: str | None,
+    everything: bool,
+    groups: str | None,
+    preset: str | None,
+) -> tuple[Sequence[PinnedModel], tuple[LeftOut, ...]]:
+    """The models that are asked for; of all or of groups, what is left out too."""
+    if everything or groups:
+        return grouping.select(
+            config.models,
+            config.pins,
+            names=_words(groups),
+            variant=config.defaults.variant,
+            languages=[code for word in _words(languages) if (code := require(word, where="--languages"))],
+            apple=hardware_of(config, keep=config.home.is_dir())[0].mps,
+        )
     if ids:
-        return pinned(config, list(dict.fromkeys(ids)))
-    if languages:
-        return list(image_models(config, languages=languages))
-    return list(chosen_models(config, to_fetch=True).values())
+        return pinned(config, list(dict.fromkeys(ids))), ()
+    others = _words(preset)[1:]
+    if languages or others:
+        return image_models(config, presets=others, languages=languages), ()
+    return list(chosen_models(config, to_fetch=True).values()), ()
+
+
+def _words(text: str | None) -> list[str]:
+    return list(dict.fromkeys(word.strip() for word in (text or "").split(",") if word.strip()))
 
 
 @dataclass(frozen=True, kw_only=True)

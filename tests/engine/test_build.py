@@ -51,6 +51,20 @@ def test_a_second_build_does_nothing(engine: Engine, built: Any) -> None:
 
 
 @ONE_STORE
+def test_one_image_serves_several_presets(engine: Engine, built: Any, restored: None) -> None:
+    """Built with the models of two, it is current for a job with either, and keeps both when its code changes."""
+    done = engine.bake("build", "diarize", "--mode", "docker-cpu", "--preset", "tiny-en,starter", "--json")
+    assert done.code == 0, done.err
+    models = {"d-vector", "campplus", "segmentation-3.0"}
+    assert {m for i in done.data["images"] for m in i["models"]} == models
+    for preset in ("tiny-en", "starter"):
+        listed = engine.bake("images", "--json", env={"BAKE_PRESET": preset})
+        found = {i["name"]: i["up_to_date"] for i in listed.data}
+        assert found["diarize"], preset
+        assert found["asr"] == (preset == "tiny-en"), "it has no other preset's model"
+
+
+@ONE_STORE
 def test_native_has_the_small_set_and_takes_what_is_there(engine: Engine, built: Any) -> None:
     """The same images as docker-cpu's; together at most 220 MB."""
     done = engine.bake("build", "--mode", "native", "--json")

@@ -6,6 +6,7 @@ from pathlib import Path
 from types import MappingProxyType
 
 from builder.core.terms import Purpose, Variant
+from builder.core.weights.groups import LeftOut
 from builder.core.weights.listing import ListedModel
 from builder.core.weights.lock_diff import PinChange, PlannedPin
 from builder.core.weights.model import FilePin, HubSource, Model, Pin
@@ -55,6 +56,7 @@ def test_the_list() -> None:
     assert closed == {
         "id": "closed",
         "purpose": "asr",
+        "group": "speech",
         "title": "Closed",
         "size": 1500,
         "licence": "CC-BY-NC-4.0",
@@ -75,9 +77,9 @@ def test_the_list() -> None:
     unpinned = {"size": None, "revision": None, "pinned": False, "records": [], "present": False, "begun": False}
     assert {key: open_[key] for key in unpinned} == unpinned
     assert weights.LIST.text(found).splitlines() == [
-        "MODEL   PURPOSE  SIZE    LICENCE                                PINNED  PRESENT  PRESETS    IMAGES",
-        "closed  asr      1.5 kB  CC-BY-NC-4.0 (non-commercial) (gated)  yes     yes      fast high  asr",
-        "open    vad      ?       MIT                                    no      no       -          -",
+        "MODEL   GROUP   PURPOSE  SIZE    LICENCE                                PINNED  PRESENT  PRESETS    IMAGES",
+        "closed  speech  asr      1.5 kB  CC-BY-NC-4.0 (non-commercial) (gated)  yes     yes      fast high  asr",
+        "open    speech  vad      ?       MIT                                    no      no       -          -",
     ]
 
 
@@ -92,16 +94,20 @@ def test_a_model_that_is_here_in_part() -> None:
 def test_a_fetch() -> None:
     """Fetched, present, skipped: one line each."""
     fetched = Fetched(model="a", source="hub org/a", size=2_000_000, seconds=61.2)
-    found = ModelsFetched(fetched=(fetched,), present=("b",), skipped=("c",))
+    found = ModelsFetched(
+        fetched=(fetched,), present=("b",), skipped=("c",), left_out=(LeftOut(model="d", why="not pinned"),)
+    )
     assert weights.FETCH.text(found).splitlines() == [
         "a: 2.0 MB from hub org/a in 1:01",
         "b: there already",
         "c: skipped, gated",
+        "d: left out, not pinned",
     ]
     assert weights.FETCH.data(found) == {
         "fetched": [{"model": "a", "source": "hub org/a", "size": 2_000_000, "seconds": 61.2}],
         "present": ["b"],
         "skipped": ["c"],
+        "left_out": [{"model": "d", "why": "not pinned"}],
     }
 
 
