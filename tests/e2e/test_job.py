@@ -427,6 +427,53 @@ def test_a_translation_is_english_and_says_what_was_spoken(bake: Bake, german: P
     assert any("a translation is not what is heard" in note for note in ran.data["notes"])
 
 
+TRACKS = """
+import av, json, sys
+with av.open(sys.argv[1]) as media:
+    print(json.dumps([[s.metadata.get("language"), s.disposition.value & 1] for s in media.streams.subtitles]))
+"""
+
+
+def test_a_film_gets_what_is_said_and_its_translation(bake: Bake, german: Path, tmp_path: Path) -> None:
+    """By Whisper into English: files and a track for each language, the same spans, and both on the page."""
+    film = tmp_path / "film.mkv"
+    picture = ["-f", "lavfi", "-i", "color=black:s=64x48:r=5", "-i", german, "-shortest"]
+    subprocess.run(["ffmpeg", "-v", "error", *picture, "-c:v", "mpeg4", film], check=True)
+    ran = bake("run", film, "-s", "de", "-t", "en", "--no-diarization", "--json")
+    assert ran.code == 0, ran.err
+    folder = Path(ran.data["output"])
+    assert {"film.de.srt", "film.en.srt", "film.de.json", "film.en.json", "film.mkv"} <= {
+        p.name for p in folder.iterdir()
+    }
+    spoken, told = ((folder / f"film.{code}.srt").read_text() for code in ("de", "en"))
+    assert "Morgen" in spoken
+    assert "Good morning" in told
+    assert "Morgen" not in told
+    whole = json.loads((folder / "film.de.json").read_text())
+    (translation,) = whole["translations"]
+    assert (translation["language"], translation["backend"]) == ("en", "whisper")
+    edges = {edge for segment in whole["segments"] for edge in (segment["start"], segment["end"])}
+    assert {s["start"] for s in translation["segments"]} <= edges
+    done = subprocess.run(
+        [native_python(), "-c", TRACKS, folder / "film.mkv"], capture_output=True, text=True, check=True
+    )
+    assert json.loads(done.stdout) == [["deu", 0], ["eng", 1]]
+    assert bake("jobs", "report", ran.data["job"], "--out", tmp_path / "page.html").code == 0
+    assert "Good morning" in (tmp_path / "page.html").read_text()
+
+
+def test_apertium_translates_the_text_and_keeps_its_lines(bake: Bake) -> None:
+    """Out of English, which Whisper doesn't; who speaks stays."""
+    ran = bake("run", EXAMPLE, *SHORT, "-s", "en", "-t", "es", "--json")
+    assert ran.code == 0, ran.err
+    folder = Path(ran.data["output"])
+    whole = json.loads((folder / "dialogue.en.json").read_text())
+    (translation,) = whole["translations"]
+    assert (translation["language"], translation["backend"]) == ("es", "apertium")
+    assert [s["speaker"] for s in translation["segments"]] == [s["speaker"] for s in whole["segments"]]
+    assert "puerto" in (folder / "dialogue.es.txt").read_text()
+
+
 def test_hotwords_and_settings_reach_the_stages(bake: Bake, german: Path) -> None:
     """A name is spelled as it was said to be, and lines are as short as they were said to be."""
     narrow = ("--set", "subtitles.line_chars=20", "--set", "subtitles.lines=1")
