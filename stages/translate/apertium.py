@@ -39,6 +39,8 @@ PATIENCE, PACE = 60.0, 200
 SPECIAL = re.compile(r"([\[\]{}\\/^$<>@])")
 """What has a meaning in the stream."""
 
+APART = re.compile(r" +(?=[,.](?:\s|$))")
+
 ENDS = (".", "!", "?", "…", ":", ";", "¡", "¿")
 """Marks after which a text needs no full stop of ours. Without one the tagger guesses worse."""
 
@@ -108,7 +110,13 @@ def _translated(chain: list[list[str]], lines: list[str]) -> list[str]:
             return lines
         half = len(lines) // 2
         return _translated(chain, lines[:half]) + _translated(chain, lines[half:])
-    return [_restore(text, held) for text, (_, held) in zip(made, codes, strict=True)]
+    found = [_restore(text, held) for text, (_, held) in zip(made, codes, strict=True)]
+    return [_closed(text, line) for text, line in zip(found, lines, strict=True)]
+
+
+def _closed(text: str, line: str) -> str:
+    """The text without spaces before a comma or a full stop, where the line has none: rules that move words leave some."""
+    return text if APART.search(line) else APART.sub("", text)
 
 
 def _code(line: str) -> tuple[str, list[str]]:

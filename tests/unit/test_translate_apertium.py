@@ -87,6 +87,12 @@ def test_placeholders_keep_their_numbers_whatever_happens_to_their_case(order: l
     assert apertium._restore(moved, found) == " ".join(held[k] for k in order)
 
 
+def test_a_comma_stays_at_its_word() -> None:
+    assert apertium._closed("el museo , pero no .", "the museum, but no.") == "el museo, pero no."
+    assert apertium._closed("un , dos", "one , two") == "un , dos"
+    assert apertium._closed("vale .5 y ...", "worth .5 and ...") == "vale .5 y ..."
+
+
 def test_texts_go_through_a_chain_one_by_one() -> None:
     texts = ["a [b] {c} ^d$ \\ / <e> @ *", "", "x\0y", "end.", "[1]", "\ue000\ue001 z"]
     shown = ["a [b] {c} ^d$ \\ / <e> @ *", "", "x y", "end.", "[1]", "\ue000\ue001 z"]
