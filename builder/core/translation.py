@@ -17,11 +17,14 @@ from builder.errors import UsageError
 ANY = "*"
 """A pair's source where a backend takes any language that is spoken."""
 
-STAGE, TO, BACKENDS = "translate", "to", "backends"
-"""The stage, its setting with the languages, and the one that says who translates into each."""
+STAGE, TO, BACKENDS, OTHERS = "translate", "to", "backends", "others"
+"""The stage, its setting with the languages, and those that say who translates into each, and who else what is in doubt."""
 
 HEARD, ENGLISH = "whisper", "english"
 """The backend that hears the sound in English, and the setting of asr that makes it do so."""
+
+SPARE = ("apertium",)
+"""Backends that the second pass may ask besides the chosen one: they need no model, and no sound."""
 
 UNTRAINED = "turbo"
 """In the id of a Whisper model that OpenAI didn't train to translate."""
@@ -111,6 +114,21 @@ def chosen(
     return found
 
 
+def others(source: str | None, backends: Mapping[str, str], pairs: Sequence[Pair]) -> dict[str, str]:
+    """Target -> another backend than the chosen one that is ready, for those that have one.
+
+    Args:
+        source: the language that is spoken; None: it is detected, and whether it is one of the pair's shows then.
+        backends: target -> the chosen one.
+    """
+    found = {}
+    for target, backend in backends.items():
+        able = [p for p in pairs if p.ready and p.target == target and source in (None, p.source)]
+        if names := [p.backend for p in able if p.backend in SPARE and p.backend != backend]:
+            found[target] = names[0]
+    return found
+
+
 def _none(source: str | None, target: str, pairs: Sequence[Pair], *, wish: str | None) -> UsageError:
     """The error of a pair that can't be done."""
     spoken = source or "a language that is to be detected"
@@ -167,4 +185,6 @@ def settle(settings: dict[str, dict[str, Any]], to: str | None, *, source: str |
     mine = settings.setdefault(STAGE, {})
     found = chosen(source, targets(to), pairs, wished=wishes(mine.get(BACKENDS)))
     mine |= {TO: ",".join(found), BACKENDS: ",".join(f"{target}={name}" for target, name in found.items())}
+    if mine.get(OTHERS) is None:
+        mine[OTHERS] = ",".join(f"{a}={b}" for a, b in others(source, found, pairs).items()) or None
     settings["asr"][ENGLISH] = HEARD in found.values()

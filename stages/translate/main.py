@@ -5,7 +5,8 @@ from __future__ import annotations
 import importlib
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
@@ -13,11 +14,12 @@ from typing import Any, Protocol
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+import again
 import contract
 import fitting
 import handed
 import lines
-from contract import InputFault, Recording, StageJob
+from contract import InputFault, ModelFault, Recording, StageJob
 from lines import Line
 
 HEARD = "whisper"
@@ -40,16 +42,21 @@ class Translator(Protocol):
         """The same number of lines in the same order; raises InputFault or ModelFault, which the user reads."""
 
 
+def named(setting: Any) -> dict[str, str]:
+    """Target -> backend, of a setting such as ``es=apertium,en=whisper``."""
+    return dict(entry.split("=", 1) for entry in str(setting or "").split(",") if "=" in entry)
+
+
 def wanted(settings: dict[str, Any]) -> dict[str, str]:
     """Target -> backend, in the order in which they were asked for.
 
     Raises:
         InputFault: a target has no backend, or one that is no module here.
     """
-    named = dict(entry.split("=", 1) for entry in str(settings.get("backends") or "").split(",") if "=" in entry)
+    backends = named(settings.get("backends"))
     found = {}
     for target in filter(None, str(settings.get("to") or "").split(",")):
-        backend = named.get(target, "")
+        backend = backends.get(target, "")
         if backend != HEARD and backend not in BACKENDS:
             raise InputFault(f"nothing here translates into {target!r}: {backend or 'no backend'}")
         found[target] = backend
@@ -103,7 +110,48 @@ class Task:
             told = self.translated(target, backend, self.duration / parts)
         if self.said and not told:
             self.job.note(self.recording, f"nothing was translated into {target}")
-        return {"backend": backend, "lines": [line.data() for line in told]}
+        changes: list[dict[str, Any]] = []
+        if backend != SELF and self.job.settings.get("second_pass", "off") != "off":
+            told, changes = self.again(told, target, backend)
+        return {"backend": backend, "lines": [line.data() for line in told], "changes": changes}
+
+    def again(self, told: list[Line], target: str, backend: str) -> tuple[list[Line], list[dict[str, Any]]]:
+        """A translation's lines after the second pass, and what it changed."""
+        spare = named(self.job.settings.get("others")).get(target)
+        texts = [name for name in (backend, spare) if name in BACKENDS]
+        second = again.Pass(
+            language=self.language,
+            ways=[again.Way(name=name, texts=self.by(name, target), context=name == backend) for name in texts],
+            back=self.backwards(texts[0], target) if texts else None,
+            every=self.job.settings["second_pass"] == "back",
+        )
+        with self.job.timed("again"):
+            better = second.better(self.said, told)
+        if second.doubted:
+            self.job.note(self.recording, f"{target}: {second.summary()}")
+        return better, second.changes
+
+    def by(self, backend: str, target: str) -> Callable[[list[str], str], list[str]]:
+        """A backend as the second pass asks it: where it doesn't have the pair, nothing comes of it."""
+
+        def texts(asked: list[str], language: str) -> list[str]:
+            with suppress(InputFault, ModelFault):
+                self.load(backend)
+                return [lines.clean(text) for text in self.texts(backend, asked, language, target)]
+            return [""] * len(asked)
+
+        return texts
+
+    def backwards(self, backend: str, target: str) -> Callable[[list[str], str], list[str] | None]:
+        """A backend that translates what it made into the language that was spoken; None where it can't."""
+
+        def texts(asked: list[str], language: str) -> list[str] | None:
+            with suppress(InputFault, ModelFault):
+                self.load(backend)
+                return self.texts(backend, asked, target, language)
+            return None
+
+        return texts
 
     def heard(self) -> list[Line]:
         """The lines in English, as asr heard them."""
@@ -119,11 +167,7 @@ class Task:
         Args:
             share: seconds of the recording as which this language counts for progress.
         """
-        if backend not in self.loaded:
-            module = importlib.import_module(backend)
-            with self.job.timed("load"):
-                models = Path(os.environ.get("BAKE_MODELS", "/models"))
-                self.loaded[backend] = module.load(self.job.settings, models)
+        self.load(backend)
         told: list[Line] = []
         for language, group in groupby(self.said, key=self.language):
             mine = list(group)
@@ -135,6 +179,14 @@ class Task:
                 self.done += share * len(part) / len(self.said)
                 self.job.progress(self.recording, self.done, self.duration)
         return told
+
+    def load(self, backend: str) -> None:
+        """Have a backend ready; raises what its ``load`` raises."""
+        if backend not in self.loaded:
+            module = importlib.import_module(backend)
+            with self.job.timed("load"):
+                models = Path(os.environ.get("BAKE_MODELS", "/models"))
+                self.loaded[backend] = module.load(self.job.settings, models)
 
     def texts(self, backend: str, texts: list[str], language: str, target: str) -> list[str]:
         """Texts of one language in another.
