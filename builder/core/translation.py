@@ -185,6 +185,6 @@ def settle(settings: dict[str, dict[str, Any]], to: str | None, *, source: str |
     mine = settings.setdefault(STAGE, {})
     found = chosen(source, targets(to), pairs, wished=wishes(mine.get(BACKENDS)))
     mine |= {TO: ",".join(found), BACKENDS: ",".join(f"{target}={name}" for target, name in found.items())}
-    if mine.get(OTHERS) is None:
-        mine[OTHERS] = ",".join(f"{a}={b}" for a, b in others(source, found, pairs).items()) or None
+    if (spare := others(source, found, pairs)) and mine.get(OTHERS) is None:
+        mine[OTHERS] = ",".join(f"{target}={name}" for target, name in spare.items())
     settings["asr"][ENGLISH] = HEARD in found.values()
