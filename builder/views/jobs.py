@@ -13,6 +13,7 @@ from builder.core.jobs.record.coverage import span
 from builder.core.text import format_size, format_time, table, visible
 from builder.program import command, shell_word
 from builder.views import View
+from builder.views.changes import ChangeJson, changes_data, changes_text
 
 if TYPE_CHECKING:
     from builder.core.jobs.record.coverage import Coverage
@@ -297,6 +298,8 @@ class JobShownJson(TypedDict):
     """What the stages have to say to a person."""
     coverage: list[CoverageJson]
     """What became of the speech, for each recording that has a transcript."""
+    changes: list[ChangeJson]
+    """What stages changed in texts of their own accord: terms of a glossary, and the second pass of a translation."""
 
 
 def _show_data(shown: JobShown) -> JobShownJson:
@@ -313,6 +316,7 @@ def _show_data(shown: JobShown) -> JobShownJson:
         "files": list(shown.files),
         "notes": list(shown.notes),
         "coverage": [coverage_data(one) for one in shown.coverage],
+        "changes": changes_data(shown.changes),
     }
 
 
@@ -348,7 +352,8 @@ def _show_text(shown: JobShown) -> list[str]:
     head = f"{job.id}  {shown.state}  {job.workflow}, preset {job.preset}"
     stages = table(("STAGE", "STATE", "TIME", "WHEN", "MODELS"), rows)
     covered = [line for one in shown.coverage for line in _coverage_text(one)]
-    return [head, *stages, *(f"note: {note}" for note in shown.notes), *covered, *shown.files]
+    notes = [f"note: {note}" for note in shown.notes]
+    return [head, *stages, *notes, *covered, *changes_text(shown.changes), *shown.files]
 
 
 SHOW = View(command="jobs show", shape=JobShownJson, data=_show_data, lines=_show_text)

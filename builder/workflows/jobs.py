@@ -24,6 +24,7 @@ from builder.errors import BakeError, MissingError, UsageError, did_you_mean
 from builder.program import command
 
 if TYPE_CHECKING:
+    from builder.core.jobs.record.changes import Change
     from builder.core.jobs.record.coverage import Coverage
     from builder.core.jobs.request import JobOptions
     from builder.edges.jobs.preflight import Checks
@@ -195,6 +196,8 @@ class JobShown:
     """Seconds since the epoch."""
     coverage: tuple[Coverage, ...] = ()
     """What became of the speech, for each recording that has a transcript."""
+    changes: tuple[Change, ...] = ()
+    """What stages changed in texts of their own accord, in the order of recordings and times."""
 
 
 def show(config: Config, name: str) -> JobShown:
@@ -223,6 +226,7 @@ def show(config: Config, name: str) -> JobShown:
         files=tuple(str(folder / path) for path in outcome.results_of(said, folder)),
         notes=tuple(note for made in said.values() for note in made.notes),
         coverage=outcome.coverage(job, folder, said),
+        changes=outcome.changes(job, folder, said),
         now=time.time(),
     )
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from builder.core.jobs.job import Job, JobInput, JobStage, ModelUse
+from builder.core.jobs.record import changes
 from builder.core.jobs.record.coverage import Coverage, Gap
 from builder.core.jobs.timeline import WIDTH, Span
 from builder.core.terms import Mode
@@ -16,6 +17,7 @@ from builder.edges.jobs.preflight import Check, Checks
 from builder.errors import Interrupted, MissingError, StageError
 from builder.views import jobs as views
 from builder.views import run as run_views
+from builder.views.changes import changes_data
 from builder.workflows.jobs import (
     JobCancelled,
     JobChecked,
@@ -191,6 +193,7 @@ def test_one_job() -> None:
         "files": ["/o/a.srt"],
         "notes": ["talk: quiet"],
         "coverage": [COVERED, {**COVERED, "recording": "b.mp4", "gaps": [], "unsure": 0}],
+        "changes": [],
     }
     lines = views.SHOW.text(shown).splitlines()
     assert lines[0] == f"{JOB.id}  running  subtitle, preset starter"
@@ -224,6 +227,31 @@ def test_the_longest_gaps_of_many_are_shown_in_the_order_of_time() -> None:
     assert lines[:-1] == sorted(lines[:-1], key=lambda line: float(line.split(":")[0]) * 60 + float(line[4:8]))
     assert lines[-1] == "  and 20 shorter ones: --json"
     assert not any("\x1b" in line for line in lines)
+
+
+def test_what_stages_changed_is_listed_and_steers_no_terminal() -> None:
+    entry = {
+        "start": 61.04,
+        "end": 62.0,
+        "before": "a\x1b[2J\nb",
+        "after": "c" * 200,
+        "why": ["x", "y"],
+        "backend": "nmt",
+    }
+    result = {"translations": {"en": {"changes": [entry, {"start": "?"}, {**entry, "why": 1}]}, "fr": {}, "de": []}}
+    found = changes.of_translations(result, "a.mp4")
+    assert [(c.language, c.why, c.by) for c in found] == [("en", "x, y", "nmt")]
+    heard = changes.of_transcript({"corrections": [{**entry, "why": "z", "backend": ""}]}, "a.mp4")
+    shown = JobShown(
+        job=JOB, state="done", stages=(), spans=(), files=(), notes=(), now=0.0, changes=found + heard * 30
+    )
+    lines = views.SHOW.text(shown).splitlines()[2:]
+    assert lines[0] == f"changed: a.mp4 1:01.0 en: “a\\x1b[2J b” → “{'c' * 79}…” (x, y, nmt)"
+    assert lines[1].endswith("(z)")
+    assert lines[-1] == "  and 11 more: --json"
+    translated, said = changes_data(found + heard)
+    assert set(translated) - set(said) == {"language", "by"}
+    assert changes.of_translations([1], "a") == changes.of_transcript(None, "a") == ()
 
 
 def test_a_stage_that_failed_or_lost_its_results() -> None:

@@ -12,8 +12,10 @@ from builder.core.config.types import Config
 from builder.core.jobs import edits
 from builder.core.jobs import job as spec
 from builder.core.jobs.job import Job, JobStage
+from builder.core.jobs.record import changes as changed
 from builder.core.jobs.record import coverage as coverages
 from builder.core.jobs.record import manifest as manifests
+from builder.core.jobs.record.changes import Change
 from builder.core.jobs.record.coverage import Coverage, gaps_longer, span
 from builder.core.jobs.record.manifest import Manifest
 from builder.edges.jobs import listing
@@ -161,6 +163,18 @@ def coverage(job: Job, job_folder: Path, said_by: Mapping[str, Manifest]) -> tup
         return ()
     found = (coverages.parsed(listing.transcript(job_folder, entry)[0], entry.name) for entry in job.inputs)
     return tuple(one for one in found if one is not None)
+
+
+def changes(job: Job, job_folder: Path, said_by: Mapping[str, Manifest]) -> tuple[Change, ...]:
+    """What stages changed in texts of their own accord, for each recording in the order of time."""
+    found: list[Change] = []
+    for entry in job.inputs:
+        mine: tuple[Change, ...] = ()
+        for stage, parsed in (("asr", changed.of_transcript), ("translate", changed.of_translations)):
+            if stage in said_by:
+                mine += parsed(json_below(job_folder, f"work/{stage}/{entry.id}.json"), entry.name)
+        found += sorted(mine, key=lambda change: (change.start, change.language))
+    return tuple(found)
 
 
 def unfinished(config: Config, job: Job, job_folder: Path, stage: JobStage) -> str | None:
