@@ -65,6 +65,15 @@ ToOption = Annotated[
     str | None,
     typer.Option("--to", "-t", metavar="LANG[,LANG]", help="Translate into these, beside what is said: en."),
 ]
+NamesOption = Annotated[
+    bool, typer.Option("--names", help="Find people, places and organisations (English): .names.tsv.")
+]
+CastOption = Annotated[
+    str | None,
+    typer.Option(
+        "--cast", metavar="FILE", help="Names, one a line, that the text is spelt by: Homes is Holmes. English."
+    ),
+]
 StartOption = Annotated[str | None, typer.Option("--start", help="Clip from here: seconds or [h:]m:s.")]
 EndOption = Annotated[str | None, typer.Option("--end", help="Clip up to here: seconds or [h:]m:s.")]
 TaskOption = Annotated[
@@ -161,6 +170,8 @@ class NewJobOptions:
     models: ModelsOption = None
     language: LanguageOption = None
     to: ToOption = None
+    names: NamesOption = False
+    cast: CastOption = None
     start: StartOption = None
     end: EndOption = None
     times: TimesOption = None
@@ -222,6 +233,8 @@ class NewJobOptions:
             hotwords=self.hotwords,
             burn=self.burn,
             to=self.to,
+            names=self.names,
+            cast=self.cast,
         )
 
 

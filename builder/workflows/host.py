@@ -16,6 +16,7 @@ from builder.core.jobs.request import JobOptions, Request
 from builder.core.jobs.sandbox import ContainerLimits
 from builder.core.machine import Hardware
 from builder.core.terms import Mode, Purpose
+from builder.core.voices import cast
 from builder.edges.jobs import folder as jobs
 from builder.edges.jobs import stage_images
 from builder.edges.jobs.preflight import Containers
@@ -23,7 +24,7 @@ from builder.edges.jobs.stage_images import MediaImages, StageImages
 from builder.edges.machine import environment as native
 from builder.errors import ConfigError, MissingError
 from builder.program import command
-from builder.workflows.session import Session, chosen_models, hardware_of, native_python
+from builder.workflows.session import Session, chosen_models, hardware_of, native_python, pythons_apart
 
 if TYPE_CHECKING:
     from builder.edges.jobs.prepare import Media
@@ -65,6 +66,11 @@ def resolve(config: Config, options: JobOptions) -> Request:
 
         pairs += translation.apertium(apertium.pairs(config.shipped / "stages"), config.defaults.mode)
     resolved = request.resolve(options, config=config, hardware=hardware, advice=advice, models=models, pairs=pairs)
+    if options.cast is not None:
+        from builder.edges.machine import terms
+
+        listed = terms.read(options.cast, where="--cast")
+        resolved = cast.with_cast(resolved, [term.text for term in listed])
     if not (options.voices and resolved.diarization and config.paths.voices.is_dir()):
         return resolved
     from builder.core.voices import known
@@ -99,19 +105,21 @@ def choose(session: Session, *, stages: Iterable[str] = (), gpu: bool = False, b
     """The host that the configured mode asks for.
 
     Args:
-        stages: what jobs run, for images that aren't built with all others.
+        stages: what jobs run, for images that aren't built with all others, and native environments of single stages.
         gpu: a stage wants a GPU.
         build: build images that are missing or not up to date; else they are an error.
 
     Raises:
         MissingError: see :func:`require_gpu`, or images are missing and are not to be built.
     """
-    config, env = with_extras(session.config, stages), session.env
+    asked = frozenset(stages)
+    config, env = with_extras(session.config, asked), session.env
     if gpu:
         require_gpu(config, env)
     if config.defaults.mode is Mode.NATIVE:
         python = native_python(config, cuda=gpu, env=env, on_progress=session.on_progress)
-        return _native(config, env, python=python, hardware=hardware_of(config)[0])
+        apart = pythons_apart(config, asked, env=env, on_progress=session.on_progress)
+        return _native(config, env, python=python, apart=apart, hardware=hardware_of(config)[0])
     hardware, _ = hardware_of(config)
     images = _images(replace(session, config=config), build=build)
     return _containers(config, env, images=images, hardware=hardware)
@@ -126,7 +134,9 @@ def with_extras(config: Config, stages: Iterable[str]) -> Config:
     return replace(config, defaults=replace(config.defaults, extras=tuple(named)))
 
 
-def _native(config: Config, env: Mapping[str, str], *, python: Path, hardware: Hardware) -> JobHost:
+def _native(
+    config: Config, env: Mapping[str, str], *, python: Path, apart: Mapping[str, Path], hardware: Hardware
+) -> JobHost:
     """Processes of this machine; media files in containers where an engine has images of today's code."""
     from builder.edges.jobs.hosts import media as containers
     from builder.edges.jobs.hosts.native import Native
@@ -134,7 +144,12 @@ def _native(config: Config, env: Mapping[str, str], *, python: Path, hardware: H
     def processes(job: Job, gpu: int) -> Native:
         folder = jobs.folder(config, job)
         return Native(
-            stages=config.shipped / "stages", models=config.paths.models, folder=folder, python=python, env=env
+            stages=config.shipped / "stages",
+            models=config.paths.models,
+            folder=folder,
+            python=python,
+            env=env,
+            apart=apart,
         )
 
     media = stage_images.media_images(config, env)

@@ -90,7 +90,7 @@ def preflight(session: Session, name: str | None, *, refresh: bool) -> JobChecke
     python, containers, lacking = None, None, None
     if config.defaults.mode is Mode.NATIVE:
         cuda = any(needs_gpu(stage) for stage in job.stages)
-        python = native.ready(config, tuple(config.stages.values()), cuda=cuda)
+        python = native.ready(config, config.together, cuda=cuda)
     else:
         from builder.workflows import host as hosts
 

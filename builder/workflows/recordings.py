@@ -72,6 +72,7 @@ def look_first(gathered: Gathered, delivery: CopyOptions, request: Request, conf
         speakers=request.diarization,
         film=request.workflow is not Workflow.TRANSCRIBE,
         languages=_languages(request.settings),
+        names=request.names,
     )
     language = _language(request.settings["asr"])
     copies.look_first(
@@ -134,6 +135,7 @@ def _of_job(config: Config, job: Job, places: Sequence[Place]) -> list[Wanted]:
         speakers="diarize" in settings,
         film="mux" in settings,
         languages=_languages(settings),
+        names="names" in settings,
     )
     language = _language(settings.get("asr", {}))
     return [

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
@@ -291,10 +291,26 @@ def native_python(
     Args:
         cuda: a stage is to compute on a GPU.
     """
-    stages = tuple(config.stages.values())
+    stages = config.together
     if not force and (python := native.ready(config, stages, cuda=cuda)):
         return python
     return native.ensure(config, stages, cuda=cuda, env=env, on_progress=on_progress, force=force)
+
+
+def pythons_apart(
+    config: Config, names: Collection[str], *, env: Mapping[str, str], on_progress: OnProgress
+) -> dict[str, Path]:
+    """The pythons of stages that have native environments of their own, made when they are missing.
+
+    Args:
+        names: stages of jobs.
+    """
+    found = {}
+    for name, spec in config.stages.items():
+        if spec.apart and name in names:
+            ready = native.ready(config, (spec,))
+            found[name] = ready or native.ensure(config, (spec,), env=env, on_progress=on_progress)
+    return found
 
 
 def hardware_of(config: Config, *, refresh: bool = False, keep: bool = True) -> tuple[Hardware, Recommendation]:

@@ -16,6 +16,7 @@ import cues as cue
 import edits
 import formats
 import handed
+import respelt
 import translations
 import written
 from clock import Clock
@@ -35,6 +36,8 @@ def work(job: StageJob) -> None:
     with job.timed("work"):
         for recording in job.inputs:
             write(job, recording, rules)
+            if "names" in job.stages:
+                listed(job, recording)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -191,7 +194,7 @@ def track(cues: list[cue.Cue], *, prefix: bool) -> list[dict[str, Any]]:
 def hear(job: StageJob, recording: Recording) -> Heard:
     """Read what the stages before have found."""
     aligned, diarized = job.has("align"), job.has("diarize")
-    result = job.load("align" if aligned else "asr", recording)
+    result = respelt.spoken(job, recording)
     diarization: dict[str, Any] | None = job.load("diarize", recording) if diarized else None
     if not aligned and "align" in job.stages:
         job.note(recording, "the times of words are those of the recognition: the stage align failed")
@@ -269,6 +272,20 @@ def files(job: StageJob, result: Result) -> None:
         data = content if isinstance(content, bytes) else content.encode()
         tag = "" if suffix == "rttm" else result.tag
         job.write_bytes(f"{result.stem}{tag}.{suffix}", data, output=True)
+
+
+def listed(job: StageJob, recording: Recording) -> None:
+    """Write the names that were found as a glossary's table, which can be corrected and given to another job."""
+    if not job.has("names"):
+        job.note(recording, "there are no names: the stage names failed")
+        return
+    kept = set((found := job.load("names", recording))["keep"])
+    rows = [
+        (entry["text"], "yes" if entry["text"] in kept else "", f"{entry['kind']}, said {entry['count']} ×")
+        for entry in found["entities"]
+    ]
+    lines = ["\t".join(" ".join(str(cell).split()) for cell in row) for row in [("term", "keep", "note"), *rows]]
+    job.write(f"{recording.output}.names.tsv", "\n".join(lines) + "\n", output=True)
 
 
 def by_number(speaker: str) -> tuple[int, str]:

@@ -19,6 +19,7 @@ import contract
 import fitting
 import handed
 import lines
+import respelt
 from contract import InputFault, ModelFault, Recording, StageJob
 from lines import Line
 
@@ -67,7 +68,7 @@ def work(job: StageJob) -> None:
     targets = wanted(job.settings)
     loaded: dict[str, Translator] = {}
     for recording in job.inputs:
-        heard = job.load("align" if job.has("align") else "asr", recording)
+        heard = respelt.spoken(job, recording)
         turns = job.load("diarize", recording)["turns"] if job.has("diarize") else None
         task = Task(job, recording, lines.cut(heard["segments"], turns), heard["language"], heard["duration"], loaded)
         made = {target: task.into(target, backend, len(targets)) for target, backend in targets.items()}

@@ -48,6 +48,7 @@ LOCKS = {
     "stages/diarize/requirements-slim.txt": pin("numpy") + pin("onnxruntime") + pin("pyyaml"),
     "stages/diarize/requirements-full.txt": pin("numpy") + pin("pyannote-audio") + pin("pyyaml") + pin("torch"),
     "stages/mux/requirements-slim.txt": pin("av") + pin("pyyaml"),
+    "stages/names/requirements-slim.txt": pin("numpy") + pin("pyyaml") + pin("spacy"),
     "stages/translate/requirements-slim.txt": pin("ctranslate2") + pin("numpy") + pin("pyyaml") + pin("sentencepiece"),
     "stages/subtitles/requirements-slim.txt": pin("pyyaml"),
     "stages/vad/requirements-slim.txt": pin("numpy") + pin("onnxruntime") + pin("pyyaml"),

@@ -263,6 +263,7 @@ def _ordered(found: list[tuple[Document, StageShape]]) -> dict[str, StageSpec]:
             gpu=tuple(one_of(document, ("gpu", k), v, Variant) for k, v in enumerate(shape.gpu)),
             media=shape.media,
             optional=shape.optional,
+            apart=shape.apart,
             requirements=_requirements(document, shape.requirements),
             settings=read_settings(document, shape.settings),
             memory_mb=shape.memory_mb,

@@ -41,6 +41,7 @@ class StageShape(Strict):
     gpu: list[str] = []
     media: bool = False
     optional: bool = False
+    apart: bool = False
     requirements: dict[str, str] = {}
     settings: dict[str, SettingShape] = {}
     memory_mb: int = 512

@@ -87,6 +87,8 @@ class StageSpec:
     """It parses media files, which are untrusted input."""
     optional: bool = False
     """A job whose stage of this name fails goes on without its results: what is heard is not lost to it."""
+    apart: bool = False
+    """Native jobs have an environment of its own for it, made when a job has the stage: few do, and its packages are large."""
     requirements: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
     """Variant -> hash-locked requirements file, relative to the shipped files."""
     settings: Mapping[str, StageSetting] = field(default_factory=lambda: MappingProxyType({}))
@@ -236,6 +238,11 @@ class Config:
     settings: Mapping[str, Mapping[str, ChosenSetting]] = field(default_factory=lambda: MappingProxyType({}))
     """Stage -> name -> what bake.yaml, the profile, a variable or an option chose."""
     profiles: Mapping[str, Profile] = field(default_factory=lambda: MappingProxyType({}))
+
+    @property
+    def together(self) -> tuple[StageSpec, ...]:
+        """The stages that share the native environment."""
+        return tuple(stage for stage in self.stages.values() if not stage.apart)
 
     @property
     def paths(self) -> Paths:

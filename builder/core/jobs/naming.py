@@ -21,6 +21,9 @@ FIELDS: Mapping[str, str] = {
 }
 """What a pattern may name."""
 
+NAMES = "names.tsv"
+"""The kind of a result with the names that were found, as a glossary's table; no format that somebody asks for."""
+
 LONGEST = 255
 """Bytes of a file's name."""
 
@@ -126,7 +129,9 @@ def places(delivery: CopyOptions, recordings: Sequence[tuple[str, Path | None]])
     return tuple(found)
 
 
-def expected(formats: str, *, speakers: bool, film: bool, languages: Sequence[str] = ()) -> tuple[str, ...]:
+def expected(
+    formats: str, *, speakers: bool, film: bool, languages: Sequence[str] = (), names: bool = False
+) -> tuple[str, ...]:
     """The kinds of results that a job may have.
 
     Args:
@@ -134,20 +139,21 @@ def expected(formats: str, *, speakers: bool, film: bool, languages: Sequence[st
         speakers: with diarization.
         film: it may be a video.
         languages: of the text, where a job has several: most kinds are then one for each, such as ``en.srt``.
+        names: they are looked for.
     """
     kinds = [name for name in FORMATS if name in formats.split(",") and (speakers or name != "rttm")]
     if languages:
         kinds = [
             tagged for name in kinds for tagged in ([f"{c}.{name}" for c in languages] if name != "rttm" else [name])
         ]
-    return (*kinds, *FILMS) if film else tuple(kinds)
+    return (*kinds, *([NAMES] if names else []), *(FILMS if film else ()))
 
 
 def kind(name: str, stem: str) -> str | None:
     """The kind of a result by its name in the job, with its language where that has one (``en.srt``); None for what is no
     result of that recording."""
     ext = name.removeprefix(f"{stem}.")
-    known = {*FORMATS, *FILMS}
+    known = {*FORMATS, *FILMS, NAMES}
     return ext if name == f"{stem}.{ext}" and (ext in known or untagged(ext)[1] in FORMATS) else None
 
 

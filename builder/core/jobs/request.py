@@ -66,6 +66,10 @@ class JobOptions:
     """Speakers whose voices are known get their names."""
     to: str | None = None
     """Languages that the text is translated into, separated by commas."""
+    names: bool = False
+    """Names are looked for."""
+    cast: str | None = None
+    """A file with names that the text is spelt by; they are looked for then."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,6 +88,10 @@ class Request:
     """What the job's folder gets as :data:`builder.core.voices.known.FILE`; a setting has its digest. Empty: no file."""
     warning: str = ""
     """What a person should know before the job begins."""
+    names: bool = False
+    """Names are looked for."""
+    cast: bytes = b""
+    """What the job's folder gets as :data:`builder.core.voices.cast.FILE`; a setting has its digest. Empty: no file."""
 
     @property
     def languages(self) -> tuple[str, ...]:
@@ -93,7 +101,7 @@ class Request:
     @property
     def left_out(self) -> frozenset[str]:
         """Stages that nothing is asked of, whatever the recording."""
-        wanted = {"diarize": self.diarization, translation.STAGE: bool(self.languages)}
+        wanted = {"diarize": self.diarization, translation.STAGE: bool(self.languages), "names": self.names}
         return frozenset(stage for stage, asked in wanted.items() if not asked)
 
     def stages(self, config: Config) -> set[str]:
@@ -174,6 +182,7 @@ def resolve(
         settings=settings,
         clip=_clip(options),
         diarization=diarization,
+        names=options.names or options.cast is not None,
     )
 
 

@@ -21,6 +21,7 @@ from builder.core.jobs.job import Job, JobInput, JobStage
 from builder.core.jobs.request import Request, plan_stages, request_key
 from builder.core.progress import OnProgress, Progress
 from builder.core.terms import Workflow
+from builder.core.voices import cast
 from builder.core.voices import known as voices
 from builder.edges.jobs.folder import NEW, disk_error, read
 from builder.edges.jobs.listing import BROKEN, listing
@@ -170,6 +171,8 @@ def _put_beside(new_folder: Path, stages: Sequence[JobStage], request: Request) 
         fonts.put(new_folder / "input")
     if any(stage.settings.get(voices.SETTING) for stage in stages):
         files.write_atomic(new_folder / voices.FILE, request.voices, mode=0o600)
+    if request.cast:
+        files.write_atomic(new_folder / cast.FILE, request.cast)
 
 
 def _known(

@@ -66,7 +66,7 @@ def _disk(config: Config) -> tuple[Finding, Finding]:
 
 
 def _environment(config: Config) -> Finding:
-    stages = tuple(config.stages.values())
+    stages = config.together
     python = native.ready(config, stages, cuda=True) or native.ready(config, stages)
     return Finding(
         name="native environment",

@@ -8,6 +8,7 @@ import shlex
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 
 from builder.core.jobs.job import JobStage
 from builder.core.stage_env import stage_environment
@@ -59,7 +60,16 @@ class Process:
 class Native:
     """The native environment as the place where a job's stages run."""
 
-    def __init__(self, *, stages: Path, models: Path, folder: Path, python: Path, env: Mapping[str, str]) -> None:
+    def __init__(
+        self,
+        *,
+        stages: Path,
+        models: Path,
+        folder: Path,
+        python: Path,
+        env: Mapping[str, str],
+        apart: Mapping[str, Path] = MappingProxyType({}),
+    ) -> None:
         """
         Args:
             stages: the folder of the stages' code.
@@ -67,8 +77,10 @@ class Native:
             folder: the job's folder.
             python: the environment's interpreter.
             env: the caller's, of which little is taken over.
+            apart: interpreters of stages that have an environment of their own.
         """
         self._stages, self._models, self._folder, self._python, self._env = stages, models, folder, python, env
+        self._apart = apart
         self._scratch = folder / ".scratch"  # not in work/, where a container could have put a link in its place
 
     def open(self, stages: Sequence[str]) -> None:
@@ -90,7 +102,7 @@ class Native:
             variables["CUDA_CACHE_PATH"] = str(environment.cuda_cache(self._python))
         variables["BAKE_PARENT"] = str(os.getpid())
         main = self._stages / stage.name / "main.py"
-        words = [str(self._python), str(main), "--job", str(self._folder)]
+        words = [str(self._apart.get(stage.name, self._python)), str(main), "--job", str(self._folder)]
         return Process(words, log, on_end, env=variables)
 
     def close(self) -> None:
