@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from typing_extensions import TypedDict
+from typing_extensions import NotRequired, TypedDict
 
-from builder.core.text import format_time, table
+from builder.core.text import format_time, table, visible
 from builder.program import command
 from builder.views import View
 
 if TYPE_CHECKING:
+    from builder.core.jobs.record.changes import Change
     from builder.workflows.edits.checking import Breach, FileChecked, SubtitlesChecked
     from builder.workflows.edits.rendering import TranscriptChanged
 
@@ -164,3 +166,72 @@ def _clock(seconds: float) -> str:
 
 
 CHECK = View(command="subtitles check", shape=SubtitlesCheckedJson, data=_checked_data, lines=_checked_text)
+
+
+# What stages changed of their own accord, in the views of jobs
+
+CHANGES_SHOWN = 20
+"""Changes of a job that a person is shown."""
+
+LONGEST_SHOWN = 80
+"""Characters of a text, in a line for a person."""
+
+
+class ChangeJson(TypedDict):
+    """A text that a stage put in another's place."""
+
+    recording: str
+    """Its name."""
+    language: NotRequired[str]
+    """Of a translation; absent: of what is said."""
+    start: float
+    """Seconds."""
+    end: float
+    """Seconds."""
+    before: str
+    """What stood there."""
+    after: str
+    """What stands there."""
+    why: str
+    """Such as repeats itself, not translated, sounds like the term."""
+    by: NotRequired[str]
+    """The backend whose text it is, where there are several."""
+
+
+def changes_data(changes: Sequence[Change]) -> list[ChangeJson]:
+    """As JSON."""
+    return [_change_data(change) for change in changes]
+
+
+def _change_data(change: Change) -> ChangeJson:
+    data: ChangeJson = {
+        "recording": change.recording,
+        "start": change.start,
+        "end": change.end,
+        "before": change.before,
+        "after": change.after,
+        "why": change.why,
+    }
+    if change.language:
+        data["language"] = change.language
+    if change.by:
+        data["by"] = change.by
+    return data
+
+
+def changes_text(changes: Sequence[Change]) -> list[str]:
+    """A line for each, of the first ones, and how many more there are."""
+    lines = []
+    for change in changes[:CHANGES_SHOWN]:
+        tenths = round(change.start * 10)
+        at = f"{tenths // 600}:{tenths // 10 % 60:02}.{tenths % 10}"
+        of = " ".join(filter(None, (_one_line(change.recording), at, _one_line(change.language))))
+        why = ", ".join(filter(None, (_one_line(change.why), _one_line(change.by))))
+        lines.append(f"changed: {of}: “{_one_line(change.before)}” → “{_one_line(change.after)}” ({why})")
+    more = len(changes) - CHANGES_SHOWN
+    return lines + ([f"  and {more} more: --json"] if more > 0 else [])
+
+
+def _one_line(text: str) -> str:
+    text = visible(" ".join(text.split()))
+    return text if len(text) <= LONGEST_SHOWN else f"{text[: LONGEST_SHOWN - 1]}…"

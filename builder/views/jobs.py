@@ -13,7 +13,7 @@ from builder.core.jobs.record.coverage import span
 from builder.core.text import format_size, format_time, table, visible
 from builder.program import command, shell_word
 from builder.views import View
-from builder.views.changes import ChangeJson, changes_data, changes_text
+from builder.views.edits import ChangeJson, changes_data, changes_text
 
 if TYPE_CHECKING:
     from builder.core.jobs.record.coverage import Coverage

@@ -17,7 +17,7 @@ from builder.edges.jobs.preflight import Check, Checks
 from builder.errors import Interrupted, MissingError, StageError
 from builder.views import jobs as views
 from builder.views import run as run_views
-from builder.views.changes import changes_data
+from builder.views.edits import changes_data
 from builder.workflows.jobs import (
     JobCancelled,
     JobChecked,
