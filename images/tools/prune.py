@@ -37,6 +37,8 @@ EVERYWHERE = (
 KEPT = (
     "numpy/_core/tests/_natype.py",  # numpy.testing imports it
     "torch/testing",
+    "thinc/backends/_custom_kernels.cu",  # read when thinc is imported, on processors too
+    "thinc/backends/_murmur3.cu",
 )
 """Exceptions from :data:`EVERYWHERE`."""
 
@@ -49,6 +51,7 @@ ONE_BY_ONE = (
     "onnxruntime/datasets",
     "onnxruntime/backend",
     "onnxruntime/capi/libonnxruntime.so*",  # a second copy: the Python extension contains it
+    "spacy/cli",  # for those who train models
     "onnx_asr/preprocessors/data/*_conv.onnx",  # for GPUs: on processors it computes features with NumPy
     "lxml/html",
     "lxml/includes",
