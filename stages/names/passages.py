@@ -26,6 +26,7 @@ class Spoken:
     """Without spaces around it."""
     start: float
     """Seconds."""
+    end: float
     first: bool
     """It begins a sentence: a capital there says nothing."""
 
@@ -62,7 +63,7 @@ def passages(segments: Sequence[dict[str, Any]]) -> Iterator[Passage]:
         for n, word in enumerate(segment["words"]):
             text = " ".join(str(word["word"]).split())
             if text:
-                passage.add(Spoken(segment=k, word=n, text=text, start=word["start"], first=ended))
+                passage.add(Spoken(segment=k, word=n, text=text, start=word["start"], end=word["end"], first=ended))
                 ended = text.endswith(ENDS)
         before = segment["end"]
     if passage.words:

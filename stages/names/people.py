@@ -59,6 +59,7 @@ class Spelling:
                 "segment": place.segment,
                 "word": place.word,
                 "start": round(place.start, 3),
+                "end": round(place.end, 3),
                 "before": place.text,
                 "after": anew(place.text, self.after),
                 "why": self.why,

@@ -165,12 +165,16 @@ def coverage(job: Job, job_folder: Path, said_by: Mapping[str, Manifest]) -> tup
     return tuple(one for one in found if one is not None)
 
 
+CHANGING = {"asr": changed.of_transcript, "names": changed.of_names, "translate": changed.of_translations}
+"""Stages that change texts of their own accord, and who reads what they list."""
+
+
 def changes(job: Job, job_folder: Path, said_by: Mapping[str, Manifest]) -> tuple[Change, ...]:
     """What stages changed in texts of their own accord, for each recording in the order of time."""
     found: list[Change] = []
     for entry in job.inputs:
         mine: tuple[Change, ...] = ()
-        for stage, parsed in (("asr", changed.of_transcript), ("translate", changed.of_translations)):
+        for stage, parsed in CHANGING.items():
             if stage in said_by:
                 mine += parsed(json_below(job_folder, f"work/{stage}/{entry.id}.json"), entry.name)
         found += sorted(mine, key=lambda change: (change.start, change.language))

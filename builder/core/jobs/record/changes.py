@@ -66,6 +66,12 @@ def of_transcript(result: Any, recording: str) -> tuple[Change, ...]:
     return tuple(_changes(listed, recording, "", MOST_CHANGES))
 
 
+def of_names(result: Any, recording: str) -> tuple[Change, ...]:
+    """Of a result of the stage names: words that are spelt as a list of names has them."""
+    listed = result.get("changes") if isinstance(result, dict) else None
+    return tuple(_changes(listed, recording, "", MOST_CHANGES))
+
+
 def _changes(listed: Any, recording: str, language: str, most: int) -> Iterator[Change]:
     """The entries of a list that are what a stage of ours writes."""
     for entry in listed[:most] if isinstance(listed, list) else ():
