@@ -95,7 +95,7 @@ def run(argv: list[str]) -> None:
 
 if __name__ == "__main__":
     reader = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    reader.add_argument("variants", nargs="*", default=["slim", "slim-onnx-asr", "slim-gpu", "full"])
+    reader.add_argument("variants", nargs="*", default=["slim", "slim-onnx-asr", "slim-mlx", "slim-gpu", "full"])
     reader.add_argument("--upgrade", action="store_true", help="take newer versions than the locks have")
     reader.add_argument("--torch-index", default="", metavar="URL", help="for full-cpu")
     chosen = reader.parse_args()

@@ -16,8 +16,8 @@ from builder.core.config import selection as choice
 from builder.core.config.types import Config
 from builder.core.languages import require, spoken
 from builder.core.progress import OnProgress
-from builder.core.terms import Purpose
-from builder.core.weights.model import HubSource, Model, Pin
+from builder.core.terms import Mode, Purpose
+from builder.core.weights.model import MLX, HubSource, Model, Pin
 from builder.edges.machine import environment as native
 from builder.edges.machine import project
 from builder.edges.weights.store import Store
@@ -188,6 +188,7 @@ def chosen_models(
         models=asked,
         diarization=speakers,
         language=spoken(config.defaults.language),
+        apple=_on_apple(config),
     )
     pins = choice.require_pins(config, chosen.values())
     found = {purpose: (model, pins[model.id]) for purpose, model in chosen.items()}
@@ -197,6 +198,12 @@ def chosen_models(
     if store_of(config).missing(*aligner):
         del found[Purpose.ALIGNMENT]
     return found
+
+
+def _on_apple(config: Config) -> bool:
+    """Whether jobs run natively on Apple silicon. Without a model for it nobody looks."""
+    known = any(model.engine == MLX for model in config.models.values())
+    return known and config.defaults.mode is Mode.NATIVE and hardware_of(config, keep=config.home.is_dir())[0].mps
 
 
 def image_models(

@@ -14,6 +14,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import contract
 import guards
 import instructions
+import mlxwhisper
 import onnxasr
 import tongues
 from contract import ModelFault, Recording, StageJob
@@ -54,6 +55,8 @@ def work(job: StageJob) -> None:
             folder = job.model("asr")
             if onnxasr.kind(folder):
                 backend = onnxasr
+            elif mlxwhisper.kind(folder):
+                backend = mlxwhisper
             # Without this file faster-whisper would ask the hub for it.
             elif not (folder / "tokenizer.json").is_file():
                 raise ModelFault(f"model {job.uses['asr']['id']}: no tokenizer.json in its folder")
@@ -61,7 +64,7 @@ def work(job: StageJob) -> None:
                 model = backend.load(job, folder)
             except (RuntimeError, ValueError, OSError) as error:
                 raise ModelFault(f"model {job.uses['asr']['id']} can't be loaded: {error}") from error
-            (onnxasr if backend is onnxasr else instructions).look(job, model)
+            getattr(backend, "look", instructions.look)(job, model)
         with job.timed("work"):
             ear = Ear(job=job, backend=backend, model=model)
             job.save(recording, transcribe(ear, recording, sounds, duration))

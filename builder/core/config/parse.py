@@ -116,7 +116,7 @@ class ImageShape(Strict):
 KINDS = ("auto", "registry", "debian")
 """What ``base.kind`` may be."""
 
-LOCKS = ("slim", "slim-gpu", "slim-onnx-asr", "slim-ctc", "full", "full-gpu", "full-cpu")
+LOCKS = ("slim", "slim-gpu", "slim-onnx-asr", "slim-mlx", "slim-ctc", "full", "full-gpu", "full-cpu")
 """What requirements are locked for: a variant; what it needs more on a GPU, or for a model of another engine; where it differs,
 the variant of PyTorch's CPU index."""
 

@@ -7,7 +7,7 @@ from collections.abc import Container, Iterable, Mapping, Sequence, Set
 from builder.core import languages
 from builder.core.config.types import Config
 from builder.core.terms import Purpose, Variant
-from builder.core.weights.model import Model, Pin
+from builder.core.weights.model import MLX, Model, Pin
 from builder.errors import MissingError, UsageError, did_you_mean
 
 OPTIONAL = frozenset({Purpose.ALIGNMENT, Purpose.DIARIZATION, Purpose.SEGMENTATION})
@@ -23,6 +23,7 @@ def choose(
     models: Sequence[str] = (),
     diarization: bool = True,
     language: str | None = None,
+    apple: bool = False,
 ) -> dict[Purpose, Model]:
     """One model for each purpose that a planned stage uses.
 
@@ -30,6 +31,7 @@ def choose(
         stages: names of the planned stages.
         models: ids that take the place of the preset's for their purpose.
         language: of alignment, where models differ by language.
+        apple: stages run natively on Apple silicon, where a pinned model of MLX takes the place of Whisper's own.
 
     Raises:
         UsageError: an unknown id, two models for one purpose, or one that no planned stage would load.
@@ -40,7 +42,15 @@ def choose(
         )
     used = _purposes(config, stages, diarization=diarization)
     chosen = _of_preset(config, preset, variant, used, language)
+    if apple:
+        chosen = {purpose: _on_apple(config, model, variant) for purpose, model in chosen.items()}
     asked = _asked(config, models, variant, used, language)
+    if any(model.engine == MLX for model in asked.values()) and not apple:
+        raise UsageError(
+            f'"{asked[Purpose.ASR].id}" is for native jobs on Apple silicon',
+            where="--models",
+            hint=f"--models {asked[Purpose.ASR].instead_of or 'another'}",
+        )
     chosen |= asked
     if Purpose.DIARIZATION in asked and Purpose.EMBEDDING in asked:
         pipeline, embedding = asked[Purpose.DIARIZATION].id, asked[Purpose.EMBEDDING].id
@@ -59,6 +69,12 @@ def choose(
     if missing:
         raise UsageError(f'preset "{preset}" names no model for {", ".join(missing)}', hint="add one in bake.yaml")
     return dict(sorted(chosen.items(), key=lambda item: item[0].value))
+
+
+def _on_apple(config: Config, model: Model, variant: Variant) -> Model:
+    """What computes a model on Apple's GPU, where one is pinned, else the model."""
+    twins = (m for m in config.models.values() if m.instead_of == model.id and m.id in config.pins)
+    return next((twin for twin in twins if variant in twin.variants), model)
 
 
 def _purposes(config: Config, stages: Sequence[str], *, diarization: bool) -> set[Purpose]:
@@ -152,7 +168,7 @@ def require_alignment(config: Config, language: str | None, chosen: Mapping[Purp
     if unpinned:
         why, way = (
             f"{unpinned} is not pinned",
-            f"models lock {unpinned}, where {'the hub' if config.models[unpinned].repo else 'the source'} can be reached; ",
+            f"models lock {unpinned}, where {config.models[unpinned].asked_at} can be reached; ",
         )
     else:
         able = [p for p in config.presets if any(language in m.languages for m in _aligners(config, p, config.pins))]
@@ -197,7 +213,7 @@ def require_pins(config: Config, models: Iterable[Model]) -> dict[str, Pin]:
         pinned = ", ".join(p for p, spec in config.presets.items() if _all_pinned(config.pins, spec.models))
         names = " ".join(m.id for m in unpinned)
         way = (
-            f"where {'the hub' if all(m.repo for m in unpinned) else 'the source'} can be reached: models lock {names}"
+            f"where {max(m.asked_at for m in unpinned)} can be reached: models lock {names}"
             if all(m.repo or m.url for m in unpinned)
             else "add size and sha256 to models.lock, as two independent public records say"
         )

@@ -13,7 +13,7 @@ from types import MappingProxyType
 
 from builder.core.config.paths import Paths
 from builder.core.terms import Mode, Purpose, Variant, Workflow
-from builder.core.weights.model import Model, Pin
+from builder.core.weights.model import ENGINES, MLX, Model, Pin
 
 SettingValue = str | int | float | bool | None
 """What a setting of a stage can be."""
@@ -248,3 +248,16 @@ class Config:
     def paths(self) -> Paths:
         """The state folder's places."""
         return Paths(home=self.home)
+
+    def native_locks(self, *, cuda: bool = False, apple: bool = False) -> tuple[Path, ...]:
+        """The locks of what native jobs need, whatever models they load.
+
+        Args:
+            cuda: with CUDA's libraries, where the variant's packages come without.
+            apple: with MLX.
+        """
+        variant = self.defaults.variant.value
+        engines = [engine for engine in ENGINES if engine != MLX or apple]
+        kinds = [variant, *(f"{variant}-{engine}" for engine in engines), *([f"{variant}-gpu"] if cuda else [])]
+        named = [stage.requirements for stage in self.stages.values()]
+        return tuple(sorted({self.shipped / found[kind] for found in named for kind in kinds if kind in found}))

@@ -10,6 +10,7 @@ from typing import Any
 from builder.core.terms import Purpose, Variant
 from builder.core.weights.model import (
     ENGINES,
+    MLX,
     SHA256,
     Convert,
     HubSource,
@@ -55,6 +56,7 @@ class ModelShape(Strict):
     languages: list[str] = []
     variants: list[str] = ["slim", "full"]
     engine: str = ""
+    instead_of: str | None = None
     translates: bool = False
     target: str = ""
     hub: str | None = None
@@ -91,7 +93,22 @@ def parse_models(text: str) -> dict[str, Model]:
                 hint=did_you_mean(other, models),
             )
         _check_companion(document, models, model)
+        _check_instead(document, models, model)
     return models
+
+
+def _check_instead(document: Document, models: Mapping[str, Model], model: Model) -> None:
+    """Refuse a model that can't take the place of the one it names."""
+    if model.instead_of is None:
+        return
+    other = models.get(model.instead_of)
+    if model.engine != MLX or other is None or other.purpose is not model.purpose or other.engine:
+        raise document.error(
+            f'"{model.id}" can\'t take the place of "{model.instead_of}"',
+            ("models", model.id, "instead_of"),
+            expected=f"a model of the engine {MLX}, and one of Whisper's",
+            hint=did_you_mean(model.instead_of, models),
+        )
 
 
 def _check_companion(document: Document, models: Mapping[str, Model], model: Model) -> None:
@@ -143,6 +160,7 @@ def _model(document: Document, id_: str, entry: ModelShape) -> Model:
         languages=tuple(entry.languages),
         variants=variants,
         engine=_engine(document, at, entry, purpose, variants),
+        instead_of=entry.instead_of,
         translates=entry.translates,
         target=entry.target,
         sources=sources,
@@ -161,11 +179,12 @@ def _engine(
         near = did_you_mean(entry.engine, ENGINES)
         raise document.error(f'no engine "{entry.engine}"', (*at, "engine"), expected=", ".join(ENGINES), hint=near)
     of = ENGINES[entry.engine]
-    if purpose is not of or variants != (Variant.SLIM,) or not entry.languages:
+    tells = entry.engine == MLX  # Whisper tells which language is spoken
+    if purpose is not of or variants != (Variant.SLIM,) or not (entry.languages or tells):
         raise document.error(
             f"{entry.engine} is an engine of models for {of.value}",
             (*at, "engine"),
-            expected=f"purpose {of.value}, variants [slim], languages",
+            expected=f"purpose {of.value}, variants [slim]" + ("" if tells else ", languages"),
         )
     return entry.engine
 

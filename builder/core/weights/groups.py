@@ -6,10 +6,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from builder.core.terms import Purpose, Variant
-from builder.core.weights.model import Model, Pin, PinnedModel
+from builder.core.weights.model import MLX, Model, Pin, PinnedModel
 from builder.errors import UsageError, did_you_mean
 
-SPEECH, MLX, DIARIZATION = "speech", "mlx", "diarization"
+SPEECH, DIARIZATION = "speech", "diarization"
 
 OF_PURPOSE = {
     Purpose.ASR: SPEECH,

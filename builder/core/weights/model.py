@@ -14,7 +14,10 @@ from types import MappingProxyType
 
 from builder.core.terms import Purpose, Variant
 
-ENGINES = {"onnx-asr": Purpose.ASR, "ctc": Purpose.ALIGNMENT}
+MLX = "mlx"
+"""The engine of Apple silicon, in native mode."""
+
+ENGINES = {"onnx-asr": Purpose.ASR, "ctc": Purpose.ALIGNMENT, MLX: Purpose.ASR}
 """Engines beside the usual one of a purpose, with that purpose. ``onnx-asr`` can't tell which language is spoken.
 What a stage needs for one is locked as ``<variant>-<engine>``."""
 
@@ -115,6 +118,8 @@ class Model:
     """The variants that can load it."""
     engine: str = ""
     """What computes it, a name of :data:`ENGINES`; empty: what its stage does all others with."""
+    instead_of: str | None = None
+    """For a model of Apple silicon: the id of the one with the same weights that it takes the place of there."""
     translates: bool = False
     """True for a model of certain languages that writes English for any of them."""
     target: str = ""
@@ -135,6 +140,11 @@ class Model:
     def url(self) -> str | None:
         """The fixed address of its one file, or None."""
         return next((s.url for s in self.sources if isinstance(s, UrlSource)), None)
+
+    @property
+    def asked_at(self) -> str:
+        """Who is asked what it is when it is pinned, in words."""
+        return "the hub" if self.repo else "the source"
 
     @property
     def in_hub_layout(self) -> bool:

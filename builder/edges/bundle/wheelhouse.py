@@ -10,10 +10,10 @@ from pathlib import Path
 
 from builder.core.config.types import Config
 from builder.core.progress import OnProgress, Progress
-from builder.core.weights.model import ENGINES
 from builder.core.yaml_document import Document
 from builder.edges.machine import environment as native
 from builder.edges.machine import project
+from builder.edges.machine.hardware import apple_silicon
 from builder.edges.system import files, pip, shell
 from builder.errors import ConfigError
 
@@ -103,11 +103,7 @@ def _login(where: str) -> ConfigError:
 
 def _wheels(config: Config, env: Mapping[str, str], on_progress: OnProgress) -> Path:
     """A folder with the wheels of the builder's lock and of all stages', fetched once."""
-    variant = config.defaults.variant.value
-    kinds = (variant, *(f"{variant}-{engine}" for engine in ENGINES))
-    named = [s.requirements for s in config.stages.values()]
-    locks = sorted({config.shipped / found[kind] for found in named for kind in kinds if kind in found})
-    locks.insert(0, config.shipped / "requirements" / "builder.txt")
+    locks = [config.shipped / "requirements" / "builder.txt", *config.native_locks(apple=apple_silicon())]
     digest = hashlib.sha256(sys.version.encode())
     for lock in locks:
         digest.update(lock.read_bytes())

@@ -11,6 +11,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from builder.bootstrap.modules import run_module
@@ -19,7 +20,7 @@ from builder.core.config.types import Config, StageSpec
 from builder.core.jobs.sandbox import look_seconds
 from builder.core.progress import OnProgress, Progress
 from builder.core.stage_env import stage_environment
-from builder.core.weights.model import ENGINES
+from builder.edges.machine.hardware import apple_silicon
 from builder.edges.system import files, pip, shell
 from builder.edges.system.pip import Cause
 from builder.errors import BakeError, IntegrityError, MissingError, SourceError
@@ -148,8 +149,8 @@ def _locks(config: Config, stages: Sequence[StageSpec], *, cuda: bool) -> list[P
             f"native jobs of the {variant} variant are not there yet: no requirements for {', '.join(lacking)}",
             hint="--variant slim",
         )
-    kinds = [variant, *(f"{variant}-{engine}" for engine in ENGINES), *([f"{variant}-gpu"] if cuda else [])]
-    return sorted({config.shipped / s.requirements[kind] for s in stages for kind in kinds if kind in s.requirements})
+    chosen = replace(config, stages={stage.name: stage for stage in stages})
+    return list(chosen.native_locks(cuda=cuda, apple=apple_silicon()))
 
 
 def cuda_libraries(python: Path) -> list[Path]:

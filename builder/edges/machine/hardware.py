@@ -52,8 +52,13 @@ def look() -> Hardware:
         threads=threads,
         memory=psutil.virtual_memory().total,
         gpus=_gpus(),
-        mps=platform.system() == "Darwin" and platform.machine() == "arm64",
+        mps=apple_silicon(),
     )
+
+
+def apple_silicon() -> bool:
+    """Whether this machine has Apple's GPU."""
+    return platform.system() == "Darwin" and platform.machine() == "arm64"
 
 
 def within_limits(machine: Hardware) -> Hardware:
