@@ -85,6 +85,14 @@ PromptOption = Annotated[
 HotwordsOption = Annotated[
     str | None, typer.Option("--hotwords", help="Words that are likely to be said: Ada Lovelace, ACME.")
 ]
+GlossaryOption = Annotated[
+    str | None,
+    typer.Option(
+        "--glossary",
+        metavar="FILE",
+        help="Terms, one a line, or .tsv or .yaml; none. Default: the one beside bake.yaml.",
+    ),
+]
 MinSpeakersOption = Annotated[
     int | None, typer.Option("--min-speakers", min=1, max=30, help="At least so many voices.")
 ]
@@ -182,6 +190,7 @@ class NewJobOptions:
     task: TaskOption = None
     prompt: PromptOption = None
     hotwords: HotwordsOption = None
+    glossary: GlossaryOption = None
     speakers: SpeakersOption = None
     min_speakers: MinSpeakersOption = None
     max_speakers: MaxSpeakersOption = None
@@ -235,6 +244,7 @@ class NewJobOptions:
             to=self.to,
             names=self.names,
             cast=self.cast,
+            glossary="auto" if self.glossary is None else self.glossary,
         )
 
 

@@ -2,14 +2,30 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import unicodedata
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 
+from builder.core import translation
+from builder.core.jobs.request import Request
 from builder.core.yaml_document import Document, Strict
 from builder.errors import ConfigError, did_you_mean
 from builder.receiver.jobs.languages import LANGUAGES
+
+FILE = "input/glossary.json"
+"""In a job's folder: the terms that its stages read."""
+
+SETTING = "glossary"
+"""Of the stages that read :data:`FILE`: its sha256."""
+
+AUTO, NONE = "auto", "none"
+"""What ``--glossary`` takes beside a file: the one that lies beside bake.yaml, if there is one; and none."""
+
+OWN = "glossary"
+"""The stem of the file beside bake.yaml."""
 
 SUFFIXES = (".yaml", ".yml", ".tsv", ".txt")
 """Of files that are read: YAML, a table with tabs, a term a line."""
@@ -19,6 +35,9 @@ MOST = 5000
 
 LONGEST = 100
 """Letters of a term, or of anything that stands for one."""
+
+HEARD = 50
+"""Texts that are heard in the place of one term (stages/glossary.py)."""
 
 BETWEEN = "|"
 """What stands between several words that are heard, in a cell of a table."""
@@ -175,8 +194,44 @@ def _check(where: str, term: Term) -> None:
             raise ConfigError(f'"{code}" is not a language code', where=where, expected="ISO 639-1", hint=hint)
     if term.keep and term.translations:
         raise ConfigError(f'"{term.text}" is kept and translated', where=where, hint="keep it, or say its translations")
+    if len(term.heard) > HEARD:
+        raise ConfigError(f"{len(term.heard)} texts are heard in its place", where=where, expected=f"up to {HEARD}")
     for text in (term.text, *term.heard, *term.translations.values(), term.note or "-"):
         if not text.strip() or len(text) > LONGEST * (5 if text == term.note else 1):
             raise ConfigError("a text is empty or too long", where=where, expected=f"1 to {LONGEST} letters")
         if any(unicodedata.category(c) in ("Cc", "Cs", "Co", "Zl", "Zp") for c in text):
             raise ConfigError("a control character, or one of private use", where=where)
+
+
+def for_job(terms: Sequence[Term]) -> bytes:
+    """:data:`FILE`: without notes and lines, which no stage reads. The same terms make the same bytes."""
+    data = {
+        "schema": 1,
+        "terms": [
+            {"term": t.text, "heard": list(t.heard), "translate": dict(t.translations), "keep": t.keep} for t in terms
+        ],
+    }
+    return json.dumps(data, ensure_ascii=False, sort_keys=True).encode() + b"\n"
+
+
+def with_glossary(request: Request, terms: Sequence[Term], *, warning: str = "") -> Request:
+    """A request whose stages read these terms.
+
+    Args:
+        warning: what a person should know of the glossary.
+    """
+    told = "; ".join(filter(None, (request.warning, warning, *_idle(request, terms))))
+    if not terms:
+        return replace(request, warning=told)
+    data = for_job(terms)
+    mine = {SETTING: hashlib.sha256(data).hexdigest()}
+    readers = ("asr", *((translation.STAGE,) if request.languages else ()))
+    settings = {**request.settings, **{stage: {**request.settings.get(stage, {}), **mine} for stage in readers}}
+    return replace(request, glossary=data, warning=told, settings=settings)
+
+
+def _idle(request: Request, terms: Sequence[Term]) -> Iterator[str]:
+    """Languages that are asked for, into which no term is translated."""
+    for language in request.languages if terms else ():
+        if all(term.wanted(language) is None for term in terms):
+            yield f"no term of the glossary says how it is in {language}"

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from builder.core import translation
+from builder.core import glossary, translation
 from builder.core.config.types import Config
 from builder.core.jobs import compose, request, sandbox
 from builder.core.jobs.compose import ComposeFile, Machine, StageImage
@@ -22,6 +22,7 @@ from builder.edges.jobs import stage_images
 from builder.edges.jobs.preflight import Containers
 from builder.edges.jobs.stage_images import MediaImages, StageImages
 from builder.edges.machine import environment as native
+from builder.edges.machine import terms
 from builder.errors import ConfigError, MissingError
 from builder.program import command
 from builder.workflows.session import Session, chosen_models, hardware_of, native_python, pythons_apart
@@ -57,6 +58,7 @@ def resolve(config: Config, options: JobOptions) -> Request:
 
     Raises:
         UsageError, MissingError: see :func:`builder.core.jobs.request.resolve`.
+        ConfigError: the glossary is none, with its line.
     """
     hardware, advice = hardware_of(config)
     models = chosen_models(config, models=options.models, diarization=options.diarization)
@@ -67,16 +69,17 @@ def resolve(config: Config, options: JobOptions) -> Request:
         pairs += translation.apertium(apertium.pairs(config.shipped / "stages"), config.defaults.mode)
     resolved = request.resolve(options, config=config, hardware=hardware, advice=advice, models=models, pairs=pairs)
     if options.cast is not None:
-        from builder.edges.machine import terms
-
         listed = terms.read(options.cast, where="--cast")
         resolved = cast.with_cast(resolved, [term.text for term in listed])
-    if not (options.voices and resolved.diarization and config.paths.voices.is_dir()):
-        return resolved
-    from builder.core.voices import known
-    from builder.edges.machine import voices
+    if options.voices and resolved.diarization and config.paths.voices.is_dir():
+        from builder.core.voices import known
+        from builder.edges.machine import voices
 
-    return known.with_voices(resolved, voices.read(config.paths.voices).voices)
+        resolved = known.with_voices(resolved, voices.read(config.paths.voices).voices)
+    if options.glossary == glossary.NONE:
+        return resolved
+    found = terms.find(options.glossary, config.root)
+    return glossary.with_glossary(resolved, found.terms, warning=found.note)
 
 
 def require_gpu(config: Config, env: Mapping[str, str], *, hint: str = "") -> None:

@@ -70,6 +70,7 @@ def hear(
     *,
     temperature: float = 0.0,
     prompt: bool = True,
+    terms: str = "",
     doing: str | None = None,
 ) -> list[Hearing]:
     """What WhisperX hears in each window of a batch.
@@ -77,6 +78,7 @@ def hear(
     Args:
         temperature: above zero, the slim backend samples.
         prompt: without the job's prompt, too, it is the slim backend that hears.
+        terms: of the glossary, in the prompt.
         doing: as of the slim backend, which hears it.
     """
     if temperature or not prompt or doing:
@@ -108,7 +110,7 @@ def hear(
         language=language,
         compute_type=job.settings["compute_type"],
         task=task(job),
-        asr_options={"beam_size": job.settings["beam_size"], "hotwords": before(job, language)},
+        asr_options={"beam_size": job.settings["beam_size"], "hotwords": before(job, language, terms)},
     )
     model.given, model.found = encoded, []
     try:

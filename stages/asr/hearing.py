@@ -12,6 +12,8 @@ from typing import Any
 
 import guards
 from contract import StageJob
+from glossary import Term
+from instructions import listed
 from windows import PAD, WINDOW, Window, read
 from words import NEAR, Span, Word, filled, joined, merged, segments, snapped, uncovered, without
 
@@ -41,6 +43,10 @@ class Ear:
     job: StageJob
     backend: ModuleType
     model: Any
+    terms: tuple[Term, ...] = ()
+    """Of the glossary."""
+    hints: dict[str, str] = field(default_factory=dict)
+    """Language -> the terms that the model is told of beside the sound."""
 
     @property
     def batch(self) -> int:
@@ -53,9 +59,20 @@ class Ear:
         for language in dict.fromkeys(languages):
             which = [k for k, other in enumerate(languages) if other == language]
             mine = self.backend.part(self.model, encoded, which)
-            for k, one in zip(which, self.backend.hear(self.job, self.model, mine, language, **how), strict=True):
+            told = how | ({"terms": hint} if how.get("prompt", True) and (hint := self.hint(language)) else {})
+            for k, one in zip(which, self.backend.hear(self.job, self.model, mine, language, **told), strict=True):
                 heard[k] = one
         return heard
+
+    def hint(self, language: str) -> str:
+        """The terms for a window in ``language``; a note says so where they are too many."""
+        if language not in self.hints and self.terms and hasattr(self.model, "hf_tokenizer"):
+            terms = list(dict.fromkeys(term.said(language) for term in self.terms))
+            self.hints[language], count = listed(self.job, self.model, terms, language)
+            if count < len(terms):
+                what = f"{count} of {len(terms)} terms of the glossary, the first ones"
+                self.job.note(self.job.inputs[0], f"the model has room for {what}; the others are corrected by sound")
+        return self.hints.get(language, "")
 
     def english(self, encoded: Any, languages: Sequence[str]) -> list[Any]:
         """The windows' hearings in English; None for each whose language that is, and for all where nobody asked.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from contract import InputFault, StageJob
@@ -17,16 +18,36 @@ PUNCTUATED = {"zh": "以下是普通话的句子。"}
 errors 43 → 25 %, real-speech measurements); in Japanese such a sentence leaked into the text."""
 
 
-def before(job: StageJob, language: str | None = None) -> str | None:
-    """Hotwords, then the prompt; None without either. A prompt of the user's comes in the place of :data:`PUNCTUATED`.
+def before(job: StageJob, language: str | None = None, terms: str = "") -> str | None:
+    """Hotwords, then terms, then the prompt; None without any. A prompt of the user's comes in the place of
+    :data:`PUNCTUATED`.
 
-    Both go where faster-whisper has its hotwords, after ``<|startofprev|>``, and are cut at half of the model's context,
+    They go where faster-whisper has its hotwords, after ``<|startofprev|>``, and are cut at half of the model's context,
     223 tokens. Its ``initial_prompt`` would be heard with the first window only: windows know nothing of each other.
+
+    Args:
+        terms: of the glossary, as :func:`listed` makes them.
     """
-    words = [text.strip() for name in ("hotwords", "initial_prompt") if (text := job.settings.get(name))]
-    if not any(words) and task(job) == "transcribe":
-        return PUNCTUATED.get(language or "")
+    words = [
+        str(job.settings.get("hotwords") or "").strip(),
+        terms,
+        str(job.settings.get("initial_prompt") or "").strip(),
+    ]
+    if not any((words[0], words[2])) and task(job) == "transcribe" and (own := PUNCTUATED.get(language or "")):
+        words.append(own)
     return " ".join(word for word in words if word) or None
+
+
+def listed(job: StageJob, model: Any, terms: Sequence[str], language: str | None) -> tuple[str, int]:
+    """Terms as a text that the model's prompt has room for, beside what else is in it, and how many of them are in it."""
+    room, tokens = model.max_length // 2 - 1, model.hf_tokenizer.encode_batch
+    other = before(job, language)
+    left = room - len(model.hf_tokenizer.encode(other or "", add_special_tokens=False).ids)
+    for count, one in enumerate(tokens([f" {term}," for term in terms], add_special_tokens=False)):
+        left -= len(one.ids)
+        if left < 0:
+            return ", ".join(terms[:count]), count
+    return ", ".join(terms), len(terms)
 
 
 def text_language(job: StageJob, spoken: str | None) -> str | None:

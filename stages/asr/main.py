@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,12 +12,14 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import contract
+import glossary
 import guards
 import instructions
 import mlxwhisper
 import onnxasr
 import tongues
 from contract import ModelFault, Recording, StageJob
+from corrections import Index, corrected
 from hearing import Ear, Heard, account, batches, first, in_english
 from windows import PAUSE, SHORT, Window, read, windows
 from words import segments
@@ -40,6 +42,7 @@ def work(job: StageJob) -> None:
     heard = {r.id: job.load("vad", r) for r in job.inputs}
     backend = importlib.import_module(job.variant)
     model: Any = None
+    terms = glossary.told(job)
     for recording in job.inputs:
         found = heard[recording.id]
         duration = found["duration"]
@@ -66,7 +69,7 @@ def work(job: StageJob) -> None:
                 raise ModelFault(f"model {job.uses['asr']['id']} can't be loaded: {error}") from error
             getattr(backend, "look", instructions.look)(job, model)
         with job.timed("work"):
-            ear = Ear(job=job, backend=backend, model=model)
+            ear = Ear(job=job, backend=backend, model=model, terms=terms)
             job.save(recording, transcribe(ear, recording, sounds, duration))
 
 
@@ -103,6 +106,7 @@ def transcribe(ear: Ear, recording: Recording, sounds: list[Sound], duration: fl
     found: list[dict[str, Any]] = []
     unheard: list[dict[str, Any]] = []
     english: list[dict[str, Any]] = []
+    right = Corrector(job, ear.terms)
     for number, stream in enumerate(streams):
 
         def progress(seconds: float, number: int = number) -> None:
@@ -111,11 +115,11 @@ def transcribe(ear: Ear, recording: Recording, sounds: list[Sound], duration: fl
         heard = list(watched(job, recording, stream.heard(None if each else language), progress))
         whole = account(ear, stream.sound.path, heard, stream.sound.speech)
         mark = {} if stream.sound.channel is None else {"channel": stream.sound.channel}
-        found += [described(group, each=each) | mark for group in segments(whole.words)]
+        found += [described(right(group, mark), each=each) | mark for group in segments(whole.words)]
         unheard += [gap | mark for gap in whole.gaps]
         if job.settings.get("english"):
             told = segments(in_english(heard, stream.sound.speech))
-            english += [described(group, each=False) | mark for group in told]
+            english += [described(right(group, None), each=False) | mark for group in told]
     if each:
         language, chance = most_spoken(found)
     if instructions.task(job) == "translate":  # whatever is spoken, each segment's text is English
@@ -126,8 +130,37 @@ def transcribe(ear: Ear, recording: Recording, sounds: list[Sound], duration: fl
     unheard.sort(key=lambda gap: (gap["start"], gap["end"]))
     job.progress(recording, duration, duration)
     text = instructions.text_language(job, language)
-    whole_ = result(text, chance, duration, [s | {"id": k} for k, s in enumerate(found)], unheard)
+    whole_ = result(text, chance, duration, [s | {"id": k} for k, s in enumerate(found)], unheard) | right.data()
     return whole_ if instructions.task(job) == "transcribe" else whole_ | {"spoken_language": language}
+
+
+class Corrector:
+    """Puts the glossary's terms into segments, and remembers what it changed."""
+
+    def __init__(self, job: StageJob, terms: Sequence[glossary.Term]) -> None:
+        self.terms, self.below = terms, float(job.settings.get("correct_below", 0.0))
+        self.indexes: dict[str | None, Index] = {}
+        self.changes: list[dict[str, Any]] = []
+
+    def __call__(self, words: list[dict[str, Any]], mark: dict[str, Any] | None) -> list[dict[str, Any]]:
+        """A segment's words with terms in their places.
+
+        Args:
+            mark: of the segment; None: it is of another text than the result's, and its changes aren't told of.
+        """
+        if not self.terms or not words:
+            return words
+        language = words[0]["language"]
+        if language not in self.indexes:
+            self.indexes[language] = Index.of(self.terms, language)
+        new, changes = corrected(words, self.indexes[language], self.below)
+        if mark is not None:
+            self.changes += [change.data() | mark for change in changes]
+        return new
+
+    def data(self) -> dict[str, Any]:
+        """``{"corrections": […]}`` where there is a glossary."""
+        return {"corrections": sorted(self.changes, key=lambda c: (c["start"], c["end"]))} if self.terms else {}
 
 
 def save_english(job: StageJob, recording: Recording, found: list[dict[str, Any]]) -> None:

@@ -120,13 +120,14 @@ def hear(
     *,
     temperature: float = 0.0,
     prompt: bool = True,
+    terms: str = "",
     doing: str | None = None,
 ) -> list[Hearing]:
     """The words of each window.
 
     Args:
         temperature: above zero, texts are sampled, and the likeliest of :data:`SAMPLES` is taken.
-        prompt: whether the model is given the job's hotwords and prompt.
+        prompt: whether the model is given the job's hotwords and prompt, with ``terms`` between them.
         doing: Whisper's task; None: the job's.
     """
     import ctranslate2
@@ -135,7 +136,7 @@ def hear(
 
     ctranslate2.set_random_seed(SEED)
     tokenizer = Tokenizer(model.hf_tokenizer, model.model.is_multilingual, task=doing or task(job), language=language)
-    told = before(job, language) if prompt else None
+    told = before(job, language, terms) if prompt else None
     start = model.get_prompt(tokenizer, [], without_timestamps=True, hotwords=told)
     how: dict[str, Any] = {"beam_size": job.settings["beam_size"]}
     if temperature:

@@ -120,8 +120,7 @@ def write(job: StageJob, recording: Recording, rules: Rules) -> None:
     offset = clip["offset"] if clip else 0.0
     coverage = None if account is None else account.data(offset)
     data = formats.whole(heard.result, said, heard.diarization, models(job), clip, edited.names, coverage)
-    if told:
-        data["translations"] = [each.data() for each in told]
+    data |= beside(heard, told, offset)
     whole = contract.dump(data)
     job.write(f"{recording.id}.transcript.json", whole)
     result = Result(
@@ -151,6 +150,19 @@ def write(job: StageJob, recording: Recording, rules: Rules) -> None:
             ),
         )
     job.progress(recording, heard.duration, heard.duration)
+
+
+def beside(heard: Heard, told: list[Translation], offset: float) -> dict[str, Any]:
+    """What the transcript has beside what is said, where there is any: translations, and what the glossary changed.
+
+    Args:
+        offset: seconds that the results' times have against the film's own.
+    """
+    found: dict[str, Any] = {}
+    if "corrections" in heard.result:
+        moved = Clock([], offset=offset)
+        found["corrections"] = [moved.turn(heard.clock.turn(change)) for change in heard.result["corrections"]]
+    return found | ({"translations": [each.data() for each in told]} if told else {})
 
 
 def accounted(

@@ -7,7 +7,7 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import groupby
 from pathlib import Path
 from typing import Any, Protocol
@@ -17,10 +17,12 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import again
 import contract
 import fitting
+import glossary
 import handed
 import lines
 import respelt
 from contract import InputFault, ModelFault, Recording, StageJob
+from enforced import Enforced
 from lines import Line
 
 HEARD = "whisper"
@@ -31,6 +33,9 @@ BACKENDS = ("apertium",)
 
 BATCH = 64
 """Lines that a backend gets at once; between two batches the stage tells how far it is."""
+
+NAMED = 20
+"""Lost terms that a note names."""
 
 SELF = "same language"
 """What a result names in a backend's place where the text is in the language that was asked for."""
@@ -67,10 +72,13 @@ def wanted(settings: dict[str, Any]) -> dict[str, str]:
 def work(job: StageJob) -> None:
     targets = wanted(job.settings)
     loaded: dict[str, Translator] = {}
+    terms = glossary.told(job)
+    enforced = {target: Enforced(terms, target) for target in targets}
     for recording in job.inputs:
         heard = respelt.spoken(job, recording)
         turns = job.load("diarize", recording)["turns"] if job.has("diarize") else None
         task = Task(job, recording, lines.cut(heard["segments"], turns), heard["language"], heard["duration"], loaded)
+        task.enforced = enforced if terms else {}
         made = {target: task.into(target, backend, len(targets)) for target, backend in targets.items()}
         job.save(recording, {"language": heard["language"], "duration": heard["duration"], "translations": made})
         job.progress(recording, heard["duration"], heard["duration"])
@@ -89,6 +97,8 @@ class Task:
     """Seconds."""
     loaded: dict[str, Translator]
     """Backends by name; what isn't there is loaded."""
+    enforced: dict[str, Enforced] = field(default_factory=dict)
+    """The glossary's terms by target; empty without a glossary."""
     done: float = 0.0
     """Seconds of the recording, as far as progress tells of them."""
 
@@ -114,7 +124,8 @@ class Task:
         changes: list[dict[str, Any]] = []
         if backend != SELF and self.job.settings.get("second_pass", "off") != "off":
             told, changes = self.again(told, target, backend)
-        return {"backend": backend, "lines": [line.data() for line in told], "changes": changes}
+        made = {"backend": backend, "lines": [line.data() for line in told], "changes": changes}
+        return made | self.terms(target, backend, told)
 
     def again(self, told: list[Line], target: str, backend: str) -> tuple[list[Line], list[dict[str, Any]]]:
         """A translation's lines after the second pass, and what it changed."""
@@ -125,6 +136,7 @@ class Task:
             ways=[again.Way(name=name, texts=self.by(name, target), context=name == backend) for name in texts],
             back=self.backwards(texts[0], target) if texts else None,
             every=self.job.settings["second_pass"] == "back",
+            check=self.lacking(target),
         )
         with self.job.timed("again"):
             better = second.better(self.said, told)
@@ -153,6 +165,21 @@ class Task:
             return None
 
         return texts
+
+    def lacking(self, target: str) -> Callable[[str, str], dict[str, float]]:
+        """What the second pass has against a translation that lacks terms."""
+        enforced = self.enforced.get(target)
+        return (lambda said, told: enforced.lacking(said, told, self.spoken)) if enforced else (lambda said, told: {})
+
+    def terms(self, target: str, backend: str, told: list[Line]) -> dict[str, Any]:
+        """``{"terms": …}``: what became of the glossary's terms, where there is a glossary; a note tells of lost ones."""
+        if target not in self.enforced or backend == SELF:
+            return {}
+        account = self.enforced[target].account(self.said, told, self.language)
+        if account["lost"]:
+            names = ", ".join(list(dict.fromkeys(entry["wanted"] for entry in account["lost"]))[:NAMED])
+            self.job.note(self.recording, f"terms that are not in the translation into {target}: {names}")
+        return {"terms": account}
 
     def heard(self) -> list[Line]:
         """The lines in English, as asr heard them."""
@@ -197,7 +224,12 @@ class Task:
         """
         if language == target:
             return texts
-        made = self.loaded[backend].translate(texts, source=language, target=target)
+
+        def translate(given: list[str]) -> Sequence[str]:
+            return self.loaded[backend].translate(given, source=language, target=target)
+
+        enforced = self.enforced.get(target)
+        made = enforced.translated(texts, language, translate) if enforced else translate(texts)
         if len(made) != len(texts):
             raise RuntimeError(f"{backend} made {len(made)} lines of {len(texts)}")
         return made

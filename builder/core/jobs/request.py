@@ -70,6 +70,8 @@ class JobOptions:
     """Names are looked for."""
     cast: str | None = None
     """A file with names that the text is spelt by; they are looked for then."""
+    glossary: str = "none"
+    """A file of terms, or one of the words of :mod:`builder.core.glossary`."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,6 +88,8 @@ class Request:
     diarization: bool = True
     voices: bytes = b""
     """What the job's folder gets as :data:`builder.core.voices.known.FILE`; a setting has its digest. Empty: no file."""
+    glossary: bytes = b""
+    """What the job's folder gets as :data:`builder.core.glossary.FILE`, in the same way."""
     warning: str = ""
     """What a person should know before the job begins."""
     names: bool = False

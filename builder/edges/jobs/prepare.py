@@ -14,6 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from builder.core import glossary
 from builder.core.config.types import Config
 from builder.core.jobs import job as spec
 from builder.core.jobs import job_file
@@ -166,13 +167,15 @@ def _make(
 
 
 def _put_beside(new_folder: Path, stages: Sequence[JobStage], request: Request) -> None:
-    """What stages read besides recordings: fonts, and the voices of people."""
+    """What stages read besides recordings: fonts, the voices of people, terms."""
     if any(stage.settings.get("burn") for stage in stages):
         fonts.put(new_folder / "input")
     if any(stage.settings.get(voices.SETTING) for stage in stages):
         files.write_atomic(new_folder / voices.FILE, request.voices, mode=0o600)
     if request.cast:
         files.write_atomic(new_folder / cast.FILE, request.cast)
+    if any(stage.settings.get(glossary.SETTING) for stage in stages):
+        files.write_atomic(new_folder / glossary.FILE, request.glossary)
 
 
 def _known(

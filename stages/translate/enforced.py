@@ -1,0 +1,83 @@
+"""A glossary's terms in translations: put there by placeholders, and looked for in every result. Pure."""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import terms
+from glossary import Term
+from lines import Line
+
+LACKING = "terms are missing"
+"""What is against a translation without a term."""
+
+LISTED = 200
+"""Lost terms that a result lists."""
+
+
+class Enforced:
+    """The terms of one target."""
+
+    def __init__(self, glossary: Sequence[Term], target: str) -> None:
+        self.glossary, self.target = glossary, target
+        self._by_source: dict[str, terms.Terms] = {}
+
+    def of(self, source: str) -> terms.Terms:
+        """What is looked for in a text in ``source``: a term as it is written, and as it is said there."""
+        if source not in self._by_source:
+            self._by_source[source] = terms.Terms(
+                {
+                    text: wanted
+                    for term in self.glossary
+                    if (wanted := term.wanted(self.target)) is not None
+                    for text in (term.text, term.said(source))
+                }
+            )
+        return self._by_source[source]
+
+    def translated(
+        self, texts: Sequence[str], source: str, translate: Callable[[list[str]], Sequence[str]]
+    ) -> list[str]:
+        """The texts by a backend that brings placeholders back, with the terms in their places."""
+        masked = [self.of(source).mask(text) for text in texts]
+        made = translate([text for text, _ in masked])
+        return [terms.unmask(text, held)[0] for text, (_, held) in zip(made, masked, strict=True)]
+
+    def lacking(self, said: str, told: str, source: str) -> dict[str, float]:
+        """``{:data:`LACKING`: weight}`` of a translation that lacks terms of its text; empty where it has all."""
+        text, lost = told.casefold(), 0
+        for wanted in self.of(source).mask(said)[1]:
+            before, found, behind = text.partition(wanted.casefold())
+            text, lost = before + behind if found else text, lost + (not found)
+        return {LACKING: float(lost)} if lost else {}
+
+    def account(self, said: Sequence[Line], told: Sequence[Line], language: Callable[[Line], str]) -> dict[str, Any]:
+        """``{"kept": n, "lost": [{"start", "end", "wanted"}]}``: what became of the terms that are said.
+
+        Args:
+            said: what is translated.
+            told: the translation, in whatever lines, in the order of their starts.
+        """
+        kept, lost = 0, []
+        for line, near in _beside(said, told):
+            text = " ".join(near).casefold()
+            for wanted in self.of(language(line)).mask(line.text)[1]:
+                place = text.find(wanted.casefold())
+                if place >= 0:
+                    kept, text = kept + 1, text[:place] + text[place + len(wanted) :]
+                else:
+                    lost.append({"start": round(line.start, 3), "end": round(line.end, 3), "wanted": wanted})
+        return {"kept": kept, "lost": lost[:LISTED]}
+
+
+def _beside(said: Sequence[Line], told: Sequence[Line]) -> Iterator[tuple[Line, list[str]]]:
+    """Each line with the texts of those that share time with it."""
+    starts = [line.start for line in told]
+    longest = max((line.end - line.start for line in told), default=0.0)
+    for line in said:
+        first = bisect_left(starts, line.start - longest)
+        last = max(bisect_left(starts, line.end), bisect_left(starts, line.start) + 1)
+        mine = [t for t in told[first:last] if t.channel == line.channel and (t.end > line.start or t.end == line.end)]
+        yield line, [t.text for t in mine]

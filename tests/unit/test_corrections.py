@@ -1,0 +1,120 @@
+"""A glossary in asr: which terms the model is told of, and which take the place of words."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from tests.conftest import stage_module
+
+corrections = stage_module("asr", "corrections")
+instructions = stage_module("asr", "instructions")
+Term = corrections.Term
+
+jellyfish = pytest.importorskip("jellyfish")  # the stage's own, and of the tests' environment
+
+GLOSSARY = (
+    Term(text="Ada Lovelace", translate={}),
+    Term(text="Kubernetes", heard=("cooper netties",), translate={"es": "Kubernetes"}),
+    Term(text="May", translate={}),
+    Term(text="fire brigade", translate={"es": "bomberos"}),
+)
+
+
+def words(*texts: str, probability: float = 0.3) -> list[dict[str, Any]]:
+    """Words of a second each; one with a tilde is sure."""
+    return [
+        {
+            "word": f" {text.strip('~')}",
+            "start": float(k),
+            "end": k + 1.0,
+            "probability": 0.95 if text.startswith("~") else probability,
+            "language": "en",
+        }
+        for k, text in enumerate(texts)
+    ]
+
+
+def corrected(*texts: str, language: str = "en", **how: Any) -> tuple[str, list[dict[str, Any]]]:
+    index = corrections.Index.of(GLOSSARY, language)
+    new, changes = corrections.corrected(words(*texts, **how), index, 0.8)
+    assert [w["start"] for w in new] == sorted(w["start"] for w in new)
+    assert all(w["start"] < w["end"] and w["language"] == "en" for w in new)
+    return "".join(w["word"] for w in new).strip(), [change.data() for change in changes]
+
+
+def test_doubtful_words_that_sound_like_a_term_become_it_with_their_marks_and_time() -> None:
+    text, changes = corrected("~I", "~met", '"Aida', "Loveless's,\"", "~yesterday.")
+    assert text == 'I met "Ada Lovelace\'s," yesterday.'
+    assert [(c["start"], c["end"], c["before"], c["why"]) for c in changes] == [
+        (2.0, 4.0, '"Aida Loveless\'s,"', corrections.LIKE)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("texts", "after", "why"),
+    [
+        (("~cooper", "~netties", "~runs"), "Kubernetes runs", "NAMED"),  # what the user says is heard, however sure
+        (("kuber", "netties"), "Kubernetes", "LIKE"),  # a name in pieces
+        (("~ada", "~lovelace!"), "Ada Lovelace!", "SPELLED"),
+        (("may",), "May", "SPELLED"),
+    ],
+)
+def test_why_a_term_took_the_place(texts: tuple[str, ...], after: str, why: str) -> None:
+    text, [change] = corrected(*texts)
+    assert (text, change["why"]) == (after, getattr(corrections, why))
+
+
+@pytest.mark.parametrize(
+    "texts",
+    [
+        ("~Aida", "~Loveless"),  # the model is sure
+        ("~Aida", "Loveless"),  # of a part of it
+        ("the", "weather", "was", "bad"),
+        ("~you", "~may", "~go"),  # a common word that differs by its capital
+        ("Ada", "Lovelace"),  # right already
+        ("a", "I", "?"),
+    ],
+)
+def test_what_stays(texts: tuple[str, ...]) -> None:
+    assert corrected(*texts) == (" ".join(texts).replace("~", ""), [])
+
+
+def test_a_term_is_written_as_the_spoken_language_writes_it() -> None:
+    assert corrected("los", "bonberos", language="es")[0] == "los bomberos"
+
+
+def test_never_below_a_probability_of_nothing() -> None:
+    assert corrections.corrected(words("Aida", "Loveless"), corrections.Index.of(GLOSSARY, "en"), 0.0)[1] == []
+
+
+def test_scripts_without_capitals_are_compared_by_their_letters() -> None:
+    index = corrections.Index.of((Term(text="Чайковский", translate={}),), "ru")
+    new, _ = corrections.corrected(words("Чайковски,"), index, 0.8)
+    assert new[0]["word"] == " Чайковский,"
+
+
+class Tokenizer:
+    """A token for each letter."""
+
+    def encode(self, text: str, **_: Any) -> Any:
+        return SimpleNamespace(ids=list(text))
+
+    def encode_batch(self, texts: list[str], **_: Any) -> list[Any]:
+        return [self.encode(text) for text in texts]
+
+
+def job(**settings: Any) -> Any:
+    return SimpleNamespace(settings=settings)
+
+
+def test_terms_fill_what_hotwords_and_prompt_leave_of_the_model_s_room() -> None:
+    model = SimpleNamespace(max_length=50, hf_tokenizer=Tokenizer())
+    told = job(hotwords="ACME", initial_prompt="A film.")
+    assert instructions.listed(told, model, ["abc", "defg", "hij"], "en") == ("abc, defg", 2)
+    assert instructions.before(told, "en", "abc, defg") == "ACME abc, defg A film."
+    assert instructions.listed(job(), model, ["abc", "defg", "hij"], "en") == ("abc, defg, hij", 3)
+    assert instructions.before(job(), "en") is None
+    assert instructions.before(job(), "zh", "北京").startswith("北京 以下")
