@@ -9,6 +9,8 @@ import typer
 
 from builder.cli.options import (
     Json,
+    LanguageOption,
+    ModeOption,
     PresetsOption,
     VariantOption,
     opened,
@@ -20,15 +22,33 @@ app = typer.Typer(rich_markup_mode=None)
 
 
 @app.command("list")
-def listing(json: Json = False) -> None:
+def listing(
+    pairs: Annotated[
+        bool, typer.Option("--pairs", help="Languages that text is translated from and into, by whom.")
+    ] = False,
+    language: LanguageOption = None,
+    mode: ModeOption = None,
+    variant: VariantOption = None,
+    json: Json = False,
+) -> None:
     """Every model of the catalogue: group, purpose, size, licence, pinned, present, presets, images.
 
-    Example: python3 build.py models list
+    \b
+    Examples:
+      python3 build.py models list
+      python3 build.py models list --pairs -s es
     """
+    if pairs:
+        from builder.views.machine import PAIRS
+        from builder.workflows.pairs import commands as pairs_here
+
+        with opened(mode=mode, variant=variant, language=language) as session:
+            listed = pairs_here.listing(session)
+        return show(json, PAIRS, listed)
     from builder.views.weights import LIST
     from builder.workflows import weights
 
-    with opened() as session:
+    with opened(mode=mode, variant=variant, language=language) as session:
         found = weights.listing(session)
     show(json, LIST, found)
 

@@ -10,9 +10,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from builder.core import languages
-from builder.core.terms import Mode
-from builder.core.weights.model import Model
+from builder.core.terms import Mode, Purpose
+from builder.core.weights.model import Model, Pin
 from builder.errors import UsageError
+from builder.receiver.jobs.languages import LANGUAGES
 
 ANY = "*"
 """A pair's source where a backend takes any language that is spoken."""
@@ -25,6 +26,9 @@ HEARD, ENGLISH = "whisper", "english"
 
 SPARE = ("apertium",)
 """Backends that the second pass may ask besides the chosen one: they need no model, and no sound."""
+
+NEURAL = "nmt"
+"""The backend that has a model for translation."""
 
 UNTRAINED = "turbo"
 """In the id of a Whisper model that OpenAI didn't train to translate."""
@@ -44,10 +48,14 @@ class Pair:
     why: str
     """What does it, or what is lacking for it."""
     ready: bool = True
+    model: str = ""
+    """Id of the model that it needs, beside the one that hears."""
+    besides: frozenset[str] = frozenset()
+    """Of any source: languages that are none."""
 
     def takes(self, source: str | None, target: str) -> bool:
         """Whether it translates into ``target``; a ``source`` of None is detected, and may be any."""
-        return self.target == target and self.source in (ANY, source)
+        return self.target == target and self.source in (ANY, source) and source not in self.besides
 
 
 def heard(model: Model) -> tuple[Pair, ...]:
@@ -61,6 +69,41 @@ def heard(model: Model) -> tuple[Pair, ...]:
         lacking = f"{model.id} was not trained to translate"
     why = lacking or f"{model.id} hears any language in English"
     return (Pair(source=ANY, target="en", backend=HEARD, why=why, ready=not lacking),)
+
+
+def neural(model: Model, *, lacking: str = "") -> tuple[Pair, ...]:
+    """What a model for translation translates: what it reads into what it writes; without ``languages`` it reads this too.
+
+    Args:
+        lacking: why it can't be used here.
+    """
+    terms = "" if model.commercial else " (not for commercial use)"
+    unread = frozenset() if model.languages else frozenset(LANGUAGES) - frozenset(model.into)
+    return tuple(
+        Pair(
+            source=source,
+            target=target,
+            backend=NEURAL,
+            why=f"{model.id}{terms}{lacking and f': {lacking}'}",
+            ready=not lacking,
+            model=model.id,
+            besides=unread if source == ANY else frozenset(),
+        )
+        for source in model.languages or (ANY,)
+        for target in model.into
+        if source != target
+    )
+
+
+def suited(models: Iterable[Model], source: str | None, wanted: Sequence[str]) -> Model | None:
+    """The model that translates most of what is wanted, the first of equals; None where none translates any of it."""
+
+    def able(model: Model) -> int:
+        pairs = neural(model)
+        return sum(any(pair.takes(source, target) for pair in pairs) for target in wanted)
+
+    best = max(models, key=able, default=None)
+    return best if best is not None and able(best) else None
 
 
 def apertium(pairs: Iterable[tuple[str, str]], mode: Mode) -> tuple[Pair, ...]:
@@ -160,6 +203,31 @@ def wishes(text: str | None) -> dict[str, str]:
             raise UsageError(f'"{part}" names no backend', where=f"{STAGE}.{BACKENDS}", expected="such as en=whisper")
         found[targets(target, where=f"{STAGE}.{BACKENDS}")[0]] = backend.strip()
     return found
+
+
+def loaded(
+    models: Mapping[Purpose, tuple[Model, Pin]], settings: Mapping[str, Mapping[str, Any]], asked: Sequence[str] = ()
+) -> dict[Purpose, tuple[Model, Pin]]:
+    """A job's models without one for translation that no backend would load.
+
+    Args:
+        asked: ids that somebody typed.
+
+    Raises:
+        UsageError: that one was typed.
+    """
+    backends = wishes(settings.get(STAGE, {}).get(BACKENDS)).values()
+    if Purpose.TRANSLATION not in models or NEURAL in backends:
+        return dict(models)
+    if (id_ := models[Purpose.TRANSLATION][0].id) in asked:
+        raise UsageError(
+            f'nothing is translated by "{id_}"',
+            where="--models",
+            hint=f"{TO} and the setting {STAGE}.{BACKENDS} say who translates"
+            if backends
+            else "--to es, or leave it out",
+        )
+    return {purpose: use for purpose, use in models.items() if purpose is not Purpose.TRANSLATION}
 
 
 def listed(settings: Mapping[str, Any]) -> tuple[str, ...]:

@@ -1,4 +1,4 @@
-"""Results of the commands about this machine, and the people whose voices it knows."""
+"""Results of the commands about this machine: the people whose voices it knows, the languages that it translates."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from builder.core.config.settings import expected
 from builder.core.config.types import SettingValue, StageSetting
 from builder.core.machine import Hardware, Recommendation
 from builder.core.text import format_size, table, visible
+from builder.core.translation import ANY, Pair
 from builder.core.voices import known as spec
 from builder.program import command
 from builder.views import View
@@ -18,6 +19,7 @@ from builder.views.weights import FetchedModelJson, fetched_data
 if TYPE_CHECKING:
     from builder.core.voices.known import Voice
     from builder.workflows.machine import HardwareFound, MachineChecked, MachineReady, SettingsListed
+    from builder.workflows.pairs.commands import PairsListed
     from builder.workflows.voices.commands import VoiceAdded, VoicesListed, VoicesRemoved
 
 
@@ -356,3 +358,74 @@ VOICE_ADDED = View(command="voices add", shape=VoiceAddedJson, data=_voice_added
 VOICES_REMOVED = View(
     command="voices remove", shape=VoicesRemovedJson, data=_voices_removed_data, lines=_voices_removed_text
 )
+
+
+class PairJson(TypedDict):
+    """From one language into another, by one backend."""
+
+    source: str | None
+    """Whisper's code; null for any language that is spoken."""
+    target: str
+    """The language of the translation."""
+    backend: str
+    """Who translates: whisper, nmt or apertium."""
+    model: str | None
+    """The model for translation that it needs."""
+    ready: bool
+    """True when a job can have it now."""
+    chosen: bool
+    """True when a job would choose it, unless translate.backends names another."""
+    why: str
+    """What does it, or what is lacking."""
+
+
+def _pairs_data(found: PairsListed) -> list[PairJson]:
+    chosen = _chosen_pairs(found)
+    return [
+        {
+            "source": None if pair.source == ANY else pair.source,
+            "target": pair.target,
+            "backend": pair.backend,
+            "model": pair.model or None,
+            "ready": pair.ready,
+            "chosen": k in chosen,
+            "why": pair.why,
+        }
+        for k, pair in enumerate(found.pairs)
+    ]
+
+
+def _chosen_pairs(found: PairsListed) -> set[int]:
+    """The first that is ready for each pair of languages."""
+    first: dict[tuple[str, str], int] = {}
+    for k, pair in enumerate(found.pairs):
+        if pair.ready:
+            first.setdefault((found.source or pair.source, pair.target), k)
+    return set(first.values())
+
+
+def _pairs_text(found: PairsListed) -> list[str]:
+    if not found.pairs:
+        return [f"nothing translates from {found.source}"]
+    chosen = _chosen_pairs(found)
+    rows: dict[tuple[str, ...], list[str]] = {}
+    for k, pair in enumerate(found.pairs):
+        rows.setdefault(_pair_row(pair, k in chosen), []).append(pair.target)
+    head = ("FROM", "BACKEND", "READY", "WHY", "INTO")
+    return [*table(head, [(*row, " ".join(targets)) for row, targets in rows.items()]), *_pair_ways(found)]
+
+
+def _pair_row(pair: Pair, chosen: bool) -> tuple[str, ...]:
+    """What pairs have in common that stand in one line."""
+    ready = "chosen" if chosen else "yes" if pair.ready else "no"
+    return ("any" if pair.source == ANY else pair.source, pair.backend, ready, pair.why)
+
+
+def _pair_ways(found: PairsListed) -> list[str]:
+    """What to type next."""
+    ready = next((pair.target for pair in found.pairs if pair.ready), None)
+    source = f"-s {found.source} " if found.source else ""
+    return [command(f"run RECORDING {source}--to {ready}")] if ready else []
+
+
+PAIRS = View(command="models list --pairs", shape=list[PairJson], data=_pairs_data, lines=_pairs_text)

@@ -15,7 +15,8 @@ from builder.core.jobs.job import Job, JobStage
 from builder.core.jobs.request import JobOptions, Request
 from builder.core.jobs.sandbox import ContainerLimits
 from builder.core.machine import Hardware
-from builder.core.terms import Mode, Purpose
+from builder.core.terms import Mode
+from builder.core.translation import Pair
 from builder.core.voices import cast
 from builder.edges.jobs import folder as jobs
 from builder.edges.jobs import stage_images
@@ -62,11 +63,12 @@ def resolve(config: Config, options: JobOptions) -> Request:
     """
     hardware, advice = hardware_of(config)
     models = chosen_models(config, models=options.models, diarization=options.diarization)
-    pairs = translation.heard(models[Purpose.ASR][0])
+    pairs: tuple[Pair, ...] = ()
     if options.to is not None:
-        from builder.edges.machine import apertium
+        from builder.workflows.pairs import commands as translators
 
-        pairs += translation.apertium(apertium.pairs(config.shipped / "stages"), config.defaults.mode)
+        models = translators.with_model(config, models, translation.targets(options.to))
+        pairs = translators.here(config, models)
     resolved = request.resolve(options, config=config, hardware=hardware, advice=advice, models=models, pairs=pairs)
     if options.cast is not None:
         listed = terms.read(options.cast, where="--cast")

@@ -104,6 +104,10 @@ def _at_hand(config: Config, id_: str) -> bool:
     return all(any(folder.candidates(file, model, entries)) for file in missing)
 
 
+DECIDES_NOTHING = (Purpose.ALIGNMENT, Purpose.TRANSLATION)
+"""Of ``auto``: all presets name the same aligners, and words have Whisper's times without; few jobs are translated."""
+
+
 def _with_preset(config: Config, *, env: Mapping[str, str], may_ask: bool) -> tuple[Config, str]:
     """The configuration with the preset that ``auto`` stands for on this machine, and why."""
     # A command that only asks makes no state folder.
@@ -115,8 +119,7 @@ def _with_preset(config: Config, *, env: Mapping[str, str], may_ask: bool) -> tu
     missing: dict[str, list[tuple[Model, Pin]]] = {}
     for preset in presets.up_to(advice.preset):
         with contextlib.suppress(UsageError, MissingError):  # not of this project, of another variant, or not pinned
-            # An aligner decides nothing: all presets name the same ones, and words have Whisper's times without it.
-            models = [use for purpose, use in chosen_models(using(preset)).items() if purpose is not Purpose.ALIGNMENT]
+            models = [use for purpose, use in chosen_models(using(preset)).items() if purpose not in DECIDES_NOTHING]
             missing[preset] = [(model, pin) for model, pin in models if store.missing(model, pin)]
 
     def can_be_had(preset: str) -> bool:

@@ -28,7 +28,10 @@ from lines import Line
 HEARD = "whisper"
 """The backend without a module of its own: asr has heard the sound in English (``work/asr/<in>.english.json``)."""
 
-BACKENDS = ("apertium",)
+NEURAL = "nmt"
+"""The backend that has the job's model for translation."""
+
+BACKENDS = ("apertium", NEURAL)
 """Modules here that translate text."""
 
 BATCH = 64
@@ -208,13 +211,17 @@ class Task:
                 self.job.progress(self.recording, self.done, self.duration)
         return told
 
-    def load(self, backend: str) -> None:
+    def load(self, name: str) -> None:
         """Have a backend ready; raises what its ``load`` raises."""
-        if backend not in self.loaded:
-            module = importlib.import_module(backend)
-            with self.job.timed("load"):
-                models = Path(os.environ.get("BAKE_MODELS", "/models"))
-                self.loaded[backend] = module.load(self.job.settings, models)
+        if name in self.loaded:
+            return
+        module, models = importlib.import_module(name), Path(os.environ.get("BAKE_MODELS", "/models"))
+        if name != NEURAL:  # nothing to tell of a model
+            self.loaded[name] = module.load(self.job.settings, models)
+            return
+        folder = self.job.model("translation")
+        with self.job.timed("load"):
+            self.loaded[name] = module.load(self.job.settings, folder)
 
     def texts(self, backend: str, texts: list[str], language: str, target: str) -> list[str]:
         """Texts of one language in another.

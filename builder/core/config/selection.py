@@ -10,7 +10,7 @@ from builder.core.terms import Purpose, Variant
 from builder.core.weights.model import MLX, Model, Pin
 from builder.errors import MissingError, UsageError, did_you_mean
 
-OPTIONAL = frozenset({Purpose.ALIGNMENT, Purpose.DIARIZATION, Purpose.SEGMENTATION})
+OPTIONAL = frozenset({Purpose.ALIGNMENT, Purpose.DIARIZATION, Purpose.SEGMENTATION, Purpose.TRANSLATION})
 """Purposes that a stage can do without."""
 
 

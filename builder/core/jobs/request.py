@@ -174,6 +174,7 @@ def resolve(
     if defaults.workflow is Workflow.TRANSLATE and options.to is None:
         raise UsageError("the workflow translate needs a language", where="--workflow", hint="--to en")
     translation.settle(settings, options.to, source=languages.spoken(defaults.language), pairs=pairs)
+    settings[translation.STAGE].setdefault("threads", options.threads or advice.threads)
     asr = settings["asr"]
     asr["language"] = defaults.language
     asr.setdefault("compute_type", advice.compute_type if asr["device"] == advice.device else CPU_COMPUTE_TYPE)
@@ -182,7 +183,7 @@ def resolve(
         workflow=defaults.workflow,
         variant=defaults.variant.value,
         preset=defaults.preset,
-        models=models,
+        models=translation.loaded(models, settings, (options.models or "").split(",")),
         settings=settings,
         clip=_clip(options),
         diarization=diarization,

@@ -58,6 +58,7 @@ class ModelShape(Strict):
     engine: str = ""
     instead_of: str | None = None
     translates: bool = False
+    into: list[str] = []
     target: str = ""
     hub: str | None = None
     include: list[str] = []
@@ -138,11 +139,7 @@ def _model(document: Document, id_: str, entry: ModelShape) -> Model:
     variants = tuple(one_of(document, (*at, "variants", k), v, Variant) for k, v in enumerate(entry.variants))
     if not variants:
         raise document.error("a model that no variant can load", (*at, "variants"), expected="slim, full")
-    for k, code in enumerate(entry.languages):
-        if code not in LANGUAGES:
-            raise document.error(
-                f'"{code}" is not a language code', (*at, "languages", k), expected="ISO 639-1, as Whisper knows them"
-            )
+    _check_languages(document, at, entry, purpose)
     sources = _sources(document, at, entry)
     _check_places(document, at, entry)
     if not sources:
@@ -162,11 +159,26 @@ def _model(document: Document, id_: str, entry: ModelShape) -> Model:
         engine=_engine(document, at, entry, purpose, variants),
         instead_of=entry.instead_of,
         translates=entry.translates,
+        into=tuple(entry.into),
         target=entry.target,
         sources=sources,
         convert=_convert(document, at, entry),
         include=tuple(entry.include),
     )
+
+
+def _check_languages(document: Document, at: tuple[str, ...], entry: ModelShape, purpose: Purpose) -> None:
+    """Refuse codes that Whisper doesn't have, and a model for translation that doesn't say what it writes."""
+    for key, codes in (("languages", entry.languages), ("into", entry.into)):
+        for k, code in enumerate(codes):
+            if code not in LANGUAGES:
+                raise document.error(
+                    f'"{code}" is not a language code', (*at, key, k), expected="ISO 639-1, as Whisper knows them"
+                )
+    if bool(entry.into) != (purpose is Purpose.TRANSLATION):
+        raise document.error(
+            "into names the languages that a model for translation writes", (*at, "into"), expected="such as [en, es]"
+        )
 
 
 def _engine(

@@ -122,6 +122,8 @@ class Model:
     """For a model of Apple silicon: the id of the one with the same weights that it takes the place of there."""
     translates: bool = False
     """True for a model of certain languages that writes English for any of them."""
+    into: tuple[str, ...] = ()
+    """Of a model for translation: the languages that it writes; ``languages`` are those that it reads."""
     target: str = ""
     """Folder in the tree of weights: ``onnx/<id>``, ``torch/hub/checkpoints`` and the like; empty for hub repositories,
     which go to ``hub/models--<org>--<name>``."""

@@ -1,0 +1,1 @@
+"""Which languages can be translated into which."""
