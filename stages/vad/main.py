@@ -1,10 +1,10 @@
-"""vad: where there is speech. Silero VAD v6 on ONNX Runtime, streamed: memory doesn't grow with the recording."""
+"""vad: where there is speech. Silero VAD v6 or pyannote's segmentation-3.0 on ONNX Runtime, streamed."""
 
 from __future__ import annotations
 
 import sys
 import wave
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import contract
+import segments
 from contract import RATE, ModelFault, Recording, StageJob
 
 WINDOW = 512
@@ -83,6 +84,26 @@ def union(channels: list[list[list[float]]]) -> list[list[float]]:
 
 def detect(job: StageJob, recording: Recording, session: Any, path: Path) -> Detected:
     """Where there is speech in a WAV file."""
+
+    def told(done: float, seconds: float) -> None:
+        job.progress(recording, done, seconds)
+
+    by_voices = session.get_inputs()[0].name == segments.INPUT
+    found, duration = segments.chances(path, session, WINDOW, told) if by_voices else silero(path, session, told)
+    heard = [float(p) for p in found]
+    speech = regions(
+        heard,
+        duration=duration,
+        threshold=job.settings["threshold"],
+        min_speech=job.settings["min_speech_ms"] / 1000,
+        min_silence=job.settings["min_silence_ms"] / 1000,
+        pad=job.settings["pad_ms"] / 1000,
+    )
+    return Detected(speech=speech, doubts=doubts(heard, speech), duration=duration)
+
+
+def silero(path: Path, session: Any, on_progress: Callable[[float, float], None]) -> tuple[Any, float]:
+    """Silero's probability of speech, one for each window of a WAV file, and the file's seconds."""
     import numpy as np
 
     state = np.zeros((2, 1, 1, 128), dtype=np.float32)
@@ -103,17 +124,8 @@ def detect(job: StageJob, recording: Recording, session: Any, path: Path) -> Det
             out, h, c = session.run(None, {"input": np.ascontiguousarray(rows), "h": state[0], "c": state[1]})
             state = np.stack([h, c])
             chances.append(np.asarray(out).reshape(-1))
-            job.progress(recording, done / RATE, total / RATE)
-    heard = [float(p) for block in chances for p in block]
-    speech = regions(
-        heard,
-        duration=total / RATE,
-        threshold=job.settings["threshold"],
-        min_speech=job.settings["min_speech_ms"] / 1000,
-        min_silence=job.settings["min_silence_ms"] / 1000,
-        pad=job.settings["pad_ms"] / 1000,
-    )
-    return Detected(speech=speech, doubts=doubts(heard, speech), duration=total / RATE)
+            on_progress(done / RATE, total / RATE)
+    return [p for block in chances for p in block], total / RATE
 
 
 def doubts(chances: Sequence[float], speech: list[list[float]]) -> list[float]:
