@@ -143,11 +143,11 @@ class StageJob:
         """Whether another stage has results: it is part of the job, and has not failed."""
         return stage in self.stages and handed.is_there(self.root, f"work/{stage}/manifest.json")
 
-    def sounds(self, recording: Recording) -> list[Path]:
-        """The recording's sound as 16 kHz mono WAV files: one, or one for each channel where they are heard apart."""
-        apart = self.load("demux", recording).get("voices", 0)
-        names = [f"{recording.id}.c{k}.wav" for k in range(1, apart + 1)] or [f"{recording.id}.wav"]
-        return [self.work("demux", name) for name in names]
+    def sounds(self, recording: Recording, *, cleaned: bool = False) -> list[Path]:
+        """16 kHz mono WAV files: one, or one for each channel heard apart; ``cleaned``: what separate made of it."""
+        parts = [f".c{k + 1}" for k in range(self.load("demux", recording).get("voices", 0))] or [""]
+        clean = cleaned and self.has("separate") and self.load("separate", recording)["cleaned"]
+        return [self.work("separate" if clean else "demux", f"{recording.id}{part}.wav") for part in parts]
 
     @contextmanager
     def reading(self, recording: Recording) -> Iterator[Path]:

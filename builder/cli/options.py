@@ -74,6 +74,9 @@ CastOption = Annotated[
         "--cast", metavar="FILE", help="Names, one a line, that the text is spelt by: Homes is Holmes. English."
     ),
 ]
+SeparateOption = Annotated[
+    str | None, typer.Option("--separate", help="Take noise out before words are heard: auto, on, off (default).")
+]
 StartOption = Annotated[str | None, typer.Option("--start", help="Clip from here: seconds or [h:]m:s.")]
 EndOption = Annotated[str | None, typer.Option("--end", help="Clip up to here: seconds or [h:]m:s.")]
 TaskOption = Annotated[
@@ -180,6 +183,7 @@ class NewJobOptions:
     to: ToOption = None
     names: NamesOption = False
     cast: CastOption = None
+    separate: SeparateOption = None
     start: StartOption = None
     end: EndOption = None
     times: TimesOption = None
@@ -245,6 +249,7 @@ class NewJobOptions:
             names=self.names,
             cast=self.cast,
             glossary="auto" if self.glossary is None else self.glossary,
+            separate=self.separate,
         )
 
 

@@ -8,6 +8,10 @@ LABEL = "io.whisperbake."
 """The prefix of our labels on images and containers."""
 
 
+SEPARATION = "separate"
+"""The stage that takes noise out of the sound, and its image."""
+
+
 class Mode(str, Enum):
     """Where stages run."""
 

@@ -62,7 +62,8 @@ def resolve(config: Config, options: JobOptions) -> Request:
         ConfigError: the glossary is none, with its line.
     """
     hardware, advice = hardware_of(config)
-    models = chosen_models(config, models=options.models, diarization=options.diarization)
+    cleaned = request.separation(options, config)
+    models = chosen_models(config, models=options.models, diarization=options.diarization, separation=cleaned)
     pairs: tuple[Pair, ...] = ()
     if options.to is not None:
         from builder.workflows.pairs import commands as translators

@@ -16,7 +16,7 @@ from builder.core.config import selection as choice
 from builder.core.config.types import Config
 from builder.core.languages import require, spoken
 from builder.core.progress import OnProgress
-from builder.core.terms import Mode, Purpose
+from builder.core.terms import SEPARATION, Mode, Purpose
 from builder.core.weights.model import MLX, HubSource, Model, Pin
 from builder.edges.machine import environment as native
 from builder.edges.machine import project
@@ -173,11 +173,17 @@ def pinned(config: Config, ids: Sequence[str]) -> list[tuple[Model, Pin]]:
 
 
 def chosen_models(
-    config: Config, *, models: str | None = None, diarization: bool = True, to_fetch: bool = False
+    config: Config,
+    *,
+    models: str | None = None,
+    diarization: bool = True,
+    separation: bool | None = None,
+    to_fetch: bool = False,
 ) -> dict[Purpose, tuple[Model, Pin]]:
     """The pinned model for each purpose of the planned stages.
 
     Args:
+        separation: noise is to be taken out of the sound; None: the configuration says whether an image for that is built.
         to_fetch: they are about to be fetched. Otherwise a preset's aligner is left out that the store lacks, while the
             language is to be detected: nobody knows whether it will be needed, and words have Whisper's times without it.
     """
@@ -190,6 +196,7 @@ def chosen_models(
         stages=[name for name in config.stages if speakers or name != "diarize"],
         models=asked,
         diarization=speakers,
+        separation=SEPARATION in config.defaults.extras if separation is None else separation,
         language=spoken(config.defaults.language),
         apple=_on_apple(config),
     )
@@ -216,6 +223,7 @@ def image_models(
     models: str | None = None,
     languages: str | None = None,
     diarization: bool = True,
+    separation: bool | None = None,
 ) -> tuple[tuple[Model, Pin], ...]:
     """The pinned models that images carry: one for each purpose, of alignment one for each language, in that order.
 
@@ -232,7 +240,7 @@ def image_models(
     wishes = itertools.product((config.defaults.preset, *presets), alternatives(config, models), every)
     for preset, one_asr, language in wishes:
         one = replace(config, defaults=replace(config.defaults, preset=preset, language=language))
-        chosen = chosen_models(one, models=one_asr, diarization=diarization, to_fetch=True)
+        chosen = chosen_models(one, models=one_asr, diarization=diarization, separation=separation, to_fetch=True)
         if asked:
             choice.require_alignment(one, language, {purpose: model for purpose, (model, _) in chosen.items()})
         found |= {model.id: (model, pin) for model, pin in chosen.values()}

@@ -46,7 +46,7 @@ def work(job: StageJob) -> None:
     for recording in job.inputs:
         found = heard[recording.id]
         duration = found["duration"]
-        sounds = sounds_of(job.sounds(recording), found)
+        sounds = sounds_of(job.sounds(recording, cleaned=True), found)
         if not found["speech"]:
             job.note(recording, "no speech found: nothing to transcribe")
             asked = job.settings["language"]

@@ -397,6 +397,7 @@ def test_every_stage_shares_versions_with_the_others() -> None:
         "diarize",
         "mux",
         "names",
+        "separate",
         "subtitles",
         "translate",
         "vad",

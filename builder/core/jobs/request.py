@@ -14,7 +14,7 @@ from builder.core.config.types import Config, StageSpec
 from builder.core.jobs import formats
 from builder.core.jobs.job import Clip, JobInput, JobStage, ModelUse, stage_data
 from builder.core.machine import Hardware, Recommendation
-from builder.core.terms import Mode, Purpose, Workflow
+from builder.core.terms import SEPARATION, Mode, Purpose, Workflow
 from builder.core.translation import Pair
 from builder.core.weights.model import Model, Pin, model_digest, snapshot_path
 from builder.errors import MissingError, UsageError, did_you_mean
@@ -27,6 +27,10 @@ DEVICES = ("cpu", "cuda")
 
 CPU_COMPUTE_TYPE = "int8"
 """Compute type of a job that is moved away from the device that the machine's own settings are for."""
+
+
+OFF = "off"
+"""The setting ``mode`` of the stage :data:`SEPARATION` with which nothing is done."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,6 +76,8 @@ class JobOptions:
     """A file with names that the text is spelt by; they are looked for then."""
     glossary: str = "none"
     """A file of terms, or one of the words of :mod:`builder.core.glossary`."""
+    separate: str | None = None
+    """``auto``, ``on`` or ``off``: whether noise is taken out of the sound."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,7 +111,13 @@ class Request:
     @property
     def left_out(self) -> frozenset[str]:
         """Stages that nothing is asked of, whatever the recording."""
-        wanted = {"diarize": self.diarization, translation.STAGE: bool(self.languages), "names": self.names}
+        cleaned = self.settings.get(SEPARATION, {}).get("mode", OFF) != OFF
+        wanted = {
+            "diarize": self.diarization,
+            translation.STAGE: bool(self.languages),
+            "names": self.names,
+            SEPARATION: cleaned,
+        }
         return frozenset(stage for stage, asked in wanted.items() if not asked)
 
     def stages(self, config: Config) -> set[str]:
@@ -116,6 +128,12 @@ class Request:
     def on_gpu(self) -> bool:
         """Whether a stage is to compute on a GPU."""
         return any(settings.get("device") == "cuda" for settings in self.settings.values())
+
+
+def separation(options: JobOptions, config: Config) -> bool:
+    """Whether the stage that takes noise out of the sound is part of the job, and needs its model."""
+    chosen = config.settings.get(SEPARATION, {}).get("mode")
+    return (options.separate or (chosen.value if chosen else OFF)) != OFF
 
 
 def resolve(
@@ -204,6 +222,7 @@ def _chosen(options: JobOptions, config: Config) -> dict[str, dict[str, Any]]:
     typed = [
         ("demux", "track", options.track),
         ("demux", "channels", options.channels),
+        (SEPARATION, "mode", options.separate),
         ("asr", "task", options.task),
         ("asr", "initial_prompt", options.prompt),
         ("asr", "hotwords", options.hotwords),
