@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from glossary import Term
@@ -20,8 +21,11 @@ SPELLED, NAMED, LIKE = "spelled like the term", "heard in the term's place", "so
 WIDEST = 8
 """Words that a term can take the place of."""
 
-MARKS = re.compile(r"^(\W*)(.*?)((?:['’]s)?\W*)$", re.DOTALL)
-"""What stands before a text, the text, and what stands behind it, with an English genitive."""
+GENITIVE = re.compile("['’]s$")
+"""Of English."""
+
+PART = 5
+"""Letters of a word in a name, such as a family name, from which it stands for itself."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,6 +72,8 @@ class _Found:
     text: str
     why: str
     likeness: float
+    genitive: bool = False
+    """The words' ``'s`` isn't the term's, and stays."""
 
 
 @dataclass
@@ -85,11 +91,14 @@ class Index:
         index = Index()
         for term in terms:
             text = term.said(language)
-            index._add(text, text, SPELLED)
             for heard in term.heard:
                 index._add(heard, text, NAMED)
-            if len(letters(text)) >= FEWEST:
-                index.forms.append(_Form(text, sounds(text), len(text.split())))
+            parts = text.split()
+            names = [word for word in parts if word[:1].isupper() and len(letters(word)) >= PART]
+            for form in dict.fromkeys((text, *(names if len(parts) > 1 else ()))):
+                index._add(form, form, SPELLED)
+                if len(letters(form)) >= FEWEST:
+                    index.forms.append(_Form(form, sounds(form), len(form.split())))
         return index
 
     def _add(self, heard: str, text: str, why: str) -> None:
@@ -125,7 +134,7 @@ def corrected(words: Sequence[Word], index: Index, below: float) -> tuple[list[W
     at = 0
     for one in sorted(taken, key=lambda f: f.first):
         old = words[one.first : one.after]
-        written = _written(old, one.text)
+        written = _written(old, one)
         new += words[at : one.first]
         at = one.after
         before, after = "".join(w["word"] for w in old).strip(), "".join(w["word"] for w in written).strip()
@@ -150,15 +159,30 @@ def _found(words: Sequence[Word], index: Index, below: float) -> Iterator[_Found
     for first in range(len(words)):
         for after in range(first + 1, min(first + index.widest, len(words)) + 1):
             part = words[first:after]
-            text = MARKS.sub(r"\2", "".join(w["word"] for w in part))
-            doubtful = all(w["probability"] < below for w in part)
-            known = index.exact.get(letters(text))
-            if known and (doubtful or known[1] == NAMED or _peculiar(known[0])):
-                yield _Found(first, after, known[0], known[1], 1.0)
-            elif doubtful and not known:
-                term, how = index.closest(text, after - first)
-                if how >= ALIKE:
-                    yield _Found(first, after, term, LIKE, how)
+            found = _best(
+                "".join(w["word"] for w in part), index, len(part), all(w["probability"] < below for w in part)
+            )
+            if found:
+                yield replace(found, first=first, after=after)
+
+
+def _best(text: str, index: Index, width: int, doubtful: bool) -> _Found | None:
+    """The term for a text: with what may be a genitive as a part of it, and without."""
+    whole = framed(text)[1]
+    found = []
+    for genitive in (True, False):
+        heard = GENITIVE.sub("", whole) if genitive else whole
+        if genitive and heard == whole:
+            continue
+        known = index.exact.get(letters(heard))
+        if known and (doubtful or known[1] == NAMED or _peculiar(known[0])):
+            found.append(_Found(0, 0, known[0], known[1], 1.0, genitive))
+        elif known:
+            return None
+        elif doubtful:
+            term, how = index.closest(heard, width)
+            found += [_Found(0, 0, term, LIKE, how, genitive)] if how >= ALIKE else []
+    return max(found, key=lambda f: (f.likeness, f.genitive), default=None)
 
 
 def _peculiar(term: str) -> bool:
@@ -167,12 +191,21 @@ def _peculiar(term: str) -> bool:
     return " " in term or not plain
 
 
-def _written(old: Sequence[Word], term: str) -> list[Word]:
+def framed(text: str) -> tuple[str, str, str]:
+    """The marks before a text, the text itself, and the marks behind it; spaces around all belong to nobody."""
+    text = text.strip()
+    inner = [k for k, c in enumerate(text) if unicodedata.category(c)[0] not in "PSZC"]
+    first, after = (inner[0], inner[-1] + 1) if inner else (len(text), len(text))
+    return text[:first], text[first:after], text[after:]
+
+
+def _written(old: Sequence[Word], found: _Found) -> list[Word]:
     """Words of a term in the time of others, with the marks around these."""
     text = "".join(w["word"] for w in old)
     space = text[: len(text) - len(text.lstrip())]
-    marks = MARKS.match(text.strip())
-    before, behind = (marks[1], marks[3]) if marks else ("", "")
+    before, whole, behind = framed(text)
+    genitive = GENITIVE.search(whole) if found.genitive else None
+    term = found.text + (genitive[0] if genitive else "")
     parts = f"{before}{term}{behind}".split()
     sure = round(sum(w["probability"] for w in old) / len(old), 3)
     same = {name: value for name, value in old[0].items() if name not in ("word", "start", "end", "probability")}

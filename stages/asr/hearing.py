@@ -13,7 +13,7 @@ from typing import Any
 import guards
 from contract import StageJob
 from glossary import Term
-from instructions import listed
+from instructions import listed, text_language
 from windows import PAD, WINDOW, Window, read
 from words import NEAR, Span, Word, filled, joined, merged, segments, snapped, uncovered, without
 
@@ -67,7 +67,8 @@ class Ear:
     def hint(self, language: str) -> str:
         """The terms for a window in ``language``; a note says so where they are too many."""
         if language not in self.hints and self.terms and hasattr(self.model, "hf_tokenizer"):
-            terms = list(dict.fromkeys(term.said(language) for term in self.terms))
+            written = text_language(self.job, language)
+            terms = list(dict.fromkeys(term.said(written) for term in self.terms))
             self.hints[language], count = listed(self.job, self.model, terms, language)
             if count < len(terms):
                 what = f"{count} of {len(terms)} terms of the glossary, the first ones"

@@ -40,13 +40,15 @@ def before(job: StageJob, language: str | None = None, terms: str = "") -> str |
 
 def listed(job: StageJob, model: Any, terms: Sequence[str], language: str | None) -> tuple[str, int]:
     """Terms as a text that the model's prompt has room for, beside what else is in it, and how many of them are in it."""
-    room, tokens = model.max_length // 2 - 1, model.hf_tokenizer.encode_batch
-    other = before(job, language)
-    left = room - len(model.hf_tokenizer.encode(other or "", add_special_tokens=False).ids)
-    for count, one in enumerate(tokens([f" {term}," for term in terms], add_special_tokens=False)):
-        left -= len(one.ids)
+
+    def count(text: str) -> int:
+        return len(model.hf_tokenizer.encode(text, add_special_tokens=False).ids)
+
+    left = model.max_length // 2 - 1 - count(before(job, language) or "")
+    for number, term in enumerate(terms):
+        left -= count(f" {term},")
         if left < 0:
-            return ", ".join(terms[:count]), count
+            return ", ".join(terms[:number]), number
     return ", ".join(terms), len(terms)
 
 

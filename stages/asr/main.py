@@ -134,11 +134,15 @@ def transcribe(ear: Ear, recording: Recording, sounds: list[Sound], duration: fl
     return whole_ if instructions.task(job) == "transcribe" else whole_ | {"spoken_language": language}
 
 
+ENGLISH = "en"
+"""The language of what is written down beside the result, for the stage translate."""
+
+
 class Corrector:
     """Puts the glossary's terms into segments, and remembers what it changed."""
 
     def __init__(self, job: StageJob, terms: Sequence[glossary.Term]) -> None:
-        self.terms, self.below = terms, float(job.settings.get("correct_below", 0.0))
+        self.job, self.terms, self.below = job, terms, float(job.settings.get("correct_below", 0.0))
         self.indexes: dict[str | None, Index] = {}
         self.changes: list[dict[str, Any]] = []
 
@@ -146,11 +150,11 @@ class Corrector:
         """A segment's words with terms in their places.
 
         Args:
-            mark: of the segment; None: it is of another text than the result's, and its changes aren't told of.
+            mark: of the segment; None: it is of the text in English beside the result, and its changes aren't told of.
         """
         if not self.terms or not words:
             return words
-        language = words[0]["language"]
+        language = instructions.text_language(self.job, words[0]["language"]) if mark is not None else ENGLISH
         if language not in self.indexes:
             self.indexes[language] = Index.of(self.terms, language)
         new, changes = corrected(words, self.indexes[language], self.below)

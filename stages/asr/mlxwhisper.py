@@ -131,6 +131,7 @@ def hear(
     *,
     temperature: float = 0.0,
     prompt: bool = True,
+    terms: str = "",
     doing: str | None = None,
 ) -> list[Hearing]:
     """The words of each window; the arguments are those of :func:`slim.hear`."""
@@ -144,7 +145,7 @@ def hear(
         language=language,
         temperature=temperature,
         best_of=SAMPLES if temperature else None,
-        prompt=instructions.before(job, language) if prompt else None,
+        prompt=instructions.before(job, language, terms) if prompt else None,
         without_timestamps=True,
         fp16=model.half,
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -61,23 +61,25 @@ class Enforced:
             told: the translation, in whatever lines, in the order of their starts.
         """
         kept, lost = 0, []
+        rest = [line.text.casefold() for line in told]
         for line, near in _beside(said, told):
-            text = " ".join(near).casefold()
             for wanted in self.of(language(line)).mask(line.text)[1]:
-                place = text.find(wanted.casefold())
-                if place >= 0:
-                    kept, text = kept + 1, text[:place] + text[place + len(wanted) :]
-                else:
+                text = wanted.casefold()
+                place = next((k for k in near if text in rest[k]), None)
+                if place is None:
                     lost.append({"start": round(line.start, 3), "end": round(line.end, 3), "wanted": wanted})
+                else:
+                    kept += 1
+                    rest[place] = rest[place].replace(text, "", 1)
         return {"kept": kept, "lost": lost[:LISTED]}
 
 
-def _beside(said: Sequence[Line], told: Sequence[Line]) -> Iterator[tuple[Line, list[str]]]:
-    """Each line with the texts of those that share time with it."""
+def _beside(said: Sequence[Line], told: Sequence[Line]) -> Iterator[tuple[Line, list[int]]]:
+    """Each line with those of ``told`` that share time with it, by their numbers."""
     starts = [line.start for line in told]
     longest = max((line.end - line.start for line in told), default=0.0)
     for line in said:
         first = bisect_left(starts, line.start - longest)
-        last = max(bisect_left(starts, line.end), bisect_left(starts, line.start) + 1)
-        mine = [t for t in told[first:last] if t.channel == line.channel and (t.end > line.start or t.end == line.end)]
-        yield line, [t.text for t in mine]
+        last = max(bisect_left(starts, line.end), bisect_right(starts, line.start))
+        near = (k for k in range(first, last) if told[k].channel == line.channel)
+        yield line, [k for k in near if told[k].end > line.start or told[k].end == line.end]

@@ -19,6 +19,7 @@ GLOSSARY = (
     Term(text="Ada Lovelace", translate={}),
     Term(text="Kubernetes", heard=("cooper netties",), translate={"es": "Kubernetes"}),
     Term(text="May", translate={}),
+    Term(text="Corvannis", translate={}),
     Term(text="fire brigade", translate={"es": "bomberos"}),
 )
 
@@ -60,6 +61,9 @@ def test_doubtful_words_that_sound_like_a_term_become_it_with_their_marks_and_ti
         (("kuber", "netties"), "Kubernetes", "LIKE"),  # a name in pieces
         (("~ada", "~lovelace!"), "Ada Lovelace!", "SPELLED"),
         (("may",), "May", "SPELLED"),
+        (("~Ada's", "Corvani's"), "Ada's Corvannis", "LIKE"),  # the end of the name, and no genitive
+        (("Lovelase's",), "Lovelace's", "LIKE"),  # nobody said Ada
+        (("kubernete's",), "Kubernetes", "SPELLED"),
     ],
 )
 def test_why_a_term_took_the_place(texts: tuple[str, ...], after: str, why: str) -> None:
@@ -71,7 +75,7 @@ def test_why_a_term_took_the_place(texts: tuple[str, ...], after: str, why: str)
     "texts",
     [
         ("~Aida", "~Loveless"),  # the model is sure
-        ("~Aida", "Loveless"),  # of a part of it
+        ("kuber", "~netties"),  # of a part of it
         ("the", "weather", "was", "bad"),
         ("~you", "~may", "~go"),  # a common word that differs by its capital
         ("Ada", "Lovelace"),  # right already
@@ -101,9 +105,6 @@ class Tokenizer:
 
     def encode(self, text: str, **_: Any) -> Any:
         return SimpleNamespace(ids=list(text))
-
-    def encode_batch(self, texts: list[str], **_: Any) -> list[Any]:
-        return [self.encode(text) for text in texts]
 
 
 def job(**settings: Any) -> Any:
