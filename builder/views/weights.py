@@ -175,7 +175,7 @@ def _fetched_data(found: ModelsFetched) -> FetchJson:
 def _fetched_text(found: ModelsFetched) -> list[str]:
     lines = [f"{f.model}: {format_size(f.size)} from {f.source} in {format_time(f.seconds)}" for f in found.fetched]
     lines += [f"{model}: there already" for model in found.present]
-    lines += [f"{model}: skipped, gated" for model in found.skipped]
+    lines += [f"{id_}: skipped, gated ({command(f'models fetch {id_}')} says what it wants)" for id_ in found.skipped]
     lines += [f"{left.model}: left out, {left.why}" for left in found.left_out]
     return lines
 

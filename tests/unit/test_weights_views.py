@@ -100,7 +100,7 @@ def test_a_fetch() -> None:
     assert weights.FETCH.text(found).splitlines() == [
         "a: 2.0 MB from hub org/a in 1:01",
         "b: there already",
-        "c: skipped, gated",
+        "c: skipped, gated (python3 build.py models fetch c says what it wants)",
         "d: left out, not pinned",
     ]
     assert weights.FETCH.data(found) == {
