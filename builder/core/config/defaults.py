@@ -210,7 +210,9 @@ def _check_default(name: str, value: Any, where: str, presets: Mapping[str, Pres
                 f'"{value}" is not {what}',
                 where=where,
                 expected=", ".join(known),
-                hint=did_you_mean(str(value), known),
+                hint="one for each job; build, bundle, push and models fetch take several"
+                if name == "preset" and "," in str(value)
+                else did_you_mean(str(value), known),
             )
     if name == "language":
         languages.require(value, where=where)
