@@ -17,6 +17,7 @@ from speech.report import Options
 
 ROWS = {
     "words": "words",
+    "noise": "noise",
     "speakers": "speakers",
     "alone": "speakers",
     "meetings": "speakers",

@@ -22,7 +22,7 @@ from speech.sound import RATE
 PORTION = 600.0
 """Seconds of sound in a job: what an interruption loses."""
 
-SHAPE = 2
+SHAPE = 3
 """Of what is kept of a recording; another number when :func:`results` keeps something else."""
 
 
@@ -62,7 +62,7 @@ def results(job: Path, recordings: Sequence[Path]) -> list[dict[str, Any]]:
     found: list[dict[str, Any]] = []
     for number, recording in enumerate(recordings, 1):
         said: dict[str, Any] = {}
-        for stage in ("vad", "asr", "align", "diarize"):
+        for stage in ("separate", "vad", "asr", "align", "diarize"):
             path = job / "work" / stage / f"{number:02}.json"
             if path.exists():
                 said[stage] = json.loads(path.read_text())

@@ -205,12 +205,13 @@ class Cleaner:
         return (out + self.left * (own - out)).astype(np.complex64)
 
     def ratios(self, samples: Samples) -> NDArray[np.float32]:
-        """Ratio of speech to noise in each window of a short piece of sound, dB from -15 to 35, as the network hears it."""
+        """Ratio of speech to noise by the network, dB from -10 to 35, of a short piece's windows with more than noise."""
         (spectra, _), *_ = self._spectra(iter([samples]))
         bands, low = (_ahead(features, len(spectra)) for features in self._features(spectra))
         given = {"feat_erb": bands[None, None], "feat_spec": np.ascontiguousarray(low.transpose(1, 0, 2))[None]}
         (told,) = self.sessions["enc"].run(["lsnr"], given)
-        return told.reshape(-1)
+        ratios: NDArray[np.float32] = told.reshape(-1)
+        return ratios[ratios > SILENT]
 
 
 def _ahead(features: NDArray[np.float32], end: int) -> NDArray[np.float32]:

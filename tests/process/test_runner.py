@@ -518,11 +518,19 @@ def test_code_digests_agree_between_builder_and_stages(project: Config) -> None:
     assert done.stdout.strip() == outcome.code_digest(project.root / "stages", "first")
 
 
-def sounding(config: Config) -> tuple[Config, Job]:
-    """A job of stages with the real ones' names: demux makes sound that asr hears, and a text that both others read."""
+def sounding(config: Config, *, cleaned: bool = False) -> tuple[Config, Job]:
+    """A job of stages with the real ones' names: demux makes sound that asr hears, and a text that both others read.
+
+    With ``cleaned`` asr hears what separate makes of it.
+    """
     needs: dict[str, list[str]] = {"demux": [], "asr": ["demux"], "subtitles": ["demux", "asr"]}
     write_stage(config.root, "demux", [], body='job.write("01.wav", "sound"); job.write("01.c2.wav", "more")')
-    write_stage(config.root, "asr", ["demux"], body='text += job.work("demux", "01.wav").read_text()')
+    heard = "separate" if cleaned else "demux"
+    if cleaned:
+        needs = {"demux": [], "separate": ["demux"], "asr": ["demux", "separate"], "subtitles": ["demux", "asr"]}
+        body = 'job.write("01.wav", job.work("demux", "01.wav").read_text())'
+        write_stage(config.root, "separate", ["demux"], body=body)
+    write_stage(config.root, "asr", needs["asr"], body=f'text += job.work("{heard}", "01.wav").read_text()')
     write_stage(config.root, "subtitles", ["demux", "asr"])
     config = replace(config, stages={n: StageSpec(name=n, summary="", needs=tuple(each)) for n, each in needs.items()})
     job = replace(make(config), stages=tuple(JobStage(name=n, needs=tuple(each)) for n, each in needs.items()))
@@ -551,6 +559,17 @@ def test_removed_sound_is_made_again_only_for_who_hears_it(project: Config) -> N
         go(config, job, only="asr")
     assert kept(go(config, job, first="asr")) == {"demux": False, "asr": False, "subtitles": False}
     assert (heard / "01.wav").read_text() == "sound"
+
+
+def test_sound_without_noise_goes_and_comes_with_the_other(project: Config) -> None:
+    config, job = sounding(project, cleaned=True)
+    go(config, job)
+    assert listing.remove_sound(config, [], dry_run=False) == [(jobs.folder(config, job), 14)]
+    assert all(kept(go(config, job)).values())
+    assert kept(go(config, job, first="subtitles"))["separate"]
+    with pytest.raises(UsageError, match=r"comes first: the sound was removed"):
+        go(config, job, only="asr")
+    assert not any(kept(go(config, job, first="asr")).values())
 
 
 def test_a_changed_stage_hears_the_sound_again(project: Config) -> None:

@@ -201,9 +201,14 @@ def unfinished(config: Config, job: Job, job_folder: Path, stage: JobStage) -> s
     )
 
 
-def soundless(job_folder: Path) -> dict[str, str]:
-    """The sound of a job that was removed to free its room: path -> digest."""
-    return sound.removed(job_folder, manifest(job_folder, sound.STAGE))
+def soundless(job_folder: Path, *stages: str) -> dict[str, str]:
+    """The sound of a job that was removed to free its room: path -> digest.
+
+    Args:
+        stages: that made it; all of them without any.
+    """
+    made = [sound.removed(job_folder, manifest(job_folder, stage)) for stage in stages or sound.READERS]
+    return {path: digest for removed in made for path, digest in removed.items()}
 
 
 def most_bytes(job: Job) -> int:

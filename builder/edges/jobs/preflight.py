@@ -223,11 +223,15 @@ def _recording(job_folder: Path, path: str, size: int) -> str:
 def room(job: Job) -> int:
     """Bytes that a job may write: the sound of its recordings, with mux a copy of each, and the texts.
 
-    Where channels are heard apart, each of two has its own sound beside.
+    Where channels are heard apart, each of two has its own sound beside. What separate makes is as long.
     """
     stages = {stage.name: stage for stage in job.stages}
     apart = "demux" in stages and stages["demux"].settings.get("channels") == "split"
-    sound = sum(sound_bytes(i.size, i.duration) for i in job.inputs) * (3 if apart else 1)
+    sound = (
+        sum(sound_bytes(i.size, i.duration) for i in job.inputs)
+        * (3 if apart else 1)
+        * (2 if "separate" in stages else 1)
+    )
     return 8 * MB + sound + (sum(i.size for i in job.inputs) if "mux" in stages else 0)
 
 

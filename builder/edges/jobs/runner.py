@@ -244,7 +244,7 @@ def _require_needs(state: _Run) -> None:
     run = state.selection.run
     for need in dict.fromkeys(n for name in run for n in state.job.stage(name).needs if n not in run):
         why = unfinished(state.config, state.job, state.folder, state.job.stage(need))
-        if need == sound.STAGE and sound.READERS & set(run) and outcomes.soundless(state.folder):
+        if sound.READERS.get(need, frozenset()) & set(run) and outcomes.soundless(state.folder, need):
             why = sound.GONE
         there = outcomes.manifest(state.folder, need) is not None
         if there and state.selection.trusting:
@@ -266,13 +266,16 @@ def _likely(state: _Run) -> list[str]:
         forced = name in state.selection.again or any(n in likely for n in stage.needs)
         if forced or unfinished(state.config, state.job, state.folder, stage) is not None:
             likely.append(name)
-    return ([sound.STAGE] if _lacks_sound(state, likely) else []) + likely
+    for name in sound.READERS:
+        if _lacks_sound(state, name, likely):
+            likely.insert(0, name)
+    return likely
 
 
-def _lacks_sound(state: _Run, likely: Sequence[str]) -> bool:
-    """Whether the sound was removed, and a stage that will run has to hear it."""
-    made_again = sound.STAGE in likely or sound.STAGE not in state.selection.run
-    return not made_again and bool(sound.READERS & set(likely)) and bool(outcomes.soundless(state.folder))
+def _lacks_sound(state: _Run, name: str, likely: Sequence[str]) -> bool:
+    """Whether the sound that a stage made was removed, and a stage that will run has to hear it."""
+    made_again = name in likely or name not in state.selection.run
+    return not made_again and bool(sound.READERS[name] & set(likely)) and bool(outcomes.soundless(state.folder, name))
 
 
 def _begin_ready(state: _Run) -> None:
@@ -286,7 +289,7 @@ def _begin_ready(state: _Run) -> None:
             return
         again = name in state.selection.again
         why = "asked for" if again else unfinished(state.config, state.job, state.folder, stage)
-        if why is None and name == sound.STAGE and name in _likely(state):
+        if why is None and name in sound.READERS and name in _likely(state):
             why = sound.GONE
         if why is None:
             state.done[name] = StageOutcome(name=name, kept=True, seconds=0.0, why="done before")

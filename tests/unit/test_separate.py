@@ -1,0 +1,118 @@
+"""Stage separate: what it does around the network, which has no part in it here."""
+
+from __future__ import annotations
+
+import io
+import tarfile
+import wave
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tests.conftest import stage_module
+
+deepfilter = stage_module("separate", "deepfilter")
+main = stage_module("separate", "main")
+
+
+class Network:
+    """Tells of every window that it is as noisy as ``ratio``, and leaves it as it is."""
+
+    def __init__(self, ratio: float) -> None:
+        self.ratio = ratio
+
+    def run(self, names: Sequence[str], given: Mapping[str, Any]) -> list[Any]:
+        count = next(iter(given.values())).shape[-2]
+        filters = np.zeros((1, count, deepfilter.DEEP, 2 * deepfilter.ORDER), np.float32)
+        filters[..., 2 * deepfilter.BEFORE] = 1
+        told = {
+            "lsnr": np.full((1, count, 1), self.ratio, np.float32),
+            "m": np.ones((1, 1, count, deepfilter.BANDS), np.float32),
+            "coefs": filters,
+            "emb": np.zeros((1, count, 512), np.float32),
+        }
+        return [told.get(name, np.zeros((1, 64, count, 8), np.float32)) for name in names]
+
+
+def cleaned(samples: Any, ratio: float, *, read: int = 7000, left: float = 0.0) -> Any:
+    cleaner = deepfilter.Cleaner({part: Network(ratio) for part in deepfilter.PARTS}, left=left)
+    blocks = (samples[k : k + read] for k in range(0, len(samples), read))
+    return np.concatenate(list(cleaner.cleaned(blocks)))[: len(samples)]
+
+
+@pytest.fixture(autouse=True)
+def short_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Several blocks in a second of sound."""
+    monkeypatch.setattr(deepfilter, "BLOCK", 40)
+    monkeypatch.setattr(deepfilter, "WARM", 10)
+
+
+@pytest.mark.parametrize("count", [1, 159, 160, 320, 6400, 6560, 16_001])
+@pytest.mark.parametrize("ratio", [0.0, 25.0, 34.0])
+def test_what_the_network_leaves_alone_comes_out_as_it_was(count: int, ratio: float) -> None:
+    """Filters, gains and nothing at all, in blocks whose ends are nowhere to be heard."""
+    sound = np.random.default_rng(count).uniform(-0.5, 0.5, count).astype(np.float32)
+    assert np.abs(cleaned(sound, ratio) - sound).max() < 1e-5
+
+
+def test_how_the_sound_is_read_changes_nothing() -> None:
+    sound = np.random.default_rng(1).uniform(-0.5, 0.5, 20_000).astype(np.float32)
+    assert np.array_equal(cleaned(sound, 0.0, read=160), cleaned(sound, 0.0, read=50_000))
+
+
+def test_of_noise_alone_a_part_is_left() -> None:
+    sound = np.random.default_rng(1).uniform(-0.5, 0.5, 8000).astype(np.float32)
+    assert np.abs(cleaned(sound, -12.0, left=0.5) - sound / 2).max() < 1e-5
+
+
+def test_bands_have_all_bins_and_two_at_least() -> None:
+    widths = deepfilter.widths()
+    assert (len(widths), sum(widths), min(widths), widths[-1]) == (32, 481, 2, 67)
+
+
+def archive(path: Path, members: Mapping[str, bytes]) -> Path:
+    with tarfile.open(path, "w:gz") as tar:
+        for name, data in members.items():
+            info = tarfile.TarInfo(name)
+            info.size = len(data)
+            tar.addfile(info, io.BytesIO(data))
+    return path
+
+
+def test_the_networks_are_read_out_of_their_archive(tmp_path: Path) -> None:
+    whole = {f"tmp/export/{part}.onnx": part.encode() for part in deepfilter.PARTS}
+    found = deepfilter.networks(archive(tmp_path / "a.tar.gz", {**whole, "tmp/config.ini": b"[df]"}))
+    assert found == {part: part.encode() for part in deepfilter.PARTS}
+    with pytest.raises(deepfilter.Broken, match=r"has no df_dec\.onnx"):
+        deepfilter.networks(archive(tmp_path / "b.tar.gz", dict(list(whole.items())[:2])))
+
+
+@pytest.mark.parametrize("data", [b"", b"\x1f\x8b", b"no archive"])
+def test_another_file_is_named(data: bytes, tmp_path: Path) -> None:
+    (tmp_path / "c.tar.gz").write_bytes(data)
+    with pytest.raises(deepfilter.Broken, match=r"c\.tar\.gz"):
+        deepfilter.networks(tmp_path / "c.tar.gz")
+
+
+def test_noise_goes_where_there_is_enough_of_it() -> None:
+    assert main.decided("auto", main.NOISY - 1)[0]
+    assert main.decided("auto", main.NOISY) == (
+        False,
+        f"noise is left in: speech is {main.NOISY:.0f} dB above the noise, and taking it out can cost words",
+    )
+    assert main.decided("on", 30.0)[0]
+    assert main.decided("on", None) == (False, "noise is left in: there is nothing else")
+
+
+@pytest.mark.parametrize("seconds", [0.0, 0.01, 5.0, 200.0])
+def test_a_recording_of_any_length_is_listened_to(seconds: float, tmp_path: Path) -> None:
+    sound = np.random.default_rng(1).uniform(-0.5, 0.5, round(seconds * main.RATE))
+    with wave.open(str(tmp_path / "01.wav"), "wb") as wav:
+        wav.setparams((1, 2, main.RATE, 0, "NONE", ""))
+        wav.writeframes((sound * 32767).astype("<i2").tobytes())
+    cleaner = deepfilter.Cleaner({"enc": Network(3.0)})
+    assert main.ratio(tmp_path / "01.wav", cleaner) == (3.0 if seconds else None)
+    assert main.ratio(tmp_path / "01.wav", deepfilter.Cleaner({"enc": Network(-14.0)})) is None
