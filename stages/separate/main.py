@@ -23,7 +23,7 @@ READ = RATE * 10
 """Samples that are read at once."""
 
 NOISY = 6.0
-"""dB below which ``auto`` takes noise out. Speech mixed with noise at 0 dB had 0 to 6 here, at 5 dB 3 to 9, at 10 dB 6 to 12, clean
+"""dB below which ``auto`` takes noise out. Speech with noise at 0 dB had 0 to 6 here, at 5 dB 3 to 9, at 10 dB 6 to 12, clean
 recordings 14 to 35."""
 
 PIECES, PIECE = 12, 10
