@@ -135,6 +135,10 @@ def run(
             help="Exit 8 where speech of more than SECONDS (1) has no words.",
         ),
     ] = None,
+    allow_network: Annotated[
+        list[str] | None,
+        typer.Option("--allow-network", metavar="HOST[:PORT]", help="The host of translate.llm_endpoint may be asked."),
+    ] = None,
     live: Annotated[bool, typer.Option("--live", help="Show the text as it is recognised, on standard error.")] = False,
     json: Json = False,
 ) -> None:
@@ -168,6 +172,7 @@ def run(
                 strict=strict,
                 mode=options.mode,
                 inputs=places.inputs(),
+                network=tuple(allow_network or ()),
                 delivery=delivery,
             ),
         )

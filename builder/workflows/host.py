@@ -71,6 +71,10 @@ def resolve(config: Config, options: JobOptions) -> Request:
         models = translators.with_model(config, models, translation.targets(options.to))
         pairs = translators.here(config, models)
     resolved = request.resolve(options, config=config, hardware=hardware, advice=advice, models=models, pairs=pairs)
+    if translation.STAGE in resolved.settings:
+        from builder.edges.jobs.correct import endpoint
+
+        endpoint.endpoint(resolved.settings[translation.STAGE])  # a bad one is told of before a job is made
     if options.cast is not None:
         listed = terms.read(options.cast, where="--cast")
         resolved = cast.with_cast(resolved, [term.text for term in listed])

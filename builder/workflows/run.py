@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
@@ -53,6 +53,8 @@ class RunOptions:
     inputs: InputOptions = NO_INPUT_OPTIONS
     strict: float | None = None
     """Seconds of a gap in the speech from which on a job counts as done in part; None: no gap is too long."""
+    network: tuple[str, ...] = ()
+    """``HOST`` or ``HOST:PORT`` that may be asked to correct translations."""
     delivery: CopyOptions | None = None
     """Where copies of the results go; None: nowhere."""
 
@@ -268,6 +270,8 @@ def run_one(
         needed = replace(job, stages=tuple(stage for stage in job.stages if stage.name in selection.run))
     checks = preflight.check(config, needed, python=host.python, containers=host.containers, env=context.env)
     checks.raise_failure()
+    halt = halt or threading.Event()
+    before = correction(context, job, selection, on_progress, halt)
     gpu = context.budget.quietest() if any(compose.needs_gpu(stage) for stage in job.stages) else 0
     outcome = runner.run(
         config,
@@ -279,12 +283,41 @@ def run_one(
         budget=context.budget,
         gpu=gpu,
         halt=halt,
+        before=before,
         held=held,
     )
     outcome = replace(outcome, strict=options.strict)
     if options.delivery is None:
         return outcome
     return copies.deliver(outcome, options.delivery, context.places[job.id], jobs.folder(config, job))
+
+
+def correction(
+    context: QueueContext, job: Job, selection: Selection, on_progress: OnProgress, halt: threading.Event
+) -> dict[str, Callable[[], None]]:
+    """What this process does before the stage that writes results: a language model corrects the translation.
+
+    Raises:
+        UsageError: the settings name no server that may be asked.
+        ConfigError: its key can't be read.
+    """
+    from builder.edges.jobs import correct
+
+    found = correct.endpoint_of(job)
+    if found is None or edits.STAGE not in selection.run:
+        return {}
+    if not found.allowed(context.options.network):
+        on_progress(Progress(what="warning", note=correct.unasked(found), finished=True))
+        return {}
+    folder = jobs.folder(context.config, job)
+    asker = correct.asker(context.config, found, context.env, halt)
+
+    def ask() -> None:
+        correct.correct(
+            job, folder, asker, on_progress=on_progress, stopped=lambda: halt.is_set() or jobs.cancelled(folder)
+        )
+
+    return {edits.STAGE: ask}
 
 
 def run_several(context: QueueContext, queue: Sequence[Job]) -> QueueRan:

@@ -12,6 +12,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import breaks
 import contract
+import corrected
 import cues as cue
 import edits
 import formats
@@ -187,7 +188,10 @@ def translated(
         return []
     if edited:
         job.note(recording, "the translation is of the text before it was edited")
-    found = translations.read(job.load("translate", recording), said, heard.clock)
+    result = job.load("translate", recording)
+    for note in corrected.apply(result, job.beside(corrected.FILE), recording.id):
+        job.note(recording, note)
+    found = translations.read(result, said, heard.clock)
     return [each for each in found if each.language != heard.result["language"]]
 
 

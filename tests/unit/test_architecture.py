@@ -46,6 +46,7 @@ OURS = {
     "builder/edges/jobs/preflight.py": {"files.read_object", "(store / folder).iterdir", "p.is_file"},
     "builder/edges/jobs/record/speeds.py": {"files.read_object"},
     "builder/edges/jobs/stage_images.py": {"files.read_object", "folder.rglob", "path.is_file"},
+    "builder/edges/jobs/correct/endpoint.py": {"files.read_object", "cache.glob"},
     "builder/edges/jobs/hosts/compose.py": {"self._compose_log.read_text"},
     "builder/receiver/jobs/job.py": {"recording.open", "target.open", "template.read_bytes", "json.loads"},
     "builder/receiver/jobs/kept.py": {"os.open"},

@@ -13,7 +13,7 @@ CONTENTS = {
     name: re.compile(pattern)
     for name, pattern in {
         "cache": r"(hardware|project|preflight|budget|speeds|sizes|stage-images|bundles)\.json|budget\.(lock|new)|isolated"
-        r"|models\.lock\.lock|base|wheelhouse|packed|acceptance|uploads",
+        r"|models\.lock\.lock|base|wheelhouse|packed|acceptance|uploads|llm",
         "images": r"(native|docker-cpu|docker-gpu)-(slim|full)",
         "layout": r"blobs|incoming|recipes|(images|digests|parts)\.json",
         "logs": r"build-[0-9-]+\.log|crash-[a-z0-9_]+\.log",
@@ -139,6 +139,11 @@ class Paths:
     def uploads(self) -> Path:
         """Uploads to registries that can be resumed."""
         return self.cache / "uploads"
+
+    @property
+    def llm(self) -> Path:
+        """Answers of language models, by the sha256 of the question."""
+        return self.cache / "llm"
 
     @property
     def lock_guard(self) -> Path:

@@ -186,7 +186,7 @@ def unfinished(
     code: str,
     digests: Mapping[str, str | None],
     late: Sequence[str] = (),
-    edits: str | None = None,
+    edits: Sequence[str] = (),
 ) -> str | None:
     """Why a stage has to run (again), or None when its results are still good.
 
@@ -195,7 +195,7 @@ def unfinished(
         code: digest of the stage's code as it is now.
         digests: ``sha256:…`` by path of every input and output that the manifest names; None where there is no file.
         late: optional stages that it needs and that have results by now; it may have run without them.
-        edits: path of a file of edits that it reads and that is there; it may have run without it.
+        edits: paths of files that change the text, that it reads and that are there; it may have run without them.
     """
     if manifest is None:
         return "not run yet"
@@ -213,6 +213,7 @@ def unfinished(
     for need in late:
         if not any(path.startswith(f"work/{need}/") for path in manifest.inputs):
             return f"it ran without the results of {need}"
-    if edits is not None and edits not in manifest.inputs:
-        return "the transcript was edited"
+    for path in edits:
+        if path not in manifest.inputs:
+            return "the transcript was edited" if path.endswith("edits.json") else f"it ran without {path}"
     return None

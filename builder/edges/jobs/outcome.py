@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from builder.core import correction
 from builder.core.config.types import Config
 from builder.core.jobs import edits
 from builder.core.jobs import job as spec
@@ -172,11 +173,13 @@ CHANGING = {"asr": changed.of_transcript, "names": changed.of_names, "translate"
 def changes(job: Job, job_folder: Path, said_by: Mapping[str, Manifest]) -> tuple[Change, ...]:
     """What stages changed in texts of their own accord, for each recording in the order of time."""
     found: list[Change] = []
+    corrected = json_below(job_folder, correction.FILE)
     for entry in job.inputs:
         mine: tuple[Change, ...] = ()
         for stage, parsed in CHANGING.items():
             if stage in said_by:
                 mine += parsed(json_below(job_folder, f"work/{stage}/{entry.id}.json"), entry.name)
+        mine += changed.of_corrections(corrected, entry.id, entry.name)
         found += sorted(mine, key=lambda change: (change.start, change.language))
     return tuple(found)
 
@@ -190,14 +193,14 @@ def unfinished(config: Config, job: Job, job_folder: Path, stage: JobStage) -> s
     code = code_digest(config.shipped / "stages", stage.name)
     optional = [need for need in stage.needs if (known := config.stages.get(need)) and known.optional]
     late = [need for need in optional if manifest(job_folder, need) is not None]
-    edited = stage.name == edits.STAGE and size_below(job_folder, edits.FILE) is not None
+    beside = (edits.FILE, correction.FILE) if stage.name == edits.STAGE else ()
     return spec.unfinished(
         stage,
         made,
         code=code,
         digests=_digests(job_folder, made, most_bytes(job)) | soundless(job_folder) if made is not None else {},
         late=late,
-        edits=edits.FILE if edited else None,
+        edits=[path for path in beside if size_below(job_folder, path) is not None],
     )
 
 

@@ -6,7 +6,7 @@ import contextlib
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
@@ -100,6 +100,8 @@ class _Run:
     budget: Budget | None
     gpu: int
     halt: threading.Event
+    before: dict[str, Callable[[], None]]
+    """What is done before a stage; once, so that each is taken out."""
     ended: threading.Event = field(default_factory=threading.Event)
     """Set when a stage has ended that was not yet taken note of."""
     done: dict[str, StageOutcome] = field(default_factory=dict)
@@ -134,6 +136,7 @@ def run(
     budget: Budget | None = None,
     gpu: int = 0,
     halt: threading.Event | None = None,
+    before: Mapping[str, Callable[[], None]] | None = None,
     held: bool = False,
 ) -> Outcome:
     """Run the unfinished stages of a job.
@@ -144,6 +147,8 @@ def run(
         budget: what all jobs of this machine share; a stage waits until it fits.
         gpu: index of the GPU that the job was given.
         halt: set by another thread to stop the job.
+        before: stage -> what this process does once its needs are done, before it is looked at. It may write files that the
+            stage reads.
         held: the caller holds the job's lock already.
 
     Raises:
@@ -166,6 +171,7 @@ def run(
         budget=budget,
         gpu=gpu,
         halt=halt or threading.Event(),
+        before=dict(before or {}),
     )
     try:
         with contextlib.nullcontext() if held else jobs.held(folder):
@@ -287,6 +293,8 @@ def _begin_ready(state: _Run) -> None:
             continue
         if len(state.running) >= state.parallel:
             return
+        if (first := state.before.pop(name, None)) is not None:
+            first()
         again = name in state.selection.again
         why = "asked for" if again else unfinished(state.config, state.job, state.folder, stage)
         if why is None and name in sound.READERS and name in _likely(state):

@@ -98,6 +98,15 @@ def find_token(env: Mapping[str, str], home: Path) -> Token | None:
     return _token(text, str(client_file)) if text.strip() else None
 
 
+def secret(env: Mapping[str, str], home: Path, name: str) -> str | None:
+    """A value of the secrets file; None where there is none.
+
+    Raises:
+        ConfigError: it belongs to another user, others can read it, or it can't be read.
+    """
+    return _secret(secrets_file(env, home), name, required=bool(env.get("BAKE_SECRETS")))
+
+
 def secrets_file(env: Mapping[str, str], home: Path) -> Path:
     """This tool's own file of secrets: BAKE_SECRETS, else the one in the state folder."""
     named = env.get("BAKE_SECRETS")

@@ -60,6 +60,26 @@ def of_translations(result: Any, recording: str) -> tuple[Change, ...]:
     return tuple(found)
 
 
+def of_corrections(corrected: Any, recording_id: str, recording: str) -> tuple[Change, ...]:
+    """What a language model corrected in a recording's translations.
+
+    Args:
+        corrected: the job's input/corrected.json.
+        recording_id: the recording's number in it.
+        recording: its name.
+    """
+    mine = corrected.get(recording_id) if isinstance(corrected, dict) else None
+    found: list[Change] = []
+    for language, entry in mine.items() if isinstance(mine, dict) else ():
+        if isinstance(entry, dict) and isinstance(entry.get("lines"), list):
+            model = str(entry.get("model"))
+            listed = [
+                line | {"why": "corrected", "backend": model} for line in entry["lines"] if isinstance(line, dict)
+            ]
+            found += _changes(listed, recording, str(language)[:LONGEST_CHANGED], MOST_CHANGES - len(found))
+    return tuple(found)
+
+
 def of_transcript(result: Any, recording: str) -> tuple[Change, ...]:
     """Of a recognition's result: words that a glossary's terms took the place of."""
     listed = result.get("corrections") if isinstance(result, dict) else None
