@@ -13,7 +13,7 @@ from builder.core import languages
 from builder.core.terms import Mode, Purpose
 from builder.core.weights.model import Model, Pin
 from builder.errors import UsageError
-from builder.receiver.jobs.languages import LANGUAGES
+from builder.receiver.jobs.languages import KNOWN, LANGUAGES
 
 ANY = "*"
 """A pair's source where a backend takes any language that is spoken."""
@@ -106,11 +106,25 @@ def suited(models: Iterable[Model], source: str | None, wanted: Sequence[str]) -
     return best if best is not None and able(best) else None
 
 
-def apertium(pairs: Iterable[tuple[str, str]], mode: Mode) -> tuple[Pair, ...]:
-    """What this machine's Apertium translates, by its pairs; images have none of it."""
+def apertium(pairs: Iterable[tuple[str, str]], mode: Mode, inside: Iterable[str] = ()) -> tuple[Pair, ...]:
+    """What Apertium translates: on this machine by its pairs, in images by those that bake.yaml wants there.
+
+    Args:
+        inside: names of Debian's packages without ``apertium-``: ``eng-spa``, which has both ways.
+    """
     native = mode is Mode.NATIVE
-    why = "Apertium's rules" if native else "Apertium isn't in images: --mode native"
-    return tuple(Pair(source=a, target=b, backend="apertium", why=why, ready=native) for a, b in pairs)
+    baked = [] if native else [way for name in inside for way in _ways(name)]
+    here = list(pairs)
+    why = "Apertium's rules" if native else "images don't have it: translation.apertium in bake.yaml, or --mode native"
+    found = {way: Pair(source=way[0], target=way[1], backend="apertium", why=why, ready=native) for way in here}
+    found |= {way: Pair(source=way[0], target=way[1], backend="apertium", why="Apertium's rules") for way in baked}
+    return tuple(found.values())
+
+
+def _ways(name: str) -> list[tuple[str, str]]:
+    """Both ways of a pair, by Whisper's codes; none where Whisper doesn't know a language."""
+    a, b = (KNOWN.get(code) for code in name.split("-"))
+    return [(a, b), (b, a)] if a and b else []
 
 
 def targets(text: str, *, where: str = "--to") -> tuple[str, ...]:

@@ -91,6 +91,7 @@ def configure(
         images=project.images,
         base=project.base,
         network=project.network,
+        apertium=project.apertium,
         settings=stage_settings.together(
             project.settings,
             profile.settings if profile else (),

@@ -25,7 +25,7 @@ from builder.core.terms import Mode, Purpose, Variant
 from builder.core.weights import catalog, lock
 from builder.core.weights.catalog import one_of
 from builder.core.weights.model import unsafe
-from builder.core.yaml_document import Document, Strict
+from builder.core.yaml_document import Document, Path, Strict
 from builder.errors import did_you_mean
 
 
@@ -89,6 +89,12 @@ class NetworkShape(Strict):
     pip_conf: str | None = None
 
 
+class TranslationShape(Strict):
+    """``translation`` of bake.yaml."""
+
+    apertium: list[str] = []
+
+
 class BakeShape(Strict):
     """bake.yaml."""
 
@@ -98,6 +104,7 @@ class BakeShape(Strict):
     profiles: dict[str, ProfileShape] = {}
     base: BaseShape = BaseShape()
     network: NetworkShape = NetworkShape()
+    translation: TranslationShape = TranslationShape()
 
 
 class ImageShape(Strict):
@@ -167,6 +174,7 @@ def read(files: Mapping[str, str]) -> ProjectFiles:
         images=MappingProxyType(images),
         base=_base(document, bake.base),
         network=_network(document, bake.network),
+        apertium=_apertium(document, bake.translation.apertium),
         settings=read_chosen(document, ("settings",), bake.settings, stages),
         profiles=MappingProxyType({id_: _profile(document, id_, p, stages) for id_, p in bake.profiles.items()}),
     )
@@ -211,6 +219,15 @@ def _base(document: Document, shape: BaseShape) -> BaseSpec:
     return BaseSpec(**shape.model_dump())
 
 
+def _apertium(document: Document, pairs: list[str]) -> tuple[str, ...]:
+    """``translation.apertium``, checked: its pairs name Debian's packages."""
+    at = ("translation", "apertium")
+    for k, pair in enumerate(pairs):
+        if not re.fullmatch(r"[a-z]{2,3}-[a-z]{2,3}", pair):
+            raise document.error(f'"{pair}" is not a pair', (*at, k), expected="as Debian has it, such as eng-spa")
+    return _once(document, at, pairs)
+
+
 def _network(document: Document, shape: NetworkShape) -> NetworkSpec:
     """``network``, checked. Errors don't quote an address: it may hold a password."""
     for key in ("proxy", "index_url", "torch_index_url"):
@@ -238,10 +255,10 @@ def _requirements(document: Document, found: Mapping[str, str]) -> Mapping[str, 
     return MappingProxyType(dict(found))
 
 
-def _once(document: Document, key: str, words: list[str]) -> tuple[str, ...]:
+def _once(document: Document, at: Path, words: list[str]) -> tuple[str, ...]:
     for k, word in enumerate(words):
         if word in words[:k]:
-            raise document.error(f'"{word}" is here twice', (key, k), hint="keep one of them")
+            raise document.error(f'"{word}" is here twice', (*at, k), hint="keep one of them")
     return tuple(words)
 
 
@@ -258,7 +275,7 @@ def _ordered(found: list[tuple[Document, StageShape]]) -> dict[str, StageSpec]:
         specs[name] = StageSpec(
             name=name,
             summary=shape.summary,
-            needs=_once(document, "needs", shape.needs),
+            needs=_once(document, ("needs",), shape.needs),
             uses=tuple(one_of(document, ("uses", k), u, Purpose) for k, u in enumerate(shape.uses)),
             gpu=tuple(one_of(document, ("gpu", k), v, Variant) for k, v in enumerate(shape.gpu)),
             media=shape.media,
@@ -304,8 +321,8 @@ def _images(found: Iterable[tuple[str, str]], stages: Mapping[str, StageSpec]) -
             parent=shape.parent,
             stage=shape.stage,
             modes=tuple(one_of(document, ("modes", k), m, Mode) for k, m in enumerate(shape.modes)),
-            packages=_once(document, "packages", shape.packages),
-            debian_packages=_once(document, "debian_packages", shape.debian_packages),
+            packages=_once(document, ("packages",), shape.packages),
+            debian_packages=_once(document, ("debian_packages",), shape.debian_packages),
             requirements=_requirements(document, shape.requirements),
             extra=shape.extra,
         )

@@ -211,6 +211,8 @@ class ProjectFiles:
     network: NetworkSpec
     settings: tuple[ChosenSetting, ...] = ()
     """``settings`` of bake.yaml."""
+    apertium: tuple[str, ...] = ()
+    """``translation.apertium`` of bake.yaml."""
     profiles: Mapping[str, Profile] = field(default_factory=lambda: MappingProxyType({}))
 
 
@@ -235,6 +237,8 @@ class Config:
     images: Mapping[str, ImageSpec]
     base: BaseSpec = BaseSpec()
     network: NetworkSpec = NetworkSpec()
+    apertium: tuple[str, ...] = ()
+    """Apertium's pairs in images, as Debian names them: ``eng-spa``."""
     settings: Mapping[str, Mapping[str, ChosenSetting]] = field(default_factory=lambda: MappingProxyType({}))
     """Stage -> name -> what bake.yaml, the profile, a variable or an option chose."""
     profiles: Mapping[str, Profile] = field(default_factory=lambda: MappingProxyType({}))

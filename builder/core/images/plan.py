@@ -112,11 +112,28 @@ def plan(
         mode=mode,
         variant=variant,
         base=base,
-        debian_packages=tuple(sorted({p for n in every for p in config.images[n].debian_packages})),
+        debian_packages=tuple(
+            sorted({p for n in every for p in config.images[n].debian_packages} | _of_apertium(config, base))
+        ),
         images=tuple(_image(config, config.images[n], uses[n], used) for n in wanted),
         libraries=MappingProxyType({lib.name: lib for lib in libraries if any(lib.name in uses[n] for n in wanted)}),
         models=tuple(used),
     )
+
+
+def _of_apertium(config: Config, base: BaseSpec) -> set[str]:
+    """Debian's packages of the pairs that bake.yaml wants in images; libc-bin has the locale that their tagger reads.
+
+    Raises:
+        ConfigError: the base isn't made of Debian's packages.
+    """
+    if config.apertium and base.kind == "registry":
+        raise ConfigError(
+            "Apertium's pairs come with a base of Debian's packages",
+            where="bake.yaml: translation.apertium",
+            hint="base.kind: debian",
+        )
+    return {"apertium", "libc-bin", *(f"apertium-{pair}" for pair in config.apertium)} if config.apertium else set()
 
 
 def _own(

@@ -63,7 +63,7 @@ def here(config: Config, models: Mapping[Purpose, PinnedModel]) -> tuple[Pair, .
             other = f"a job has one model for translation: --models {model.id}" if mine else ""
             pairs += translation.neural(model, lacking=_lacking(config, model) or other)
     pairs += translation.heard(models[Purpose.ASR][0])
-    pairs += translation.apertium(apertium.pairs(config.shipped / "stages"), config.defaults.mode)
+    pairs += translation.apertium(apertium.pairs(config.shipped / "stages"), config.defaults.mode, config.apertium)
     return pairs
 
 
