@@ -47,8 +47,8 @@ FADE = 0.99
 WARM = 300
 """Windows that are heard before a block for the recurrent layers' sake (3 s), and whose result is dropped."""
 
-BLOCK = 3000
-"""Windows of a block (30 s)."""
+BLOCK = 1000
+"""Windows of a block (10 s): the networks take a third of a gigabyte for it, and three times as much for three times as many."""
 
 LEFT = 0.5
 """Part of the noise that is left in (-6 dB). Recognisers lose more words by a trace of the filter's faults than by noise: with
