@@ -151,7 +151,7 @@ def scored(scene: Scene, text: str) -> Score:
     return Score(count - len(wrong), count, errors / sum(owner < 0 for owner in owners), invented)
 
 
-def rows(terms: Sequence[str] = TERMS, name: str = "scene", *, mentions: int = 1, preset: str = "fast") -> list[str]:
+def rows(terms: Sequence[str] = TERMS, name: str = "scene", *, mentions: int = 1, preset: str = "starter") -> list[str]:
     """Terms right and other words wrong, without and with a glossary."""
     scene = made(terms, name, mentions=mentions)
     glossary = WORK / f"{name}-glossary.txt"

@@ -9,11 +9,17 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from glossary import Term
-from sounding import FEWEST, Sounds, letters, likeness, sounds
+from sounding import FEWEST, Sounds, at_most, letters, likeness, sounds
 from words import Word
 
-ALIKE = 0.6
-"""Likeness from which a doubtful word is taken for a term."""
+ALIKE, ALIKE_OF_MANY, FEW = 0.6, 0.7, 100
+"""Likeness from which doubtful words are taken for a term, of up to so many terms; and of more, where chance finds one sooner."""
+
+ALIKE_SMALL = 0.8
+"""The same for one word in small letters, where the term begins with a capital: models write names with one."""
+
+NEAR = 0.45
+"""Likeness from which the model is told of a term and listens again."""
 
 SPELLED, NAMED, LIKE = "spelled like the term", "heard in the term's place", "sounds like the term"
 """Why a term took the place of words."""
@@ -23,6 +29,9 @@ WIDEST = 8
 
 GENITIVE = re.compile("['’]s$")
 """Of English."""
+
+MANY = 500
+"""Terms and names in them beyond which a text is compared with those that begin with the same sound."""
 
 PART = 5
 """Letters of a word in a name, such as a family name, from which it stands for itself."""
@@ -84,6 +93,8 @@ class Index:
     """Letters -> the term, and why."""
     forms: list[_Form] = field(default_factory=list)
     widest: int = 1
+    starts: dict[str, list[_Form]] = field(default_factory=dict)
+    """How forms begin -> these forms."""
 
     @staticmethod
     def of(terms: Iterable[Term], language: str | None) -> Index:
@@ -99,6 +110,8 @@ class Index:
                 index._add(form, form, SPELLED)
                 if len(letters(form)) >= FEWEST:
                     index.forms.append(_Form(form, sounds(form), len(form.split())))
+        for one in index.forms:
+            index.starts.setdefault(_start(one.sounds), []).append(one)
         return index
 
     def _add(self, heard: str, text: str, why: str) -> None:
@@ -106,14 +119,22 @@ class Index:
             self.exact.setdefault(key, (text, why))
             self.widest = min(max(self.widest, len(heard.split()) + 1), WIDEST)
 
-    def closest(self, heard: str, width: int) -> tuple[str, float]:
-        """The term that a text of ``width`` words sounds like most, and how much."""
+    def closest(self, heard: str, width: int, least: float) -> tuple[str, float]:
+        """The term that a text of ``width`` words sounds like most, and how much: ``least`` or more, else nothing."""
         mine = sounds(heard)
+        best = "", 0.0
         if len(mine.letters) < FEWEST:
-            return "", 0.0
-        able = (form for form in self.forms if abs(form.words - width) <= 1)
-        best = max(((likeness(mine, form.sounds), form.text) for form in able), default=(0.0, ""))
-        return best[1], best[0]
+            return best
+        for form in self.forms if len(self.forms) <= MANY else self.starts.get(_start(mine), ()):
+            if abs(form.words - width) <= 1 and at_most(mine, form.sounds) >= max(least, best[1]):
+                how = likeness(mine, form.sounds)
+                if how >= least and (how, form.text) > (best[1], best[0]):
+                    best = form.text, how
+        return best
+
+
+def _start(sounds: Sounds) -> str:
+    return (sounds.code or sounds.letters)[:1]
 
 
 def corrected(words: Sequence[Word], index: Index, below: float) -> tuple[list[Word], list[Correction]]:
@@ -154,6 +175,19 @@ def corrected(words: Sequence[Word], index: Index, below: float) -> tuple[list[W
     return [*new, *words[at:]], changes
 
 
+def near(words: Sequence[Word], index: Index, below: float) -> list[str]:
+    """Terms that doubtful words may be, the likeliest first."""
+    best: dict[str, float] = {}
+    for first in range(len(words)):
+        for after in range(first + 1, min(first + index.widest, len(words)) + 1):
+            part = words[first:after]
+            if all(w["probability"] < below for w in part):
+                term, how = index.closest(framed("".join(w["word"] for w in part))[1], after - first, NEAR)
+                if how >= NEAR:
+                    best[term] = max(how, best.get(term, 0.0))
+    return sorted(best, key=lambda term: (-best[term], term))
+
+
 def _found(words: Sequence[Word], index: Index, below: float) -> Iterator[_Found]:
     """All terms that words may stand for; they may overlap."""
     for first in range(len(words)):
@@ -180,8 +214,9 @@ def _best(text: str, index: Index, width: int, doubtful: bool) -> _Found | None:
         elif known:
             return None
         elif doubtful:
-            term, how = index.closest(heard, width)
-            found += [_Found(0, 0, term, LIKE, how, genitive)] if how >= ALIKE else []
+            term, how = index.closest(heard, width, ALIKE if len(index.forms) <= FEW else ALIKE_OF_MANY)
+            if term and (how >= ALIKE_SMALL or width > 1 or not heard.islower() or term.islower()):
+                found.append(_Found(0, 0, term, LIKE, how, genitive))
     return max(found, key=lambda f: (f.likeness, f.genitive), default=None)
 
 

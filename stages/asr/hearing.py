@@ -13,7 +13,8 @@ from typing import Any
 import guards
 from contract import StageJob
 from glossary import Term
-from instructions import listed, text_language
+from hints import Hints
+from sounding import letters
 from windows import PAD, WINDOW, Window, read
 from words import NEAR, Span, Word, filled, joined, merged, segments, snapped, uncovered, without
 
@@ -45,8 +46,10 @@ class Ear:
     model: Any
     terms: tuple[Term, ...] = ()
     """Of the glossary."""
-    hints: dict[str, str] = field(default_factory=dict)
-    """Language -> the terms that the model is told of beside the sound."""
+    hints: Hints = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.hints = Hints(self.job, self.model, self.terms)
 
     @property
     def batch(self) -> int:
@@ -59,21 +62,27 @@ class Ear:
         for language in dict.fromkeys(languages):
             which = [k for k, other in enumerate(languages) if other == language]
             mine = self.backend.part(self.model, encoded, which)
-            told = how | ({"terms": hint} if how.get("prompt", True) and (hint := self.hint(language)) else {})
+            told = how
+            if self.hints.terms and how.get("prompt", True):
+                told = {"terms": self.hints.text(language)} | how
             for k, one in zip(which, self.backend.hear(self.job, self.model, mine, language, **told), strict=True):
                 heard[k] = one
         return heard
 
-    def hint(self, language: str) -> str:
-        """The terms for a window in ``language``; a note says so where they are too many."""
-        if language not in self.hints and self.terms and hasattr(self.model, "hf_tokenizer"):
-            written = text_language(self.job, language)
-            terms = list(dict.fromkeys(term.said(written) for term in self.terms))
-            self.hints[language], count = listed(self.job, self.model, terms, language)
-            if count < len(terms):
-                what = f"{count} of {len(terms)} terms of the glossary, the first ones"
-                self.job.note(self.job.inputs[0], f"the model has room for {what}; the others are corrected by sound")
-        return self.hints.get(language, "")
+    def nearer(self, encoded: Any, languages: Sequence[str], heard: list[Any]) -> list[Any]:
+        """The hearings of a batch; a window is heard again where it may have terms that the model wasn't told of.
+
+        What it hears then counts if one of them is in it.
+        """
+        for k, language in enumerate(languages):
+            if not (wanted := self.hints.beyond(language, heard[k].words)):
+                continue
+            one = self.backend.part(self.model, encoded, [k])
+            again = self.hear(one, [language], terms=self.hints.with_(language, wanted))[0]
+            text = letters("".join(w["word"] for w in again.words))
+            if any(letters(term) in text for term in wanted) and not guards.suspicious(again.words, again.likelihood):
+                heard[k] = again
+        return heard
 
     def english(self, encoded: Any, languages: Sequence[str]) -> list[Any]:
         """The windows' hearings in English; None for each whose language that is, and for all where nobody asked.
@@ -148,7 +157,8 @@ def first(
     for windows, states in encoded:
         spoken = languages(states)
         told = ear.english(states, spoken)
-        for window, language, hearing, english in zip(windows, spoken, ear.hear(states, spoken), told, strict=True):
+        heard = ear.nearer(states, spoken, ear.hear(states, spoken))
+        for window, language, hearing, english in zip(windows, spoken, heard, told, strict=True):
             yield Heard(
                 window=window,
                 language=language,

@@ -44,6 +44,16 @@ def likeness(one: Sounds, other: Sounds) -> float:
     return (spelled + _same(one.code, other.code)) / 2 if one.code and other.code else spelled
 
 
+def at_most(one: Sounds, other: Sounds) -> float:
+    """What their likeness can't be more than, by their lengths."""
+    spelled = _shorter(one.letters, other.letters)
+    return (spelled + _shorter(one.code, other.code)) / 2 if one.code and other.code else spelled
+
+
+def _shorter(one: str, other: str) -> float:
+    return min(len(one), len(other)) / max(len(one), len(other), 1)
+
+
 def _same(one: str, other: str) -> float:
     import jellyfish
 

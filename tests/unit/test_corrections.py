@@ -80,6 +80,7 @@ def test_why_a_term_took_the_place(texts: tuple[str, ...], after: str, why: str)
         ("~you", "~may", "~go"),  # a common word that differs by its capital
         ("Ada", "Lovelace"),  # right already
         ("a", "I", "?"),
+        ("lovely",),  # a common word, which has no capital
     ],
 )
 def test_what_stays(texts: tuple[str, ...]) -> None:
@@ -119,3 +120,33 @@ def test_terms_fill_what_hotwords_and_prompt_leave_of_the_model_s_room() -> None
     assert instructions.listed(job(), model, ["abc", "defg", "hij"], "en") == ("abc, defg, hij", 3)
     assert instructions.before(job(), "en") is None
     assert instructions.before(job(), "zh", "北京").startswith("北京 以下")
+
+
+def test_a_window_that_may_have_a_term_beyond_the_model_s_room_is_heard_again_with_it() -> None:
+    hearing = stage_module("asr", "hearing")
+    asked: list[str] = []
+
+    def part(model: Any, encoded: Any, which: list[int]) -> Any:
+        return [encoded[k] for k in which]
+
+    def hear(job: Any, model: Any, encoded: Any, language: str, terms: str = "") -> list[Any]:
+        asked.append(terms)
+        text = {"a": "fine", "b": "Lovelace," if "Lovelace" in terms else "Lovelase,"}
+        return [SimpleNamespace(words=words(text[one]), likelihood=-0.3) for one in encoded]
+
+    notes: list[str] = []
+    told = job(correct_below=0.8, beam_size=1)
+    told.inputs, told.note = ["r"], lambda _, text: notes.append(text)
+    terms = tuple(hearing.Term(text=text, translate={}) for text in ("abcdefgh", "ijklmnop", "Lovelace"))
+    model = SimpleNamespace(max_length=50, hf_tokenizer=Tokenizer())
+    ear = hearing.Ear(job=told, backend=SimpleNamespace(part=part, hear=hear), model=model, terms=terms)
+    found = ear.nearer(["a", "b"], ["en", "en"], ear.hear(["a", "b"], ["en", "en"]))
+    assert [one.words[0]["word"] for one in found] == [" fine", " Lovelace,"]
+    assert asked == ["abcdefgh, ijklmnop", "Lovelace, abcdefgh"]
+    assert len(notes) == 1
+
+
+def test_a_large_glossary_is_searched_by_how_words_begin() -> None:
+    many = [Term(text=f"Zz{chr(97 + k % 26)}{chr(97 + k // 26)}orba", translate={}) for k in range(600)]
+    index = corrections.Index.of([*many, *GLOSSARY], "en")
+    assert corrections.corrected(words("Loveles"), index, 0.8)[0][0]["word"] == " Lovelace"
