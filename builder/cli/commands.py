@@ -36,6 +36,10 @@ TOP: Mapping[str, tuple[str, str]] = {
     ),
     "run": ("jobs", "Transcribe recordings, or resume jobs. Sets up what is missing first."),
     "compare": ("jobs", "Run several presets on the same recordings: time, memory, errors, and where they disagree."),
+    "metadata": (
+        "machine",
+        "What files, their names and two services say: title, year, cast. Offline, but for --online.",
+    ),
     "settings": ("machine", "The stages' settings: what each may be, is, and does. The profiles."),
     "bootstrap": ("machine", "Set up this machine: environment, hardware, models."),
     "hardware": ("machine", "What this machine has, and what that recommends. Cached for an hour."),

@@ -151,3 +151,37 @@ def remove_voices(
     with opened() as session:
         removed = voices.remove(session.config, names, dry_run=dry_run)
     show(json, views.VOICES_REMOVED, removed)
+
+
+@app.command()
+def metadata(
+    recordings: Annotated[list[Path] | None, typer.Argument(metavar="FILE...", help="Films, episodes, songs.")] = None,
+    online: Annotated[
+        bool,
+        typer.Option("--online", help="Ask TMDB about films (TMDB_TOKEN), MusicBrainz about songs. They see titles."),
+    ] = False,
+    glossary_out: Annotated[
+        Path | None, typer.Option("--glossary-out", metavar="FILE", help="Write the characters as a glossary's table.")
+    ] = None,
+    cached: Annotated[bool, typer.Option("--cached", help="List the answers that are kept: age and size.")] = False,
+    forget: Annotated[bool, typer.Option("--forget", help="Remove the answers that are kept.")] = False,
+    json: Json = False,
+) -> None:
+    """What files, their names and two services say: title, year, cast. Nothing is asked without --online.
+
+    Example: python3 build.py metadata "The Third Man (1949).mkv" --online --glossary-out cast.tsv
+    """
+    from builder.errors import UsageError
+    from builder.views import metadata as views
+    from builder.workflows.metadata import commands
+
+    if cached or forget:
+        with opened() as session:
+            answers = commands.kept(session, forget=forget)
+        show(json, views.ANSWERS, answers)
+        return
+    if not recordings:
+        raise UsageError("no file is named", expected="FILE…, or --cached")
+    with opened() as session:
+        found = commands.describe(session, recordings, online=online, glossary=glossary_out)
+    show(json, views.METADATA, found, failure=found.failure)

@@ -38,12 +38,15 @@ LEAD_IN = 1.0
 DISK = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS, errno.EACCES, errno.EPERM}
 """Errors of the disk; any other that a copy makes is the recording's."""
 
+TAGS, TAG = 100, 300
+"""Tags of a container that are told, and characters of one."""
+
 LOSSY = {"avi", "flac"}
 """Containers that a plain copy leaves wrong: AVI counts MP3 by bytes, FLAC's header keeps the whole length."""
 
 
 def probe(source: Path) -> dict[str, Any]:
-    """``video``: whether it has moving pictures; ``duration``: seconds by its header (None: not known).
+    """``video``: whether it has moving pictures; ``duration``: seconds by its header (None: not known); ``tags``: its own.
 
     Raises:
         ValueError: it has no sound.
@@ -54,6 +57,7 @@ def probe(source: Path) -> dict[str, Any]:
         return {
             "video": media.has_video(container),
             "duration": round(media.whole(container), 3) or None,
+            "tags": {key[:TAG]: value[:TAG] for key, value in list(media.tags(container.metadata).items())[:TAGS]},
         }
 
 

@@ -395,6 +395,7 @@ def test_every_stage_shares_versions_with_the_others() -> None:
         "asr",
         "demux",
         "diarize",
+        "metadata",
         "mux",
         "names",
         "separate",

@@ -13,7 +13,7 @@ CONTENTS = {
     name: re.compile(pattern)
     for name, pattern in {
         "cache": r"(hardware|project|preflight|budget|speeds|sizes|stage-images|bundles)\.json|budget\.(lock|new)|isolated"
-        r"|models\.lock\.lock|base|wheelhouse|packed|acceptance|uploads|llm",
+        r"|models\.lock\.lock|base|wheelhouse|packed|acceptance|uploads|llm|tmdb|musicbrainz",
         "images": r"(native|docker-cpu|docker-gpu)-(slim|full)",
         "layout": r"blobs|incoming|recipes|(images|digests|parts)\.json",
         "logs": r"build-[0-9-]+\.log|crash-[a-z0-9_]+\.log",

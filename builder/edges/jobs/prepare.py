@@ -247,6 +247,15 @@ def _source(path: Path) -> Path:
     return real
 
 
+def look(media: Media, path: Path) -> dict[str, Any]:
+    """What stages/demux/clip.py says of a recording, which may say anything.
+
+    Raises:
+        InputError: it is missing, not media, or has no sound.
+    """
+    return _tool(media, ["--probe"], _source(path))
+
+
 def _probe(media: Media, path: Path) -> tuple[bool, float | None]:
     """Whether a recording has moving pictures, and its seconds if its header tells."""
     answer = _tool(media, ["--probe"], path)

@@ -107,6 +107,18 @@ def secret(env: Mapping[str, str], home: Path, name: str) -> str | None:
     return _secret(secrets_file(env, home), name, required=bool(env.get("BAKE_SECRETS")))
 
 
+def find_secret(env: Mapping[str, str], home: Path, name: str) -> Token | None:
+    """Another service's token: a variable, or a line of the secrets file.
+
+    Raises:
+        ConfigError: others can read the secrets file, or what was found can't be a token.
+    """
+    if env.get(name, "").strip():
+        return _token(env[name], name)
+    value = secret(env, home, name)
+    return _token(value, str(secrets_file(env, home))) if value else None
+
+
 def secrets_file(env: Mapping[str, str], home: Path) -> Path:
     """This tool's own file of secrets: BAKE_SECRETS, else the one in the state folder."""
     named = env.get("BAKE_SECRETS")

@@ -1,0 +1,45 @@
+"""Titles in the names of files, by guessit in a native environment of its own (stages/metadata/filename.py)."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+
+from builder.core.config.types import Config, StageSpec
+from builder.core.metadata import works
+from builder.core.metadata.works import Named
+from builder.core.progress import OnProgress, Progress
+from builder.core.stage_env import stage_environment
+from builder.edges.machine import environment
+from builder.edges.system import shell
+from builder.receiver.jobs.untrusted import parse_json
+
+TIMEOUT = 30.0
+"""Seconds for the names of one command."""
+
+LOCK = "stages/metadata/requirements-slim.txt"
+
+SPEC = StageSpec(name="metadata", summary="titles in file names", requirements={"slim": LOCK, "full": LOCK})
+"""What has the environment; no job has such a stage."""
+
+
+def read(config: Config, names: Sequence[str], *, env: Mapping[str, str], on_progress: OnProgress) -> tuple[Named, ...]:
+    """What names say, in their order. Where guessit fails, they say nothing.
+
+    Raises:
+        SourceError, IntegrityError, MissingError: the environment can't be made.
+    """
+    python = environment.ready(config, (SPEC,)) or environment.ensure(config, (SPEC,), env=env, on_progress=on_progress)
+    scratch = config.paths.native / "tmp"
+    scratch.mkdir(parents=True, exist_ok=True)
+    program = config.shipped / "stages/metadata/filename.py"
+    variables = stage_environment(models=str(config.paths.models), scratch=str(scratch), threads=1, inherit=env)
+    done = shell.run([str(python), str(program)], env=variables, timeout=TIMEOUT, stdin=json.dumps(names).encode())
+    try:
+        found = parse_json(done.out.encode()) if done.code == 0 else None
+    except ValueError:
+        found = None
+    if not isinstance(found, list) or len(found) != len(names):
+        on_progress(Progress(what="warning", note="nothing is read from names: guessit failed", finished=True))
+        return (Named(),) * len(names)
+    return tuple(works.named(entry) for entry in found)
