@@ -15,6 +15,11 @@ def spoken(job: StageJob, recording: Recording) -> dict[str, Any]:
     return result
 
 
+def kept(job: StageJob, recording: Recording) -> list[str]:
+    """Names that a translation leaves as they are."""
+    return [str(name) for name in job.load("names", recording)["keep"]] if job.has("names") else []
+
+
 def apply(segments: list[dict[str, Any]], changes: list[dict[str, Any]]) -> None:
     """Change words where they stand; a change that doesn't fit the text is left out."""
     touched = set()

@@ -13,6 +13,12 @@ from lines import Line
 LACKING = "terms are missing"
 """What is against a translation without a term."""
 
+OTHER_LETTERS = (
+    "am ar as ba be bg bn bo el fa gu he hi hy ja ka kk km kn ko lo mk ml mn mr my ne pa ps ru sa sd si sr ta te tg th"
+    " tt uk ur yi yue zh"
+)
+"""Languages that write names in other letters than Latin ones, which a backend is left to do."""
+
 LISTED = 200
 """Lost terms that a result lists."""
 
@@ -20,9 +26,26 @@ LISTED = 200
 class Enforced:
     """The terms of one target."""
 
-    def __init__(self, glossary: Sequence[Term], target: str) -> None:
+    def __init__(self, glossary: Sequence[Term], target: str, names: Sequence[str] = ()) -> None:
+        """Args:
+        names: those of people that the recording speaks of. They stay as they are where a backend translates text into
+            another language of Latin letters, and nobody looks for them in the result: a model has found them.
+        """
         self.glossary, self.target = glossary, target
+        known = {text.casefold() for term in glossary for text in (term.text, *term.translate.values())}
+        self.names = [n for n in names if n.casefold() not in known] if target not in OTHER_LETTERS.split() else []
         self._by_source: dict[str, terms.Terms] = {}
+        self._masking: dict[str, terms.Terms] = {}
+
+    def masking(self, source: str) -> terms.Terms:
+        """What gets placeholders in a text in ``source``: terms, and names as they are written."""
+        if not self.names:
+            return self.of(source)
+        if source not in self._masking:
+            wanted = dict.fromkeys(self.names)
+            whole = {name: name for name in wanted} | self.of(source).wanted
+            self._masking[source] = terms.Terms(whole, exact=frozenset(wanted))
+        return self._masking[source]
 
     def of(self, source: str) -> terms.Terms:
         """What is looked for in a text in ``source``: a term as it is written, and as it is said there."""
@@ -41,7 +64,7 @@ class Enforced:
         self, texts: Sequence[str], source: str, translate: Callable[[list[str]], Sequence[str]]
     ) -> list[str]:
         """The texts by a backend that brings placeholders back, with the terms in their places."""
-        masked = [self.of(source).mask(text) for text in texts]
+        masked = [self.masking(source).mask(text) for text in texts]
         made = translate([text for text, _ in masked])
         return [terms.unmask(text, held)[0] for text, (_, held) in zip(made, masked, strict=True)]
 

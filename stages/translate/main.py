@@ -76,12 +76,12 @@ def work(job: StageJob) -> None:
     targets = wanted(job.settings)
     loaded: dict[str, Translator] = {}
     terms = glossary.told(job)
-    enforced = {target: Enforced(terms, target) for target in targets}
     for recording in job.inputs:
         heard = respelt.spoken(job, recording)
         turns = job.load("diarize", recording)["turns"] if job.has("diarize") else None
         task = Task(job, recording, lines.cut(heard["segments"], turns), heard["language"], heard["duration"], loaded)
-        task.enforced = enforced if terms else {}
+        names = respelt.kept(job, recording)
+        task.enforced = {target: Enforced(terms, target, names) for target in targets} if terms or names else {}
         made = {target: task.into(target, backend, len(targets)) for target, backend in targets.items()}
         job.save(recording, {"language": heard["language"], "duration": heard["duration"], "translations": made})
         job.progress(recording, heard["duration"], heard["duration"])
@@ -176,7 +176,7 @@ class Task:
 
     def terms(self, target: str, backend: str, told: list[Line]) -> dict[str, Any]:
         """``{"terms": …}``: what became of the glossary's terms, where there is a glossary; a note tells of lost ones."""
-        if target not in self.enforced or backend == SELF:
+        if target not in self.enforced or not self.enforced[target].glossary or backend == SELF:
             return {}
         account = self.enforced[target].account(self.said, told, self.language)
         if account["lost"]:

@@ -8,7 +8,7 @@ them that no dictionary has, and :func:`decoded` finds these words again, whatev
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 
 FIRST = 0xE000
 """The first character of private use; a text's own ones are taken out of it before."""
@@ -32,11 +32,13 @@ WORD = re.compile(rf"xq([{LETTERS}]+)qx", re.IGNORECASE)
 class Terms:
     """Terms that are looked for in many texts."""
 
-    def __init__(self, wanted: Mapping[str, str]) -> None:
+    def __init__(self, wanted: Mapping[str, str], *, exact: Container[str] = ()) -> None:
         """Args:
         wanted: a term as it is written in the text -> what the translation shall have.
+        exact: terms of which capitals count: Rose is no rose.
         """
         self.wanted = dict(wanted)
+        self.exact = exact
         self._by_fold = {term.casefold(): term for term in wanted}
         longest = sorted(wanted, key=lambda term: (-len(term), term))
         self._pattern = re.compile("|".join(map(_bounded, longest)) or NOTHING, re.IGNORECASE)
@@ -51,7 +53,8 @@ class Terms:
 
         def replaced(found: re.Match[str]) -> str:
             term = self._by_fold.get(found[0].casefold())
-            if term is None or len(held) == MOST or (len(term) > 1 and term.isupper() and found[0] != term):
+            strict = term is not None and (term in self.exact or (len(term) > 1 and term.isupper()))
+            if term is None or len(held) == MOST or (strict and found[0] != term):
                 return found[0]
             held.append(self.wanted[term])
             return chr(FIRST + len(held) - 1)

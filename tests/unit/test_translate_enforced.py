@@ -47,3 +47,20 @@ def test_what_is_lost_is_said_with_its_time() -> None:
     assert enforced.Enforced(GLOSSARY, "es").lacking("Baskerville Baskerville", "Baskerville", "en") == {
         enforced.LACKING: 1.0
     }
+
+
+def test_names_stay_as_they_are_written_where_the_letters_are_latin() -> None:
+    names = ["Rose", "Baskerville", "Will"]
+
+    def seen(target: str) -> list[str]:
+        found: list[str] = []
+        enforced.Enforced(GLOSSARY, target, names).translated(
+            ["Rose rose, and Will will."], "en", lambda texts: found.extend(texts) or texts
+        )
+        return found
+
+    assert seen("es") == ["\ue000 rose, and \ue001 will."]
+    assert seen("ru") == ["Rose rose, and Will will."]
+    mine = enforced.Enforced(GLOSSARY, "es", names)
+    assert mine.translated(["Rose rose."], "en", lambda texts: [text.upper() for text in texts]) == ["Rose ROSE."]
+    assert mine.lacking("Rose rose.", "Se levantó.", "en") == {}, "a model has found them: nobody looks for them"
