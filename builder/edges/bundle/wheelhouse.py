@@ -6,6 +6,7 @@ import hashlib
 import re
 import sys
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from builder.core.config.types import Config
@@ -103,7 +104,9 @@ def _login(where: str) -> ConfigError:
 
 def _wheels(config: Config, env: Mapping[str, str], on_progress: OnProgress) -> Path:
     """A folder with the wheels of the builder's lock and of all stages', fetched once."""
-    locks = [config.shipped / "requirements" / "builder.txt", *config.native_locks(apple=apple_silicon())]
+    asked = {config.images[name].stage for name in config.defaults.extras}  # few need a stage with its own environment
+    wanted = replace(config, stages={n: stage for n, stage in config.stages.items() if not stage.apart or n in asked})
+    locks = [config.shipped / "requirements" / "builder.txt", *wanted.native_locks(apple=apple_silicon())]
     digest = hashlib.sha256(sys.version.encode())
     for lock in locks:
         digest.update(lock.read_bytes())

@@ -12,6 +12,7 @@ from builder.core.progress import OnProgress, Progress
 from builder.core.stage_env import stage_environment
 from builder.edges.machine import environment
 from builder.edges.system import shell
+from builder.errors import SourceError
 from builder.receiver.jobs.untrusted import parse_json
 
 TIMEOUT = 30.0
@@ -24,12 +25,18 @@ SPEC = StageSpec(name="metadata", summary="titles in file names", requirements={
 
 
 def read(config: Config, names: Sequence[str], *, env: Mapping[str, str], on_progress: OnProgress) -> tuple[Named, ...]:
-    """What names say, in their order. Where guessit fails, they say nothing.
+    """What names say, in their order. Where guessit fails or can't be installed, they say nothing.
 
     Raises:
-        SourceError, IntegrityError, MissingError: the environment can't be made.
+        IntegrityError, MissingError: the environment can't be made.
     """
-    python = environment.ready(config, (SPEC,)) or environment.ensure(config, (SPEC,), env=env, on_progress=on_progress)
+    try:
+        python = environment.ready(config, (SPEC,)) or environment.ensure(
+            config, (SPEC,), env=env, on_progress=on_progress
+        )
+    except SourceError as error:  # a machine without an index: tags are still read
+        on_progress(Progress(what="warning", note=f"nothing is read from names: {error.what}", finished=True))
+        return (Named(),) * len(names)
     scratch = config.paths.native / "tmp"
     scratch.mkdir(parents=True, exist_ok=True)
     program = config.shipped / "stages/metadata/filename.py"
