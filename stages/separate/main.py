@@ -39,6 +39,7 @@ def work(job: StageJob) -> None:
         # One thread: the recurrent part can't use more, and the results are the same on every machine.
         options.intra_op_num_threads = options.inter_op_num_threads = 1
         options.log_severity_level = 3
+        options.enable_cpu_mem_arena = options.enable_mem_pattern = False  # else a third more memory stays with it
         folder, name = job.model("separation"), job.uses["separation"]["id"]
         archive = next(folder.glob("*.tar.gz"), None)
         if archive is None:
