@@ -116,7 +116,7 @@ def with_files(
 @functools.cache
 def small() -> dict[str, str]:
     """The least that has an image of a stage: what is read again for every payload."""
-    stages = [f"stages/{name}/stage.yaml" for name in ("asr", "demux", "vad")]
+    stages = [f"stages/{name}/stage.yaml" for name in ("asr", "demux", "separate", "vad")]
     return {
         name: fixed.texts()[name] for name in (*stages, "images/base.yaml", "images/base-ml.yaml", "images/demux.yaml")
     } | {"images/asr.yaml": "name: asr\nparent: base\nstage: asr\nmodes: [docker-cpu]\n"}
