@@ -135,11 +135,13 @@ class Pass:
         new = [self._cue(cues, one, text) for one, text in zip(tries, made, strict=True)]
         for one, cue, found in zip(tries, new, self._against(new, deep=True), strict=True):
             before = sum(doubts.total(against[k]) for k in one.over)
-            if cue.told is None or doubts.total(found) >= before:
+            why = list(dict.fromkeys(reason for k in one.over for reason in against[k]))
+            draft = " ".join(old.text for k in one.over if (old := cues[k]) and old.told)
+            # Rules translate back well what they left as it was.
+            literal = why == [doubts.BACK] and doubts.left(cue.source, cue.text) > doubts.left(cue.source, draft)
+            if cue.told is None or doubts.total(found) >= before or literal:
                 continue
-            why = dict.fromkeys(reason for k in one.over for reason in against[k])
-            texts = (old.text for k in one.over if (old := cues[k]))
-            self._changed(cue.told, " ".join(filter(None, texts)), list(why), way.name)
+            self._changed(cue.told, draft, why, way.name)
             for k in one.over:
                 cues[k], against[k] = None, {}
             cues[one.over[0]], against[one.over[0]] = cue, found

@@ -163,6 +163,16 @@ def test_all_lines_are_translated_back_where_that_is_asked_for() -> None:
     assert passed(said, told, ways, back=lambda texts, language: None, every=True)[1] == told
 
 
+def test_what_leaves_more_words_is_not_better_for_being_like_itself_translated_back() -> None:
+    said, told = [line(2, SAID)], [line(2, "Thanks for watching this film, and goodbye.")]
+    literal = ("apertium", Backend(No="I don't know who has enviado this message."), False)
+
+    def back(texts: list[str], language: str) -> list[str]:
+        return [SAID if "enviado" in text else "Gracias por mirar la película." for text in texts]
+
+    assert passed(said, told, literal, back=back, every=True)[1] == told
+
+
 def test_terms_that_a_translation_lost_are_a_doubt() -> None:
     def check(said: str, told: str) -> dict[str, float]:
         return {} if "message" in told else {"a term": 2.0}
