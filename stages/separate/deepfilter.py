@@ -178,7 +178,7 @@ class Cleaner:
             row -= self.loud
             self.large = FADE * self.large + (1 - FADE) * size
             size[:] = self.large
-        scaled = low / np.sqrt(sizes)
+        scaled = low / np.sqrt(np.maximum(sizes, 1e-20))  # a quarter of an hour of silence leaves nothing of a mean
         return (bands / 40).astype(np.float32), np.stack([scaled.real, scaled.imag], axis=1).astype(np.float32)
 
     def _filtered(self, known: list[Any], first: int, count: int) -> NDArray[np.complex64]:

@@ -25,6 +25,7 @@ class Network:
         self.ratio = ratio
 
     def run(self, names: Sequence[str], given: Mapping[str, Any]) -> list[Any]:
+        assert all(np.isfinite(values).all() for values in given.values())
         count = next(iter(given.values())).shape[-2]
         filters = np.zeros((1, count, deepfilter.DEEP, 2 * deepfilter.ORDER), np.float32)
         filters[..., 2 * deepfilter.BEFORE] = 1
@@ -61,6 +62,12 @@ def test_what_the_network_leaves_alone_comes_out_as_it_was(count: int, ratio: fl
 def test_how_the_sound_is_read_changes_nothing() -> None:
     sound = np.random.default_rng(1).uniform(-0.5, 0.5, 20_000).astype(np.float32)
     assert np.array_equal(cleaned(sound, 0.0, read=160), cleaned(sound, 0.0, read=50_000))
+
+
+def test_a_long_silence_stays_one() -> None:
+    cleaner = deepfilter.Cleaner({part: Network(0.0) for part in deepfilter.PARTS})
+    cleaner.large[:] = 0  # as after a quarter of an hour
+    assert not np.concatenate(list(cleaner.cleaned([np.zeros(8000, np.float32)]))).any()
 
 
 def test_of_noise_alone_a_part_is_left() -> None:
