@@ -49,6 +49,11 @@ DROPPED = (
     "usr/bin/c_rehash",
     "usr/bin/mawk",
     "usr/bin/awk",
+    "usr/bin/gawk*",
+    "usr/share/awk",
+    "usr/lib/*/gawk",
+    "usr/bin/apertium-des*",  # Apertium's formats of documents: it is given plain text
+    "usr/bin/apertium-re[hlmoprtwx]*",
     "usr/bin/debconf*",
     "usr/bin/update-alternatives",
     "usr/sbin/*",
