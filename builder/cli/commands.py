@@ -38,7 +38,7 @@ TOP: Mapping[str, tuple[str, str]] = {
     "compare": ("jobs", "Run several presets on the same recordings: time, memory, errors, and where they disagree."),
     "metadata": (
         "machine",
-        "What files, their names and two services say: title, year, cast. Offline, but for --online.",
+        "What files, their names and two services say: title, year, cast. Nothing is asked without --online.",
     ),
     "settings": ("machine", "The stages' settings: what each may be, is, and does. The profiles."),
     "bootstrap": ("machine", "Set up this machine: environment, hardware, models."),

@@ -180,8 +180,8 @@ def metadata(
             answers = commands.kept(session, forget=forget)
         show(json, views.ANSWERS, answers)
         return
-    if not recordings:
-        raise UsageError("no file is named", expected="FILE…, or --cached")
     with opened() as session:
+        if not recordings:
+            raise UsageError("no file is named", expected="FILE…, or --cached")
         found = commands.describe(session, recordings, online=online, glossary=glossary_out)
     show(json, views.METADATA, found, failure=found.failure)

@@ -162,8 +162,9 @@ def spellings(book: Book, cast: Cast) -> list[Spelling]:
         if text not in named and text.casefold() not in book.small:
             places[text].append(word)
     made: list[Spelling] = []
+    listed, frequent = spelling.Index(cast.words), spelling.Index(named)
     for text in places:
-        found = None if cast.knows(text) else spelling.nearest(text, cast.words)
+        found = None if cast.knows(text) else listed.nearest(text)
         if found is not None:
             why = f'{found[1]} as "{found[0]}" of the list of names'
             made.append(Spelling(before=text, after=found[0], why=why, applied=True, places=tuple(places[text])))
@@ -171,8 +172,8 @@ def spellings(book: Book, cast: Cast) -> list[Spelling]:
     for text in sorted(named, key=lambda t: (named[t], t)):
         if text in done or cast.knows(text) or text.casefold() in book.small:
             continue
-        others = [o for o in named if named[o] > max(named[text], 1) and o not in done]
-        if (other := spelling.nearest(text, others)) is not None:
+        least = max(named[text], 1)
+        if (other := frequent.nearest(text, lambda o, n=least: named[o] > n and o not in done)) is not None:
             why = f'{other[1]} as "{other[0]}", which is more frequent'
             made.append(Spelling(before=text, after=other[0], why=why, applied=False, places=tuple(places[text])))
     return sorted(made, key=lambda entry: (not entry.applied, entry.places[0].start, entry.before))

@@ -7,7 +7,8 @@ two people often differ in nothing else (Maria and Mario, Jane and June).
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Iterable
+from collections import defaultdict
+from collections.abc import Callable, Iterable
 from functools import lru_cache
 
 import jellyfish
@@ -56,13 +57,32 @@ def close(one: str, other: str) -> str:
     return ""
 
 
-def nearest(word: str, names: Iterable[str]) -> tuple[str, str] | None:
-    """The one of several names that a word is close to, and why; None: none is, or several are equally close."""
-    found = [(steps(word, name), name, why) for name in names if (why := close(word, name))]
-    found.sort()
-    if not found or (len(found) > 1 and found[0][0] == found[1][0] and plain(found[0][1]) != plain(found[1][1])):
-        return None
-    return found[0][1], found[0][2]
+class Index:
+    """Names by how they sound, so that a word is compared with few of them."""
+
+    def __init__(self, names: Iterable[str]) -> None:
+        self._by_sound: dict[str, list[str]] = defaultdict(list)
+        self._by_less: dict[str, list[str]] = defaultdict(list)
+        for name in names:
+            code = sound(plain(name))
+            self._by_sound[code].append(name)
+            for less in _less(code):
+                self._by_less[less].append(name)
+
+    def nearest(self, word: str, may: Callable[[str], bool] = lambda name: True) -> tuple[str, str] | None:
+        """The name that a word is close to, and why; None: none is, or several are equally close.
+
+        Args:
+            may: whether a name counts.
+        """
+        code = sound(plain(word))
+        near = {*self._by_sound.get(code, ()), *self._by_less.get(code, ())}
+        near.update(name for less in _less(code) for name in self._by_sound.get(less, ()))
+        found = [(steps(word, name), name, why) for name in near if may(name) and (why := close(word, name))]
+        found.sort()
+        if not found or (len(found) > 1 and found[0][0] == found[1][0] and plain(found[0][1]) != plain(found[1][1])):
+            return None
+        return found[0][1], found[0][2]
 
 
 def steps(one: str, other: str) -> int:
@@ -80,7 +100,12 @@ def _vowel(word: str) -> str:
     return next((VOWELS[c] for c in word if c in VOWELS), "")
 
 
+def _less(code: str) -> set[str]:
+    """A code without one of its letters, but the first."""
+    return {code[:k] + code[k + 1 :] for k in range(1, len(code))}
+
+
 def _lacks_one(one: str, other: str) -> bool:
     """Whether one of two codes is the other without one of its letters, but the first."""
     short, long = sorted((one, other), key=len)
-    return len(long) == len(short) + 1 and any(long[:k] + long[k + 1 :] == short for k in range(1, len(long)))
+    return short in _less(long)

@@ -117,8 +117,8 @@ class TestSpelling:
         assert spelling.close(other, one) == ""
 
     def test_of_two_names_that_are_equally_close_none_is_taken(self, spelling: Any) -> None:
-        assert spelling.nearest("Smeth", ["Smith", "Smyth"]) is None
-        assert spelling.nearest("Homes", ["Watson", "Holmes"]) == ("Holmes", "sounds nearly the same")
+        assert spelling.Index(["Smith", "Smyth"]).nearest("Smeth") is None
+        assert spelling.Index(["Watson", "Holmes"]).nearest("Homes") == ("Holmes", "sounds nearly the same")
 
 
 class TestPeople:
