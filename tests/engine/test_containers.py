@@ -8,9 +8,11 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from builder.core.jobs import compose
 from builder.core.jobs.sandbox import ContainerLimits
-from tests.engine.conftest import OTHER_STORE, Engine, results
+from tests.engine.conftest import OTHER_STORE, Engine, copy_project, results
 from tests.shared import EXAMPLE
 
 STAGES = ("demux", "vad", "asr", "align", "diarize", "subtitles", "mux")
@@ -128,3 +130,35 @@ def test_no_container_of_a_job_gets_the_docker_clients_proxies(
         entrypoint="python3",
     )
     assert subprocess.run(words, env=env, capture_output=True, text=True, check=True).stdout == "[]\n"
+
+
+@pytest.mark.heavy
+@OTHER_STORE
+def test_stages_that_few_need_give_in_containers_what_they_give_on_the_machine(engine: Engine, tmp_path: Path) -> None:
+    """Noise out, names, Apertium: their images are built because a job asks for them."""
+    project = copy_project(tmp_path)
+    with (project / "bake.yaml").open("a") as file:
+        file.write("\ntranslation:\n  apertium: [eng-spa]\n")
+    words = (
+        "run",
+        EXAMPLE,
+        "-s",
+        "en",
+        "-t",
+        "es",
+        "--names",
+        "--separate",
+        "on",
+        "--threads",
+        "2",
+        "--end",
+        "12",
+        "--json",
+    )
+    outputs = []
+    for mode in ("native", "docker-cpu"):
+        done = engine.bake(*words, "--mode", mode, root=project)
+        assert done.code == 0, done.err
+        outputs.append({p.name: p.read_bytes() for p in Path(done.data["output"]).iterdir()})
+    assert {"dialogue.es.srt", "dialogue.en.srt", "dialogue.names.tsv"} <= outputs[0].keys()
+    assert outputs[0] == outputs[1]
