@@ -146,7 +146,11 @@ def test_a_bundle_says_nothing_of_whom_this_machine_knows(tmp_path: Path) -> Non
     models = host.resolve(config, JobOptions()).models
     voices.put(config.paths.voices, voice("Ada", model_digest(models[Purpose.EMBEDDING][1])))
     assert b"Ada" in host.resolve(config, JobOptions()).voices
-    for options in (bundle._example_options(ImageSelection()), JobOptions(voices=False), JobOptions(diarization=False)):
+    for options in (
+        bundle._example_options(config, ImageSelection()),
+        JobOptions(voices=False),
+        JobOptions(diarization=False),
+    ):
         quiet = host.resolve(config, options)
         assert (quiet.voices, quiet.warning) == (b"", "")
         assert "voices" not in quiet.settings["diarize"]
