@@ -14,48 +14,35 @@ from builder.core.terms import Mode, Purpose
 from builder.core.weights.model import Model, Pin
 from builder.errors import UsageError
 from builder.receiver.jobs.languages import KNOWN, LANGUAGES
+from builder.receiver.jobs.translating import (
+    ANY,
+    ENGLISH,
+    HEARD,
+    MOST_TRANSLATIONS,
+    NEURAL,
+    TRANSLATE,
+    Way,
+    backends_text,
+    first_backend,
+    spare_backends,
+)
 
-ANY = "*"
-"""A pair's source where a backend takes any language that is spoken."""
-
-STAGE, TO, BACKENDS, OTHERS = "translate", "to", "backends", "others"
+STAGE, TO, BACKENDS, OTHERS = TRANSLATE, "to", "backends", "others"
 """The stage, its setting with the languages, and those that say who translates into each, and who else what is in doubt."""
-
-HEARD, ENGLISH = "whisper", "english"
-"""The backend that hears the sound in English, and the setting of asr that makes it do so."""
-
-SPARE = ("apertium",)
-"""Backends that the second pass may ask besides the chosen one: they need no model, and no sound."""
-
-NEURAL = "nmt"
-"""The backend that has a model for translation."""
 
 UNTRAINED = "turbo"
 """In the id of a Whisper model that OpenAI didn't train to translate."""
 
-MOST = 10
-"""Languages of one job."""
-
 
 @dataclass(frozen=True, kw_only=True)
-class Pair:
-    """From one language into another."""
+class Pair(Way):
+    """From one language into another, and what that takes."""
 
-    source: str
-    """Whisper's code, or :data:`ANY`."""
-    target: str
-    backend: str
     why: str
     """What does it, or what is lacking for it."""
     ready: bool = True
     model: str = ""
     """Id of the model that it needs, beside the one that hears."""
-    besides: frozenset[str] = frozenset()
-    """Of any source: languages that are none."""
-
-    def takes(self, source: str | None, target: str) -> bool:
-        """Whether it translates into ``target``; a ``source`` of None is detected, and may be any."""
-        return self.target == target and self.source in (ANY, source) and source not in self.besides
 
 
 def heard(model: Model) -> tuple[Pair, ...]:
@@ -141,8 +128,8 @@ def targets(text: str, *, where: str = "--to") -> tuple[str, ...]:
         found.append(str(code))
     if not found:
         raise UsageError("no language is named", where=where, expected="such as en,es")
-    if len(set(found)) > MOST:
-        raise UsageError(f"a job has at most {MOST} translations", where=where)
+    if len(set(found)) > MOST_TRANSLATIONS:
+        raise UsageError(f"a job has at most {MOST_TRANSLATIONS} translations", where=where)
     return tuple(dict.fromkeys(found))
 
 
@@ -163,11 +150,10 @@ def chosen(
     for target in wanted:
         if target == source:
             raise UsageError(f"{target} is what is spoken", where="--to", hint="name another language")
-        able = [p for p in pairs if p.ready and p.takes(source, target)]
-        mine = [p for p in able if wished.get(target, p.backend) == p.backend]
-        if not mine:
+        backend = first_backend(source, target, (p for p in pairs if p.ready), wished.get(target))
+        if backend is None:
             raise _none(source, target, pairs, wish=wished.get(target))
-        found[target] = mine[0].backend
+        found[target] = backend
     return found
 
 
@@ -178,12 +164,7 @@ def others(source: str | None, backends: Mapping[str, str], pairs: Sequence[Pair
         source: the language that is spoken; None: it is detected, and whether it is one of the pair's shows then.
         backends: target -> the chosen one.
     """
-    found = {}
-    for target, backend in backends.items():
-        able = [p for p in pairs if p.ready and p.target == target and source in (None, p.source)]
-        if names := [p.backend for p in able if p.backend in SPARE and p.backend != backend]:
-            found[target] = names[0]
-    return found
+    return spare_backends(source, backends, [pair for pair in pairs if pair.ready])
 
 
 def _none(source: str | None, target: str, pairs: Sequence[Pair], *, wish: str | None) -> UsageError:
@@ -266,7 +247,7 @@ def settle(settings: dict[str, dict[str, Any]], to: str | None, *, source: str |
         raise UsageError("with --task translate the text is English already", where="--to", hint="leave out --task")
     mine = settings.setdefault(STAGE, {})
     found = chosen(source, targets(to), pairs, wished=wishes(mine.get(BACKENDS)))
-    mine |= {TO: ",".join(found), BACKENDS: ",".join(f"{target}={name}" for target, name in found.items())}
+    mine |= {TO: ",".join(found), BACKENDS: backends_text(found)}
     if (spare := others(source, found, pairs)) and mine.get(OTHERS) is None:
-        mine[OTHERS] = ",".join(f"{target}={name}" for target, name in spare.items())
+        mine[OTHERS] = backends_text(spare)
     settings["asr"][ENGLISH] = HEARD in found.values()

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from builder.receiver.inventory import LoaderError
 from builder.receiver.jobs.job import SUBTITLE, TRANSCRIBE, JobAsked
-from builder.receiver.jobs.recordings import language_of
+from builder.receiver.jobs.recordings import language_of, targets_of
 
 EPILOG = """examples:
   python3 load.py --key sender.pub.pem                 load what this engine lacks, if this key signed it
@@ -16,6 +16,7 @@ EPILOG = """examples:
   python3 load.py --run call.mp4 talk.wav              transcribe; the results are below whisperbake/jobs
   python3 load.py --run *.mp4 --language German --speakers 2
   python3 load.py --run film.mkv --workflow transcribe --no-diarization
+  python3 load.py --run film.mkv --translate English   subtitles in two languages
   python3 load.py --native                             unpack what native runs need; no engine is asked
   python3 load.py --log                                which bundles were loaded here, and when
 
@@ -28,7 +29,7 @@ exit codes:
   130 interrupted
   With several recordings: the first of 7, 5, 2, 8 that one of them ended with; 3 ends all."""
 
-ONLY_RUN = ("language", "speakers", "workflow", "no_diarization")
+ONLY_RUN = ("language", "speakers", "workflow", "no_diarization", "translate")
 """Options that say how recordings are transcribed."""
 
 MOST_SPEAKERS = 30
@@ -72,6 +73,8 @@ def arguments(words: Sequence[str] | None) -> argparse.Namespace:
     add("--speakers", type=_speakers, metavar="N", help="how many voices; without it a best guess")
     add("--workflow", choices=(SUBTITLE, TRANSCRIBE), help="with a film that has the subtitles in it, or without")
     add("--no-diarization", action="store_true", help="don't find out who speaks")
+    into = "translate the text, too, into languages that the bundle has: en, or en,Spanish"
+    add("--translate", metavar="LANGUAGES", help=into)
     chosen = parser.parse_args(words)
     if chosen.key and chosen.new_key:
         parser.error("--key and --new-key exclude each other: the new one takes the other's place")
@@ -94,4 +97,10 @@ def asked_of(chosen: argparse.Namespace) -> JobAsked:
     """
     if chosen.speakers is not None and chosen.no_diarization:
         raise LoaderError(2, "--speakers needs diarization", "leave out --no-diarization")
-    return JobAsked(language_of(chosen.language), chosen.speakers, chosen.workflow, not chosen.no_diarization)
+    return JobAsked(
+        language_of(chosen.language),
+        chosen.speakers,
+        chosen.workflow,
+        not chosen.no_diarization,
+        targets_of(chosen.translate),
+    )

@@ -10,9 +10,10 @@ from builder.core.config.settings import expected
 from builder.core.config.types import SettingValue, StageSetting
 from builder.core.machine import Hardware, Recommendation
 from builder.core.text import format_size, table, visible
-from builder.core.translation import ANY, Pair
+from builder.core.translation import Pair
 from builder.core.voices import known as spec
 from builder.program import command
+from builder.receiver.jobs.translating import ANY
 from builder.views import View
 from builder.views.weights import FetchedModelJson, fetched_data
 

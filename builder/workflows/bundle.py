@@ -14,6 +14,7 @@ from builder.core.bundle.contents import Base, InventoryChange
 from builder.core.bundle.image import platform
 from builder.core.config.types import Config
 from builder.core.jobs.request import JobOptions
+from builder.core.terms import Purpose
 from builder.errors import BakeError, IntegrityError, UsageError
 from builder.program import command, shell_word
 from builder.receiver.inventory import SIGNATURE
@@ -214,9 +215,11 @@ def _native_models(
 
 
 def _example_options(config: Config, selection: ImageSelection) -> JobOptions:
-    """How the example is run: alike on every machine."""
+    """How the example is run: alike on every machine, and not translated."""
+    named = (alternatives(config, selection.models)[0] or "").split(",")
+    purposes = {id_: model.purpose for id_, model in config.models.items()}
     return JobOptions(
-        models=alternatives(config, selection.models)[0],
+        models=",".join(id_ for id_ in named if purposes.get(id_.strip()) is not Purpose.TRANSLATION) or None,
         diarization=selection.diarization,
         voices=False,  # whom this machine knows is nobody else's business
         threads=2,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -9,15 +10,17 @@ from typing import Any
 import pytest
 import yaml
 
+from builder.core import languages, translation
 from builder.core.jobs import compose, job_file, sandbox
 from builder.core.jobs.job import JobInput
 from builder.core.jobs.request import Request, plan_stages, request_key
-from builder.core.terms import Purpose, Workflow
+from builder.core.terms import Mode, Purpose, Workflow
 from builder.edges.bundle import acceptance
+from builder.edges.bundle.acceptance import NONE, Translations
 from builder.edges.jobs import folder as jobs
 from builder.receiver.inventory import LoaderError
 from builder.receiver.jobs import job as folders
-from builder.receiver.jobs import naming
+from builder.receiver.jobs import naming, recordings
 from builder.receiver.jobs.container import container
 from builder.receiver.jobs.job import JobAsked, planned_stages, service
 from tests.golden import project
@@ -26,11 +29,22 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "asr": {"language": None, "threads": 2, "device": "cpu"},
     "align": {"threads": 2, "device": "cpu"},
     "diarize": {"threads": 2, "device": "cpu", "speakers": None},
+    "translate": {"threads": 2},
 }
 IDS = {Purpose.ASR: "base", Purpose.VAD: "silero-vad", Purpose.EMBEDDING: "d-vector"}
+NLLB = project.read({}).models["nllb-200-600m-int8"]
+RULES = (
+    *translation.heard(project.read({}).models["base"]),
+    *translation.apertium((), Mode.DOCKER_CPU, ["eng-spa", "spa-cat"]),
+)
+OFFERED = {
+    "nothing": NONE,
+    "rules": Translations(pairs=RULES),
+    "neural": Translations(pairs=(*translation.neural(NLLB), *RULES), model=(NLLB, project.read({}).pins[NLLB.id])),
+}
 
 
-def request(asked: JobAsked, threads: int = 2) -> Request:
+def request(asked: JobAsked, threads: int = 2, offered: Translations = NONE) -> Request:
     """What the builder makes of the same options."""
     config = project.read({})
     models = {
@@ -41,18 +55,22 @@ def request(asked: JobAsked, threads: int = 2) -> Request:
     settings = {name: {**values, "threads": threads} for name, values in SETTINGS.items()}
     settings["asr"]["language"] = asked.language
     settings["diarize"]["speakers"] = asked.speakers
+    to, spoken = ",".join(asked.to) or None, languages.spoken(asked.language)
+    translation.settle(settings, to, source=spoken, pairs=offered.pairs)
+    models |= {Purpose.TRANSLATION: offered.model} if offered.model else {}
+    models = translation.loaded(models, settings)
     return Request(
         workflow=None, variant="slim", preset="fast", models=models, settings=settings, diarization=asked.diarization
     )
 
 
-def made(asked: JobAsked, workflow: str, folder: str) -> dict[str, Any]:
+def made(asked: JobAsked, workflow: str, folder: str, offered: Translations = NONE) -> dict[str, Any]:
     """job.yaml as the loader writes it."""
-    template = acceptance.template(project.read({}), request(JobAsked()))
+    template = json.loads(json.dumps(acceptance.template(project.read({}), request(JobAsked()), offered)))
     stages = planned_stages(template, asked, workflow=workflow, threads=6)
     entry = {"id": "01", "name": "a $b.mp4", "path": "input/01.mp4", "sha256": "0" * 64, "size": 1, "output": "a $b"}
     return {
-        **template,
+        **folders.recipe(template),
         "id": folder,
         "workflow": workflow,
         "mode": "docker-cpu",
@@ -64,16 +82,28 @@ def made(asked: JobAsked, workflow: str, folder: str) -> dict[str, Any]:
 
 @pytest.mark.parametrize("workflow", ["subtitle", "transcribe"])
 @pytest.mark.parametrize(
-    "asked", [JobAsked(), JobAsked(language="de", speakers=2), JobAsked(diarization=False), JobAsked(language="en")]
+    ("asked", "offers"),
+    [
+        (JobAsked(), "nothing"),
+        (JobAsked(language="de", speakers=2), "neural"),
+        (JobAsked(diarization=False), "nothing"),
+        (JobAsked(language="en"), "rules"),
+        (JobAsked(to=("en",)), "rules"),  # heard, and Apertium is asked where that is in doubt
+        (JobAsked(language="es", to=("en", "ca"), diarization=False), "rules"),
+        (JobAsked(language="auto-segments", to=("en", "hi")), "neural"),
+        (JobAsked(language="es", to=("en", "ca"), speakers=3), "neural"),
+    ],
 )
-def test_the_same_options_make_the_same_job(asked: JobAsked, workflow: str, tmp_path: Path) -> None:
+def test_the_same_options_make_the_same_job(asked: JobAsked, offers: str, workflow: str, tmp_path: Path) -> None:
     """Stages, settings, models, key; and the builder reads it as one of its own."""
     config = project.read({})
     folder = tmp_path / naming.job_id("2026-11-26T08:00:00Z", "a $b.mp4", "4f2a")
     folders.make_parts(folder)
-    folders.write_job(folder, made(asked, workflow, folder.name))
+    folders.write_job(folder, made(asked, workflow, folder.name, OFFERED[offers]))
     job = jobs.read(config, folder)
-    expected = plan_stages(config.stages, request(asked, threads=6), workflow=Workflow(workflow))
+    expected = plan_stages(
+        config.stages, request(asked, threads=6, offered=OFFERED[offers]), workflow=Workflow(workflow)
+    )
     assert [s.name for s in job.stages] == [s.name for s in expected]
     for stage, other in zip(job.stages, expected, strict=True):
         assert replace(stage, settings={}) == replace(other, settings={})
@@ -95,6 +125,62 @@ def test_what_the_bundles_models_cannot_do_is_refused() -> None:
     template["stages"] = [stage for stage in template["stages"] if stage["name"] != "diarize"]
     with pytest.raises(LoaderError, match="needs diarization"):
         planned_stages(template, JobAsked(speakers=2), workflow="subtitle", threads=1)
+
+
+TRANSLATIONS = [
+    ("nothing", None, ("en",), "nothing in this bundle translates", []),
+    ("rules", "es", ("es",), "es is what is spoken", []),
+    ("rules", None, ("es",), "a language that is to be detected into es", ["from any language it translates into en"]),
+    ("rules", "es", ("en", "hi"), "es into hi", ["from es it translates into en (whisper), en (apertium), ca"]),
+    ("neural", "zh", ("br",), "zh into br", ["from zh it translates into af (nmt), am (nmt)"]),
+]
+
+
+@pytest.mark.parametrize(("offers", "language", "to", "what", "listed"), TRANSLATIONS)
+def test_pairs_that_a_bundle_does_not_have_are_refused_with_those_that_it_has(
+    offers: str, language: str | None, to: tuple[str, ...], what: str, listed: list[str]
+) -> None:
+    template = acceptance.template(project.read({}), request(JobAsked()), OFFERED[offers])
+    with pytest.raises(LoaderError) as refused:
+        planned_stages(template, JobAsked(language=language, to=to), workflow="subtitle", threads=1)
+    assert refused.value.code == 2
+    assert what in refused.value.what
+    assert [line[: len(start)] for line, start in zip(refused.value.detail, listed, strict=True)] == listed
+
+
+def test_a_backend_that_the_sender_wants_is_taken() -> None:
+    """Its setting translate.backends holds for the receiver's jobs, too; where it has no pair, nothing else is taken."""
+    asked = request(JobAsked())
+    wish = {**asked.settings, "translate": {"backends": "English=apertium", "llm_endpoint": "https://llm.example/v1"}}
+    template = acceptance.template(project.read({}), replace(asked, settings=wish), OFFERED["rules"])
+    stages = planned_stages(template, JobAsked(language="es", to=("en",)), workflow="subtitle", threads=1)
+    settings = {stage["name"]: stage["settings"] for stage in stages}
+    assert settings["translate"]["backends"] == "en=apertium"
+    assert settings["translate"]["llm_endpoint"] is None
+    assert settings["asr"]["english"] is False
+    with pytest.raises(LoaderError, match="into en"):
+        planned_stages(template, JobAsked(language="de", to=("en",)), workflow="subtitle", threads=1)
+
+
+def test_the_example_is_not_translated(tmp_path: Path) -> None:
+    """Its job is the same whatever the images translate."""
+    (tmp_path / "call.mp4").write_bytes(b"sound")
+    found = []
+    for offered in OFFERED.values():
+        template = acceptance.template(project.read({}), request(JobAsked()), offered)
+        (tmp_path / "job.json").write_text(json.dumps(template))
+        found.append(folders.new_job(tmp_path / "job.json", tmp_path / "call.mp4", "call.mp4", tmp_path / "acceptance"))
+    assert found[0] == found[1] == found[2]
+
+
+@pytest.mark.parametrize(
+    "text", ["", ",", "klingon", "auto", "en,auto", "auto-segments", "en,es,fr,de,it,pt,nl,pl,ru,ja,zh"]
+)
+def test_what_is_no_language_to_translate_into_is_refused(text: str) -> None:
+    assert recordings.targets_of("English, es,Spanish , de") == ("en", "es", "de")
+    with pytest.raises(LoaderError) as refused:
+        recordings.targets_of(text)
+    assert refused.value.code == 2
 
 
 def test_its_compose_file_says_what_the_builders_says(tmp_path: Path) -> None:

@@ -10,9 +10,10 @@ import pytest
 
 from builder.core import translation
 from builder.core.jobs import naming, page
-from builder.core.translation import ANY, Pair
+from builder.core.translation import Pair
 from builder.edges.machine import project
 from builder.errors import UsageError
+from builder.receiver.jobs.translating import ANY
 
 ROOT = Path(__file__).resolve().parents[2]
 MODELS = project.load(ROOT, env={}, overrides={}).models

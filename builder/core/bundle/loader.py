@@ -25,6 +25,7 @@ MODULES = (
     "record",
     "jobs/languages",
     "jobs/naming",
+    "jobs/translating",
     "jobs/places",
     "jobs/job",
     "jobs/container",

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from builder.core.bundle import contents
+from builder.receiver.jobs.translating import TRANSLATE
 
 NAME = "README.txt"
 
@@ -29,7 +30,7 @@ TRANSCRIBE
     python3 load.py --run call.mp4 talk.wav
     python3 load.py --run *.mp4 --language German --speakers 2
     python3 load.py --run film.mkv --workflow transcribe --no-diarization
-  Each recording is a job: a folder below whisperbake/jobs, with the results in output. Containers have no network.
+{translate}  Each recording is a job: a folder below whisperbake/jobs, with the results in output. Containers have no network.
   In a job's folder, docker compose up runs it again.
 
 EXIT CODES
@@ -52,6 +53,11 @@ _NATIVE = """
 WITHOUT AN ENGINE
     python3 load.py --native      unpack what native runs need ({python}); the same happens where no engine answers
   It says then what to type for a run.
+"""
+
+
+_TRANSLATE = """\
+    python3 load.py --run film.mkv --translate English      and the text in other languages
 """
 
 
@@ -78,5 +84,6 @@ def manual(inventory: Mapping[str, Any]) -> bytes:
         facts="\n".join(f"  {name:9} {value}" for name, value in facts.items() if value),
         oldest=inventory["engine"]["oldest"],
         native=_NATIVE.format(python=python) if native else "",
+        translate=_TRANSLATE if any(image["stage"] == TRANSLATE for image in inventory["images"]) else "",
     )
     return text.encode()

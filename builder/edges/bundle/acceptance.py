@@ -5,19 +5,22 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from builder.core import translation
 from builder.core.config.types import Config
 from builder.core.images.plan import Plan
 from builder.core.jobs import compose, job_file, sandbox
 from builder.core.jobs import job as spec
 from builder.core.jobs.request import Request, plan_stages
 from builder.core.progress import OnProgress, Progress
-from builder.core.terms import Workflow
+from builder.core.terms import Purpose, Workflow
+from builder.core.translation import Pair
 from builder.core.voices import known
+from builder.core.weights.model import PinnedModel
 from builder.edges.bundle import folder as bundle
 from builder.edges.engine.connection import Engine, steady
 from builder.edges.system import files
@@ -25,6 +28,7 @@ from builder.errors import UsageError
 from builder.receiver.engine import EngineSocket
 from builder.receiver.jobs.job import new_job
 from builder.receiver.jobs.run import LARGEST_RESULT, results_of, run_job, words_of
+from builder.receiver.jobs.translating import TRANSLATE, WAYS, backends_text, ways_as_data
 from builder.receiver.jobs.untrusted import json_below, sha256_below
 
 EXAMPLE = "examples/dialogue.mp4"
@@ -60,7 +64,7 @@ def acceptance(
         MissingError, IntegrityError: the engine went away, or refuses.
     """
     recording = config.shipped / EXAMPLE
-    job = template(config, request)
+    job = template(config, request, translations(config, request, plan))
     images = steady(lambda: {i.stage: str(engine.client.images.get(i.tag).id) for i in plan.images if i.stage})
     if not recording.is_file() or not engine.host.startswith("unix:"):
         return None
@@ -148,11 +152,40 @@ def stage_memory(config: Config, plan: Plan) -> dict[str, int]:
     }
 
 
-def template(config: Config, request: Request) -> Any:
-    """The example's job.yaml as data, without what belongs to one run or one recording."""
+@dataclass(frozen=True, kw_only=True)
+class Translations:
+    """What images translate."""
+
+    pairs: Sequence[Pair] = ()
+    """The better backends first, as a job of this machine would choose them."""
+    model: PinnedModel | None = None
+    """The one that a neural backend loads."""
+
+
+NONE = Translations()
+
+
+def translations(config: Config, request: Request, plan: Plan) -> Translations:
+    """What the images of a plan translate, of recordings that the request's model hears."""
+    if TRANSLATE not in {image.stage for image in plan.images}:
+        return NONE
+    model = next((use for use in plan.models if use[0].purpose is Purpose.TRANSLATION), None)
+    pairs = (
+        *(translation.neural(model[0]) if model else ()),
+        *translation.heard(request.models[Purpose.ASR][0]),
+        *translation.apertium((), config.defaults.mode, config.apertium),
+    )
+    return Translations(pairs=[pair for pair in pairs if pair.ready], model=model)
+
+
+def template(config: Config, request: Request, offered: Translations = NONE) -> Any:
+    """The example's job.yaml as data, without what belongs to one run or one recording.
+
+    Where images translate, it has that stage, and the list that the loader chooses of; the example's own job does without.
+    """
     import yaml
 
-    stages = plan_stages(config.stages, request, workflow=Workflow.SUBTITLE)
+    stages = plan_stages(config.stages, _translated(request, offered), workflow=Workflow.SUBTITLE)
     recording = spec.JobInput(id="01", name="", path="", sha256="", size=0, output="")
     job = spec.Job(
         id="acceptance",
@@ -164,4 +197,27 @@ def template(config: Config, request: Request) -> Any:
         inputs=(recording,),
         stages=stages,
     )
-    return yaml.safe_load(job_file.to_yaml(job))
+    data = yaml.safe_load(job_file.to_yaml(job))
+    if not offered.pairs:
+        return data
+    for stage in data["stages"]:
+        if stage["name"] == TRANSLATE:
+            stage["settings"][translation.TO] = None
+    return data | {WAYS: ways_as_data(offered.pairs)}
+
+
+def _translated(request: Request, offered: Translations) -> Request:
+    """The request, with the stage that translates where there is anything that it could do."""
+    if not offered.pairs:
+        return request
+    mine = request.settings.get(TRANSLATE, {})
+    settings = {
+        **mine,
+        translation.TO: offered.pairs[0].target,
+        translation.BACKENDS: backends_text(translation.wishes(mine.get(translation.BACKENDS))) or None,
+        # The receiver's machine has no network, and the sender's address is nobody's business.
+        "llm": None,
+        "llm_endpoint": None,
+    }
+    models = {**request.models, **({Purpose.TRANSLATION: offered.model} if offered.model else {})}
+    return replace(request, settings={**request.settings, TRANSLATE: settings}, models=models)

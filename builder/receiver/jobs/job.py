@@ -4,15 +4,30 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from builder.receiver.inventory import CHUNK, LoaderError
 from builder.receiver.jobs.kept import COMPOSE
+from builder.receiver.jobs.languages import EACH
 from builder.receiver.jobs.naming import input_suffix, output_stem
 from builder.receiver.jobs.places import remove_tree
+from builder.receiver.jobs.translating import (
+    ANY,
+    ENGLISH,
+    HEARD,
+    NEURAL,
+    TRANSLATE,
+    WAYS,
+    Way,
+    backends_of,
+    backends_text,
+    first_backend,
+    spare_backends,
+    ways_of,
+)
 
 SUBTITLE, TRANSCRIBE = "subtitle", "transcribe"
 """Workflows: with and without a film that has the subtitles in it."""
@@ -43,6 +58,8 @@ class JobAsked:
     workflow: str | None = None
     """None: subtitles for a film, a transcript for a recording without pictures."""
     diarization: bool = True
+    to: tuple[str, ...] = ()
+    """Languages that the text is translated into, as Whisper's codes."""
 
 
 def planned_stages(
@@ -60,28 +77,104 @@ def planned_stages(
     known = {stage["name"]: stage for stage in template["stages"]}
     if asked.speakers is not None and not (asked.diarization and "diarize" in known):
         raise LoaderError(2, "--speakers needs diarization", "leave out --no-diarization, or load a bundle that has it")
-    left_out = {*(() if asked.diarization else ("diarize",)), *(("mux",) if workflow == TRANSCRIBE else ())}
-    names = [name for name in known if name not in left_out]
-    purposes = {purpose for name in names for purpose in known[name]["models"]}
-    lost = {purpose for name in left_out & set(known) for purpose in known[name]["models"]} - purposes
+    left_out = {
+        *(() if asked.diarization else ("diarize",)),
+        *(("mux",) if workflow == TRANSCRIBE else ()),
+        *(() if asked.to else (TRANSLATE,)),
+    }
     wishes: dict[str, dict[str, Any]] = {
         "asr": {"language": asked.language},
         "diarize": {"speakers": asked.speakers},
-        "subtitles": {"models": _without(known.get("subtitles", {}).get("settings", {}).get("models", {}), lost)},
     }
-    stages = []
-    for name in names:
-        settings = {**known[name]["settings"], **wishes.get(name, {})}
+    stages = template["stages"]
+    if asked.to:
+        told = _translation(template, asked)
+        backends = backends_of(told["backends"]).values()
+        wishes[TRANSLATE] = told
+        wishes["asr"][ENGLISH] = HEARD in backends
+        if NEURAL not in backends:
+            stages = [{**stage, "models": {}} if stage["name"] == TRANSLATE else stage for stage in stages]
+    lost = _purposes(template["stages"]) - _purposes(stages)
+    planned = []
+    for stage in without(stages, left_out, lost):
+        settings = {**stage["settings"], **wishes.get(stage["name"], {})}
         if "threads" in settings:
             settings["threads"] = threads
-        needs = [need for need in known[name]["needs"] if need in names]
-        stages.append({**known[name], "needs": needs, "settings": settings})
+        planned.append({**stage, "settings": settings})
     _require_language(known["asr"]["models"]["asr"], asked.language)
-    return stages
+    return planned
 
 
-def _without(models: Mapping[str, Any], lost: set[str]) -> dict[str, Any]:
-    return {purpose: model for purpose, model in models.items() if purpose not in lost}
+def without(
+    stages: Sequence[Mapping[str, Any]], left_out: Collection[str], lost: Collection[str] = frozenset()
+) -> list[dict[str, Any]]:
+    """A job's stages without some: no other needs them, and the results name no model of theirs.
+
+    Args:
+        left_out: names of stages.
+        lost: purposes of models that aren't the job's either.
+    """
+    kept = [stage for stage in stages if stage["name"] not in left_out]
+    names = {stage["name"] for stage in kept}
+    lost = {*lost, *(_purposes(stages) - _purposes(kept))}
+    return [
+        {
+            **stage,
+            "needs": [need for need in stage["needs"] if need in names],
+            "settings": _unnamed(stage["settings"], lost) if stage["name"] == "subtitles" else stage["settings"],
+        }
+        for stage in kept
+    ]
+
+
+def _purposes(stages: Sequence[Mapping[str, Any]]) -> set[str]:
+    return {purpose for stage in stages for purpose in stage["models"]}
+
+
+def _unnamed(settings: Mapping[str, Any], lost: Collection[str]) -> dict[str, Any]:
+    """The settings of the stage whose results say which models were used."""
+    models = settings.get("models", {})
+    return {**settings, "models": {purpose: model for purpose, model in models.items() if purpose not in lost}}
+
+
+def _translation(template: Mapping[str, Any], asked: JobAsked) -> dict[str, Any]:
+    """The settings that say into what is translated, and by whom (core/translation.py, ``settle``).
+
+    Raises:
+        LoaderError: the bundle doesn't translate what is asked.
+    """
+    known = [stage["settings"] for stage in template["stages"] if stage["name"] == TRANSLATE]
+    ways = ways_of(template)
+    if not known or not ways:
+        raise LoaderError(
+            2, "nothing in this bundle translates", "ask the sender for one with the image translate: docs/air-gap.md"
+        )
+    spoken = None if asked.language == EACH else asked.language
+    wished, backends = backends_of(known[0]["backends"]), {}
+    for target in asked.to:
+        backend = first_backend(spoken, target, ways, wished.get(target))
+        if backend is None or target == spoken:
+            raise _untranslatable(spoken, target, ways)
+        backends[target] = backend
+    others = known[0]["others"]
+    if others is None and (spare := spare_backends(spoken, backends, ways)):
+        others = backends_text(spare)
+    return {"to": ",".join(backends), "backends": backends_text(backends), "others": others}
+
+
+def _untranslatable(spoken: str | None, target: str, ways: Sequence[Way]) -> LoaderError:
+    """The error of a pair that a bundle doesn't have."""
+    if target == spoken:
+        return LoaderError(2, f"{target} is what is spoken", "another --translate")
+    there = [way for way in ways if way.source in (ANY, spoken) and way.target != spoken]
+    names = ", ".join(dict.fromkeys(f"{way.target} ({way.backend})" for way in there)) or "nothing"
+    unheard = spoken is None and any(way.target == target for way in ways)
+    return LoaderError(
+        2,
+        f"nothing in this bundle translates {spoken or 'a language that is to be detected'} into {target}",
+        "--language says which language is spoken" if unheard else "another --translate",
+        [f"from {spoken or 'any language'} it translates into {names}"],
+    )
 
 
 def _require_language(model: Mapping[str, Any], language: str | None) -> None:
@@ -163,7 +256,7 @@ def _readable(job: Mapping[str, Any]) -> bool:
 
 def new_job(template: Path, recording: Path, name: str, folder: Path) -> dict[str, Any]:
     """A job folder like the template's, for another recording (docs/job-format.md); what its job.yaml says."""
-    job: dict[str, Any] = json.loads(template.read_bytes())
+    job = recipe(json.loads(template.read_bytes()))
     if folder.exists():
         remove_tree(folder)
     make_parts(folder)
@@ -173,9 +266,15 @@ def new_job(template: Path, recording: Path, name: str, folder: Path) -> dict[st
     job |= {
         "id": folder.name,
         "inputs": [{**entry, "output": output_stem(name, set()), "clip": None, "duration": None}],
+        "stages": without(job["stages"], {TRANSLATE}),  # the example's text stays what was said
     }
     write_job(folder, job)
     return job
+
+
+def recipe(template: Mapping[str, Any]) -> dict[str, Any]:
+    """What of a template belongs into job.yaml."""
+    return {key: value for key, value in template.items() if key != WAYS}
 
 
 def compose_text(job: Mapping[str, Any], services: Mapping[str, Mapping[str, Any]]) -> str:

@@ -28,6 +28,7 @@ from builder.receiver.jobs.job import (
     knowing,
     make_parts,
     planned_stages,
+    recipe,
     service,
     sound_bytes,
     write_compose,
@@ -35,10 +36,11 @@ from builder.receiver.jobs.job import (
     write_voices,
 )
 from builder.receiver.jobs.kept import keep, keeping
-from builder.receiver.jobs.languages import KNOWN, code_of
+from builder.receiver.jobs.languages import EACH, KNOWN, code_of
 from builder.receiver.jobs.naming import input_suffix, job_id, key_of, output_stem
 from builder.receiver.jobs.places import file_mode, folder_mode, readers, remove_if_there
 from builder.receiver.jobs.run import probe, results_of, run_job, stage_container, stage_images
+from builder.receiver.jobs.translating import MOST_TRANSLATIONS, TRANSLATE, ways_of
 from builder.receiver.jobs.untrusted import read_below
 
 NEW = ".new-"
@@ -51,7 +53,7 @@ SEVERE = (3, 7, 5, 2, 8)
 """Exit codes, the first of which a queue of recordings ends with."""
 
 
-def language_of(text: str | None) -> str | None:
+def language_of(text: str | None, option: str = "--language") -> str | None:
     """Whisper's code of a language; None: it is detected. Raises LoaderError: nobody knows it."""
     try:
         return None if text is None else code_of(text)
@@ -60,7 +62,25 @@ def language_of(text: str | None) -> str | None:
         hint = (
             f'did you mean "{near[0]}"?' if near else "a code or a name, such as en, German or Deutsch; auto: detected"
         )
-        raise LoaderError(2, f'--language: "{shown(text or "")}" is not a language that Whisper knows', hint) from None
+        raise LoaderError(2, f'{option}: "{shown(text or "")}" is not a language that Whisper knows', hint) from None
+
+
+def targets_of(text: str | None) -> tuple[str, ...]:
+    """The languages of ``--translate``, each once; none without it.
+
+    Raises:
+        LoaderError: one isn't known, none is named, or they are too many.
+    """
+    if text is None:
+        return ()
+    words = [part.strip() for part in text.split(",") if part.strip()]
+    codes = [language_of(word, "--translate") for word in words]
+    found = tuple(dict.fromkeys(code for code in codes if code is not None and code != EACH))
+    if len(found) < len(set(codes)) or not found:
+        raise LoaderError(2, f'--translate: "{shown(text)}" names no language to translate into', "such as en,es")
+    if len(found) > MOST_TRANSLATIONS:
+        raise LoaderError(2, f"a job has at most {MOST_TRANSLATIONS} translations", "leave some of --translate out")
+    return found
 
 
 def transcribe(
@@ -124,7 +144,8 @@ def _template(mine: Inventory, target: Path) -> dict[str, Any]:
         template = json.loads((target / mine["acceptance"]["job"]).read_bytes())
         if not {"demux", "asr", "subtitles"} <= {stage["name"] for stage in template["stages"]}:
             raise KeyError("stages")
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        ways_of(template)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise LoaderError(
             3, f"the job of the example is not whole ({error})", "run load.py again, in the bundle's folder"
         ) from None
@@ -196,8 +217,9 @@ def make_job(
         bits = readers([recording], folder.stat().st_gid)
         inside.chmod(file_mode(0o644, bits))
         video, seconds = probe(engine, images["demux"], folder, inside, shown(name), sandbox=sandbox)
-        workflow = asked.workflow or (SUBTITLE if video else TRANSCRIBE)
-        _require_room(folder, sound_bytes(size, seconds) + (size if workflow == SUBTITLE else 0))
+        film = TRANSLATE if asked.to else SUBTITLE
+        workflow = asked.workflow or (film if video else TRANSCRIBE)
+        _require_room(folder, sound_bytes(size, seconds) + (0 if workflow == TRANSCRIBE else size))
         stages = planned_stages(template, asked, workflow=workflow, threads=min(cores(), engine.cpus, MOST_THREADS))
         if asked.diarization and (voices := _voices(mine, jobs.parent)):
             stages = knowing(stages, voices)
@@ -214,7 +236,7 @@ def make_job(
             "duration": seconds,
         }
         job = {
-            **template,
+            **recipe(template),
             "id": id_,
             "created": created,
             "workflow": workflow,
