@@ -64,6 +64,10 @@ class Recording {
       this.searching();
     }
     this.speakers();
+    one(".changes", root)?.addEventListener("click", (event) => {
+      const button = event.target.closest(".at");
+      if (button) this.changed(Number(button.dataset.at));
+    });
     for (const link of all(".files a[data-from]", root)) {
       // Only when somebody wants it: a page of many files opens at once.
       link.addEventListener("click", () => { if (whole()) link.href = address(link.dataset.from, link.dataset.type); });
@@ -374,6 +378,13 @@ class Recording {
     this.put(k);
     this.following(false);
     this.reveal(this.words[k]);
+  }
+
+  // To a place of the list of changes, in milliseconds: the sound, and the word that is said then.
+  changed(time) {
+    const k = this.at(time);
+    if (k >= 0 && this.visible(k)) this.mark(k, 1);
+    this.seek(time / 1000, true);
   }
 
   // ---- Search

@@ -8,6 +8,7 @@ from typing import Any
 from builder.core.jobs import page as report
 from builder.core.jobs.job import Clip, Job, JobInput, JobStage, ModelUse
 from builder.core.jobs.page import File, Page, Recording
+from builder.core.jobs.record.changes import Change
 from builder.core.jobs.record.manifest import Manifest
 from builder.core.jobs.timeline import history
 from tests.golden.project import ROOT, read
@@ -94,6 +95,30 @@ MANIFESTS = {
 }
 
 
+CHANGES = (
+    Change(
+        recording="talk & more.mp4",
+        language="",
+        start=1.5,
+        end=1.9,
+        before="every one",
+        after="everyone",
+        why="sounds like the term",
+        by="",
+    ),
+    Change(
+        recording="talk & more.mp4",
+        language="es",
+        start=3.0,
+        end=4.2,
+        before="Gracias gracias & <gracias>",
+        after="Gracias & <bienvenidos>.",
+        why="repeats itself",
+        by="apertium",
+    ),
+)
+
+
 def page(name: str = "talk & more.mp4", said: dict[str, Any] = SAID) -> Page:
     made = job(name)
     data = b"1\n00:00:00,500 --> 00:00:01,900\nGood morning\n"
@@ -114,6 +139,8 @@ def page(name: str = "talk & more.mp4", said: dict[str, Any] = SAID) -> Page:
                 video=True,
                 transcript=report.transcript(said, "talk.json"),
                 notes=("the first track was taken",),
+                changes=CHANGES,
+                unshown=3,
                 media=File(name=name, type="video/mp4", size=4, href="input/01.mp4", data=b"film"),
                 files=(
                     File(

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from builder.core.jobs import job_file
 from builder.core.jobs import page as report
+from builder.core.jobs.job import JobStage
 from builder.core.jobs.record.events import parsed_lines
 from builder.core.jobs.timeline import history
 from builder.edges.jobs import page as pages
@@ -74,8 +75,12 @@ def made(name: str, spoken: str, speaker: str) -> str:
     gaps = [{"start": 4.0, "end": 6.5, "why": spoken}]
     said |= {"coverage": {"speech": 5.0, "shown": 2.5, "edges": 0.0, "gaps": gaps, "unsure": 0}}
     page = example.page(name, said)
+    changed = replace(example.CHANGES[1], before=spoken, after=name, why=spoken, by=speaker)
     only = replace(
-        page.recordings[0], notes=(spoken,), files=(report.File(name=name, type=spoken, size=1, href=spoken),)
+        page.recordings[0],
+        notes=(spoken,),
+        files=(report.File(name=name, type=spoken, size=1, href=spoken),),
+        changes=(changed,),
     )
     return report.render(replace(page, recordings=(only,), failure=spoken), example.templates())
 
@@ -243,6 +248,41 @@ def test_recordings_go_into_the_page_while_there_is_room(tmp_path: Path) -> None
     (place / "output/talk.mkv").rename(place / "output/talk.mp4")
     beside = pages.gather(config, job, out=place / "report.html", limit=0).recordings[0]
     assert [f.href for f in (beside.media, beside.spare) if f] == ["output/talk.mp4", "work/demux/01.wav"]
+
+
+@pytest.mark.parametrize(
+    ("clock", "at"),
+    [
+        ([[0, 10], [100, 110], [200, 310]], 30.0),  # the film's sound begins late
+        ([], 20.0),
+        ([[0, 10], [0, 20]], 20.0),
+        ([[0, 10], [100, "x"]], 20.0),
+        ([[0, 10], [1e99, 5]], 20.0),
+        ("late", 20.0),
+    ],
+)
+def test_changes_are_listed_where_the_film_has_them(clock: object, at: float, tmp_path: Path) -> None:
+    """The first ones, and how many more; a clock that is none counts as none."""
+    config = replace(read({}), jobs=tmp_path / "jobs")
+    job = example.job()
+    changes = [
+        {"start": 20 + k, "end": 21 + k, "before": "a", "after": "b", "why": ["loop"]}
+        for k in range(report.CHANGES + 7)
+    ]
+    manifest = {"schema": 1, "code": "c", "settings": {}, "models": {}, "inputs": {}, "outputs": {}}
+    texts = {
+        "job.yaml": job_file.to_yaml(job),
+        "work/demux/01.json": json.dumps({"duration": 900, "clock": clock}),
+        "work/names/manifest.json": json.dumps(manifest),
+        "work/names/01.json": json.dumps({"changes": [*changes, {"start": "<b>"}]}),
+    }
+    job = replace(job, stages=(*job.stages, JobStage(name="names", needs=())))
+    for name, text in texts.items():
+        (config.jobs / job.id / name).parent.mkdir(parents=True, exist_ok=True)
+        (config.jobs / job.id / name).write_text(text)
+    only = pages.gather(config, job, out=tmp_path / "page.html", limit=0).recordings[0]
+    assert (len(only.changes), only.unshown) == (report.CHANGES, 7)
+    assert (only.changes[0].start, only.changes[0].why) == (at, "loop")
 
 
 def test_a_clip_plays_at_its_own_times_and_shows_those_of_the_recording() -> None:

@@ -25,6 +25,7 @@ from builder.core.jobs.formats import FILMS, FORMATS
 from builder.core.jobs.job import Clip, Job
 from builder.core.jobs.naming import untagged
 from builder.core.jobs.record import coverage
+from builder.core.jobs.record.changes import Change
 from builder.core.jobs.record.coverage import Coverage, span
 from builder.core.jobs.timeline import StageRun
 from builder.core.text import format_size
@@ -45,6 +46,9 @@ PAUSE = 2.5
 
 LONG = 70
 """Words after which a paragraph ends with its sentence: a monologue stays readable."""
+
+CHANGES = 500
+"""Places of a recording that the page lists: a few hundred kB at most."""
 
 COLOURS = 8
 """Colours for speakers in report.css; a ninth voice has the first one's again."""
@@ -209,6 +213,10 @@ class Recording:
     spare: File | None = None
     files: tuple[File, ...] = ()
     notes: tuple[str, ...] = ()
+    changes: tuple[Change, ...] = ()
+    """What stages changed in the texts; they start on the film's own clock."""
+    unshown: int = 0
+    """How many more there are."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -390,6 +398,7 @@ def render(page: Page, templates: Mapping[str, str]) -> str:
         page=page,
         job=page.job,
         resume=command(f"run {page.job.id}"),
+        shown=command(f"jobs show {page.job.id} --json"),
         policy=policy(script, style, beside=beside),
         script=Markup(script),
         style=Markup(style),
@@ -418,6 +427,7 @@ def _template(text: str) -> jinja2.Template:
         "speaker": title,
         "block": block,
     }
+    environment.tests["code"] = CODE.fullmatch
     return environment.from_string(text)
 
 

@@ -12,7 +12,7 @@ from builder.core import correction
 from builder.core.config.types import Config
 from builder.core.jobs import edits
 from builder.core.jobs import job as spec
-from builder.core.jobs.job import Job, JobStage
+from builder.core.jobs.job import Job, JobInput, JobStage
 from builder.core.jobs.record import changes as changed
 from builder.core.jobs.record import coverage as coverages
 from builder.core.jobs.record import manifest as manifests
@@ -172,16 +172,17 @@ CHANGING = {"asr": changed.of_transcript, "names": changed.of_names, "translate"
 
 def changes(job: Job, job_folder: Path, said_by: Mapping[str, Manifest]) -> tuple[Change, ...]:
     """What stages changed in texts of their own accord, for each recording in the order of time."""
+    return tuple(change for entry in job.inputs for change in changes_in(entry, job_folder, said_by))
+
+
+def changes_in(entry: JobInput, job_folder: Path, said_by: Mapping[str, Manifest]) -> tuple[Change, ...]:
+    """The same of one recording; times are those of its sound."""
     found: list[Change] = []
-    corrected = json_below(job_folder, correction.FILE)
-    for entry in job.inputs:
-        mine: tuple[Change, ...] = ()
-        for stage, parsed in CHANGING.items():
-            if stage in said_by:
-                mine += parsed(json_below(job_folder, f"work/{stage}/{entry.id}.json"), entry.name)
-        mine += changed.of_corrections(corrected, entry.id, entry.name)
-        found += sorted(mine, key=lambda change: (change.start, change.language))
-    return tuple(found)
+    for stage, parsed in CHANGING.items():
+        if stage in said_by:
+            found += parsed(json_below(job_folder, f"work/{stage}/{entry.id}.json"), entry.name)
+    found += changed.of_corrections(json_below(job_folder, correction.FILE), entry.id, entry.name)
+    return tuple(sorted(found, key=lambda change: (change.start, change.language)))
 
 
 def unfinished(config: Config, job: Job, job_folder: Path, stage: JobStage) -> str | None:

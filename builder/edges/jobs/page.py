@@ -6,7 +6,7 @@ import os
 import sys
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from urllib.parse import quote
 
@@ -82,6 +82,7 @@ def _recording(
     budget: _Budget,
 ) -> Recording:
     raw, where = listing.transcript(job_folder, entry)
+    changes = outcome.changes_in(entry, job_folder, manifests)
     transcript = None if raw is None else pages.transcript(raw, str(where))
     media, spare, video = _media(job_folder, entry, facts, out, budget)
     result_files = []
@@ -113,6 +114,8 @@ def _recording(
         media=media,
         spare=spare,
         files=tuple(result_files),
+        changes=tuple(replace(each, start=facts.moment(each.start)) for each in changes[: pages.CHANGES]),
+        unshown=max(len(changes) - pages.CHANGES, 0),
         notes=tuple(
             n for n in notes if not any(said in n for said in ("best guess", "no speech", "have no words"))
         ),  # the page has these itself
