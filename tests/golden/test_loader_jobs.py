@@ -11,6 +11,7 @@ import pytest
 import yaml
 
 from builder.core import languages, translation
+from builder.core.images import plan
 from builder.core.jobs import compose, job_file, sandbox
 from builder.core.jobs.job import JobInput
 from builder.core.jobs.request import Request, plan_stages, request_key
@@ -23,6 +24,8 @@ from builder.receiver.jobs import job as folders
 from builder.receiver.jobs import naming, recordings
 from builder.receiver.jobs.container import container
 from builder.receiver.jobs.job import JobAsked, planned_stages, service
+from builder.workflows import bundle
+from builder.workflows.images import ImageSelection
 from tests.golden import project
 
 SETTINGS: dict[str, dict[str, Any]] = {
@@ -125,6 +128,26 @@ def test_what_the_bundles_models_cannot_do_is_refused() -> None:
     template["stages"] = [stage for stage in template["stages"] if stage["name"] != "diarize"]
     with pytest.raises(LoaderError, match="needs diarization"):
         planned_stages(template, JobAsked(speakers=2), workflow="subtitle", threads=1)
+
+
+def test_what_images_translate_is_offered() -> None:
+    """By the bundle's images and models alone: what this machine has is not the receiver's."""
+    config = replace(project.read({"mode": "docker-cpu"}), apertium=("eng-spa",))
+    models = [*project.models(config), (NLLB, config.pins[NLLB.id])]
+
+    def offered(extras: tuple[str, ...], id_: str = "base") -> Translations:
+        mine = replace(config, defaults=replace(config.defaults, extras=extras))
+        planned = plan.plan(mine, locks=project.LOCKS, base=project.DEBIAN, models=models)
+        hears = {Purpose.ASR: (config.models[id_], config.pins[id_])}
+        return acceptance.translations(mine, replace(request(JobAsked()), models=hears), planned)
+
+    assert offered(()) == NONE
+    found = offered(("translate",))
+    assert found.model == models[-1]
+    assert list(dict.fromkeys(pair.backend for pair in found.pairs)) == ["nmt", "whisper", "apertium"]
+    assert "whisper" not in {pair.backend for pair in offered(("translate",), "tiny.en").pairs}
+    assert bundle._example_options(config, ImageSelection(models=f"base, {NLLB.id}")).models == "base"
+    assert bundle._example_options(config, ImageSelection()).models is None
 
 
 TRANSLATIONS = [
