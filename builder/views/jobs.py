@@ -47,7 +47,7 @@ class JobPreparedJson(TypedDict):
     folder: str
     """Where it lives."""
     workflow: str
-    """``transcribe`` or ``subtitle``."""
+    """``transcribe``, ``subtitle`` or ``translate``."""
     stages: list[str]
     """Names of its stages, in pipeline order."""
     compose: NotRequired[str]
@@ -135,7 +135,7 @@ class JobListedJson(TypedDict):
     created: str
     """ISO 8601, UTC."""
     workflow: str
-    """``transcribe`` or ``subtitle``."""
+    """``transcribe``, ``subtitle`` or ``translate``."""
     inputs: list[str]
     """Names of its recordings."""
     problem: NotRequired[str]
@@ -285,7 +285,7 @@ class JobShownJson(TypedDict):
     created: str
     """ISO 8601, UTC."""
     workflow: str
-    """``transcribe`` or ``subtitle``."""
+    """``transcribe``, ``subtitle`` or ``translate``."""
     preset: str
     """The preset that it was made with."""
     inputs: list[str]
