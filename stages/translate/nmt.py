@@ -1,7 +1,8 @@
-"""The backend ``nmt``: NLLB-200, M2M-100 and OPUS-MT by CTranslate2, without PyTorch.
+"""The backend ``nmt``: NLLB-200, M2M-100, OPUS-MT and IndicTrans2 by CTranslate2, without PyTorch.
 
 Its name isn't ``ctranslate2``, which is a package. A model's folder has CTranslate2's model.bin, config.json and vocabulary,
-and the SentencePiece model of its authors: two for OPUS-MT, source.spm and target.spm.
+and the SentencePiece model of its authors: two for OPUS-MT, source.spm and target.spm, and for IndicTrans2, vocab/model.SRC
+and vocab/model.TGT.
 """
 
 from __future__ import annotations
@@ -54,7 +55,8 @@ class Nmt:
         Raises:
             InputFault: the model doesn't have one of the languages.
         """
-        codes = [terms.coded(line) for line in lines]
+        coded = (lambda line: (line, terms.HELD.findall(line))) if self.family.holds else terms.coded
+        codes = [coded(line) for line in lines]
         made = self._lines([text for text, _ in codes], source, target)
         made = [terms.decoded(text, held) for text, (_, held) in zip(made, codes, strict=True)]
         lost = [k for k, (_, held) in enumerate(codes) if any(token not in made[k] for token in held)]
@@ -73,7 +75,11 @@ class Nmt:
 
     def _lines(self, lines: Sequence[str], source: str, target: str) -> list[str]:
         """Translations of lines of any length without placeholders."""
-        cut = [vocabulary.parts(line, self._pieces, LONGEST) if line.strip() else [] for line in lines]
+
+        def pieces(text: str) -> Sequence[str]:
+            return self._pieces(self.family.told(text, source)[0])
+
+        cut = [vocabulary.parts(line, pieces, LONGEST) if line.strip() else [] for line in lines]
         made = iter(self._texts([part for parts in cut for part in parts], source, target))
         return [" ".join(text for _ in parts if (text := next(made))) for parts in cut]
 
@@ -81,8 +87,25 @@ class Nmt:
         pieces: list[str] = self.reads.encode(text, out_type=str)
         return pieces
 
-    def _texts(self, texts: Sequence[str], source: str, target: str) -> list[str]:
-        """Translations of texts that are short enough."""
+    def _texts(self, texts: Sequence[str], source: str, target: str, *, hold: bool = True) -> list[str]:
+        """Translations of texts that are short enough.
+
+        Args:
+            hold: what the family holds isn't translated; where that gets lost, it is translated with the rest.
+        """
+        told = [self.family.told(text, source, hold=hold) for text in texts]
+        made = self._made([text for text, _ in told], source, target)
+        made = [self.family.written(text, target, held) for text, (_, held) in zip(made, told, strict=True)]
+        lost = [k for k, (_, held) in enumerate(told) if any(entity not in made[k] for entity in held)]
+        lost = [k for k in lost if not terms.HELD.search(texts[k])]  # translate() looks after those
+        if lost:
+            free = self._texts([texts[k] for k in lost], source, target, hold=False)
+            for k, text in zip(lost, free, strict=True):
+                made[k] = text
+        return made
+
+    def _made(self, texts: Sequence[str], source: str, target: str) -> list[str]:
+        """What the model makes of texts as it reads them."""
         tokens = [self.family.source(self._pieces(text), source, target) for text in texts]
         prefix = self.family.prefix(target)
         found = []
@@ -96,8 +119,8 @@ class Nmt:
                 max_input_length=0,
             )
             found += [(k, result.hypotheses[0]) for k, result in zip(group, made, strict=True)]
-        texts = [self.writes.decode(self.family.text(tokens)) for _, tokens in sorted(found)]
-        return [text.replace("▁", " ").strip() for text in texts]  # pieces of the source's alphabet alone
+        pieces = [self.writes.decode(self.family.text(tokens)) for _, tokens in sorted(found)]
+        return [text.replace("▁", " ").strip() for text in pieces]  # pieces of the source's alphabet alone
 
 
 def load(settings: Mapping[str, Any], folder: Path) -> Nmt:
@@ -112,7 +135,9 @@ def load(settings: Mapping[str, Any], folder: Path) -> Nmt:
     import ctranslate2
 
     family = vocabulary.family(folder)
-    names = ("source.spm", "target.spm") if family.name == "marian" else (_shared(folder),) * 2
+    names: tuple[str, ...] = ("source.spm", "target.spm")
+    if family.name != "marian":
+        names = vocabulary.indic_files(folder) or (_shared(folder),) * 2
     reads, writes = (_processor(folder / name) for name in names)
     for side, processor in (("source", reads), ("target", writes)):
         pieces = [processor.id_to_piece(k) for k in range(processor.get_piece_size()) if not processor.is_control(k)]

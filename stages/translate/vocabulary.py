@@ -2,16 +2,17 @@
 
 The rules are those that each family's authors publish with it: NLLB-200 has FLORES-200's tags (Costa-jussà et al., "No
 Language Left Behind", 2022), M2M-100 ``__en__`` (Fan et al., 2020), OPUS-MT ``>>spa<<`` where it has several targets
-(Tiedemann and Thottingal, 2020).
+(Tiedemann and Thottingal, 2020), IndicTrans2 both of FLORES-200's tags before the text, and texts as ``indic`` prepares them.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import indic
 from contract import InputFault, ModelFault
 
 END = "</s>"
@@ -31,6 +32,11 @@ te tel:Telu tg tgk:Cyrl th tha:Thai tk tuk tl tgl tr tur tt tat:Cyrl uk ukr:Cyrl
 yue yue:Hant zh zho:Hans
 """
 """Whisper's codes and FLORES-200's: the language, and its script where that isn't Latin."""
+
+INDIC = "indictrans"
+
+WRITTEN = 0.1
+"""Share of a vocabulary's tokens with Devanagari that it is of the languages of India from; English has next to none."""
 
 OTHER = {"jw": "jv", "yue": "zh"}
 """Codes that M2M-100 has others for."""
@@ -58,16 +64,34 @@ class Family:
     """CTranslate2 adds the end of the source itself."""
     known: frozenset[str] = field(default_factory=frozenset)
     """The source's vocabulary."""
+    writes: Mapping[str, str] = field(default_factory=dict)
+    """The tags of languages that it writes, where these are others than those that it reads."""
 
-    def tag(self, language: str) -> str:
+    @property
+    def holds(self) -> bool:
+        """Whether it has names of its own for what isn't translated."""
+        return self.name == INDIC
+
+    def tag(self, language: str, *, written: bool = False) -> str:
         """A language's tag.
 
         Raises:
             InputFault: the model doesn't have it; those that it has are named.
         """
-        if language not in self.tags:
-            raise InputFault(f"this model has no {language}; it has {', '.join(sorted(self.tags)) or 'one pair only'}")
-        return self.tags[language]
+        tags, does = (self.tags, "reads") if self.writes else (self.tags, "has")
+        if written and self.writes:
+            tags, does = self.writes, "writes"
+        if language not in tags:
+            raise InputFault(f"this model has no {language}; it {does} {', '.join(sorted(tags)) or 'one pair only'}")
+        return tags[language]
+
+    def told(self, text: str, source: str, *, hold: bool = True) -> tuple[str, list[str]]:
+        """A text as the model reads it, and what it holds that isn't translated."""
+        return indic.prepared(text, self.tag(source), hold=hold) if self.holds else (text, [])
+
+    def written(self, text: str, target: str, held: Sequence[str]) -> str:
+        """What the model wrote, as it is read."""
+        return indic.readable(text, self.tag(target, written=True), held) if self.holds else text
 
     def source(self, pieces: Sequence[str], source: str, target: str) -> list[str]:
         """The tokens of a text in ``source`` that is to be translated into ``target``."""
@@ -75,15 +99,17 @@ class Family:
         told = told if self.own_end else [*told, END]
         if self.name == "marian":
             return [self.tag(target), *told] if self.tags else told
+        if self.name == INDIC:
+            return [self.tag(source), self.tag(target, written=True), *told]
         return [self.tag(source), *told]
 
     def prefix(self, target: str) -> list[str]:
         """The tokens that a translation begins with."""
-        return [] if self.name == "marian" else [self.tag(target)]
+        return [] if self.name in ("marian", INDIC) else [self.tag(target)]
 
     def text(self, tokens: Sequence[str]) -> list[str]:
         """The pieces of a translation without special tokens and tags."""
-        special = {END, UNKNOWN, "<s>", "<pad>", *self.tags.values()}
+        special = {END, UNKNOWN, "<s>", "<pad>", *self.tags.values(), *self.writes.values()}
         return [token for token in tokens if token not in special and not token.startswith("madeupword")]
 
 
@@ -99,6 +125,8 @@ def family(folder: Path) -> Family:
     except (OSError, ValueError, TypeError) as error:
         raise ModelFault(f"{folder.name}: not a translation model of CTranslate2's: {error}") from error
     own_end = bool(config.get("add_source_eos")) if isinstance(config, dict) else False
+    if indic_files(folder):
+        return _indic(folder, known, own_end=own_end)
     if (folder / "source.spm").is_file():
         tags = {code: f">>{tag.partition('_')[0]}<<" for code, tag in flores().items()}
         name = "marian"
@@ -107,9 +135,46 @@ def family(folder: Path) -> Family:
     elif "__en__" in known:
         tags, name = {code: f"__{OTHER.get(code, code)}__" for code in flores()}, "m2m"
     else:
-        raise ModelFault(f"{folder.name}: neither OPUS-MT, M2M-100 nor NLLB-200: its vocabulary has none of their tags")
+        kinds = "OPUS-MT, M2M-100, NLLB-200 nor IndicTrans2"
+        raise ModelFault(f"{folder.name}: neither {kinds}: its vocabulary has none of their tags")
     there = {code: tag for code, tag in tags.items() if tag in known}
     return Family(name=name, tags=there, own_end=own_end, known=frozenset(known))
+
+
+def indic_files(folder: Path) -> tuple[str, ...]:
+    """IndicTrans2's SentencePiece models, as its authors publish them: of the source, and of the target; none: it isn't this."""
+    for under in ("vocab/", ""):
+        names = (f"{under}model.SRC", f"{under}model.TGT")
+        if all((folder / name).is_file() for name in names):
+            return names
+    return ()
+
+
+def _indic(folder: Path, known: set[str], *, own_end: bool) -> Family:
+    """IndicTrans2 in one of its three directions. Which one, the letters of its vocabularies tell: the tags of all languages
+    may be in the source's.
+
+    Raises:
+        ModelFault: there is no vocabulary of the target, or it is damaged; no tag is in the source's.
+    """
+    try:
+        made = vocabulary(folder, "target")
+    except (OSError, ValueError) as error:
+        raise ModelFault(f"{folder.name}: not a translation model of CTranslate2's: {error}") from error
+    there = {code: tag for code, tag in flores().items() if tag in known}
+    if not there:
+        raise ModelFault(f"{folder.name}: not IndicTrans2: its vocabulary has no language's tag")
+    reads, writes = (
+        {code: tag for code, tag in there.items() if (tag == "eng_Latn") != _devanagari(tokens)}
+        for tokens in (known, made)
+    )
+    return Family(name=INDIC, tags=reads, writes=writes, own_end=own_end, known=frozenset(known))
+
+
+def _devanagari(tokens: Collection[str]) -> bool:
+    """Whether a vocabulary is of the languages of India."""
+    written = sum(any("\u0900" <= letter <= "\u097f" for letter in token) for token in tokens)
+    return written > WRITTEN * len(tokens)
 
 
 def vocabulary(folder: Path, side: str = "source") -> set[str]:
