@@ -88,7 +88,7 @@ bench-hostile: ## attacks by generators, each kind against its bar (hours; ARGS=
 bench-speech: ## words, speakers, times and cues on real speech, beside peers (hours; ARGS="words --count 4" for some)
 	PYTHONPATH=.:bench .venv/bin/python -m speech $(ARGS)
 
-bench-translate: ## terms that a translation keeps, tokens beside Transformers', a glossary in asr (ARGS="terms" for some)
+bench-translate: ## what translations keep, and tokens, words and text beside those of others (ARGS="terms" for some)
 	PYTHONPATH=.:bench .venv/bin/python -m translate $(ARGS)
 
 clean: ## remove environments and caches; jobs and models stay

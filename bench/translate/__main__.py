@@ -1,9 +1,9 @@
-"""make bench-translate: terms that a translation keeps, the neural backend's tokens beside Transformers', and a glossary in asr.
+"""make bench-translate: terms that a translation keeps, tokens beside Transformers', IndicTrans2's words, and asr's English.
 
     PYTHONPATH=.:bench .venv/bin/python -m translate [ROW …] [--count N]
 
-``glossary`` needs espeak-ng and Whisper base. The others need no weights: ``tokens`` makes small random ones, on which every
-wrong token shows. They say nothing of the quality.
+``glossary`` and ``whisper`` need espeak-ng and Whisper base, ``whisper`` the recordings of bench-speech too. The others need
+no weights: ``tokens`` and ``indic`` make small random ones, on which every wrong token shows. They say nothing of the quality.
 """
 
 from __future__ import annotations
@@ -18,11 +18,20 @@ from pathlib import Path
 
 from harness import ROOT, WORK, peer
 
-from translate import scene
+from translate import english, scene
 
 TRANSFORMERS = (
     "torch==2.8.0",
     "transformers==4.57.6",
+    "sentencepiece==0.2.3",
+    "ctranslate2==4.8.5",
+    "numpy<2.5",
+    "pyyaml==6.0.3",
+)
+
+INDIC = (
+    "indic-nlp-library==0.92",
+    "sacremoses==0.2.0",
     "sentencepiece==0.2.3",
     "ctranslate2==4.8.5",
     "numpy<2.5",
@@ -88,12 +97,33 @@ def tokens(count: int) -> list[str]:
     return found
 
 
+def indic(count: int) -> list[str]:
+    """Words for IndicTrans2 beside those of indic_nlp_library and sacremoses, there and back; bar: all the same."""
+    python = peer("indic", *INDIC) / "python"
+    command = [str(python), str(Path(__file__).with_name("beside_indic.py")), str(WORK / "random-indic"), str(count)]
+    done = subprocess.run(command, input=json.dumps(sentences(4 * count)), capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise SystemExit(done.stderr[-2000:])
+    found = [json.loads(line) for line in done.stdout.splitlines()]
+    rows = [
+        f"indic, {row['language']}: {row['there']} of {row['count']} texts there, {row['back']} of {row['told']} back (bar: all)"
+        for row in found[:-1]
+    ]
+    return [*rows, f"indic, random models: terms kept in {found[-1]['kept']} of {found[-1]['translated']} (bar: all)"]
+
+
 def spoken(count: int) -> list[str]:
     """Terms that are heard, without and with a glossary, each said so often; bar: 40 points more, other words no worse."""
     return scene.rows(mentions=count)
 
 
-ROWS = {"terms": (enforced, 500), "tokens": (tokens, 1000), "glossary": (spoken, 1)}
+ROWS = {
+    "terms": (enforced, 500),
+    "tokens": (tokens, 1000),
+    "indic": (indic, 300),
+    "whisper": (english.rows, 1),
+    "glossary": (spoken, 1),
+}
 """What is measured, and how many of it by default."""
 
 
@@ -102,7 +132,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("rows", nargs="*", choices=[*ROWS, []], metavar="ROW", help=", ".join(ROWS))
     parser.add_argument(
-        "--count", type=int, help="sentences (terms: 500, tokens: 1000), mentions of a term (glossary: 1)"
+        "--count",
+        type=int,
+        help="sentences (terms: 500, tokens: 1000, indic: 300), recordings (whisper), mentions (glossary)",
     )
     asked = parser.parse_args()
     for name in asked.rows or ROWS:

@@ -109,7 +109,7 @@ class Family:
 
     def text(self, tokens: Sequence[str]) -> list[str]:
         """The pieces of a translation without special tokens and tags."""
-        special = {END, UNKNOWN, "<s>", "<pad>", *self.tags.values(), *self.writes.values()}
+        special = {END, UNKNOWN, "<s>", "<pad>", "<blank>", *self.tags.values(), *self.writes.values()}
         return [token for token in tokens if token not in special and not token.startswith("madeupword")]
 
 
