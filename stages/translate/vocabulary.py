@@ -162,12 +162,12 @@ def _indic(folder: Path, known: set[str], *, own_end: bool) -> Family:
     except (OSError, ValueError) as error:
         raise ModelFault(f"{folder.name}: not a translation model of CTranslate2's: {error}") from error
     there = {code: tag for code, tag in flores().items() if tag in known}
-    if not there:
-        raise ModelFault(f"{folder.name}: not IndicTrans2: its vocabulary has no language's tag")
     reads, writes = (
         {code: tag for code, tag in there.items() if (tag == "eng_Latn") != _devanagari(tokens)}
         for tokens in (known, made)
     )
+    if not reads or not writes:
+        raise ModelFault(f"{folder.name}: not IndicTrans2: its vocabulary lacks the tags of its languages")
     return Family(name=INDIC, tags=reads, writes=writes, own_end=own_end, known=frozenset(known))
 
 

@@ -123,7 +123,15 @@ def test_a_folder_tells_which_way_it_translates(tmp_path: Path) -> None:
         among.source(["▁क"], "hi", "en")
 
 
-@pytest.mark.parametrize(("file", "text"), [("target_vocabulary.json", "{}"), ("source_vocabulary.json", '["▁a"]')])
+@pytest.mark.parametrize(
+    ("file", "text"),
+    [
+        ("target_vocabulary.json", "{}"),
+        ("source_vocabulary.json", '["▁a"]'),
+        ("source_vocabulary.json", '["▁a", "eng_Latn"]'),
+        ("source_vocabulary.json", '["▁a", "hin_Deva"]'),
+    ],
+)
 def test_a_damaged_folder_is_refused(tmp_path: Path, file: str, text: str) -> None:
     model(tmp_path, ENGLISH, HINDI)
     (tmp_path / file).write_text(text)
