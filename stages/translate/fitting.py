@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
+from dataclasses import replace
 
 from lines import Line
 
@@ -43,7 +44,7 @@ def fitted(said: Sequence[Line], told: Sequence[Line]) -> list[Line]:
     found: list[Line] = []
     for channel in sorted({line.channel for line in (*said, *told)}, key=lambda c: c or 0):
         found += _fitted([x for x in said if x.channel == channel], [x for x in told if x.channel == channel])
-    return sorted(found, key=lambda line: (line.start, line.end))
+    return sorted(found, key=lambda line: line.start)
 
 
 def _fitted(said: Sequence[Line], told: Sequence[Line]) -> list[Line]:
@@ -80,7 +81,20 @@ def _fitted(said: Sequence[Line], told: Sequence[Line]) -> list[Line]:
             text = " ".join(x.text for x in theirs)
             found.append(Line(start=span[0].start, end=max(x.end for x in span), text=text, channel=line.channel))
         at = before
-    return found[::-1]
+    return _ordered(found[::-1])
+
+
+def _ordered(found: list[Line]) -> list[Line]:
+    """The lines in the order of their texts: what kept its own span begins no later than the line behind it, nor sooner than
+    the one before."""
+    for k in reversed(range(len(found) - 1)):
+        if found[k].start > found[k + 1].start:
+            found[k] = replace(found[k], start=found[k + 1].start)
+    for k in range(1, len(found)):
+        if found[k].start < found[k - 1].start:
+            start = found[k - 1].start
+            found[k] = replace(found[k], start=start, end=max(found[k].end, start))
+    return found
 
 
 def _ratio(said: Sequence[Line], told: Sequence[Line]) -> float:
