@@ -1,0 +1,41 @@
+"""A bundle whose images translate, on a machine without a network: the loader's jobs are the builder's."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.engine import private_engine
+from tests.engine.conftest import ONE_STORE, Engine, copy_project
+from tests.engine.test_bundle import OTHER, Receiver, short
+
+
+@pytest.mark.heavy
+@ONE_STORE
+def test_a_recording_is_translated_by_what_came_in_the_bundle(engine: Engine, tmp_path: Path) -> None:
+    """English into Spanish by Apertium, as ``run -t es`` does it; into French there is nothing, and that is said first."""
+    project, out = copy_project(tmp_path), tmp_path / "bundle"
+    with (project / "bake.yaml").open("a") as file:
+        file.write("\ntranslation:\n  apertium: [eng-spa]\n")
+    words, env = ("--mode", "docker-cpu", "--json"), {"BAKE_EXTRAS": "translate"}
+    done = engine.bake("bundle", "create", out, *words, env=env, root=project)
+    assert done.code == 0, done.err
+    (tmp_path / "there").mkdir()
+    recording = short(tmp_path / "there/call.mp4")
+    with private_engine.namespace() as netns, private_engine.engine(OTHER[engine.store], netns=netns) as host:
+        receiver = Receiver(Engine(host, OTHER[engine.store], engine.prefix, tmp_path), netns, tmp_path / "there")
+        loaded = receiver.load(out, "--allow-unsigned", "--accept")
+        assert loaded.code == 0, loaded.err
+        refused = receiver.load(out, "--run", recording, "--language", "en", "--translate", "fr")
+        assert refused.code == 2
+        assert "from en it translates into es (apertium)" in refused.err
+        told = receiver.load(out, "--run", recording, "--language", "en", "--translate", "Spanish")
+        assert told.code == 0, told.err
+        results = {path.name: path for path in map(Path, told.out.splitlines())}
+        theirs = {name: results[name].read_text() for name in ("call.en.srt", "call.es.srt")}
+        shown = engine.bake("jobs", "list", "--json", env={"BAKE_JOBS": str(receiver.target / "jobs")}, root=project)
+        assert [job["workflow"] for job in shown.data] == ["translate"]
+    ran = engine.bake("run", recording, "-s", "en", "-t", "es", "--no-build", *words, env=env, root=project)
+    assert ran.code == 0, ran.err
+    assert {name: (Path(ran.data["output"]) / name).read_text() for name in theirs} == theirs
