@@ -2,9 +2,9 @@
 
 Gala et al., "IndicTrans2" (TMLR, 2023), and the processor that they name for it (IndicTransToolkit): punctuation, numerals,
 what is not translated, words apart from their marks, and one script, Devanagari, for all that have Unicode's common layout of
-the scripts of India. English is cut as Moses cuts it. The normalisers are those of indic_nlp_library 0.92, with which the models
-were trained; the copy that the processor takes from the package index (indic-nlp-library-itt 0.1.1) writes the dot below a
-letter as an escape, and finds no visarga.
+the scripts of India. English is cut as Moses cuts it. The normalisers are those of indic_nlp_library 0.92, which the authors'
+engine has; the copy that the processor takes from the package index (indic-nlp-library-itt 0.1.1) writes the dot below a letter
+as an escape, and finds no visarga.
 
 Each rule reads a text once, whoever wrote it.
 """
@@ -53,10 +53,10 @@ ENTITY = re.compile(
 SHORTEST = 4
 """Letters of an address or a number, without its dots, that it stands by itself from."""
 
-NAMES = r"ID|id|आ[ईयइ]\s?\.?\s?ड[ीि]\s?\.?|ऐ[डट]ि|آ(?:ئ)?ی ڈی|ꯑꯥꯏꯗꯤ|ᱟᱭᱰᱤ(?:\s?᱾)?"
-"""``ID`` as the model writes it in one script or another."""
+SPELT = r"आ[ईयइ]\s?\.?\s?ड[ीि]\s?\.?|ऐ[डट]ि|آ(?:ئ)?ی ڈی|ꯑꯥꯏꯗꯤ|ᱟᱭᱰᱤ(?:\s?᱾)?"
+"""``ID`` as the model spells it in one script or another."""
 
-NAMED = re.compile(rf"[<\[]\s?(?:{NAMES})\s?(\d{{1,4}})\s?[>\]]|(?:{NAMES[6:]})\s?(\d{{1,4}})(?!\d)")
+NAMED = re.compile(rf"[<\[]\s?(?:ID|id|{SPELT})\s?(\d{{1,4}})\s?[>\]]|(?:{SPELT})\s?(\d{{1,4}})(?!\d)")
 """``<ID1>`` as it comes back."""
 
 UNSEEN = dict.fromkeys(map(ord, "\ufeff\ufffe\u2060\u00ad\u200c\u200d")) | {0x200B: " ", 0x00A0: " "}
