@@ -2,7 +2,8 @@
 
     PYTHONPATH=.:bench .venv/bin/python -m translate [ROW …] [--count N]
 
-``glossary`` needs espeak-ng and Whisper base, ``whisper`` this and recordings of bench-speech. The others need no weights: ``tokens`` and ``indic`` make small random ones, on which every wrong token shows. They say nothing of the quality.
+``glossary`` needs espeak-ng and Whisper base, ``whisper`` this and recordings of bench-speech. The others need no weights:
+``tokens`` and ``indic`` make small random ones, on which every wrong token shows. They say nothing of the quality.
 """
 
 from __future__ import annotations
