@@ -1,20 +1,36 @@
-"""What this machine's Apertium translates, as the stage's own program says it."""
+"""This machine's Apertium: what it translates, as the stage's own program says it, and how."""
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
 
 from builder.edges.machine import apertium
-from tests.conftest import ROOT
+from tests.conftest import ROOT, stage_module
+
+backend = stage_module("translate", "apertium")
 
 
-@pytest.mark.skipif(
-    not Path("/usr/share/apertium/modes/eng-spa.mode").exists(), reason="apertium-eng-spa isn't installed"
+INSTALLED = pytest.mark.skipif(
+    not os.environ.get("CI") and not Path("/usr/share/apertium/modes/eng-spa.mode").exists(),
+    reason="apertium-eng-spa isn't installed",
 )
+
+
+@INSTALLED
 def test_installed_pairs_are_found() -> None:
     assert {("en", "es"), ("es", "en")} <= set(apertium.pairs(ROOT / "stages"))
+
+
+@INSTALLED
+def test_debian_s_pair_translates() -> None:
+    lines = ("The red house is big.", "I see \ue000\ue001 and *stars* [laughs]", "", "Good morning")
+    made = backend.load({}, Path()).translate(lines, source="en", target="es")
+    assert made[0] == "La casa roja es grande."
+    assert made[1].startswith("Veo \ue000\ue001 y *estrellas* [")
+    assert made[2:] == ["", "Buenos días"]
 
 
 @pytest.mark.parametrize("text", ["raise SystemExit(1)", "print('en es\\nrm -rf\\n')\nraise SystemExit(1)"])

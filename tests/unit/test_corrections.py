@@ -13,8 +13,6 @@ corrections = stage_module("asr", "corrections")
 instructions = stage_module("asr", "instructions")
 Term = corrections.Term
 
-jellyfish = pytest.importorskip("jellyfish")  # the stage's own, and of the tests' environment
-
 GLOSSARY = (
     Term(text="Ada Lovelace", translate={}),
     Term(text="Kubernetes", heard=("cooper netties",), translate={"es": "Kubernetes"}),

@@ -72,7 +72,6 @@ class TestSpelling:
 
     @pytest.fixture
     def spelling(self) -> Any:
-        pytest.importorskip("jellyfish")
         return stage_module("names", "spelling")
 
     @pytest.mark.parametrize(
@@ -126,7 +125,6 @@ class TestPeople:
 
     @pytest.fixture
     def people(self) -> Any:
-        pytest.importorskip("jellyfish")
         return stage_module("names", "people")
 
     def test_a_list_spells_names_and_words_with_a_capital_within_a_sentence(self, people: Any) -> None:

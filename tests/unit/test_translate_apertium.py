@@ -1,11 +1,8 @@
-"""Apertium as a backend: pairs, the stream format, chains that fail. Where Debian's pair is installed, it translates."""
+"""Apertium as a backend: pairs, the stream format, chains that fail."""
 
 from __future__ import annotations
 
-import os
-import shutil
 from pathlib import Path
-from typing import Any
 
 import pytest
 from hypothesis import given
@@ -124,15 +121,3 @@ def test_a_chain_has_limits(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(apertium, "PATIENCE", 0.0)
     assert apertium._translated([["sleep", "600"]], ["x"]) == ["x"]
     assert apertium._translated([["yes"]], ["x"]) == ["x"]  # SIGXFSZ, or its time is up
-
-
-def translated(*lines: str, source: str = "en", target: str = "es") -> Any:
-    return apertium.load({}, Path()).translate(lines, source=source, target=target)
-
-
-@pytest.mark.skipif(not shutil.which("apertium") and not os.environ.get("CI"), reason="apertium isn't installed")
-def test_debian_s_pair_translates() -> None:
-    made = translated("The red house is big.", "I see \ue000\ue001 and *stars* [laughs]", "", "Good morning")
-    assert made[0] == "La casa roja es grande."
-    assert made[1].startswith("Veo \ue000\ue001 y *estrellas* [")
-    assert made[2:] == ["", "Buenos días"]
