@@ -56,6 +56,10 @@ def lock(variant: str, *, upgrade: bool, torch_index: str = "") -> None:
         if source != "slim":
             slim = pins(STAGES.glob("*/requirements-slim.txt"))
             known |= {pin for pin in slim if pin.split("==")[0] not in APART}
+        elif not upgrade:  # what is new here has the version that the full variant has already
+            mine = {pin.split("==")[0] for pin in known}
+            full = pins(STAGES.glob("*/requirements-full.txt"))
+            known |= {pin for pin in full if pin.split("==")[0] not in (*mine, *APART)}
         constraints = Path(folder) / "pins.txt"
         constraints.write_text("\n".join(sorted(known)))
         texts = {}
