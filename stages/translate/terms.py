@@ -40,8 +40,10 @@ class Terms:
         self.wanted = dict(wanted)
         self.exact = exact
         self._by_fold = {term.casefold(): term for term in wanted}
-        longest = sorted(wanted, key=lambda term: (-len(term), term))
-        self._pattern = re.compile("|".join(map(_bounded, longest)) or NOTHING, re.IGNORECASE)
+        groups: dict[str, list[str]] = {}  # by their first letters: a place in a text is compared with few of thousands
+        for term in sorted(wanted, key=lambda term: (-len(term), term)):
+            groups.setdefault(term[0].lower(), []).append(term)
+        self._pattern = re.compile("|".join(map(_beginning, groups.values())) or NOTHING, re.IGNORECASE)
 
     def mask(self, text: str) -> tuple[str, list[str]]:
         """A text with placeholders in the place of terms, and what each of them stands for, in order.
@@ -62,11 +64,12 @@ class Terms:
         return self._pattern.sub(replaced, HELD.sub("", text)), held
 
 
-def _bounded(term: str) -> str:
-    """A pattern for a term as whole words; scripts without spaces have none to look for."""
-    before = r"(?<!\w)" if _spaced(term[0]) else ""
-    after = r"(?!\w)" if _spaced(term[-1]) else ""
-    return f"{before}{re.escape(term)}{after}"
+def _beginning(terms: Sequence[str]) -> str:
+    """A pattern for terms of one first letter as whole words; scripts without spaces have none to look for."""
+    first = "".join(dict.fromkeys(re.escape(term[0]) for term in terms))
+    before = r"(?<!\w)" if _spaced(terms[0][0]) else ""
+    whole = (re.escape(term) + (r"(?!\w)" if _spaced(term[-1]) else "") for term in terms)
+    return f"{before}(?=[{first}])(?:{'|'.join(whole)})"
 
 
 def _spaced(letter: str) -> bool:
