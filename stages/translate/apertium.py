@@ -27,6 +27,9 @@ from contract import InputFault, ModelFault
 DATA = Path("/usr/share/apertium")
 """Where Debian's packages have the languages."""
 
+PROGRAMS = "/usr/bin:/bin"
+"""Where their programs are."""
+
 MEMORY = 1 << 30
 """Bytes of address space for each program; the largest pair takes a quarter."""
 
@@ -68,7 +71,7 @@ class Apertium:
             raise InputFault(f"Apertium here translates from {source} into {there}, not into {target}")
         chain = commands((self.data / "modes" / known[source, target]).read_text(encoding="utf-8"))
         for program in {command[0] for command in chain}:
-            if shutil.which(program) is None:
+            if shutil.which(program, path=PROGRAMS) is None:
                 raise ModelFault(f"{program} isn't installed: {pairs.INSTALL}")
         return _translated(chain, list(lines))
 
@@ -162,7 +165,7 @@ def _piped(chain: list[list[str]], given: IO[bytes], taken: IO[bytes], seconds: 
                     stdin=before,
                     stdout=taken if k == len(chain) - 1 else subprocess.PIPE,
                     stderr=subprocess.DEVNULL,
-                    env={"PATH": "/usr/bin:/bin", "LC_ALL": "C.UTF-8"},
+                    env={"PATH": PROGRAMS, "LC_ALL": "C.UTF-8"},
                     preexec_fn=_limits,
                 )
             )
