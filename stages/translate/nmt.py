@@ -137,11 +137,12 @@ def load(settings: Mapping[str, Any], folder: Path) -> Nmt:
     family = vocabulary.family(folder)
     names: tuple[str, ...] = ("source.spm", "target.spm")
     if family.name != "marian":
-        names = vocabulary.indic_files(folder) or (_shared(folder),) * 2
-    reads, writes = (_processor(folder / name) for name in names)
-    for side, processor in (("source", reads), ("target", writes)):
+        names = vocabulary.indic_files(folder) or (_shared(folder),)
+    processors = [_processor(folder / name) for name in names]
+    for side, processor in zip(("source", "target"), processors, strict=False):
         pieces = [processor.id_to_piece(k) for k in range(processor.get_piece_size()) if not processor.is_control(k)]
-        vocabulary.require_fit(folder, pieces, vocabulary.vocabulary(folder, side))
+        known = family.known if side == "source" else vocabulary.vocabulary(folder, side)
+        vocabulary.require_fit(folder, pieces, known)
     try:
         translator = ctranslate2.Translator(
             str(folder),
@@ -152,7 +153,8 @@ def load(settings: Mapping[str, Any], folder: Path) -> Nmt:
         )
     except (RuntimeError, ValueError) as error:
         raise ModelFault(f"{folder.name}: CTranslate2 can't load it: {error}") from error
-    return Nmt(family=family, translator=translator, reads=reads, writes=writes, beam=settings.get("beam_size", 4))
+    beam = settings.get("beam_size", 4)
+    return Nmt(family=family, translator=translator, reads=processors[0], writes=processors[-1], beam=beam)
 
 
 def _shared(folder: Path) -> str:
