@@ -57,17 +57,18 @@ class Translation:
         return {"language": self.language, "backend": self.backend, "segments": parts}
 
 
-def read(result: dict[str, Any] | None, said: Sequence[Sentence], clock: Clock) -> list[Translation]:
+def read(result: dict[str, Any], said: Sequence[Sentence], clock: Clock) -> list[Translation]:
     """The translations of a recording, in the order in which they were asked for.
 
     Args:
-        result: of the stage translate; None without it.
+        result: of the stage translate.
         said: what they translate, which says who speaks; on the film's own clock, as the result.
     """
     found = []
-    for language, entry in ((result or {}).get("translations") or {}).items():
+    duration = float(result["duration"])
+    for language, entry in result["translations"].items():
         lines = [line for line in entry["lines"] if clean(str(line["text"]))]
-        sentences = [_sentence(line, said, clock, float((result or {})["duration"])) for line in lines]
+        sentences = [_sentence(line, said, clock, duration) for line in lines]
         found.append(Translation(language=str(language), backend=str(entry["backend"]), said=sentences))
     return found
 

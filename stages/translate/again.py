@@ -89,11 +89,15 @@ class Pass:
     """Translate all lines back, and not only those that something else speaks against."""
     check: Callable[[str, str], dict[str, float]] = lambda said, told: {}
     """Further doubts of a text and its translation, with their weights, such as terms that it doesn't have."""
-    changes: list[dict[str, Any]] = field(default_factory=list)
-    """What was changed, in the order of time (docs/job-format.md)."""
     doubted: int = 0
     """Translations that were in doubt after the first pass."""
+    _changes: dict[tuple[float, float, int | None], dict[str, Any]] = field(default_factory=dict)
     _ratio: float = 1.0
+
+    @property
+    def changes(self) -> list[dict[str, Any]]:
+        """What was changed, in the order of time (docs/job-format.md)."""
+        return sorted(self._changes.values(), key=lambda change: (change["start"], change["end"]))
 
     def better(self, said: Sequence[Line], told: Sequence[Line]) -> list[Line]:
         """The lines of a translation, some of them replaced.
@@ -112,7 +116,6 @@ class Pass:
             against |= dict(zip(wrong, judged, strict=True))
         for way in self.ways:
             self._do(way, cues, against)
-        self.changes.sort(key=lambda change: (change["start"], change["end"]))
         made = [cue.told for cue in cues if cue and cue.told]
         return sorted(made, key=lambda line: (line.start, line.end))
 
@@ -161,12 +164,10 @@ class Pass:
         return Cue(said=said, told=line.told(text))
 
     def _changed(self, told: Line, before: str, why: list[str], backend: str) -> None:
-        entry = {"start": round(told.start, 3), "end": round(told.end, 3), "before": before, "after": told.text}
-        again = next((c for c in self.changes if (c["start"], c["end"]) == (entry["start"], entry["end"])), None)
-        if again is None:
-            self.changes.append({**entry, "why": why, "backend": backend})
-        else:  # the second way found something still better
-            again |= {"after": told.text, "backend": backend}
+        start, end = round(told.start, 3), round(told.end, 3)
+        new = {"start": start, "end": end, "before": before, "after": told.text, "why": why, "backend": backend}
+        # Where the second way finds something still better, the first's entry stays, with another text.
+        self._changes.setdefault((start, end, told.channel), new).update(after=told.text, backend=backend)
 
     def _against(self, cues: Sequence[Cue], *, deep: bool) -> list[dict[str, float]]:
         """What speaks against each cue's translation.

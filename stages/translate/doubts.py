@@ -53,9 +53,7 @@ LONG = 30
 WORD = re.compile(r"[^\W\d_]+")
 
 
-def against(
-    said: str, told: str, *, ratio: float = 1.0, back: str | None = None, kept: Iterable[str] = ()
-) -> dict[str, float]:
+def against(said: str, told: str, *, ratio: float = 1.0, back: str | None = None) -> dict[str, float]:
     """Doubts of a translation, each with its weight; none is 1.
 
     Args:
@@ -63,14 +61,13 @@ def against(
         told: the translation.
         ratio: letters of a translation for each of the source (:func:`ratio`).
         back: the translation in the source's language again, where somebody asked for it.
-        kept: words that stay as they are in every language: names and terms.
     """
     if not told.strip():
         return {NOTHING: 10.0} if WORD.search(said) else {}
     found = {
         LENGTH: _length(said, told, ratio),
         REPEATS: _loop(told) / max(_loop(said), RUNS),
-        UNTRANSLATED: _same(said, told, frozenset(word.casefold() for text in kept for word in WORD.findall(text))),
+        UNTRANSLATED: _same(said, told),
         BACK: 0.0 if back is None else _other(said, back),
     }
     return {reason: round(weight, 2) for reason, weight in found.items() if weight > 1}
@@ -111,20 +108,20 @@ def _loop(text: str) -> int:
 
 def left(said: str, told: str) -> int:
     """Words of a translation that stand in the source, too, names aside: what a backend without a word for it leaves."""
-    return len(_common(said, told, frozenset())[0])
+    return len(_common(said, told)[0])
 
 
-def _same(said: str, told: str, kept: frozenset[str]) -> float:
+def _same(said: str, told: str) -> float:
     """How many times the limit the share of words is that stand in the source as well. Names count for nothing."""
-    same, words = _common(said, told, kept)
+    same, words = _common(said, told)
     return len(same) / len(words) / SHARE if len(set(same)) >= WORDS else 0.0
 
 
-def _common(said: str, told: str, kept: frozenset[str]) -> tuple[list[str], list[str]]:
-    """The words of a translation that the source has too, and those that count; names and ``kept`` don't."""
+def _common(said: str, told: str) -> tuple[list[str], list[str]]:
+    """The words of a translation that the source has too, and those that count; names don't."""
     theirs = {word.casefold() for word in WORD.findall(said)}
     words = [word for k, word in enumerate(WORD.findall(told)) if (k == 0 or not word[0].isupper())]
-    words = [word.casefold() for word in words if len(word) > 1 and word.casefold() not in kept]
+    words = [word.casefold() for word in words if len(word) > 1]
     return [word for word in words if word in theirs], words
 
 

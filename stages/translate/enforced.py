@@ -9,15 +9,10 @@ from typing import Any
 import terms
 from glossary import Term
 from lines import Line
+from vocabulary import flores
 
 LACKING = "terms are missing"
 """What is against a translation without a term."""
-
-OTHER_LETTERS = (
-    "am ar as ba be bg bn bo el fa gu he hi hy ja ka kk km kn ko lo mk ml mn mr my ne pa ps ru sa sd si sr ta te tg th"
-    " tt uk ur yi yue zh"
-)
-"""Languages that write names in other letters than Latin ones, which a backend is left to do."""
 
 LISTED = 200
 """Lost terms that a result lists."""
@@ -33,7 +28,7 @@ class Enforced:
         """
         self.glossary, self.target = glossary, target
         known = {text.casefold() for term in glossary for text in (term.text, *term.translate.values())}
-        self.names = [n for n in names if n.casefold() not in known] if target not in OTHER_LETTERS.split() else []
+        self.names = [n for n in names if n.casefold() not in known] if _latin(target) else []
         self._by_source: dict[str, terms.Terms] = {}
         self._masking: dict[str, terms.Terms] = {}
 
@@ -95,6 +90,11 @@ class Enforced:
                     kept += 1
                     rest[place] = rest[place].replace(text, "", 1)
         return {"kept": kept, "lost": lost[:LISTED]}
+
+
+def _latin(language: str) -> bool:
+    """Whether a language has Latin letters. Names in others are left to the backend."""
+    return flores().get(language, "Latn").endswith("Latn")
 
 
 def _beside(said: Sequence[Line], told: Sequence[Line]) -> Iterator[tuple[Line, list[int]]]:

@@ -97,7 +97,7 @@ def _parts(words: list[dict[str, Any]], turns: _Turns | None) -> Iterator[tuple[
     for name, run in runs:
         if whole and (len(run) < LEAST or whole[-1][0] == name):
             whole[-1][1].extend(run)
-        elif whole and len(whole) == 1 and len(whole[0][1]) < LEAST:
+        elif len(whole) == 1 and len(whole[0][1]) < LEAST:
             whole[0] = name, [*whole[0][1], *run]
         else:
             whole.append((name, run))

@@ -41,12 +41,6 @@ def test_each_doubt_has_its_name(said: str, told: str, why: list[str]) -> None:
     assert list(doubts.against(said, told)) == why
 
 
-def test_names_and_terms_are_the_same_in_every_language() -> None:
-    text = "foxglove willow bramble"
-    assert doubts.against(text, text)
-    assert not doubts.against(text, text, kept=["Foxglove", "willow bramble"])
-
-
 def test_what_is_usual_in_a_language_is_no_doubt() -> None:
     pairs = [("something that is said here", "短い文です")] * 10
     assert doubts.against(*pairs[0])
@@ -106,6 +100,16 @@ def test_another_backend_takes_what_is_in_doubt_and_nothing_else() -> None:
         (4, "", [doubts.NOTHING], "apertium"),
     ]
     assert second.summary() == "2 translations in doubt, 2 replaced by the second pass (apertium)"
+
+
+def test_each_channel_s_line_has_one_change_whoever_improved_it() -> None:
+    said = [line(0, SAID, channel=1), line(0, "Hola a todos, amigos.", channel=2)]
+    better, best = Backend(No=f"{GOOD} {GOOD} {GOOD}", Hola="Hello to all, friends."), Backend(No=GOOD)
+    second, _ = passed(said, [], ("nmt", better, False), ("apertium", best, False))
+    assert [(c["before"], c["after"], c["why"], c["backend"]) for c in second.changes] == [
+        ("", GOOD, [doubts.NOTHING], "apertium"),
+        ("", "Hello to all, friends.", [doubts.NOTHING], "nmt"),
+    ]
 
 
 def test_what_is_no_better_changes_nothing() -> None:
