@@ -84,7 +84,8 @@ def lines(translated: Any, segments: Any, turns: Any) -> list[Line]:
         found = []
         for entry in translated[:MOST]:
             start, end, channel = float(entry["start"]), float(entry["end"]), entry.get("channel")
-            mine = words[bisect_left(middles, start - 0.001) : bisect_right(middles, end + 0.001)]
+            first, behind = bisect_left(middles, start - 0.001), bisect_right(middles, end + 0.001)
+            mine = words[first : min(behind, first + LONGEST + 1)]  # a line of more isn't asked about
             said = "".join(word for _, word, heard in mine if heard == channel)
             k = bisect_right(spoken, ((start + end) / 2, "\U0010ffff")) - 1
             who = spoken[k][1] if k >= 0 else None

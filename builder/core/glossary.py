@@ -36,6 +36,9 @@ MOST = 5000
 LONGEST = 100
 """Letters of a term, or of anything that stands for one."""
 
+LONGEST_NOTE = 500
+"""Letters of what is said about one."""
+
 HEARD = 50
 """Texts that are heard in the place of one term (stages/glossary.py)."""
 
@@ -196,11 +199,13 @@ def _check(where: str, term: Term) -> None:
         raise ConfigError(f'"{term.text}" is kept and translated', where=where, hint="keep it, or say its translations")
     if len(term.heard) > HEARD:
         raise ConfigError(f"{len(term.heard)} texts are heard in its place", where=where, expected=f"up to {HEARD}")
-    for text in (term.text, *term.heard, *term.translations.values(), term.note or "-"):
-        if not text.strip() or len(text) > LONGEST * (5 if text == term.note else 1):
-            raise ConfigError("a text is empty or too long", where=where, expected=f"1 to {LONGEST} letters")
-        if any(unicodedata.category(c) in ("Cc", "Cs", "Co", "Zl", "Zp") for c in text):
-            raise ConfigError("a control character, or one of private use", where=where)
+    texts = (term.text, *term.heard, *term.translations.values())
+    if any(not text.strip() or len(text) > LONGEST for text in texts):
+        raise ConfigError("a text is empty or too long", where=where, expected=f"1 to {LONGEST} letters")
+    if len(term.note) > LONGEST_NOTE:
+        raise ConfigError("the note is too long", where=where, expected=f"up to {LONGEST_NOTE} letters")
+    if any(unicodedata.category(c) in ("Cc", "Cs", "Co", "Zl", "Zp") for text in (*texts, term.note) for c in text):
+        raise ConfigError("a control character, or one of private use", where=where)
 
 
 def for_job(terms: Sequence[Term]) -> bytes:

@@ -397,12 +397,17 @@ def _pairs_data(found: PairsListed) -> list[PairJson]:
 
 
 def _chosen_pairs(found: PairsListed) -> set[int]:
-    """The first that is ready for each pair of languages."""
-    first: dict[tuple[str, str], int] = {}
+    """Those that are ready, and whose source no better one takes into the same language."""
+    chosen: set[int] = set()
+    better: dict[str, list[Pair]] = {}
     for k, pair in enumerate(found.pairs):
         if pair.ready:
-            first.setdefault((found.source or pair.source, pair.target), k)
-    return set(first.values())
+            source = found.source or (None if pair.source == ANY else pair.source)
+            others = better.setdefault(pair.target, [])
+            if not any(other.takes(source, pair.target) for other in others):
+                chosen.add(k)
+            others.append(pair)
+    return chosen
 
 
 def _pairs_text(found: PairsListed) -> list[str]:

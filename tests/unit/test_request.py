@@ -174,7 +174,7 @@ def test_an_option_wins_over_what_suits_the_machine() -> None:
     """Also a batch size of zero."""
     settings = asked(hardware=WORKSTATION, threads=3, batch_size=0).settings
     assert settings["asr"]["batch_size"] == 0
-    assert {settings[stage]["threads"] for stage in ("asr", "align", "diarize")} == {3}
+    assert {settings[stage]["threads"] for stage in ("asr", "align", "diarize", "translate")} == {3}
     assert asked(batch_size=5).settings["asr"]["batch_size"] == 5
 
 
@@ -265,11 +265,12 @@ def test_what_is_typed_of_speakers_replaces_what_is_configured() -> None:
 
 def test_an_option_wins_over_a_setting_but_not_over_set() -> None:
     """Both typed in one command is a contradiction."""
-    quiet = chosen(env={"BAKE_SET": "asr.batch_size=4 asr.threads=1 diarize.threads=2"})
+    quiet = chosen(env={"BAKE_SET": "asr.batch_size=4 asr.threads=1 diarize.threads=2 translate.threads=2"})
     assert asked(quiet).settings["asr"]["batch_size"] == 4
     assert asked(quiet, batch_size=2).settings["asr"]["batch_size"] == 2
-    assert asked(quiet).settings["diarize"]["threads"] == 2
-    assert asked(quiet, threads=3).settings["diarize"]["threads"] == 3
+    for stage in ("diarize", "translate"):
+        assert asked(quiet).settings[stage]["threads"] == 2
+        assert asked(quiet, threads=3).settings[stage]["threads"] == 3
     twice = refused(chosen(settings=["diarize.speakers=3"]), speakers=2)
     assert twice[0] == "--speakers and --set diarize.speakers set the same"
 

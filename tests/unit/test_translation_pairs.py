@@ -124,3 +124,17 @@ def test_the_list_of_pairs_says_which_a_job_would_choose() -> None:
     assert rows[1] == ["en", "nmt", "chosen", "opus", "es"]
     assert rows[4] == ["any", "nmt", "no", "gone:", "not", "here", "es", "fr"]
     assert PAIRS.text(PairsListed(source="br", pairs=())) == "nothing translates from br"
+
+
+def test_without_a_source_a_pair_is_chosen_where_no_better_one_takes_its_language() -> None:
+    """A model of any language comes before the rules of one, but not for a language that it doesn't read."""
+    rules = [translation.Pair(source=s, target="en", backend="apertium", why="rules") for s in ("es", "br")]
+    found = PairsListed(source=None, pairs=(*translation.neural(MANY), *rules))
+    chosen = {(row["source"], row["target"]): row["chosen"] for row in PAIRS.data(found)}
+    assert chosen == {
+        (None, "en"): True,
+        (None, "es"): True,
+        (None, "fr"): True,
+        ("es", "en"): False,
+        ("br", "en"): True,
+    }

@@ -172,7 +172,7 @@ def require_alignment(config: Config, language: str | None, chosen: Mapping[Purp
     if unpinned:
         why, way = (
             f"{unpinned} is not pinned",
-            f"models lock {unpinned}, where {config.models[unpinned].asked_at} can be reached; ",
+            f"models lock {unpinned}, where {'the hub' if config.models[unpinned].repo else 'the source'} can be reached; ",
         )
     else:
         able = [p for p in config.presets if any(language in m.languages for m in _aligners(config, p, config.pins))]
@@ -217,7 +217,7 @@ def require_pins(config: Config, models: Iterable[Model]) -> dict[str, Pin]:
         pinned = ", ".join(p for p, spec in config.presets.items() if _all_pinned(config.pins, spec.models))
         names = " ".join(m.id for m in unpinned)
         way = (
-            f"where {max(m.asked_at for m in unpinned)} can be reached: models lock {names}"
+            f"where {'the hub' if all(m.repo for m in unpinned) else 'the source'} can be reached: models lock {names}"
             if all(m.repo or m.url for m in unpinned)
             else "add size and sha256 to models.lock, as two independent public records say"
         )

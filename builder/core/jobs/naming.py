@@ -24,6 +24,9 @@ FIELDS: Mapping[str, str] = {
 NAMES = "names.tsv"
 """The kind of a result with the names that were found, as a glossary's table; no format that somebody asks for."""
 
+LANGUAGE = re.compile(r"[a-z]{2,3}")
+"""A language's code, as files are named by it."""
+
 LONGEST = 255
 """Bytes of a file's name."""
 
@@ -160,7 +163,7 @@ def kind(name: str, stem: str) -> str | None:
 def untagged(ext: str) -> tuple[str, str]:
     """The language of a kind of result, and the kind without it; no language where it has none."""
     tag, _, rest = ext.partition(".")
-    return (tag, rest) if re.fullmatch(r"[a-z]{2,3}", tag) and rest in FORMATS and ext not in FORMATS else ("", ext)
+    return (tag, rest) if LANGUAGE.fullmatch(tag) and rest in FORMATS and ext not in FORMATS else ("", ext)
 
 
 def clashes(names: Iterable[Path]) -> list[Path]:

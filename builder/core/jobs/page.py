@@ -10,7 +10,6 @@ import base64
 import functools
 import hashlib
 import json
-import re
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -23,7 +22,7 @@ from markupsafe import Markup
 from builder.core.jobs.edits import not_a_transcript
 from builder.core.jobs.formats import FILMS, FORMATS
 from builder.core.jobs.job import Clip, Job
-from builder.core.jobs.naming import untagged
+from builder.core.jobs.naming import LANGUAGE, untagged
 from builder.core.jobs.record import coverage
 from builder.core.jobs.record.changes import Change
 from builder.core.jobs.record.coverage import Coverage, span
@@ -272,10 +271,6 @@ def transcript(data: Any, where: str) -> Transcript:
         raise not_a_transcript(error, where) from error
 
 
-CODE = re.compile(r"[a-z]{2,3}")
-"""A language's code, as files are named by it."""
-
-
 def translations(data: Any) -> tuple[TranslatedText, ...]:
     """Those of a transcript, of languages that are codes; none where it has none, or others than the stage writes.
 
@@ -284,12 +279,12 @@ def translations(data: Any) -> tuple[TranslatedText, ...]:
     """
     return tuple(
         TranslatedText(
-            language=each["language"],
+            language=str(each["language"]),
             backend=str(each["backend"]),
             lines=tuple((float(s["start"]), float(s["end"]), str(s["text"])) for s in each["segments"]),
         )
         for each in data.get("translations") or ()
-        if CODE.fullmatch(str(each["language"]))
+        if LANGUAGE.fullmatch(str(each["language"]))
     )
 
 
@@ -427,7 +422,7 @@ def _template(text: str) -> jinja2.Template:
         "speaker": title,
         "block": block,
     }
-    environment.tests["code"] = CODE.fullmatch
+    environment.tests["code"] = LANGUAGE.fullmatch
     return environment.from_string(text)
 
 

@@ -186,13 +186,13 @@ def resolve(
         else:
             asked = str(chosen.value)
             _device(asked, mode=defaults.mode, hardware=hardware, advice=advice, where=chosen.where)
+    for stage in ("asr", "align", "diarize", translation.STAGE):
         settings[stage].setdefault("threads", advice.threads)
         if options.threads is not None:
             settings[stage]["threads"] = options.threads
     if defaults.workflow is Workflow.TRANSLATE and options.to is None:
         raise UsageError("the workflow translate needs a language", where="--workflow", hint="--to en")
     translation.settle(settings, options.to, source=languages.spoken(defaults.language), pairs=pairs)
-    settings[translation.STAGE].setdefault("threads", options.threads or advice.threads)
     asr = settings["asr"]
     asr["language"] = defaults.language
     asr.setdefault("compute_type", advice.compute_type if asr["device"] == advice.device else CPU_COMPUTE_TYPE)

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 LONGEST = 200
 """Characters that are kept of a text."""
@@ -221,13 +221,11 @@ class _Release(_Shape):
 
 
 class _Song(_Shape):
-    model_config = ConfigDict(frozen=True, extra="ignore")
-
     id: Line
     title: Line
-    artists: Annotated[list[_Artist], BeforeValidator(few)] = []
+    artists: Annotated[list[_Artist], BeforeValidator(few)] = Field(default=[], alias="artist-credit")
     releases: Annotated[list[_Release], BeforeValidator(few)] = []
-    date: Line = ""
+    date: Line = Field(default="", alias="first-release-date")
 
 
 class _Songs(_Shape):
@@ -243,9 +241,7 @@ def song(answer: Any) -> Work | None:
     recordings = _read(_Songs, answer).recordings
     if not recordings:
         return None
-    entry = recordings[0]
-    date = entry.get("first-release-date", "")
-    found = _read(_Song, {**entry, "artists": entry.get("artist-credit", []), "date": date})
+    found = _read(_Song, recordings[0])
     if not found.title:
         raise ValueError("no title")
     artist = text("".join(one.name + (one.joinphrase or " ") for one in found.artists))

@@ -144,11 +144,6 @@ class Model:
         return next((s.url for s in self.sources if isinstance(s, UrlSource)), None)
 
     @property
-    def asked_at(self) -> str:
-        """Who is asked what it is when it is pinned, in words."""
-        return "the hub" if self.repo else "the source"
-
-    @property
     def in_hub_layout(self) -> bool:
         """True when it is stored as a hub cache stores it: blobs, and snapshots of links to them."""
         return self.repo is not None and not self.target

@@ -6,7 +6,6 @@ import contextlib
 import errno
 import hashlib
 import os
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -85,7 +84,7 @@ def _language(job_folder: Path, entry: JobInput) -> str:
     """The language of the text, as the job's transcript says."""
     transcript, _ = listing.transcript(job_folder, entry)
     language = transcript.get("language") if isinstance(transcript, dict) else None
-    return language if isinstance(language, str) and re.fullmatch(r"[a-z]{2,3}", language) else ""
+    return language if isinstance(language, str) and naming.LANGUAGE.fullmatch(language) else ""
 
 
 def _make_folder(folder: Path) -> None:

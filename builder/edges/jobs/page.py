@@ -12,6 +12,7 @@ from urllib.parse import quote
 
 from builder import __version__
 from builder.core.config.types import Config
+from builder.core.jobs import naming
 from builder.core.jobs import page as pages
 from builder.core.jobs.formats import FILMS, FORMATS, Format
 from builder.core.jobs.job import Job, JobInput
@@ -127,7 +128,10 @@ def _kinds(transcript: Transcript | None) -> Mapping[str, Format]:
     if transcript is None or not transcript.translations:
         return {**FORMATS, **FILMS}
     spoken = transcript.language or "und"
-    tags = [spoken if pages.CODE.fullmatch(spoken) else "und", *(each.language for each in transcript.translations)]
+    tags = [
+        spoken if naming.LANGUAGE.fullmatch(spoken) else "und",
+        *(each.language for each in transcript.translations),
+    ]
     texts = {f"{tag}.{suffix}": known for tag in tags for suffix, known in FORMATS.items() if suffix != "rttm"}
     return {**texts, "rttm": FORMATS["rttm"], **FILMS}
 
