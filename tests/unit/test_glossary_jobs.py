@@ -123,6 +123,7 @@ def test_the_one_beside_bake_yaml_is_taken_and_said(tmp_path: Path) -> None:
         (b"a\n" * (3 << 20), UsageError, "g.txt"),
         ("\n".join(f"t{k}" for k in range(5001)).encode(), ConfigError, "g.txt:5001"),
     ],
+    ids=["missing", "empty", "latin", "tab", "large", "many"],
 )
 def test_a_file_that_is_no_glossary_is_refused_with_its_line(
     tmp_path: Path, data: bytes | None, kind: type[BakeError], where: str
