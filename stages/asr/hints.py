@@ -30,7 +30,8 @@ class Hints:
             written = text_language(self.job, language)
             terms = list(dict.fromkeys(term.said(written) for term in self.terms))
             self._texts[language], count = listed(self.job, self.model, terms, language)
-            self._beyond[language] = Index.of([t for t in self.terms if t.said(written) in terms[count:]], written)
+            left = set(terms[count:])
+            self._beyond[language] = Index.of([t for t in self.terms if t.said(written) in left], written)
             if count < len(terms):
                 self.job.note(
                     self.job.inputs[0],

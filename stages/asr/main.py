@@ -41,7 +41,7 @@ class Sound:
 def work(job: StageJob) -> None:
     heard = {r.id: job.load("vad", r) for r in job.inputs}
     backend = importlib.import_module(job.variant)
-    model: Any = None
+    ear: Ear | None = None
     terms = glossary.told(job)
     for recording in job.inputs:
         found = heard[recording.id]
@@ -54,7 +54,7 @@ def work(job: StageJob) -> None:
             job.save(recording, result(instructions.text_language(job, spoken), 0.0, duration, [], []))
             save_english(job, recording, [])
             continue
-        if model is None:
+        if ear is None:
             folder = job.model("asr")
             if onnxasr.kind(folder):
                 backend = onnxasr
@@ -68,8 +68,8 @@ def work(job: StageJob) -> None:
             except (RuntimeError, ValueError, OSError) as error:
                 raise ModelFault(f"model {job.uses['asr']['id']} can't be loaded: {error}") from error
             getattr(backend, "look", instructions.look)(job, model)
-        with job.timed("work"):
             ear = Ear(job=job, backend=backend, model=model, terms=terms)
+        with job.timed("work"):
             job.save(recording, transcribe(ear, recording, sounds, duration))
 
 
