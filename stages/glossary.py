@@ -14,9 +14,6 @@ if TYPE_CHECKING:
 FILE = "glossary.json"
 """Beside the recordings; the setting ``glossary`` of a stage that reads it has its digest."""
 
-LARGEST = 8 << 20
-"""Bytes of it."""
-
 MOST = 5000
 """Terms of it."""
 
@@ -54,7 +51,7 @@ def told(job: StageJob) -> tuple[Term, ...]:
         return ()
     why = "is not the one that this job was made with"
     data = job.beside(FILE)
-    if data is not None and len(data) <= LARGEST and sha256(data).hexdigest() == job.settings["glossary"]:
+    if data is not None and sha256(data).hexdigest() == job.settings["glossary"]:
         try:
             return parsed(data)
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError):

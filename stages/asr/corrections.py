@@ -104,9 +104,8 @@ class Index:
             text = term.said(language)
             for heard in term.heard:
                 index._add(heard, text, NAMED)
-            parts = text.split()
-            names = [word for word in parts if word[:1].isupper() and len(letters(word)) >= PART]
-            for form in dict.fromkeys((text, *(names if len(parts) > 1 else ()))):
+            names = [word for word in text.split() if word[:1].isupper() and len(letters(word)) >= PART]
+            for form in dict.fromkeys((text, *names)):
                 index._add(form, form, SPELLED)
                 if len(letters(form)) >= FEWEST:
                     index.forms.append(_Form(form, sounds(form), len(form.split())))
@@ -145,9 +144,7 @@ def corrected(words: Sequence[Word], index: Index, below: float) -> tuple[list[W
         below: probability that words have at most that are taken for a term that sounds like them.
     """
     taken: list[_Found] = []
-    for one in sorted(
-        _found(words, index, below), key=lambda f: (f.why == LIKE, -f.likeness, f.first - f.after, f.first)
-    ):
+    for one in sorted(_found(words, index, below), key=lambda f: (-f.likeness, f.first - f.after, f.first)):
         if all(one.after <= other.first or other.after <= one.first for other in taken):
             taken.append(one)
     new: list[Word] = []
@@ -211,8 +208,6 @@ def _best(text: str, index: Index, width: int, doubtful: bool) -> _Found | None:
         known = index.exact.get(letters(heard))
         if known and (doubtful or known[1] == NAMED or _peculiar(known[0])):
             found.append(_Found(0, 0, known[0], known[1], 1.0, genitive))
-        elif known:
-            return None
         elif doubtful:
             term, how = index.closest(heard, width, ALIKE if len(index.forms) <= FEW else ALIKE_OF_MANY)
             if term and (how >= ALIKE_SMALL or width > 1 or not heard.islower() or term.islower()):

@@ -20,9 +20,6 @@ from people import Book, Cast
 FILE = "cast.json"
 """Beside the recordings: the names that the text is spelt by."""
 
-LARGEST = 1 << 20
-"""Bytes of it."""
-
 MOST = 5000
 """Names of it."""
 
@@ -35,9 +32,9 @@ KNOWN = "en"
 
 def work(job: StageJob) -> None:
     find = None
+    cast = told(job)
     for recording in job.inputs:
         heard = job.load("align" if job.has("align") else "asr", recording)
-        cast = told(job, recording)
         book = Book()
         if not heard["segments"]:
             pass
@@ -74,13 +71,13 @@ def save(job: StageJob, recording: Recording, book: Book, cast: Cast, *, languag
     job.save(recording, result)
 
 
-def told(job: StageJob, recording: Recording) -> Cast:
+def told(job: StageJob) -> Cast:
     """The names that the job was made with; none, and a note, where its file is another."""
     if not job.settings.get("cast"):
         return Cast()
     data = job.beside(FILE)
-    if data is None or len(data) > LARGEST or sha256(data).hexdigest() != job.settings["cast"]:
-        job.note(recording, "no name is spelt anew: the list of names is not the one that this job was made with")
+    if data is None or sha256(data).hexdigest() != job.settings["cast"]:
+        job.note(job.inputs[0], "no name is spelt anew: the list of names is not the one that this job was made with")
         return Cast()
     try:
         whole = json.loads(data)
@@ -88,7 +85,7 @@ def told(job: StageJob, recording: Recording) -> Cast:
         if whole["schema"] != 1 or len(names) > MOST:
             raise ValueError("another schema, or too many")
     except (ValueError, KeyError, TypeError, RecursionError):
-        job.note(recording, "no name is spelt anew: the list of names is damaged")
+        job.note(job.inputs[0], "no name is spelt anew: the list of names is damaged")
         return Cast()
     return Cast(names)
 

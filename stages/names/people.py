@@ -172,8 +172,7 @@ def spellings(book: Book, cast: Cast) -> list[Spelling]:
     for text in sorted(named, key=lambda t: (named[t], t)):
         if text in done or cast.knows(text) or text.casefold() in book.small:
             continue
-        least = max(named[text], 1)
-        if (other := frequent.nearest(text, lambda o, n=least: named[o] > n and o not in done)) is not None:
+        if (other := frequent.nearest(text, lambda o, n=named[text]: named[o] > n and o not in done)) is not None:
             why = f'{other[1]} as "{other[0]}", which is more frequent'
             made.append(Spelling(before=text, after=other[0], why=why, applied=False, places=tuple(places[text])))
     return sorted(made, key=lambda entry: (not entry.applied, entry.places[0].start, entry.before))

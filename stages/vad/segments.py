@@ -35,11 +35,11 @@ def chances(path: Path, session: Any, window: int, on_progress: Callable[[float,
 
     with wave.open(str(path), "rb") as wav:
         total = wav.getnframes()
-        begins = range(0, max(total - SAMPLES, 0) + HOP * STEP, HOP * STEP) if total > SAMPLES else range(1)
+        begins = range(0, max(total - SAMPLES, 0) + HOP * STEP, HOP * STEP)
         speech = np.zeros(len(begins) * HOP + FRAMES, dtype=np.float32)
         seen = np.zeros(len(speech), dtype=np.uint8)
         for number, begin in enumerate(begins):
-            wav.setpos(min(begin, total))
+            wav.setpos(begin)
             sound = np.frombuffer(wav.readframes(SAMPLES), dtype="<i2").astype(np.float32) / 32768.0
             sound = np.pad(sound, (0, SAMPLES - len(sound)))
             out = session.run(None, {INPUT: sound[None, None]})[0][0]
