@@ -129,7 +129,8 @@ def test_a_window_that_may_have_a_term_beyond_the_model_s_room_is_heard_again_wi
 
     def hear(job: Any, model: Any, encoded: Any, language: str, terms: str = "") -> list[Any]:
         asked.append(terms)
-        text = {"a": "fine", "b": "Lovelace," if "Lovelace" in terms else "Lovelase,"}
+        told = "Lovelace" in terms
+        text = {"a": "fine", "b": "Lovelace," if told else "Lovelase,", "c": "Lofty" if told else "Lovelast"}
         return [SimpleNamespace(words=words(text[one]), likelihood=-0.3) for one in encoded]
 
     notes: list[str] = []
@@ -138,9 +139,9 @@ def test_a_window_that_may_have_a_term_beyond_the_model_s_room_is_heard_again_wi
     terms = tuple(hearing.Term(text=text, translate={}) for text in ("abcdefgh", "ijklmnop", "Lovelace"))
     model = SimpleNamespace(max_length=50, hf_tokenizer=Tokenizer())
     ear = hearing.Ear(job=told, backend=SimpleNamespace(part=part, hear=hear), model=model, terms=terms)
-    found = ear.nearer(["a", "b"], ["en", "en"], ear.hear(["a", "b"], ["en", "en"]))
-    assert [one.words[0]["word"] for one in found] == [" fine", " Lovelace,"]
-    assert asked == ["abcdefgh, ijklmnop", "Lovelace, abcdefgh"]
+    found = ear.nearer(["a", "b", "c"], ["en"] * 3, ear.hear(["a", "b", "c"], ["en"] * 3))
+    assert [one.words[0]["word"] for one in found] == [" fine", " Lovelace,", " Lovelast"]
+    assert asked == ["abcdefgh, ijklmnop", *["Lovelace, abcdefgh"] * 2]
     assert len(notes) == 1
 
 
@@ -148,3 +149,30 @@ def test_a_large_glossary_is_searched_by_how_words_begin() -> None:
     many = [Term(text=f"Zz{chr(97 + k % 26)}{chr(97 + k // 26)}orba", translate={}) for k in range(600)]
     index = corrections.Index.of([*many, *GLOSSARY], "en")
     assert corrections.corrected(words("Loveles"), index, 0.8)[0][0]["word"] == " Lovelace"
+
+
+def test_of_many_terms_more_likeness_is_asked_for() -> None:
+    """Chance finds one of them sooner."""
+    many = [Term(text=f"Zz{chr(97 + k % 26)}{chr(97 + k // 26)}orba", translate={}) for k in range(100)]
+    alike = corrections.likeness(corrections.sounds("Corbanik"), corrections.sounds("Corvannis"))
+    assert corrections.ALIKE < alike < corrections.ALIKE_OF_MANY
+    for terms, after in ((GLOSSARY, " Corvannis"), ([*many, *GLOSSARY], " Corbanik")):
+        new, _ = corrections.corrected(words("Corbanik"), corrections.Index.of(terms, "en"), 0.8)
+        assert new[0]["word"] == after
+
+
+def test_what_is_heard_in_a_term_s_place_counts_before_a_word_s_genitive() -> None:
+    terms = (Term(text="May", translate={}), Term(text="Maize", heard=("mays",), translate={}))
+    new, _ = corrections.corrected(words("~May's"), corrections.Index.of(terms, "en"), 0.8)
+    assert new[0]["word"] == " Maize"
+
+
+def test_text_and_english_beside_it_have_terms_as_their_languages_write_them_and_one_is_told_of() -> None:
+    main = stage_module("asr")
+    terms = (main.glossary.Term(text="fire brigade", translate={"es": "bomberos"}),)
+    right = main.Corrector(job(task="transcribe", correct_below=0.8), terms)
+    spoken = [w | {"language": "es"} for w in words("bonberos")]
+    assert right(spoken, {"channel": 1})[0]["word"] == " bomberos"
+    assert "".join(w["word"] for w in right(words("fire", "brigate"), None)) == " fire brigade"
+    assert [(c["after"], c["channel"]) for c in right.data()["corrections"]] == [("bomberos", 1)]
+    assert main.Corrector(job(), ()).data() == {}

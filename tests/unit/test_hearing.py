@@ -196,3 +196,31 @@ def test_windows_that_overlap_are_joined() -> None:
         silence=0,
     )
     assert "".join(w["word"] for w in hearing.stitched([left, right])) == " a b c d e f g h i j k l m n o"
+
+
+def test_english_is_heard_of_windows_in_another_language_and_stands_in_their_place() -> None:
+    """Without the job's prompt, and once more where it is suspicious."""
+    asked: list[tuple[list[str], str, float]] = []
+
+    def hear(job: Any, model: Any, encoded: list[str], language: str, **how: Any) -> list[Any]:
+        assert (how["prompt"], how["doing"]) == (False, "translate")
+        asked.append((encoded, language, how.get("temperature", 0.0)))
+        twice = "bad" in encoded and "temperature" not in how
+        return [said(words(*(["no"] * 40 if twice else ["good", "day"]), pace=0.2)) for _ in encoded]
+
+    backend = SimpleNamespace(hear=hear, part=lambda model, encoded, which: [encoded[k] for k in which])
+    ear = hearing.Ear(job=SimpleNamespace(settings={"english": True}), backend=backend, model=None)
+    found = ear.english(["a", "b", "bad"], ["de", "en", "fr"])
+    assert asked == [(["a"], "de", 0.0), (["bad"], "fr", 0.0), (["bad"], "fr", hearing.TEMPERATURE)]
+    assert [None if one is None else len(one.words) for one in found] == [2, None, 2]
+    ear.job.settings["english"] = False
+    assert ear.english(["a"], ["de"]) == [None]
+    windows = [hearing.Window(start=k * 10.0, end=k * 10.0 + 10) for k in range(2)]
+    told: list[dict[str, Any]] = [
+        {"language": "de", "words": words("guten", "Tag"), "english": words("good", "day")},
+        {"language": "en", "words": words("sir", start=10.0)},
+    ]
+    heard = [
+        hearing.Heard(window=window, likelihood=0, silence=0, **one) for window, one in zip(windows, told, strict=True)
+    ]
+    assert "".join(w["word"] for w in hearing.in_english(heard, [[0.0, 20.0]])) == " good day sir"

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from hashlib import sha256
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -52,6 +54,9 @@ def test_a_passage_has_whole_sentences_and_ends_at_a_pause_or_when_it_is_long() 
     assert [p.text for p in passages.passages(segments("One", "two", pause=4.0))] == ["One", "two"]
     long = list(passages.passages(segments(*["word " * 100] * 4)))
     assert [len(p.words) for p in long] == [200, 200]
+    late = segments("Hello")
+    late[0]["start"] = 9.0
+    assert [p.text for p in passages.passages(late)] == ["Hello"]
 
 
 def test_changes_are_made_where_they_fit_and_nowhere_else() -> None:
@@ -59,6 +64,7 @@ def test_changes_are_made_where_they_fit_and_nowhere_else() -> None:
     change = {"segment": 0, "word": 1, "before": "Homes", "after": "Holmes"}
     others = [
         {"segment": 1, "word": 0, "before": "She", "after": "They"},
+        {"segment": 1, "word": 0, "before": "H", "after": "Sh"},
         {"segment": 9, "word": 0, "before": "He", "after": "They"},
         {"segment": 0, "word": -1, "before": "smiled.", "after": "cried."},
     ]
@@ -118,6 +124,8 @@ class TestSpelling:
     def test_of_two_names_that_are_equally_close_none_is_taken(self, spelling: Any) -> None:
         assert spelling.Index(["Smith", "Smyth"]).nearest("Smeth") is None
         assert spelling.Index(["Watson", "Holmes"]).nearest("Homes") == ("Holmes", "sounds nearly the same")
+        assert spelling.Index(["Homes"]).nearest("Holmes") == ("Homes", "sounds nearly the same")
+        assert spelling.Index(["José", "Jose"]).nearest("Josee") == ("Jose", "sounds the same")
 
 
 class TestPeople:
@@ -139,6 +147,11 @@ class TestPeople:
         assert changes == [(0, "Homes", "Holmes"), (6, "Homes,", "Holmes,"), (4, "Mikroft's", "Mycroft's")]
         assert [(e["text"], e["count"]) for e in people.entities(found, made)] == [("Holmes", 2), ("Mycroft", 1)]
 
+    def test_a_word_that_has_no_capital_elsewhere_stays(self, people: Any) -> None:
+        cast = people.Cast(["Marc"])
+        assert people.spellings(book("We saw the Mark who left a mark.", {}, cast), cast) == []
+        assert people.spellings(book("We saw the Mark who left.", {}, cast), cast)[0].after == "Marc"
+
     def test_without_a_list_the_rarer_spelling_is_told_of(self, people: Any) -> None:
         made = people.spellings(
             book("So Watson met Watson. Then Watsun left.", {"Watson": "person", "Watsun": "person"}), people.Cast()
@@ -156,6 +169,11 @@ class TestPeople:
         found = people.entities(book("Okay said Ada. It is okay.", {"Okay": "person", "Ada": "person"}), [])
         assert [e["text"] for e in found] == ["Ada"]
 
+    def test_of_very_many_names_the_most_frequent_count(self, people: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(people, "MOST", 1)
+        found = people.entities(book("So Bob met Ada. Then Ada left.", {"Bob": "person", "Ada": "person"}), [])
+        assert [e["text"] for e in found] == ["Ada"]
+
     def test_articles_and_a_genitive_are_no_part_of_a_name(self, people: Any) -> None:
         found = people.entities(
             book("We saw the Tower's guard and Ada’s.", {"the Tower's": "place", "Ada’s.": "person"}), []
@@ -163,6 +181,33 @@ class TestPeople:
         assert [(e["text"], e["kind"], e["first"]) for e in found] == [("Tower", "place", 3.0), ("Ada", "person", 6.0)]
         assert people.kept(found, people.Cast(), "people") == ["Ada"]
         assert people.kept(found, people.Cast(), "all") == ["Ada", "Tower"]
+
+
+@pytest.mark.parametrize(
+    ("data", "names", "why"),
+    [
+        (casting.for_job(["Ada"]), ["Ada"], ""),
+        (None, [], "is not the one"),
+        (casting.for_job(["Zoë"]), [], "is not the one"),
+        (b"{", [], "is damaged"),
+        (b'{"schema": 2, "names": ["Ada"]}', [], "is damaged"),
+        (json.dumps({"schema": 1, "names": ["Ada"] * 5001}).encode(), [], "is damaged"),
+        (b"[" * 100_000, [], "is damaged"),
+    ],
+    ids=["read", "missing", "another", "cut", "schema", "many", "deep"],
+)
+def test_a_job_s_list_is_read_and_another_one_is_a_note(data: bytes | None, names: list[str], why: str) -> None:
+    main = stage_module("names")
+    told: list[str] = []
+    mine = data if why == "is damaged" and data else casting.for_job(["Ada"])
+    job = SimpleNamespace(
+        settings={"cast": sha256(mine).hexdigest()},
+        inputs=["in"],
+        beside=lambda _: data,
+        note=lambda _, text: told.append(text),
+    )
+    assert main.told(job).names == names
+    assert [why in text for text in told] == [True] * bool(why)
 
 
 def test_a_list_of_names_goes_into_the_job_by_its_digest() -> None:

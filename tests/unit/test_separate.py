@@ -6,7 +6,9 @@ import io
 import tarfile
 import wave
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -89,12 +91,15 @@ def archive(path: Path, members: Mapping[str, bytes]) -> Path:
     return path
 
 
-def test_the_networks_are_read_out_of_their_archive(tmp_path: Path) -> None:
+def test_the_networks_are_read_out_of_their_archive(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = {f"tmp/export/{part}.onnx": part.encode() for part in deepfilter.PARTS}
     found = deepfilter.networks(archive(tmp_path / "a.tar.gz", {**whole, "tmp/config.ini": b"[df]"}))
     assert found == {part: part.encode() for part in deepfilter.PARTS}
     with pytest.raises(deepfilter.Broken, match=r"has no df_dec\.onnx"):
         deepfilter.networks(archive(tmp_path / "b.tar.gz", dict(list(whole.items())[:2])))
+    monkeypatch.setattr(deepfilter, "LARGEST", len("erb_dec") - 1)
+    with pytest.raises(deepfilter.Broken, match=r"has no erb_dec\.onnx"):
+        deepfilter.networks(tmp_path / "a.tar.gz")
 
 
 @pytest.mark.parametrize("data", [b"", b"\x1f\x8b", b"no archive"])
@@ -117,9 +122,61 @@ def test_noise_goes_where_there_is_enough_of_it() -> None:
 @pytest.mark.parametrize("seconds", [0.0, 0.01, 5.0, 200.0])
 def test_a_recording_of_any_length_is_listened_to(seconds: float, tmp_path: Path) -> None:
     sound = np.random.default_rng(1).uniform(-0.5, 0.5, round(seconds * main.RATE))
-    with wave.open(str(tmp_path / "01.wav"), "wb") as wav:
-        wav.setparams((1, 2, main.RATE, 0, "NONE", ""))
-        wav.writeframes((sound * 32767).astype("<i2").tobytes())
+    recorded(tmp_path / "01.wav", sound)
     cleaner = deepfilter.Cleaner({"enc": Network(3.0)})
     assert main.ratio(tmp_path / "01.wav", cleaner) == (3.0 if seconds else None)
     assert main.ratio(tmp_path / "01.wav", deepfilter.Cleaner({"enc": Network(-14.0)})) is None
+
+
+def recorded(path: Path, sound: Any) -> Path:
+    with wave.open(str(path), "wb") as wav:
+        wav.setparams((1, 2, main.RATE, 0, "NONE", ""))
+        wav.writeframes((sound * 32767).astype("<i2").tobytes())
+    return path
+
+
+def test_the_noisiest_channel_decides_and_all_keep_their_length(tmp_path: Path) -> None:
+    sound = np.random.default_rng(1).uniform(-0.5, 0.5, 16_001)
+    paths = [recorded(tmp_path / f"01.c{k}.wav", sound) for k in (1, 2)]
+    ratios = iter([main.NOISY + 9, main.NOISY - 1, 34.0, 34.0])
+    done: list[float] = []
+    job = SimpleNamespace(
+        sounds=lambda recording: paths,
+        settings={"mode": "auto"},
+        note=lambda *_: None,
+        progress=lambda _, seconds, total: done.append(round(seconds / total, 2)),
+        writing=lambda name: nullcontext(tmp_path / f"new.{name}"),
+    )
+
+    def cleaner() -> Any:
+        ratio = next(ratios)
+        return deepfilter.Cleaner({part: Network(ratio) for part in deepfilter.PARTS})
+
+    found = main.separated(job, None, cleaner)
+    assert (found["cleaned"], found["ratio"]) == (True, main.NOISY - 1)
+    for path in paths:
+        assert (tmp_path / f"new.{path.name}").read_bytes() == path.read_bytes()
+    assert (done == sorted(done), done[-1]) == (True, 1.0)
+
+
+@pytest.mark.parametrize("clean", [True, False])
+def test_others_hear_the_sound_that_was_cleaned_where_it_was(clean: bool, tmp_path: Path) -> None:
+    results = {"demux": {"voices": 2}, "separate": {"cleaned": clean}}
+    job = SimpleNamespace(
+        load=lambda stage, _: results[stage], has=results.__contains__, work=lambda stage, name: f"{stage}/{name}"
+    )
+    stage = "separate" if clean else "demux"
+    found = main.StageJob.sounds(job, SimpleNamespace(id="01"), cleaned=True)
+    assert found == [f"{stage}/01.c1.wav", f"{stage}/01.c2.wav"]
+
+
+def test_filters_are_left_out_where_there_is_little_noise() -> None:
+    class Mute(Network):
+        def run(self, names: Sequence[str], given: Mapping[str, Any]) -> list[Any]:
+            return [value * (name != "coefs") for name, value in zip(names, super().run(names, given), strict=True)]
+
+    sound = np.random.default_rng(1).uniform(-0.5, 0.5, 6400).astype(np.float32)
+    for ratio, same in ((deepfilter.NEARLY + 1, True), (deepfilter.NEARLY - 1, False)):
+        cleaner = deepfilter.Cleaner({part: Mute(ratio) for part in deepfilter.PARTS}, left=0.0)
+        out = np.concatenate(list(cleaner.cleaned([sound])))[: len(sound)]
+        assert bool(np.abs(out - sound).max() < 1e-5) is same
