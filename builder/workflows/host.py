@@ -281,11 +281,12 @@ def _images(session: Session, *, build: bool) -> StageImages:
     tags = {image.stage: image.tag for image in rendered.plan.images if image.stage}
     lacking = [tag for tag in tags.values() if tag not in installed or not installed[tag].up_to_date]
     if lacking:
-        # Without names, those that are built everywhere are.
-        extras = [i.name for i in rendered.plan.images if i.tag in lacking and config.images[i.name].extra]
+        names = [i.name for i in rendered.plan.images if i.tag in lacking]
+        if not any(config.images[name].extra for name in names):
+            names = []  # without names, those that are built everywhere are
         raise MissingError(
             f"not built, or not of this code: {', '.join(lacking)}",
-            hint=command(f"build {' '.join(extras)} --mode {config.defaults.mode.value}".replace("  ", " ")),
+            hint=command(" ".join(["build", *names, "--mode", config.defaults.mode.value])),
         )
     baked = {
         stage: StageImage(id=installed[tag].id, models=tuple(sorted(installed[tag].baked.values())))

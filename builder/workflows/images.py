@@ -260,7 +260,8 @@ def ensure(
 
     config, env, on_progress = session.config, session.env, session.on_progress
     engine = engines.connect(env)
-    today = rendered(session, selection, engine=engine, keeping=installed.labelled(config, engine) if keeping else None)
+    labels = {image.tag: image.labels for image in installed.tagged(config, engine)} if keeping else None
+    today = rendered(session, selection, engine=engine, keeping=labels)
     fetch_missing(config, today.plan.models, env=env, on_progress=on_progress)
     require_space(config, today.plan, engine)
     return (engine, *_built(config, today, engine, env=env, on_progress=on_progress, cache=cache, refresh=refresh))
@@ -276,9 +277,9 @@ def here(
     """
     from builder.edges.images import installed
 
-    config = session.config
-    labels = installed.labelled(config, engine) if keeping else None
-    return installed.listing(config, engine, planner(config, selection, keeping=labels))
+    found = installed.tagged(session.config, engine)
+    labels = {image.tag: image.labels for image in found} if keeping else None
+    return installed.described(session.config, found, planner(session.config, selection, keeping=labels))
 
 
 def planner(config: Config, selection: ImageSelection = ALL, *, keeping: Labels | None = None) -> Planner:

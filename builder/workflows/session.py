@@ -309,10 +309,7 @@ def native_python(
     Args:
         cuda: a stage is to compute on a GPU.
     """
-    stages = config.together
-    if not force and (python := native.ready(config, stages, cuda=cuda)):
-        return python
-    return native.ensure(config, stages, cuda=cuda, env=env, on_progress=on_progress, force=force)
+    return native.ensure(config, config.together, cuda=cuda, env=env, on_progress=on_progress, force=force)
 
 
 def pythons_apart(
@@ -323,12 +320,11 @@ def pythons_apart(
     Args:
         names: stages of jobs.
     """
-    found = {}
-    for name, spec in config.stages.items():
-        if spec.apart and name in names:
-            ready = native.ready(config, (spec,))
-            found[name] = ready or native.ensure(config, (spec,), env=env, on_progress=on_progress)
-    return found
+    return {
+        name: native.ensure(config, (spec,), env=env, on_progress=on_progress)
+        for name, spec in config.stages.items()
+        if spec.apart and name in names
+    }
 
 
 def hardware_of(config: Config, *, refresh: bool = False, keep: bool = True) -> tuple[Hardware, Recommendation]:

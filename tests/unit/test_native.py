@@ -9,6 +9,7 @@ import os
 import sys
 import threading
 import time
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,10 +17,12 @@ import pytest
 
 from builder.core.config.types import Config, StageSpec
 from builder.core.jobs.job import JobStage
+from builder.core.progress import silent
 from builder.edges.jobs.hosts.native import Native
 from builder.edges.jobs.record.log import StageLog
 from builder.edges.machine import environment as native
 from builder.errors import BakeError, IntegrityError, MissingError, SourceError
+from builder.workflows.session import pythons_apart
 from tests import small_project
 
 STAGES = (
@@ -37,11 +40,11 @@ def config(tmp_path: Path) -> Config:
     return small_project.of_stages(STAGES, root=tmp_path, home=tmp_path / ".bake")
 
 
-def made(place: Path, *, unused: float = 0.0) -> Path:
-    """An environment as ``ensure`` leaves it, last used ``unused`` seconds ago."""
+def made(place: Path, *, unused: float = 0.0, stages: Sequence[str] = ("one", "two")) -> Path:
+    """An environment of stages as ``ensure`` leaves it, last used ``unused`` seconds ago."""
     (place / "bin").mkdir(parents=True)
     (place / "bin/python").write_text("")
-    (place / native.STAMP).write_text("")
+    (place / native.STAMP).write_text("".join(f"requirements-slim.txt of {name}\n" for name in stages))
     os.utime(place / native.STAMP, (time.time() - unused,) * 2)
     return place
 
@@ -145,17 +148,29 @@ def test_only_what_nobody_uses_is_swept(config: Config) -> None:
     recent = made(home / "slim-bbbb", unused=native.UNUSED / 2)
     old = made(home / "slim-cccc", unused=native.UNUSED * 2)
     full = made(home / "full-dddd", unused=native.UNUSED * 2)
+    apart = made(home / "slim-ffff", unused=native.UNUSED * 2, stages=("names",))
     cut = home / "slim-eeee.123.part"
     (cut / "lib").mkdir(parents=True)
     theirs = home / "code"  # BAKE_HOME may name a folder that has one called native
     theirs.mkdir()
-    native._sweep(mine)
+    native._sweep(mine, native._locks(config, STAGES[1:], cuda=False))
     assert mine.exists()
     assert recent.exists()
     assert full.exists()
+    assert apart.exists(), "a command that few need is no reason to make the others' environment anew, nor the reverse"
     assert theirs.exists()
     assert not old.exists()
     assert not cut.exists()
+
+
+def test_a_stage_apart_has_its_environment_where_a_job_has_it(config: Config) -> None:
+    """The others' has none of its packages, and doesn't change with them."""
+    apart = replace(STAGES[1], apart=True)
+    config = small_project.of_stages((STAGES[0], apart), root=config.root, home=config.home)
+    assert config.together == STAGES[:1]
+    python = made(native._place(config, (apart,))) / "bin/python"
+    for names, found in ((["one", "two"], {"two": python}), (["one"], {})):
+        assert pythons_apart(config, names, env={}, on_progress=silent) == found
 
 
 def test_being_used_is_noted(config: Config) -> None:

@@ -17,6 +17,7 @@ from builder.core.terms import Mode, Variant
 from builder.edges.images.rendered import rendered
 from builder.edges.machine import project
 from builder.errors import ConfigError, UsageError
+from builder.workflows.host import with_extras
 from tests.golden import project as fixed
 
 
@@ -47,6 +48,7 @@ def test_extra_images_are_built_where_they_are_asked_for() -> None:
     config = project.load(root, env={"BAKE_EXTRAS": "translate"}, overrides={"mode": "docker-cpu"})
     assert "translate" in [i.name for i in rendered(config, fixed.DEBIAN, models=()).plan.images]
     assert usual.image("asr") == planned(images=("asr", "translate")).image("asr")
+    assert with_extras(config, ["asr", "names"]).defaults.extras == ("names", "translate"), "a job's own, and those"
     with pytest.raises(UsageError, match="not an extra image"):
         project.load(root, env={"BAKE_EXTRAS": "asr"}, overrides={})
 

@@ -73,23 +73,10 @@ def id_of(engine: Engine, tag: str) -> str | None:
         return None
 
 
-def listing(config: Config, engine: Engine, planner: Planner) -> tuple[InstalledImage, ...]:
-    """Our images on an engine, by tag."""
-    images = [
-        TaggedImage(tag=tag, id=image.id, labels=image.labels, layers=tuple(_layers(image)))
-        for tag, image in _tagged(config, engine)
-    ]
-    return described(config, images, planner)
-
-
-def labelled(config: Config, engine: Engine) -> dict[str, dict[str, str]]:
-    """Labels of our images on an engine, by tag."""
-    return {tag: dict(image.labels) for tag, image in _tagged(config, engine)}
-
-
-def _tagged(config: Config, engine: Engine) -> list[tuple[str, Any]]:
+def tagged(config: Config, engine: Engine) -> list[TaggedImage]:
+    """Our images on an engine."""
     return [
-        (tag, image)
+        TaggedImage(tag=tag, id=image.id, labels=image.labels, layers=tuple(_layers(image)))
         for image in engine.client.images.list(filters={"label": currency.INPUTS})
         for tag in image.tags
         if tag.startswith(f"{config.defaults.registry}/") and not KEPT.fullmatch(tag)

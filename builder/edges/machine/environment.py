@@ -29,7 +29,7 @@ STAMP = "ready"
 """File in the environment's folder, written last: what has none was cut short. Its time is that of the last use."""
 
 UNUSED = 24 * 3600.0
-"""Seconds after its last use when an environment of other locks is removed: longer than any job."""
+"""Seconds after its last use when an environment of older locks is removed: longer than any job."""
 
 WHAT = "native environment"
 
@@ -65,12 +65,14 @@ def ensure(
         IntegrityError: a package is not the one that is locked.
         MissingError: the disk is full, or this Python can't make one.
     """
+    if not force and (found := ready(config, stages, cuda=cuda)):
+        return found
     place, locks = _place(config, stages, cuda=cuda), _locks(config, stages, cuda=cuda)
     try:
         with files.locked(place.parent / "lock"):
             if not force and (found := ready(config, stages, cuda=cuda)):
                 return found
-            _sweep(place)
+            _sweep(place, locks)
             if locks == _locks(config, stages, cuda=False):
                 return _make(place, locks, env, on_progress, "the stages' packages")
             try:
@@ -136,7 +138,7 @@ def _make(place: Path, locks: Sequence[Path], env: Mapping[str, str], on_progres
                 shell.run(compileall, env=_without_ours(env))
     finally:
         shutil.rmtree(part, ignore_errors=True)
-    files.write_atomic(place / STAMP, "".join(f"{lock.name} of {lock.parent.name}\n" for lock in locks))
+    files.write_atomic(place / STAMP, "".join(f"{word}\n" for word in _named(locks)))
     on_progress(Progress(what=WHAT, note=f"ready in {time.monotonic() - began:.0f} s", finished=True))
     return python
 
@@ -151,6 +153,10 @@ def _locks(config: Config, stages: Sequence[StageSpec], *, cuda: bool) -> list[P
         )
     chosen = replace(config, stages={stage.name: stage for stage in stages})
     return list(chosen.native_locks(cuda=cuda, apple=apple_silicon()))
+
+
+def _named(locks: Sequence[Path]) -> list[str]:
+    return [f"{lock.name} of {lock.parent.name}" for lock in locks]
 
 
 def cuda_libraries(python: Path) -> list[Path]:
@@ -244,18 +250,20 @@ def failure(text: str, folder: Path) -> BakeError:
             )
 
 
-def _sweep(place: Path) -> None:
-    """Remove what is left of killed set-ups, and environments of other locks that no job has used for a while.
+def _sweep(place: Path, locks: Sequence[Path]) -> None:
+    """Remove what is left of killed set-ups, and environments of older locks that no job has used for a while.
 
-    Called with the lock held, so nobody else is making one.
+    Called with the lock held, so nobody else is making one. An environment of other stages has none of ``locks``, and stays.
     """
+    mine = set(_named(locks))
     for other in place.parent.glob("*"):
         if not other.is_dir() or other == place or not CONTENTS["native"].fullmatch(other.name):
             continue
         same_variant = other.name.split("-")[0] == place.name.split("-")[0]
         with contextlib.suppress(FileNotFoundError):
-            finished = (other / STAMP).exists()
-            if not finished or (same_variant and time.time() - (other / STAMP).stat().st_mtime > UNUSED):
+            stamp = other / STAMP
+            older = same_variant and stamp.exists() and mine & set(stamp.read_text().splitlines())
+            if not stamp.exists() or (older and time.time() - stamp.stat().st_mtime > UNUSED):
                 shutil.rmtree(other, ignore_errors=True)
 
 

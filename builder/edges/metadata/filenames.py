@@ -31,9 +31,7 @@ def read(config: Config, names: Sequence[str], *, env: Mapping[str, str], on_pro
         IntegrityError, MissingError: the environment can't be made.
     """
     try:
-        python = environment.ready(config, (SPEC,)) or environment.ensure(
-            config, (SPEC,), env=env, on_progress=on_progress
-        )
+        python = environment.ensure(config, (SPEC,), env=env, on_progress=on_progress)
     except SourceError as error:  # a machine without an index: tags are still read
         on_progress(Progress(what="warning", note=f"nothing is read from names: {error.what}", finished=True))
         return (Named(),) * len(names)

@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from builder.core import correction
+from builder.core import correction, translation
 from builder.core.config.types import Config
 from builder.core.jobs.job import Job
 from builder.core.progress import OnProgress, Progress
@@ -22,9 +22,6 @@ from builder.edges.jobs.correct.endpoint import Asker, Endpoint, NoMore
 from builder.edges.system import files
 from builder.edges.weights import access
 from builder.receiver.jobs.untrusted import json_below, object_below
-
-STAGE = "translate"
-"""The stage whose results are corrected."""
 
 GIVE_UP = 3
 """Questions in a row without an answer after which no more are asked."""
@@ -38,7 +35,7 @@ def correct(job: Job, folder: Path, asker: Asker, *, on_progress: OnProgress, st
     """
     made: dict[str, Any] = {}
     for entry in job.inputs:
-        result = object_below(folder, f"work/{STAGE}/{entry.id}.json")
+        result = object_below(folder, f"work/{translation.STAGE}/{entry.id}.json")
         translations = result.get("translations")
         heard = object_below(folder, f"work/align/{entry.id}.json") or object_below(folder, f"work/asr/{entry.id}.json")
         turns = object_below(folder, f"work/diarize/{entry.id}.json").get("turns")
@@ -96,7 +93,7 @@ class _Run:
         }
 
     def _take(self, question: correction.Question) -> None:
-        answer, _ = self.asker.ask(question, self.source, self.target)
+        answer = self.asker.ask(question, self.source, self.target)
         self.kept.update(answer.refused.values())
         for k, text in answer.texts.items():
             line = question.lines[k]
@@ -112,7 +109,7 @@ class _Run:
 
 def endpoint_of(job: Job) -> Endpoint | None:
     """Who corrects a job's translation; raises as :func:`builder.edges.jobs.correct.endpoint.endpoint`."""
-    found = next((stage for stage in job.stages if stage.name == STAGE), None)
+    found = next((stage for stage in job.stages if stage.name == translation.STAGE), None)
     return None if found is None else endpoint.endpoint(found.settings)
 
 

@@ -120,8 +120,8 @@ class Asker:
     patience: float = PATIENCE
     wait: float = WAIT
 
-    def ask(self, question: Question, source: str, target: str) -> tuple[Answer, bool]:
-        """The answer to a question, and whether it was remembered.
+    def ask(self, question: Question, source: str, target: str) -> Answer:
+        """The answer to a question, which is remembered.
 
         Raises:
             ValueError: none came that can be used; the text says why, and has nothing of the server's.
@@ -133,7 +133,7 @@ class Asker:
         kept = files.read_object(path).get("text")
         if isinstance(kept, str):
             try:
-                return correction.answer(kept, question), True
+                return correction.answer(kept, question)
             except ValueError:
                 path.unlink(missing_ok=True)
         text = correction.content(self._reply(body))
@@ -142,7 +142,7 @@ class Asker:
         found = correction.answer(text, question)
         path.parent.mkdir(parents=True, exist_ok=True)
         files.write_atomic(path, json.dumps({"text": text}), mode=0o600)
-        return found, False
+        return found
 
     def _reply(self, body: Mapping[str, Any]) -> Any:
         """A reply's JSON, after some tries."""
@@ -199,7 +199,7 @@ class Asker:
 
 
 def prune(cache: Path, most: int = CACHED) -> None:
-    """Remove the answers that weren't asked for longest, so that ``most`` bytes stay."""
+    """Remove the oldest answers, so that ``most`` bytes stay."""
     try:
         found = sorted(((path.stat().st_mtime, path) for path in cache.glob("*.json")), reverse=True)
         for _, path in found:
