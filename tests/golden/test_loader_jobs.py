@@ -153,6 +153,7 @@ def test_what_images_translate_is_offered() -> None:
 TRANSLATIONS = [
     ("nothing", None, ("en",), "nothing in this bundle translates", []),
     ("rules", "es", ("es",), "es is what is spoken", []),
+    ("rules", "en", ("en",), "en is what is spoken", []),
     ("rules", None, ("es",), "a language that is to be detected into es", ["from any language it translates into en"]),
     ("rules", "es", ("en", "hi"), "es into hi", ["from es it translates into en (whisper), en (apertium), ca"]),
     ("neural", "zh", ("br",), "zh into br", ["from zh it translates into af (nmt), am (nmt)"]),
@@ -204,6 +205,15 @@ def test_what_is_no_language_to_translate_into_is_refused(text: str) -> None:
     with pytest.raises(LoaderError) as refused:
         recordings.targets_of(text)
     assert refused.value.code == 2
+
+
+@pytest.mark.parametrize("ways", [7, [7], [{"backend": "nmt"}], {"a": 1}])
+def test_a_template_that_is_damaged_is_refused(ways: Any, tmp_path: Path) -> None:
+    """Before a recording is copied."""
+    template = acceptance.template(project.read({}), request(JobAsked()))
+    (tmp_path / "job.json").write_text(json.dumps({**template, "translation": ways}))
+    with pytest.raises(LoaderError, match="not whole"):
+        recordings._template({"acceptance": {"job": "job.json"}}, tmp_path)  # type: ignore[typeddict-item]
 
 
 def test_its_compose_file_says_what_the_builders_says(tmp_path: Path) -> None:

@@ -147,6 +147,9 @@ def test_the_manual_says_what_the_bundle_is(tmp_path: Path) -> None:
     assert "load.py --native" in text
     assert "{" not in text
     bundles.three(weights=2000).write(tmp_path / "plain")
+    assert "--translate" not in text
+    text = manual.manual({**inventory, "images": [{"stage": "translate"}]}).decode()
+    assert "--run film.mkv --translate English" in text
     assert "--native" not in manual.manual(Bundle(tmp_path / "plain").inventory).decode()
 
 

@@ -197,6 +197,8 @@ def test_an_alternative_is_an_ungated_model(alternative: str) -> None:
         ),
         ("hub: o/n, companion: m", "companion"),
         ("hub: o/n, companion: other", "companion"),
+        ("hub: o/n, variants: [slim], engine: mlx, instead_of: other", "take the place"),
+        ("hub: o/n, variants: [slim], engine: mlx, instead_of: m", "take the place"),
         ("target: t, wheels: {w==1: '" + ZERO + "'}", "without files"),
         ("target: t, wheels: {w==1: '" + ZERO + "'}, files: {a: []}", "no members"),
         ("target: t, wheels: {w==1: '" + ZERO + "'}, files: {a: ['w==1:../b']}", "unsafe path"),

@@ -216,3 +216,36 @@ def test_corrections_are_listed_among_the_changes() -> None:
         ("en", "another draft", "c", "m"),
     ]
     assert changes.of_corrections({"01": {"en": {"lines": [1, {}]}}}, "01", "a") == ()
+
+
+def test_a_line_is_asked_about_with_what_is_said_on_its_own_channel(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A line without words, or with too many, isn't asked about, and there is an end."""
+    segments = [
+        {"words": [{"word": f" w{channel}", "start": 0.0, "end": 0.5}], "channel": channel} for channel in (0, 1)
+    ]
+    segments += [{"words": [{"word": " w", "start": 5.0, "end": 6.0}] * 3000, "channel": 0}]
+    told = [{"start": start, "end": start + 1, "text": "t", "channel": 1} for start in (0.0, 2.0)]
+    told += [{"start": 5.0, "end": 6.0, "text": "t", "channel": 0}]
+    found = correction.lines(told, segments, None)
+    assert [one.said[:2] for one in found] == ["w1", "w "]
+    assert [one.said for question in correction.questions(found) for one in question.lines] == ["w1"]
+    monkeypatch.setattr(correction, "MOST", 1)
+    assert len(correction.lines(told * 2, segments, None)) == 1
+
+
+def test_what_the_draft_has_too_is_no_fault() -> None:
+    """Signs that look like markup, and a name that is the same in both languages."""
+    same = line("Ada & <Co> Ltd", said="Ada & <Co> Ltd")
+    question = correction.Question(before=(), lines=(same, line("ADA LOVELACE", said="Ada Lovelace")))
+    found = correction.answer(reply("Ada & <Co> Ltd", "Ada Lovelace"), question)
+    assert found.texts == {0: "Ada & <Co> Ltd", 1: "Ada Lovelace"}
+
+
+def test_changes_have_an_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(changes, "MOST_CHANGES", 3)
+    entry = {"start": 1.0, "end": 2.0, "before": "a" * 999, "after": "b" * 999, "why": "c" * 999}
+    found = changes.of_translations({"translations": {code: {"changes": [entry] * 2} for code in ("en", "fr")}}, "r")
+    assert [one.language for one in found] == ["en", "en", "fr"]
+    assert {len(text) for one in found for text in (one.before, one.after, one.why)} == {changes.LONGEST_CHANGED}
+    for wrong in (-1.0, float("nan"), 1e10):
+        assert changes.of_names({"changes": [{**entry, "start": wrong}, {**entry, "end": wrong}]}, "r") == ()

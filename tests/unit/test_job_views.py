@@ -248,7 +248,7 @@ def test_what_stages_changed_is_listed_and_steers_no_terminal() -> None:
     lines = views.SHOW.text(shown).splitlines()[2:]
     assert lines[0] == f"changed: a.mp4 1:01.0 en: “a\\x1b[2J b” → “{'c' * 79}…” (x, y, nmt)"
     assert lines[1].endswith("(z)")
-    assert lines[-1] == "  and 11 more: --json"
+    assert (len(lines), lines[-1]) == (21, "  and 11 more: --json")
     translated, said = changes_data(found + heard)
     assert set(translated) - set(said) == {"language", "by"}
     assert changes.of_translations([1], "a") == changes.of_transcript(None, "a") == changes.of_names("", "a") == ()

@@ -103,6 +103,15 @@ def test_any_text_stays_text(text: str) -> None:
     assert Tags(made(text, f"a{text}", text)).tags == PLAIN
 
 
+def test_a_change_s_language_is_a_code_or_unsaid() -> None:
+    page = example.page()
+    changed = tuple(replace(example.CHANGES[1], language=language) for language in ("fr", "french"))
+    only = replace(page.recordings[0], changes=changed)
+    text = report.render(replace(page, recordings=(only,)), example.templates())
+    assert '<span class="tongue">fr</span>' in text
+    assert "french" not in text
+
+
 @pytest.mark.parametrize("text", HOSTILE)
 def test_a_data_block_ends_only_where_it_should(text: str) -> None:
     """JSON reads back the same, and holds nothing that HTML or an old script would take for an end."""

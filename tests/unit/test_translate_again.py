@@ -198,3 +198,7 @@ def test_another_backend_has_to_be_ready_and_to_need_no_model() -> None:
     assert translation.others("es", {"en": "apertium"}, pairs) == {}
     assert translation.others("fr", {"en": "whisper"}, pairs) == {}
     assert translation.others("es", {"en": "whisper"}, translation.apertium([("es", "en")], Mode.DOCKER_CPU)) == {}
+    for wish, kept in ((None, "en=apertium"), ("", "")):
+        settings: dict[str, dict[str, Any]] = {"asr": {}, "translate": {} if wish is None else {"others": wish}}
+        translation.settle(settings, "en", source="es", pairs=(translation.Pair("*", "en", "whisper", why=""), *pairs))
+        assert settings["translate"]["others"] == kept, "an empty one says that nobody else is asked"

@@ -97,7 +97,7 @@ def test_results_of_several_languages_are_told_apart() -> None:
 
 def test_each_paragraph_of_the_page_has_its_own_lines() -> None:
     text = page.TranslatedText(
-        language="en", backend="whisper", lines=((0.0, 1.0, "one"), (2.1, 3.0, "two"), (2.9, 4.0, "three"))
+        language="en", backend="whisper", lines=((0.0, 1.0, "one"), (1.9, 3.0, "two"), (2.9, 4.0, "three"))
     )
     starts = [page.Paragraph(speaker=None, words=(page.Word(start=s, end=s + 1, text="x"),)) for s in (0.2, 2.0, 9.0)]
     assert text.beside(starts) == ("one", "two three", "")

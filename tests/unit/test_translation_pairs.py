@@ -138,3 +138,8 @@ def test_without_a_source_a_pair_is_chosen_where_no_better_one_takes_its_languag
         ("es", "en"): False,
         ("br", "en"): True,
     }
+
+
+def test_a_model_does_not_translate_a_language_into_itself() -> None:
+    pairs = translation.neural(model("both", "en es", "en es"))
+    assert [(p.source, p.target) for p in pairs] == [("en", "es"), ("es", "en")]

@@ -163,7 +163,7 @@ def kind(name: str, stem: str) -> str | None:
 def untagged(ext: str) -> tuple[str, str]:
     """The language of a kind of result, and the kind without it; no language where it has none."""
     tag, _, rest = ext.partition(".")
-    return (tag, rest) if LANGUAGE.fullmatch(tag) and rest in FORMATS and ext not in FORMATS else ("", ext)
+    return (tag, rest) if LANGUAGE.fullmatch(tag) and rest in FORMATS else ("", ext)
 
 
 def clashes(names: Iterable[Path]) -> list[Path]:

@@ -205,7 +205,7 @@ def resolve(
         settings=settings,
         clip=_clip(options),
         diarization=diarization,
-        names=options.names or options.cast is not None,
+        names=options.names,
     )
 
 
