@@ -339,6 +339,20 @@ def test_results_are_kept_only_when_everything_matches(
     assert job.unfinished(STAGE, None, code="c", digests={}) == "not run yet"
 
 
+def test_files_that_change_the_text_make_a_stage_run_again() -> None:
+    """Those that were not there when it ran."""
+    inputs = dict.fromkeys(["input/edits.json", "input/corrected.json"], "3")
+    digests = {**GOOD.inputs, **GOOD.outputs, **inputs}
+
+    def why(*read: str) -> str | None:
+        mine = replace(GOOD, inputs={**GOOD.inputs, **{path: inputs[path] for path in read}})
+        return job.unfinished(STAGE, mine, code="c", digests=digests, edits=list(inputs))
+
+    assert why() == "the transcript was edited"
+    assert why("input/edits.json") == "it ran without input/corrected.json"
+    assert why(*inputs) is None
+
+
 def test_a_new_recording_begins_at_the_beginning() -> None:
     """One stage alone needs what comes before it; a new job has nothing of it."""
     stages = (JobStage(name="demux", needs=()), JobStage(name="asr", needs=("demux",)))
