@@ -55,17 +55,24 @@ def port() -> Iterator[int]:
         yield server.server_port
 
 
-def corrected(tmp_path: Path, port: int, behaviour: Behaviour, *, patience: float = 5.0) -> dict[str, Any]:
-    """What a job's file says of a translation of 60 lines that a server corrects."""
+def corrected(
+    tmp_path: Path,
+    port: int,
+    behaviour: Behaviour,
+    *,
+    patience: float = 5.0,
+    count: int = 60,
+    stopped: Callable[[], bool] = lambda: False,
+) -> dict[str, Any]:
+    """What a job's file says of a translation of 60 lines that a server corrects; the text as it is said is beside it."""
     Server.behaviour = behaviour
+    drafts = [{"start": k, "end": k + 0.5, "text": DRAFTS[k % 60]} for k in range(count)]
     folder = tmp_path / "job"
     for stage, result in {
-        "asr": {"segments": [{"words": [{"word": f" dicho {k}", "start": k, "end": k + 0.5} for k in range(60)]}]},
+        "asr": {"segments": [{"words": [{"word": f" dicho {k}", "start": k, "end": k + 0.5} for k in range(count)]}]},
         "translate": {
             "language": "es",
-            "translations": {
-                "en": {"lines": [{"start": k, "end": k + 0.5, "text": text} for k, text in enumerate(DRAFTS)]}
-            },
+            "translations": {"en": {"lines": drafts}, "es": {"lines": drafts, "backend": "same language"}},
         },
     }.items():
         (folder / "work" / stage).mkdir(parents=True, exist_ok=True)
@@ -83,7 +90,7 @@ def corrected(tmp_path: Path, port: int, behaviour: Behaviour, *, patience: floa
         wait=0.01,
     )
     job: Any = SimpleNamespace(inputs=[SimpleNamespace(id="01", name="a.mp4")])
-    correct.correct(job, folder, asker, on_progress=silent, stopped=lambda: False)
+    correct.correct(job, folder, asker, on_progress=silent, stopped=stopped)
     kept = [path for path in tmp_path.rglob("*") if path.is_file() and KEY in path.read_text()]
     assert not kept
     made: dict[str, Any] = json.loads((folder / "input/corrected.json").read_text())["01"]["en"]
@@ -99,6 +106,7 @@ def test_lines_are_corrected_and_answers_remembered(tmp_path: Path, port: int) -
     assert Server.asked == [("/v1/chat/completions", f"Bearer {KEY}")] * 3
     assert corrected(tmp_path, port, better) == made
     assert len(Server.asked) == 3
+    assert {path.stat().st_mode & 0o777 for path in (tmp_path / "cache").iterdir()} == {0o600}
     (tmp_path / "cache" / next((tmp_path / "cache").iterdir()).name).write_text('{"text": "x"}')
     assert corrected(tmp_path, port, better) == made
     endpoint.prune(tmp_path / "cache", most=0)
@@ -166,6 +174,16 @@ def test_a_server_that_misbehaves_changes_nothing(
 def test_a_server_that_stalls_is_given_up(tmp_path: Path, port: int) -> None:
     made = corrected(tmp_path, port, stalls, patience=0.05)
     assert made["kept"] == {"no answer in 0.05 s": 60}
+
+
+def test_a_server_that_never_answers_is_not_asked_to_the_end(tmp_path: Path, port: int) -> None:
+    assert corrected(tmp_path, port, status(418), count=120)["kept"] == {"the server answered 418": 120}
+    assert len(Server.asked) == correct.GIVE_UP
+
+
+def test_a_job_that_is_stopped_keeps_what_was_answered(tmp_path: Path, port: int) -> None:
+    made = corrected(tmp_path, port, better, stopped=lambda: bool(Server.asked))
+    assert (len(made["lines"]), made["kept"]) == (20, {"the job was stopped": 40})
 
 
 def test_a_server_that_is_busy_once_is_asked_again(tmp_path: Path, port: int) -> None:

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from builder.core import correction
+from builder.core import correction, mask
 from builder.core.jobs.record import changes
 from builder.edges.jobs.correct import endpoint
 from builder.errors import ConfigError, UsageError
@@ -177,8 +177,10 @@ def test_an_endpoint_is_https_or_this_machine_and_allowed_by_its_name() -> None:
         of("https://h/v1", None)
 
 
-def test_a_key_is_one_word() -> None:
+def test_a_key_is_one_word_and_no_message_shows_it() -> None:
     assert endpoint.key(None, "x") is None
+    assert endpoint.key("sk-shown-nowhere", "x") == "sk-shown-nowhere"
+    assert "sk-shown-nowhere" in mask.secrets_of({})
     with pytest.raises(ConfigError, match="LLM_KEY is not a key"):
         endpoint.key("two words", "x")
 

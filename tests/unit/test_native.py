@@ -126,6 +126,26 @@ def test_stages_find_cuda_s_libraries(config: Config, tmp_path: Path) -> None:
     assert (tmp_path / "log").read_text() == f"{library}:/mine {environment / 'cuda-cache'}\n"
 
 
+def test_a_stage_runs_in_its_own_environment(config: Config, tmp_path: Path) -> None:
+    python = made(tmp_path / "apart") / "bin/python"
+    python.unlink()
+    python.symlink_to(sys.executable)
+    (tmp_path / "stages/two/main.py").write_text("import sys\nprint(sys.executable)\n")
+    (tmp_path / "job").mkdir()
+    host = Native(
+        stages=tmp_path / "stages",
+        models=tmp_path,
+        folder=tmp_path / "job",
+        python=Path(sys.executable),
+        env={},
+        apart={"two": python},
+    )
+    ended = threading.Event()
+    host.start(JobStage(name="two", needs=()), StageLog(tmp_path, "log"), ended.set)
+    assert ended.wait(60)
+    assert (tmp_path / "log").read_text() == f"{python}\n"
+
+
 def test_other_locks_are_another_environment(config: Config) -> None:
     before = native._place(config, STAGES)
     assert native._place(config, STAGES[::-1]) == before

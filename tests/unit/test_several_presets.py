@@ -18,6 +18,7 @@ from builder.edges.images import build, installed
 from builder.edges.images.rendered import Rendered
 from builder.edges.machine import project as projects
 from builder.errors import UsageError
+from builder.workflows.images import _loaded
 from builder.workflows.session import alternatives, image_models
 from tests.golden import project
 from tests.unit.test_currency import labels, rendered, settings
@@ -103,3 +104,10 @@ def test_a_model_of_another_preset_stays_in_an_image_that_is_built_again() -> No
         f"other={model_digest(other[1])}"
         in next(v for tag, v in with_both.items() if "/asr:" in tag)[assembly.DIGESTS].split()
     )
+
+
+def test_a_job_loads_one_of_the_models_for_a_purpose() -> None:
+    """What a stage's memory is estimated by, where an image has those of several presets."""
+    carried = [(m, p) for m, p in image_models(CONFIG, presets=["starter"]) if m.purpose is Purpose.ASR]
+    assert len(carried) == 2
+    assert _loaded(carried) == max(pin.size for _, pin in carried)

@@ -110,10 +110,10 @@ def test_a_new_file_of_a_template_counts(engine: Engine, config: Config, known: 
 
 
 def test_another_choice_counts(engine: Engine, config: Config, known: StageImages) -> None:
-    """Other models, another registry."""
+    """Other models, another registry, an image that few need."""
     assert stage_images.recorded(config, ["base", "small"], environment(engine)) is None
-    other = replace(config, defaults=replace(config.defaults, registry="elsewhere"))
-    assert stage_images.recorded(other, ["base"], environment(engine)) is None
+    for other in (replace(config.defaults, registry="elsewhere"), replace(config.defaults, extras=("translate",))):
+        assert stage_images.recorded(replace(config, defaults=other), ["base"], environment(engine)) is None
 
 
 @pytest.mark.parametrize("text", ["", "[]", '{"key": 1}', "{"])
