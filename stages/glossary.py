@@ -20,9 +20,6 @@ MOST = 5000
 LONGEST = 100
 """Letters of a term, and of anything that stands for one."""
 
-ALIASES = 50
-"""Texts that may be heard in a term's place."""
-
 
 @dataclass(frozen=True, kw_only=True)
 class Term:
@@ -73,7 +70,7 @@ def parsed(data: bytes) -> tuple[Term, ...]:
 
 
 def _term(entry: dict[str, Any]) -> Term:
-    heard = tuple(_text(word) for word in entry["heard"][:ALIASES])
+    heard = tuple(_text(word) for word in entry["heard"])
     translations = {str(code): _text(text) for code, text in entry["translate"].items()}
     return Term(text=_text(entry["term"]), heard=heard, translate=translations, keep=entry["keep"] is True)
 

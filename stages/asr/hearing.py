@@ -62,9 +62,7 @@ class Ear:
         for language in dict.fromkeys(languages):
             which = [k for k, other in enumerate(languages) if other == language]
             mine = self.backend.part(self.model, encoded, which)
-            told = how
-            if self.hints.terms and how.get("prompt", True):
-                told = {"terms": self.hints.text(language)} | how
+            told = {"terms": self.hints.text(language)} | how if self.hints.terms else how
             for k, one in zip(which, self.backend.hear(self.job, self.model, mine, language, **told), strict=True):
                 heard[k] = one
         return heard

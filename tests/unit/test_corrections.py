@@ -62,6 +62,7 @@ def test_doubtful_words_that_sound_like_a_term_become_it_with_their_marks_and_ti
         (("~Ada's", "Corvani's"), "Ada's Corvannis", "LIKE"),  # the end of the name, and no genitive
         (("Lovelase's",), "Lovelace's", "LIKE"),  # nobody said Ada
         (("kubernete's",), "Kubernetes", "SPELLED"),
+        (("corvanis",), "Corvannis", "LIKE"),  # so much like it that small letters don't matter
     ],
 )
 def test_why_a_term_took_the_place(texts: tuple[str, ...], after: str, why: str) -> None:
@@ -130,7 +131,12 @@ def test_a_window_that_may_have_a_term_beyond_the_model_s_room_is_heard_again_wi
     def hear(job: Any, model: Any, encoded: Any, language: str, terms: str = "") -> list[Any]:
         asked.append(terms)
         told = "Lovelace" in terms
-        text = {"a": "fine", "b": "Lovelace," if told else "Lovelase,", "c": "Lofty" if told else "Lovelast"}
+        text = {
+            "a": "fine",
+            "b": "Lovelace," if told else "Lovelase,",
+            "c": "Lofty" if told else "Lovelast",
+            "d": "abcdefgk",
+        }
         return [SimpleNamespace(words=words(text[one]), likelihood=-0.3) for one in encoded]
 
     notes: list[str] = []
@@ -139,10 +145,16 @@ def test_a_window_that_may_have_a_term_beyond_the_model_s_room_is_heard_again_wi
     terms = tuple(hearing.Term(text=text, translate={}) for text in ("abcdefgh", "ijklmnop", "Lovelace"))
     model = SimpleNamespace(max_length=50, hf_tokenizer=Tokenizer())
     ear = hearing.Ear(job=told, backend=SimpleNamespace(part=part, hear=hear), model=model, terms=terms)
-    found = ear.nearer(["a", "b", "c"], ["en"] * 3, ear.hear(["a", "b", "c"], ["en"] * 3))
-    assert [one.words[0]["word"] for one in found] == [" fine", " Lovelace,", " Lovelast"]
+    found = ear.nearer([*"abcd"], ["en"] * 4, ear.hear([*"abcd"], ["en"] * 4))
+    assert [one.words[0]["word"] for one in found] == [" fine", " Lovelace,", " Lovelast", " abcdefgk"]
     assert asked == ["abcdefgh, ijklmnop", *["Lovelace, abcdefgh"] * 2]
     assert len(notes) == 1
+    names = [f"Lovelac{letter}" for letter in "abcdefghijklmnopqrst"]
+    model.max_length = 4
+    terms = tuple(hearing.Term(text=name, translate={}) for name in names)
+    ear = hearing.Ear(job=told, backend=ear.backend, model=model, terms=terms)
+    ear.hear(["a"], ["en"])
+    assert ear.hints.beyond("en", words(*names)) == names[:12]
 
 
 def test_a_large_glossary_is_searched_by_how_words_begin() -> None:
