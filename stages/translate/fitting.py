@@ -69,7 +69,7 @@ def _fitted(said: Sequence[Line], told: Sequence[Line]) -> list[Line]:
                 if (i + m, j + n) not in best or cost < best[i + m, j + n][0]:
                     best[i + m, j + n] = cost, (i, j)
     at = len(said), len(told)
-    if at not in best:  # nothing is near: the times are of no use
+    if at not in best:  # times out of order are of no use
         return list(told)
     found = []
     while at != (0, 0):

@@ -142,7 +142,9 @@ def test_a_whole_sentence_is_cut_out_from_between_its_neighbours() -> None:
 
 
 @pytest.mark.parametrize(
-    "other", [{"speaker": "S2"}, {"start": 4.0}, {"language": "fr"}, {"channel": 2}], ids=lambda one: next(iter(one))
+    "other",
+    [{"speaker": "S2"}, {"start": 4.0}, {"end": 21.0}, {"language": "fr"}, {"channel": 2}],
+    ids=lambda one: next(iter(one)),
 )
 def test_what_another_says_or_says_later_is_no_context(other: dict[str, Any]) -> None:
     said = [

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -59,6 +61,9 @@ def test_what_is_not_installed_says_what_to_type(tmp_path: Path, monkeypatch: py
     monkeypatch.setattr(apertium, "DATA", tmp_path)
     with pytest.raises(apertium.ModelFault, match="apt-get install apertium"):
         apertium.load({}, tmp_path)
+    program = tmp_path / "no-such-program"  # PATH has it, but it isn't Debian's
+    program.touch(mode=0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin")
     folder = data(tmp_path, "eng-spa", text="no-such-program | cat")
     with pytest.raises(apertium.ModelFault, match="no-such-program isn't installed: apt-get"):
         apertium.Apertium(data=folder).translate(["x"], source="en", target="es")
@@ -120,4 +125,7 @@ def test_one_line_that_breaks_a_program_takes_no_other_with_it() -> None:
 def test_a_chain_has_limits(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(apertium, "PATIENCE", 0.0)
     assert apertium._translated([["sleep", "600"]], ["x"]) == ["x"]
-    assert apertium._translated([["yes"]], ["x"]) == ["x"]  # SIGXFSZ, or its time is up
+    monkeypatch.setattr(apertium, "WRITTEN", 1 << 16)
+    with tempfile.TemporaryFile() as given, tempfile.TemporaryFile() as taken:
+        assert not apertium._piped([["head", "-c", "1000000", "/dev/zero"]], given, taken, 60.0)
+        assert os.fstat(taken.fileno()).st_size <= 1 << 16

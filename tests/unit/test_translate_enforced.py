@@ -49,6 +49,13 @@ def test_what_is_lost_is_said_with_its_time() -> None:
     }
 
 
+def test_each_channel_has_its_own_terms_and_a_list_of_lost_ones_has_an_end() -> None:
+    said = [line(k, k + 1, "Baskerville", 1) for k in range(enforced.LISTED + 9)]
+    told = [line(k, k + 1, "Baskerville", 2) for k in range(enforced.LISTED + 9)]
+    account = enforced.Enforced(GLOSSARY, "es").account(said, told, lambda _: "en")
+    assert (account["kept"], len(account["lost"])) == (0, enforced.LISTED)
+
+
 def test_names_stay_as_they_are_written_where_the_letters_are_latin() -> None:
     names = ["Rose", "Baskerville", "Will"]
 

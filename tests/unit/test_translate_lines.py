@@ -65,6 +65,18 @@ def test_each_sentence_gets_the_span_of_its_source() -> None:
     assert [(x.start, x.end) for x in fitting.fitted(said, one)] == [(0, 5), (6, 7)]
 
 
+def test_texts_stay_in_their_order_where_nothing_was_said_for_one() -> None:
+    said = [line(0, 1, "ab" * 12), line(8, 9, "abab")]
+    told = [line(2, 3, "abab"), line(3, 5, "ab" * 5), line(6, 9, "ab" * 12)]
+    assert [x.text for x in fitting.fitted(said, told)] == ["abab", "ab" * 5 + " " + "ab" * 12]
+
+
+def test_times_out_of_order_leave_the_translation_s_own() -> None:
+    said = [line(start, start + 1, "uno") for start in (200, 150, 100, 50, 0)]
+    told = [line(start, start + 1, "one") for start in (25, 75, 125, 175)]
+    assert fitting.fitted(said, told) == told
+
+
 spans = st.lists(
     st.tuples(
         st.floats(0, 3), st.floats(0.2, 4), st.text("abc ", min_size=1, max_size=40), st.sampled_from([None, 1, 2])

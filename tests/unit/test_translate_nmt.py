@@ -108,6 +108,7 @@ class Echo:
 
     def translate_batch(self, tokens: list[list[str]], *, target_prefix: list[list[str]], **how: Any) -> list[Any]:
         self.asked.append(len(tokens) * max(map(len, tokens)))
+        assert how["max_decoding_length"] <= 2 * max(map(len, tokens)) + 20
         return [
             SimpleNamespace(hypotheses=[[*prefix, *(t.upper() for t in line[1:-1]), "</s>"]])
             for line, prefix in zip(tokens, target_prefix, strict=True)

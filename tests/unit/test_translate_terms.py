@@ -17,6 +17,16 @@ def test_the_longest_term_counts_and_words_are_whole() -> None:
     assert terms.unmask("\ue002 of \ue000", held) == ("máquina of Ada L.", ["Ada"])
 
 
+def test_the_longest_term_counts_whatever_the_case_of_its_first_letter() -> None:
+    wanted = {"Engineers of old": "I", "Engine": "M", "engine room": "S"}
+    assert terms.Terms(wanted).mask("the engine room")[1] == ["S"]
+
+
+def test_a_text_s_own_placeholders_are_taken_out_and_ours_have_an_end() -> None:
+    assert terms.Terms({"Ada": "x"}).mask("\ue005 Ada") == (" \ue000", ["x"])
+    assert len(terms.Terms({"a": "b"}).mask("a " * (terms.MOST + 9))[1]) == terms.MOST
+
+
 def test_capitals_alone_are_not_small_letters() -> None:
     assert terms.Terms({"US": "EE. UU."}).mask("US told us") == ("\ue000 told us", ["EE. UU."])
 
