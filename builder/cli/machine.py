@@ -176,6 +176,8 @@ def metadata(
     from builder.workflows.metadata import commands
 
     if cached or forget:
+        if recordings:
+            raise UsageError("answers are kept for all files together", where=str(recordings[0]), hint="leave out FILE")
         with opened() as session:
             answers = commands.kept(session, forget=forget)
         show(json, views.ANSWERS, answers)

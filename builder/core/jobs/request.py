@@ -201,7 +201,7 @@ def resolve(
         workflow=defaults.workflow,
         variant=defaults.variant.value,
         preset=defaults.preset,
-        models=translation.loaded(models, settings, (options.models or "").split(",")),
+        models=translation.loaded(models, settings, [word.strip() for word in (options.models or "").split(",")]),
         settings=settings,
         clip=_clip(options),
         diarization=diarization,

@@ -32,7 +32,7 @@ class Facts:
         """When a moment of the sound is on the recording's own clock, in seconds (stages/subtitles/clock.py)."""
         if len(self.clock) < 2:
             return time
-        k = min(max(bisect_right([pair[0] for pair in self.clock], time) - 1, 0), len(self.clock) - 2)
+        k = min(max(bisect_right(self.clock, time, key=lambda pair: pair[0]) - 1, 0), len(self.clock) - 2)
         (a, b), (c, d) = self.clock[k], self.clock[k + 1]
         return max(round(b + (time - a) * (d - b) / (c - a), 3), 0.0)
 
