@@ -23,6 +23,7 @@ from translate import english, scene
 TRANSFORMERS = (
     "torch==2.8.0",
     "transformers==4.57.6",
+    "protobuf==7.36.2",
     "sentencepiece==0.2.3",
     "ctranslate2==4.8.5",
     "numpy<2.5",
