@@ -85,7 +85,7 @@ def image(engine: Engine, tmp_path: Path) -> str:
 
 def test_a_container_may_write_results_and_nothing_else(engine: Engine, image: str, tmp_path: Path) -> None:
     """User, mounts, capabilities, network, processes, memory, swap and processors, as the container sees them."""
-    stages = [{"name": "sandboxed", "settings": {}}]
+    stages = [{"name": "sandboxed", "needs": [], "models": {}, "settings": {}}]
     (tmp_path / "template.json").write_text(json.dumps({"inputs": [{"id": "01"}], "stages": stages}))
     (tmp_path / "call.mp4").write_bytes(b"sound\n")
     folder = tmp_path / "job"
