@@ -10,6 +10,7 @@ import json
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -52,6 +53,25 @@ class Model:
         many = self.whisper.is_multilingual
         return get_tokenizer(many, num_languages=self.whisper.num_languages, language=language, task=task)
 
+    @property
+    def max_length(self) -> int:
+        """Tokens of the decoder's context."""
+        return int(self.whisper.dims.n_text_ctx)
+
+    @cached_property
+    def hf_tokenizer(self) -> Any:
+        """The tokenizer as faster-whisper's models have it: what a prompt has room for is counted with it."""
+        plain = self.tokenizer("en")
+
+        def encode(text: str, **_: Any) -> Any:
+            return SimpleNamespace(ids=plain.encode(text, disallowed_special=()))
+
+        return SimpleNamespace(encode=encode)
+
+    def prompt(self, text: str | None) -> list[int] | None:
+        """The tokens before the text, of which the first count: the library would take the last."""
+        return self.hf_tokenizer.encode(f" {text}").ids[: self.max_length // 2 - 1] if text else None
+
 
 def load(job: StageJob, folder: Path) -> Model:
     """The model with the weights in ``folder``; raises RuntimeError, ValueError or OSError where it can't be loaded."""
@@ -78,17 +98,7 @@ def load(job: StageJob, folder: Path) -> Model:
 
 def look(job: StageJob, model: Model) -> None:
     """Say what the model makes of its instructions; raises InputFault where it can't do what is asked."""
-    tokenizer = model.tokenizer("en")
-
-    def encode(text: str, **_: Any) -> Any:
-        return SimpleNamespace(ids=tokenizer.encode(text))
-
-    asked = SimpleNamespace(
-        model=model.model,
-        max_length=model.whisper.dims.n_text_ctx,
-        hf_tokenizer=SimpleNamespace(encode=encode),
-    )
-    instructions.look(job, asked)
+    instructions.look(job, model)
     if job.settings["beam_size"] > 1:
         job.note(job.inputs[0], f"model {job.uses['asr']['id']} has no beam search: beam_size says nothing to it")
 
@@ -145,7 +155,7 @@ def hear(
         language=language,
         temperature=temperature,
         best_of=SAMPLES if temperature else None,
-        prompt=instructions.before(job, language, terms) if prompt else None,
+        prompt=model.prompt(instructions.before(job, language, terms)) if prompt else None,
         without_timestamps=True,
         fp16=model.half,
     )

@@ -20,6 +20,7 @@ from builder.errors import UsageError
 from tests.conftest import stage_module
 
 mlxwhisper = stage_module("asr", "mlxwhisper")
+hearing = stage_module("asr", "hearing")
 
 CONFIG = project.load(Path(__file__).resolve().parents[2], env={})
 UNPINNED = replace(CONFIG, pins={id_: pin for id_, pin in CONFIG.pins.items() if id_ != "mlx-whisper-turbo"})
@@ -88,7 +89,7 @@ class Options:
     language: str
     temperature: float
     best_of: int | None
-    prompt: str | None
+    prompt: list[str] | None
     without_timestamps: bool
     fp16: bool
 
@@ -144,7 +145,7 @@ def library(monkeypatch: pytest.MonkeyPatch) -> Whisper:
         "mlx_whisper.timing": {"add_word_timestamps": timed},
         "mlx_whisper.tokenizer": {
             "LANGUAGES": {"en": "english", "de": "german", "xx": "unknown to this model"},
-            "get_tokenizer": lambda many, **_: SimpleNamespace(encode=lambda text: text.split()),
+            "get_tokenizer": lambda many, **_: SimpleNamespace(encode=lambda text, **_: text.split()),
         },
     }
     for name, attributes in contents.items():
@@ -184,9 +185,27 @@ def test_windows_are_heard_as_by_the_slim_backend(library: Whisper) -> None:
     assert (one.lengths, one.states.shape) == ([1.0], (1, 4, 2))
     mlxwhisper.hear(asked, model, one, "de", temperature=0.4, prompt=False, doing="translate")
     assert [(o.task, o.temperature, o.best_of, o.prompt, o.without_timestamps) for o in library.asked] == [
-        ("transcribe", 0.0, None, "Ada", True),
+        ("transcribe", 0.0, None, ["Ada"], True),
         ("translate", 0.4, 5, None, True),
     ]
+
+
+def test_a_glossary_s_terms_are_in_the_prompt_as_many_as_it_has_room_for(library: Whisper) -> None:
+    notes: list[str] = []
+    asked = job(notes)
+    model = mlxwhisper.load(asked, Path("folder"))
+    terms = tuple(hearing.Term(text=f"Name{k}", translate={}) for k in range(300))
+    ear = hearing.Ear(job=asked, backend=mlxwhisper, model=model, terms=terms)
+    ear.hear(mlxwhisper.encode(model, [np.zeros(32000, np.float32)]), ["en"])
+    told = library.asked[0].prompt
+    assert told is not None
+    assert (told[:2], told[-1], len(told)) == (["Ada", "Name0,"], "Name221", 223)
+    assert notes == [
+        "the model has room for 222 of the glossary's 300 terms: the first ones, and where something sounds like "
+        "another, that one"
+    ]
+    model.whisper.dims = SimpleNamespace(n_text_ctx=8)
+    assert model.prompt("a b c d") == ["a", "b", "c"]
 
 
 def test_without_the_library_the_stage_says_for_what_it_is(monkeypatch: pytest.MonkeyPatch) -> None:

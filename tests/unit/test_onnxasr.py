@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
+import numpy as np
 import pytest
 
 from tests.conftest import stage_module
 
 onnxasr = stage_module("asr", "onnxasr")
+hearing = stage_module("asr", "hearing")
 
 
 @pytest.mark.parametrize(
@@ -49,3 +53,31 @@ def test_guessed_times_cover_the_window() -> None:
     words = onnxasr.spoken([" a", "bc", " d"], [-1.0] * 3, None, 6.0)
     assert [(w["word"], w["start"], w["end"]) for w in words] == [(" abc", 0.0, 4.0), (" d", 4.0, 6.0)]
     assert onnxasr.spoken([" "], [0.0], None, 6.0) == []
+
+
+def test_terms_of_a_glossary_are_no_part_of_what_the_model_is_told_and_are_corrected() -> None:
+    asked: list[str] = []
+
+    def recognize(sound: Any, **_: Any) -> Any:
+        return SimpleNamespace(
+            tokens=[" Lov", "elase", "'s", " tea"], logprobs=[-1.0] * 4, timestamps=[0, 0.3, 0.5, 0.8]
+        )
+
+    told = SimpleNamespace(
+        settings={"correct_below": 0.8, "beam_size": 5}, inputs=["in"], note=lambda *_: asked.append("note")
+    )
+    model = onnxasr.Model(
+        recogniser=SimpleNamespace(recognize=recognize),
+        kind="nemo-conformer-tdt",
+        supported_languages=("en",),
+        model=SimpleNamespace(is_multilingual=False),
+    )
+    terms = (hearing.Term(text="Ada Lovelace", translate={}),)
+    ear = hearing.Ear(job=told, backend=onnxasr, model=model, terms=terms)
+    states = onnxasr.encode(model, [np.zeros(32000, np.float32)])
+    [heard] = ear.nearer(states, ["en"], ear.hear(states, ["en"]))
+    right = stage_module("asr").Corrector(told, terms)
+    words = right([word | {"language": "en"} for word in heard.words], {})
+    assert "".join(word["word"] for word in words) == " Lovelace's tea"
+    assert [change["before"] for change in right.data()["corrections"]] == ["Lovelase's"]
+    assert asked == []
