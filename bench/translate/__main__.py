@@ -18,7 +18,7 @@ from pathlib import Path
 
 from harness import ROOT, WORK, peer
 
-from translate import english, scene
+from translate import english, scene, script
 
 TRANSFORMERS = (
     "torch==2.8.0",
@@ -114,8 +114,8 @@ def indic(count: int) -> list[str]:
 
 
 def spoken(count: int) -> list[str]:
-    """Terms that are heard, without and with a glossary, each said so often; bar: 40 points more, other words no worse."""
-    return scene.rows(mentions=count)
+    """Terms that are heard, without and with a glossary, in so many scenes; bar: 40 points more, other words no worse."""
+    return [row for each in (script.FILM, script.HELD_BACK)[:count] for row in scene.rows(each)]
 
 
 ROWS = {
@@ -123,7 +123,7 @@ ROWS = {
     "tokens": (tokens, 1000),
     "indic": (indic, 300),
     "whisper": (english.rows, 1),
-    "glossary": (spoken, 1),
+    "glossary": (spoken, 2),
 }
 """What is measured, and how many of it by default."""
 
@@ -135,7 +135,7 @@ def main() -> None:
     parser.add_argument(
         "--count",
         type=int,
-        help="sentences (terms: 500, tokens: 1000, indic: 300), recordings (whisper), mentions (glossary)",
+        help="sentences (terms: 500, tokens: 1000, indic: 300), recordings (whisper), scenes (glossary)",
     )
     asked = parser.parse_args()
     for name in asked.rows or ROWS:

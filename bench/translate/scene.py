@@ -10,54 +10,35 @@ import json
 import random
 import subprocess
 import wave
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import jiwer
 from harness import WORK
 from speech import product
 
-TERMS = (
-    *("Brannoch", "Quillaree", "Tessaveth", "Morwenstow", "Ilkarim", "Zhadunov", "Pellandrine", "Osteric", "Vantreel"),
-    *("Kethmarra", "Dunharrow", "Sylvarine", "Gorbachevka", "Halvicente", "Nyrothis", "Ferrigan Tooley", "Marchetti"),
-    *("Lumivox", "Krellford", "Abernathia", "Wexcombe", "Thaddeus Orne", "Corvannis", "Jellicoe Strand", "Mirandola"),
-    *("Petrovasky", "Ulmgard", "Barrowmere", "Castellane", "Hedgerley", "Oxnarvik", "Saltfleet", "Tirzavel"),
-    *("Rosencamp", "Yarrowick", "Delphinar", "Eskermont", "Quorndale", "Inverlochy", "Baskerway"),
-)
-"""Forty names of people and places."""
-
-LINES = (
-    "Did you see what {} wrote about the harbour last night?",
-    "I told {} that the bridge would not hold until the spring.",
-    "Nobody in {} wants to talk about the money any more.",
-    "When we came to {}, the doors were open and the lights were on.",
-    "If {} is right, we have two hours before the water comes.",
-    "The letter from {} was lying under the table the whole time.",
-    "My brother worked for {} before the war, and he never said why he left.",
-    "Put the boxes in the car and drive to {} as fast as you can.",
-    "It was {} who gave me the key and asked me to wait.",
-    "There is a small hotel near {} where they still remember her.",
-    "You can't trust {} with a secret, and you know it.",
-    "We lost the road somewhere behind {} and slept in the car.",
-    "The doctor says {} will be able to walk again in a month.",
-    "Call {} and tell them that the train is late again.",
-    "She bought the old house in {} for almost nothing.",
-    "I have never been to {}, but my mother told me stories about it.",
-)
-
-FILLERS = (
-    "The weather was bad, and nobody had slept for two days.",
-    "Are you sure that this is the right door?",
-    "He took the last piece of bread and closed the window.",
-    "We should have called the police on the first evening.",
-    "Please sit down, the meeting will begin in ten minutes.",
-    "The children were playing in the garden behind the school.",
-)
-
-VOICES = ("en-us", "en-gb", "en-us+f3", "en-gb+m3", "en-gb-scotland", "en-us+m7")
+from translate.script import Script
 
 RATE = 16_000
+
+MENTIONS = 2
+"""Times that each term is said."""
+
+HISS = 8.0
+"""Standard deviation of the noise behind everything, of 32768: about -72 dB of full scale."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Line:
+    """A sentence."""
+
+    text: str
+    term: str
+    """In it; empty: none."""
+    voice: str
+    pause: float
+    """Behind it; its share of all pauses."""
 
 
 @dataclass(frozen=True)
@@ -70,36 +51,58 @@ class Scene:
     seconds: float
 
 
-def made(terms: Sequence[str], name: str, *, mentions: int = 1) -> Scene:
-    """A scene in which each term is said so often, and every fourth line has none."""
-    chance = random.Random(name)
-    lines: list[tuple[str, str]] = []
-    for term in [term for _ in range(mentions) for term in chance.sample(terms, len(terms))]:
-        if len(lines) % 4 == 3:
-            lines.append((chance.choice(FILLERS), ""))
-        lines.append((chance.choice(LINES).format(term), term))
-    path = WORK / f"scene-{name}-{mentions}.wav"
-    frames = b""
-    for k, (line, _) in enumerate(lines):
-        words = ["espeak-ng", "-v", VOICES[k % len(VOICES)], "-s", "155", "--stdout", line]
-        raw = subprocess.run(words, capture_output=True, check=True).stdout
-        frames += resampled(raw) + bytes(RATE)  # half a second of silence
+def written(script: Script) -> list[Line]:
+    """The lines of a scene: talks of two voices each, in which each term is said twice, in two sentences."""
+    chance = random.Random(script.name)
+    texts: list[tuple[str, str]] = []
+    before: dict[str, str] = {}
+    for term in [term for _ in range(MENTIONS) for term in chance.sample(script.terms, len(script.terms))]:
+        before[term] = chance.choice([line for line in script.lines if line != before.get(term)])
+        texts.append((before[term].format(term), term))
+    for text in chance.sample(script.others, len(script.others)):
+        texts.insert(chance.randrange(len(texts) + 1), (text, ""))
+    lines: list[Line] = []
+    while texts:
+        talk, texts = texts[: (length := chance.randint(5, 9))], texts[length:]
+        pair = chance.sample(script.voices, 2)
+        for k, (text, term) in enumerate(talk):
+            pause = chance.uniform(3, 8) if k == len(talk) - 1 else chance.uniform(0.4, 1.4)
+            lines.append(Line(text=text, term=term, voice=pair[k % 2], pause=pause))
+    return lines
+
+
+def made(script: Script) -> Scene:
+    """The scene as sound: the pauses are stretched until it lasts as long as it shall."""
+    import numpy as np
+
+    lines = written(script)
+    spoken = []
+    for line in lines:
+        words = ["espeak-ng", "-v", line.voice, "-s", "155", "--stdout", line.text]
+        spoken.append(resampled(subprocess.run(words, capture_output=True, check=True).stdout))
+    stretch = (script.seconds - sum(map(len, spoken)) / RATE) / sum(line.pause for line in lines)
+    parts = []
+    for line, samples in zip(lines, spoken, strict=True):
+        parts += [samples, np.zeros(round(line.pause * stretch * RATE))]
+    whole = np.concatenate(parts)
+    whole += np.random.default_rng(len(whole)).normal(0, HISS, len(whole))  # no room is without any sound
+    path = WORK / f"scene-{script.name}.wav"
     path.parent.mkdir(parents=True, exist_ok=True)
     with wave.open(str(path), "wb") as out:
         out.setnchannels(1)
         out.setsampwidth(2)
         out.setframerate(RATE)
-        out.writeframes(frames)
-    return Scene(path, tuple(lines), len(frames) / 2 / RATE)
+        out.writeframes(np.clip(whole, -32768, 32767).astype("<i2").tobytes())
+    return Scene(path, tuple((line.text, line.term) for line in lines), len(whole) / RATE)
 
 
-def resampled(raw: bytes) -> bytes:
-    """espeak-ng's 22 050 Hz as 16 kHz samples of 16 bits."""
+def resampled(raw: bytes) -> Any:
+    """espeak-ng's 22 050 Hz as float64 samples at 16 kHz, of the size of 16 bits."""
     import numpy as np
 
     data = np.frombuffer(raw[44:], dtype="<i2").astype(np.float64)
     at = np.arange(int(len(data) * RATE / 22_050)) * 22_050 / RATE
-    return np.interp(at, np.arange(len(data)), data).astype("<i2").tobytes()
+    return np.interp(at, np.arange(len(data)), data)
 
 
 def plain(text: str) -> str:
@@ -151,11 +154,11 @@ def scored(scene: Scene, text: str) -> Score:
     return Score(count - len(wrong), count, errors / sum(owner < 0 for owner in owners), invented)
 
 
-def rows(terms: Sequence[str] = TERMS, name: str = "scene", *, mentions: int = 1, preset: str = "starter") -> list[str]:
+def rows(script: Script, *, preset: str = "starter") -> list[str]:
     """Terms right and other words wrong, without and with a glossary."""
-    scene = made(terms, name, mentions=mentions)
-    glossary = WORK / f"{name}-glossary.txt"
-    glossary.write_text("\n".join(terms) + "\n")
+    scene = made(script)
+    glossary = WORK / f"{script.name}-glossary.txt"
+    glossary.write_text("\n".join(script.terms) + "\n")
     found = []
     for what, flags in (("without", ("--glossary", "none")), ("with", ("--glossary", str(glossary)))):
         with product.jobs() as folder:
@@ -164,7 +167,7 @@ def rows(terms: Sequence[str] = TERMS, name: str = "scene", *, mentions: int = 1
             said = json.loads((job / "output" / f"{scene.path.stem}.json").read_text())
         mine = scored(scene, " ".join(s["text"] for s in said["segments"]))
         found.append(
-            f"glossary, {len(terms)} terms in {scene.seconds:.0f} s, {preset}, {what}: {mine.right} of {mine.total} right "
-            f"({mine.right / mine.total:.0%}), other words {mine.wrong:.1%} wrong, {mine.invented} invented"
+            f"glossary, {script.name}, {len(script.terms)} terms in {scene.seconds:.0f} s, {preset}, {what}: {mine.right} of "
+            f"{mine.total} right ({mine.right / mine.total:.0%}), other words {mine.wrong:.1%} wrong, {mine.invented} invented"
         )
     return found
