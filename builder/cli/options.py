@@ -74,6 +74,14 @@ CastOption = Annotated[
         "--cast", metavar="FILE", help="Names, one a line, that the text is spelt by: Homes is Holmes. English."
     ),
 ]
+MetadataOption = Annotated[
+    str | None,
+    typer.Option(
+        "--metadata",
+        metavar="cached|online",
+        help="What the files are, who plays whom: by answers that are kept, or also new ones.",
+    ),
+]
 SeparateOption = Annotated[
     str | None, typer.Option("--separate", help="Take noise out before words are heard: auto, on, off (default).")
 ]
@@ -183,6 +191,7 @@ class NewJobOptions:
     to: ToOption = None
     names: NamesOption = False
     cast: CastOption = None
+    metadata: MetadataOption = None
     separate: SeparateOption = None
     start: StartOption = None
     end: EndOption = None
@@ -249,6 +258,7 @@ class NewJobOptions:
             names=self.names,
             cast=self.cast,
             glossary="auto" if self.glossary is None else self.glossary,
+            metadata=self.metadata,
             separate=self.separate,
         )
 

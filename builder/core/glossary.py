@@ -219,6 +219,19 @@ def for_job(terms: Sequence[Term]) -> bytes:
     return json.dumps(data, ensure_ascii=False, sort_keys=True).encode() + b"\n"
 
 
+def of_job(data: bytes) -> tuple[Term, ...]:
+    """The terms of what :func:`for_job` made, or of nothing."""
+    return tuple(
+        Term(
+            text=entry["term"],
+            heard=tuple(entry["heard"]),
+            translations=MappingProxyType(entry["translate"]),
+            keep=entry["keep"],
+        )
+        for entry in (json.loads(data)["terms"] if data else ())
+    )
+
+
 def with_glossary(request: Request, terms: Sequence[Term], *, warning: str = "") -> Request:
     """A request whose stages read these terms.
 

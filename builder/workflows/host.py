@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,6 +16,7 @@ from builder.core.jobs.job import Job, JobStage
 from builder.core.jobs.request import JobOptions, Request
 from builder.core.jobs.sandbox import ContainerLimits
 from builder.core.machine import Hardware
+from builder.core.metadata import about
 from builder.core.terms import Mode
 from builder.core.translation import Pair
 from builder.core.voices import cast
@@ -59,8 +61,10 @@ def resolve(config: Config, options: JobOptions) -> Request:
 
     Raises:
         UsageError, MissingError: see :func:`builder.core.jobs.request.resolve`.
+        UsageError: ``--metadata`` says something else than it takes.
         ConfigError: the glossary is none, with its line.
     """
+    about.chosen(options.metadata)
     hardware, advice = hardware_of(config)
     cleaned = request.separation(options, config)
     models = chosen_models(config, models=options.models, diarization=options.diarization, separation=cleaned)
@@ -87,6 +91,20 @@ def resolve(config: Config, options: JobOptions) -> Request:
         return resolved
     found = terms.find(options.glossary, config.root)
     return glossary.with_glossary(resolved, found.terms, warning=found.note)
+
+
+def informant(session: Session, options: JobOptions, media: Media) -> Callable[[Request, Sequence[Path]], Request]:
+    """What adds to the request of one job what is known of its recordings; see :mod:`builder.edges.metadata.informed`."""
+    from builder.edges.jobs import prepare
+    from builder.edges.metadata import informed
+
+    return informed.informant(
+        session.config,
+        options,
+        look=partial(prepare.look, media),
+        env=session.env,
+        on_progress=session.on_progress,
+    )
 
 
 def require_gpu(config: Config, env: Mapping[str, str], *, hint: str = "") -> None:

@@ -52,6 +52,7 @@ def prepare(session: Session, inputs: Sequence[Path], options: JobOptions, *, bu
     if request.warning:
         session.on_progress(Progress(what="warning", note=request.warning, finished=True))
     host = hosts.choose(session, stages=request.stages(config), gpu=request.on_gpu, build=build)
+    request = hosts.informant(session, options, host.media)(request, inputs)
     job = making.prepare(config, inputs, request, media=host.media, on_progress=session.on_progress)
     folder = jobs.folder(config, job)
     made = host.compose_file(job, 0)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from builder.core import translation
@@ -164,11 +165,13 @@ def make(
     media: Media,
     on_progress: OnProgress,
     accept: Callable[[Sequence[JobStage]], None],
+    informed: Callable[[Request, Sequence[Path]], Request] = lambda request, _: request,
 ) -> Made:
     """A job of each group, or an unfinished one of the same recordings and settings.
 
     Args:
         accept: raises what speaks against a job of these stages.
+        informed: makes the request of one job of the one of all, by its recordings.
 
     Raises:
         InputError: a recording that was named can't be used, or none in a folder.
@@ -179,10 +182,11 @@ def make(
     for group in gathered.groups:
         with reading.brought(group, config.jobs, options, on_progress=on_progress) as paths:
             try:
+                mine = [paths[source] for source in group]
                 job = prepare.prepare(
                     config,
-                    [paths[source] for source in group],
-                    request,
+                    mine,
+                    informed(request, mine),
                     media=media,
                     on_progress=on_progress,
                     resume=True,

@@ -172,6 +172,7 @@ def run(session: Session, words: Sequence[str], asked: JobOptions, options: RunO
             media=host.media,
             on_progress=on_progress,
             accept=lambda stages: spec.require_whole(stages, options.selection(stages)),
+            informed=hosts.informant(session, asked, host.media),
         )
         queue, places, skipped = list(made.jobs), made.places, made.skipped
     hardware, _ = hardware_of(config)

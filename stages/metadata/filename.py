@@ -1,7 +1,7 @@
 """What the names of films say: titles, years, seasons, by guessit.
 
 Reads a JSON list of names from standard input, and prints a list of objects in the same order. It is a program of its own,
-because it has an environment of its own; no job has it as a stage.
+because it has an environment of its own. The stage reads names by it, too.
 """
 
 from __future__ import annotations

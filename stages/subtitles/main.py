@@ -121,7 +121,7 @@ def write(job: StageJob, recording: Recording, rules: Rules) -> None:
     offset = clip["offset"] if clip else 0.0
     coverage = None if account is None else account.data(offset)
     data = formats.whole(heard.result, said, heard.diarization, models(job), clip, edited.names, coverage)
-    data |= beside(heard, told, offset)
+    data |= beside(heard, told, offset) | about(job, recording)
     whole = contract.dump(data)
     job.write(f"{recording.id}.transcript.json", whole)
     result = Result(
@@ -164,6 +164,16 @@ def beside(heard: Heard, told: list[Translation], offset: float) -> dict[str, An
         moved = Clock([], offset=offset)
         found["corrections"] = [moved.turn(heard.clock.turn(change)) for change in heard.result["corrections"]]
     return found | ({"translations": [each.data() for each in told]} if told else {})
+
+
+def about(job: StageJob, recording: Recording) -> dict[str, Any]:
+    """What the recording is, where the job was asked to find out."""
+    if "metadata" not in job.stages:
+        return {}
+    if not job.has("metadata"):
+        job.note(recording, "what it is called isn't known: the stage metadata failed")
+        return {}
+    return {"metadata": job.load("metadata", recording)}
 
 
 def accounted(

@@ -47,6 +47,7 @@ LOCKS = {
     "stages/demux/requirements-slim.txt": pin("av") + pin("numpy") + pin("pyyaml"),
     "stages/diarize/requirements-slim.txt": pin("numpy") + pin("onnxruntime") + pin("pyyaml"),
     "stages/diarize/requirements-full.txt": pin("numpy") + pin("pyannote-audio") + pin("pyyaml") + pin("torch"),
+    "stages/metadata/requirements-slim.txt": pin("guessit") + pin("pyyaml"),
     "stages/mux/requirements-slim.txt": pin("av") + pin("pyyaml"),
     "stages/names/requirements-slim.txt": pin("numpy") + pin("pyyaml") + pin("spacy"),
     "stages/translate/requirements-slim.txt": pin("ctranslate2") + pin("numpy") + pin("pyyaml") + pin("sentencepiece"),

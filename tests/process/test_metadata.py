@@ -11,11 +11,15 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
-from builder.core.metadata.works import Query
-from builder.edges.metadata import services
+from builder.core.metadata.about import Known
+from builder.core.metadata.works import Named, Query
+from builder.core.progress import Progress
+from builder.edges.machine import project
+from builder.edges.metadata import informed, services
 from builder.edges.metadata.services import Services
 from builder.edges.weights.access import Token
 from builder.errors import MissingError, SourceError
+from tests import small_project
 from tests.loopback import Handler, answering, server_of
 
 FILM = Query(service="tmdb", title="The Third Man", year=1949)
@@ -169,3 +173,32 @@ def test_the_token_goes_nowhere_else(tmp_path: Path) -> None:
         asking(tmp_path, {"TMDB_ENDPOINT": "http://tmdb.invalid"}).find(Query(service="tmdb", title="x"))
     with pytest.raises(MissingError, match="wants a token"):
         Services(tmp_path, env={}, online=True).find(Query(service="tmdb", title="x"))
+
+
+def test_a_job_is_told_what_services_say_and_goes_on_without_one_that_fails(tmp_path: Path) -> None:
+    """A film's tags count when its name says nothing; after a failure what is kept still counts, and nobody is asked."""
+    root = small_project.make(tmp_path / "p", {}, fill=False)
+    config = project.load(root, env={})
+    film = tmp_path / "x.mkv"
+    told: list[Progress] = []
+
+    def look(path: Path) -> dict[str, object]:
+        return {"video": True, "tags": {"title": "The Third Man", "encoder": path.name}}
+
+    def of(env: dict[str, str], name: Named) -> Known:
+        env = {"TMDB_TOKEN": TOKEN.value, **env}
+        inform = informed.Informed(config, look=look, env=env, on_progress=told.append, online=True)
+        first, again = inform.of(film, name), inform.of(film, Named())
+        assert first.tags == {"title": "The Third Man"}
+        assert again.work is not None
+        return first
+
+    with service(usual) as (env, asked):
+        assert (known := of(env, Named()).work) is not None
+        assert [role.character for role in known.cast] == ["Harry Lime"]
+        assert len(asked) == 2  # the second time it is kept
+    assert [(entry.what, entry.note) for entry in told] == [("metadata", "x.mkv: tmdb 1092, The Third Man")] * 2
+    with service(lambda handler, _: handler.reply(500, b"{}")) as (env, asked):
+        assert of(env, Named(title="Another")).work is None
+        assert len(asked) == 1
+    assert (told[2].what, told[2].note) == ("warning", "tmdb says nothing of Another: it answers HTTP 500")

@@ -328,11 +328,11 @@ def test_each_part_may_have_its_own_language() -> None:
 
 def test_stages_that_nothing_is_asked_of_are_left_out() -> None:
     """They take time and memory, and some have models of their own."""
-    rare = {"translate", "names", "separate"}
+    rare = {"translate", "names", "separate", "metadata"}
     assert asked().left_out == rare
     assert asked(diarization=False).left_out == {*rare, "diarize"}
     assert asked(separate="off").left_out == rare
-    assert asked(separate="auto", names=True).left_out == {"translate"}
+    assert asked(separate="auto", names=True, metadata="cached").left_out == {"translate"}
 
 
 def test_a_film_with_translations_needs_a_language() -> None:

@@ -13,6 +13,7 @@ USUAL: Mapping[str, float] = {
     "asr": 0.4,
     "diarize": 0.08,
     "align": 0.06,
+    "metadata": 0.0001,
     "names": 0.002,
     "translate": 0.001,
     "subtitles": 0.002,

@@ -23,9 +23,10 @@ from builder.core.jobs.edits import not_a_transcript
 from builder.core.jobs.formats import FILMS, FORMATS
 from builder.core.jobs.job import Clip, Job
 from builder.core.jobs.naming import LANGUAGE, untagged
-from builder.core.jobs.record import coverage
+from builder.core.jobs.record import coverage, subject
 from builder.core.jobs.record.changes import Change
 from builder.core.jobs.record.coverage import Coverage, span
+from builder.core.jobs.record.subject import Subject
 from builder.core.jobs.timeline import StageRun
 from builder.core.text import format_size
 from builder.core.weights.model import Model
@@ -153,6 +154,8 @@ class Transcript:
     coverage: Coverage | None = None
     """What became of the speech; None: the transcript doesn't say."""
     translations: tuple[TranslatedText, ...] = ()
+    subject: Subject | None = None
+    """What the recording is, where the job found out."""
 
     @property
     def told(self) -> tuple[tuple[str, ...], ...]:
@@ -266,6 +269,7 @@ def transcript(data: Any, where: str) -> Transcript:
             paragraphs=tuple(_paragraphs(said)),
             coverage=coverage.parsed(data, where),
             translations=translations(data),
+            subject=subject.parsed(data.get("metadata")),
         )
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise not_a_transcript(error, where) from error

@@ -76,6 +76,8 @@ class JobOptions:
     """A file with names that the text is spelt by; they are looked for then."""
     glossary: str = "none"
     """A file of terms, or one of the words of :mod:`builder.core.glossary`."""
+    metadata: str | None = None
+    """``cached`` or ``online``: whose word counts about what the recordings are."""
     separate: str | None = None
     """``auto``, ``on`` or ``off``: whether noise is taken out of the sound."""
 
@@ -102,6 +104,10 @@ class Request:
     """Names are looked for."""
     cast: bytes = b""
     """What the job's folder gets as :data:`builder.core.voices.cast.FILE`; a setting has its digest. Empty: no file."""
+    metadata: bool = False
+    """It is told what the recordings are."""
+    about: bytes = b""
+    """What the job's folder gets as :data:`builder.core.metadata.about.FILE`, in the same way."""
 
     @property
     def languages(self) -> tuple[str, ...]:
@@ -116,6 +122,7 @@ class Request:
             "diarize": self.diarization,
             translation.STAGE: bool(self.languages),
             "names": self.names,
+            "metadata": self.metadata,
             SEPARATION: cleaned,
         }
         return frozenset(stage for stage, asked in wanted.items() if not asked)
@@ -206,6 +213,7 @@ def resolve(
         clip=_clip(options),
         diarization=diarization,
         names=options.names,
+        metadata=options.metadata is not None,
     )
 
 

@@ -262,16 +262,27 @@ def _number(value: object, *, most: int = 100_000) -> int | None:
     return int(digits) if re.fullmatch(r"[0-9]{1,6}", digits) and int(digits) <= most else None
 
 
+def characters(works: Iterable[Work]) -> list[str]:
+    """Names of the characters, each once, in the order of the casts: those that :func:`glossary` has."""
+    return [name for name, _ in _roles(works)]
+
+
 def glossary(works: Iterable[Work]) -> str:
     """Characters as a glossary's table: names that a translation keeps, each once.
 
     A role's remarks are left out (``(voice)``), roles without a name of their own too (``Self``, ``Man #2``).
     """
-    rows: dict[str, str] = {}  # by names whose capitals don't count
+    rows = (f"{name}\tyes\tplayed by {note}" for name, note in _roles(works))
+    return "\n".join(["term\tkeep\tnote", *rows]) + "\n"
+
+
+def _roles(works: Iterable[Work]) -> list[tuple[str, str]]:
+    """Each character, and by whom it is played where."""
+    rows: dict[str, tuple[str, str]] = {}  # by names whose capitals don't count
     for work in works:
         for role in work.cast:
             for part in re.split(r"\s*/\s*", re.sub(r"\([^)]*\)", "", role.character)):
                 name = part.strip(" \"'")
                 if name and name[:1].isupper() and "#" not in name and name not in ("Self", "Himself", "Herself"):
-                    rows.setdefault(name.casefold(), f"{name[:100]}\tyes\tplayed by {role.name}, {work.title}")
-    return "\n".join(["term\tkeep\tnote", *rows.values()]) + "\n"
+                    rows.setdefault(name.casefold(), (name[:100], f"{role.name}, {work.title}"))
+    return list(rows.values())

@@ -26,3 +26,8 @@ def with_cast(request: Request, names: Sequence[str]) -> Request:
     data = for_job(names)
     settings = {**request.settings.get(STAGE, {}), SETTING: hashlib.sha256(data).hexdigest()}
     return replace(request, names=True, cast=data, settings={**request.settings, STAGE: settings})
+
+
+def names(request: Request) -> list[str]:
+    """Those that a request's text is spelt by already."""
+    return list(json.loads(request.cast)["names"]) if request.cast else []

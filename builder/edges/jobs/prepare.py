@@ -20,6 +20,7 @@ from builder.core.jobs import job as spec
 from builder.core.jobs import job_file
 from builder.core.jobs.job import Job, JobInput, JobStage
 from builder.core.jobs.request import Request, plan_stages, request_key
+from builder.core.metadata import about
 from builder.core.progress import OnProgress, Progress
 from builder.core.terms import Workflow
 from builder.core.voices import cast
@@ -167,13 +168,15 @@ def _make(
 
 
 def _put_beside(new_folder: Path, stages: Sequence[JobStage], request: Request) -> None:
-    """What stages read besides recordings: fonts, the voices of people, terms."""
+    """What stages read besides recordings: fonts, the voices of people, terms, what is known of them."""
     if any(stage.settings.get("burn") for stage in stages):
         fonts.put(new_folder / "input")
     if any(stage.settings.get(voices.SETTING) for stage in stages):
         files.write_atomic(new_folder / voices.FILE, request.voices, mode=0o600)
     if request.cast:
         files.write_atomic(new_folder / cast.FILE, request.cast)
+    if request.about:
+        files.write_atomic(new_folder / about.FILE, request.about)
     if any(stage.settings.get(glossary.SETTING) for stage in stages):
         files.write_atomic(new_folder / glossary.FILE, request.glossary)
 

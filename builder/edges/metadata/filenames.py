@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 
-from builder.core.config.types import Config, StageSpec
-from builder.core.metadata import works
+from builder.core.config.types import Config
+from builder.core.metadata import about, works
 from builder.core.metadata.works import Named
 from builder.core.progress import OnProgress, Progress
 from builder.core.stage_env import stage_environment
@@ -18,11 +18,6 @@ from builder.receiver.jobs.untrusted import parse_json
 TIMEOUT = 30.0
 """Seconds for the names of one command."""
 
-LOCK = "stages/metadata/requirements-slim.txt"
-
-SPEC = StageSpec(name="metadata", summary="titles in file names", requirements={"slim": LOCK, "full": LOCK})
-"""What has the environment; no job has such a stage."""
-
 
 def read(config: Config, names: Sequence[str], *, env: Mapping[str, str], on_progress: OnProgress) -> tuple[Named, ...]:
     """What names say, in their order. Where guessit fails or can't be installed, they say nothing.
@@ -31,7 +26,7 @@ def read(config: Config, names: Sequence[str], *, env: Mapping[str, str], on_pro
         IntegrityError, MissingError: the environment can't be made.
     """
     try:
-        python = environment.ensure(config, (SPEC,), env=env, on_progress=on_progress)
+        python = environment.ensure(config, (config.stages[about.STAGE],), env=env, on_progress=on_progress)
     except SourceError as error:  # a machine without an index: tags are still read
         on_progress(Progress(what="warning", note=f"nothing is read from names: {error.what}", finished=True))
         return (Named(),) * len(names)
