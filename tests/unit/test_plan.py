@@ -48,6 +48,8 @@ def test_extra_images_are_built_where_they_are_asked_for() -> None:
     config = project.load(root, env={"BAKE_EXTRAS": "translate"}, overrides={"mode": "docker-cpu"})
     assert "translate" in [i.name for i in rendered(config, fixed.DEBIAN, models=()).plan.images]
     assert usual.image("asr") == planned(images=("asr", "translate")).image("asr")
+    alone = rendered(project.load(root, env={}, overrides={"mode": "docker-cpu"}), fixed.DEBIAN, (), ["translate"])
+    assert alone.order["translate"][-1].name == "code translate", "named, and no job has it yet"
     assert with_extras(config, ["asr", "names"]).defaults.extras == ("names", "translate"), "a job's own, and those"
     with pytest.raises(UsageError, match="not an extra image"):
         project.load(root, env={"BAKE_EXTRAS": "asr"}, overrides={})

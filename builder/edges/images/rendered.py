@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import builder
@@ -73,7 +73,11 @@ def rendered(
     paths |= {p for s in config.images.values() for p in s.requirements.values()}
     locks = {path: text for path in sorted(paths) if (text := _text(config.shipped / path)) is not None}
     plan = planning.plan(config, locks=locks, base=base, models=models, images=names)
-    every = planning.plan(config, locks=locks, base=base, models=models) if names else plan
+    every = plan
+    if names:  # an extra image that is named is one of the mode's then
+        extras = {*config.defaults.extras, *(name for name in names if config.images[name].extra)}
+        named = replace(config, defaults=replace(config.defaults, extras=tuple(sorted(extras))))
+        every = planning.plan(named, locks=locks, base=base, models=models)
     texts = templates(config)
     rendered_files = rendering.render(plan, texts, context(config.shipped), version=__version__)
     fingerprints = {image.name: rendering.inputs(plan, texts, rendered_files, image) for image in plan.images}
