@@ -20,7 +20,10 @@ TOP: Mapping[str, tuple[str, str]] = {
     "plan": ("images", "What a build would make: images, layers, models, estimated sizes. Touches no engine."),
     "render": ("images", "Write the Dockerfile, docker-bake.json and what they need, for plain docker buildx bake."),
     "images": ("images", "The images here: sizes unpacked, what others share, whether they are up to date."),
-    "prune": ("images", "Free what no image and no job here needs: blobs, recipes, images, what killed builds left."),
+    "prune": (
+        "images",
+        "Free what no image and no job needs: blobs, recipes, images, what killed builds left, old answers.",
+    ),
     "push": (
         "registry",
         "Send built images to a registry: only what it lacks, from where an earlier push broke off.",

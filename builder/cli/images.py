@@ -125,9 +125,16 @@ def images(json: Json = False) -> None:
 
 @app.command()
 def prune(
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would go.")] = False, json: Json = False
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would go.")] = False,
+    days: Annotated[
+        int,
+        typer.Option(
+            "--answers-older-than", metavar="DAYS", min=0, max=36500, help="Answers of services go after so long."
+        ),
+    ] = 180,
+    json: Json = False,
 ) -> None:
-    """Free what no image and no job here needs: blobs, recipes, images, what killed builds left.
+    """Free what no image and no job needs: blobs, recipes, images, what killed builds left, old answers.
 
     Example: python3 build.py prune --dry-run
     """
@@ -135,7 +142,7 @@ def prune(
     from builder.workflows import layout
 
     with opened() as session:
-        pruned = layout.prune(session, dry_run=dry_run)
+        pruned = layout.prune(session, dry_run=dry_run, days=days)
     show(json, views.PRUNE, pruned)
 
 

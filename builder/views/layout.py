@@ -17,12 +17,12 @@ if TYPE_CHECKING:
 
 
 class PrunedFileJson(TypedDict):
-    """A file of the layout that nothing needs."""
+    """A file of the layout that nothing needs, or an old answer."""
 
     path: str
     """Where it is, or was."""
     what: str
-    """``blob``, ``recipe`` or ``left of a killed build``."""
+    """``blob``, ``recipe``, ``left of a killed build``, or ``answer of`` a service or a language model (``llm``)."""
     bytes: int
     """Its size."""
 

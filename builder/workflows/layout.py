@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
+from builder.core.config.types import Config
 from builder.core.weights.model import Model, Pin
 from builder.edges.system import files
 from builder.errors import MissingError
@@ -19,9 +21,13 @@ if TYPE_CHECKING:
     from builder.receiver.jobs.kept import KeptImage
 
 
+DAYS = 180
+"""Age from which on answers of services are pruned: after half a year a service may know more."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class LayoutPruned:
-    """Files of the layout that nothing needs."""
+    """Files of the layout that nothing needs, and answers that are old."""
 
     files: tuple[Unneeded, ...]
     removed: bool
@@ -67,9 +73,13 @@ class LayersLocked:
     models: tuple[ModelLayers, ...]
 
 
-def prune(session: Session, *, dry_run: bool) -> LayoutPruned:
+def prune(session: Session, *, dry_run: bool, days: int = DAYS) -> LayoutPruned:
     """Remove blobs and recipes of images that the engine no longer has, what killed builds left, and on an engine of this
-    machine the images that it had for jobs which are gone."""
+    machine the images that it had for jobs which are gone. Answers of services and language models go by age, too.
+
+    Args:
+        days: age from which on answers go.
+    """
     layout = layout_of(session.config)
     tags = _tags(session.env, layout)
     with files.locked(layout.lock):
@@ -78,10 +88,26 @@ def prune(session: Session, *, dry_run: bool) -> LayoutPruned:
             layout.forget(tags)
             for file in unneeded:
                 file.path.unlink(missing_ok=True)
+    answers = _old_answers(session.config, days=days, dry_run=dry_run)
     kept, released = _release(session, dry_run=dry_run) if tags is not None else ((), ())
     return LayoutPruned(
-        files=unneeded, removed=not dry_run, engine=tags is not None, kept=tuple(kept), released=tuple(released)
+        files=(*unneeded, *answers),
+        removed=not dry_run,
+        engine=tags is not None,
+        kept=tuple(kept),
+        released=tuple(released),
     )
+
+
+def _old_answers(config: Config, *, days: int, dry_run: bool) -> list[Unneeded]:
+    """Answers of services and language models that are too old; they are removed."""
+    from builder.edges.images.layout import Unneeded
+    from builder.edges.metadata import services
+
+    old = services.old(config.paths.cache, age=days * 86400.0, now=time.time())
+    for answer in () if dry_run else old:
+        answer.path.unlink(missing_ok=True)
+    return [Unneeded(path=one.path, what=f"answer of {one.service}", size=one.size) for one in old]
 
 
 def _release(session: Session, *, dry_run: bool) -> tuple[Sequence[KeptImage], Sequence[KeptImage]]:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,6 +21,10 @@ from builder.edges.metadata import informed, services
 from builder.edges.metadata.services import Services
 from builder.edges.weights.access import Token
 from builder.errors import MissingError, SourceError
+from builder.ui import Live
+from builder.workflows import layout
+from builder.workflows.metadata import commands
+from builder.workflows.session import Session
 from tests import small_project
 from tests.loopback import Handler, answering, server_of
 
@@ -202,3 +208,39 @@ def test_a_job_is_told_what_services_say_and_goes_on_without_one_that_fails(tmp_
         assert of(env, Named(title="Another")).work is None
         assert len(asked) == 1
     assert (told[2].what, told[2].note) == ("warning", "tmdb says nothing of Another: it answers HTTP 500")
+
+
+def test_old_answers_are_pruned_and_those_of_a_language_model_are_one_row(tmp_path: Path) -> None:
+    root = small_project.make(tmp_path / "p", {}, fill=False)
+    config = project.load(root, env={})
+    now, cache, month = time.time(), config.paths.cache, 30 * 86400
+    young, old = (cache / "tmdb" / f"{name}.json" for name in ("young", "old"))
+    for path, asked in ((young, now - month), (old, now - 7 * month)):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps({"said": path.stem, "asked": asked, "work": None}))
+    lines = [cache / "llm" / f"{name}.json" for name in ("a", "b", "c")]
+    for age, path in enumerate(lines, 5):
+        path.parent.mkdir(exist_ok=True)
+        path.write_text('{"text": "Bonjour"}')
+        os.utime(path, (now - age * month, now - age * month))
+    session = Session(config=config, env={}, on_progress=lambda _: None, live=Live(quiet=True))
+    rows = commands.kept(session, forget=False).answers
+    assert [(row.service, row.said) for row in rows] == [
+        ("tmdb", "old"),
+        ("tmdb", "young"),
+        ("llm", "lines of films, 3 times"),
+    ]
+    assert (rows[2].size, round((now - rows[2].asked) / month)) == (3 * 19, 7)
+    dry = layout.prune(session, dry_run=True)
+    assert [(file.path, file.what) for file in dry.files] == [
+        (old, "answer of tmdb"),
+        (lines[2], "answer of llm"),
+        (lines[1], "answer of llm"),
+    ]
+    assert old.exists()
+    assert layout.prune(session, dry_run=False).files == dry.files
+    assert [path.exists() for path in (young, old, *lines)] == [True, False, True, False, False]
+    assert len(layout.prune(session, dry_run=False, days=0).files) == 2
+    lines[0].write_text("{}")
+    assert commands.kept(session, forget=True).forgotten
+    assert not lines[0].exists()

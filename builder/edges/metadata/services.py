@@ -27,6 +27,12 @@ from builder.receiver.jobs.untrusted import parse_json
 ENDPOINTS = {TMDB: "https://api.themoviedb.org", MUSICBRAINZ: "https://musicbrainz.org"}
 """The services, unless TMDB_ENDPOINT and MUSICBRAINZ_ENDPOINT name others."""
 
+LLM = "llm"
+"""The folder of answers of language models (:mod:`builder.edges.jobs.correct`)."""
+
+ANSWERERS = (*ENDPOINTS, LLM)
+"""Whose answers are kept, each in a folder of its name."""
+
 PATIENCE = 10.0
 """Seconds without an answer, or without more of it, until a service is given up."""
 
@@ -57,7 +63,7 @@ class KeptFile:
     service: str
     path: Path
     said: str
-    """What was asked."""
+    """What was asked; empty: that isn't told."""
     asked: float
     size: int
     """Bytes."""
@@ -195,19 +201,27 @@ def _read(place: Path) -> Kept | None:
 
 
 def kept(cache: Path) -> Iterator[KeptFile]:
-    """All answers that are kept, the oldest first of each service."""
-    for service in ENDPOINTS:
-        found = []
-        for path in (cache / service).glob("*.json"):
-            data = files.read_object(path)
-            asked = data.get("asked")
-            when = float(asked) if isinstance(asked, (int, float)) else 0.0
-            size = path.stat().st_size
-            found.append(KeptFile(service=service, path=path, said=works.text(data.get("said")), asked=when, size=size))
+    """All answers that are kept, the oldest first of each of :data:`ANSWERERS`."""
+    for service in ANSWERERS:
+        found = [_kept(service, path) for path in (cache / service).glob("*.json")]
         yield from sorted(found, key=lambda entry: (entry.asked, entry.said))
+
+
+def _kept(service: str, path: Path) -> KeptFile:
+    """An answer; of a language model's, which hold the lines of films, just how old and large it is."""
+    facts = path.lstat()
+    data = {} if service == LLM else files.read_object(path)
+    asked = facts.st_mtime if service == LLM else data.get("asked")
+    when = float(asked) if isinstance(asked, (int, float)) else 0.0
+    return KeptFile(service=service, path=path, said=works.text(data.get("said")), asked=when, size=facts.st_size)
+
+
+def old(cache: Path, *, age: float, now: float) -> list[KeptFile]:
+    """The answers that were given ``age`` seconds before ``now`` or earlier."""
+    return [entry for entry in kept(cache) if now - entry.asked >= age]
 
 
 def forget(cache: Path) -> None:
     """Remove all answers."""
-    for service in ENDPOINTS:
+    for service in ANSWERERS:
         shutil.rmtree(cache / service, ignore_errors=True)

@@ -156,14 +156,14 @@ METADATA = View(command="metadata", shape=MetadataJson, data=_metadata_data, lin
 
 
 class AnswerJson(TypedDict):
-    """An answer of a service that is kept."""
+    """An answer of a service that is kept; those of language models are one entry."""
 
     service: str
-    """tmdb or musicbrainz."""
+    """tmdb, musicbrainz or llm."""
     said: str
     """What was asked."""
     asked: float
-    """When, in seconds since 1970."""
+    """When, in seconds since 1970; of several the first."""
     size: int
     """Bytes."""
 
@@ -187,7 +187,7 @@ def _answers_data(kept: AnswersKept) -> AnswersJson:
 def _answers_text(kept: AnswersKept) -> list[str]:
     rows = [(one.service, one.said, f"{_age(kept.now - one.asked)} ago", format_size(one.size)) for one in kept.answers]
     size = format_size(sum(one.size for one in kept.answers))
-    end = f"{len(rows)} answers, {size}{', removed' if kept.forgotten else ''}"
+    end = f"{len(rows)} answer{'' if len(rows) == 1 else 's'}, {size}{', removed' if kept.forgotten else ''}"
     return [*(table(("SERVICE", "ASKED ABOUT", "WHEN", "SIZE"), rows) if rows else []), end]
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from builder.core.metadata import works
@@ -99,9 +99,14 @@ def _described(path: Path, named: Named, media: prepare.Media, asking: Services)
 
 
 def kept(session: Session, *, forget: bool) -> AnswersKept:
-    """The answers in the cache; they may be forgotten."""
+    """The answers in the cache, those of language models in one row; they may be forgotten."""
     cache = session.config.paths.cache
     answers = tuple(services.kept(cache))
     if forget:
         services.forget(cache)
-    return AnswersKept(answers=answers, forgotten=forget, now=time.time())
+    models = [answer for answer in answers if answer.service == services.LLM]
+    rows = [answer for answer in answers if answer.service != services.LLM]
+    if models:
+        said = f"lines of films, {len(models)} times"
+        rows.append(replace(models[0], path=models[0].path.parent, said=said, size=sum(one.size for one in models)))
+    return AnswersKept(answers=tuple(rows), forgotten=forget, now=time.time())
