@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -44,6 +44,8 @@ class JobHost:
     media: Media
     python: Path | None
     """The native environment's, where some stage runs in it."""
+    apart: Mapping[str, Path] = field(default_factory=dict)
+    """Those of stages that have an environment of their own."""
     compose_file: Callable[[Job, int], ComposeFile | None] = lambda job, gpu: None
     """The job's compose file, from the job and the index of its GPU; None where no engine has images of all stages."""
     containers: Containers | None = None
@@ -186,6 +188,7 @@ def _native(
             stages=processes,
             media=native.media(config, python, env),
             python=python,
+            apart=apart,
             note="media were read in the native environment, not in containers",
             warning=stage_images.unisolated(config, media),
         )
@@ -213,6 +216,7 @@ def _native(
         stages=mixed,
         media=containers.media(media.engine, media.ids["demux"], limits),
         python=python,
+        apart=apart,
         compose_file=file,
         note="media were read in containers without network",
     )

@@ -89,9 +89,12 @@ def preflight(session: Session, name: str | None, *, refresh: bool) -> JobChecke
     config = session.config
     job = _named_or_newest(config, name, what="check", hint=command("prepare RECORDING"))
     python, containers, lacking = None, None, None
+    apart: dict[str, Path | None] = {}
     if config.defaults.mode is Mode.NATIVE:
         cuda = any(needs_gpu(stage) for stage in job.stages)
         python = native.ready(config, config.together, cuda=cuda)
+        names = {stage.name for stage in job.stages}
+        apart = {n: native.ready(config, (s,)) for n, s in config.stages.items() if s.apart and n in names}
     else:
         from builder.workflows import host as hosts
 
@@ -100,7 +103,14 @@ def preflight(session: Session, name: str | None, *, refresh: bool) -> JobChecke
         except MissingError as missing:
             lacking = checking.Check(name="images", note=missing.what, failure=missing)
     checks = checking.check(
-        config, job, python=python, containers=containers, env=session.env, refresh=refresh, lacking=lacking
+        config,
+        job,
+        python=python,
+        apart=apart,
+        containers=containers,
+        env=session.env,
+        refresh=refresh,
+        lacking=lacking,
     )
     return JobChecked(job=job, checks=checks)
 

@@ -269,7 +269,10 @@ def run_one(
     needed = job
     if options.rendering:
         needed = replace(job, stages=tuple(stage for stage in job.stages if stage.name in selection.run))
-    checks = preflight.check(config, needed, python=host.python, containers=host.containers, env=context.env)
+    apart = {stage.name: host.apart[stage.name] for stage in needed.stages if stage.name in host.apart}
+    checks = preflight.check(
+        config, needed, python=host.python, apart=apart, containers=host.containers, env=context.env
+    )
     checks.raise_failure()
     halt = halt or threading.Event()
     before = correction(context, job, selection, on_progress, halt)

@@ -492,6 +492,27 @@ def test_a_cached_preflight_looks_again_when_something_changes(project: Config) 
         preflight.check(project, job, python=None).raise_failure()
 
 
+def test_a_stage_s_own_environment_is_looked_at(project: Config, tmp_path: Path) -> None:
+    """Its absence is told with the stage; one that is made anew is looked at again."""
+    job = make(project)
+    python, own = Path(sys.executable), tmp_path / "bin/python"
+    found = preflight.check(project, job, python=python, apart={"names": None})
+    assert [(c.name, c.note) for c in found.checks[:2]] == [
+        ("environment", "ready"),
+        ("environment of names", "the native environment of stage names is missing"),
+    ]
+    with pytest.raises(MissingError, match="of stage names is missing") as caught:
+        found.raise_failure()
+    assert f"run {job.id}" in str(caught.value.hint)
+    (tmp_path / "ready").write_text("")
+    assert not preflight.check(project, job, python=python, apart={"names": own}).cached
+    assert preflight.check(project, job, python=python, apart={"names": own}).cached
+    (tmp_path / "ready").rename(tmp_path / "before")
+    (tmp_path / "ready").write_text("")
+    assert not preflight.check(project, job, python=python, apart={"names": own}).cached
+    assert not preflight.check(project, job, python=python).cached
+
+
 def test_a_job_whose_model_left_the_lock_says_so(project: Config) -> None:
     """Not a stack trace in the middle of the night."""
     from builder.core.jobs.job import ModelUse

@@ -68,6 +68,7 @@ def check(
     job: Job,
     *,
     python: Path | None,
+    apart: Mapping[str, Path | None] = MappingProxyType({}),
     containers: Containers | None = None,
     lacking: Check | None = None,
     env: Mapping[str, str] = MappingProxyType({}),
@@ -78,7 +79,8 @@ def check(
 
     Args:
         python: of the native environment; None when it is missing.
-        containers: in place of a native environment.
+        apart: the same of stages that have an environment of their own, by their names.
+        containers: in place of native environments.
         lacking: why there are no containers, where there should be some.
         env: the caller's environment, which says where its secrets are.
         refresh: inspect everything, whatever the cache says.
@@ -87,7 +89,8 @@ def check(
     at = time.time() if now is None else now
     job_folder = config.jobs / job.id
     cache = config.paths.preflight
-    key = _key(config, job, python, containers, env)
+    pythons = {"": python, **apart} if containers is None and lacking is None else {}
+    key = _key(config, job, [*pythons.values()], containers, env)
     entries = {k: v for k, v in files.read_object(cache).items() if isinstance(v, dict)}
     # Room is never cached: other programs use disk and memory too.
     room = (
@@ -99,7 +102,7 @@ def check(
     if fresh and not refresh and lacking is None:
         return Checks(checks=(*(Check(name=n, note=t) for n, t in entry["notes"]), *room), cached=True)
     checked = (
-        *([lacking] if lacking else _of_place(config, job, python, containers)),
+        *([lacking] if lacking else _of_place(config, job, pythons, containers)),
         _inspect("secrets", partial(_secrets, config, env)),
         *(_inspect(f"model {id_}", partial(_model, config, id_)) for id_ in _uses(job)),
         *(_inspect(f"recording {i.name}", partial(_recording, job_folder, i.path, i.size)) for i in job.inputs),
@@ -124,15 +127,21 @@ def _uses(job: Job) -> dict[str, str]:
     return {use.id: use.path for stage in job.stages for use in stage.models.values()}
 
 
-def _key(config: Config, job: Job, python: Path | None, containers: Containers | None, env: Mapping[str, str]) -> str:
+def _key(
+    config: Config,
+    job: Job,
+    pythons: Sequence[Path | None],
+    containers: Containers | None,
+    env: Mapping[str, str],
+) -> str:
     """A hash over the identity of everything that is inspected."""
     store = config.paths.models
     watched = [config.root / "models.lock", *(config.jobs / job.id / i.path for i in job.inputs)]
     for folder in _uses(job).values():
         with contextlib.suppress(OSError):
             watched += sorted((store / folder).iterdir())
-    about: list[str] = [containers.engine, *containers.images] if containers else [str(python)]
-    if python is not None:
+    about: list[str] = [containers.engine, *containers.images] if containers else [str(python) for python in pythons]
+    for python in filter(None, pythons):
         with contextlib.suppress(OSError):  # its time is that of the last use
             about.append(str((python.parent.parent / "ready").stat().st_ino))
     if containers is not None:  # an engine that was started again has a new socket
@@ -148,16 +157,25 @@ def _key(config: Config, job: Job, python: Path | None, containers: Containers |
     return hashlib.sha256(json.dumps([job.key, *about, identities]).encode()).hexdigest()
 
 
-def _environment(python: Path | None) -> str:
+def _environment(stage: str, python: Path | None, job: Job) -> str:
+    """A native environment is there; it is that of all stages, or of one that has its own."""
+    if python is None and stage:
+        what = f"the native environment of stage {stage} is missing"
+        raise MissingError(what, hint=f"{command(f'run {job.id}')} makes it, from the package index")
     if python is None:
         raise MissingError("the native environment is missing", hint=command("bootstrap"))
     return "ready"
 
 
-def _of_place(config: Config, job: Job, python: Path | None, containers: Containers | None) -> list[Check]:
-    """The native environment; or engine, compose, images, and the way to a GPU where a stage wants one."""
+def _of_place(
+    config: Config, job: Job, pythons: Mapping[str, Path | None], containers: Containers | None
+) -> list[Check]:
+    """The native environments; or engine, compose, images, and the way to a GPU where a stage wants one."""
     if containers is None:
-        return [_inspect("environment", lambda: _environment(python))]
+        return [
+            _inspect(f"environment of {stage}" if stage else "environment", partial(_environment, stage, python, job))
+            for stage, python in pythons.items()
+        ]
     from builder.edges.engine import connection as engines
     from builder.edges.engine import needs
 
