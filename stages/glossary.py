@@ -27,7 +27,9 @@ class Term:
 
     text: str
     heard: tuple[str, ...] = ()
-    """What a model may write in its place."""
+    """What a model may write in its place, however sure it is."""
+    doubtful: tuple[str, ...] = ()
+    """The same, where it is in doubt."""
     translate: Mapping[str, str]
     """Language -> the term in it."""
     keep: bool = False
@@ -71,8 +73,10 @@ def parsed(data: bytes) -> tuple[Term, ...]:
 
 def _term(entry: dict[str, Any]) -> Term:
     heard = tuple(_text(word) for word in entry["heard"])
+    doubtful = tuple(_text(word) for word in entry.get("doubtful", ()))
     translations = {str(code): _text(text) for code, text in entry["translate"].items()}
-    return Term(text=_text(entry["term"]), heard=heard, translate=translations, keep=entry["keep"] is True)
+    kept = entry["keep"] is True
+    return Term(text=_text(entry["term"]), heard=heard, doubtful=doubtful, translate=translations, keep=kept)
 
 
 def _text(value: Any) -> str:

@@ -63,6 +63,7 @@ GROUPS: Mapping[str, tuple[str, str, str]] = {
     "jobs": ("jobs", "jobs_app", "The jobs on this machine."),
     "subtitles": ("jobs", "subtitles_app", "Subtitle files, also those of others: check."),
     "voices": ("machine", "voices_app", "Known voices: people whom jobs name by how they sound."),
+    "glossary": ("machine", "glossary_app", "Glossaries: what jobs teach."),
     "bundle": ("bundle", "app", "Bundles for machines without a network."),
     "self": ("installation", "self_app", "This program: what it keeps where, and how to be rid of it."),
     "layout": ("images", "layout_app", "The OCI layout that images are made from."),

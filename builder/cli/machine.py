@@ -1,4 +1,4 @@
-"""Commands about this machine, and the people whose voices it knows."""
+"""Commands about this machine, the people whose voices it knows, films, and glossaries."""
 
 from __future__ import annotations
 
@@ -8,12 +8,23 @@ from typing import Annotated
 
 import typer
 
-from builder.cli.options import Json, ModeOption, PresetOption, ProfileOption, SetOption, VariantOption, opened, show
+from builder.cli.options import (
+    GlossaryOption,
+    Json,
+    ModeOption,
+    PresetOption,
+    ProfileOption,
+    SetOption,
+    VariantOption,
+    opened,
+    show,
+)
 from builder.core.text import format_size
 from builder.errors import UsageError
 
 app = typer.Typer(rich_markup_mode=None)
 voices_app = typer.Typer(rich_markup_mode=None)
+glossary_app = typer.Typer(rich_markup_mode=None)
 
 
 @app.command()
@@ -151,6 +162,27 @@ def remove_voices(
     with opened() as session:
         removed = voices.remove(session.config, names, dry_run=dry_run)
     show(json, views.VOICES_REMOVED, removed)
+
+
+@glossary_app.command()
+def learn(
+    jobs: Annotated[list[str], typer.Argument(metavar="JOB...", help="Finished jobs that had a glossary.")],
+    out: Annotated[Path, typer.Option("--out", metavar="FILE.tsv", help="The glossary that is written.")],
+    glossary: GlossaryOption = None,
+    json: Json = False,
+) -> None:
+    """Write a glossary with what was heard in the place of its terms: what asr corrected, and what jobs edit mended.
+
+    Example: python3 build.py glossary learn 20261123-200312 --out names.tsv
+    """
+    from builder.views import glossaries as views
+    from builder.workflows.glossaries import commands
+
+    if out.suffix.lower() != ".tsv":
+        raise UsageError("a table's name ends with .tsv", where=f"--out {out}", hint=f"--out {out.with_suffix('.tsv')}")
+    with opened() as session:
+        learned = commands.learn(session, jobs, glossary="auto" if glossary is None else glossary, out=out)
+    show(json, views.LEARNED, learned)
 
 
 @app.command()

@@ -22,6 +22,7 @@ NEAR = 0.45
 """Likeness from which the model is told of a term and listens again."""
 
 SPELLED, NAMED, LIKE = "spelled like the term", "heard in the term's place", "sounds like the term"
+LEARNT = "taken for the term before"
 """Why a term took the place of words."""
 
 WIDEST = 8
@@ -104,6 +105,8 @@ class Index:
             text = term.said(language)
             for heard in term.heard:
                 index._add(heard, text, NAMED)
+            for heard in term.doubtful:
+                index._add(heard, text, LEARNT)
             names = [word for word in text.split() if word[:1].isupper() and len(letters(word)) >= PART]
             for form in dict.fromkeys((text, *names)):
                 index._add(form, form, SPELLED)
@@ -206,7 +209,7 @@ def _best(text: str, index: Index, width: int, doubtful: bool) -> _Found | None:
         if genitive and heard == whole:
             continue
         known = index.exact.get(letters(heard))
-        if known and (doubtful or known[1] == NAMED or _peculiar(known[0])):
+        if known and (doubtful or known[1] == NAMED or (known[1] == SPELLED and _peculiar(known[0]))):
             found.append(_Found(0, 0, known[0], known[1], 1.0, genitive))
         elif doubtful:
             term, how = index.closest(heard, width, ALIKE if len(index.forms) <= FEW else ALIKE_OF_MANY)

@@ -90,6 +90,17 @@ def test_a_term_is_written_as_the_spoken_language_writes_it() -> None:
     assert corrected("los", "bonberos", language="es")[0] == "los bomberos"
 
 
+@pytest.mark.parametrize(
+    ("sure", "after", "why"), [(0.3, "Ulmgard", ["taken for the term before"]), (0.9, "Ongard", [])]
+)
+def test_what_was_taken_for_a_term_before_is_taken_again_where_the_model_is_in_doubt(
+    sure: float, after: str, why: list[str]
+) -> None:
+    terms = (Term(text="Ulmgard", doubtful=("Ongard",), translate={}),)
+    new, changes = corrections.corrected(words("Ongard", probability=sure), corrections.Index.of(terms, "en"), 0.8)
+    assert (new[0]["word"].strip(), [change.why for change in changes]) == (after, why)
+
+
 def test_never_below_a_probability_of_nothing() -> None:
     assert corrections.corrected(words("Aida", "Loveless"), corrections.Index.of(GLOSSARY, "en"), 0.0)[1] == []
 

@@ -6,8 +6,12 @@ import hashlib
 import json
 import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
+from typing import Any
+
+from pydantic import ValidationError
 
 from builder.core import translation
 from builder.core.jobs.request import Request
@@ -48,7 +52,7 @@ BETWEEN = "|"
 YES, NO = ("yes", "true", "1", "x"), ("no", "false", "0", "")
 """What a cell of the column ``keep`` may have."""
 
-OWN_COLUMNS = ("term", "heard", "keep", "note")
+OWN_COLUMNS = ("term", "heard", "doubtful", "keep", "note")
 """Columns of a table beside languages' codes."""
 
 
@@ -59,7 +63,9 @@ class Term:
     text: str
     """As it is to be written."""
     heard: tuple[str, ...] = ()
-    """What a model may write in its place."""
+    """What a model may write in its place, however sure it is."""
+    doubtful: tuple[str, ...] = ()
+    """The same, where it is in doubt: what was learnt of finished jobs."""
     translations: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
     """Language (ISO 639-1, as Whisper has it) -> the term in it."""
     keep: bool = False
@@ -78,6 +84,7 @@ class TermShape(Strict):
 
     term: str
     heard: list[str] = []
+    doubtful: list[str] = []
     translate: dict[str, str] = {}
     keep: bool = False
     note: str = ""
@@ -155,12 +162,17 @@ def _table(name: str, text: str) -> Iterator[Term]:
             raise ConfigError(f'keep: "{keep}"', where=where, expected="yes or no")
         yield Term(
             text=row.get("term", ""),
-            heard=tuple(word.strip() for word in row.get("heard", "").split(BETWEEN) if word.strip()),
+            heard=_several(row.get("heard", "")),
+            doubtful=_several(row.get("doubtful", "")),
             translations=MappingProxyType({code: row[code] for code in columns if code in LANGUAGES and row.get(code)}),
             keep=keep in YES,
             note=row.get("note", ""),
             line=number,
         )
+
+
+def _several(cell: str) -> tuple[str, ...]:
+    return tuple(word.strip() for word in cell.split(BETWEEN) if word.strip())
 
 
 def _lines(text: str) -> Iterator[tuple[int, str]]:
@@ -177,14 +189,19 @@ def _yaml(name: str, text: str) -> Iterator[Term]:
         if isinstance(entry, str):
             yield Term(text=entry.strip(), line=line)
             continue
-        yield Term(
-            text=entry.term.strip(),
-            heard=tuple(entry.heard),
-            translations=MappingProxyType(dict(entry.translate)),
-            keep=entry.keep,
-            note=entry.note,
-            line=line,
-        )
+        yield _of_shape(entry, line)
+
+
+def _of_shape(entry: TermShape, line: int) -> Term:
+    return Term(
+        text=entry.term.strip(),
+        heard=tuple(entry.heard),
+        doubtful=tuple(entry.doubtful),
+        translations=MappingProxyType(dict(entry.translate)),
+        keep=entry.keep,
+        note=entry.note,
+        line=line,
+    )
 
 
 def _check(where: str, term: Term) -> None:
@@ -197,9 +214,9 @@ def _check(where: str, term: Term) -> None:
             raise ConfigError(f'"{code}" is not a language code', where=where, expected="ISO 639-1", hint=hint)
     if term.keep and term.translations:
         raise ConfigError(f'"{term.text}" is kept and translated', where=where, hint="keep it, or say its translations")
-    if len(term.heard) > HEARD:
-        raise ConfigError(f"{len(term.heard)} texts are heard in its place", where=where, expected=f"up to {HEARD}")
-    texts = (term.text, *term.heard, *term.translations.values())
+    if (count := max(len(term.heard), len(term.doubtful))) > HEARD:
+        raise ConfigError(f"{count} texts are heard in its place", where=where, expected=f"up to {HEARD}")
+    texts = (term.text, *term.heard, *term.doubtful, *term.translations.values())
     if any(not text.strip() or len(text) > LONGEST for text in texts):
         raise ConfigError("a text is empty or too long", where=where, expected=f"1 to {LONGEST} letters")
     if len(term.note) > LONGEST_NOTE:
@@ -210,26 +227,43 @@ def _check(where: str, term: Term) -> None:
 
 def for_job(terms: Sequence[Term]) -> bytes:
     """:data:`FILE`: without notes and lines, which no stage reads. The same terms make the same bytes."""
-    data = {
-        "schema": 1,
-        "terms": [
-            {"term": t.text, "heard": list(t.heard), "translate": dict(t.translations), "keep": t.keep} for t in terms
-        ],
-    }
+    data = {"schema": 1, "terms": [_for_job(term) for term in terms]}
     return json.dumps(data, ensure_ascii=False, sort_keys=True).encode() + b"\n"
 
 
 def of_job(data: bytes) -> tuple[Term, ...]:
     """The terms of what :func:`for_job` made, or of nothing."""
-    return tuple(
-        Term(
-            text=entry["term"],
-            heard=tuple(entry["heard"]),
-            translations=MappingProxyType(entry["translate"]),
-            keep=entry["keep"],
-        )
-        for entry in (json.loads(data)["terms"] if data else ())
-    )
+    return from_job(json.loads(data)) if data else ()
+
+
+def _for_job(term: Term) -> dict[str, Any]:
+    plain = {"term": term.text, "heard": list(term.heard), "translate": dict(term.translations), "keep": term.keep}
+    return plain | ({"doubtful": list(term.doubtful)} if term.doubtful else {})  # others' files stay as they were
+
+
+def from_job(data: Any) -> tuple[Term, ...]:
+    """The terms of a job's :data:`FILE`, which may be anything: what isn't a term is left out."""
+    listed = data.get("terms") if isinstance(data, dict) else None
+    found: list[Term] = []
+    for entry in listed[:MOST] if isinstance(listed, list) else ():
+        with suppress(ValidationError, ConfigError):
+            shape = TermShape.model_validate(entry)
+            term = _of_shape(shape, 0)
+            _check("", term)
+            found.append(term)
+    return tuple(found)
+
+
+def table(terms: Sequence[Term]) -> str:
+    """The terms as :func:`parse` reads them in a file whose name ends with ``.tsv``."""
+    languages = sorted({code for term in terms for code in term.translations})
+    rows = [("keep", "term", "heard", "doubtful", *languages, "note")]  # a line that begins with # would be for people
+    for t in terms:
+        translated = (t.translations.get(code, "") for code in languages)
+        kept = YES[0] if t.keep else NO[0]
+        cells = (kept, t.text, BETWEEN.join(t.heard), BETWEEN.join(t.doubtful), *translated, t.note)
+        rows.append(cells)
+    return "".join("\t".join(row) + "\n" for row in rows)
 
 
 def with_glossary(request: Request, terms: Sequence[Term], *, warning: str = "") -> Request:
