@@ -178,9 +178,9 @@ def learn(
     from builder.views import glossaries as views
     from builder.workflows.glossaries import commands
 
-    if out.suffix.lower() != ".tsv":
-        raise UsageError("a table's name ends with .tsv", where=f"--out {out}", hint=f"--out {out.with_suffix('.tsv')}")
     with opened() as session:
+        if out.suffix.lower() != ".tsv":
+            raise UsageError("a table's name ends with .tsv", where=f"--out {out}", hint="--out FILE.tsv")
         learned = commands.learn(session, jobs, glossary="auto" if glossary is None else glossary, out=out)
     show(json, views.LEARNED, learned)
 
