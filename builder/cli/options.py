@@ -85,6 +85,9 @@ MetadataOption = Annotated[
 SeparateOption = Annotated[
     str | None, typer.Option("--separate", help="Take noise out before words are heard: auto, on, off (default).")
 ]
+LyricsOption = Annotated[
+    str | None, typer.Option("--lyrics", help="Words that are sung: keep (default), mark (with notes), drop.")
+]
 StartOption = Annotated[str | None, typer.Option("--start", help="Clip from here: seconds or [h:]m:s.")]
 EndOption = Annotated[str | None, typer.Option("--end", help="Clip up to here: seconds or [h:]m:s.")]
 TaskOption = Annotated[
@@ -193,6 +196,7 @@ class NewJobOptions:
     cast: CastOption = None
     metadata: MetadataOption = None
     separate: SeparateOption = None
+    lyrics: LyricsOption = None
     start: StartOption = None
     end: EndOption = None
     times: TimesOption = None
@@ -260,6 +264,7 @@ class NewJobOptions:
             glossary="auto" if self.glossary is None else self.glossary,
             metadata=self.metadata,
             separate=self.separate,
+            lyrics=self.lyrics,
         )
 
 

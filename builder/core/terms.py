@@ -11,6 +11,9 @@ LABEL = "io.whisperbake."
 SEPARATION = "separate"
 """The stage that takes noise out of the sound, and its image."""
 
+MUSIC = "music"
+"""The stage that looks for music and singing, and its image."""
+
 
 class Mode(str, Enum):
     """Where stages run."""
@@ -47,6 +50,8 @@ class Purpose(str, Enum):
     DIARIZATION = "diarization"
     SEPARATION = "separation"
     """Separates voices from music."""
+    TAGGING = "tagging"
+    """Says which kinds of sound are heard: speech, music, singing."""
     TRANSLATION = "translation"
     TEXT = "text"
     """Splits and tags text."""

@@ -68,8 +68,13 @@ def resolve(config: Config, options: JobOptions) -> Request:
     """
     about.chosen(options.metadata)
     hardware, advice = hardware_of(config)
-    cleaned = request.separation(options, config)
-    models = chosen_models(config, models=options.models, diarization=options.diarization, separation=cleaned)
+    models = chosen_models(
+        config,
+        models=options.models,
+        diarization=options.diarization,
+        separation=request.separation(options, config),
+        tagging=request.tagging(options, config),
+    )
     pairs: tuple[Pair, ...] = ()
     if options.to is not None:
         from builder.workflows.pairs import commands as translators

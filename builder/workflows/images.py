@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from builder.core.progress import OnProgress
-from builder.core.terms import SEPARATION, Mode, Purpose, Variant
+from builder.core.terms import MUSIC, SEPARATION, Mode, Purpose, Variant
 from builder.errors import BakeError
 from builder.program import command
 from builder.workflows.session import Session, fetch_missing, image_models, store_of
@@ -229,6 +229,7 @@ def _models(config: Config, selection: ImageSelection) -> tuple[PinnedModel, ...
         languages=selection.languages,
         diarization=selection.diarization and config.defaults.diarization,
         separation=True if SEPARATION in selection.names else None,
+        tagging=True if MUSIC in selection.names else None,
     )
 
 

@@ -16,7 +16,7 @@ from builder.core.config import selection as choice
 from builder.core.config.types import Config
 from builder.core.languages import require, spoken
 from builder.core.progress import OnProgress
-from builder.core.terms import SEPARATION, Mode, Purpose
+from builder.core.terms import MUSIC, SEPARATION, Mode, Purpose
 from builder.core.weights.model import MLX, HubSource, Model, Pin
 from builder.edges.machine import environment as native
 from builder.edges.machine import project
@@ -178,12 +178,14 @@ def chosen_models(
     models: str | None = None,
     diarization: bool = True,
     separation: bool | None = None,
+    tagging: bool | None = None,
     to_fetch: bool = False,
 ) -> dict[Purpose, tuple[Model, Pin]]:
     """The pinned model for each purpose of the planned stages.
 
     Args:
         separation: noise is to be taken out of the sound; None: the configuration says whether an image for that is built.
+        tagging: music is to be looked for; None: likewise.
         to_fetch: they are about to be fetched. Otherwise a preset's aligner is left out that the store lacks, while the
             language is to be detected: nobody knows whether it will be needed, and words have Whisper's times without it.
     """
@@ -197,6 +199,7 @@ def chosen_models(
         models=asked,
         diarization=speakers,
         separation=SEPARATION in config.defaults.extras if separation is None else separation,
+        tagging=MUSIC in config.defaults.extras if tagging is None else tagging,
         language=spoken(config.defaults.language),
         apple=_on_apple(config),
     )
@@ -224,6 +227,7 @@ def image_models(
     languages: str | None = None,
     diarization: bool = True,
     separation: bool | None = None,
+    tagging: bool | None = None,
 ) -> tuple[tuple[Model, Pin], ...]:
     """The pinned models that images carry: one for each purpose, of alignment one for each language, in that order.
 
@@ -240,7 +244,9 @@ def image_models(
     wishes = itertools.product((config.defaults.preset, *presets), alternatives(config, models), every)
     for preset, one_asr, language in wishes:
         one = replace(config, defaults=replace(config.defaults, preset=preset, language=language))
-        chosen = chosen_models(one, models=one_asr, diarization=diarization, separation=separation, to_fetch=True)
+        chosen = chosen_models(
+            one, models=one_asr, diarization=diarization, separation=separation, tagging=tagging, to_fetch=True
+        )
         if asked:
             choice.require_alignment(one, language, {purpose: model for purpose, (model, _) in chosen.items()})
         found |= {model.id: (model, pin) for model, pin in chosen.values()}

@@ -92,6 +92,7 @@ def ttml(cues: Sequence[Cue], language: str | None, *, prefix: bool) -> bytes:
             end=Fraction(round(cue.end * 1000), 1000),
             lines=tuple(clear(line) for line in ((cue.mark if prefix else "") + "\n".join(cue.lines)).split("\n")),
             language=cue.words[0].language if cue.words else None,
+            italic=cue.sung,
         )
         for cue in cues
     ]
@@ -112,6 +113,8 @@ class _Shown:
     """None: until the next one."""
     lines: tuple[str, ...]
     language: str | None = None
+    italic: bool = False
+    """TTML's: captions would need room for it on each row, and a song has its notes."""
 
 
 def _document(shown: Sequence[_Shown], language: str | None) -> ContentDocument:
@@ -152,6 +155,8 @@ def _document(shown: Sequence[_Shown], language: str | None) -> ContentDocument:
             if k:
                 paragraph.push_child(model.Br(document))
             span = model.Span(document)
+            if each.italic:
+                span.set_style(StyleProperties.FontStyle, styles.FontStyleType.italic)
             span.push_child(model.Text(document, line))
             paragraph.push_child(span)
         everything.push_child(paragraph)

@@ -28,6 +28,10 @@ class Clock:
             time = b + (time - a) * ((d - b) / (c - a) if c > a else 1.0)
         return round(max(time + self.offset, 0.0), 3)
 
+    def back(self) -> Clock:
+        """From the clock's times to the sound's; without the offset."""
+        return Clock([(there, here) for here, there in self.points])
+
     def word(self, word: Word) -> Word:
         """A word at its place on the clock."""
         return replace(word, start=self.at(word.start), end=self.at(word.end))

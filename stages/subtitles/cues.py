@@ -11,6 +11,7 @@ from itertools import accumulate, groupby
 from breaks import CLINGING, UNKNOWN, Language
 from breaks import language as known
 from limits import EARLY, LATE, Rules, width
+from lyrics import COLUMNS, noted
 from sentences import CARRIES, CLINGS, Sentence, Word, is_mark, unspaced, with_text
 
 FLASH = 83
@@ -53,6 +54,8 @@ class Cue:
     """Whether the speaker isn't the previous cue's."""
     mark: str = ""
     """What stands before its text in formats that have no other way to say that another speaks."""
+    sung: bool = False
+    """Whether it is of a song; its text stands between notes then."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,7 +98,10 @@ def cues(
     blocks: list[_Block] = []
     last: str | None = None
     shifts = (0,) if any(s.words[0].channel is not None for s in sentences) else COARSE
-    runs = [list(group) for _, group in groupby(sentences, key=lambda s: (s.speaker, s.words[0].channel, s.language))]
+    runs = [
+        list(group)
+        for _, group in groupby(sentences, key=lambda s: (s.speaker, s.words[0].channel, s.language, s.sung))
+    ]
     for k, run in enumerate(runs):
         who = run[0].speaker
         changed = who is not None and who != last
@@ -103,8 +109,10 @@ def cues(
         mark = ("- " if dash else f"{title(who)}: ") if label and changed and who else ""
         head = _Block(words=[], speaker=who, changed=changed, mark=mark, columns=rules.line_chars)
         following = runs[k + 1][0].start if k + 1 < len(runs) else duration
-        said = _Run(run, rules, following, _spoken_in(run[0], language), final=k + 1 == len(runs))
-        for j, group in enumerate(divide(said, rules, head.prefix, shifts)):
+        own = replace(rules, line_chars=max(rules.line_chars - COLUMNS, 1)) if run[0].sung else rules
+        said = _Run(run, own, following, _spoken_in(run[0], language), final=k + 1 == len(runs))
+        for j, group in enumerate(divide(said, own, head.prefix, shifts)):
+            group = noted(group) if run[0].sung else group
             blocks.append(replace(head, words=group) if j == 0 else replace(head, words=group, changed=False, mark=""))
     return timed(blocks, rules, duration, language)
 
@@ -451,4 +459,5 @@ def _shown(block: _Block, start: int, end: int, rules: Rules, language: Language
         speaker=block.speaker,
         changed=block.changed,
         mark=block.mark,
+        sung=all(word.sung for word in block.words),
     )

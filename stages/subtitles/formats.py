@@ -16,6 +16,9 @@ from sentences import Sentence
 _COLOURS = ("FFFFFF", "80D8FF", "FFD180", "B9F6CA", "FF9E80", "EA80FC")
 """RRGGBB, for one speaker after another."""
 
+LYRICS = "Lyrics"
+"""The style of what is sung in ASS."""
+
 TABLE_HEAD = ("number", "start", "end", "speaker", "text")
 """Times in seconds."""
 
@@ -81,7 +84,7 @@ def vtt(cues: list[Cue]) -> str:
         text = directed("\n".join(map(vtt_text, cue.lines)))
         if cue.words and cue.words[0].language:
             text = f"<lang {vtt_text(cue.words[0].language)}>{text}</lang>"
-        text = voiced(text, cue.speaker)
+        text = voiced(f"<i.lyrics>{text}</i>" if cue.sung else text, cue.speaker)
         blocks.append(f"{stamp(cue.start, '.')} --> {stamp(cue.end, '.')}\n{text}\n")
     return "\n".join(blocks)
 
@@ -99,7 +102,8 @@ def voiced(text: str, speaker: str | None) -> str:
 def ass(cues: list[Cue], speakers: list[str]) -> str:
     """Advanced SubStation Alpha, with a style for each speaker."""
     texts = [directed("\n".join(map(ass_text, cue.lines))).replace("\n", r"\N") for cue in cues]
-    return ass_file(speakers, [ass_line(cue, speakers, text) for cue, text in zip(cues, texts, strict=True)])
+    lines = [ass_line(cue, speakers, text) for cue, text in zip(cues, texts, strict=True)]
+    return ass_file(speakers, lines, lyrics=any(cue.sung for cue in cues))
 
 
 def ass_text(text: str) -> str:
@@ -114,21 +118,23 @@ def _ass_name(speaker: str | None) -> str:
 
 def ass_line(cue: Cue, speakers: list[str], text: str) -> str:
     """One line of dialogue; ``text`` is ASS already."""
-    style = _ass_name(cue.speaker) if cue.speaker in speakers else "Default"
+    style = LYRICS if cue.sung else _ass_name(cue.speaker) if cue.speaker in speakers else "Default"
     return f"Dialogue: 0,{_centi(cue.start)},{_centi(cue.end)},{style},{_ass_name(cue.speaker)},0,0,0,,{text}"
 
 
-def ass_file(speakers: list[str], lines: list[str], *, waiting: str = "FF0000") -> str:
+def ass_file(speakers: list[str], lines: list[str], *, waiting: str = "FF0000", lyrics: bool = False) -> str:
     """A whole ASS file.
 
     Args:
         lines: of dialogue.
         waiting: RRGGBB of words of karaoke that are not said yet.
+        lyrics: whether some of them are sung: those have a style of their own, in italics.
     """
+    named = [(name, _bgr(k), 0) for k, name in enumerate(["Default", *map(_ass_name, speakers)])]
     styles = [
-        f"Style: {name},Arial,54,&H00{_bgr(k)},&H00{waiting[4:]}{waiting[2:4]}{waiting[:2]},&H00000000,&H80000000,"
-        "0,0,0,0,100,100,0,0,1,3,1,2,60,60,50,1"
-        for k, name in enumerate(["Default", *map(_ass_name, speakers)])
+        f"Style: {name},Arial,54,&H00{colour},&H00{waiting[4:]}{waiting[2:4]}{waiting[:2]},&H00000000,&H80000000,"
+        f"0,{italic},0,0,100,100,0,0,1,3,1,2,60,60,50,1"
+        for name, colour, italic in [*named, *([(LYRICS, _bgr(0), -1)] if lyrics else [])]
     ]
     return "\n".join(
         [
@@ -244,6 +250,7 @@ def whole(
                 "end": round(s.end, 3),
                 "speaker": s.speaker,
                 **({"language": s.language} if s.language else {}),
+                **({"lyrics": True} if s.sung else {}),
                 "text": s.text,
                 "words": [
                     {

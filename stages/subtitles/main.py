@@ -17,6 +17,7 @@ import cues as cue
 import edits
 import formats
 import handed
+import lyrics
 import respelt
 import translations
 import written
@@ -59,6 +60,9 @@ class Heard:
     """Speaker -> name: those who are known by their voices."""
     clock: Clock = field(default_factory=lambda: Clock([]))
     """From times of the sound to the film's."""
+    music: dict[str, Any] | None = None
+    """What the stage music found, in the sound's times; None: nobody looked for it."""
+    songs: lyrics.Lyrics | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,20 +100,21 @@ def write(job: StageJob, recording: Recording, rules: Rules) -> None:
     prefix = dash or bool(job.settings.get("prefix", True))
     said = edited.said(heard.said, duration=heard.duration)
     said = said if heard.speech is None else marked(said, heard.speech)
+    said, left_out = sung(job, recording, heard, said, edited=edited.turns is not None)
     turns = None if heard.turns is None else [turn | {"speaker": edited.name(turn["speaker"])} for turn in heard.turns]
     language = heard.result["language"]
-
     cutter = Cutter(rules=rules, duration=heard.duration, label=prefix, dash=dash)
     shown = cutter.cues(edited.named(said), language)
     speakers = [edited.name(who) for who in sorted({s.speaker for s in said if s.speaker}, key=by_number)]
     if not said:
         job.note(recording, "no speech found: the subtitles are empty")
-    account = accounted(job, recording, heard, shown, edited=edited.turns is not None)
+    account = accounted(job, recording, heard, shown, left_out, edited=edited.turns is not None)
     told = [
         replace(each, cues=cutter.cues(edited.named(each.said), each.language))
         for each in translated(job, recording, heard, said, edited=edited.turns is not None)
     ]
-    job.save(recording, tracks(language, shown, told, prefix=prefix))
+    changed = {"changes": lyrics.changes(left_out, heard.clock)} if left_out else {}
+    job.save(recording, tracks(language, shown, told, prefix=prefix) | changed)
     clip = None
     if recording.start is not None:
         moved = Clock([], offset=recording.offset if job.settings.get("times") != "clip" else 0.0)
@@ -121,8 +126,7 @@ def write(job: StageJob, recording: Recording, rules: Rules) -> None:
     offset = clip["offset"] if clip else 0.0
     coverage = None if account is None else account.data(offset)
     data = formats.whole(heard.result, said, heard.diarization, models(job), clip, edited.names, coverage)
-    data |= beside(heard, told, offset) | about(job, recording)
-    whole = contract.dump(data)
+    whole = contract.dump(data | beside(heard, told, offset) | about(job, recording))
     job.write(f"{recording.id}.transcript.json", whole)
     result = Result(
         recording=recording.name,
@@ -163,6 +167,8 @@ def beside(heard: Heard, told: list[Translation], offset: float) -> dict[str, An
     if "corrections" in heard.result:
         moved = Clock([], offset=offset)
         found["corrections"] = [moved.turn(heard.clock.turn(change)) for change in heard.result["corrections"]]
+    if heard.music is not None:
+        found["music"] = music(heard.music, heard.clock, Clock([], offset=offset))
     return found | ({"translations": [each.data() for each in told]} if told else {})
 
 
@@ -176,13 +182,52 @@ def about(job: StageJob, recording: Recording) -> dict[str, Any]:
     return {"metadata": job.load("metadata", recording)}
 
 
+def music(found: dict[str, Any], clock: Clock, moved: Clock) -> dict[str, Any]:
+    """Where there is music, and where somebody sings, as the transcript has it.
+
+    Args:
+        clock: from the sound's times to the film's.
+        moved: from those to the results'.
+    """
+
+    def there(spans: list[list[float]]) -> list[list[float]]:
+        return [[moved.at(clock.at(start)), moved.at(clock.at(end))] for start, end in spans]
+
+    return {"share": found["share"], "music": there(found["music"]), "singing": there(found["singing"])}
+
+
+def sung(
+    job: StageJob, recording: Recording, heard: Heard, said: list[Sentence], *, edited: bool
+) -> tuple[list[Sentence], list[Sentence]]:
+    """What is said, with what is sung marked, and what is left out of it. What a person wrote stays."""
+    found = heard.songs
+    if found is None:
+        if "music" in job.stages:
+            job.note(recording, "lyrics are as other words: the stage music failed")
+        return said, []
+    said = found.marked(said)
+    songs = [s for s in said if s.sung]
+    if found.mode != lyrics.DROP or not songs or edited:
+        return said, []
+    words, seconds = sum(len(s.words) for s in songs), sum(s.end - s.start for s in songs)
+    job.note(recording, f"{words} words in {seconds:.0f} s of singing are left out (--lyrics drop)")
+    return lyrics.spoken(said), songs
+
+
 def accounted(
-    job: StageJob, recording: Recording, heard: Heard, shown: list[cue.Cue], *, edited: bool
+    job: StageJob,
+    recording: Recording,
+    heard: Heard,
+    shown: list[cue.Cue],
+    left_out: list[Sentence],
+    *,
+    edited: bool,
 ) -> Ledger | None:
     """What became of the speech; None: it isn't known where there is any."""
     if heard.speech is None:
         return None
-    account = ledger(heard.speech, shown, heard.unheard, heard.said if edited else [])
+    songs = [{"start": s.start, "end": s.end, "why": lyrics.WHY, "channel": s.words[0].channel} for s in left_out]
+    account = ledger(heard.speech, shown, [*heard.unheard, *songs], heard.said if edited else [])
     tell(job, recording, account)
     return account
 
@@ -202,6 +247,10 @@ def translated(
     for note in corrected.apply(result, job.beside(corrected.FILE), recording.id):
         job.note(recording, note)
     found = translations.read(result, said, heard.clock)
+    if heard.songs is not None:
+        found = [replace(each, said=heard.songs.marked(each.said)) for each in found]
+        if heard.songs.mode == lyrics.DROP and not edited:
+            found = [replace(each, said=lyrics.spoken(each.said)) for each in found]
     return [each for each in found if each.language != heard.result["language"]]
 
 
@@ -230,6 +279,7 @@ def hear(job: StageJob, recording: Recording) -> Heard:
     people = known(diarization)
     clock = Clock(job.load("demux", recording).get("clock") or [])
     words = [clock.word(word) for word in read_words(result["segments"], result["duration"])]
+    played = job.load("music", recording) if job.has("music") else None
     turns = None if turns is None else [clock.turn(turn) for turn in turns]
     said = sentences(words, turns, breaks.language(result["language"]))
     if turns is not None and not any(word.channel for word in words):  # a channel's number is its speaker's
@@ -247,6 +297,8 @@ def hear(job: StageJob, recording: Recording) -> Heard:
         unheard=unheard(job, recording, result, clock),
         known=people,
         clock=clock,
+        music=played,
+        songs=None if played is None else lyrics.read(played, str(played["lyrics"]), clock),
     )
 
 
@@ -277,7 +329,7 @@ def unheard(job: StageJob, recording: Recording, result: dict[str, Any], clock: 
 
 def tell(job: StageJob, recording: Recording, account: Ledger) -> None:
     """A note, where speech of some length has no words."""
-    lost = [gap for gap in account.gaps if gap.end - gap.start >= NOTABLE and gap.why != CUT]
+    lost = [gap for gap in account.gaps if gap.end - gap.start >= NOTABLE and gap.why not in (CUT, lyrics.WHY)]
     if not lost:
         return
     longest = max(lost, key=lambda gap: gap.end - gap.start)

@@ -30,6 +30,8 @@ class Word:
     """Whether nothing that was heard supports it."""
     language: str | None = None
     """Its own, where each window of the recording was asked for its language."""
+    sung: bool = False
+    """Whether it is of a song."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,6 +52,11 @@ class Sentence:
     @property
     def text(self) -> str:
         return "".join(w.text for w in self.words).strip()
+
+    @property
+    def sung(self) -> bool:
+        """Whether it is of a song, and all of it."""
+        return all(w.sung for w in self.words)
 
     @property
     def language(self) -> str | None:

@@ -40,7 +40,8 @@ def vtt(cues: list[Cue]) -> str:
                 else:
                     text += said
             shown.append(text)
-        body = voiced("\n".join(shown), cue.speaker)
+        text = "\n".join(shown)
+        body = voiced(f"<i.lyrics>{text}</i>" if cue.sung else text, cue.speaker)
         blocks.append(f"{stamp(cue.start, '.')} --> {stamp(cue.end, '.')}\n{body}\n")
     return "\n".join(blocks)
 
@@ -70,4 +71,4 @@ def karaoke(cues: list[Cue], speakers: list[str]) -> str:
                 text += f"{{\\k{ends[k] - starts[k]}}}{said}"
                 k += 1
         lines.append(ass_line(cue, speakers, text))
-    return ass_file(speakers, lines, waiting="B0B0B0")
+    return ass_file(speakers, lines, waiting="B0B0B0", lyrics=any(cue.sung for cue in cues))

@@ -9,6 +9,7 @@ from typing import Any
 import broadcast
 import document
 import formats
+import lyrics
 import wordwise
 from cues import Cue
 from sentences import Sentence
@@ -52,10 +53,10 @@ WRITERS: Mapping[str, Callable[[Result], str | bytes | None]] = {
     "karaoke.ass": lambda r: wordwise.karaoke(r.cues, r.speakers),
     "ttml": lambda r: broadcast.ttml(r.cues, r.language, prefix=r.prefix),
     "scc": lambda r: broadcast.scc(r.sentences, r.recut, r.note, prefix=r.prefix),
-    "txt": lambda r: formats.txt(r.sentences),
-    "csv": lambda r: formats.table(r.sentences, separator=","),
-    "tsv": lambda r: formats.table(r.sentences, separator="\t"),
-    "docx": lambda r: document.docx(r.recording, r.sentences),
+    "txt": lambda r: formats.txt(lyrics.shown(r.sentences)),
+    "csv": lambda r: formats.table(lyrics.shown(r.sentences), separator=","),
+    "tsv": lambda r: formats.table(lyrics.shown(r.sentences), separator="\t"),
+    "docx": lambda r: document.docx(r.recording, lyrics.shown(r.sentences)),
     "json": lambda r: r.whole,
     "rttm": lambda r: None if r.turns is None else formats.rttm(r.stem, r.turns),
 }

@@ -51,6 +51,7 @@ LOCKS = {
     "stages/mux/requirements-slim.txt": pin("av") + pin("pyyaml"),
     "stages/names/requirements-slim.txt": pin("numpy") + pin("pyyaml") + pin("spacy"),
     "stages/translate/requirements-slim.txt": pin("ctranslate2") + pin("numpy") + pin("pyyaml") + pin("sentencepiece"),
+    "stages/music/requirements-slim.txt": pin("numpy") + pin("onnxruntime") + pin("pyyaml"),
     "stages/separate/requirements-slim.txt": pin("numpy") + pin("onnxruntime") + pin("pyyaml"),
     "stages/subtitles/requirements-slim.txt": pin("pyyaml"),
     "stages/vad/requirements-slim.txt": pin("numpy") + pin("onnxruntime") + pin("pyyaml"),

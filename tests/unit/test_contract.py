@@ -396,6 +396,7 @@ def test_every_stage_shares_versions_with_the_others() -> None:
         "demux",
         "diarize",
         "metadata",
+        "music",
         "mux",
         "names",
         "separate",

@@ -328,11 +328,12 @@ def test_each_part_may_have_its_own_language() -> None:
 
 def test_stages_that_nothing_is_asked_of_are_left_out() -> None:
     """They take time and memory, and some have models of their own."""
-    rare = {"translate", "names", "separate", "metadata"}
+    rare = {"translate", "names", "separate", "metadata", "music"}
     assert asked().left_out == rare
     assert asked(diarization=False).left_out == {*rare, "diarize"}
     assert asked(separate="off").left_out == rare
-    assert asked(separate="auto", names=True, metadata="cached").left_out == {"translate"}
+    assert asked(lyrics="keep").left_out == rare
+    assert asked(separate="auto", names=True, metadata="cached", lyrics="drop").left_out == {"translate"}
 
 
 def test_a_film_with_translations_needs_a_language() -> None:

@@ -23,6 +23,7 @@ def choose(
     models: Sequence[str] = (),
     diarization: bool = True,
     separation: bool = False,
+    tagging: bool = False,
     language: str | None = None,
     apple: bool = False,
 ) -> dict[Purpose, Model]:
@@ -32,6 +33,7 @@ def choose(
         stages: names of the planned stages.
         models: ids that take the place of the preset's for their purpose.
         separation: noise is to be taken out of the sound.
+        tagging: music is to be looked for.
         language: of alignment, where models differ by language.
         apple: stages run natively on Apple silicon, where a pinned model of MLX takes the place of Whisper's own.
 
@@ -42,7 +44,7 @@ def choose(
         raise UsageError(
             f'no preset "{preset}"', expected=", ".join(config.presets), hint=did_you_mean(preset, config.presets)
         )
-    used = _purposes(config, stages, diarization=diarization, separation=separation)
+    used = _purposes(config, stages, diarization=diarization, separation=separation, tagging=tagging)
     chosen = _of_preset(config, preset, variant, used, language)
     if apple:
         chosen = {purpose: _on_apple(config, model, variant) for purpose, model in chosen.items()}
@@ -79,7 +81,9 @@ def _on_apple(config: Config, model: Model, variant: Variant) -> Model:
     return next((twin for twin in twins if variant in twin.variants), model)
 
 
-def _purposes(config: Config, stages: Sequence[str], *, diarization: bool, separation: bool) -> set[Purpose]:
+def _purposes(
+    config: Config, stages: Sequence[str], *, diarization: bool, separation: bool, tagging: bool
+) -> set[Purpose]:
     """The purposes for which the planned stages load models."""
     for name in stages:
         if name not in config.stages:
@@ -87,6 +91,8 @@ def _purposes(config: Config, stages: Sequence[str], *, diarization: bool, separ
     used = {purpose for name in stages for purpose in config.stages[name].uses}
     if not separation:
         used.discard(Purpose.SEPARATION)
+    if not tagging:
+        used.discard(Purpose.TAGGING)
     return used if diarization else used - {Purpose.EMBEDDING, Purpose.SEGMENTATION, Purpose.DIARIZATION}
 
 

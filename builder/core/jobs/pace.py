@@ -9,6 +9,7 @@ from builder.core.jobs.job import Job, JobStage
 USUAL: Mapping[str, float] = {
     "demux": 0.02,
     "separate": 0.08,
+    "music": 0.015,
     "vad": 0.02,
     "asr": 0.4,
     "diarize": 0.08,

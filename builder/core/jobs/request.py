@@ -14,7 +14,7 @@ from builder.core.config.types import Config, StageSpec
 from builder.core.jobs import formats
 from builder.core.jobs.job import Clip, JobInput, JobStage, ModelUse, stage_data
 from builder.core.machine import Hardware, Recommendation
-from builder.core.terms import SEPARATION, Mode, Purpose, Workflow
+from builder.core.terms import MUSIC, SEPARATION, Mode, Purpose, Workflow
 from builder.core.translation import Pair
 from builder.core.weights.model import Model, Pin, model_digest, snapshot_path
 from builder.errors import MissingError, UsageError, did_you_mean
@@ -31,6 +31,9 @@ CPU_COMPUTE_TYPE = "int8"
 
 OFF = "off"
 """The setting ``mode`` of the stage :data:`SEPARATION` with which nothing is done."""
+
+KEEP = "keep"
+"""The setting ``lyrics`` of the stage :data:`MUSIC` with which nobody looks for music."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,6 +83,8 @@ class JobOptions:
     """``cached`` or ``online``: whose word counts about what the recordings are."""
     separate: str | None = None
     """``auto``, ``on`` or ``off``: whether noise is taken out of the sound."""
+    lyrics: str | None = None
+    """``keep``, ``mark`` or ``drop``: what becomes of words that are sung."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -124,6 +129,7 @@ class Request:
             "names": self.names,
             "metadata": self.metadata,
             SEPARATION: cleaned,
+            MUSIC: self.settings.get(MUSIC, {}).get("lyrics", KEEP) != KEEP,
         }
         return frozenset(stage for stage, asked in wanted.items() if not asked)
 
@@ -141,6 +147,12 @@ def separation(options: JobOptions, config: Config) -> bool:
     """Whether the stage that takes noise out of the sound is part of the job, and needs its model."""
     chosen = config.settings.get(SEPARATION, {}).get("mode")
     return (options.separate or (chosen.value if chosen else OFF)) != OFF
+
+
+def tagging(options: JobOptions, config: Config) -> bool:
+    """Whether the stage that looks for music is part of the job, and needs its model."""
+    chosen = config.settings.get(MUSIC, {}).get("lyrics")
+    return (options.lyrics or (chosen.value if chosen else KEEP)) != KEEP
 
 
 def resolve(
@@ -231,6 +243,7 @@ def _chosen(options: JobOptions, config: Config) -> dict[str, dict[str, Any]]:
         ("demux", "track", options.track),
         ("demux", "channels", options.channels),
         (SEPARATION, "mode", options.separate),
+        (MUSIC, "lyrics", options.lyrics),
         ("asr", "task", options.task),
         ("asr", "initial_prompt", options.prompt),
         ("asr", "hotwords", options.hotwords),

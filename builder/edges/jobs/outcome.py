@@ -166,7 +166,12 @@ def coverage(job: Job, job_folder: Path, said_by: Mapping[str, Manifest]) -> tup
     return tuple(one for one in found if one is not None)
 
 
-CHANGING = {"asr": changed.of_transcript, "names": changed.of_names, "translate": changed.of_translations}
+CHANGING = {
+    "asr": changed.of_transcript,
+    "names": changed.of_names,
+    "translate": changed.of_translations,
+    "subtitles": changed.of_names,
+}
 """Stages that change texts of their own accord, and who reads what they list."""
 
 

@@ -63,8 +63,8 @@ ARG TARGETARCH
 RUN --mount=type=secret,id=ca --mount=type=secret,id=site --mount=type=cache,id=whisperbake-uv-${TARGETARCH},target=/cache \
     ["python3", "/tools/steps.py", "libraries", "/requirements.txt"]
 
-FROM tools AS libraries-separate-vad
-COPY requirements/separate-vad.txt /requirements.txt
+FROM tools AS libraries-music-separate-vad
+COPY requirements/music-separate-vad.txt /requirements.txt
 ARG TARGETARCH
 RUN --mount=type=secret,id=ca --mount=type=secret,id=site --mount=type=cache,id=whisperbake-uv-${TARGETARCH},target=/cache \
     ["python3", "/tools/steps.py", "libraries", "/requirements.txt"]
@@ -217,7 +217,7 @@ COPY --link --from=code-mux /out/ /
 ENTRYPOINT ["/opt/bake/lib/bin/dumb-init", "--", "python3", "/opt/bake/stages/mux/main.py"]
 
 FROM base-ml AS vad
-COPY --link --from=libraries-separate-vad /out/ /
+COPY --link --from=libraries-music-separate-vad /out/ /
 COPY --link --from=model-silero-vad /out/ /
 COPY --link --from=code-vad /out/ /
 ENTRYPOINT ["/opt/bake/lib/bin/dumb-init", "--", "python3", "/opt/bake/stages/vad/main.py"]

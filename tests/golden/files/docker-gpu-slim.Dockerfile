@@ -57,8 +57,8 @@ ARG TARGETARCH
 RUN --mount=type=secret,id=ca --mount=type=secret,id=site --mount=type=cache,id=whisperbake-uv-${TARGETARCH},target=/cache \
     ["python3", "/tools/steps.py", "libraries", "/requirements.txt"]
 
-FROM tools AS libraries-diarize-separate-vad
-COPY requirements/diarize-separate-vad.txt /requirements.txt
+FROM tools AS libraries-diarize-music-separate-vad
+COPY requirements/diarize-music-separate-vad.txt /requirements.txt
 ARG TARGETARCH
 RUN --mount=type=secret,id=ca --mount=type=secret,id=site --mount=type=cache,id=whisperbake-uv-${TARGETARCH},target=/cache \
     ["python3", "/tools/steps.py", "libraries", "/requirements.txt"]
@@ -199,7 +199,7 @@ COPY --link --from=code-demux /out/ /
 ENTRYPOINT ["/opt/bake/lib/bin/dumb-init", "--", "python3", "/opt/bake/stages/demux/main.py"]
 
 FROM base-ml AS diarize
-COPY --link --from=libraries-diarize-separate-vad /out/ /
+COPY --link --from=libraries-diarize-music-separate-vad /out/ /
 COPY --link --from=model-campplus /out/ /
 COPY --link --from=model-segmentation-3.0 /out/ /
 COPY --link --from=code-diarize /out/ /
@@ -211,7 +211,7 @@ COPY --link --from=code-mux /out/ /
 ENTRYPOINT ["/opt/bake/lib/bin/dumb-init", "--", "python3", "/opt/bake/stages/mux/main.py"]
 
 FROM base-ml AS vad
-COPY --link --from=libraries-diarize-separate-vad /out/ /
+COPY --link --from=libraries-diarize-music-separate-vad /out/ /
 COPY --link --from=model-silero-vad /out/ /
 COPY --link --from=code-vad /out/ /
 ENTRYPOINT ["/opt/bake/lib/bin/dumb-init", "--", "python3", "/opt/bake/stages/vad/main.py"]

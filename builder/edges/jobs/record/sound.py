@@ -12,7 +12,7 @@ from pathlib import Path
 from builder.core.jobs.record.manifest import Manifest
 from builder.receiver.jobs.untrusted import names_below, remove_below, status_below
 
-READERS = {"separate": frozenset({"asr"}), "demux": frozenset({"separate", "vad", "asr", "align", "diarize"})}
+READERS = {"separate": frozenset({"asr"}), "demux": frozenset({"separate", "music", "vad", "asr", "align", "diarize"})}
 """Stages that make it, the later first, and those that hear what they made; their other results are small, and stay."""
 
 GONE = "the sound was removed (jobs remove --sound), and is needed again"
