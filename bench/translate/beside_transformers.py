@@ -90,6 +90,8 @@ def marian(folder: Path, shared: Path) -> tuple[Any, Any]:
     )
     model = transformers.MarianMTModel(config)
     model.generation_config.bad_words_ids = [[pad]]
+    # Marian has no <pad>: Transformers adds it to begin with, and counts its probability in unless it is told to.
+    model.generation_config.renormalize_logits = True
     return tokenizer, model
 
 

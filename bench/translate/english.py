@@ -1,7 +1,7 @@
 """The stage asr in English beside faster-whisper's own translate: the same windows and weights; bar: the same text.
 
-A window in which a text goes round in circles is heard again by the stage, at another temperature; faster-whisper is asked once
-here. Then the texts differ, and both are printed.
+A window in which a text goes round in circles is heard again by both, at one other temperature. What still does then, the stage
+leaves out: the texts differ, and both are printed.
 """
 
 from __future__ import annotations
