@@ -15,8 +15,8 @@ from words import Word
 ALIKE, ALIKE_OF_MANY, FEW = 0.6, 0.7, 100
 """Likeness from which doubtful words are taken for a term, of up to so many terms; and of more, where chance finds one sooner."""
 
-ALIKE_SMALL = 0.8
-"""The same for one word in small letters, where the term begins with a capital: models write names with one."""
+ALIKE_SMALL, ALIKE_SMALL_WORDS = 0.8, 0.7
+"""The same for one word in small letters, and for several, where the term has a capital: models write names with one."""
 
 NEAR = 0.45
 """Likeness from which the model is told of a term and listens again."""
@@ -213,7 +213,8 @@ def _best(text: str, index: Index, width: int, doubtful: bool) -> _Found | None:
             found.append(_Found(0, 0, known[0], known[1], 1.0, genitive))
         elif doubtful:
             term, how = index.closest(heard, width, ALIKE if len(index.forms) <= FEW else ALIKE_OF_MANY)
-            if term and (how >= ALIKE_SMALL or width > 1 or not heard.islower() or term.islower()):
+            small = heard.islower() and not term.islower()
+            if term and (not small or how >= (ALIKE_SMALL if width == 1 else ALIKE_SMALL_WORDS)):
                 found.append(_Found(0, 0, term, LIKE, how, genitive))
     return max(found, key=lambda f: (f.likeness, f.genitive), default=None)
 

@@ -80,6 +80,7 @@ def test_why_a_term_took_the_place(texts: tuple[str, ...], after: str, why: str)
         ("Ada", "Lovelace"),  # right already
         ("a", "I", "?"),
         ("lovely",),  # a common word, which has no capital
+        ("add", "a", "love"),  # several of them
     ],
 )
 def test_what_stays(texts: tuple[str, ...]) -> None:
