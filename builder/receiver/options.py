@@ -8,7 +8,7 @@ from pathlib import Path
 
 from builder.receiver.inventory import LoaderError
 from builder.receiver.jobs.job import SUBTITLE, TRANSCRIBE, JobAsked
-from builder.receiver.jobs.recordings import language_of, targets_of
+from builder.receiver.jobs.recordings import glossary_of, language_of, targets_of
 
 EPILOG = """examples:
   python3 load.py --key sender.pub.pem                 load what this engine lacks, if this key signed it
@@ -29,7 +29,7 @@ exit codes:
   130 interrupted
   With several recordings: the first of 7, 5, 2, 8 that one of them ended with; 3 ends all."""
 
-ONLY_RUN = ("language", "speakers", "workflow", "no_diarization", "translate")
+ONLY_RUN = ("language", "speakers", "workflow", "no_diarization", "translate", "glossary")
 """Options that say how recordings are transcribed."""
 
 MOST_SPEAKERS = 30
@@ -75,6 +75,12 @@ def arguments(words: Sequence[str] | None) -> argparse.Namespace:
     add("--no-diarization", action="store_true", help="don't find out who speaks")
     into = "translate the text, too, into languages that the bundle has: en, or en,Spanish"
     add("--translate", metavar="LANGUAGES", help=into)
+    add(
+        "--glossary",
+        type=Path,
+        metavar="FILE",
+        help="names and terms as they are written, one a line, or a table (.tsv)",
+    )
     chosen = parser.parse_args(words)
     if chosen.key and chosen.new_key:
         parser.error("--key and --new-key exclude each other: the new one takes the other's place")
@@ -103,4 +109,5 @@ def asked_of(chosen: argparse.Namespace) -> JobAsked:
         chosen.workflow,
         not chosen.no_diarization,
         targets_of(chosen.translate),
+        glossary_of(chosen.glossary),
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ from typing import Any
 import pytest
 import yaml
 
-from builder.core import languages, translation
+from builder.core import glossary, languages, translation
 from builder.core.images import plan
 from builder.core.jobs import compose, job_file, sandbox
 from builder.core.jobs.job import JobInput
@@ -47,6 +48,9 @@ OFFERED = {
 }
 
 
+TERMS = glossary.for_job(glossary.parse("g.tsv", "term\theard\tdoubtful\ten\nAda\tAida\tIda|Eda\tAda L.\n"))
+
+
 def request(asked: JobAsked, threads: int = 2, offered: Translations = NONE) -> Request:
     """What the builder makes of the same options."""
     config = project.read({})
@@ -62,9 +66,10 @@ def request(asked: JobAsked, threads: int = 2, offered: Translations = NONE) -> 
     translation.settle(settings, to, source=spoken, pairs=offered.pairs)
     models |= {Purpose.TRANSLATION: offered.model} if offered.model else {}
     models = translation.loaded(models, settings)
-    return Request(
+    made = Request(
         workflow=None, variant="slim", preset="fast", models=models, settings=settings, diarization=asked.diarization
     )
+    return glossary.with_glossary(made, glossary.of_job(asked.glossary or b""))
 
 
 def made(asked: JobAsked, workflow: str, folder: str, offered: Translations = NONE) -> dict[str, Any]:
@@ -95,6 +100,8 @@ def made(asked: JobAsked, workflow: str, folder: str, offered: Translations = NO
         (JobAsked(language="es", to=("en", "ca"), diarization=False), "rules"),
         (JobAsked(language="auto-segments", to=("en", "hi")), "neural"),
         (JobAsked(language="es", to=("en", "ca"), speakers=3), "neural"),
+        (JobAsked(glossary=TERMS), "nothing"),
+        (JobAsked(language="es", to=("en",), glossary=TERMS), "rules"),
     ],
 )
 def test_the_same_options_make_the_same_job(asked: JobAsked, offers: str, workflow: str, tmp_path: Path) -> None:
@@ -262,3 +269,45 @@ def test_its_compose_file_says_what_the_builders_says(tmp_path: Path) -> None:
         found["volumes"] = [{**m, "source": m["source"].removeprefix("./")} for m in found["volumes"]]
         expected = {**expected, **limits, "volumes": volumes, **({"depends_on": needs} if needs else {})}
         assert found == expected, name
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "what", "hint"),
+    [
+        ("g.yaml", b"terms: [Ada]", "no reader of YAML", r"table \(\.tsv\)"),
+        ("g.txt", None, "No such file", "check the path"),
+        ("g.txt", b"\n# nobody\n", "has no terms", "a term a line"),
+        ("g.txt", b"Ada\n\xff", r"g\.txt:2: this isn't UTF-8", "UTF-8"),
+        ("g.txt", b"a" * ((4 << 20) + 1), "more than 4 MiB", "a term a line"),
+        ("g.txt", b"Ada\nada", r"g\.txt:2: .*line 1 too", "take one of them out"),
+        ("g.tsv", b"term\tkeep\nAda\tperhaps", r"g\.tsv:2: keep", "expected: yes or no"),
+        ("g.tsv", b"term\tkep\nAda\tyes", r"g\.tsv:1: no column", "did you mean"),
+        ("g.txt", b"\n".join(b"t%d" % k for k in range(5001)), r"g\.txt:5001: more than 5000", "change this line"),
+    ],
+    ids=["yaml", "missing", "empty", "latin", "large", "twice", "keep", "column", "many"],
+)
+def test_a_file_that_is_no_glossary_is_refused_with_its_line(
+    name: str, data: bytes | None, what: str, hint: str, tmp_path: Path
+) -> None:
+    if data is not None:
+        (tmp_path / name).write_bytes(data)
+    with pytest.raises(LoaderError, match=what) as refused:
+        recordings.glossary_of(tmp_path / name)
+    assert refused.value.code == 2
+    assert re.search(hint, refused.value.do)
+
+
+def test_a_glossary_lies_in_the_job_as_the_builder_writes_it(tmp_path: Path) -> None:
+    """For those who may read the recording; a bundle from before there were any says so."""
+    (tmp_path / "input").mkdir()
+    (tmp_path / "g.tsv").write_bytes("\ufeffterm\theard\tdoubtful\ten\r\nAda\tAida\tIda|Eda\tAda L.\r\n".encode())
+    told = recordings.glossary_of(tmp_path / "g.tsv")
+    assert (told, recordings.glossary_of(None)) == (TERMS, None)
+    recordings._write_terms(tmp_path, JobAsked(glossary=told), 0o040)
+    written = tmp_path / glossary.FILE
+    assert (written.read_bytes(), written.stat().st_mode & 0o777) == (TERMS, 0o640)
+    template = acceptance.template(project.read({}), request(JobAsked()))
+    for stage in template["stages"]:
+        stage["settings"].pop("glossary", None)
+    with pytest.raises(LoaderError, match="know no glossary"):
+        planned_stages(template, JobAsked(glossary=told), workflow="subtitle", threads=1)

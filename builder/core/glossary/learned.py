@@ -14,8 +14,8 @@ from dataclasses import dataclass, replace
 from difflib import SequenceMatcher
 from typing import Any
 
-from builder.core.glossary import BETWEEN, HEARD, LONGEST, MOST, Term
 from builder.core.jobs.record.changes import Change
+from builder.receiver.jobs.terms import BETWEEN, HEARD, LONGEST, MOST, Term
 
 FEWEST = 4
 """Letters below which a text is like too many others (stages/asr/sounding.py)."""

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from builder.receiver.inventory import CHUNK, LoaderError
+from builder.receiver.jobs import terms
 from builder.receiver.jobs.kept import COMPOSE
 from builder.receiver.jobs.languages import EACH
 from builder.receiver.jobs.naming import input_suffix, output_stem
@@ -60,6 +61,8 @@ class JobAsked:
     diarization: bool = True
     to: tuple[str, ...] = ()
     """Languages that the text is translated into, as Whisper's codes."""
+    glossary: bytes | None = None
+    """The job's file of terms."""
 
 
 def planned_stages(
@@ -94,6 +97,11 @@ def planned_stages(
         wishes["asr"][ENGLISH] = HEARD in backends
         if NEURAL not in backends:
             stages = [{**stage, "models": {}} if stage["name"] == TRANSLATE else stage for stage in stages]
+    if asked.glossary is not None:
+        if terms.SETTING not in known["asr"]["settings"]:
+            raise LoaderError(2, "the stages of this bundle know no glossary", "ask the sender for a newer bundle")
+        for reader in ("asr", TRANSLATE):
+            wishes.setdefault(reader, {})[terms.SETTING] = terms.digest(asked.glossary)
     lost = _purposes(template["stages"]) - _purposes(stages)
     planned = []
     for stage in without(stages, left_out, lost):

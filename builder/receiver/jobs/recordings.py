@@ -17,6 +17,7 @@ from typing import Any
 from builder.receiver.display import DISPLAY, Percent, clock, say, shown
 from builder.receiver.engine import EngineSocket
 from builder.receiver.inventory import Inventory, LoaderError
+from builder.receiver.jobs import terms
 from builder.receiver.jobs.container import Sandbox
 from builder.receiver.jobs.job import (
     LARGEST_VOICES,
@@ -81,6 +82,36 @@ def targets_of(text: str | None) -> tuple[str, ...]:
     if len(found) > MOST_TRANSLATIONS:
         raise LoaderError(2, f"a job has at most {MOST_TRANSLATIONS} translations", "leave some of --translate out")
     return found
+
+
+def glossary_of(path: Path | None) -> bytes | None:
+    """The job's file for the terms of ``--glossary``; None without it.
+
+    Raises:
+        LoaderError: the file can't be read, is YAML, too large or not UTF-8, or a line of it is wrong.
+    """
+    if path is None:
+        return None
+    name = shown(str(path))
+    if path.suffix.lower() in (".yaml", ".yml"):
+        raise LoaderError(2, f"{name}: there is no reader of YAML here", "a term a line (.txt), or a table (.tsv)")
+    try:
+        with path.open("rb") as source:
+            data = source.read(terms.LARGEST + 1)
+        if len(data) > terms.LARGEST:
+            raise LoaderError(2, f"{name} has more than {terms.LARGEST >> 20} MiB", "a term a line")
+        found = terms.parsed(data.decode("utf-8"), table=path.suffix.lower() == ".tsv")
+    except OSError as error:
+        raise LoaderError(2, f"{name}: {error.strerror}", "check the path: --glossary FILE") from None
+    except UnicodeDecodeError as error:
+        line = data[: error.start].count(b"\n") + 1
+        raise LoaderError(2, f"{name}:{line}: this isn't UTF-8", "save the file as UTF-8") from None
+    except terms.BrokenTerm as broken:
+        wanted = broken.hint or (f"expected: {broken.expected}" if broken.expected else "change this line")
+        raise LoaderError(2, f"{name}:{broken.line}: {shown(broken.what)}", shown(wanted)) from None
+    if not found:
+        raise LoaderError(2, f"{name} has no terms", "a term a line (.txt), or a table (.tsv)")
+    return terms.for_job(found)
 
 
 def transcribe(
@@ -224,6 +255,7 @@ def make_job(
         if asked.diarization and (voices := _voices(mine, jobs.parent)):
             stages = knowing(stages, voices)
             write_voices(folder, voices)
+        _write_terms(folder, asked, bits)
         entry = {
             **template["inputs"][0],
             "id": "01",
@@ -262,6 +294,13 @@ def make_job(
         remove_if_there(folder)
         raise
     return jobs / id_, job
+
+
+def _write_terms(folder: Path, asked: JobAsked, bits: int) -> None:
+    """The glossary in a job's folder, if there is one, for who may read the recording."""
+    if asked.glossary is not None:
+        (folder / terms.FILE).write_bytes(asked.glossary)
+        (folder / terms.FILE).chmod(file_mode(0o644, bits))
 
 
 def _voices(mine: Inventory, target: Path) -> bytes | None:
