@@ -12,7 +12,7 @@ from builder.core import glossary
 from builder.core.glossary import Term, learned
 from builder.core.glossary.learned import SpokenWord, Transcript
 from builder.core.jobs.record import changes
-from builder.receiver.jobs.terms import HEARD
+from builder.receiver.jobs.terms import MOST_HEARD
 from builder.views import glossaries as views
 from builder.workflows.glossaries.commands import GlossaryLearned
 
@@ -85,7 +85,7 @@ def test_a_term_s_translation_is_the_term_and_its_mishearings_have_a_limit() -> 
     found = learned.learned(many, TERMS)
     assert {one.term for one in found} == {"fire brigade"}
     assert [one.why_not for one in found].count(learned.FULL) == 2
-    assert len(learned.with_learned(TERMS, found)[3].doubtful) == HEARD
+    assert len(learned.with_learned(TERMS, found)[3].doubtful) == MOST_HEARD
 
 
 def test_a_long_recording_s_edits_are_not_compared() -> None:

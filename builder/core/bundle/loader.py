@@ -26,6 +26,7 @@ MODULES = (
     "jobs/languages",
     "jobs/naming",
     "jobs/translating",
+    "jobs/terms",
     "jobs/places",
     "jobs/job",
     "jobs/container",

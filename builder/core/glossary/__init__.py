@@ -16,7 +16,11 @@ from builder.core.jobs.request import Request
 from builder.core.yaml_document import Document, Strict
 from builder.errors import ConfigError
 from builder.receiver.jobs import terms as plain
-from builder.receiver.jobs.terms import FILE, MOST, NO, SETTING, YES, BrokenTerm, Term, digest, for_job
+from builder.receiver.jobs.terms import MOST_TERMS as MOST
+from builder.receiver.jobs.terms import TERMS_FILE as FILE
+from builder.receiver.jobs.terms import TERMS_SETTING as SETTING
+from builder.receiver.jobs.terms import BrokenTerm, Term
+from builder.receiver.jobs.terms import terms_for_job as for_job
 
 __all__ = ["AUTO", "FILE", "MOST", "NONE", "OWN", "SETTING", "SUFFIXES", "Term", "for_job", "from_job", "of_job"]
 __all__ += ["parse", "table", "with_glossary"]
@@ -61,8 +65,8 @@ def parse(name: str, text: str) -> tuple[Term, ...]:
     suffix = name.lower().rpartition(".")[2]
     try:
         if suffix in ("yaml", "yml"):
-            return plain.once(_yaml(name, text.removeprefix("\ufeff")))
-        return plain.parsed(text, table=suffix == "tsv")
+            return plain.distinct_terms(_yaml(name, text.removeprefix("\ufeff")))
+        return plain.terms_of(text, table=suffix == "tsv")
     except BrokenTerm as broken:
         where = f"{name}:{broken.line}"
         raise ConfigError(
@@ -104,7 +108,7 @@ def from_job(data: Any) -> tuple[Term, ...]:
     for entry in listed[:MOST] if isinstance(listed, list) else ():
         with suppress(ValidationError, BrokenTerm):
             term = _of_shape(TermShape.model_validate(entry), 0)
-            plain.check(term)
+            plain.check_term(term)
             found.append(term)
     return tuple(found)
 
@@ -115,8 +119,15 @@ def table(terms: Sequence[Term]) -> str:
     rows = [("keep", "term", "heard", "doubtful", *languages, "note")]  # a line that begins with # would be for people
     for t in terms:
         translated = (t.translations.get(code, "") for code in languages)
-        kept = YES[0] if t.keep else NO[0]
-        cells = (kept, t.text, plain.BETWEEN.join(t.heard), plain.BETWEEN.join(t.doubtful), *translated, t.note)
+        kept = plain.YES_WORDS[0] if t.keep else plain.NO_WORDS[0]
+        cells = (
+            kept,
+            t.text,
+            plain.BETWEEN_HEARD.join(t.heard),
+            plain.BETWEEN_HEARD.join(t.doubtful),
+            *translated,
+            t.note,
+        )
         rows.append(cells)
     return "".join("\t".join(row) + "\n" for row in rows)
 
@@ -131,7 +142,7 @@ def with_glossary(request: Request, terms: Sequence[Term], *, warning: str = "")
     if not terms:
         return replace(request, warning=told)
     data = for_job(terms)
-    mine = {SETTING: digest(data)}
+    mine = {SETTING: plain.terms_digest(data)}
     readers = ("asr", *((translation.STAGE,) if request.languages else ()))
     settings = {**request.settings, **{stage: {**request.settings.get(stage, {}), **mine} for stage in readers}}
     return replace(request, glossary=data, warning=told, settings=settings)

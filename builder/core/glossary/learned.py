@@ -15,7 +15,7 @@ from difflib import SequenceMatcher
 from typing import Any
 
 from builder.core.jobs.record.changes import Change
-from builder.receiver.jobs.terms import BETWEEN, HEARD, LONGEST, MOST, Term
+from builder.receiver.jobs.terms import BETWEEN_HEARD, LONGEST_TERM, MOST_HEARD, MOST_TERMS, Term
 
 FEWEST = 4
 """Letters below which a text is like too many others (stages/asr/sounding.py)."""
@@ -104,13 +104,13 @@ def learned(transcripts: Sequence[Transcript], terms: Sequence[Term]) -> tuple[M
     for heard, term in counts:
         spread.setdefault(_key(heard), set()).add(term)
     said = _said(transcripts, {_key(heard): len(heard.split()) for heard, _ in counts})
-    found, room = [], Counter({term.text: HEARD - len(term.doubtful) for term in terms})
+    found, room = [], Counter({term.text: MOST_HEARD - len(term.doubtful) for term in terms})
     for (heard, term), times in sorted(counts.items(), key=lambda item: (-item[1], item[0])):
         why = BACK if (heard, term) in back else _why_not(heard, term, len(spread[_key(heard)]), said)
-        if not why and room.get(term, HEARD) <= 0:
+        if not why and room.get(term, MOST_HEARD) <= 0:
             why = FULL
         if not why:
-            room[term] = room.get(term, HEARD) - 1
+            room[term] = room.get(term, MOST_HEARD) - 1
         found.append(Mishearing(heard=heard, term=term, times=times, why_not=why))
     return tuple(found)
 
@@ -124,7 +124,7 @@ def with_learned(terms: Sequence[Term], found: Sequence[Mishearing]) -> tuple[Te
     grown = [replace(t, doubtful=_joined(t, forms.pop(t.text, ()))) for t in terms]
     parents = {word: t for t in reversed(terms) for word in t.text.split()}
     for text, heard in forms.items():
-        if len(grown) < MOST:
+        if len(grown) < MOST_TERMS:
             grown.append(Term(text=text, doubtful=tuple(heard), keep=text in parents and parents[text].keep))
     return tuple(grown)
 
@@ -183,7 +183,7 @@ def _said(transcripts: Sequence[Transcript], widths: Mapping[str, int]) -> set[s
 def _why_not(heard: str, term: str, terms: int, said: set[str]) -> str:
     if len(_key(heard)) < FEWEST:
         return SHORT
-    if len(heard) > LONGEST or BETWEEN in heard or any(unicodedata.category(c)[0] == "C" for c in heard):
+    if len(heard) > LONGEST_TERM or BETWEEN_HEARD in heard or any(unicodedata.category(c)[0] == "C" for c in heard):
         return WRITING
     if heard.islower() and not term.islower():
         return ORDINARY

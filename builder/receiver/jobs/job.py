@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from builder.receiver.inventory import CHUNK, LoaderError
-from builder.receiver.jobs import terms
 from builder.receiver.jobs.kept import COMPOSE
 from builder.receiver.jobs.languages import EACH
 from builder.receiver.jobs.naming import input_suffix, output_stem
 from builder.receiver.jobs.places import remove_tree
+from builder.receiver.jobs.terms import TERMS_SETTING, terms_digest
 from builder.receiver.jobs.translating import (
     ANY,
     ENGLISH,
@@ -98,10 +98,10 @@ def planned_stages(
         if NEURAL not in backends:
             stages = [{**stage, "models": {}} if stage["name"] == TRANSLATE else stage for stage in stages]
     if asked.glossary is not None:
-        if terms.SETTING not in known["asr"]["settings"]:
+        if TERMS_SETTING not in known["asr"]["settings"]:
             raise LoaderError(2, "the stages of this bundle know no glossary", "ask the sender for a newer bundle")
         for reader in ("asr", TRANSLATE):
-            wishes.setdefault(reader, {})[terms.SETTING] = terms.digest(asked.glossary)
+            wishes.setdefault(reader, {})[TERMS_SETTING] = terms_digest(asked.glossary)
     lost = _purposes(template["stages"]) - _purposes(stages)
     planned = []
     for stage in without(stages, left_out, lost):

@@ -17,7 +17,6 @@ from typing import Any
 from builder.receiver.display import DISPLAY, Percent, clock, say, shown
 from builder.receiver.engine import EngineSocket
 from builder.receiver.inventory import Inventory, LoaderError
-from builder.receiver.jobs import terms
 from builder.receiver.jobs.container import Sandbox
 from builder.receiver.jobs.job import (
     LARGEST_VOICES,
@@ -41,6 +40,7 @@ from builder.receiver.jobs.languages import EACH, KNOWN, code_of
 from builder.receiver.jobs.naming import input_suffix, job_id, key_of, output_stem
 from builder.receiver.jobs.places import file_mode, folder_mode, readers, remove_if_there
 from builder.receiver.jobs.run import probe, results_of, run_job, stage_container, stage_images
+from builder.receiver.jobs.terms import LARGEST_TERMS, TERMS_FILE, BrokenTerm, terms_for_job, terms_of
 from builder.receiver.jobs.translating import MOST_TRANSLATIONS, TRANSLATE, ways_of
 from builder.receiver.jobs.untrusted import read_below
 
@@ -97,21 +97,21 @@ def glossary_of(path: Path | None) -> bytes | None:
         raise LoaderError(2, f"{name}: there is no reader of YAML here", "a term a line (.txt), or a table (.tsv)")
     try:
         with path.open("rb") as source:
-            data = source.read(terms.LARGEST + 1)
-        if len(data) > terms.LARGEST:
-            raise LoaderError(2, f"{name} has more than {terms.LARGEST >> 20} MiB", "a term a line")
-        found = terms.parsed(data.decode("utf-8"), table=path.suffix.lower() == ".tsv")
+            data = source.read(LARGEST_TERMS + 1)
+        if len(data) > LARGEST_TERMS:
+            raise LoaderError(2, f"{name} has more than {LARGEST_TERMS >> 20} MiB", "a term a line")
+        found = terms_of(data.decode("utf-8"), table=path.suffix.lower() == ".tsv")
     except OSError as error:
         raise LoaderError(2, f"{name}: {error.strerror}", "check the path: --glossary FILE") from None
     except UnicodeDecodeError as error:
         line = data[: error.start].count(b"\n") + 1
         raise LoaderError(2, f"{name}:{line}: this isn't UTF-8", "save the file as UTF-8") from None
-    except terms.BrokenTerm as broken:
+    except BrokenTerm as broken:
         wanted = broken.hint or (f"expected: {broken.expected}" if broken.expected else "change this line")
         raise LoaderError(2, f"{name}:{broken.line}: {shown(broken.what)}", shown(wanted)) from None
     if not found:
         raise LoaderError(2, f"{name} has no terms", "a term a line (.txt), or a table (.tsv)")
-    return terms.for_job(found)
+    return terms_for_job(found)
 
 
 def transcribe(
@@ -299,8 +299,8 @@ def make_job(
 def _write_terms(folder: Path, asked: JobAsked, bits: int) -> None:
     """The glossary in a job's folder, if there is one, for who may read the recording."""
     if asked.glossary is not None:
-        (folder / terms.FILE).write_bytes(asked.glossary)
-        (folder / terms.FILE).chmod(file_mode(0o644, bits))
+        (folder / TERMS_FILE).write_bytes(asked.glossary)
+        (folder / TERMS_FILE).chmod(file_mode(0o644, bits))
 
 
 def _voices(mine: Inventory, target: Path) -> bytes | None:
