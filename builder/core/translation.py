@@ -15,6 +15,7 @@ from builder.core.weights.model import Model, Pin
 from builder.errors import UsageError
 from builder.receiver.jobs.languages import KNOWN, LANGUAGES
 from builder.receiver.jobs.translating import (
+    ALONE,
     ANY,
     ENGLISH,
     HEARD,
@@ -112,6 +113,18 @@ def _ways(name: str) -> list[tuple[str, str]]:
     """Both ways of a pair, by Whisper's codes; none where Whisper doesn't know a language."""
     a, b = (KNOWN.get(code) for code in name.split("-"))
     return [(a, b), (b, a)] if a and b else []
+
+
+def asked(model: str, host: str) -> tuple[Pair, ...]:
+    """What a language model translates: whatever it is asked for. Nobody else stands behind it, so it comes last.
+
+    Args:
+        host: whose interface it is.
+    """
+    why = f"{model}, by the network: run --allow-network {host}"
+    return tuple(
+        Pair(source=ANY, target=target, backend=ALONE, why=why, besides=frozenset({target})) for target in LANGUAGES
+    )
 
 
 def targets(text: str, *, where: str = "--to") -> tuple[str, ...]:

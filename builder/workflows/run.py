@@ -311,6 +311,12 @@ def correction(
     if found is None or edits.STAGE not in selection.run:
         return {}
     if not found.allowed(context.options.network):
+        if correct.needed(job):
+            raise UsageError(
+                f"{found.model} alone translates this job, and may not be asked",
+                where=found.host,
+                hint=f"--allow-network {found.host}",
+            )
         on_progress(Progress(what="warning", note=correct.unasked(found), finished=True))
         return {}
     folder = jobs.folder(context.config, job)

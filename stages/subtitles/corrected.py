@@ -10,6 +10,9 @@ from sentences import clean
 FILE = "corrected.json"
 """Beside the recordings."""
 
+ALONE = "llm"
+"""The backend of a translation whose lines are what was said, until a language model has translated them."""
+
 
 def apply(result: dict[str, Any], data: bytes | None, recording: str) -> list[str]:
     """Put corrected lines in their drafts' places, and return what a person is told.
@@ -32,10 +35,21 @@ def apply(result: dict[str, Any], data: bytes | None, recording: str) -> list[st
             if text:
                 line["text"] = text
                 count += 1
+        alone = translation["backend"] == ALONE
         if count:
-            translation["backend"] += f", corrected by {entry['model']}"
-        left = "".join(f"; {many} as they were: {why}" for why, many in sorted(entry["kept"].items()))
-        notes.append(f"{language}: {entry['model']} corrected {count} of {entry['asked']} lines{left}")
+            translation["backend"] += f", {'by' if alone else 'corrected by'} {entry['model']}"
+        left = "".join(
+            f"; {many} {'not translated' if alone else 'as they were'}: {why}"
+            for why, many in sorted(entry["kept"].items())
+        )
+        did = "translated" if alone else "corrected"
+        notes.append(f"{language}: {entry['model']} {did} {count} of {entry['asked']} lines{left}")
+    silent = [language for language, each in result["translations"].items() if each["backend"] == ALONE]
+    notes += [
+        f"{language}: nothing is translated: no language model was asked"
+        for language in silent
+        if language not in (found.get(recording) or {})
+    ]
     return notes
 
 

@@ -31,6 +31,9 @@ HEARD = "whisper"
 NEURAL = "nmt"
 """The backend that has the job's model for translation."""
 
+ALONE = "llm"
+"""The backend that is none of this stage: lines stay as they were said, and the program that runs the job asks a model."""
+
 BACKENDS = ("apertium", NEURAL)
 """Modules here that translate text."""
 
@@ -66,7 +69,7 @@ def wanted(settings: dict[str, Any]) -> dict[str, str]:
     found = {}
     for target in filter(None, str(settings.get("to") or "").split(",")):
         backend = backends.get(target, "")
-        if backend != HEARD and backend not in BACKENDS:
+        if backend not in (HEARD, ALONE, *BACKENDS):
             raise InputFault(f"nothing here translates into {target!r}: {backend or 'no backend'}")
         found[target] = backend
     return found
@@ -118,6 +121,8 @@ class Task:
             if self.said:
                 self.job.note(self.recording, f"{target} is what is spoken: its text is not translated")
             backend, told = SELF, self.said
+        elif backend == ALONE:
+            told = self.said
         elif backend == HEARD:
             told = self.heard()
         else:
@@ -125,7 +130,7 @@ class Task:
         if self.said and not told:
             self.job.note(self.recording, f"nothing was translated into {target}")
         changes: list[dict[str, Any]] = []
-        if backend != SELF and self.job.settings.get("second_pass", "off") != "off":
+        if backend not in (SELF, ALONE) and self.job.settings.get("second_pass", "off") != "off":
             told, changes = self.again(told, target, backend)
         made = {"backend": backend, "lines": [line.data() for line in told], "changes": changes}
         return made | self.terms(target, backend, told)
@@ -176,7 +181,7 @@ class Task:
 
     def terms(self, target: str, backend: str, told: list[Line]) -> dict[str, Any]:
         """``{"terms": …}``: what became of the glossary's terms, where there is a glossary; a note tells of lost ones."""
-        if target not in self.enforced or not self.enforced[target].glossary or backend == SELF:
+        if target not in self.enforced or not self.enforced[target].glossary or backend in (SELF, ALONE):
             return {}
         account = self.enforced[target].account(self.said, told, self.language)
         if account["lost"]:

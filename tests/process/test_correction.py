@@ -11,9 +11,12 @@ from typing import Any
 
 import pytest
 
-from builder.core.progress import silent
+from builder.core.progress import Progress, silent
 from builder.edges.jobs import correct
 from builder.edges.jobs.correct import endpoint
+from builder.errors import UsageError
+from builder.workflows import run
+from builder.workflows.run import RunOptions
 from tests import loopback
 
 KEY = "sk-canary-of-a-model"
@@ -63,16 +66,21 @@ def corrected(
     patience: float = 5.0,
     count: int = 60,
     stopped: Callable[[], bool] = lambda: False,
+    backend: str = "apertium",
 ) -> dict[str, Any]:
     """What a job's file says of a translation of 60 lines that a server corrects; the text as it is said is beside it."""
     Server.behaviour = behaviour
-    drafts = [{"start": k, "end": k + 0.5, "text": DRAFTS[k % 60]} for k in range(count)]
+    texts = [f"dicho {k}" if backend == "llm" else DRAFTS[k % 60] for k in range(count)]
+    drafts = [{"start": k, "end": k + 0.5, "text": text} for k, text in enumerate(texts)]
     folder = tmp_path / "job"
     for stage, result in {
         "asr": {"segments": [{"words": [{"word": f" dicho {k}", "start": k, "end": k + 0.5} for k in range(count)]}]},
         "translate": {
             "language": "es",
-            "translations": {"en": {"lines": drafts}, "es": {"lines": drafts, "backend": "same language"}},
+            "translations": {
+                "en": {"lines": drafts, "backend": backend},
+                "es": {"lines": drafts, "backend": "same language"},
+            },
         },
     }.items():
         (folder / "work" / stage).mkdir(parents=True, exist_ok=True)
@@ -111,6 +119,40 @@ def test_lines_are_corrected_and_answers_remembered(tmp_path: Path, port: int) -
     assert corrected(tmp_path, port, better) == made
     endpoint.prune(tmp_path / "cache", most=0)
     assert not list((tmp_path / "cache").iterdir())
+
+
+def test_lines_without_a_draft_are_translated_and_those_that_come_back_are_not(tmp_path: Path, port: int) -> None:
+    """The model gets what was said alone; the first of its lines comes back as it was said."""
+    seen: list[dict[str, Any]] = []
+
+    def translates(server: Server, question: dict[str, Any]) -> None:
+        seen.extend(question["lines"])
+        texts = {one["id"]: one["said"].replace("dicho", "said number") for one in question["lines"]}
+        server.says(
+            json.dumps({"lines": [{"id": k, "text": "Dicho 0" if k == 1 else text} for k, text in texts.items()]})
+        )
+
+    made = corrected(tmp_path, port, translates, count=20, backend="llm")
+    assert made["translated"]
+    assert "draft" not in seen[0]
+    assert (seen[0]["said"], seen[0]["most"]) == ("dicho 0", 68)
+    assert made["kept"] == {"the text that was to be translated": 1}
+    assert (len(made["lines"]), made["lines"][0]["after"]) == (19, "said number 1")
+
+
+def test_a_job_that_nobody_else_translates_needs_its_server() -> None:
+    def job(backends: str) -> Any:
+        settings = {"backends": backends, "llm": "m", "llm_endpoint": "https://llm.example.org/v1"}
+        return SimpleNamespace(stages=[SimpleNamespace(name="translate", settings=settings)])
+
+    told: list[Progress] = []
+    context: Any = SimpleNamespace(options=RunOptions())
+    selection: Any = SimpleNamespace(run=("subtitles",))
+    assert run.correction(context, job("en=whisper"), selection, told.append, threading.Event()) == {}
+    assert [one.what for one in told] == ["warning"]
+    with pytest.raises(UsageError, match="m alone translates this job") as caught:
+        run.correction(context, job("en=whisper,hi=llm"), selection, told.append, threading.Event())
+    assert caught.value.hint == "--allow-network llm.example.org"
 
 
 def status(code: int, **headers: str) -> Behaviour:

@@ -211,6 +211,24 @@ def test_corrections_take_the_place_of_their_own_drafts_only() -> None:
     assert corrected.apply(result, json.dumps(FILE).encode(), "02") == corrected.apply(result, None, "01") == []
 
 
+def test_what_a_model_translates_alone_is_said_and_what_it_does_not() -> None:
+    def result() -> dict[str, Any]:
+        lines = [{"start": 1.0, "end": 2.0, "text": "a"}, {"start": 3.0, "end": 4.0, "text": "d"}]
+        return {"translations": {"en": {"backend": "llm", "lines": lines}}}
+
+    alone = {"01": {"en": FILE["01"]["en"] | {"translated": True}}}
+    made = result()
+    assert corrected.apply(made, json.dumps(alone).encode(), "01") == [
+        "en: m translated 1 of 3 lines; 1 not translated: too long"
+    ]
+    assert made["translations"]["en"]["backend"] == "llm, by m"
+    assert [one["text"] for one in made["translations"]["en"]["lines"]] == ["b", "d"]
+    assert changes.of_corrections(alone, "01", "a.mp4") == ()
+    for data in (None, b"{}"):
+        silent = result()
+        assert corrected.apply(silent, data, "01") == ["en: nothing is translated: no language model was asked"]
+
+
 def test_corrections_are_listed_among_the_changes() -> None:
     found = changes.of_corrections(FILE, "01", "a.mp4")
     assert [(one.language, one.before, one.after, one.by) for one in found] == [

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from builder.core import translation
+from builder.core.config.types import ChosenSetting
 from builder.core.terms import Purpose
 from builder.core.weights import catalog
 from builder.core.weights.model import Model, Pin
 from builder.edges.machine import project
 from builder.errors import ConfigError, UsageError
 from builder.views.machine import PAIRS
+from builder.workflows.pairs import commands
 from builder.workflows.pairs.commands import PairsListed
 from tests.conftest import stage_module
 
@@ -143,3 +146,22 @@ def test_without_a_source_a_pair_is_chosen_where_no_better_one_takes_its_languag
 def test_a_model_does_not_translate_a_language_into_itself() -> None:
     pairs = translation.neural(model("both", "en es", "en es"))
     assert [(p.source, p.target) for p in pairs] == [("en", "es"), ("es", "en")]
+
+
+def test_a_language_model_translates_what_nobody_else_does() -> None:
+    pairs = (*translation.neural(OPUS), *translation.asked("m", "llm.example.org"))
+    assert translation.chosen("en", ["es", "hi"], pairs, wished={}) == {"es": "nmt", "hi": "llm"}
+    assert translation.chosen("en", ["es"], pairs, wished={"es": "llm"}) == {"es": "llm"}
+    assert translation.others("en", {"hi": "llm"}, pairs) == {}
+    assert "--allow-network llm.example.org" in pairs[-1].why
+
+
+def test_a_model_that_the_settings_name_is_among_the_pairs() -> None:
+    named = {"llm": "m", "llm_endpoint": "https://llm.example.org/v1"}
+    settings = {
+        name: ChosenSetting(stage="translate", name=name, value=value, where="--set") for name, value in named.items()
+    }
+    models = {Purpose.ASR: (CONFIG.models["tiny"], PIN)}
+    assert all(pair.backend != "llm" for pair in commands.here(CONFIG, models))
+    config = replace(CONFIG, settings={"translate": settings})
+    assert {pair.backend for pair in commands.here(config, models) if pair.ready and pair.target == "yo"} == {"llm"}

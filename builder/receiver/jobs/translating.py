@@ -18,6 +18,9 @@ HEARD, ENGLISH = "whisper", "english"
 NEURAL = "nmt"
 """The backend that has a model for translation."""
 
+ALONE = "llm"
+"""The backend that is no stage's: what was said stays, until a language model that the builder asks has translated it."""
+
 SPARES = ("apertium",)
 """Backends that the second pass may ask besides the chosen one: they need no model, and no sound."""
 

@@ -51,7 +51,7 @@ def with_model(
 
 
 def here(config: Config, models: Mapping[Purpose, PinnedModel]) -> tuple[Pair, ...]:
-    """All pairs, the better backends first: a model for translation, Whisper, Apertium.
+    """All pairs, the better backends first: a model for translation, Whisper, Apertium; a language model alone is the last.
 
     Args:
         models: those of the job; one for translation may be fetched yet.
@@ -64,7 +64,20 @@ def here(config: Config, models: Mapping[Purpose, PinnedModel]) -> tuple[Pair, .
             pairs += translation.neural(model, lacking=_lacking(config, model) or other)
     pairs += translation.heard(models[Purpose.ASR][0])
     pairs += translation.apertium(apertium.pairs(config.shipped / "stages"), config.defaults.mode, config.apertium)
-    return pairs
+    return pairs + _asked(config)
+
+
+def _asked(config: Config) -> tuple[Pair, ...]:
+    """What the language model translates that the configuration names.
+
+    Raises:
+        UsageError: its address is none that may be asked.
+    """
+    from builder.edges.jobs.correct import endpoint
+
+    chosen = config.settings.get(translation.STAGE, {})
+    found = endpoint.endpoint({name: setting.value for name, setting in chosen.items()})
+    return translation.asked(found.model, found.host) if found else ()
 
 
 def _translators(config: Config) -> list[Model]:

@@ -61,7 +61,7 @@ def of_translations(result: Any, recording: str) -> tuple[Change, ...]:
 
 
 def of_corrections(corrected: Any, recording_id: str, recording: str) -> tuple[Change, ...]:
-    """What a language model corrected in a recording's translations.
+    """What a language model corrected in a recording's translations; what it translated itself had no text before.
 
     Args:
         corrected: the job's input/corrected.json.
@@ -71,7 +71,7 @@ def of_corrections(corrected: Any, recording_id: str, recording: str) -> tuple[C
     mine = corrected.get(recording_id) if isinstance(corrected, dict) else None
     found: list[Change] = []
     for language, entry in mine.items() if isinstance(mine, dict) else ():
-        if isinstance(entry, dict) and isinstance(entry.get("lines"), list):
+        if isinstance(entry, dict) and isinstance(entry.get("lines"), list) and not entry.get("translated"):
             model = str(entry.get("model"))
             listed = [
                 line | {"why": "corrected", "backend": model} for line in entry["lines"] if isinstance(line, dict)

@@ -21,6 +21,7 @@ from builder.edges.jobs.correct import endpoint
 from builder.edges.jobs.correct.endpoint import Asker, Endpoint, NoMore
 from builder.edges.system import files
 from builder.edges.weights import access
+from builder.receiver.jobs.translating import ALONE
 from builder.receiver.jobs.untrusted import json_below, object_below
 
 GIVE_UP = 3
@@ -41,14 +42,16 @@ def correct(job: Job, folder: Path, asker: Asker, *, on_progress: OnProgress, st
         turns = object_below(folder, f"work/diarize/{entry.id}.json").get("turns")
         for target, each in translations.items() if isinstance(translations, dict) else ():
             try:
-                lines = correction.lines(each["lines"], heard["segments"], turns)
-            except (ValueError, KeyError, TypeError):
+                alone = each.get("backend") == ALONE
+                lines = correction.lines(each["lines"], heard["segments"], turns, drafted=not alone)
+            except (ValueError, KeyError, TypeError, AttributeError):
                 continue
             if each.get("backend") == "same language" or not lines:
                 continue
             source = str(result.get("language"))[:20]
             run = _Run(asker, source, str(target)[:20], on_progress, stopped)
-            made.setdefault(entry.id, {})[str(target)[:20]] = run.over(lines)
+            found = run.over(lines)
+            made.setdefault(entry.id, {})[str(target)[:20]] = found | ({"translated": True} if alone else {})
     before = json_below(folder, correction.FILE)
     if made != before and (made or before is not None):
         files.write_json(folder / correction.FILE, made)
@@ -125,6 +128,12 @@ def asker(config: Config, found: Endpoint, env: Mapping[str, str], halt: threadi
     secret = access.secret(env, config.home, endpoint.KEY)
     key = endpoint.key(secret, str(access.secrets_file(env, config.home)))
     return Asker(endpoint=found, key=key, cache=config.paths.llm, env=env, halt=halt)
+
+
+def needed(job: Job) -> bool:
+    """Whether nobody else translates into one of a job's languages."""
+    found = next((stage.settings for stage in job.stages if stage.name == translation.STAGE), {})
+    return ALONE in translation.wishes(found.get(translation.BACKENDS)).values()
 
 
 def unasked(found: Endpoint) -> str:
