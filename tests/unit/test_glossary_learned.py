@@ -54,6 +54,13 @@ def test_corrections_and_edits_are_learnt_without_their_marks_the_most_frequent_
     ]
 
 
+def test_an_edit_in_a_text_with_common_words_is_found_where_it_is() -> None:
+    """difflib takes words of a long text that come often for noise, and moves whole sentences."""
+    line = "there is a small hotel near Ongard where they still remember"
+    found = transcript(" ".join([line] * 40), edited=" ".join([line.replace("Ongard", "Corvannis"), *[line] * 39]))
+    assert told(found) == [("Ongard", "Corvannis", 1, learned.ELSEWHERE)]
+
+
 @pytest.mark.parametrize(
     ("found", "why"),
     [

@@ -11,9 +11,10 @@ import unicodedata
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from difflib import SequenceMatcher
+from itertools import groupby
 from typing import Any
 
+from builder.core.compare.words import edits_between
 from builder.core.jobs.record.changes import Change
 from builder.receiver.jobs.terms import BETWEEN_HEARD, LONGEST_TERM, MOST_HEARD, MOST_TERMS, Term
 
@@ -28,6 +29,9 @@ WIDEST = 8
 
 MOST_WORDS = 50_000
 """Words of a recording up to which an edited text is compared with what was heard: some six hours."""
+
+MARK = "-"
+"""What words without a letter are compared as."""
 
 GENITIVE = re.compile("['’]s$")
 
@@ -162,11 +166,14 @@ def _edits(one: Transcript) -> Iterator[tuple[float, float, str, str]]:
     """What a person wrote for what: start and end in seconds, the old words and the new."""
     if one.edited is None or max(len(one.edited), len(one.words)) > MOST_WORDS:
         return
-    old, new = [_key(word.text) for word in one.words], [_key(word) for word in one.edited]
-    for kind, a, b, c, d in SequenceMatcher(None, old, new).get_opcodes():
-        if kind == "replace":
-            part = one.words[a:b]
-            yield part[0].start, part[-1].end, " ".join(w.text.strip() for w in part), " ".join(one.edited[c:d])
+    old = [_key(word.text) or MARK for word in one.words]
+    new = [_key(word) or MARK for word in one.edited]
+    for same, run in groupby(edits_between(old, new), key=lambda edit: edit.kind == "equal"):
+        edits = [] if same else list(run)
+        part = [one.words[edit.left] for edit in edits if edit.left is not None]
+        written = [one.edited[edit.right] for edit in edits if edit.right is not None]
+        if part and written:
+            yield part[0].start, part[-1].end, " ".join(w.text.strip() for w in part), " ".join(written)
 
 
 def _said(transcripts: Sequence[Transcript], widths: Mapping[str, int]) -> set[str]:
