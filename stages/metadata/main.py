@@ -62,8 +62,8 @@ def described(named: dict[str, Any], entry: dict[str, Any], *, picture: bool) ->
         "kind": "series" if series else "film" if picture else "sound",
         "title": (found or {}).get("title") or title,
         "year": (found or {}).get("year") or year,
-        "season": number(named.get("season")),
-        "episode": number(named.get("episode")),
+        "season": number(named.get("season")) if series else None,
+        "episode": number(named.get("episode")) if series else None,  # a song's number is one by its name, too
         "tags": tags,
         "work": found,
     }

@@ -96,8 +96,12 @@ def test_the_stage_reads_what_the_builder_writes() -> None:
     assert made["work"]["cast"][0] == {"name": "Orson Welles", "character": "Harry Lime"}
     alone = main.described(named, found["02"], picture=True)
     assert (alone["title"], alone["year"], alone["work"]) == ("The Third", 1950, None)
-    song = main.described({"title": "01 track"}, {"tags": {"title": "Heroes", "date": "1977-10"}}, picture=False)
-    assert (song["kind"], song["title"], song["year"]) == ("sound", "Heroes", 1977)
+    song = main.described(
+        {"title": "01 track", "episode": 1, "type": "episode"},
+        {"tags": {"title": "Heroes", "date": "1977-10"}},
+        picture=False,
+    )
+    assert (song["kind"], song["title"], song["year"], song["episode"]) == ("sound", "Heroes", 1977, None)
     episode = main.described({"title": "T", "season": 2, "episode": 3, "type": "episode"}, {}, picture=True)
     assert (episode["kind"], episode["season"], episode["episode"]) == ("series", 2, 3)
 
