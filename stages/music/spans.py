@@ -13,8 +13,9 @@ STEP, MIDDLE = 0.48, 0.48
 NEAR = 9
 """Answers whose mean counts (4.8 s): a single one is often wrong about a vowel that is held."""
 
-QUIET_SPEECH, SUNG, PLAYED = -4.5, -6.5, -2.5
-"""Log odds: somebody sings where speech is below the first, singing above the second and music above the third."""
+QUIET_SPEECH, SUNG, PLAYED = -6.5, -6.5, -2.5
+"""Log odds: somebody sings where speech is below the first, singing above the second and music above the third. With -4.5 for the
+first, 96 % of what is sung is found in place of 91 %, and 15 % of speech 5 dB above an instrument."""
 
 MUSICAL = -1.0
 """Log odds of music from which on there is some, whoever speaks."""
