@@ -1,10 +1,11 @@
-"""separate: the sound without its noise, where that helps whoever writes words down."""
+"""separate: the sound without its noise, or its voice without music, where that helps whoever writes words down."""
 
 from __future__ import annotations
 
 import sys
 import wave
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,12 +16,19 @@ from contract import RATE, ModelFault, Recording, StageJob
 
 if TYPE_CHECKING:
     from deepfilter import Cleaner, Samples
+    from htdemucs import Separator
 
 FULL = 32768.0
 """The largest sample of 16 bits, and one more."""
 
 READ = RATE * 10
 """Samples that are read at once."""
+
+NOISE, VOICE = "separation", "vocals"
+"""What the stage's two models are for. The second is there where somebody chose one."""
+
+MUSICAL = 0.2
+"""The part of a recording with music from which on ``auto`` takes the voice out of it: less is a signature tune."""
 
 NOISY = 6.0
 """dB below which ``auto`` takes noise out. Speech with noise at 0 dB had 0 to 6 here, at 5 dB 3 to 9, at 10 dB 6 to 12, clean
@@ -30,45 +38,90 @@ PIECES, PIECE = 12, 10
 """How many pieces of a recording are listened to, and their seconds, for what ``auto`` decides."""
 
 
+@dataclass(frozen=True)
+class Networks:
+    """What this job's models do; each sound has a cleaner of its own, which remembers what it heard."""
+
+    noise: Callable[[], Cleaner]
+    """Takes noise out."""
+    voice: Callable[[], Separator] | None
+    """Takes all but voices out; None: the job has no model for that."""
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What becomes of a recording's sound."""
+
+    way: str | None
+    """:data:`NOISE` or :data:`VOICE`; None: it stays as it is."""
+    why: str
+
+
 def work(job: StageJob) -> None:
     with job.timed("imports"):
         import deepfilter
-        import onnxruntime
+        import htdemucs
+        import onnxruntime  # noqa: F401
     with job.timed("load"):
-        options = onnxruntime.SessionOptions()
-        # One thread: the recurrent part can't use more, and the results are the same on every machine.
-        options.intra_op_num_threads = options.inter_op_num_threads = 1
-        options.log_severity_level = 3
-        options.enable_cpu_mem_arena = options.enable_mem_pattern = False  # else a third more memory stays with it
-        folder, name = job.model("separation"), job.uses["separation"]["id"]
-        archive = next(folder.glob("*.tar.gz"), None)
-        if archive is None:
-            raise ModelFault(f"model {name}: no .tar.gz file in its folder")
-        try:
-            sessions = {
-                part: onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
-                for part, data in deepfilter.networks(archive).items()
-            }
-        except Exception as error:  # onnxruntime's exceptions share no base class
-            raise ModelFault(f"model {name} can't be loaded: {error}") from error
+        archive = file_of(job, NOISE, "*.tar.gz")
+        parts = loaded(job, NOISE, lambda: {k: session(v) for k, v in deepfilter.networks(archive).items()})
+        voice = None
+        if VOICE in job.uses:
+            network = file_of(job, VOICE, "*.onnx")
+            separator = loaded(job, VOICE, lambda: htdemucs.Separator(session(str(network))))
+            voice = lambda: separator  # noqa: E731
     with job.timed("work"):
         for recording in job.inputs:
-            job.save(recording, separated(job, recording, lambda: deepfilter.Cleaner(sessions)))
+            job.save(recording, separated(job, recording, Networks(lambda: deepfilter.Cleaner(parts), voice)))
 
 
-def separated(job: StageJob, recording: Recording, cleaner: Callable[[], Cleaner]) -> dict[str, Any]:
-    """The result of one recording: whether its noise was taken out, and why. The sound itself where it was.
+def session(network: str | bytes) -> Any:
+    """An inference session of an ONNX file, or of its bytes."""
+    import onnxruntime
 
-    Args:
-        cleaner: one for each sound: it remembers what it heard.
+    options = onnxruntime.SessionOptions()
+    # One thread: the recurrent part can't use more, and the results are the same on every machine.
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    options.log_severity_level = 3
+    options.enable_cpu_mem_arena = options.enable_mem_pattern = False  # else a third more memory stays with it
+    return onnxruntime.InferenceSession(network, options, providers=["CPUExecutionProvider"])
+
+
+def file_of(job: StageJob, purpose: str, pattern: str) -> Path:
+    """The one file of a model.
+
+    Raises:
+        ModelFault: its folder has none.
     """
+    found = next(job.model(purpose).glob(pattern), None)
+    if found is None:
+        raise ModelFault(f"model {job.uses[purpose]['id']}: no {pattern.lstrip('*')} file in its folder")
+    return found
+
+
+def loaded(job: StageJob, purpose: str, load: Callable[[], Any]) -> Any:
+    """What ``load`` makes of a model.
+
+    Raises:
+        ModelFault: it can't.
+    """
+    try:
+        return load()
+    except Exception as error:  # onnxruntime's exceptions share no base class
+        raise ModelFault(f"model {job.uses[purpose]['id']} can't be loaded: {error}") from error
+
+
+def separated(job: StageJob, recording: Recording, networks: Networks) -> dict[str, Any]:
+    """The result of one recording: what was taken out of its sound, and why. The sound itself where something was."""
     sounds = job.sounds(recording)
-    ratios = [ratio(path, cleaner()) for path in sounds]
+    ratios = [ratio(path, networks.noise()) for path in sounds]
     known = [r for r in ratios if r is not None]
     lowest = min(known) if known else None
-    clean, why = decided(job.settings["mode"], lowest)
-    job.note(recording, why)
-    if clean:
+    music = job.load("music", recording)["share"]["music"] if job.has("music") else None
+    decision = decided(job.settings["mode"], lowest, music, voices=networks.voice is not None)
+    job.note(recording, decision.why)
+    make = networks.voice if decision.way == VOICE else networks.noise
+    if decision.way and make:
         for number, path in enumerate(sounds):
             name = path.name
             with job.writing(name) as target:
@@ -76,24 +129,39 @@ def separated(job: StageJob, recording: Recording, cleaner: Callable[[], Cleaner
                 def progress(seconds: float, total: float, number: int = number) -> None:
                     job.progress(recording, (number * total + seconds) / len(sounds), total)
 
-                write(path, target, cleaner(), progress)
-    return {"cleaned": clean, "why": why, "ratio": None if lowest is None else round(lowest, 1)}
+                write(path, target, make(), progress)
+    return {
+        "cleaned": decision.way is not None,
+        "by": job.uses[decision.way]["id"] if decision.way else None,
+        "why": decision.why,
+        "ratio": None if lowest is None else round(lowest, 1),
+        "music": music,
+    }
 
 
-def decided(mode: str, lowest: float | None) -> tuple[bool, str]:
-    """Whether noise is taken out, and why.
+def decided(mode: str, lowest: float | None, music: float | None, *, voices: bool) -> Decision:
+    """What is taken out, and why.
 
     Args:
         lowest: what :func:`ratio` says of the noisiest sound.
+        music: the part of the recording in which there is music; None: nobody looked for it.
+        voices: the job has a model that knows voices from music.
     """
+    if mode == "on" and voices:
+        return Decision(VOICE, "the voice is taken out of everything else, as asked")
+    share = 0.0 if music is None else music
+    played = f"there is music in {share:.0%} of it"
+    if share >= MUSICAL and voices:
+        return Decision(VOICE, f"the voice is taken out of the music: {played}")
+    unseen = f"; {played}, and no model for voices is chosen" if share >= MUSICAL else ""
     if lowest is None:
-        return False, "noise is left in: there is nothing else"
+        return Decision(None, f"noise is left in: there is nothing else{unseen}")
     heard = f"speech is {lowest:.0f} dB above the noise"
     if mode == "on":
-        return True, f"noise is taken out, as asked; {heard}"
+        return Decision(NOISE, f"noise is taken out, as asked; {heard}{unseen}")
     if lowest < NOISY:
-        return True, f"noise is taken out: {heard}"
-    return False, f"noise is left in: {heard}, and taking it out can cost words"
+        return Decision(NOISE, f"noise is taken out: {heard}{unseen}")
+    return Decision(None, f"noise is left in: {heard}, and taking it out can cost words{unseen}")
 
 
 def ratio(path: Path, cleaner: Cleaner) -> float | None:
@@ -124,8 +192,8 @@ def samples_of(data: bytes) -> Samples:
     return np.frombuffer(data, "<i2").astype(np.float32) / np.float32(FULL)
 
 
-def write(path: Path, target: Path, cleaner: Cleaner, progress: Callable[[float, float], None]) -> None:
-    """The sound of ``path`` without noise, as a WAV file of the same length.
+def write(path: Path, target: Path, cleaner: Cleaner | Separator, progress: Callable[[float, float], None]) -> None:
+    """What ``cleaner`` leaves of the sound of ``path``, as a WAV file of the same length.
 
     Args:
         progress: takes the seconds that are done, and all.

@@ -156,7 +156,7 @@ def test_there_is_an_aligner_for_every_language_that_whisperx_knows() -> None:
     assert len(repos) == len(set(repos))
 
 
-@pytest.mark.parametrize("name", ["demucs", "nllb-200-600m", "punkt-tab", "pyannote-3.1"])
+@pytest.mark.parametrize("name", ["nllb-200-600m", "punkt-tab", "pyannote-3.1"])
 def test_what_no_stage_loads_is_not_built_in(name: str) -> None:
     """It can be supplied and served; an image would only carry it."""
     with pytest.raises(UsageError, match="no stage of this plan would load"):

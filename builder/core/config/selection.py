@@ -10,7 +10,9 @@ from builder.core.terms import Purpose, Variant
 from builder.core.weights.model import MLX, Model, Pin
 from builder.errors import MissingError, UsageError, did_you_mean
 
-OPTIONAL = frozenset({Purpose.ALIGNMENT, Purpose.DIARIZATION, Purpose.SEGMENTATION, Purpose.TRANSLATION})
+OPTIONAL = frozenset(
+    {Purpose.ALIGNMENT, Purpose.DIARIZATION, Purpose.SEGMENTATION, Purpose.TRANSLATION, Purpose.VOCALS}
+)
 """Purposes that a stage can do without."""
 
 
@@ -90,7 +92,7 @@ def _purposes(
             raise UsageError(f'no stage "{name}"', hint=did_you_mean(name, config.stages))
     used = {purpose for name in stages for purpose in config.stages[name].uses}
     if not separation:
-        used.discard(Purpose.SEPARATION)
+        used -= {Purpose.SEPARATION, Purpose.VOCALS}
     if not tagging:
         used.discard(Purpose.TAGGING)
     return used if diarization else used - {Purpose.EMBEDDING, Purpose.SEGMENTATION, Purpose.DIARIZATION}

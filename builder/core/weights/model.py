@@ -77,6 +77,9 @@ class UrlSource:
     """One file at a fixed address (torchaudio's checkpoints, NLTK's data)."""
 
     url: str
+    sha256: str = ""
+    """Of the file, where two public records agree on it and it is converted: the pin has to have the result, too, and so is
+    made by whoever fetches it. Empty: its bytes are what the address has."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -142,6 +145,11 @@ class Model:
     def url(self) -> str | None:
         """The fixed address of its one file, or None."""
         return next((s.url for s in self.sources if isinstance(s, UrlSource)), None)
+
+    @property
+    def url_sha256(self) -> str:
+        """What the catalogue says of the file at :attr:`url`; empty: nothing."""
+        return next((s.sha256 for s in self.sources if isinstance(s, UrlSource)), "")
 
     @property
     def in_hub_layout(self) -> bool:

@@ -248,6 +248,12 @@ def _downloaded(model: Model, url: str, env: Mapping[str, str], target: Path) ->
             digest = files.copy_hashed(pieces(answer), target)
     except (httpx.HTTPError, httpx.InvalidURL) as error:
         raise SourceError(f"{url} could not be reached ({http.short(error)})", where=model.id) from error
+    if model.url_sha256 not in ("", digest):
+        raise IntegrityError(
+            f"{url} has a file with sha256 {digest}",
+            where=model.id,
+            expected=f"{model.url_sha256}, as models.yaml says",
+        )
     path = model.convert.source if model.convert else url.rpartition("/")[2]
     return FilePin(path=path, size=size, sha256=digest)
 

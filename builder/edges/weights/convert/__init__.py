@@ -24,7 +24,7 @@ class _Way:
 
 
 def _ways(labels: str) -> Mapping[str, _Way]:
-    from builder.edges.weights.convert import campplus, dvector, segmentation, wav2vec2
+    from builder.edges.weights.convert import campplus, demucs, dvector, segmentation, wav2vec2
 
     return {
         "dvector-onnx": _Way(
@@ -36,6 +36,7 @@ def _ways(labels: str) -> Mapping[str, _Way]:
             pieces=lambda tree: [segmentation.segmenter_bytes(tree["state_dict"])],
             opaque=segmentation.OPAQUE,
         ),
+        "demucs-onnx": _Way(of="HTDemucs", pieces=lambda tree: demucs.voice_pieces(tree), opaque=demucs.OPAQUE),
         "wav2vec2-onnx": _Way(
             of="a wav2vec2 with these labels", pieces=lambda tree: wav2vec2.aligner_pieces(tree, labels)
         ),

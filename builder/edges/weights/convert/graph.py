@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -48,8 +49,24 @@ class Graph:
         self._count += 1
         return f"v{self._count}"
 
+    def numbers(self, name: str, values: Sequence[float], *, float32: bool = False) -> str:
+        """A list of integers (axes, shapes), or of float32."""
+        import numpy as np
+
+        return self.constant(name, np.array(values, dtype=np.float32 if float32 else np.int64))
+
+    def number(self, value: float) -> str:
+        import numpy as np
+
+        return self.constant(f"number {value:.9g}", np.array(value, dtype=np.float32))
+
     def relu(self, x: str) -> str:
         return self.add("Relu", x)
+
+    def gelu(self, x: str) -> str:
+        """x · Φ(x) (Hendrycks and Gimpel, Gaussian Error Linear Units, 2016)."""
+        erf = self.add("Erf", self.add("Div", x, self.number(math.sqrt(2))))
+        return self.add("Mul", self.add("Mul", x, self.add("Add", erf, self.number(1))), self.number(0.5))
 
     def normalised(self, x: str, norm: str) -> str:
         """Batch normalisation before a non-linearity: a product and a sum for each channel of [batch, channels, time]."""

@@ -14,7 +14,11 @@ Global = tuple[str, str]
 
 ORDERED_DICT: Global = ("collections", "OrderedDict")
 REBUILD: Global = ("torch._utils", "_rebuild_tensor_v2")
-DTYPES: Mapping[Global, str] = {("torch", "FloatStorage"): "<f4", ("torch", "LongStorage"): "<i8"}
+DTYPES: Mapping[Global, str] = {
+    ("torch", "FloatStorage"): "<f4",
+    ("torch", "HalfStorage"): "<f2",
+    ("torch", "LongStorage"): "<i8",
+}
 KNOWN = {ORDERED_DICT, REBUILD, *DTYPES}
 """All that a file of plain tensors needs. A pickle can name any Python function: everything else is refused."""
 

@@ -55,7 +55,7 @@ def aligner_pieces(state: State, labels: str) -> Iterator[bytes]:
     net = _Network(state)
     vocabulary = net.name_labels(labels)
     net.linear(_encoded(net, _features(net)), "aux", output="rows")
-    net.graph.add("Unsqueeze", "rows", net.numbers("axis0", [0]), output="scores")
+    net.graph.add("Unsqueeze", "rows", net.graph.numbers("axis0", [0]), output="scores")
     if net.state:
         raise ValueError(f"nothing is known of {min(net.state)}")
     return net.graph.pieces(
@@ -91,17 +91,6 @@ class _Network:
 
         return self.graph.constant(name, self.state.pop(name).astype(np.float32, copy=False))
 
-    def numbers(self, name: str, values: Any) -> str:
-        """Integers (axes, shapes)."""
-        import numpy as np
-
-        return self.graph.constant(name, np.array(values, dtype=np.int64))
-
-    def number(self, value: float) -> str:
-        import numpy as np
-
-        return self.graph.constant(f"number {value:.9g}", np.array(value, dtype=np.float32))
-
     def linear(self, x: str, name: str, output: str | None = None) -> str:
         """[frames, a] to [frames, b]."""
         weight, bias = self.array(f"{name}.weight"), self.array(f"{name}.bias")
@@ -111,12 +100,6 @@ class _Network:
         """Over the last dimension (Ba et al., Layer Normalization, 2016), PyTorch's epsilon."""
         weight, bias = self.array(f"{name}.weight"), self.array(f"{name}.bias")
         return self.graph.add("LayerNormalization", x, weight, bias, axis=-1, epsilon=1e-5)
-
-    def gelu(self, x: str) -> str:
-        """x · Φ(x) (Hendrycks and Gimpel, Gaussian Error Linear Units, 2016)."""
-        add = self.graph.add
-        erf = add("Erf", add("Div", x, self.number(math.sqrt(2))))
-        return add("Mul", add("Mul", x, add("Add", erf, self.number(1))), self.number(0.5))
 
 
 def _renamed(name: str) -> str:
@@ -132,7 +115,7 @@ def _renamed(name: str) -> str:
 def _features(net: _Network) -> str:
     """Frames [frames, channels] of the sound."""
     add = net.graph.add
-    x = add("Unsqueeze", "sound", net.numbers("axis1", [1]))
+    x = add("Unsqueeze", "sound", net.graph.numbers("axis1", [1]))
     for number, (kernel, stride) in enumerate(CONVOLUTIONS):
         name = f"feature_extractor.conv_layers.{number}"
         if net.state[f"{name}.conv.weight"].shape[2:] != (kernel,):
@@ -145,8 +128,8 @@ def _features(net: _Network) -> str:
         elif number == 0:
             parts = [f"{name}.layer_norm.weight", f"{name}.layer_norm.bias"]
             x = add("InstanceNormalization", x, *[net.array(part) for part in parts], epsilon=1e-5)
-        x = net.gelu(x)
-    return add("Transpose", add("Squeeze", x, net.numbers("axis0", [0])), perm=[1, 0])
+        x = net.graph.gelu(x)
+    return add("Transpose", add("Squeeze", x, net.graph.numbers("axis0", [0])), perm=[1, 0])
 
 
 def _encoded(net: _Network, x: str) -> str:
@@ -168,10 +151,10 @@ def _position(net: _Network, x: str) -> str:
     add, name = net.graph.add, "encoder.transformer.pos_conv_embed.conv"
     weight = _of_length(net.state.pop(f"{name}.weight_v"), net.state.pop(f"{name}.weight_g"))
     width, part, kernel = weight.shape
-    x = add("Unsqueeze", add("Transpose", x, perm=[1, 0]), net.numbers("axis0", [0]))
+    x = add("Unsqueeze", add("Transpose", x, perm=[1, 0]), net.graph.numbers("axis0", [0]))
     inputs = [x, net.graph.constant(f"{name}.weight", weight), net.array(f"{name}.bias")]
-    x = net.gelu(add("Conv", *inputs, group=width // part, pads=[kernel // 2, (kernel - 1) // 2]))
-    return add("Transpose", add("Squeeze", x, net.numbers("axis0", [0])), perm=[1, 0])
+    x = net.graph.gelu(add("Conv", *inputs, group=width // part, pads=[kernel // 2, (kernel - 1) // 2]))
+    return add("Transpose", add("Squeeze", x, net.graph.numbers("axis0", [0])), perm=[1, 0])
 
 
 def _of_length(direction: Any, length: Any) -> Any:
@@ -197,7 +180,7 @@ def _layer(net: _Network, x: str, name: str) -> str:
 
 
 def _feed_forward(net: _Network, x: str, name: str) -> str:
-    return net.linear(net.gelu(net.linear(x, f"{name}.intermediate_dense")), f"{name}.output_dense")
+    return net.linear(net.graph.gelu(net.linear(x, f"{name}.intermediate_dense")), f"{name}.output_dense")
 
 
 def _attention(net: _Network, x: str, name: str) -> str:
@@ -205,12 +188,12 @@ def _attention(net: _Network, x: str, name: str) -> str:
     width = len(net.state[f"{name}.q_proj.weight"])
     if width % HEAD:
         raise ValueError(f"a width of {width} is not of heads of {HEAD}")
-    heads = net.numbers("heads", [-1, width // HEAD, HEAD])
+    heads = net.graph.numbers("heads", [-1, width // HEAD, HEAD])
 
     def split(what: str, *axes: int) -> str:
         return add("Transpose", add("Reshape", net.linear(x, f"{name}.{what}_proj"), heads), perm=axes)
 
-    near = add("Mul", add("MatMul", split("q", 1, 0, 2), split("k", 1, 2, 0)), net.number(HEAD**-0.5))
+    near = add("Mul", add("MatMul", split("q", 1, 0, 2), split("k", 1, 2, 0)), net.graph.number(HEAD**-0.5))
     heard = add("MatMul", add("Softmax", near, axis=-1), split("v", 1, 0, 2))
-    joined = add("Reshape", add("Transpose", heard, perm=[1, 0, 2]), net.numbers("width", [-1, width]))
+    joined = add("Reshape", add("Transpose", heard, perm=[1, 0, 2]), net.graph.numbers("width", [-1, width]))
     return net.linear(joined, f"{name}.out_proj")
