@@ -288,6 +288,10 @@ def test_an_address_with_another_file_is_not_pinned(tmp_path: Path, checkpoint: 
     bodies.append(zipped({"aux.weight": np.zeros((3, 64), dtype=np.float32)}))
     with pytest.raises(IntegrityError, match="not the checkpoint of a wav2vec2"):
         pinning.resolve(of_address(url, CONVERT), token=None, env={}, scratch=tmp_path)
+    known = replace(of_address(url, CONVERT), sources=(UrlSource(url=url, sha256="0" * 64),))
+    with pytest.raises(IntegrityError, match="has a file with sha256") as error:
+        pinning.resolve(known, token=None, env={}, scratch=tmp_path)
+    assert error.value.expected == f"{'0' * 64}, as models.yaml says"
     bodies.append(b"")
     with pytest.raises(SourceError, match="answered 200, 0 bytes"):
         pinning.resolve(of_address(url, CONVERT), token=None, env={}, scratch=tmp_path)

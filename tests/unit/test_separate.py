@@ -110,13 +110,34 @@ def test_another_file_is_named(data: bytes, tmp_path: Path) -> None:
 
 
 def test_noise_goes_where_there_is_enough_of_it() -> None:
-    assert main.decided("auto", main.NOISY - 1)[0]
-    assert main.decided("auto", main.NOISY) == (
-        False,
+    assert decided("auto", main.NOISY - 1)[0] == main.NOISE
+    assert decided("auto", main.NOISY) == (
+        None,
         f"noise is left in: speech is {main.NOISY:.0f} dB above the noise, and taking it out can cost words",
     )
-    assert main.decided("on", 30.0)[0]
-    assert main.decided("on", None) == (False, "noise is left in: there is nothing else")
+    assert decided("on", 30.0)[0] == main.NOISE
+    assert decided("on", None) == (None, "noise is left in: there is nothing else")
+
+
+def decided(
+    mode: str, lowest: float | None, music: float | None = None, *, voices: bool = False
+) -> tuple[str | None, str]:
+    found = main.decided(mode, lowest, music, voices=voices)
+    return found.way, found.why
+
+
+def test_the_voice_is_taken_out_of_music_where_there_is_a_model_for_it() -> None:
+    """Music counts before noise; ``on`` needs no reason; without a model the job says so."""
+    assert decided("auto", 1.0, main.MUSICAL, voices=True) == (
+        main.VOICE,
+        "the voice is taken out of the music: there is music in 20% of it",
+    )
+    assert decided("auto", 1.0, main.MUSICAL - 0.01, voices=True)[0] == main.NOISE
+    assert decided("auto", None, None, voices=True)[0] is None
+    assert decided("on", 30.0, None, voices=True)[0] == main.VOICE
+    way, why = decided("auto", 30.0, 0.5)
+    assert way is None
+    assert why.endswith("; there is music in 50% of it, and no model for voices is chosen")
 
 
 @pytest.mark.parametrize("seconds", [0.0, 0.01, 5.0, 200.0])
@@ -143,6 +164,8 @@ def test_the_noisiest_channel_decides_and_all_keep_their_length(tmp_path: Path) 
     job = SimpleNamespace(
         sounds=lambda recording: paths,
         settings={"mode": "auto"},
+        uses={main.NOISE: {"id": "n"}},
+        has=lambda stage: False,
         note=lambda *_: None,
         progress=lambda _, seconds, total: done.append(round(seconds / total, 2)),
         writing=lambda name: nullcontext(tmp_path / f"new.{name}"),
@@ -152,8 +175,8 @@ def test_the_noisiest_channel_decides_and_all_keep_their_length(tmp_path: Path) 
         ratio = next(ratios)
         return deepfilter.Cleaner({part: Network(ratio) for part in deepfilter.PARTS})
 
-    found = main.separated(job, None, cleaner)
-    assert (found["cleaned"], found["ratio"]) == (True, main.NOISY - 1)
+    found = main.separated(job, None, main.Networks(cleaner, None))
+    assert (found["cleaned"], found["by"], found["ratio"]) == (True, "n", main.NOISY - 1)
     for path in paths:
         assert (tmp_path / f"new.{path.name}").read_bytes() == path.read_bytes()
     assert (done == sorted(done), done[-1]) == (True, 1.0)

@@ -15,7 +15,7 @@ from builder.core.config.types import StageSpec
 from builder.core.jobs import sandbox
 from builder.core.jobs.job import Job, JobStage
 from builder.core.jobs.sandbox import RIGHTS, ContainerLimits, Mount
-from builder.core.terms import LABEL
+from builder.core.terms import LABEL, Purpose
 from builder.errors import ConfigError
 from builder.program import command
 
@@ -133,7 +133,16 @@ def _needed(job: Job, stage: JobStage, spec: StageSpec | None, sizes: Mapping[st
     known = spec or StageSpec(name=stage.name, summary="")
     models = sum(sizes.get(use.id, 0) for use in stage.models.values())
     seen = known.memory(job.variant, sandbox.lengths(i.duration for i in job.inputs))
-    return {"seen": seen + drawing(stage) + crowd(stage, models), "models": models}
+    return {"seen": seen + drawing(stage) + crowd(stage, models) + voices(stage), "models": models}
+
+
+VOICES = 1_600_000_000
+"""Bytes that a stage takes more, beside the model, where it takes voices out of music: what the network holds of a segment."""
+
+
+def voices(stage: JobStage) -> int:
+    """Bytes that a model for voices takes more; 0 where a stage has none."""
+    return VOICES * (Purpose.VOCALS.value in stage.models)
 
 
 def crowd(stage: JobStage, models: int) -> int:
