@@ -117,7 +117,10 @@ def separated(job: StageJob, recording: Recording, networks: Networks) -> dict[s
     ratios = [ratio(path, networks.noise()) for path in sounds]
     known = [r for r in ratios if r is not None]
     lowest = min(known) if known else None
-    music = job.load("music", recording)["share"]["music"] if job.has("music") else None
+    music = None
+    if job.has("music"):
+        found = job.load("music", recording)
+        music = max(each["share"]["music"] for each in found.get("channels") or [found])
     decision = decided(job.settings["mode"], lowest, music, voices=networks.voice is not None)
     job.note(recording, decision.why)
     make = networks.voice if decision.way == VOICE else networks.noise

@@ -22,7 +22,7 @@ MOSTLY = 0.8
 
 WHY = "sung, and lyrics are left out"
 
-MARK, DROP = "mark", "drop"
+KEEP, MARK, DROP = "keep", "mark", "drop"
 
 
 @dataclass(frozen=True, kw_only=True)

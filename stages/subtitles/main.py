@@ -202,7 +202,7 @@ def sung(
     """What is said, with what is sung marked, and what is left out of it. What a person wrote stays."""
     found = heard.songs
     if found is None:
-        if "music" in job.stages:
+        if "music" in job.stages and heard.music is None:
             job.note(recording, "lyrics are as other words: the stage music failed")
         return said, []
     said = found.marked(said)
@@ -298,7 +298,9 @@ def hear(job: StageJob, recording: Recording) -> Heard:
         known=people,
         clock=clock,
         music=played,
-        songs=None if played is None else lyrics.read(played, str(played["lyrics"]), clock),
+        songs=None
+        if played is None or played["lyrics"] == lyrics.KEEP
+        else lyrics.read(played, str(played["lyrics"]), clock),
     )
 
 

@@ -29,8 +29,11 @@ CPU_COMPUTE_TYPE = "int8"
 """Compute type of a job that is moved away from the device that the machine's own settings are for."""
 
 
-OFF = "off"
-"""The setting ``mode`` of the stage :data:`SEPARATION` with which nothing is done."""
+OFF, AUTO = "off", "auto"
+"""The settings ``mode`` of the stage :data:`SEPARATION` with which nothing is done, and with which the sound decides."""
+
+AFTER = {SEPARATION: (MUSIC,)}
+"""Stages that a stage waits for in jobs that have them; the order of all stages is as without."""
 
 KEEP = "keep"
 """The setting ``lyrics`` of the stage :data:`MUSIC` with which nobody looks for music."""
@@ -122,14 +125,15 @@ class Request:
     @property
     def left_out(self) -> frozenset[str]:
         """Stages that nothing is asked of, whatever the recording."""
-        cleaned = self.settings.get(SEPARATION, {}).get("mode", OFF) != OFF
+        mode = self.settings.get(SEPARATION, {}).get("mode", OFF)
+        marked = self.settings.get(MUSIC, {}).get("lyrics", KEEP) != KEEP
         wanted = {
             "diarize": self.diarization,
             translation.STAGE: bool(self.languages),
             "names": self.names,
             "metadata": self.metadata,
-            SEPARATION: cleaned,
-            MUSIC: self.settings.get(MUSIC, {}).get("lyrics", KEEP) != KEEP,
+            SEPARATION: mode != OFF,
+            MUSIC: marked or (mode == AUTO and Purpose.VOCALS in self.models),
         }
         return frozenset(stage for stage, asked in wanted.items() if not asked)
 
@@ -145,14 +149,23 @@ class Request:
 
 def separation(options: JobOptions, config: Config) -> bool:
     """Whether the stage that takes noise out of the sound is part of the job, and needs its model."""
+    return _mode(options, config) != OFF
+
+
+def _mode(options: JobOptions, config: Config) -> str:
     chosen = config.settings.get(SEPARATION, {}).get("mode")
-    return (options.separate or (chosen.value if chosen else OFF)) != OFF
+    return options.separate or (str(chosen.value) if chosen else OFF)
 
 
 def tagging(options: JobOptions, config: Config) -> bool:
-    """Whether the stage that looks for music is part of the job, and needs its model."""
+    """Whether the stage that looks for music is part of the job, and needs its model.
+
+    For lyrics; or for voices that are to be taken out of music, where a model for that is chosen and the sound decides.
+    """
     chosen = config.settings.get(MUSIC, {}).get("lyrics")
-    return (options.lyrics or (chosen.value if chosen else KEEP)) != KEEP
+    asked = [config.models.get(id_.strip()) for id_ in (options.models or "").split(",")]
+    voices = any(model is not None and model.purpose is Purpose.VOCALS for model in asked)
+    return (options.lyrics or (chosen.value if chosen else KEEP)) != KEEP or (voices and _mode(options, config) == AUTO)
 
 
 def resolve(
@@ -447,7 +460,7 @@ def plan_stages(specs: Mapping[str, StageSpec], request: Request, *, workflow: W
         stages.append(
             JobStage(
                 name=name,
-                needs=tuple(n for n in spec.needs if n in names),
+                needs=tuple(n for n in (*spec.needs, *AFTER.get(name, ())) if n in names),
                 settings=MappingProxyType(settings),
                 models=MappingProxyType(uses),
                 optional=spec.optional,
