@@ -197,3 +197,13 @@ def test_texts_have_notes_around_lyrics() -> None:
     said = [sentence("Listen.", 0.0), sentence("la la", 5.0, sung=True)]
     assert formats.txt(lyrics.shown(said)) == "Speaker 1: Listen. ♪ la la ♪\n"
     assert "♪" not in formats.txt(said)
+
+
+def test_the_page_has_lyrics_in_italics() -> None:
+    """Beside what it says of doubtful words."""
+    from builder.core.jobs.page import Word as Shown
+
+    words = [
+        Shown(text=" la", start=0.0, end=1.0, probability=p, sung=sung) for p in (0.9, 0.1) for sung in (False, True)
+    ]
+    assert [word.classes for word in words] == ["", "sung", "d2", "d2 sung"]

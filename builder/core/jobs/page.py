@@ -85,6 +85,8 @@ class Word:
     probability: float | None = None
     unsure: bool = False
     """Nothing that was heard supports it."""
+    sung: bool = False
+    """It is of a song."""
 
     @property
     def gap(self) -> str:
@@ -99,6 +101,11 @@ class Word:
         if self.probability is None:
             return 0
         return 2 if self.probability < UNSURE else int(self.probability < DOUBTFUL)
+
+    @property
+    def classes(self) -> str:
+        """Those of its element, separated by spaces."""
+        return " ".join([f"d{self.doubt}"] * (self.doubt > 0) + ["sung"] * self.sung)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -301,6 +308,7 @@ def _words(segment: Any, *, known: bool) -> Iterator[Word]:
             end=float(word["end"]),
             probability=None if probability is None else float(probability),
             unsure=word.get("unsure") is True,
+            sung=segment.get("lyrics") is True,
         )
 
 
