@@ -14,7 +14,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.conftest import stage_module
+from builder.core.jobs.request import JobOptions, Request, plan_stages, tagging
+from builder.core.terms import SEPARATION, Purpose, Workflow
+from builder.core.weights.model import Pin
+from builder.edges.machine import project
+from tests.conftest import ROOT, stage_module
+
+CONFIG = project.load(ROOT, env={})
 
 deepfilter = stage_module("separate", "deepfilter")
 main = stage_module("separate", "main")
@@ -203,3 +209,21 @@ def test_filters_are_left_out_where_there_is_little_noise() -> None:
         cleaner = deepfilter.Cleaner({part: Mute(ratio) for part in deepfilter.PARTS}, left=0.0)
         out = np.concatenate(list(cleaner.cleaned([sound])))[: len(sound)]
         assert bool(np.abs(out - sound).max() < 1e-5) is same
+
+
+@pytest.mark.parametrize(
+    ("mode", "model", "music"),
+    [("auto", True, True), ("on", True, False), ("auto", False, False), ("off", True, False)],
+)
+def test_music_is_looked_for_where_it_decides(mode: str, model: bool, music: bool) -> None:
+    """It is heard before the sound is separated, and only where a model for voices waits for it."""
+    options = JobOptions(separate=mode, models="demucs" if model else None)
+    assert tagging(options, CONFIG) is music
+    voices = {Purpose.VOCALS: (CONFIG.models["demucs"], Pin(revision="r", files=()))} if model else {}
+    request = Request(
+        workflow=None, variant="slim", preset="starter", models=voices, settings={SEPARATION: {"mode": mode}}
+    )
+    stages = {stage.name: stage for stage in plan_stages(CONFIG.stages, request, workflow=Workflow.TRANSCRIBE)}
+    assert ("music" in stages) is music
+    if mode != "off":
+        assert stages[SEPARATION].needs == ("demux", "music") if music else ("demux",)
