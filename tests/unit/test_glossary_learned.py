@@ -10,7 +10,7 @@ import pytest
 
 from builder.core import glossary
 from builder.core.glossary import Term, learned
-from builder.core.glossary.learned import SpokenWord, Transcript
+from builder.core.glossary.learned import HeardText, HeardWord
 from builder.core.jobs.record import changes
 from builder.receiver.jobs.terms import MOST_HEARD
 from builder.views import glossaries as views
@@ -24,21 +24,21 @@ TERMS = (
 )
 
 
-def transcript(text: str, *corrections: tuple[str, str], edited: str | None = None) -> Transcript:
+def transcript(text: str, *corrections: tuple[str, str], edited: str | None = None) -> HeardText:
     """A text of a word a second; each correction is said to be at its place."""
     words = text.split()
     told = []
     for before, after in corrections:
         at = next(k for k in range(len(words)) if " ".join(words[k:]).startswith(after))
         told.append({"start": at, "end": at + len(after.split()), "before": before, "after": after, "why": "alike"})
-    return Transcript(
+    return HeardText(
         changes=changes.of_transcript({"corrections": told}, "a.mp4"),
-        words=tuple(SpokenWord(text=f" {word}", start=float(k), end=k + 1.0) for k, word in enumerate(words)),
+        words=tuple(HeardWord(text=f" {word}", start=float(k), end=k + 1.0) for k, word in enumerate(words)),
         edited=None if edited is None else edited.split(),
     )
 
 
-def told(*transcripts: Transcript) -> list[tuple[str, str, int, str]]:
+def told(*transcripts: HeardText) -> list[tuple[str, str, int, str]]:
     return [(one.heard, one.term, one.times, one.why_not) for one in learned.learned(transcripts, TERMS)]
 
 
@@ -72,7 +72,7 @@ def test_an_edit_in_a_text_with_common_words_is_found_where_it_is() -> None:
         (transcript("Corvannis", ("C" * 101, "Corvannis")), learned.WRITING),
     ],
 )
-def test_what_is_not_learnt_and_why(found: Transcript, why: str) -> None:
+def test_what_is_not_learnt_and_why(found: HeardText, why: str) -> None:
     [(_, term, _, said)] = told(found)
     assert (term, said) == ("Corvannis", why)
 
@@ -96,8 +96,8 @@ def test_a_term_s_translation_is_the_term_and_its_mishearings_have_a_limit() -> 
 
 
 def test_a_long_recording_s_edits_are_not_compared() -> None:
-    words = tuple(SpokenWord(text="a", start=0.0, end=1.0) for _ in range(learned.MOST_WORDS + 1))
-    assert learned.learned([Transcript(changes=(), words=words, edited=["Corvannis"])], TERMS) == ()
+    words = tuple(HeardWord(text="a", start=0.0, end=1.0) for _ in range(learned.MOST_WORDS + 1))
+    assert learned.learned([HeardText(changes=(), words=words, edited=["Corvannis"])], TERMS) == ()
 
 
 def test_the_table_is_read_as_it_was_written_and_the_stage_has_it() -> None:

@@ -42,7 +42,7 @@ FULL = "more than a term can have"
 
 
 @dataclass(frozen=True, kw_only=True)
-class SpokenWord:
+class HeardWord:
     """A word as a stage wrote it; times in seconds."""
 
     text: str
@@ -51,12 +51,12 @@ class SpokenWord:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Transcript:
+class HeardText:
     """What is known of a recording."""
 
     changes: Sequence[Change]
     """Terms in the place of words."""
-    words: Sequence[SpokenWord]
+    words: Sequence[HeardWord]
     """After these changes."""
     edited: Sequence[str] | None = None
     """The words after a person changed them; None: nobody did."""
@@ -73,11 +73,11 @@ class Mishearing:
     """Why it isn't learnt; empty: it is."""
 
 
-def words_of(result: Any) -> tuple[SpokenWord, ...] | None:
+def words_of(result: Any) -> tuple[HeardWord, ...] | None:
     """The words of a recognition's result, which may be anything; None where it is none."""
     try:
         return tuple(
-            SpokenWord(text=str(word["word"]), start=float(word["start"]), end=float(word["end"]))
+            HeardWord(text=str(word["word"]), start=float(word["start"]), end=float(word["end"]))
             for segment in result["segments"]
             for word in segment["words"]
         )
@@ -85,7 +85,7 @@ def words_of(result: Any) -> tuple[SpokenWord, ...] | None:
         return None
 
 
-def learned(transcripts: Sequence[Transcript], terms: Sequence[Term]) -> tuple[Mishearing, ...]:
+def learned(transcripts: Sequence[HeardText], terms: Sequence[Term]) -> tuple[Mishearing, ...]:
     """What is to be known of mishearings, the most frequent first.
 
     Args:
@@ -162,7 +162,7 @@ def _pair(before: str, after: str, known: Mapping[str, str]) -> tuple[str, str] 
     return heard, known[term]
 
 
-def _edits(one: Transcript) -> Iterator[tuple[float, float, str, str]]:
+def _edits(one: HeardText) -> Iterator[tuple[float, float, str, str]]:
     """What a person wrote for what: start and end in seconds, the old words and the new."""
     if one.edited is None or max(len(one.edited), len(one.words)) > MOST_WORDS:
         return
@@ -176,7 +176,7 @@ def _edits(one: Transcript) -> Iterator[tuple[float, float, str, str]]:
             yield part[0].start, part[-1].end, " ".join(w.text.strip() for w in part), " ".join(written)
 
 
-def _said(transcripts: Sequence[Transcript], widths: Mapping[str, int]) -> set[str]:
+def _said(transcripts: Sequence[HeardText], widths: Mapping[str, int]) -> set[str]:
     """Those of the mishearings that stand in the texts as they are: somebody says just this."""
     found: set[str] = set()
     for one in transcripts:

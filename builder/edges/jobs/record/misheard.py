@@ -5,7 +5,7 @@ from __future__ import annotations
 from builder.core import glossary
 from builder.core.config.types import Config
 from builder.core.glossary import Term, learned
-from builder.core.glossary.learned import Transcript
+from builder.core.glossary.learned import HeardText
 from builder.core.jobs.job import Job, JobInput
 from builder.core.jobs.record import changes
 from builder.edges.jobs import edits, outcome
@@ -20,7 +20,7 @@ def terms(config: Config, job: Job) -> tuple[Term, ...]:
     return glossary.from_job(json_below(jobs.folder(config, job), glossary.FILE))
 
 
-def transcripts(config: Config, job: Job) -> tuple[Transcript, ...]:
+def transcripts(config: Config, job: Job) -> tuple[HeardText, ...]:
     """What is known of each recording of a job.
 
     Raises:
@@ -32,10 +32,10 @@ def transcripts(config: Config, job: Job) -> tuple[Transcript, ...]:
         raise UsageError(f"job {job.id} has no transcript yet", where=str(folder), hint=command(f"run {job.id}"))
     edited = edits.read(folder)
 
-    def one(entry: JobInput) -> Transcript:
+    def one(entry: JobInput) -> HeardText:
         result = json_below(folder, f"work/asr/{entry.id}.json")
         turns = edited[entry.id].turns if entry.id in edited else None
-        return Transcript(
+        return HeardText(
             changes=changes.of_transcript(result, entry.name),
             words=learned.words_of(result) or (),
             edited=None if turns is None else " ".join(turn.text for turn in turns).split(),
