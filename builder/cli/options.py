@@ -83,7 +83,11 @@ MetadataOption = Annotated[
     ),
 ]
 SeparateOption = Annotated[
-    str | None, typer.Option("--separate", help="Take noise out before words are heard: auto, on, off (default).")
+    str | None,
+    typer.Option(
+        "--separate",
+        help="Take noise, or music by --models demucs, out before words are heard: auto, on, off (default).",
+    ),
 ]
 LyricsOption = Annotated[
     str | None, typer.Option("--lyrics", help="Words that are sung: keep (default), mark (with notes), drop.")
