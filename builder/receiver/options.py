@@ -6,9 +6,11 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
+from builder.receiver.display import shown
 from builder.receiver.inventory import LoaderError
 from builder.receiver.jobs.job import SUBTITLE, TRANSCRIBE, JobAsked
-from builder.receiver.jobs.recordings import glossary_of, language_of, targets_of
+from builder.receiver.jobs.recordings import language_of, targets_of
+from builder.receiver.jobs.terms import LARGEST_TERMS, BrokenTerm, terms_for_job, terms_of
 
 EPILOG = """examples:
   python3 load.py --key sender.pub.pem                 load what this engine lacks, if this key signed it
@@ -93,6 +95,36 @@ def _speakers(text: str) -> int:
     if not (text.isascii() and text.isdecimal() and 1 <= int(text[:4]) <= MOST_SPEAKERS):
         raise argparse.ArgumentTypeError(f"{text!r} is not a number from 1 to {MOST_SPEAKERS}")
     return int(text)
+
+
+def glossary_of(path: Path | None) -> bytes | None:
+    """The job's file for the terms of ``--glossary``; None without it.
+
+    Raises:
+        LoaderError: the file can't be read, is YAML, too large or not UTF-8, or a line of it is wrong.
+    """
+    if path is None:
+        return None
+    name = shown(str(path))
+    if path.suffix.lower() in (".yaml", ".yml"):
+        raise LoaderError(2, f"{name}: there is no reader of YAML here", "a term a line (.txt), or a table (.tsv)")
+    try:
+        with path.open("rb") as source:
+            data = source.read(LARGEST_TERMS + 1)
+        if len(data) > LARGEST_TERMS:
+            raise LoaderError(2, f"{name} has more than {LARGEST_TERMS >> 20} MiB", "a term a line")
+        found = terms_of(data.decode("utf-8"), table=path.suffix.lower() == ".tsv")
+    except OSError as error:
+        raise LoaderError(2, f"{name}: {error.strerror}", "check the path: --glossary FILE") from None
+    except UnicodeDecodeError as error:
+        line = data[: error.start].count(b"\n") + 1
+        raise LoaderError(2, f"{name}:{line}: this isn't UTF-8", "save the file as UTF-8") from None
+    except BrokenTerm as broken:
+        wanted = broken.hint or (f"expected: {broken.expected}" if broken.expected else "change this line")
+        raise LoaderError(2, f"{name}:{broken.line}: {shown(broken.what)}", shown(wanted)) from None
+    if not found:
+        raise LoaderError(2, f"{name} has no terms", "a term a line (.txt), or a table (.tsv)")
+    return terms_for_job(found)
 
 
 def asked_of(chosen: argparse.Namespace) -> JobAsked:

@@ -20,6 +20,7 @@ from builder.core.terms import Mode, Purpose, Workflow
 from builder.edges.bundle import acceptance
 from builder.edges.bundle.acceptance import NONE, Translations
 from builder.edges.jobs import folder as jobs
+from builder.receiver import options
 from builder.receiver.inventory import LoaderError
 from builder.receiver.jobs import job as folders
 from builder.receiver.jobs import naming, recordings
@@ -292,7 +293,7 @@ def test_a_file_that_is_no_glossary_is_refused_with_its_line(
     if data is not None:
         (tmp_path / name).write_bytes(data)
     with pytest.raises(LoaderError, match=what) as refused:
-        recordings.glossary_of(tmp_path / name)
+        options.glossary_of(tmp_path / name)
     assert refused.value.code == 2
     assert re.search(hint, refused.value.do)
 
@@ -301,8 +302,8 @@ def test_a_glossary_lies_in_the_job_as_the_builder_writes_it(tmp_path: Path) -> 
     """For those who may read the recording; a bundle from before there were any says so."""
     (tmp_path / "input").mkdir()
     (tmp_path / "g.tsv").write_bytes("\ufeffterm\theard\tdoubtful\ten\r\nAda\tAida\tIda|Eda\tAda L.\r\n".encode())
-    told = recordings.glossary_of(tmp_path / "g.tsv")
-    assert (told, recordings.glossary_of(None)) == (TERMS, None)
+    told = options.glossary_of(tmp_path / "g.tsv")
+    assert (told, options.glossary_of(None)) == (TERMS, None)
     recordings._write_terms(tmp_path, JobAsked(glossary=told), 0o040)
     written = tmp_path / glossary.FILE
     assert (written.read_bytes(), written.stat().st_mode & 0o777) == (TERMS, 0o640)

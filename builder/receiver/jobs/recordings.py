@@ -40,7 +40,7 @@ from builder.receiver.jobs.languages import EACH, KNOWN, code_of
 from builder.receiver.jobs.naming import input_suffix, job_id, key_of, output_stem
 from builder.receiver.jobs.places import file_mode, folder_mode, readers, remove_if_there
 from builder.receiver.jobs.run import probe, results_of, run_job, stage_container, stage_images
-from builder.receiver.jobs.terms import LARGEST_TERMS, TERMS_FILE, BrokenTerm, terms_for_job, terms_of
+from builder.receiver.jobs.terms import TERMS_FILE
 from builder.receiver.jobs.translating import MOST_TRANSLATIONS, TRANSLATE, ways_of
 from builder.receiver.jobs.untrusted import read_below
 
@@ -82,36 +82,6 @@ def targets_of(text: str | None) -> tuple[str, ...]:
     if len(found) > MOST_TRANSLATIONS:
         raise LoaderError(2, f"a job has at most {MOST_TRANSLATIONS} translations", "leave some of --translate out")
     return found
-
-
-def glossary_of(path: Path | None) -> bytes | None:
-    """The job's file for the terms of ``--glossary``; None without it.
-
-    Raises:
-        LoaderError: the file can't be read, is YAML, too large or not UTF-8, or a line of it is wrong.
-    """
-    if path is None:
-        return None
-    name = shown(str(path))
-    if path.suffix.lower() in (".yaml", ".yml"):
-        raise LoaderError(2, f"{name}: there is no reader of YAML here", "a term a line (.txt), or a table (.tsv)")
-    try:
-        with path.open("rb") as source:
-            data = source.read(LARGEST_TERMS + 1)
-        if len(data) > LARGEST_TERMS:
-            raise LoaderError(2, f"{name} has more than {LARGEST_TERMS >> 20} MiB", "a term a line")
-        found = terms_of(data.decode("utf-8"), table=path.suffix.lower() == ".tsv")
-    except OSError as error:
-        raise LoaderError(2, f"{name}: {error.strerror}", "check the path: --glossary FILE") from None
-    except UnicodeDecodeError as error:
-        line = data[: error.start].count(b"\n") + 1
-        raise LoaderError(2, f"{name}:{line}: this isn't UTF-8", "save the file as UTF-8") from None
-    except BrokenTerm as broken:
-        wanted = broken.hint or (f"expected: {broken.expected}" if broken.expected else "change this line")
-        raise LoaderError(2, f"{name}:{broken.line}: {shown(broken.what)}", shown(wanted)) from None
-    if not found:
-        raise LoaderError(2, f"{name} has no terms", "a term a line (.txt), or a table (.tsv)")
-    return terms_for_job(found)
 
 
 def transcribe(
