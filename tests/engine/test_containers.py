@@ -135,7 +135,7 @@ def test_no_container_of_a_job_gets_the_docker_clients_proxies(
 @pytest.mark.heavy
 @OTHER_STORE
 def test_stages_that_few_need_give_in_containers_what_they_give_on_the_machine(engine: Engine, tmp_path: Path) -> None:
-    """Noise out, names, Apertium: their images are built because a job asks for them."""
+    """Noise out, music, the film's name, names, Apertium: their images are built because a job asks for them."""
     project = copy_project(tmp_path)
     with (project / "bake.yaml").open("a") as file:
         file.write("\ntranslation:\n  apertium: [eng-spa]\n")
@@ -147,6 +147,10 @@ def test_stages_that_few_need_give_in_containers_what_they_give_on_the_machine(e
         "-t",
         "es",
         "--names",
+        "--metadata",
+        "cached",
+        "--lyrics",
+        "mark",
         "--separate",
         "on",
         "--threads",

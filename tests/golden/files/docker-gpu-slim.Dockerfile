@@ -14,6 +14,8 @@ ARG WITH_SILERO_VAD=${ENVIRONMENT}
 FROM registry.example:5000/python:3.11-slim@sha256:abababababababababababababababababababababababababababababababab AS root
 
 FROM root AS tools
+# Bytecode without the columns that tracebacks underline: a fifteenth smaller.
+ENV PYTHONNODEBUGRANGES=1
 COPY tools /tools
 RUN --mount=type=secret,id=ca --mount=type=secret,id=site \
     ["python3", "/tools/steps.py", "tools"]

@@ -7,6 +7,8 @@ FROM scratch AS root
 ADD rootfs.tar /
 
 FROM root AS tools
+# Bytecode without the columns that tracebacks underline: a fifteenth smaller.
+ENV PYTHONNODEBUGRANGES=1
 COPY tools /tools
 RUN --mount=type=secret,id=ca --mount=type=secret,id=site \
     ["python3", "/tools/steps.py", "tools"]
