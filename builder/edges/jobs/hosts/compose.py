@@ -39,8 +39,9 @@ BACK = 60.0
 RESTARTS = 2
 """Times that a stage is started again because the engine went away under it."""
 
-LEAVING = 5.0
-"""Seconds for which an engine may still answer after it has ended a container because it goes away itself."""
+LEAVING, SHUTDOWN = 5.0, 20.0
+"""Seconds for which an engine may still answer after it has killed a container because it goes away itself, and after it has
+asked one to end: Docker gives others, which may not hear, 15 s (its shutdown-timeout)."""
 
 LONGEST_ADDRESS = 4096
 """Bytes of an engine's address."""
@@ -249,7 +250,8 @@ class Container:
                     begin = False
                 code = self._follow()
                 expected = code not in (137, 143, 255) or self._asked or self._out_of_memory()
-                if expected or not (self._engine_was_away() or self._engine_leaves()):
+                patience = SHUTDOWN if code == 143 else LEAVING
+                if expected or not (self._engine_was_away() or self._engine_leaves(patience)):
                     return self._explain(code)
             except Exception as error:
                 if _is_gone(error):
@@ -330,9 +332,9 @@ class Container:
             return float(self._project.api.inspect_container(self._id)["HostConfig"]["Memory"])
         return 0.0
 
-    def _engine_leaves(self) -> bool:
+    def _engine_leaves(self, patience: float = LEAVING) -> bool:
         """Whether the engine is going away: it ends its containers first. Asked only after an unexpected end."""
-        end = time.monotonic() + LEAVING
+        end = time.monotonic() + patience
         while time.monotonic() < end and not self._asked:
             try:
                 self._project.api.ping()
