@@ -98,12 +98,16 @@ class _Kept(threading.Thread):
     def __init__(self, pipe: IO[bytes] | None) -> None:
         super().__init__(daemon=True)
         assert pipe is not None
-        self._pipe, self._data = pipe, bytearray()
+        # Its own descriptor: whoever is interrupted closes the pipe, and its number may be another file's then.
+        self._pipe, self._data = os.dup(pipe.fileno()), bytearray()
         self.start()
 
     def run(self) -> None:
-        while chunk := os.read(self._pipe.fileno(), CHUNK):
-            self._data += chunk[: MOST - len(self._data)]
+        try:
+            while chunk := os.read(self._pipe, CHUNK):
+                self._data += chunk[: MOST - len(self._data)]
+        finally:
+            os.close(self._pipe)
 
     @property
     def text(self) -> str:
