@@ -131,7 +131,7 @@ def prune(
         typer.Option(
             "--answers-older-than", metavar="DAYS", min=0, max=36500, help="Answers of services go after so long."
         ),
-    ] = 180,
+    ] = 180,  # after half a year a service may know more
     json: Json = False,
 ) -> None:
     """Free what no image and no job needs: blobs, recipes, images, what killed builds left, old answers.

@@ -68,13 +68,16 @@ def resolve(config: Config, options: JobOptions) -> Request:
     """
     about.chosen(options.metadata)
     hardware, advice = hardware_of(config)
-    models = chosen_models(
+    chosen = partial(
+        chosen_models,
         config,
         models=options.models,
         diarization=options.diarization,
         separation=request.separation(options, config),
-        tagging=request.tagging(options, config),
     )
+    models = chosen(tagging=False)
+    if request.tagging(options, config, models):
+        models = chosen(tagging=True)
     pairs: tuple[Pair, ...] = ()
     if options.to is not None:
         from builder.workflows.pairs import commands as translators

@@ -21,10 +21,6 @@ if TYPE_CHECKING:
     from builder.receiver.jobs.kept import KeptImage
 
 
-DAYS = 180
-"""Age from which on answers of services are pruned: after half a year a service may know more."""
-
-
 @dataclass(frozen=True, kw_only=True)
 class LayoutPruned:
     """Files of the layout that nothing needs, and answers that are old."""
@@ -73,7 +69,7 @@ class LayersLocked:
     models: tuple[ModelLayers, ...]
 
 
-def prune(session: Session, *, dry_run: bool, days: int = DAYS) -> LayoutPruned:
+def prune(session: Session, *, dry_run: bool, days: int) -> LayoutPruned:
     """Remove blobs and recipes of images that the engine no longer has, what killed builds left, and on an engine of this
     machine the images that it had for jobs which are gone. Answers of services and language models go by age, too.
 

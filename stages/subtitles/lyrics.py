@@ -22,7 +22,7 @@ MOSTLY = 0.8
 
 WHY = "sung, and lyrics are left out"
 
-KEEP, MARK, DROP = "keep", "mark", "drop"
+KEEP, DROP = "keep", "drop"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -231,14 +231,14 @@ def test_old_answers_are_pruned_and_those_of_a_language_model_are_one_row(tmp_pa
         ("llm", "lines of films, 3 times"),
     ]
     assert (rows[2].size, round((now - rows[2].asked) / month)) == (3 * 19, 7)
-    dry = layout.prune(session, dry_run=True)
+    dry = layout.prune(session, dry_run=True, days=180)
     assert [(file.path, file.what) for file in dry.files] == [
         (old, "answer of tmdb"),
         (lines[2], "answer of llm"),
         (lines[1], "answer of llm"),
     ]
     assert old.exists()
-    assert layout.prune(session, dry_run=False).files == dry.files
+    assert layout.prune(session, dry_run=False, days=180).files == dry.files
     assert [path.exists() for path in (young, old, *lines)] == [True, False, True, False, False]
     assert len(layout.prune(session, dry_run=False, days=0).files) == 2
     lines[0].write_text("{}")

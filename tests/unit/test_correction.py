@@ -268,4 +268,4 @@ def test_changes_have_an_end(monkeypatch: pytest.MonkeyPatch) -> None:
     assert [one.language for one in found] == ["en", "en", "fr"]
     assert {len(text) for one in found for text in (one.before, one.after, one.why)} == {changes.LONGEST_CHANGED}
     for wrong in (-1.0, float("nan"), 1e10):
-        assert changes.of_names({"changes": [{**entry, "start": wrong}, {**entry, "end": wrong}]}, "r") == ()
+        assert changes.of_words({"changes": [{**entry, "start": wrong}, {**entry, "end": wrong}]}, "r") == ()

@@ -251,8 +251,8 @@ def test_what_stages_changed_is_listed_and_steers_no_terminal() -> None:
     assert (len(lines), lines[-1]) == (21, "  and 11 more: --json")
     translated, said = changes_data(found + heard)
     assert set(translated) - set(said) == {"language", "by"}
-    assert changes.of_translations([1], "a") == changes.of_transcript(None, "a") == changes.of_names("", "a") == ()
-    assert [c.before for c in changes.of_names({"changes": [entry, {"start": 1}]}, "a")] == [entry["before"]]
+    assert changes.of_translations([1], "a") == changes.of_transcript(None, "a") == changes.of_words("", "a") == ()
+    assert [c.before for c in changes.of_words({"changes": [entry, {"start": 1}]}, "a")] == [entry["before"]]
 
 
 def test_a_stage_that_failed_or_lost_its_results() -> None:

@@ -7,6 +7,7 @@ import tarfile
 import wave
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -16,8 +17,9 @@ import pytest
 
 from builder.core.jobs.request import JobOptions, Request, plan_stages, tagging
 from builder.core.terms import SEPARATION, Purpose, Workflow
-from builder.core.weights.model import Pin
+from builder.core.weights.model import FilePin, Pin
 from builder.edges.machine import project
+from builder.workflows import host
 from tests.conftest import ROOT, stage_module
 
 CONFIG = project.load(ROOT, env={})
@@ -211,15 +213,26 @@ def test_filters_are_left_out_where_there_is_little_noise() -> None:
         assert bool(np.abs(out - sound).max() < 1e-5) is same
 
 
+def test_a_preset_that_names_a_model_for_voices_has_music_looked_for(tmp_path: Path) -> None:
+    """Whoever names the model, the stage that it waits for has its own."""
+    config = project.load(ROOT, env={}, home=tmp_path)
+    own = replace(config.presets["starter"], models={**config.presets["starter"].models, Purpose.VOCALS: ("demucs",)})
+    pins = {**config.pins, "demucs": Pin(revision="r", files=(FilePin(path="f", size=1, sha256="0" * 64),))}
+    config = replace(config, presets={**config.presets, "starter": own}, pins=pins)
+    config = replace(config, defaults=replace(config.defaults, preset="starter"))
+    for mode, has in (("auto", True), ("on", False)):
+        request = host.resolve(config, JobOptions(separate=mode))
+        assert ({"music", "separate"} <= request.stages(config), Purpose.TAGGING in request.models) == (has, has)
+
+
 @pytest.mark.parametrize(
     ("mode", "model", "music"),
     [("auto", True, True), ("on", True, False), ("auto", False, False), ("off", True, False)],
 )
 def test_music_is_looked_for_where_it_decides(mode: str, model: bool, music: bool) -> None:
     """It is heard before the sound is separated, and only where a model for voices waits for it."""
-    options = JobOptions(separate=mode, models="demucs" if model else None)
-    assert tagging(options, CONFIG) is music
     voices = {Purpose.VOCALS: (CONFIG.models["demucs"], Pin(revision="r", files=()))} if model else {}
+    assert tagging(JobOptions(separate=mode), CONFIG, voices) is music
     request = Request(
         workflow=None, variant="slim", preset="starter", models=voices, settings={SEPARATION: {"mode": mode}}
     )

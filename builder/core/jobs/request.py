@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
@@ -157,15 +157,17 @@ def _mode(options: JobOptions, config: Config) -> str:
     return options.separate or (str(chosen.value) if chosen else OFF)
 
 
-def tagging(options: JobOptions, config: Config) -> bool:
+def tagging(options: JobOptions, config: Config, models: Collection[Purpose]) -> bool:
     """Whether the stage that looks for music is part of the job, and needs its model.
 
     For lyrics; or for voices that are to be taken out of music, where a model for that is chosen and the sound decides.
+
+    Args:
+        models: what the job has models for.
     """
     chosen = config.settings.get(MUSIC, {}).get("lyrics")
-    asked = [config.models.get(id_.strip()) for id_ in (options.models or "").split(",")]
-    voices = any(model is not None and model.purpose is Purpose.VOCALS for model in asked)
-    return (options.lyrics or (chosen.value if chosen else KEEP)) != KEEP or (voices and _mode(options, config) == AUTO)
+    voices = Purpose.VOCALS in models and _mode(options, config) == AUTO
+    return voices or (options.lyrics or (chosen.value if chosen else KEEP)) != KEEP
 
 
 def resolve(

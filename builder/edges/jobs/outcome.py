@@ -168,9 +168,9 @@ def coverage(job: Job, job_folder: Path, said_by: Mapping[str, Manifest]) -> tup
 
 CHANGING = {
     "asr": changed.of_transcript,
-    "names": changed.of_names,
+    "names": changed.of_words,
     "translate": changed.of_translations,
-    "subtitles": changed.of_names,
+    "subtitles": changed.of_words,
 }
 """Stages that change texts of their own accord, and who reads what they list."""
 

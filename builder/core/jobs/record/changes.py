@@ -86,7 +86,7 @@ def of_transcript(result: Any, recording: str) -> tuple[Change, ...]:
     return tuple(_changes(listed, recording, "", MOST_CHANGES))
 
 
-def of_names(result: Any, recording: str) -> tuple[Change, ...]:
+def of_words(result: Any, recording: str) -> tuple[Change, ...]:
     """Of a result of the stage names, words that are spelt as a list has them; of subtitles, lyrics that are left out."""
     listed = result.get("changes") if isinstance(result, dict) else None
     return tuple(_changes(listed, recording, "", MOST_CHANGES))

@@ -36,7 +36,7 @@ def _ways(labels: str) -> Mapping[str, _Way]:
             pieces=lambda tree: [segmentation.segmenter_bytes(tree["state_dict"])],
             opaque=segmentation.OPAQUE,
         ),
-        "demucs-onnx": _Way(of="HTDemucs", pieces=lambda tree: demucs.voice_pieces(tree), opaque=demucs.OPAQUE),
+        "demucs-onnx": _Way(of="HTDemucs", pieces=demucs.voice_pieces, opaque=demucs.OPAQUE),
         "wav2vec2-onnx": _Way(
             of="a wav2vec2 with these labels", pieces=lambda tree: wav2vec2.aligner_pieces(tree, labels)
         ),

@@ -2,7 +2,7 @@
 
 S. Rouard, F. Massa, A. Défossez, Hybrid Transformers for Music Source Separation (ICASSP 2023). Two U-nets, one over
 frequencies and one over samples, with a transformer between their halves in which each hears the other. Spectra, their
-inverse and the normalisation of both inputs are the caller's (stages/separate/demucs.py). Of the sources, which only the
+inverse and the normalisation of both inputs are the caller's (stages/separate/htdemucs.py). Of the sources, which only the
 last layers tell apart, the voice's is kept.
 """
 
