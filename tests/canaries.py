@@ -32,6 +32,8 @@ from typing import Any, BinaryIO
 
 import zstandard
 
+GREP = shutil.which("grep") or "grep"  # a test's PATH may be empty
+
 VARIABLE = "WHISPERBAKE_CANARY"
 """Has the canary of a run, for its workers."""
 
@@ -102,18 +104,21 @@ def _docker_config(core: str, environ: MutableMapping[str, str]) -> Path:
 # What is searched.
 
 
-def left_in(folders: Iterable[Path], core: str) -> list[str]:
-    """Every file below the folders with a canary, and in which form; links are not followed."""
-    files = list(_distinct(folders))
+def left_in(folders: Iterable[Path], core: str, seen: set[object] | None = None) -> list[str]:
+    """Every file below the folders with a canary, and in which form; links are not followed.
+
+    A large file whose content is in ``seen`` was searched by an earlier call; those of this call are added.
+    """
+    files = list(_distinct(folders, set() if seen is None else seen))
     found = [f"{path}: {', '.join(seen_in(path.read_bytes(), core))}" for path in _grep(files, core)]
     for path in files:
         found += _packed(path, core)
     return found
 
 
-def _distinct(folders: Iterable[Path]) -> Iterator[Path]:
+def _distinct(folders: Iterable[Path], seen: set[object]) -> Iterator[Path]:
     """Regular files, each content once as far as that can be told cheaply."""
-    seen: set[object] = set()
+    inodes: set[tuple[int, int]] = set()  # of this call: a removed file's number is given again
     for folder in folders:
         for parent, _, names in os.walk(folder):
             for name in names:
@@ -124,26 +129,28 @@ def _distinct(folders: Iterable[Path]) -> Iterator[Path]:
                     holes = about.st_size > LARGE and about.st_blocks * 512 < about.st_size // 2
                     if not stat.S_ISREG(about.st_mode) or not about.st_size or holes:
                         continue
-                    keys: list[object] = [(about.st_dev, about.st_ino)]
+                    if (about.st_dev, about.st_ino) in inodes:
+                        continue
+                    inodes.add((about.st_dev, about.st_ino))
                     if about.st_size > LARGE:
                         with path.open("rb") as file:
                             head = file.read(CHUNK // 16)
                             file.seek(-CHUNK // 16, os.SEEK_END)
-                            keys.append((about.st_size, hashlib.sha256(head + file.read()).digest()))
-                    if seen.isdisjoint(keys):
-                        yield path
-                    seen.update(keys)
+                            content = (about.st_size, hashlib.sha256(head + file.read()).digest())
+                        if content in seen:
+                            continue
+                        seen.add(content)
+                    yield path
 
 
 def _grep(files: Iterable[Path], core: str) -> list[Path]:
     """The files that have one of the forms as it stands. grep reads several GB in seconds."""
     patterns = b"\n".join(forms(core).values())  # not as arguments: another worker looks at those
     names = [os.fsencode(path) for path in files]
-    env = {"LC_ALL": "C", "PATH": os.environ["PATH"]}
     found: list[bytes] = []
     for at in range(0, len(names), 500):
-        command = ["grep", "-lsaFZ", "-D", "skip", "-f", "-", "--", *names[at : at + 500]]
-        done = subprocess.run(command, input=patterns, capture_output=True, check=False, env=env)
+        command = [GREP, "-lsaFZ", "-D", "skip", "-f", "-", "--", *names[at : at + 500]]
+        done = subprocess.run(command, input=patterns, capture_output=True, check=False, env={"LC_ALL": "C"})
         found += done.stdout.split(b"\0")[:-1]
     return [Path(os.fsdecode(name)) for name in found]
 

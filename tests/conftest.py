@@ -84,6 +84,10 @@ def pytest_unconfigure(config: pytest.Config) -> None:
         canaries.uproot(os.environ)
 
 
+SEARCHED: set[object] = set()
+"""What large files of this run hold, once it was searched."""
+
+
 @pytest.fixture(scope="session", autouse=True)
 def _no_secret_is_left(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """Nothing that this run made, printed or was started with has a canary. The last fixture that ends."""
@@ -92,7 +96,15 @@ def _no_secret_is_left(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Non
     yield
     watch.stop()
     assert watch.seen == []
-    assert canaries.left_in([tmp_path_factory.getbasetemp(), *shared.MADE], canaries.canary()) == []
+    assert canaries.left_in([tmp_path_factory.getbasetemp(), *shared.MADE], canaries.canary(), SEARCHED) == []
+
+
+@pytest.fixture(autouse=True)
+def _no_secret_is_left_by_a_test(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Nor has a test's own folder, which goes when the test passed."""
+    mine: list[Path] = [request.getfixturevalue("tmp_path")] if "tmp_path" in request.fixturenames else []
+    yield
+    assert canaries.left_in(mine, canaries.canary(), SEARCHED) == []
 
 
 LONGEST_FIRST = (

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import secrets
 import signal
 import subprocess
 import sys
@@ -79,10 +80,18 @@ class Bytes:
         )
 
 
+def repository(tmp: Path) -> str:
+    """A name of the test's own, also for its second process: a folder's comes again when the folder of a test is gone."""
+    kept = tmp / "repository"
+    if not kept.exists():
+        kept.write_text(f"test-{secrets.token_hex(8)}")
+    return kept.read_text()
+
+
 def connected(
     host: str, tmp: Path, login: Login | None = None, authorities: str = "", token_servers: Sequence[str] = ()
 ) -> tuple[Registry, Target, registry_http.StopSignal]:
-    where, stop = target(f"{host}/{tmp.name.replace('_', '-').lower()}", where="test"), registry_http.StopSignal()
+    where, stop = target(f"{host}/{repository(tmp)}", where="test"), registry_http.StopSignal()
     http = registry_http.connect(
         where,
         login=login,
