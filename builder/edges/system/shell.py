@@ -74,8 +74,8 @@ def run(
     except FileNotFoundError as error:
         raise MissingError(f"{argv[0]} is not on this machine", hint=f"install {argv[0]}") from error
     with process:
-        out, err = _Kept(process.stdout), _Kept(process.stderr)
-        try:
+        try:  # from here on: whoever is interrupted would wait for the program in the end
+            out, err = _Kept(process.stdout), _Kept(process.stderr)
             if process.stdin is not None:
                 with contextlib.suppress(BrokenPipeError), process.stdin as inlet:
                     inlet.write(stdin or b"")
