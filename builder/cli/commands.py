@@ -61,6 +61,7 @@ TOP: Mapping[str, tuple[str, str]] = {
 GROUPS: Mapping[str, tuple[str, str, str]] = {
     "models": ("weights", "app", "The weights: list, fetch, verify, lock, serve…"),
     "jobs": ("jobs", "jobs_app", "The jobs on this machine."),
+    "batch": ("batch", "app", "Thousands of recordings: a plan that Kubernetes, Slurm or HTCondor works through."),
     "subtitles": ("jobs", "subtitles_app", "Subtitle files, also those of others: check."),
     "voices": ("machine", "voices_app", "Known voices: people whom jobs name by how they sound."),
     "glossary": ("machine", "glossary_app", "Glossaries: what jobs teach."),

@@ -58,11 +58,11 @@ This page is generated from the types in `builder/views` (`make json`). The comm
 
 
 def all_views() -> dict[str, View[Any]]:
-    """Every :class:`View` of the modules in this folder, by command."""
+    """Every :class:`View` of the modules in this folder and below, by command."""
     found: dict[str, View[Any]] = {}
-    for module in sorted(info.name for info in pkgutil.iter_modules(views.__path__)):
-        if module != "schemas":
-            named = vars(import_module(f"{views.__name__}.{module}")).values()
+    for module in sorted(info.name for info in pkgutil.walk_packages(views.__path__, f"{views.__name__}.")):
+        if module != __name__ and not module.endswith(".schemas"):
+            named = vars(import_module(module)).values()
             found |= {view.command: view for view in named if isinstance(view, View)}
     return dict(sorted(found.items()))
 

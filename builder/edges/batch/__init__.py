@@ -1,0 +1,1 @@
+"""The folder of a batch: its files, its lock, the journals of its shards."""
