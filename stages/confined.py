@@ -76,6 +76,10 @@ class Ended:
     code: int
     why: str = ""
     """What was too much, where it didn't end by itself; the user reads it."""
+    said: str = ""
+    """Its own last words (:func:`tell`), where it ended by itself."""
+    asked: bool = False
+    """Whether this process was asked to end meanwhile."""
 
 
 @dataclass
@@ -109,7 +113,8 @@ class _Watch:
 def run(work: Callable[[], int]) -> Ended:
     """Do ``work``, which returns an exit code, in a child process.
 
-    Until it says how large the recording is (:func:`begin`), it has :data:`SECONDS`.
+    Until it says how large the recording is (:func:`begin`), it has :data:`SECONDS`. Signals have their handlers back when
+    it has ended.
     """
     sys.stdout.flush()
     sys.stderr.flush()
@@ -129,8 +134,7 @@ def run(work: Callable[[], int]) -> Ended:
             os._exit(code)
     os.close(mouth)
     watch = _Watch(pid)
-    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-        signal.signal(number, watch.ask)
+    before = {number: signal.signal(number, watch.ask) for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)}
     while True:
         if select.select([ear], [], [], 0.5)[0]:
             part = os.read(ear, 4096)
@@ -140,6 +144,8 @@ def run(work: Callable[[], int]) -> Ended:
         watch.look()
     os.close(ear)
     _, status = os.waitpid(pid, 0)
+    for number, handler in before.items():
+        signal.signal(number, handler)
     return _ended(watch, status)
 
 
@@ -163,6 +169,12 @@ def begin(name: str, size: int, *, memory: int = MEMORY, larger: int = LARGER, c
         _limit(resource.RLIMIT_FSIZE, _me.written)
     _me.seconds = sum(os.times()[:2]) + SECONDS + size / PACE
     _limit(resource.RLIMIT_CPU, int(_me.seconds) + 1)
+
+
+def tell(message: str) -> None:
+    """The last words of a child, for :attr:`Ended.said`; outside of one this does nothing."""
+    if _me.says >= 0:
+        os.write(_me.says, b"\0" + message.encode("utf-8", "replace")[:2000])
 
 
 def earn(seconds: float) -> None:
@@ -253,13 +265,15 @@ def _too_much() -> str:
 
 
 def _ended(watch: _Watch, status: int) -> Ended:
-    name = watch.heard.decode("utf-8", "replace").rstrip("\n").rpartition("\n")[2]
+    names, _, said = watch.heard.decode("utf-8", "replace").partition("\0")
+    name = names.rstrip("\n").rpartition("\n")[2]
     where = f"{name}: " if name else ""
+    asked = watch.asked is not None
     if os.WIFEXITED(status):
-        return Ended(code=os.WEXITSTATUS(status))
+        return Ended(code=os.WEXITSTATUS(status), said=said, asked=asked)
     number = os.WTERMSIG(status)
-    if watch.asked is not None:
-        return Ended(code=128 + signal.SIGTERM)
+    if asked:
+        return Ended(code=128 + signal.SIGTERM, asked=True)
     if watch.late or number == signal.SIGXCPU:
         why = "it takes too long to read: it is damaged, or made so"
     elif number == signal.SIGKILL:

@@ -6,19 +6,15 @@ Every image holds a copy beside its stage. It needs PyYAML only.
 from __future__ import annotations
 
 import argparse
-import importlib.machinery
-import importlib.util
 import json
 import os
 import re
 import secrets
-import shutil
 import signal
 import sys
 import time
 import traceback
-import types
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -27,10 +23,12 @@ from typing import Any
 
 import confined
 import handed
-import yaml
-from handed import dump
+import loading
+import several
+from handed import InputFault, dump, one_line
+from several import Outcome
 from unchanged import Changed, code_digest, sha256, unchanged
-from watched import cpu_seconds, die_with, hold, one_line, peak_bytes, plain, sentence, summary
+from watched import cpu_seconds, die_with, held, meter, peak_bytes, plain, sentence, summary
 
 PROGRESS_EVERY = 0.1
 """Seconds between two progress events: at most ten a second."""
@@ -53,24 +51,14 @@ TEXT = 500
 RATE = 16_000
 """Samples a second of the sound that stages exchange (mono, signed 16-bit little-endian)."""
 
-LISTS = ".baked"
-"""Folder below the models root of an image that has one list of files for each model in the image."""
-
 INPUT = re.compile(r"input/[0-9]+\.[a-z0-9]+")
 """Where a job keeps a recording."""
 
 CHANGED = "the recording was changed after this job was made; prepare it again"
 """Why a recording can't be used whose bytes are others than job.yaml says."""
 
-VARIANTS = ("slim", "full")
-"""Backends of a stage: without PyTorch, and with it."""
-
 _unfinished: set[Path] = set()
 """Temporary files that are being written; a signal that ends the stage removes them."""
-
-
-class InputFault(Exception):
-    """The recording can't be used; exit code 2. The user reads the text."""
 
 
 class ModelFault(Exception):
@@ -203,8 +191,9 @@ class StageJob:
         _unfinished.add(temporary)
         try:
             yield temporary
-            with temporary.open("rb+") as written:
-                os.fsync(written.fileno())
+            if not several.inside():  # a folder for one run, which a machine that lost its power begins anew
+                with temporary.open("rb+") as written:
+                    os.fsync(written.fileno())
             self._wrote[relative] = sha256(temporary)
             temporary.replace(final)
         except BaseException:
@@ -308,86 +297,19 @@ class StageJob:
         }
 
 
-def lacking(root: Path, uses: Iterable[dict[str, Any]], *, deep: bool = False) -> list[str]:
-    """What is wrong with the weights that a job's stage loads and with those in an image: a sentence for each fault.
-
-    An image's own lists (``.baked/<id>.json``) say which files its models have. Comparing the sizes takes a millisecond
-    or two. A mounted tree has no lists. The builder has checked it, and silence needs no model, so a missing model is
-    reported only when a stage asks for it.
-
-    Args:
-        root: the models root.
-        uses: models of the job's stage.
-        deep: also read every file and compare its sha256.
-    """
-    faults = []
-    lists = {}
-    for path in sorted((root / LISTS).glob("*.json")):
-        entry = json.loads(path.read_bytes())
-        lists[entry["id"]] = entry["digest"]
-        for file in entry["files"]:
-            name = f"model {entry['id']}: {Path(file['path']).name}"
-            try:
-                size = (root / file["path"]).stat().st_size
-            except OSError:
-                faults.append(f"{name} is missing")
-                continue
-            if size != file["size"]:
-                faults.append(f"{name} has {size} bytes, not {file['size']}")
-            elif deep and sha256(root / file["path"]) != f"sha256:{file['sha256']}":
-                faults.append(f"{name} has a different sha256 than its list")
-    for use in uses:
-        if lists and not (root / use["path"]).is_dir():
-            faults.append(f"model {use['id']} is not in the tree of weights: {use['path']}")
-        elif use["id"] in lists and lists[use["id"]] != use["digest"]:
-            faults.append(f"this image's model {use['id']} is not the one that the job names: {lists[use['id']][:19]}…")
-    return faults
-
-
-def verify(root: Path) -> int:
-    """``--verify``: read an image's weights and print what is wrong, or the models' names. Returns the exit code."""
-    lists = sorted((root / LISTS).glob("*.json"))
-    faults = lacking(root, (), deep=True)
-    for line in faults or [f"{path.stem}: intact" for path in lists] or ["this image carries no weights"]:
-        print(line, file=sys.stderr if faults else sys.stdout)
-    return 5 if faults else 0
-
-
-def stand_in(*names: str, **attributes: Any) -> None:
-    """Put empty modules in the place of those that a library imports and never needs here, where they aren't installed.
-
-    Args:
-        names: modules.
-        attributes: what the library imports from them. With any, an installed module is replaced too.
-    """
-    for name in names:
-        if attributes or importlib.util.find_spec(name) is None:
-            sys.modules[name] = types.ModuleType(name)
-            # Some libraries find out by the specification whether another is installed.
-            vars(sys.modules[name]).update(attributes, __spec__=importlib.machinery.ModuleSpec(name, None))
-
-
 def open_job(root: Path, stage: str) -> StageJob:
     """Read job.yaml for one stage.
 
     Raises:
         InputFault: the folder has no readable job, or the job doesn't have the stage.
     """
+    return _job_of(handed.specified(root), root, stage)
+
+
+def _job_of(spec: dict[str, Any], root: Path, stage: str) -> StageJob:
     try:
-        text = handed.read(root, "job.yaml").decode()
-    except OSError as error:
-        raise InputFault(f"no job in this folder: {error.strerror}") from error
-    except ValueError as error:
-        raise InputFault(f"job.yaml is damaged: {one_line(error)}") from error
-    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-    try:
-        spec = yaml.load(text, Loader=loader)
-        if spec["schema"] != 1:
-            raise InputFault(f"job.yaml has schema {spec['schema']}; these stages read schema 1")
-        if spec["variant"] not in VARIANTS:
-            raise InputFault(f"job.yaml names the variant {spec['variant']!r}, not {' or '.join(VARIANTS)}")
         entry = next((s for s in spec["stages"] if s["name"] == stage), None)
-    except (yaml.YAMLError, KeyError, TypeError) as error:
+    except (KeyError, TypeError) as error:
         raise InputFault(f"job.yaml is damaged: {one_line(error)}") from error
     if entry is None:
         raise InputFault(f"stage {stage} is not part of job {spec['id']}")
@@ -423,84 +345,136 @@ def _recording(root: Path, entry: dict[str, Any]) -> Recording:
     )
 
 
-def main(stage: str, work: Callable[[StageJob], None], *, media: bool = False) -> None:
+def main(
+    stage: str, work: Callable[[StageJob], None], *, media: bool = False, ready: Callable[[], None] | None = None
+) -> None:
     """Run one stage as a program: ``--job DIR``; exits 0, 2 (the recording), 5 (a model) or 1 (anything else).
 
-    With ``media`` it reads recordings, and does its work in a child process with limits.
+    ``--jobs LIST``: do the same for each job of a list (:mod:`several`).
+
+    Args:
+        media: it reads recordings, and does its work in a child process with limits.
+        ready: imports what such a child needs; called once for several jobs.
     """
     parser = argparse.ArgumentParser(prog=stage)
     parser.add_argument("--job", type=Path, help="the job's folder")
+    parser.add_argument("--jobs", type=Path, help="a file of names of jobs' folders beside it, one a line")
     parser.add_argument("--verify", action="store_true", help="read the image's weights and compare their sha256")
     arguments = parser.parse_args()
     models = Path(os.environ.get("BAKE_MODELS", "/models"))
-    if arguments.verify and (code := verify(models)):
+    if arguments.verify and (code := loading.verify(models)):
         sys.exit(code)
-    if arguments.job is None:
-        if not arguments.verify:
-            parser.error("the following arguments are required: --job")
+    if (arguments.job is None) == (arguments.jobs is None):
+        if arguments.job is not None or not arguments.verify:
+            parser.error("one of the following arguments is required: --job, --jobs")
         return
-    root = arguments.job.resolve()
-    signal.signal(signal.SIGTERM, _terminated)
-    signal.signal(signal.SIGINT, _terminated)  # Ctrl-C reaches the stages too, and a traceback would help nobody
     if parent := os.environ.get("BAKE_PARENT"):
         die_with(int(parent))
         confined.spare_others()
-    code = _confined(root, stage, work, models) if media else _run(root, stage, work, models)
+    how = _How(stage=stage, work=work, models=models, media=media, ready=ready)
+    if arguments.jobs is not None:
+        path = arguments.jobs.parent.resolve() / arguments.jobs.name
+        code = several.run(path, stage, several.Doing(look=how.look, clear=how.clear, end=_terminated))
+    else:
+        signal.signal(signal.SIGTERM, _terminated)
+        signal.signal(signal.SIGINT, _terminated)  # Ctrl-C reaches the stages too, and a traceback would help nobody
+        code = how.do(arguments.job.resolve()).code
     sys.stdout.flush()
     sys.stderr.flush()
     # Native libraries' thread pools take up to 0.2 s to wind down; all results are on disk by now.
     os._exit(code)
 
 
-def _run(root: Path, stage: str, work: Callable[[StageJob], None], models: Path) -> int:
-    """Do a stage's work on a job; the exit code. Whatever goes wrong ends as one sentence, in the log and the events."""
-    job: StageJob | None = None
-    try:
-        job = open_job(root, stage)
-        if faults := lacking(models, job.uses.values()):
-            raise ModelFault("; ".join(faults))
-        _make_room(root, stage)
-        job.event("start")
-        if "BAKE_PARENT" not in os.environ:  # else the orchestrator holds the job, and the stage ends with it
-            hold(root)
-        job.say(f"begins: {', '.join(r.name for r in job.inputs[:10])}")
-        began = time.perf_counter()
-        work(job)
-        job.timings["total"] = time.perf_counter() - began
-        with job.writing("manifest.json") as path:
-            path.write_text(dump(job.manifest()), encoding="utf-8")
-        job.event("done", seconds=round(job.timings["total"], 3))
-        job.say(summary(job.timings["total"], sum(job._heard.values()), job._wrote))
-    except InputFault as fault:
-        return _failed(job, str(fault), 2)
-    except ModelFault as fault:
-        return _failed(job, str(fault), 5)
-    except Exception as error:  # noqa: BLE001  a stage's libraries raise anything; the job must end with a reason
-        if why := confined.blame(error):
-            return _failed(job, confined.named(why), 2)
-        traceback.print_exc()
-        return _failed(job, sentence(error), 1)
-    return 0
+@dataclass(frozen=True, kw_only=True)
+class _How:
+    """How a stage does its work on a job."""
+
+    stage: str
+    work: Callable[[StageJob], None]
+    models: Path
+    media: bool
+    ready: Callable[[], None] | None
+
+    def do(self, root: Path) -> Outcome:
+        """Do it on the job in a folder. Whatever goes wrong ends as one sentence, in the log and the events."""
+        return self._apart(root) if self.media else self._here(root)
+
+    def look(self, root: Path) -> several.Task | Outcome | None:
+        """What is to be done of one of several jobs: it is done already, or due, or waits for a stage that failed."""
+        try:
+            if root.is_symlink():
+                raise InputFault("no job in this folder: it is a link")
+            spec = handed.specified(root)
+            if not handed.is_due(spec, root, self.stage):
+                return None
+            job = _job_of(spec, root, self.stage)
+        except InputFault as fault:
+            return Outcome(_failed(None, str(fault), 2), str(fault))
+        if handed.has_results(root, job.manifest()):
+            return Outcome(0)
+        return several.Task(kind=(job.variant, job.settings, job.uses, job.stages), do=lambda: self.do(root))
+
+    def clear(self, root: Path) -> None:
+        """Remove what was half-written."""
+        with suppress(OSError):
+            handed.make_room(root, self.stage)
+
+    def _here(self, root: Path) -> Outcome:
+        job: StageJob | None = None
+        try:
+            job = open_job(root, self.stage)
+            if faults := loading.lacking(self.models, job.uses.values()):
+                raise ModelFault("; ".join(faults))
+            handed.make_room(root, self.stage)
+            job.event("start")
+            # With BAKE_PARENT the orchestrator holds the job, and the stage ends with it.
+            with held(root, here="BAKE_PARENT" not in os.environ):
+                _finish(job, self.work)
+        except InputFault as fault:
+            code, message = 2, str(fault)
+        except ModelFault as fault:
+            code, message = 5, str(fault)
+        except Exception as error:  # noqa: BLE001  a stage's libraries raise anything; the job must end with a reason
+            if why := confined.blame(error):
+                code, message = 2, confined.named(why)
+            else:
+                traceback.print_exc()
+                code, message = several.MACHINE if several.inside() and several.at_fault(error) else 1, sentence(error)
+        else:
+            return Outcome(0)
+        confined.tell(message)
+        return Outcome(_failed(job, message, code), message)
+
+    def _apart(self, root: Path) -> Outcome:
+        """The same in a child process; what it left half-written when it was ended is removed."""
+        if self.ready is not None and several.inside():
+            self.ready()
+        owed = cpu_seconds()
+
+        def child() -> int:
+            several.leave()
+            meter.owe(owed)
+            return self._here(root).code
+
+        ended = confined.run(child)
+        if several.inside() and ended.asked:
+            _terminated(signal.SIGTERM, None)
+        if not ended.why:
+            return Outcome(ended.code, ended.said)
+        handed.make_room(root, self.stage)
+        return Outcome(_failed(open_job(root, self.stage), ended.why, ended.code), ended.why)
 
 
-def _confined(root: Path, stage: str, work: Callable[[StageJob], None], models: Path) -> int:
-    """The same in a child process; what it left half-written when it was ended is removed."""
-    ended = confined.run(lambda: _run(root, stage, work, models))
-    if not ended.why:
-        return ended.code
-    _make_room(root, stage)
-    return _failed(open_job(root, stage), ended.why, ended.code)
-
-
-def _make_room(root: Path, stage: str) -> None:
-    """An empty ``work/<stage>``, and no temporary file of the stage in ``output``."""
-    folder = root / "work" / stage
-    shutil.rmtree(folder, ignore_errors=True)  # results of an earlier run that wrote no manifest
-    with suppress(OSError):
-        folder.unlink()  # a link or a file in its place: a recording took over some stage
-    folder.mkdir(parents=True)
-    for leftover in (root / "output").glob(f".{stage}-*.tmp*"):  # of a run that was killed
-        leftover.unlink()
+def _finish(job: StageJob, work: Callable[[StageJob], None]) -> None:
+    """Do a stage's work and write its manifest."""
+    job.say(f"begins: {', '.join(r.name for r in job.inputs[:10])}")
+    began = time.perf_counter()
+    work(job)
+    job.timings["total"] = time.perf_counter() - began
+    with job.writing("manifest.json") as path:
+        path.write_text(dump(job.manifest()), encoding="utf-8")
+    job.event("done", seconds=round(job.timings["total"], 3))
+    job.say(summary(job.timings["total"], sum(job._heard.values()), job._wrote))
 
 
 def _failed(job: StageJob | None, message: str, code: int) -> int:

@@ -7,15 +7,26 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import stat
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
+
+import yaml
 
 LARGEST = 64 << 20
 """Bytes of a file that is read whole; the words of ten hours take a fifth of it."""
 
+VARIANTS = ("slim", "full")
+"""Backends of a stage: without PyTorch, and with it."""
+
 UNLINKED = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 """Flags to open what may be anything: a link is an error, and a FIFO isn't waited for."""
+
+
+class InputFault(Exception):
+    """The recording can't be used; exit code 2. The user reads the text."""
 
 
 def _opened(root: Path, relative: str) -> int:
@@ -80,3 +91,70 @@ def load(root: Path, relative: str) -> Any:
 def dump(value: Any) -> str:
     """JSON that is the same every time: sorted keys, non-ASCII characters unescaped."""
     return json.dumps(value, indent=1, sort_keys=True, ensure_ascii=False) + "\n"
+
+
+def specified(root: Path) -> dict[str, Any]:
+    """What job.yaml says; raises InputFault."""
+    try:
+        text = read(root, "job.yaml").decode()
+    except OSError as error:
+        raise InputFault(f"no job in this folder: {error.strerror}") from error
+    except ValueError as error:
+        raise InputFault(f"job.yaml is damaged: {one_line(error)}") from error
+    try:
+        spec = None
+        if text.startswith("{"):  # JSON is YAML, and read in a hundredth of the time
+            with suppress(ValueError, RecursionError):
+                spec = json.loads(text)
+        if spec is None:
+            spec = yaml.load(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+        if spec["schema"] != 1:
+            raise InputFault(f"job.yaml has schema {spec['schema']}; these stages read schema 1")
+        if spec["variant"] not in VARIANTS:
+            raise InputFault(f"job.yaml names the variant {spec['variant']!r}, not {' or '.join(VARIANTS)}")
+    except (yaml.YAMLError, KeyError, TypeError) as error:
+        raise InputFault(f"job.yaml is damaged: {one_line(error)}") from error
+    return dict(spec)
+
+
+def is_due(spec: dict[str, Any], root: Path, stage: str) -> bool:
+    """Whether a stage can work on a job: it is part of it, and those before it that the job can't do without are done."""
+    try:
+        for entry in spec["stages"]:
+            if entry["name"] == stage:
+                return True
+            done = is_there(root, f"work/{entry['name']}/manifest.json")
+            if not done and not entry.get("optional"):
+                return False
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
+        raise InputFault(f"job.yaml is damaged: {one_line(error)}") from error
+    return False
+
+
+def has_results(root: Path, manifest: dict[str, Any]) -> bool:
+    """Whether a stage has done a job already: it left a manifest of this code, of these settings and models.
+
+    Args:
+        manifest: what the stage would write.
+    """
+    try:
+        found = load(root, f"work/{manifest['stage']}/manifest.json")
+        return all(found[name] == manifest[name] for name in ("schema", "stage", "code", "settings", "models"))
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
+
+
+def make_room(root: Path, stage: str) -> None:
+    """An empty ``work/<stage>``, and no temporary file of the stage in ``output``."""
+    folder = root / "work" / stage
+    shutil.rmtree(folder, ignore_errors=True)  # results of an earlier run that wrote no manifest
+    with suppress(OSError):
+        folder.unlink()  # a link or a file in its place: a recording took over some stage
+    folder.mkdir(parents=True)
+    for leftover in (root / "output").glob(f".{stage}-*.tmp*"):  # of a run that was killed
+        leftover.unlink()
+
+
+def one_line(error: Exception) -> str:
+    """An error's text on one line."""
+    return " ".join(str(error).split())

@@ -7,6 +7,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 
@@ -85,6 +86,7 @@ def sha256(path: Path) -> str:
     return f"sha256:{digest.hexdigest()}"
 
 
+@cache
 def code_digest(stage: str) -> str:
     """Hex sha256 over a stage's Python files and those that all share: when code changes, its results are made again."""
     here = Path(__file__).resolve().parent

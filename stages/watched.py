@@ -8,11 +8,12 @@ import signal
 import sys
 import time
 import unicodedata
-from collections.abc import Iterable
-from contextlib import suppress
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 
-from handed import UNLINKED
+from handed import UNLINKED, one_line
 
 LISTED = 10
 """Files that a stage's last line names."""
@@ -40,23 +41,34 @@ def summary(seconds: float, heard: float, wrote: Iterable[str]) -> str:
     return f"done: {sound}{seconds:.1f} s{files}{more}"
 
 
-def hold(root: Path) -> None:
-    """Mark the job as running for as long as this process lives, for those who would remove it: flock(2) on its events.
+@contextmanager
+def held(root: Path, *, here: bool) -> Iterator[None]:
+    """Mark the job as running while the block does, for those who would remove it: flock(2) on its events.
 
-    The descriptor is never closed. A file system without locks has no such mark.
+    A file system without locks has no such mark.
+
+    Args:
+        here: False: somebody else holds it.
     """
+    handle = -1
     with suppress(OSError, ImportError):
         import fcntl
 
-        handle = os.open(root / "events.jsonl", os.O_RDONLY | UNLINKED)
-        for _ in range(50):  # whoever looks whether a stage runs holds it alone for a moment
+        handle = os.open(root / "events.jsonl", os.O_RDONLY | UNLINKED) if here else -1
+        for _ in range(50 if here else 0):  # whoever looks whether a stage runs holds it alone for a moment
             with suppress(BlockingIOError):
-                return fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
+                fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
+                break
             time.sleep(0.002)
+    try:
+        yield
+    finally:
+        if handle >= 0:
+            os.close(handle)
 
 
 def peak_bytes() -> int | None:
-    """The most memory that this process has held, in bytes (VmHWM, see proc(5)); None without /proc.
+    """The most memory that this process has held for the job, in bytes (VmHWM, see proc(5)); None without /proc.
 
     Not ru_maxrss of getrusage(2): after exec it starts with what the parent held.
     """
@@ -67,10 +79,37 @@ def peak_bytes() -> int | None:
     return next((int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM:")), None)
 
 
+@dataclass
+class Meter:
+    """What of this process' cost is a job's: a process may do several, one after the other."""
+
+    before: float = 0.0
+    """Seconds of the processors that other jobs took."""
+
+    def owe(self, seconds: float) -> None:
+        """The next job also pays for what another process did for it; a child's own account begins at 0."""
+        self.before = -seconds
+
+    def restart(self) -> None:
+        """A job has ended, and the next pays for what comes now."""
+        self.before = spent()
+        with suppress(OSError):
+            Path("/proc/self/clear_refs").write_text("5")  # the peak of memory, see proc(5)
+
+
+meter = Meter()
+
+
 def cpu_seconds() -> float:
-    """Seconds of the processors that this process and the children that it waited for took, with all their threads."""
-    spent = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
-    return sum(one.ru_utime + one.ru_stime for one in spent)
+    """Seconds of the processors that this process and the children that it waited for took for the job, with all their
+    threads."""
+    return spent() - meter.before
+
+
+def spent() -> float:
+    """The same for all that this process has done."""
+    both = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    return sum(one.ru_utime + one.ru_stime for one in both)
 
 
 def die_with(parent: int) -> None:
@@ -91,8 +130,3 @@ def sentence(error: Exception) -> str:
     if isinstance(error, MemoryError):
         return "not enough memory"
     return f"{type(error).__name__}: {one_line(error)}"
-
-
-def one_line(error: Exception) -> str:
-    """An error's text on one line."""
-    return " ".join(str(error).split())

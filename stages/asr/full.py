@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import slim
-from contract import StageJob, stand_in
+from contract import StageJob
 from instructions import before, task
+from loading import stand_in
 from slim import Encoded, Hearing, encode, languages, model_options, part
 
 __all__ = ["BATCH", "encode", "hear", "languages", "load", "part"]

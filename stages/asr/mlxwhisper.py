@@ -16,7 +16,8 @@ from types import SimpleNamespace
 from typing import Any
 
 import instructions
-from contract import RATE, StageJob, stand_in
+from contract import RATE, StageJob
+from loading import stand_in
 from slim import APPENDED, LONGEST, PREPENDED, SAMPLES, SEED, SHORTEST, Encoded, Hearing
 
 WEIGHTS = ("weights.safetensors", "weights.npz")

@@ -7,8 +7,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from contract import RATE, StageJob, stand_in
+from contract import RATE, StageJob
 from instructions import before, task
+from loading import stand_in
 
 SEED = 20_000
 """Seed of the temperatures above zero, which sample: the same job gives the same text."""

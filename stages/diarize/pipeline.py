@@ -5,7 +5,8 @@ from __future__ import annotations
 import wave
 from typing import Any
 
-from contract import RATE, ModelFault, Recording, StageJob, stand_in
+from contract import RATE, ModelFault, Recording, StageJob
+from loading import stand_in
 
 STEPS = {"segmentation": 0.0, "embeddings": 0.5}
 """pyannote.audio's steps that report progress, and the share of the work before each."""

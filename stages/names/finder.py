@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 
-from contract import ModelFault, stand_in
+from contract import ModelFault
+from loading import stand_in
 
 KINDS = {
     "PERSON": "person",

@@ -105,7 +105,7 @@ def wav2vec2(out: Path) -> None:
 def pipeline(out: Path) -> None:
     """A directory as pyannote.audio 4 loads it: segmentation, embedding, config.yaml."""
     sys.path.insert(0, "/opt/bake/stages")
-    from contract import stand_in
+    from loading import stand_in
 
     nothing = dict.fromkeys(("track_model_init", "track_pipeline_init", "track_pipeline_apply"), lambda *_, **__: None)
     stand_in("pyannote.audio.telemetry", **nothing)

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import contract
+import loading
 import pytest
 import yaml
 
@@ -440,19 +441,19 @@ def tree(root: Path, *, size: int = 3) -> dict[str, str]:
 def test_weights_of_an_image_are_compared_with_their_list(tmp_path: Path) -> None:
     """Every fault in one list: missing, of another size, another revision than the job's."""
     use = tree(tmp_path)
-    assert contract.lacking(tmp_path, [use]) == []
-    assert contract.lacking(tmp_path, [{**use, "digest": "sha256:2"}]) == [
+    assert loading.lacking(tmp_path, [use]) == []
+    assert loading.lacking(tmp_path, [{**use, "digest": "sha256:2"}]) == [
         "this image's model m is not the one that the job names: sha256:1…"
     ]
-    assert contract.lacking(tmp_path, [{"id": "n", "path": "onnx/n", "digest": ""}]) == [
+    assert loading.lacking(tmp_path, [{"id": "n", "path": "onnx/n", "digest": ""}]) == [
         "model n is not in the tree of weights: onnx/n"
     ]
     (tmp_path / "onnx/m/a.onnx").write_bytes(b"yyy")
-    assert contract.lacking(tmp_path, [use]) == []
-    assert contract.lacking(tmp_path, [use], deep=True) == ["model m: a.onnx has a different sha256 than its list"]
+    assert loading.lacking(tmp_path, [use]) == []
+    assert loading.lacking(tmp_path, [use], deep=True) == ["model m: a.onnx has a different sha256 than its list"]
     (tmp_path / "onnx/m/a.onnx").write_bytes(b"x")
     (tmp_path / "onnx/m/b.json").unlink()
-    assert contract.lacking(tmp_path, [use]) == [
+    assert loading.lacking(tmp_path, [use]) == [
         "model m: a.onnx has 1 bytes, not 3",
         "model m: b.json is missing",
     ]
@@ -460,13 +461,13 @@ def test_weights_of_an_image_are_compared_with_their_list(tmp_path: Path) -> Non
 
 def test_verify_reads_the_weights_and_names_what_is_wrong(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """``--verify``: 0 and each model's name, or 5 and the list."""
-    assert contract.verify(tmp_path) == 0
+    assert loading.verify(tmp_path) == 0
     assert capsys.readouterr().out == "this image carries no weights\n"
     tree(tmp_path)
-    assert contract.verify(tmp_path) == 0
+    assert loading.verify(tmp_path) == 0
     assert capsys.readouterr().out == "m: intact\n"
     (tmp_path / "onnx/m/b.json").write_bytes(b"zzz")
-    assert contract.verify(tmp_path) == 5
+    assert loading.verify(tmp_path) == 5
     assert "b.json has a different sha256" in capsys.readouterr().err
 
 
