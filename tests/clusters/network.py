@@ -53,6 +53,11 @@ class Machine:
     def on(self) -> bool:
         return self._power is not None and self._power.poll() is None
 
+    @property
+    def begun(self) -> bool:
+        """Whether its process 1 is there, so that :meth:`inside` works."""
+        return bool(self._first())
+
     def boot(self, argv: Sequence[str], log: Path, *, prepare: str = "", env: dict[str, str] | None = None) -> None:
         """Start a program below an init of the machine's own.
 
@@ -75,17 +80,31 @@ class Machine:
         # ip netns exec would hide /sys/fs/cgroup.
         return ["nsenter", f"--net=/run/netns/{self.netns}", *words]
 
+    def inside(self, words: Sequence[str]) -> list[str]:
+        """What runs ``words`` among the machine's processes, in its mounts. Raises RuntimeError when it has no power."""
+        first = self._first() if self.on else []
+        if not first:
+            raise RuntimeError(f"{self.name} has no power")
+        return ["nsenter", f"--target={first[0]}", "--net", "--uts", "--mount", "--pid", *words]
+
     def cut(self) -> None:
         """Take the power away: all of its processes get -9 at once, and are gone when this returns."""
         if self._power is None:
             return
-        children = Path(f"/proc/{self._power.pid}/task/{self._power.pid}/children")
-        with contextlib.suppress(OSError):
-            for pid in children.read_text().split():
-                # The kernel ends a namespace's processes with its first, and tells of its end after theirs.
-                subprocess.run(["kill", "-9", pid], check=False)
+        for pid in self._first():
+            # The kernel ends a namespace's processes with its first, and tells of its end after theirs.
+            subprocess.run(["kill", "-9", pid], check=False)
         self._power.wait(WAIT)
         self._power = None
+
+    def _first(self) -> list[str]:
+        """The number, as seen here, of its process 1; none while it isn't there."""
+        if self._power is None:
+            return []
+        try:
+            return Path(f"/proc/{self._power.pid}/task/{self._power.pid}/children").read_text().split()
+        except OSError:
+            return []
 
 
 @contextlib.contextmanager
