@@ -2,7 +2,7 @@
 PYTHON ?= python3
 
 .DEFAULT_GOAL := help
-.PHONY: help test test-unit test-properties test-heavy lint types house mutants lock tools example bench-job bench-weights bench-images bench-fetch bench-jobs bench-bundle bench-media bench-start bench-hostile bench-speech bench-translate clean json rights outdated audit
+.PHONY: help test test-unit test-properties test-heavy lint types house mutants lock tools example bench-job bench-weights bench-images bench-fetch bench-jobs bench-bundle bench-media bench-start bench-hostile bench-speech bench-translate bench-batch clean json rights outdated audit
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -90,6 +90,9 @@ bench-speech: ## words, speakers, times and cues on real speech, beside peers (h
 
 bench-translate: ## what translations keep, and tokens, words and text beside those of others (ARGS="terms" for some)
 	PYTHONPATH=.:bench .venv/bin/python -m translate $(ARGS)
+
+bench-batch: ## thousands of recordings beside their decoding alone, and the plan of 100,000 (ARGS="core --clips 200" for some)
+	PYTHONPATH=.:bench .venv/bin/python bench/batch.py $(ARGS)
 
 clean: ## remove environments and caches; jobs and models stay
 	rm -rf .venv .venv.lock .bake/native .mypy_cache .ruff_cache .pytest_cache .hypothesis
