@@ -1,0 +1,93 @@
+"""What tests of clusters share: clips of speech, build.py's batches, and what they came to."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import subprocess
+import sys
+import wave
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+from tests.shared import ROOT, Ran
+
+SENTENCES = (
+    "the committee heard the first witness on Monday morning",
+    "nobody in the room had seen the letter before",
+    "please state your name and your address for the record",
+    "we found the tapes in a cellar below the library",
+    "the river rose by two metres in a single night",
+    "she asked him twice and got no answer",
+    "the train to the coast leaves at a quarter past nine",
+    "it was the third winter that the bridge was closed",
+)
+
+VOICES = ("en-us", "en-gb", "en-gb-scotland", "en-us+f3", "en-gb+m3", "en-us+f2")
+
+SHORTEST, LONGEST = 3.0, 10.0
+"""Seconds of a clip."""
+
+
+def clips(folder: Path, count: int, seed: int = 17) -> list[Path]:
+    """``count`` WAV files of 3–10 s of speech, the same each time on one machine."""
+    chance = random.Random(seed)
+    folder.mkdir(parents=True, exist_ok=True)
+    made: list[Path] = []
+    while len(made) < count:
+        path = folder / f"clip-{len(made):04}.wav"
+        said = ", ".join(chance.sample(SENTENCES, chance.choice((1, 1, 2, 2, 3))))
+        words = ["espeak-ng", "-w", str(path), "-v", chance.choice(VOICES), "-s", str(chance.randint(130, 190)), said]
+        subprocess.run(words, check=True)
+        with wave.open(str(path)) as wav:
+            seconds = wav.getnframes() / wav.getframerate()
+        if SHORTEST <= seconds <= LONGEST:
+            made.append(path)
+    return made
+
+
+def bake(*arguments: str | Path, env: dict[str, str] | None = None, codes: Sequence[int] = (0,)) -> Ran:
+    """Run ``build.py batch …`` without an engine for containers; its code must be one of ``codes``."""
+    mine = {k: v for k, v in os.environ.items() if not k.startswith(("BAKE_", "HF_", "SLURM_"))}
+    done = subprocess.run(
+        [sys.executable, str(ROOT / "build.py"), "batch", *map(str, arguments)],
+        env={**mine, "DOCKER_HOST": "unix:///nowhere.sock", **(env or {})},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode in codes, (
+        f"batch {' '.join(map(str, arguments))}: {done.returncode}\n{done.stdout}{done.stderr}"
+    )
+    return Ran(done.returncode, done.stdout, done.stderr)
+
+
+def items(batch: Path) -> list[dict[str, object]]:
+    """The lines of items.jsonl."""
+    return [json.loads(line) for line in (batch / "items.jsonl").read_text().splitlines()]
+
+
+def digests(results: Path) -> dict[str, str]:
+    """An item's key -> the digest of its published result."""
+    return {path.parent.name: json.loads(path.read_text())["digest"] for path in results.glob("??/*/result.json")}
+
+
+def events(results: Path) -> Counter[str]:
+    """How often each event stands in the journals; a torn last line counts for nothing, ``done`` with ``kept`` is kept."""
+    found: Counter[str] = Counter()
+    for path in results.glob("journal/*.jsonl"):
+        for line in path.read_text().splitlines():
+            try:
+                event = json.loads(line)
+            except ValueError:
+                continue
+            found["kept" if event.get("kept") else event["event"]] += 1
+    return found
+
+
+def leftovers(results: Path) -> list[str]:
+    """What is in the results that no item's folder, failure or journal is."""
+    return sorted(p.name for p in results.iterdir() if p.name != "journal" and len(p.name) != 2)
