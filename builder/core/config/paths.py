@@ -13,7 +13,8 @@ CONTENTS = {
     name: re.compile(pattern)
     for name, pattern in {
         "cache": r"(hardware|project|preflight|budget|speeds|sizes|stage-images|bundles)\.json|budget\.(lock|new)|isolated"
-        r"|models\.lock\.lock|base|wheelhouse|packed|acceptance|uploads|llm|tmdb|musicbrainz",
+        r"|models\.lock\.lock|base|wheelhouse|packed|acceptance|uploads|llm|tmdb|musicbrainz"
+        r"|probes\.(jsonl|lock)",
         "images": r"(native|docker-cpu|docker-gpu)-(slim|full)",
         "layout": r"blobs|incoming|recipes|(images|digests|parts)\.json",
         "logs": r"build-[0-9-]+\.log|crash-[a-z0-9_]+\.log",
@@ -139,6 +140,11 @@ class Paths:
     def uploads(self) -> Path:
         """Uploads to registries that can be resumed."""
         return self.cache / "uploads"
+
+    @property
+    def probes(self) -> Path:
+        """How long recordings are that batches were planned of, by path, size and time of change."""
+        return self.cache / "probes.jsonl"
 
     @property
     def llm(self) -> Path:

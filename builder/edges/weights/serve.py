@@ -65,7 +65,7 @@ TOKEN = re.compile(rb"hf_[A-Za-z0-9]+|[\x00-\x20\x7f-\xff]")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Item:
+class ShelvedFile:
     """One file to serve, as it was when its bytes were compared with the lock."""
 
     file: FilePin
@@ -81,7 +81,7 @@ class Shelved:
 
     model: Model
     pin: Pin
-    items: Mapping[str, Item]
+    items: Mapping[str, ShelvedFile]
     """Its files, by their paths in the model."""
 
 
@@ -124,7 +124,7 @@ class Shelf:
             path = self._store.path(model, pin, file).resolve()
             if not path.is_relative_to(self._root) or (state := _stat(path)) is None:
                 return None  # a link out of the store: not the store's to serve
-            items[file.path] = Item(file=file, path=path, identity=_identity(state))
+            items[file.path] = ShelvedFile(file=file, path=path, identity=_identity(state))
         return Shelved(model=model, pin=pin, items=items)
 
     def repository(self, repo: str) -> Shelved | None:
@@ -134,7 +134,7 @@ class Shelf:
                 return shelved
         return None
 
-    def digest(self, digest: str) -> tuple[Shelved, Item] | None:
+    def digest(self, digest: str) -> tuple[Shelved, ShelvedFile] | None:
         """Any file with these bytes."""
         for shelved in self.models.values():
             for item in shelved.items.values():
@@ -142,7 +142,7 @@ class Shelf:
                     return shelved, item
         return None
 
-    def unchanged(self, shelved: Shelved, item: Item) -> os.stat_result | None:
+    def unchanged(self, shelved: Shelved, item: ShelvedFile) -> os.stat_result | None:
         """The file's state; None when it is no longer the file that was hashed. Then its model isn't served any more."""
         state = _stat(item.path)
         if state is None or _identity(state) != item.identity:
@@ -243,7 +243,7 @@ class _Answers:
             return _no("RevisionNotFound", f"only {shelved.pin.revision} is here")
         return shelved
 
-    async def _file(self, shelved: Shelved, item: Item) -> Response:
+    async def _file(self, shelved: Shelved, item: ShelvedFile) -> Response:
         state = await run_in_threadpool(self.shelf.unchanged, shelved, item)
         if state is None:
             return _no("EntryNotFound", "it is no longer what models.lock says")

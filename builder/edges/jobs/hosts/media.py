@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import secrets
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -102,7 +103,7 @@ def media(host: str, tag: str, limits: ContainerLimits) -> Callable[[Sequence[st
 
     def inspect(options: Sequence[str], source: Path, target: Path | None) -> shell.Done:
         suffix = source.suffix if source.suffix.isascii() and source.suffix[1:].isalnum() else ""
-        name = f"whisperbake-inspect-{os.getpid()}"
+        name = f"whisperbake-inspect-{os.getpid()}-{secrets.token_hex(4)}"  # a batch looks into several at once
         with _open_to_all(source) as recording, _outlet(target) as out:
             mounts = [Mount(source=str(recording), target=f"/in/recording{suffix}")]
             words = [*options, f"/in/recording{suffix}"]

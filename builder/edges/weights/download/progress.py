@@ -13,7 +13,7 @@ EVERY = 0.1
 """Seconds between two updates of the same bar."""
 
 
-class Tally:
+class BytesTally:
     """Adds up what has arrived, and shows it.
 
     Args:

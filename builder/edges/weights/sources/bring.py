@@ -13,7 +13,7 @@ from builder.core.weights.model import FilePin, Model, Pin, PinnedModel
 from builder.edges.system import files
 from builder.edges.weights import convert
 from builder.edges.weights.download import ranges, transfer
-from builder.edges.weights.download.progress import Tally
+from builder.edges.weights.download.progress import BytesTally
 from builder.edges.weights.download.traffic import Traffic
 from builder.edges.weights.store import Store
 from builder.errors import BakeError, IntegrityError, Interrupted, MissingError, SourceError, UsageError
@@ -28,7 +28,7 @@ class FetchContext:
 
     store: Store
     env: Mapping[str, str]
-    tally: Tally
+    tally: BytesTally
     traffic: Traffic
     models: Sequence[PinnedModel] = ()
     """All that are being fetched."""
