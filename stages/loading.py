@@ -9,9 +9,12 @@ import sys
 import types
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from unchanged import sha256
+
+if TYPE_CHECKING:
+    from contract import StageJob
 
 LISTS = ".baked"
 """Folder below the models root of an image that has one list of files for each model in the image."""
@@ -22,13 +25,15 @@ _carried: dict[str, tuple[Any, Any]] = {}
 """What this process has loaded, by its part, with its key."""
 
 
-def carried(part: str, key: Any, load: Callable[[], T]) -> T:
+def carried(job: StageJob, part: str, load: Callable[[], T], *also: Any) -> T:
     """What ``load`` returns, loaded once for the jobs that this process does, one after the other.
 
     Args:
+        job: its variant, settings and models decide what is loaded.
         part: what it is to the stage; of each part one is kept, and the last goes before another is loaded.
-        key: all that decides what is loaded.
+        also: what else decides it.
     """
+    key = (job.variant, job.settings, job.uses, also)
     if part in _carried and _carried[part][0] == key:
         loaded: T = _carried[part][1]
         return loaded

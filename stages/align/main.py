@@ -17,6 +17,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import contract
 import rules
 from contract import ModelFault, Recording, StageJob
+from loading import carried
 
 Loaded = tuple[ModuleType, Any] | str
 """A module and its aligner, or why a language has none."""
@@ -67,7 +68,8 @@ def load(job: StageJob, language: str) -> Loaded:
         if name is None:
             return f"no acoustic alignment for {language!r}"
         module = importlib.import_module(name)
-        aligner = module.load(job, language)
+        # One model for all of its languages, where that is so: it would be here once for each.
+        aligner = carried(job, name, lambda: module.load(job, language), *(() if name == "ctc" else (language,)))
     except ModelFault as fault:
         return str(fault)
     return (module, aligner) if aligner is not None else "pocketsphinx is not installed here"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import wave
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -30,8 +30,16 @@ class Aligner:
     """A decoder, and how a language's words are looked up in its dictionary."""
 
     decoder: Any
-    entries: Callable[[Any, str], list[str]]
+    entries: Callable[[StageJob, Aligner, str], list[str]]
     """The entries that a word is said by; [] for a word that can't be aligned."""
+    added: dict[str, Path] = field(default_factory=dict)
+    """What was added to the dictionary, and the last job that needed it: for another it isn't there."""
+
+    def knows(self, job: StageJob, entry: str) -> bool:
+        """Whether the dictionary has an entry, as far as this job is concerned."""
+        if entry in self.added:
+            return self.added[entry] == job.root
+        return self.decoder.lookup_word(entry) is not None
 
 
 def load(job: StageJob, language: str) -> Aligner | None:
@@ -57,20 +65,22 @@ def load(job: StageJob, language: str) -> Aligner | None:
             raise ModelFault(f"model {job.uses['alignment']['id']} can't be loaded: {error}") from error
 
 
-def english_entries(decoder: Any, word: str) -> list[str]:
+def english_entries(job: StageJob, aligner: Aligner, word: str) -> list[str]:
     """A word as the English dictionary has it."""
-    return [tidy(word)] if spellable(word) and decoder.lookup_word(tidy(word)) else []
+    return [tidy(word)] if spellable(word) and aligner.knows(job, tidy(word)) else []
 
 
-def french_entries(decoder: Any, word: str) -> list[str]:
+def french_entries(job: StageJob, aligner: Aligner, word: str) -> list[str]:
     """A word's parts; what the dictionary lacks is added to it as it is spelled."""
-    parts = french.pieces(tidy(word), lambda entry: decoder.lookup_word(entry) is not None)
+    parts = french.pieces(tidy(word), lambda entry: aligner.knows(job, entry))
     for part in parts:
-        if decoder.lookup_word(part) is None:
+        if not aligner.knows(job, part):
             said = french.sounds(part)
             if not said:
                 return []
-            decoder.add_word(part, said, True)
+            if part not in aligner.added:
+                aligner.decoder.add_word(part, said, True)
+            aligner.added[part] = job.root
     return parts
 
 
@@ -83,7 +93,7 @@ def refine(job: StageJob, recording: Recording, aligner: Aligner, result: dict[s
     with wave.open(str(path), "rb") as wav:
         for segment in result["segments"]:
             words = segment["words"]
-            entries = [aligner.entries(aligner.decoder, word["word"]) for word in words]
+            entries = [aligner.entries(job, aligner, word["word"]) for word in words]
             for before, after in TRIES if any(entries) else ():
                 times = force(aligner.decoder, wav, [e for some in entries for e in some], segment, before, after)
                 if times is not None:

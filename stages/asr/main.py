@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
@@ -21,6 +22,7 @@ import tongues
 from contract import ModelFault, Recording, StageJob
 from corrections import Index, corrected
 from hearing import Ear, Heard, account, batches, first, in_english
+from loading import carried
 from windows import PAUSE, SHORT, Window, read, windows
 from words import segments
 
@@ -40,7 +42,6 @@ class Sound:
 
 def work(job: StageJob) -> None:
     heard = {r.id: job.load("vad", r) for r in job.inputs}
-    backend = importlib.import_module(job.variant)
     ear: Ear | None = None
     terms = glossary.told(job)
     for recording in job.inputs:
@@ -55,22 +56,31 @@ def work(job: StageJob) -> None:
             save_english(job, recording, [])
             continue
         if ear is None:
-            folder = job.model("asr")
-            if onnxasr.kind(folder):
-                backend = onnxasr
-            elif mlxwhisper.kind(folder):
-                backend = mlxwhisper
-            # Without this file faster-whisper would ask the hub for it.
-            elif not (folder / "tokenizer.json").is_file():
-                raise ModelFault(f"model {job.uses['asr']['id']}: no tokenizer.json in its folder")
-            try:
-                model = backend.load(job, folder)
-            except (RuntimeError, ValueError, OSError) as error:
-                raise ModelFault(f"model {job.uses['asr']['id']} can't be loaded: {error}") from error
+            backend, model = carried(job, "asr", lambda: opened(job))
             getattr(backend, "look", instructions.look)(job, model)
             ear = Ear(job=job, backend=backend, model=model, terms=terms)
         with job.timed("work"):
             job.save(recording, transcribe(ear, recording, sounds, duration))
+
+
+def opened(job: StageJob) -> tuple[ModuleType, Any]:
+    """The module that hears with the job's model, and the model.
+
+    Raises:
+        ModelFault: it is missing or can't be loaded.
+    """
+    folder, backend = job.model("asr"), importlib.import_module(job.variant)
+    if onnxasr.kind(folder):
+        backend = onnxasr
+    elif mlxwhisper.kind(folder):
+        backend = mlxwhisper
+    # Without this file faster-whisper would ask the hub for it.
+    elif not (folder / "tokenizer.json").is_file():
+        raise ModelFault(f"model {job.uses['asr']['id']}: no tokenizer.json in its folder")
+    try:
+        return backend, backend.load(job, folder)
+    except (RuntimeError, ValueError, OSError) as error:
+        raise ModelFault(f"model {job.uses['asr']['id']} can't be loaded: {error}") from error
 
 
 def sounds_of(paths: list[Path], found: dict[str, Any]) -> list[Sound]:

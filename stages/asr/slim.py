@@ -141,6 +141,7 @@ def hear(
     start = model.get_prompt(tokenizer, [], without_timestamps=True, hotwords=told)
     how: dict[str, Any] = {"beam_size": job.settings["beam_size"]}
     if temperature:
+        anew(job, model)
         how = {"beam_size": 1, "num_hypotheses": SAMPLES, "sampling_topk": 0, "sampling_temperature": temperature}
     found = model.model.generate(
         encoded.states,
@@ -160,6 +161,23 @@ def hear(
         )
         for mine, result in zip(words, found, strict=True)
     ]
+
+
+def anew(job: StageJob, model: Any) -> None:
+    """Have the texts of this job sampled as if it were the first.
+
+    CTranslate2 seeds a model's generator once, when the model's thread first needs it, so that what is sampled would
+    depend on the jobs before. Weights that are loaded again come with a new thread.
+    """
+    before, model.sampled = getattr(model, "sampled", None), job.root
+    if before not in (None, job.root):
+        with job.timed("load"):
+            model.model = type(model.model)(
+                str(job.model("asr")),
+                device=job.settings["device"],
+                compute_type=job.settings["compute_type"],
+                intra_threads=job.settings["threads"],
+            )
 
 
 def word_times(model: Any, tokenizer: Any, encoded: Encoded, tokens: list[list[int]]) -> list[list[dict[str, Any]]]:

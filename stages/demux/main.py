@@ -26,11 +26,16 @@ LONGEST = 36 * 3600
 
 def work(job: StageJob) -> None:
     with job.timed("imports"):
-        import av  # noqa: F401
-        import mix  # noqa: F401  # NumPy
+        ready()
     with job.timed("work"):
         for recording in job.inputs:
             demux(job, recording)
+
+
+def ready() -> None:
+    """Import what is needed."""
+    import av  # noqa: F401
+    import mix  # noqa: F401  # NumPy
 
 
 def demux(job: StageJob, recording: Recording) -> None:
@@ -250,4 +255,4 @@ def describe(container: Any, duration: float) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    contract.main("demux", work, media=True)
+    contract.main("demux", work, media=True, ready=ready)

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from contract import RATE, ModelFault, Recording, StageJob
+from loading import carried
 
 FILE = "voices.json"
 """Beside the recordings."""
@@ -59,7 +60,7 @@ def described(job: StageJob, recording: Recording, result: dict[str, Any]) -> di
     people = told(job, recording) if job.settings.get("voices") else None
     if not result["turns"] or not (people or job.settings.get("enrol")):
         return result
-    encoder = Encoder(job)
+    encoder = carried(job, "known", lambda: Encoder(job))
     if job.settings.get("enrol"):
         write(job, recording, result["turns"], encoder)
     if people is None:

@@ -17,6 +17,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import contract
 import known
 from contract import RATE, Recording, StageJob
+from loading import carried
 
 WAYS = {"diarization": "pipeline", "segmentation": "voices"}
 """Modules by the model that a job has besides an embedding."""
@@ -63,7 +64,7 @@ def work(job: StageJob) -> None:
             job.save(recording, {"speakers": 0, "guess": False, "turns": []})
             continue
         if model is None:
-            model = backend.load(job)
+            model = carried(job, "model", lambda: backend.load(job))
         with job.timed("work"):
             diarize = clustered if name == job.variant else backend.diarize
             diarized = diarize(job, recording, model, speech, duration)

@@ -12,6 +12,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import contract
 from contract import RATE, ModelFault, Recording, StageJob
+from loading import carried
 
 if TYPE_CHECKING:
     from yamnet import Samples, Tagger
@@ -21,6 +22,21 @@ READ = RATE * 10
 
 
 def work(job: StageJob) -> None:
+    tagger = carried(job, "tagger", lambda: opened(job))
+    with job.timed("work"):
+        for recording in job.inputs:
+            heard = [listened(job, recording, tagger, path) for path in job.sounds(recording)]
+            job.note(recording, told(heard))
+            result = heard[0] | {"lyrics": job.settings["lyrics"]}
+            job.save(recording, result | ({"channels": heard} if len(heard) > 1 else {}))
+
+
+def opened(job: StageJob) -> Tagger:
+    """The job's model.
+
+    Raises:
+        ModelFault: it is missing or broken.
+    """
     with job.timed("imports"):
         import onnxruntime  # noqa: F401
         import yamnet
@@ -30,15 +46,9 @@ def work(job: StageJob) -> None:
         if archive is None:
             raise ModelFault(f"model {name}: no .zip file in its folder")
         try:
-            tagger = yamnet.Tagger(yamnet.session(archive))
+            return yamnet.Tagger(yamnet.session(archive))
         except yamnet.Broken as error:
             raise ModelFault(f"model {name} can't be loaded: {error}") from error
-    with job.timed("work"):
-        for recording in job.inputs:
-            heard = [listened(job, recording, tagger, path) for path in job.sounds(recording)]
-            job.note(recording, told(heard))
-            result = heard[0] | {"lyrics": job.settings["lyrics"]}
-            job.save(recording, result | ({"channels": heard} if len(heard) > 1 else {}))
 
 
 def listened(job: StageJob, recording: Recording, tagger: Tagger, path: Path) -> dict[str, Any]:

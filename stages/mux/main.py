@@ -48,10 +48,15 @@ OWN = {"major_brand", "minor_version", "compatible_brands", "encoder"}
 
 def work(job: StageJob) -> None:
     with job.timed("imports"):
-        import av  # noqa: F401
+        ready()
     with job.timed("work"):
         for recording in job.inputs:
             mux(job, recording)
+
+
+def ready() -> None:
+    """Import what is needed."""
+    import av  # noqa: F401
 
 
 def mux(job: StageJob, recording: Recording) -> None:
@@ -388,4 +393,4 @@ def _packet(av: Any, track: Any, data: bytes, start: int, end: int) -> Any:
 
 
 if __name__ == "__main__":
-    contract.main("mux", work, media=True)
+    contract.main("mux", work, media=True, ready=ready)

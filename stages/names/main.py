@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Callable, Iterable, Iterator
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ import contract
 import finder
 import people
 from contract import Recording, StageJob
+from loading import carried
 from passages import passages
 from people import Book, Cast
 
@@ -42,8 +44,7 @@ def work(job: StageJob) -> None:
             job.note(recording, f"names are found in English alone, and this is {heard['language'] or 'unknown'}")
         else:
             if find is None:
-                with job.timed("load"):
-                    find = finder.load()
+                find = carried(job, "names", lambda: opened(job))
             with job.timed("work"):
                 parts = list(passages(heard["segments"]))
                 for passage, found in zip(parts, find(p.text for p in parts), strict=True):
@@ -51,6 +52,12 @@ def work(job: StageJob) -> None:
                     job.progress(recording, min(passage.words[-1].start, heard["duration"]), heard["duration"])
         save(job, recording, book, cast, language=heard["language"])
         job.progress(recording, heard["duration"], heard["duration"])
+
+
+def opened(job: StageJob) -> Callable[[Iterable[str]], Iterator[finder.Found]]:
+    """What finds names in texts; raises ModelFault."""
+    with job.timed("load"):
+        return finder.load()
 
 
 def save(job: StageJob, recording: Recording, book: Book, cast: Cast, *, language: str | None) -> None:

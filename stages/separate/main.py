@@ -13,6 +13,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import contract
 from contract import RATE, ModelFault, Recording, StageJob
+from loading import carried
 
 if TYPE_CHECKING:
     from deepfilter import Cleaner, Samples
@@ -58,6 +59,18 @@ class Decision:
 
 
 def work(job: StageJob) -> None:
+    networks = carried(job, "networks", lambda: opened(job))
+    with job.timed("work"):
+        for recording in job.inputs:
+            job.save(recording, separated(job, recording, networks))
+
+
+def opened(job: StageJob) -> Networks:
+    """The job's models.
+
+    Raises:
+        ModelFault: one is missing or broken.
+    """
     with job.timed("imports"):
         import deepfilter
         import htdemucs
@@ -70,9 +83,7 @@ def work(job: StageJob) -> None:
             network = file_of(job, VOICE, "*.onnx")
             separator = loaded(job, VOICE, lambda: htdemucs.Separator(session(str(network))))
             voice = lambda: separator  # noqa: E731
-    with job.timed("work"):
-        for recording in job.inputs:
-            job.save(recording, separated(job, recording, Networks(lambda: deepfilter.Cleaner(parts), voice)))
+    return Networks(lambda: deepfilter.Cleaner(parts), voice)
 
 
 def session(network: str | bytes) -> Any:

@@ -24,6 +24,7 @@ import respelt
 from contract import InputFault, ModelFault, Recording, StageJob
 from enforced import Enforced
 from lines import Line
+from loading import carried
 
 HEARD = "whisper"
 """The backend without a module of its own: asr has heard the sound in English (``work/asr/<in>.english.json``)."""
@@ -218,15 +219,19 @@ class Task:
 
     def load(self, name: str) -> None:
         """Have a backend ready; raises what its ``load`` raises."""
-        if name in self.loaded:
-            return
+        if name not in self.loaded:
+            self.loaded[name] = carried(self.job, name, lambda: self.opened(name))
+
+    def opened(self, name: str) -> Translator:
+        """A backend; raises what its ``load`` raises."""
         module, models = importlib.import_module(name), Path(os.environ.get("BAKE_MODELS", "/models"))
         if name != NEURAL:  # nothing to tell of a model
-            self.loaded[name] = module.load(self.job.settings, models)
-            return
+            found: Translator = module.load(self.job.settings, models)
+            return found
         folder = self.job.model("translation")
         with self.job.timed("load"):
-            self.loaded[name] = module.load(self.job.settings, folder)
+            found = module.load(self.job.settings, folder)
+        return found
 
     def texts(self, backend: str, texts: list[str], language: str, target: str) -> list[str]:
         """Texts of one language in another.

@@ -14,6 +14,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import contract
 import segments
 from contract import RATE, ModelFault, Recording, StageJob
+from loading import carried
 
 WINDOW = 512
 """Samples of one probability (32 ms): what the model was trained on."""
@@ -32,6 +33,25 @@ BLOCK = 1024
 
 
 def work(job: StageJob) -> None:
+    session = carried(job, "vad", lambda: opened(job))
+    with job.timed("work"):
+        for recording in job.inputs:
+            found = [detect(job, recording, session, path) for path in job.sounds(recording)]
+            speech = union([f.speech for f in found])
+            if not speech:
+                job.note(recording, "no speech found")
+            result = {"duration": round(found[0].duration, 3), "speech": speech, "doubts": found[0].doubts}
+            if len(found) > 1:
+                result["channels"] = [{"speech": f.speech, "doubts": f.doubts} for f in found]
+            job.save(recording, result)
+
+
+def opened(job: StageJob) -> Any:
+    """The job's model.
+
+    Raises:
+        ModelFault: it is missing or broken.
+    """
     with job.timed("imports"):
         import numpy  # noqa: F401
         import onnxruntime
@@ -45,19 +65,9 @@ def work(job: StageJob) -> None:
         if model is None:
             raise ModelFault(f"model {job.uses['vad']['id']}: no .onnx file in its folder")
         try:
-            session = onnxruntime.InferenceSession(str(model), options, providers=["CPUExecutionProvider"])
+            return onnxruntime.InferenceSession(str(model), options, providers=["CPUExecutionProvider"])
         except Exception as error:  # onnxruntime's exceptions share no base class
             raise ModelFault(f"model {job.uses['vad']['id']} can't be loaded: {error}") from error
-    with job.timed("work"):
-        for recording in job.inputs:
-            found = [detect(job, recording, session, path) for path in job.sounds(recording)]
-            speech = union([f.speech for f in found])
-            if not speech:
-                job.note(recording, "no speech found")
-            result = {"duration": round(found[0].duration, 3), "speech": speech, "doubts": found[0].doubts}
-            if len(found) > 1:
-                result["channels"] = [{"speech": f.speech, "doubts": f.doubts} for f in found]
-            job.save(recording, result)
 
 
 @dataclass(frozen=True, kw_only=True)
