@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import sys
 import traceback
@@ -10,6 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from builder.node.faults import BUG, NodeFault
+from builder.node.results.pack import pack
 from builder.node.shard import read_steps, shard_number
 from builder.node.work import ShardOptions, ShardWork, ShardWorked
 from builder.receiver.display import DISPLAY, guard, say, shown
@@ -40,12 +42,20 @@ def main(words: Sequence[str] | None = None) -> int:
         worked = {"run": work.run, "begin": work.begin, "publish": work.publish}[chosen.do]()
     except NodeFault as error:
         say_fault(error)
-        return error.code
+        return _without(chosen, error.code)
     except Exception:  # noqa: BLE001 - whatever it is, the engine gets a code and the log a reason
         traceback.print_exc()
-        return BUG
+        return _without(chosen, BUG)
     tell(worked)
     return worked.code
+
+
+def _without(chosen: argparse.Namespace, code: int) -> int:
+    """A run that came to nothing packs nothing: HTCondor holds a job whose file is missing, whatever its exit code."""
+    if chosen.pack is not None and not chosen.pack.exists():
+        with contextlib.suppress(NodeFault):
+            pack(chosen.pack, chosen.pack.parent, (), None, shard=chosen.shard or 0, code=code)
+    return code
 
 
 def tell(worked: ShardWorked) -> None:

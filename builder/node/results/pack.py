@@ -18,7 +18,7 @@ END = "end.json"
 """The last member: the shard, its exit code, and the sha256 of the others."""
 
 
-def pack(target: Path, results: Path, keys: Sequence[str], journal: Path, *, shard: int, code: int) -> None:
+def pack(target: Path, results: Path, keys: Sequence[str], journal: Path | None, *, shard: int, code: int) -> None:
     """Write a tar of results, reasons and the run's journal; whole or not at all.
 
     Args:
@@ -31,8 +31,8 @@ def pack(target: Path, results: Path, keys: Sequence[str], journal: Path, *, sha
     try:
         files = [path for key in sorted(keys) for path in _files(results, key)]
         members: dict[str, str] = {}
-        with tarfile.open(beside, "w", format=tarfile.PAX_FORMAT) as archive:
-            for path in [*files, journal]:
+        with tarfile.open(beside, "w", format=tarfile.GNU_FORMAT) as archive:
+            for path in [*files, *([journal] if journal else [])]:
                 name = path.relative_to(results).as_posix()
                 data = path.read_bytes()
                 members[name] = hashlib.sha256(data).hexdigest()
