@@ -38,6 +38,9 @@ USER = "baker"
 
 HEAD = "MASTER, COLLECTOR, NEGOTIATOR, SCHEDD"
 
+HELD = 5
+"""A job's status."""
+
 SETTINGS = f"""\
 CONDOR_HOST = {SUBMIT}
 NETWORK_INTERFACE = eth0
@@ -125,6 +128,8 @@ class Node:
     lower: Path
     installed: Sequence[Path]
     daemons: str
+    desk: Sequence[Path] = ()
+    """Folders of this machine that it has at the same path, to write to."""
 
     @property
     def root(self) -> Path:
@@ -146,7 +151,8 @@ class Node:
             f"cp {shlex.quote(str(self.machine.hosts))} {root}/etc/hosts",
             f"mount --rbind /dev {root}/dev",
             f"mount -t tmpfs shm {root}/dev/shm",
-            *(line for path in self.installed for line in _readonly(path, self.root)),
+            *(line for path in self.installed for line in _shown(path, self.root, ["remount,bind,ro"])),
+            *(line for path in self.desk for line in _shown(path, self.root)),
             f"mount -t proc proc {root}/proc",  # the last: see inside
         ]
         env = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LANG": "C.UTF-8", "_CONDOR_DAEMON_LIST": self.daemons}
@@ -169,7 +175,7 @@ class Node:
         self, argv: Sequence[str | Path], *, user: str = "root", cwd: str | Path = "/", check: bool = True
     ) -> subprocess.CompletedProcess[str]:
         """Run a command on the machine. Raises RuntimeError with what it printed when it fails and ``check`` is set."""
-        words = ["chroot", *(["--userspec", f"{user}:{user}"] if user != "root" else []), str(self.root)]
+        words = ["chroot", *(["--userspec", f"{user}:"] if user != "root" else []), str(self.root)]
         words += ["env", "-i", "PATH=/usr/sbin:/usr/bin", "LANG=C.UTF-8", f"HOME=/home/{user}", f"USER={user}"]
         words += ["sh", "-c", 'cd "$0" && exec "$@"', str(cwd), *map(str, argv)]
         done = subprocess.run(
@@ -193,13 +199,18 @@ class Pool:
     nodes: list[Node] = field(default_factory=list)
 
     @property
-    def shared(self) -> Path:
+    def home(self) -> Path:
         """The submitting user's folder, on the head's disk only; as seen from this machine."""
         return self.head.folder / "disk/home" / USER
 
-    def submit(self, file: str, folder: str | Path) -> int:
-        """Submit a file as the user, from its folder on the head; the cluster's number."""
-        done = self.head.run(["condor_submit", "-terse", file], user=USER, cwd=folder)
+    def submit(self, file: str, folder: str | Path, *more: str) -> int:
+        """Submit a file as the user, from its folder on the head; the cluster's number.
+
+        Args:
+            more: lines that stand before its ``queue``.
+        """
+        words = ["condor_submit", "-terse", *(word for line in more for word in ("-append", line)), file]
+        done = self.head.run(words, user=USER, cwd=folder)
         return int(done.stdout.split(".")[0])
 
     def queue(self, cluster: int) -> list[dict[str, Any]]:
@@ -214,8 +225,10 @@ class Pool:
         """Nodes where a job's program runs now."""
         return [n for n in self.nodes if n.machine.on and n.run(["pgrep", "-f", "condor_starter"], check=False).stdout]
 
-    def wait(self, cluster: int, seconds: float, each: Callable[[], None] = lambda: None) -> None:
-        """Wait until a cluster has left the queue. Raises RuntimeError when a job is held, TimeoutError.
+    def wait(self, cluster: int, count: int, seconds: float, each: Callable[[], None] = lambda: None) -> None:
+        """Wait until ``count`` jobs of a cluster have left the queue.
+
+        A job that is held for good is a RuntimeError; one that HTCondor tries again by itself isn't.
 
         Args:
             each: is called now and then meanwhile.
@@ -223,11 +236,10 @@ class Pool:
 
         def over() -> bool:
             each()
-            jobs = self.queue(cluster)
-            held = [job.get("HoldReason", "held") for job in jobs if job["JobStatus"] == 5]
+            held = [job for job in self.queue(cluster) if job["JobStatus"] == HELD and not _again(job)]
             if held:
-                raise RuntimeError(f"held: {held}\n{self.logged()}")
-            return not jobs
+                raise RuntimeError(f"held: {[job.get('HoldReason') for job in held]}\n{self.logged()}")
+            return len(self.history(cluster)) >= count  # not "none in the queue": they are put there bit by bit
 
         network.until(over, self.logged, seconds)
 
@@ -237,13 +249,13 @@ class Pool:
 
 
 @contextlib.contextmanager
-def pool(count: int, cache: Path, installed: Sequence[Path] = (), head: Sequence[Path] = ()) -> Iterator[Pool]:
+def pool(count: int, cache: Path, installed: Sequence[Path] = (), desk: Sequence[Path] = ()) -> Iterator[Pool]:
     """A pool of ``count`` nodes and a head, all answering; ended by their own process numbers.
 
     Args:
         cache: where :func:`debian`'s file is kept.
         installed: folders and files of this machine that all have at the same path, read-only.
-        head: those that only the head has besides.
+        desk: folders that only the head has, at the same path, and may write to.
     """
     # Not below pytest's folder: what is installed is no result, and a socket's path has at most 107 bytes.
     with contextlib.ExitStack() as stack:
@@ -254,7 +266,7 @@ def pool(count: int, cache: Path, installed: Sequence[Path] = (), head: Sequence
         names = [f"node{number}" for number in range(1, count + 1)]
         machines = stack.enter_context(network.network([SUBMIT, *names], folder))
         nodes = [Node(m, folder / m.name, lower, installed, "MASTER, STARTD") for m in machines[1:]]
-        made = Pool(Node(machines[0], folder / SUBMIT, lower, [*installed, *head], HEAD), nodes)
+        made = Pool(Node(machines[0], folder / SUBMIT, lower, installed, HEAD, desk), nodes)
         for node in [made.head, *nodes]:
             node.boot()
         made.head.run(["install", "-d", "-o", USER, "-g", USER, f"/home/{USER}"])
@@ -279,11 +291,11 @@ def _unpack(tar: Path, root: Path) -> None:
     )
 
 
-def _readonly(path: Path, root: Path) -> list[str]:
-    """Shell that shows a folder or a file of this machine below a root, read-only."""
+def _shown(path: Path, root: Path, options: Sequence[str] = ()) -> list[str]:
+    """Shell that shows a folder or a file of this machine below a root."""
     target = shlex.quote(f"{root}{path}")
     make = f"mkdir -p {target}" if path.is_dir() else f"mkdir -p {shlex.quote(f'{root}{path.parent}')}; touch {target}"
-    return [make, f"mount --bind {shlex.quote(str(path))} {target}", f"mount -o remount,bind,ro {target}"]
+    return [make, f"mount --bind {shlex.quote(str(path))} {target}", *(f"mount -o {how} {target}" for how in options)]
 
 
 def _answer(pool: Pool) -> bool:
@@ -292,6 +304,12 @@ def _answer(pool: Pool) -> bool:
     if status.returncode or pool.head.run(["condor_q"], user=USER, check=False).returncode:
         return False
     return len(_ads(status.stdout)) == len(pool.nodes)
+
+
+def _again(job: dict[str, Any]) -> bool:
+    """Whether a held job is one that was ended by a machine's fault, or in a transfer: rendered jobs are released."""
+    code = job.get("HoldReasonCode"), job.get("HoldReasonSubCode")
+    return code[0] in (12, 13) or code == (3, 3)
 
 
 def _ads(text: str) -> list[dict[str, Any]]:
