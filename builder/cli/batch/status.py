@@ -7,20 +7,31 @@ from typing import Annotated
 import typer
 
 from builder.cli.batch.options import BatchArgument
-from builder.cli.options import Json
-from builder.errors import BakeError
+from builder.cli.options import Json, opened, show, show_again
 
 
 def status(
     batch: BatchArgument,
-    watch: Annotated[bool, typer.Option("--watch", help="Until every item is done or failed.")] = False,
+    watch: Annotated[
+        bool, typer.Option("--watch", "-w", help="Again whenever it changes, until every recording is done or failed.")
+    ] = False,
     json: Json = False,
 ) -> None:
     """How far a batch is: done, failed and why, running, missing; what is left.
 
     Example: python3 build.py batch status tapes
     """
-    raise BakeError("not written yet")
+    from builder.views.batch import status as views
+    from builder.workflows.batch import status as batches
+
+    if not watch:
+        show(json, views.STATUS, batches.status(batch))
+        return
+    try:
+        for found in batches.watch(batch):
+            show_again(json, views.STATUS, found, clear=True)
+    except KeyboardInterrupt:  # the way to end it
+        return
 
 
 def collect(
@@ -32,4 +43,9 @@ def collect(
 
     Example: python3 build.py batch collect tapes
     """
-    raise BakeError("not written yet")
+    from builder.views.batch import status as views
+    from builder.workflows.batch import collect as batches
+
+    with opened() as session:
+        collected = batches.collect(session, batch, pages=not no_pages)
+    show(json, views.COLLECT, collected, failure=collected.failure)

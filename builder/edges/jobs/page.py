@@ -31,18 +31,22 @@ LARGEST_TEXT = 32 << 20
 """Bytes of a result that goes into the page whatever the limit is: texts are small."""
 
 
-def gather(config: Config, job: Job, *, out: Path, limit: int) -> Page:
+def gather(
+    config: Config, job: Job, *, out: Path, limit: int, folder: Path | None = None, state: str | None = None
+) -> Page:
     """Read a job for its page.
 
     Args:
+        folder: the job's, where it isn't among the others; nothing is written there.
+        state: the job's; None: as its folder says, and who holds it.
         out: where the page will lie; what isn't in it is named from there.
         limit: bytes of recordings and films that go into the page; what doesn't fit is referred to.
 
     Raises:
         ConfigError: a transcript is not what the subtitles stage wrote.
     """
-    job_folder = jobs.folder(config, job)
-    state = jobs.state(job_folder)
+    job_folder = jobs.folder(config, job) if folder is None else folder
+    state = jobs.state(job_folder) if state is None else state
     events = list(jobs.events(job_folder))
     manifests = outcome.said(job, job_folder)
     facts = {entry.id: looks.read(job_folder, entry) for entry in job.inputs}

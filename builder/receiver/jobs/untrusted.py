@@ -12,8 +12,9 @@ import hashlib
 import itertools
 import json
 import os
+import secrets
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -75,6 +76,28 @@ def remove_below(folder: Path, name: str) -> None:
     with contextlib.suppress(FileNotFoundError), _named_below(folder, name) as (parent, last):
         _require_regular(os.stat(last, dir_fd=parent, follow_symlinks=False))
         os.unlink(last, dir_fd=parent)
+
+
+def replace_below(folder: Path, name: str, pieces: Iterable[bytes], mode: int = 0o644) -> int:
+    """Write a file below a folder and give it its name when it is whole; what has that name is replaced. Its bytes.
+
+    Raises:
+        OSError: its folder isn't there, or it can't be written.
+    """
+    size = 0
+    with _named_below(folder, name) as (parent, last):
+        beside = f".{last[:40]}.{secrets.token_hex(8)}.tmp"
+        handle = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | _UNLINKED, mode, dir_fd=parent)
+        try:
+            with os.fdopen(handle, "wb") as out:
+                for piece in pieces:
+                    size += out.write(piece)
+            os.rename(beside, last, src_dir_fd=parent, dst_dir_fd=parent)
+        except BaseException:
+            with contextlib.suppress(OSError):
+                os.unlink(beside, dir_fd=parent)
+            raise
+    return size
 
 
 @contextlib.contextmanager
