@@ -1,7 +1,7 @@
 """A batch as one HTML page: how far it is, what failed first, a row for each recording. Pure: data in, pieces of text out.
 
-The page asks for nothing: its policy is that of a job's page. All text is escaped by the template; the rows are JSON that can't end
-a block, and a script of the page's own makes text of them, a few hundred at a time.
+The page asks for nothing: its policy is that of a job's page. All text is escaped by the template; the rows are JSON that can't
+end a block, and a script of the page's own makes text of them, a few hundred at a time.
 """
 
 from __future__ import annotations

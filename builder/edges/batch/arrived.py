@@ -1,8 +1,8 @@
-"""What nodes without a shared folder sent back, taken in as a stranger's: a tar is checked to its last byte before anything counts.
+"""What nodes without a shared folder sent back, taken in as a stranger's: checked to the last byte before anything counts.
 
-Only regular files under the names that a run gives them are read. They are written into a folder that nobody reads; each recording's
-own folder then gets its place in the results by one rename, as it would on a shared disk. Whoever sent a tar may say whatever it
-likes of the recordings whose results it brings, and nothing of others.
+Only regular files under the names that a run gives them are read. They are written into a folder that nobody reads; each
+recording's own folder then gets its place in the results by one rename, as it would on a shared disk. Whoever sent a tar may
+say whatever it likes of the recordings whose results it brings, and nothing of others.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-import os
 import re
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -23,9 +22,9 @@ from builder.errors import BakeError, IntegrityError, MissingError
 from builder.node.faults import NodeFault
 from builder.node.items import KEY
 from builder.node.journal import LONGEST_LINE
-from builder.node.pack import END
-from builder.node.publish import digest_of, flush
-from builder.node.results import LARGEST_NOTE, failed_of, folder_of, open_results, place, published
+from builder.node.results.folder import LARGEST_NOTE, failed_of, open_results, place, published
+from builder.node.results.pack import END
+from builder.node.results.publish import digest_of, flush
 from builder.receiver.jobs import places
 from builder.receiver.jobs.untrusted import names_below, object_below, open_below, parse_json
 from builder.receiver.tar import padding, regular_files
@@ -82,7 +81,7 @@ class Taken:
 
 
 Tell = Callable[[str, int, int], None]
-"""Hears the name of the tar that is read next, its number from 0 on, and how many there are; at the end number and sum are one."""
+"""Hears the name of the tar that is read next, its number from 0 on, and how many there are; at the end both are the same."""
 
 
 def take(batch: Path, known: Container[bytes], tell: Tell) -> Taken:

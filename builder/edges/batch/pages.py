@@ -98,9 +98,7 @@ class PageWriter:
         job = jobs.parsed(folder)
         if job.id != key:
             raise ConfigError("this is the result of something else", where=str(folder / "job.yaml"))
-        page = gathering.gather(
-            self._config, job, out=folder / PAGE, limit=0, folder=folder, state=_state(job, folder)
-        )
+        page = gathering.gather(self._config, job, out=folder / PAGE, limit=0, folder=folder, state=_state(job, folder))
         text = job_page.render(page, self._templates).encode()
         replace_below(self._results, name, (text,), status.st_mode & 0o666)
 

@@ -13,6 +13,7 @@ from markupsafe import Markup
 
 from builder import __version__
 from builder.core.batch import page as pages
+from builder.core.batch.batch_file import ITEMS
 from builder.core.batch.page import BatchSummary
 from builder.core.batch.tally import DONE, OPEN, BatchTally
 from builder.core.progress import OnProgress, Progress
@@ -142,9 +143,7 @@ def _pages(session: Session, tally: BatchTally, index: PagesIndex, batch: Path) 
     finally:
         index.add(new)
     if wanted:
-        session.on_progress(
-            Progress(what="pages", done=len(wanted), total=len(wanted), unit="pages", finished=True)
-        )
+        session.on_progress(Progress(what="pages", done=len(wanted), total=len(wanted), unit="pages", finished=True))
     return made, failed
 
 
@@ -152,7 +151,7 @@ def _page(session: Session, follower: BatchFollower, index: PagesIndex) -> int:
     """Write the page of the batch; its bytes."""
     tally, batch, now = follower.tally, follower.batch, time.time()
     found = of_tally(batch, tally, now)
-    mode = (batch / folder.ITEMS).stat().st_mode & 0o666
+    mode = (batch / ITEMS).stat().st_mode & 0o666
     pieces = pages.render(
         _summary(found, now), _rows(batch, tally, index, now), tally.reasons, templates(session.config.shipped)
     )
