@@ -29,6 +29,9 @@ LONGEST_REASON = 500
 JOURNAL = re.compile(r"[0-9]{1,7}-[A-Za-z0-9._-]{1,80}\.jsonl")
 """Names of journals: ``<shard>-<host>-<pid>-<random>.jsonl``."""
 
+SILENT = 60.0
+"""Seconds after which a run without a line has died: it writes one every ten."""
+
 KINDS = ("recording", "stage")
 """Whose fault a failure is."""
 
@@ -67,6 +70,14 @@ class ShardRun:
     """Of its last line with a time, seconds since 1970."""
     code: int | None = None
     """Exit code; None: it has not ended, or was killed."""
+
+    def running(self, now: float) -> bool:
+        """Whether it still runs, as far as anyone can tell.
+
+        Args:
+            now: seconds since 1970.
+        """
+        return self.code is None and self.shard >= 0 and now - self.last < SILENT
 
 
 @dataclass

@@ -50,6 +50,8 @@ class JobHost:
     """The job's compose file, from the job and the index of its GPU; None where no engine has images of all stages."""
     containers: Containers | None = None
     """Engine and images, where all stages run in containers."""
+    images: Mapping[str, str] = field(default_factory=dict)
+    """Stage -> id of its image, where all stages run in containers."""
     memory: int = 0
     """Bytes that the engine has, where all stages run in containers."""
     note: str = ""
@@ -253,6 +255,7 @@ def _containers(config: Config, env: Mapping[str, str], *, images: StageImages, 
         python=None,
         compose_file=file,
         containers=Containers(engine=images.engine, images=sorted(i.id for i in images.images.values())),
+        images={stage: image.id for stage, image in images.images.items()},
         memory=machine.memory,
         note="every stage ran in a container without network",
     )

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from builder.cli.options import NO_JOB_OPTIONS, Json, NewJobOptions, NoBuild, expanded
-from builder.errors import BakeError
+from builder.cli.options import NO_JOB_OPTIONS, Json, NewJobOptions, NoBuild, expanded, show
 
 
 @expanded
@@ -33,4 +33,13 @@ def plan(
 
     Example: python3 build.py batch plan /archive/tapes --out tapes --language en
     """
-    raise BakeError("not written yet")
+    from builder.views.batch import plan as views
+    from builder.workflows.batch import plan as workflow
+
+    typed = {name: value for name, value in asdict(options).items() if value not in (None, False, [])}
+    asked = workflow.PlanOptions(
+        out=out, shard_minutes=shard_minutes, identity=identity, typed=typed, build=not no_build
+    )
+    with options.opened() as session:
+        planned = workflow.plan(session, words, options.job(), asked)
+    show(json, views.PLAN, planned)

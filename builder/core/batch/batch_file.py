@@ -18,6 +18,7 @@ from builder.core.text import visible
 from builder.core.yaml_document import Document, Strict
 from builder.errors import ConfigError, UsageError
 from builder.node.items import MOST_SHARDS
+from builder.program import shell_word
 from builder.receiver.jobs.untrusted import parse_json
 
 SCHEMA = 1
@@ -170,3 +171,13 @@ def require_version(batch: Batch, version: str, where: str) -> None:
             where=where,
             hint="use that version, or plan into another folder",
         )
+
+
+def typed(options: Mapping[str, Any]) -> list[str]:
+    """Options of jobs as words of a command line."""
+    words: list[str] = []
+    for name, value in options.items():
+        option = f"--{name.replace('_', '-')}"
+        for one in value if isinstance(value, list) else [value]:
+            words += [option] if one is True else [option, shell_word(one)]
+    return words

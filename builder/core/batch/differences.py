@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
 from typing import Any
 
 from builder.core.batch.batch_file import Batch
@@ -47,8 +46,3 @@ def _of(what: str, before: Mapping[str, Any], now: Mapping[str, Any]) -> Iterato
 def _shown(value: Any) -> str:
     text = "none" if value is None else str(value)
     return text if len(text) <= 60 else f"{text[:59]}…"
-
-
-def continued(before: Batch, now: Batch) -> Batch:
-    """The batch as it is planned again: made with what it was made with."""
-    return replace(before, shard_minutes=now.shard_minutes)
