@@ -7,8 +7,7 @@ from typing import Annotated
 import typer
 
 from builder.cli.batch.options import BatchArgument
-from builder.cli.options import Json
-from builder.errors import BakeError
+from builder.cli.options import Json, show
 
 
 def retry(
@@ -21,4 +20,7 @@ def retry(
 
     Example: python3 build.py batch retry tapes --failed
     """
-    raise BakeError("not written yet")
+    from builder.views.batch import retry as views
+    from builder.workflows.batch import retry as workflow
+
+    show(json, views.RETRY, workflow.retry(batch, failed=failed, dry_run=dry_run))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
 from dataclasses import dataclass, replace
 
 from builder.core.batch.batch_file import Batch, Round
@@ -43,3 +43,15 @@ def with_round(batch: Batch, items: Sequence[Item], left: Callable[[Item], bool]
 def settled(batch: Batch, item: Item) -> bool:
     """Whether an item is in a shard that batch.yaml knows."""
     return item.shard is not None and item.shard < batch.shards
+
+
+def waiting(batch: Batch, items: Sequence[Item], left: Container[str]) -> bool:
+    """Whether the items that are left are those of the last round, all of them: they need no other shards.
+
+    Args:
+        left: keys.
+    """
+    if not batch.rounds:
+        return False
+    last = range(batch.rounds[-1].first, batch.rounds[-1].first + batch.rounds[-1].shards)
+    return all((item.shard in last) == (item.key in left) for item in items if not item.unreadable)
