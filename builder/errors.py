@@ -112,6 +112,12 @@ class Interrupted(BakeError):
     kind = "interrupted"
 
 
+class Terminated(Interrupted):
+    """SIGTERM, of a command that an engine ends: its exit code says which signal it was."""
+
+    exit_code = 143
+
+
 class Bug(BakeError):
     """An exception that nobody foresaw; ``hint`` names the file that describes it."""
 

@@ -50,6 +50,11 @@ class Scratch:
         return self.folder / "began.json"
 
     @property
+    def home(self) -> Path:
+        """What the libraries of native stages write into."""
+        return self.folder / "home"
+
+    @property
     def logs(self) -> Path:
         """What the stages printed."""
         return self.folder / "logs"
@@ -61,7 +66,7 @@ class Scratch:
             NodeFault: they can't be made.
         """
         try:
-            for part in (self.jobs, self.logs):
+            for part in (self.jobs, self.home, self.logs):
                 if os.path.lexists(part):
                     places.remove_tree(part)
                 part.mkdir(mode=0o700)

@@ -29,8 +29,8 @@ PLACES = re.compile(r"\{(scratch|list|pid|run)\}")
 LOOK = 0.25
 """Seconds between two looks at what a stage has done, and whether a signal came."""
 
-GRACE = 8.0
-"""Seconds that a stage has to end after SIGTERM."""
+GRACE = 11.0
+"""Seconds that a stage has to end after SIGTERM: it gives its worker 8."""
 
 LARGEST_LOG = 8 << 20
 """Bytes that are kept of what a stage prints."""

@@ -161,7 +161,7 @@ def choose(session: Session, *, stages: Iterable[str] = (), gpu: bool = False, b
         apart = pythons_apart(config, asked, env=env, on_progress=session.on_progress)
         return _native(config, env, python=python, apart=apart, hardware=hardware_of(config)[0])
     hardware, _ = hardware_of(config)
-    images = _images(replace(session, config=config), build=build)
+    images = stage_images_here(replace(session, config=config), build=build)
     return _containers(config, env, images=images, hardware=hardware)
 
 
@@ -238,7 +238,7 @@ def _containers(config: Config, env: Mapping[str, str], *, images: StageImages, 
 
     if not images.engine.startswith("unix:"):
         raise MissingError("jobs need an engine on this machine: it reads the job's folder", where=images.engine)
-    machine = _machine(config, images, hardware)
+    machine = container_machine(config, images, hardware)
 
     def file(job: Job, gpu: int) -> ComposeFile:
         return _compose_file(config, images, hardware, job, gpu)
@@ -261,7 +261,7 @@ def _containers(config: Config, env: Mapping[str, str], *, images: StageImages, 
     )
 
 
-def _machine(config: Config, images: StageImages, hardware: Hardware) -> Machine:
+def container_machine(config: Config, images: StageImages, hardware: Hardware) -> Machine:
     """What containers are given of this machine and of the engine."""
     from builder.edges.jobs.hosts import media as containers
 
@@ -282,7 +282,7 @@ def _compose_file(config: Config, images: StageImages, hardware: Hardware, job: 
     template = config.shipped / "compose" / compose.TEMPLATE
     if not template.is_file():
         raise ConfigError("no template", where=str(template))
-    machine = replace(_machine(config, images, hardware), gpu=gpu)
+    machine = replace(container_machine(config, images, hardware), gpu=gpu)
     sizes = {id_: pin.size for id_, pin in config.pins.items()}
     services = compose.services(job, images.images, machine=machine, specs=config.stages, sizes=sizes)
     models = str(config.paths.models.resolve())
@@ -291,7 +291,7 @@ def _compose_file(config: Config, images: StageImages, hardware: Hardware, job: 
     return ComposeFile(text=text, engine=images.engine, images=names)
 
 
-def _images(session: Session, *, build: bool) -> StageImages:
+def stage_images_here(session: Session, *, build: bool) -> StageImages:
     """The images of all stages: as they were recorded, else as the engine has them, built if need be.
 
     Raises:
