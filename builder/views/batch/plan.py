@@ -82,15 +82,18 @@ def _text(planned: BatchPlanned) -> list[str]:
     unreadable = planned.unreadable
     counts = [(planned.new, "new"), (planned.done, "done"), (planned.failed, "failed"), (planned.gone, "gone")]
     told = ", ".join(f"{number:,} {word}" for number, word in counts if number)
-    lines = [
-        f"{counted(len(planned.items), 'recording')}, {format_clock(planned.seconds)} of sound: {told or 'nothing new'}"
-    ]
+    lines = [f"{counted(len(planned.items), 'recording')}, {sound(planned.seconds)}: {told or 'nothing new'}"]
     if unreadable:
         lines += ["", f"{len(unreadable):,} can't be read:"]
         lines += table(("RECORDING", "WHY"), [(item.path, item.unreadable) for item in unreadable[:MOST_SHOWN]])
         if len(unreadable) > MOST_SHOWN:
             lines.append(f"… and {len(unreadable) - MOST_SHOWN:,} more, in {planned.folder / 'items.jsonl'}")
     return [*lines, "", *next_lines(str(planned.folder), planned.round)]
+
+
+def sound(seconds: float) -> str:
+    """``1:02:03 of sound``, ``15,240 hours of sound``."""
+    return f"{seconds / 3600:,.0f} hours of sound" if seconds >= 360_000 else f"{format_clock(seconds)} of sound"
 
 
 def counted(number: int, word: str) -> str:

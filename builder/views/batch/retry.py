@@ -6,10 +6,9 @@ from typing import TYPE_CHECKING
 
 from typing_extensions import TypedDict
 
-from builder.core.text import format_clock
 from builder.program import command
 from builder.views import View
-from builder.views.batch.plan import counted, next_lines
+from builder.views.batch.plan import counted, next_lines, sound
 
 if TYPE_CHECKING:
     from builder.workflows.batch.retry import BatchRetried
@@ -76,7 +75,7 @@ def _text(retried: BatchRetried) -> list[str]:
         return [*lines, command("batch retry", folder) + " --failed"] if retried.failed else lines
     number = retried.missing + retried.again
     told = f", {retried.again:,} of which failed before" if retried.again else ""
-    lines = [f"{counted(number, 'recording')}{told}, {format_clock(retried.seconds)} of sound{left_out}"]
+    lines = [f"{counted(number, 'recording')}{told}, {sound(retried.seconds)}{left_out}"]
     if retried.dry_run:
         last = retried.round.first + retried.round.shards - 1
         return [*lines, f"shards {retried.round.first} to {last} would be theirs"]
