@@ -33,6 +33,9 @@ import yaml
 from harness import BUILD, ROOT, WORK, Row, native_python, publish, spread
 from speech.sound import DECODE
 
+from builder.edges.batch.probes import probe_key
+from builder.node.items import Item, compact, from_lines
+
 SHORTEST, LONGEST = 3.0, 10.0
 """Seconds of a clip."""
 
@@ -300,6 +303,101 @@ def jobs(asked: argparse.Namespace, folder: Path) -> list[Row]:
     ]
 
 
+def plan(asked: argparse.Namespace, folder: Path) -> list[Row]:
+    """Plan, status and collect of very many recordings: sparse files, whose lengths the cache of looks knows."""
+    state, recordings, batch = folder / "state", folder / "recordings", folder / "batch"
+    (state / "cache").mkdir(parents=True)
+    home = Path(os.environ.get("BAKE_HOME") or ROOT / ".bake")
+    for shared in ("models", "native"):
+        (state / shared).symlink_to((home / shared).resolve())
+    sparse(recordings, state / "cache/probes.jsonl", asked.items)
+    env = {"BAKE_HOME": str(state)}
+    words = [*BUILD, "batch", "plan", recordings, "--out", batch, *OPTIONS, *asked.options, "--json"]
+    planned = measured(words, env=env)
+    again = measured(words, env=env)
+    half_done(batch)
+    asking = [measured([*BUILD, "batch", "status", batch, "--json"], env=env) for _ in range(asked.runs)]
+    said = json.loads(asking[-1].out)
+    if said["items"] != asked.items or said["done"] != asked.items // 2:
+        raise SystemExit(f"status counts {said['done']} of {said['items']}")
+    collected = measured([*BUILD, "batch", "collect", batch, "--no-pages", "--json"], env=env)
+    middle = statistics.median(one.wall for one in asking)
+    most = max(planned.peak, again.peak, *(one.peak for one in asking), collected.peak)
+    return [
+        (f"plan of {asked.items} items", f"{planned.wall:.1f} s, {planned.peak / 1e6:.0f} MB", "≤ 60 s"),
+        ("the same planned again, nothing new", f"{again.wall:.1f} s, {again.peak / 1e6:.0f} MB", ""),
+        ("status, half of them done", f"{middle:.2f} s, {asking[-1].peak / 1e6:.0f} MB", "≤ 2 s"),
+        ("collect --no-pages", f"{collected.wall:.1f} s, {collected.peak / 1e6:.0f} MB", ""),
+        ("memory of each, at most", f"{most / 1e6:.0f} MB", "≤ 200 MB"),
+    ]
+
+
+def sparse(recordings: Path, cache: Path, count: int) -> None:
+    """Files with a length and no bytes, 500 a folder, and what the cache says of them: 3 s to two hours each."""
+    chance = random.Random(29)
+    with cache.open("w") as out:
+        for number in range(count):
+            path = recordings / f"tape-{number // 500:04}" / f"take-{number % 500:03}.wav"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            seconds = round(min(7200.0, 3.0 * 2 ** chance.expovariate(0.35)), 3)
+            with path.open("w") as file:
+                file.truncate(44 + round(seconds * 32_000))
+            status = path.stat()
+            key = probe_key(str(path), status.st_size, status.st_mtime_ns)
+            out.write(compact({"key": key, "seconds": seconds}) + "\n")
+
+
+def half_done(batch: Path) -> None:
+    """Journals of runs that had a result for every other item."""
+    shards: dict[int, list[Item]] = {}
+    with (batch / "items.jsonl").open("rb") as source:
+        for number, item in enumerate(from_lines(source)):
+            if item.shard is not None:
+                shards.setdefault(item.shard, [])
+                if number % 2 == 0:
+                    shards[item.shard].append(item)
+    journals, now = batch / "results/journal", time.time()
+    journals.mkdir(parents=True)
+    for shard, items in shards.items():
+        lines: list[dict[str, Any]] = [
+            {"event": "begin", "shard": shard, "host": "node", "pid": 7, "t": now - 3600, "items": len(items)}
+        ]
+        lines += [{"event": "done", "key": item.key, "seconds": item.seconds, "took": item.seconds} for item in items]
+        lines += [{"event": "alive", "t": now - 3000 + 10 * k} for k in range(30)]
+        lines.append({"event": "end", "code": 143, "t": now - 2000})
+        text = "".join(f"{compact(line)}\n" for line in lines)
+        (journals / f"{shard:05}-node-7-0123abcd.jsonl").write_text(text)
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A command that ended."""
+
+    out: str
+    wall: float
+    """Seconds."""
+    peak: int
+    """Bytes of memory of its largest process."""
+
+
+def measured(command: Sequence[str | Path], *, env: dict[str, str]) -> Measured:
+    """Run a command; ends the program when it fails."""
+    began = time.perf_counter()
+    with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as said:
+        words = [str(w) for w in command]
+        process = subprocess.Popen(words, env={**os.environ, **env}, stdout=out, stderr=said)
+        _, status, usage = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
+        wall = time.perf_counter() - began
+        for file in (out, said):
+            file.seek(0)
+        if process.returncode:
+            raise SystemExit(
+                f"{' '.join(words[1:4])} … ended with {process.returncode}:\n{said.read()[-2000:].decode()}"
+            )
+        return Measured(out.read().decode(), wall, usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024))
+
+
 def in_turn(runs: int, *contestants: Callable[[], float]) -> list[list[float]]:
     """A B A B …, the seconds of each; no run is left out, since each takes minutes."""
     found: list[list[float]] = [[] for _ in contestants]
@@ -314,7 +412,7 @@ def told(line: str) -> None:
     print(line, file=sys.stderr, flush=True)
 
 
-PARTS: dict[str, Callable[[argparse.Namespace, Path], list[Row]]] = {"core": core, "jobs": jobs}
+PARTS: dict[str, Callable[[argparse.Namespace, Path], list[Row]]] = {"core": core, "jobs": jobs, "plan": plan}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
