@@ -29,8 +29,16 @@ PROGRAMS = {
     "openssl": "openssl",
     "apertium": "apertium-eng-spa",
     "mkfs.ext4": "e2fsprogs",
+    "munged": "munge",
+    "slurmctld": "slurmctld",
+    "slurmd": "slurmd",
+    "sbatch": "slurm-client",
 }
-"""Programs that tests use, and the packages that have them."""
+"""Programs that tests use, and the packages that have them.
+
+Where systemd runs, munge's own daemon is started, too: it hears nothing but its Unix socket, and the tests have another.
+Slurm's wait for a configuration that nobody writes.
+"""
 
 ENGINE = {
     "dockerd": "docker.io",

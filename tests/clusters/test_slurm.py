@@ -1,0 +1,141 @@
+"""A batch on a real Slurm whose nodes lose their power: each recording's result is right, and there once."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from tests.clusters import batches, slurm
+from tests.clusters.network import Machine, until
+from tests.clusters.slurm import Slurm
+from tests.shared import native_python
+
+OPTIONS = ("--preset", "tiny-en", "--mode", "native", "--threads", "1")
+
+OVER = {"COMPLETED", "FAILED", "CANCELLED", "TIMEOUT", "OUT_OF_MEMORY", "BOOT_FAIL", "DEADLINE"}
+"""States of tasks that don't change any more; NODE_FAIL is none, since the tasks are to be requeued."""
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _possible() -> None:
+    if why := slurm.why_none():
+        assert os.environ.get("CI", "").lower() not in ("1", "true"), f"CI has all that is needed: {why}"
+        pytest.skip(f"needs root, Slurm and namespaces: {why}")
+    native_python()
+
+
+class Misfortune:
+    """Nodes lose their power at random, while a stage works there, and get it back at once or when Slurm has missed them."""
+
+    def __init__(self, cluster: Slurm, kills: int, seed: int) -> None:
+        self.cluster = cluster
+        self.left = kills
+        self._chance = random.Random(seed)
+        self._dark: dict[str, Machine] = {}
+        self._looks = 0
+
+    def __call__(self) -> None:
+        """Is called at each look at the queue."""
+        for node in [n for n in self._dark.values() if self.cluster.misses(n)]:
+            self.cluster.start(self._dark.pop(node.name))
+        self._looks -= 1
+        working = [node for node in self.cluster.nodes if node.on and self.cluster.in_the_midst(node)]
+        if self.left and self._looks < 0 and working:
+            node = self._chance.choice(working)
+            node.cut()
+            self.left -= 1
+            self._looks = self._chance.randint(0, 60)
+            if self._chance.random() < 0.5:
+                self._dark[node.name] = node
+            else:
+                self.cluster.start(node)
+
+
+def plan(folder: Path, batch: str, minutes: float) -> tuple[Path, int]:
+    """Plan the recordings of a folder; the batch and its number of shards."""
+    made = folder / batch
+    batches.bake("plan", folder / "tapes", "--out", made, "--shard-minutes", f"{minutes:g}", *OPTIONS)
+    return made, len({item["shard"] for item in batches.items(made) if "shard" in item})
+
+
+def work(cluster: Slurm, batch: Path, shards: int, misfortune: Misfortune, seconds: float) -> None:
+    """Submit what is rendered for a batch, let nodes die, wait for the end."""
+    rendered = batch.parent / "slurm"
+    batches.bake("render", batch, "--for", "slurm", "--out", rendered)
+    job = cluster.submit(rendered / "batch.sbatch", cwd=rendered)
+
+    def over() -> bool:
+        misfortune()
+        states = cluster.states(job)
+        return sum(states.get(state, 0) for state in OVER) == shards
+
+    def why() -> str:
+        logs = "\n".join(f"── {p.name}\n{p.read_text(errors='replace')}" for p in sorted(rendered.rglob("*.log")))
+        return f"{cluster.states(job)}\n{cluster.said()}\n{logs}"
+
+    until(over, why, seconds)
+    assert misfortune.left == 0, "the shards ended before the last node was to die"
+    assert cluster.states(job) == {"COMPLETED": shards}, why()
+    assert cluster.restarts(job) > 0, "the kills hit no task"
+
+
+def serial(folder: Path, minutes: float) -> dict[str, str]:
+    """The digests of the same recordings on one machine, one shard after the other."""
+    batch, shards = plan(folder, "serial", minutes)
+    for shard in range(shards):
+        batches.bake("run", batch, "--shard", str(shard), env={"TMPDIR": str(folder)})
+    return batches.digests(batch / "results")
+
+
+def once(results: Path) -> Counter[str]:
+    """How often each item was computed and published, as the journals say it."""
+    found: Counter[str] = Counter()
+    for path in results.glob("journal/*.jsonl"):
+        for line in path.read_text().splitlines():
+            event = json.loads(line) if line.endswith("}") else {}
+            if event.get("event") == "done" and not event.get("kept"):
+                found[event["key"]] += 1
+    return found
+
+
+def check(batch: Path, count: int) -> dict[str, str]:
+    """Every item has its result, once, and nothing else lies there; the digests."""
+    results = batch / "results"
+    keys = {str(item["key"]) for item in batches.items(batch)}
+    found = batches.digests(results)
+    assert len(keys) == count
+    assert set(found) == keys
+    assert batches.leftovers(results) == []
+    events = batches.events(results)
+    assert (events["failed"], events["differs"]) == (0, 0)
+    # A node that died between a rename and its line leaves a result that no line tells of, until it is kept.
+    assert max(once(results).values()) == 1
+    status = batches.bake("status", batch, "--json").data
+    assert status["done"] == count, status
+    return found
+
+
+def test_a_node_that_dies_costs_no_result(tmp_path: Path) -> None:
+    """Two nodes, twenty clips; one dies with all that runs on it, and comes back."""
+    batches.clips(tmp_path / "tapes", 20)
+    batch, shards = plan(tmp_path, "batch", 0.5)
+    with slurm.slurm(2, [tmp_path]) as cluster:
+        work(cluster, batch, shards, Misfortune(cluster, 1, seed=3), 300)
+    assert check(batch, 20) == serial(tmp_path, 0.5)
+
+
+@pytest.mark.heavy
+def test_ten_nodes_that_die_cost_no_result(tmp_path: Path) -> None:
+    """Four nodes, five hundred clips; ten times one dies, at a moment that chance names."""
+    seed = int(os.environ.get("WHISPERBAKE_SEED", random.SystemRandom().randrange(1_000_000)))
+    print(f"WHISPERBAKE_SEED={seed}")
+    batches.clips(tmp_path / "tapes", 500)
+    batch, shards = plan(tmp_path, "batch", 2)
+    with slurm.slurm(4, [tmp_path]) as cluster:
+        work(cluster, batch, shards, Misfortune(cluster, 10, seed), 3600)
+    assert check(batch, 500) == serial(tmp_path, 30)
