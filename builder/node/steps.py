@@ -106,6 +106,7 @@ class StageRunner:
             on_progress: called with a stage, and how many recordings of how many it has done.
         """
         self._scratch, self._stopping, self._env, self._on_progress = scratch, stopping, env, on_progress
+        self._told: tuple[str, int, int] | None = None
 
     def run(self, step: NodeStep, keys: Sequence[str]) -> StageEnds:
         """Run a stage over jobs; how each ended.
@@ -152,15 +153,20 @@ class StageRunner:
         try:
             while program.code is None and not self._stopping.number:
                 program.over.wait(LOOK)
-                ends.update()
-                self._on_progress(step.stage, len(ends.jobs), total)
+                self._look(step, ends, total)
         finally:
             if program.code is None:
                 program.stop()
                 self.end_left(step, self._scratch.run)
-        ends.update()
-        self._on_progress(step.stage, len(ends.jobs), total)
+        self._look(step, ends, total)
         self._stopping.check()
+
+    def _look(self, step: NodeStep, ends: StageEnds, total: int) -> None:
+        """See how far a stage is, and tell it once."""
+        ends.update()
+        if (found := (step.stage, len(ends.jobs), total)) != self._told:
+            self._told = found
+            self._on_progress(*found)
 
     def _suspect(self, left: Sequence[str], ends: StageEnds) -> str | None:
         """The job at which a stage was when it was killed; None where it had ended with all."""
