@@ -184,6 +184,26 @@ def stages_of(job: Mapping[str, Any]) -> tuple[JobStage, ...]:
     )
 
 
+def longest_job(job: Mapping[str, Any], seconds: float) -> Job:
+    """A job of one recording, for what its stages take.
+
+    Args:
+        job: the template.
+        seconds: of the recording.
+    """
+    recording = JobInput(id="01", name="", path="", sha256="", size=0, output="", duration=seconds)
+    return Job(
+        id="",
+        created="",
+        workflow=job["workflow"],
+        variant=job["variant"],
+        preset=job["preset"],
+        key="",
+        inputs=(recording,),
+        stages=stages_of(job),
+    )
+
+
 def step_needs(
     job: Mapping[str, Any],
     *,
@@ -201,28 +221,18 @@ def step_needs(
         sizes: bytes of models, by id.
         images: stage -> reference; empty for a native batch.
     """
-    stages = stages_of(job)
-    longest_job = Job(
-        id="",
-        created="",
-        workflow=job["workflow"],
-        variant=job["variant"],
-        preset=job["preset"],
-        key="",
-        inputs=(JobInput(id="01", name="", path="", sha256="", size=0, output="", duration=longest),),
-        stages=stages,
-    )
+    one = longest_job(job, longest)
     return tuple(
         StepNeeds(
             stage=stage.name,
             threads=int(stage.settings.get("threads") or 1),
-            request=compose.memory(longest_job, stage, spec=specs.get(stage.name), sizes=sizes, machine=ENDLESS),
-            limit=compose.limit(longest_job, stage, spec=specs.get(stage.name), sizes=sizes, machine=ENDLESS),
+            request=compose.memory(one, stage, spec=specs.get(stage.name), sizes=sizes, machine=ENDLESS),
+            limit=compose.limit(one, stage, spec=specs.get(stage.name), sizes=sizes, machine=ENDLESS),
             gpu=compose.needs_gpu(stage),
             models=bool(stage.models),
             image=images.get(stage.name, ""),
         )
-        for stage in stages
+        for stage in one.stages
     )
 
 

@@ -77,12 +77,10 @@ def render(batch: RenderedBatch, options: SlurmOptions, templates: Mapping[str, 
 
 def submissions(batch: RenderedBatch) -> list[str]:
     """What to type in the script's folder, a line for each array."""
-    lines = ["sbatch batch.sbatch"]
+    lines = [f"sbatch {FILE}"]
     for begin in range(MOST_TASKS, len(batch.shards), MOST_TASKS):
         last = min(len(batch.shards) - begin, MOST_TASKS) - 1
-        lines.append(
-            f"BAKE_FIRST={batch.first + begin} sbatch --export=ALL --array=0-{last}%{batch.parallelism} batch.sbatch"
-        )
+        lines.append(f"sbatch --export=BAKE_FIRST={batch.first + begin} --array=0-{last}%{batch.parallelism} {FILE}")
     return lines
 
 

@@ -38,7 +38,14 @@ def text(job: Mapping[str, Any], models: Mapping[str, str], steps: Sequence[Mapp
 
 
 def native(
-    stages: Sequence[JobStage], *, python: str, apart: Mapping[str, str], code: str, models: str, libraries: str = ""
+    stages: Sequence[JobStage],
+    *,
+    python: str,
+    apart: Mapping[str, str],
+    code: str,
+    models: str,
+    libraries: str = "",
+    cache: str = "",
 ) -> list[dict[str, Any]]:
     """Steps as processes of an environment that nodes see at the same path as this machine.
 
@@ -48,6 +55,7 @@ def native(
         code: the folder ``stages`` of the project.
         models: the tree of weights.
         libraries: of CUDA in the environment: folders with ``:`` between them.
+        cache: the folder of CUDA's cache; empty: its own default.
     """
     return [
         {
@@ -56,6 +64,7 @@ def native(
             "env": {
                 **stage_environment(models=_word(models), scratch="{scratch}/home", threads=threads(stage), inherit={}),
                 **({"LD_LIBRARY_PATH": _word(libraries)} if libraries else {}),
+                **({"CUDA_CACHE_PATH": _word(cache)} if cache else {}),
                 "BAKE_PARENT": "{pid}",
             },
         }

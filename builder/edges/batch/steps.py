@@ -6,13 +6,12 @@ import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from builder.core.batch import rendering, steps
 from builder.core.batch.batch_file import Batch
 from builder.core.config.types import Config
 from builder.core.jobs import compose, sandbox
 from builder.core.jobs.compose import Machine, StageImage
-from builder.core.jobs.job import Job, JobInput, JobStage, ModelUse
 from builder.core.jobs.sandbox import ContainerLimits, Mount
-from builder.core.stage_env import stage_environment
 from builder.edges.machine import environment
 from builder.errors import UsageError
 from builder.node.items import Item
@@ -28,42 +27,6 @@ CLIENT = ("HOME", "DOCKER_CONFIG", "DOCKER_CERT_PATH", "DOCKER_TLS_VERIFY", "XDG
 """Variables that an engine's client gets."""
 
 
-def stages_of(batch: Batch) -> tuple[JobStage, ...]:
-    """The stages that every job of a batch has."""
-    return tuple(
-        JobStage(
-            name=one["name"],
-            needs=tuple(one["needs"]),
-            settings=one["settings"],
-            models={p: ModelUse(**{**use, "languages": tuple(use["languages"])}) for p, use in one["models"].items()},
-            optional=one["optional"],
-        )
-        for one in batch.job["stages"]
-    )
-
-
-def largest(batch: Batch, items: Sequence[Item]) -> Job:
-    """A job of the longest recording of a shard: stages work through one recording after the other."""
-    longest = max(items, key=lambda item: item.seconds, default=None)
-    inputs = () if longest is None else (_input(longest),)
-    return Job(
-        id="shard",
-        created=batch.created,
-        workflow=batch.workflow,
-        variant=batch.variant,
-        preset=batch.preset,
-        key="",
-        inputs=inputs,
-        stages=stages_of(batch),
-    )
-
-
-def _input(item: Item) -> JobInput:
-    return JobInput(
-        id="01", name=item.name, path="input/01.bin", sha256="", size=item.size, output="x", duration=item.seconds
-    )
-
-
 def native(
     config: Config, batch: Batch, *, python: Path, apart: Mapping[str, Path], env: Mapping[str, str]
 ) -> tuple[NodeStep, ...]:
@@ -76,22 +39,16 @@ def native(
     """
     own = env.get("LD_LIBRARY_PATH")
     cuda = environment.cuda_libraries(python)
-    libraries = ":".join([*map(str, cuda), *([own] if own else [])])
-    steps = []
-    for stage in stages_of(batch):
-        variables = stage_environment(
-            models=str(config.paths.models),
-            scratch="{scratch}/home",
-            threads=int(stage.settings.get("threads", 1)),
-            inherit={**env, "LD_LIBRARY_PATH": libraries} if libraries else env,
-        )
-        if cuda:
-            variables["CUDA_CACHE_PATH"] = str(environment.cuda_cache(python))
-        variables["BAKE_PARENT"] = "{pid}"
-        main = config.shipped / "stages" / stage.name / "main.py"
-        argv = (str(apart.get(stage.name, python)), str(main), "--jobs", "{list}")
-        steps.append(NodeStep(stage=stage.name, argv=argv, env=variables))
-    return tuple(steps)
+    made = steps.native(
+        rendering.stages_of(batch.job),
+        python=str(python),
+        apart={stage: str(place) for stage, place in apart.items()},
+        code=str(config.shipped / "stages"),
+        models=str(config.paths.models),
+        libraries=":".join([*map(str, cuda), *([own] if own else [])]) if cuda else "",
+        cache=str(environment.cuda_cache(python)) if cuda else "",
+    )
+    return tuple(NodeStep(stage=one["stage"], argv=tuple(one["argv"]), env=one["env"]) for one in made)
 
 
 def containers(
@@ -117,9 +74,10 @@ def containers(
     """
     if set('",\n') & set(str(scratch)):
         raise UsageError("this folder can't be mounted", where=str(scratch), hint="--scratch DIR, without a comma")
-    job = largest(batch, items)
+    longest = max((item.seconds for item in items), default=0.0)
+    job = rendering.longest_job(batch.job, longest)
     sizes = {id_: pin.size for id_, pin in config.pins.items()}
-    steps = []
+    made = []
     for stage in job.stages:
         image, name = images[stage.name], f"{NAME}{stage.name}"
         mounts = [Mount(source="{scratch}/jobs", target="/jobs", writable=True)]
@@ -141,8 +99,8 @@ def containers(
             at = words.index("--rm")
             words[at:at] = _gpu(machine)
         end = ("docker", "--host", engine, "rm", "--force", name)
-        steps.append(NodeStep(stage=stage.name, argv=tuple(words), env={}, inherit=CLIENT, end=end))
-    return tuple(steps)
+        made.append(NodeStep(stage=stage.name, argv=tuple(words), env={}, inherit=CLIENT, end=end))
+    return tuple(made)
 
 
 def _gpu(machine: Machine) -> list[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,10 +12,10 @@ from builder.core.batch import batch_file, htcondor, kubernetes, readme, renderi
 from builder.core.batch.kubernetes import ClusterOptions, Volume
 from builder.core.batch.rendering import RenderedBatch, ShardTable
 from builder.core.batch.slurm import SlurmOptions
-from builder.core.terms import Mode, Variant
 from builder.errors import UsageError, did_you_mean
 from builder.program import command, shell_word
 from builder.workflows.batch import node_images
+from builder.workflows.batch.run import of_batch
 from builder.workflows.session import Session, native_python, pythons_apart
 
 if TYPE_CHECKING:
@@ -73,10 +73,7 @@ def render(session: Session, folder: Path, options: BatchRenderOptions) -> Batch
     _require_engine(options)
     batch = batches.read(folder)
     batch_file.require_version(batch, __version__, str(folder))
-    config = replace(
-        session.config,
-        defaults=replace(session.config.defaults, mode=Mode(batch.mode), variant=Variant(batch.variant)),
-    )
+    config = of_batch(session.config, batch)
     place = folder.resolve()
     stages = rendering.stages_of(batch.job)
     images = node_images.images_of(
@@ -90,7 +87,7 @@ def render(session: Session, folder: Path, options: BatchRenderOptions) -> Batch
     rendered = _rendered(config, place, batch, stages, options, images)
     named = node_images.named_registry(config, options.registry)
     way = readme.NATIVE if not images else readme.REGISTRY if named else readme.LOADED
-    python, started = _steps(replace(session, config=config), stages, options, images=images, way=way)
+    python, started = _steps(replace(session, config=config), batch, stages, options, images=images, way=way)
     out = (options.out or place / options.engine).resolve()
     texts = _texts(config, place, out, batch, rendered, options, python=python, way=way)
     _write(place, out, batch, options, {**texts, steps.FILE: steps.text(batch.job, batch.models, started)})
@@ -195,7 +192,13 @@ def _rendered(
 
 
 def _steps(
-    session: Session, stages: Sequence[JobStage], options: BatchRenderOptions, *, images: Mapping[str, str], way: str
+    session: Session,
+    batch: Batch,
+    stages: Sequence[JobStage],
+    options: BatchRenderOptions,
+    *,
+    images: Mapping[str, str],
+    way: str,
 ) -> tuple[str, list[dict[str, object]]]:
     """The native environment's interpreter (empty in containers), and the steps."""
     config = session.config
@@ -204,20 +207,14 @@ def _steps(
     if images:
         models = "" if node_images.all_baked(config, stages, images) else str(config.paths.models.resolve())
         return "", steps.podman(stages, images=images, pull=way == readme.REGISTRY, models=models)
-    from builder.edges.machine import environment
+    from builder.edges.batch import steps as starting
 
     cuda = any(stage.settings.get("device") == "cuda" for stage in stages)
     python = native_python(config, cuda=cuda, env=session.env, on_progress=session.on_progress)
     names = [stage.name for stage in stages]
     apart = pythons_apart(config, names, env=session.env, on_progress=session.on_progress)
-    return str(python), steps.native(
-        stages,
-        python=str(python),
-        apart={name: str(path) for name, path in apart.items()},
-        code=str((config.shipped / "stages").resolve()),
-        models=str(config.paths.models.resolve()),
-        libraries=":".join(map(str, environment.cuda_libraries(python))) if cuda else "",
-    )
+    # Of this machine's own variables nodes get none.
+    return str(python), [asdict(one) for one in starting.native(config, batch, python=python, apart=apart, env={})]
 
 
 # Files

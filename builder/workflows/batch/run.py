@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from builder import __version__
-from builder.core.batch import batch_file
+from builder.core.batch import batch_file, rendering
 from builder.core.batch.batch_file import Batch
 from builder.core.config.types import Config
 from builder.core.jobs import compose
@@ -124,7 +124,7 @@ def _steps(
 ) -> tuple[NodeStep, ...]:
     """How this machine starts the stages."""
     config, env, told = session.config, session.env, session.on_progress
-    stages = starting.stages_of(batch)
+    stages = rendering.stages_of(batch.job)
     gpu = any(map(compose.needs_gpu, stages))
     if gpu:
         hosts.require_gpu(config, env, hint="the batch is for a GPU: plan it with --device cpu")
