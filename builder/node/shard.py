@@ -45,6 +45,8 @@ class ShardBatch:
     """First shard and number of shards of each round of planning."""
     beside: Mapping[str, str]
     """Name of a file in ``beside/``, which each job gets in ``input/`` -> hex sha256."""
+    transferred: bool = False
+    """The recordings here are copies that an engine made, with times of their own."""
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Callable
 
@@ -66,7 +66,7 @@ class ShardWork:
             NodeFault: there is no such batch or shard, or not for these stages.
         """
         self._options, self._on_progress = options, on_progress
-        self._batch = read_batch(options.batch)
+        self._batch = replace(read_batch(options.batch), transferred=options.pack is not None)
         require_same(self._batch, options.steps)
         require_shard(self._batch, options.shard)
         self._items = read_items(options.items or options.batch / ITEMS, options.shard)

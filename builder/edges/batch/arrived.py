@@ -11,7 +11,7 @@ import contextlib
 import hashlib
 import json
 import re
-from collections.abc import Callable, Container, Iterable, Iterator, Mapping
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO
@@ -20,9 +20,18 @@ from builder.core.batch.tally import parsed
 from builder.edges.system import files
 from builder.errors import BakeError, IntegrityError, MissingError
 from builder.node.faults import NodeFault
-from builder.node.items import KEY
+from builder.node.items import KEY, Item
+from builder.node.jobs import CHANGED
 from builder.node.journal import LONGEST_LINE
-from builder.node.results.folder import LARGEST_NOTE, failed_of, open_results, place, published
+from builder.node.results.folder import (
+    LARGEST_NOTE,
+    FailedItem,
+    failed_of,
+    note_failed,
+    open_results,
+    place,
+    published,
+)
 from builder.node.results.pack import END
 from builder.node.results.publish import digest_of, flush
 from builder.receiver.jobs import places
@@ -84,11 +93,12 @@ Tell = Callable[[str, int, int], None]
 """Hears the name of the tar that is read next, its number from 0 on, and how many there are; at the end both are the same."""
 
 
-def take(batch: Path, known: Container[bytes], tell: Tell) -> Taken:
+def take(batch: Path, known: Container[bytes], changed: Callable[[str], Item | None], tell: Tell) -> Taken:
     """Take in all tars of a batch.
 
     Args:
         known: keys of the plan; results of other recordings are passed over.
+        changed: the item of a key whose recording isn't any more the one that was planned: its results don't count.
 
     Raises:
         MissingError: the disk is full, or the results can't be written. What was taken in until then is.
@@ -102,7 +112,7 @@ def take(batch: Path, known: Container[bytes], tell: Tell) -> Taken:
         for number, name in enumerate(names):
             tell(name, number, len(names))
             try:
-                count += _take_one(arrived.resolve(), name, results, temporary / str(number), known)
+                count += _take_one(arrived.resolve(), name, results, temporary / str(number), known, changed)
             except IntegrityError as error:
                 refused.append((name, error.what))
                 continue
@@ -123,7 +133,14 @@ def _temporary(results: Path) -> Iterator[Path]:
         places.remove_if_there(made)
 
 
-def _take_one(arrived: Path, name: str, results: Path, temporary: Path, known: Container[bytes]) -> int:
+def _take_one(
+    arrived: Path,
+    name: str,
+    results: Path,
+    temporary: Path,
+    known: Container[bytes],
+    changed: Callable[[str], Item | None],
+) -> int:
     """Take in one tar and remove it; how many recordings have a result by it."""
     try:
         source = open_below(arrived, name)
@@ -133,7 +150,8 @@ def _take_one(arrived: Path, name: str, results: Path, temporary: Path, known: C
         with source:
             found = _unpacked(source, temporary)
         _require_results(found, temporary)
-        count = _published(found, temporary, results, known)
+        stale = _stale(found, temporary, results, known, changed)
+        count = _published(found, temporary, results, known, stale)
         (arrived / name).unlink()
         places.remove_if_there(temporary)
     except OSError as error:
@@ -264,11 +282,31 @@ def _require_results(found: ArrivedShard, folder: Path) -> None:
 # ---- From there to the results
 
 
-def _published(found: ArrivedShard, folder: Path, results: Path, known: Container[bytes]) -> int:
+def _stale(
+    found: ArrivedShard,
+    folder: Path,
+    results: Path,
+    known: Container[bytes],
+    changed: Callable[[str], Item | None],
+) -> list[Item]:
+    """Recordings that changed after the plan, of which nobody can say which of the two was brought to the node.
+
+    Each has its reason in the results then.
+    """
+    stale = []
+    for key in sorted(found.results):
+        if key.encode() not in known or published(results, key) or (item := changed(key)) is None:
+            continue
+        note_failed(results, folder, item, FailedItem("recording", "", CHANGED))
+        stale.append(item)
+    return stale
+
+
+def _published(found: ArrivedShard, folder: Path, results: Path, known: Container[bytes], stale: Sequence[Item]) -> int:
     """Give what arrived its place; how many recordings have a result by it."""
     new, differing = 0, set[str]()
     flush(folder)
-    mine = {key for key in found.results if key.encode() in known}
+    mine = {key for key in found.results if key.encode() in known and all(key != item.key for item in stale)}
     for key in sorted(mine):
         digest = digest_of(found.results[key])
         state = place(folder / key, results, key, digest)
@@ -282,7 +320,9 @@ def _published(found: ArrivedShard, folder: Path, results: Path, known: Containe
     (results / "journal").mkdir(exist_ok=True)
     for name in found.journals:
         lines = _own_lines(folder / "journal" / name, mine, found.failed, results)
-        _journal(results / "journal" / name, [*lines, *(_line(event="differs", key=key) for key in sorted(differing))])
+        more = [_line(event="differs", key=key) for key in sorted(differing)]
+        more += [_failed(item) for item in stale]
+        _journal(results / "journal" / name, [*lines, *more])
     return new
 
 
@@ -312,7 +352,13 @@ def _own_lines(journal: Path, mine: Container[str], failed: Container[str], resu
                 yield line
 
 
-def _line(**fields: str) -> bytes:
+def _failed(item: Item) -> bytes:
+    """The line of a recording that changed."""
+    again = {"again": item.again} if item.again else {}
+    return _line(event="failed", key=item.key, **FailedItem("recording", "", CHANGED).fields(), **again)
+
+
+def _line(**fields: str | int) -> bytes:
     return json.dumps(fields, sort_keys=True, separators=(",", ":")).encode() + b"\n"
 
 

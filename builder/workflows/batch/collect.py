@@ -20,6 +20,7 @@ from builder.core.progress import OnProgress, Progress
 from builder.edges.batch import arrived, folder
 from builder.edges.batch.following import BatchFollower
 from builder.edges.batch.pages import PAGE, TOGETHER, PagesIndex, PageWriter, templates, write_page
+from builder.edges.batch.recordings import PlannedItems
 from builder.edges.jobs.folder import disk_error
 from builder.edges.system import files
 from builder.errors import BakeError, IntegrityError, UsageError
@@ -73,11 +74,16 @@ def collect(session: Session, batch: Path, *, pages: bool = True) -> BatchCollec
         UsageError: another process collects it.
         MissingError: the disk is full, or something can't be written.
     """
-    folder.read(batch)
+    planned = folder.read(batch)
     with _alone(batch), _on_disk(batch):
         follower = BatchFollower(batch)
         follower.look()
-        taken = arrived.take(batch, follower.tally.numbers, _telling(session.on_progress))
+        taken = arrived.take(
+            batch,
+            follower.tally.numbers,
+            PlannedItems(batch, Path(planned.root)).changed,
+            _telling(session.on_progress),
+        )
         follower.look()
         index = PagesIndex(batch)
         size, made, failed = _page(session, follower, index), 0, 0
