@@ -188,10 +188,12 @@ if __name__ == "__main__":  # python -m tests.golden.project writes them anew
         for name, text in rendered(*arguments).items():
             if name in ("Dockerfile", "docker-bake.json"):
                 (FILES / f"{case}.{name}").write_text(text)
-    from tests.golden import pipelines, report
+    from tests.golden import batches, pipelines, report
 
     (FILES / "report.html").write_text(report.rendered())
     for case in PROJECTS:
         (FILES / f"{case}.compose.yaml").write_text(project(case))
     for name, words in pipelines.CASES.items():
         (FILES / f"{name}.yml").write_text(pipelines.rendered(*words))
+    for name, text in batches.rendered().items():
+        (FILES / name).write_text(text)

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import re
-import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 from builder.core.batch import rendering
 from builder.core.batch.rendering import RenderedBatch
 from builder.core.quoting import environment
-from builder.errors import ConfigError, UsageError
+from builder.errors import UsageError
+from builder.program import shell_word
 
 FILE = "batch.sbatch"
 
@@ -52,12 +52,8 @@ def require_partition(text: str, *, where: str) -> str:
 
 
 def render(batch: RenderedBatch, options: SlurmOptions, templates: Mapping[str, str]) -> dict[str, str]:
-    """The script, by its name.
-
-    Raises:
-        ConfigError: a path that is no text.
-    """
-    made = environment(templates, word=word).get_template("batch/slurm/batch.sbatch.j2")
+    """The script, by its name."""
+    made = environment(templates, word=shell_word).get_template("batch/slurm/batch.sbatch.j2")
     script = made.render(
         batch=batch,
         name=f"whisperbake-{batch.name}",
@@ -82,14 +78,3 @@ def submissions(batch: RenderedBatch) -> list[str]:
         last = min(len(batch.shards) - begin, MOST_TASKS) - 1
         lines.append(f"sbatch --export=BAKE_FIRST={batch.first + begin} --array=0-{last}%{batch.parallelism} {FILE}")
     return lines
-
-
-def word(value: str) -> str:
-    """Any text as one word of bash.
-
-    Raises:
-        ConfigError: bytes that are not text, or a zero byte, which no path has.
-    """
-    if "\0" in value or any(0xD800 <= ord(char) < 0xE000 for char in value):
-        raise ConfigError(f"{value!r} is not UTF-8, and can't stand in a script", expected="a path of UTF-8 text")
-    return shlex.quote(value)

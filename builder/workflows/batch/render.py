@@ -13,7 +13,7 @@ from builder.core.batch.kubernetes import ClusterOptions, Volume
 from builder.core.batch.rendering import RenderedBatch, ShardTable
 from builder.core.batch.slurm import SlurmOptions
 from builder.errors import UsageError, did_you_mean
-from builder.program import command, shell_word
+from builder.program import command
 from builder.workflows.batch import node_images
 from builder.workflows.batch.run import of_batch
 from builder.workflows.session import Session, native_python, pythons_apart
@@ -248,7 +248,7 @@ def _texts(
         rendered,
         templates,
         engine=options.engine,
-        folder=shell_word(folder),
+        folder=str(folder),
         mode=batch.mode,
         way=way,
         python=python,
