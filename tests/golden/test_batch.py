@@ -229,12 +229,12 @@ def test_more_shards_than_an_array_has_are_several_arrays() -> None:
     one = batches.batch(native=True, first=7, shards=2500)
     first, second, third = slurm.submissions(one)
     assert first == "sbatch batch.sbatch"
-    assert "BAKE_FIRST=1007 --array=0-999%2 " in second
-    assert "BAKE_FIRST=2007 --array=0-499%2 " in third
+    assert "BATCH_FIRST=1007 --array=0-999%2 " in second
+    assert "BATCH_FIRST=2007 --array=0-499%2 " in third
     options = slurm.SlurmOptions(folder="/b", here="/b/slurm", python="python3")
     script = slurm.render(one, options, templates())[slurm.FILE]
     assert "#SBATCH --array=0-999%2\n" in script
-    assert "first=${BAKE_FIRST:-7}\n" in script
+    assert "first=${BATCH_FIRST:-7}\n" in script
 
 
 def test_no_name_stands_in_htcondors_submit_file(rendered: dict[str, str]) -> None:

@@ -76,5 +76,5 @@ def submissions(batch: RenderedBatch) -> list[str]:
     lines = [f"sbatch {FILE}"]
     for begin in range(MOST_TASKS, len(batch.shards), MOST_TASKS):
         last = min(len(batch.shards) - begin, MOST_TASKS) - 1
-        lines.append(f"sbatch --export=BAKE_FIRST={batch.first + begin} --array=0-{last}%{batch.parallelism} {FILE}")
+        lines.append(f"sbatch --export=BATCH_FIRST={batch.first + begin} --array=0-{last}%{batch.parallelism} {FILE}")
     return lines
