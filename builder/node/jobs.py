@@ -148,12 +148,17 @@ def write_list(scratch: Scratch, keys: Iterable[str]) -> None:
     _put(scratch.list, "".join(f"{key}\n" for key in keys).encode())
 
 
+def clear(path: Path) -> None:
+    """Remove what has a name, whatever a stage left there; where there is nothing, nothing."""
+    if path.is_dir() and not path.is_symlink():
+        places.remove_tree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
 def _put(file: Path, data: bytes) -> None:
     """A file anew, whatever has its name."""
-    if file.is_dir() and not file.is_symlink():
-        places.remove_tree(file)
-    else:
-        file.unlink(missing_ok=True)
+    clear(file)
     handle = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644)
     with os.fdopen(handle, "wb") as out:
         out.write(data)

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any, Callable
 
 from builder.node.faults import BUG, DIFFERS, MACHINE, NodeFault
-from builder.node.jobs import write_list
+from builder.node.jobs import clear, write_list
 from builder.node.scratch import Scratch
 from builder.node.shard import NodeStep
 from builder.node.signals import Stopping
@@ -43,6 +43,9 @@ LARGEST_ENDED = 64 << 20
 
 NOT_STARTED = (125, 126, 127)
 """Exit codes of an engine's client: the container could not be started."""
+
+CRASHED = re.compile("the stage (was killed|crashed)")
+"""How a stage tells that its worker was ended at a job; see stages/several.py."""
 
 ALL_ALIKE = 3
 """Recordings at which a stage fails in the same way, and at none it doesn't: it isn't the recordings."""
@@ -83,7 +86,7 @@ class StageEnds:
                 self._take(line)
 
     def _take(self, line: bytes) -> None:
-        with contextlib.suppress(ValueError, TypeError):
+        with contextlib.suppress(ValueError, TypeError, KeyError, AttributeError):
             said = parse_json(line)
             key, code, message = said["job"], said["code"], said.get("message") or ""
             if key in self.known and type(code) is int and isinstance(message, str):
@@ -116,6 +119,15 @@ class StageRunner:
             NodeStopped: a signal came; the stage is ended.
         """
         ends = StageEnds(self._scratch, step.stage, frozenset(keys))
+        clear(self._scratch.jobs / f"ended-{step.stage}.jsonl")  # nobody else has said anything yet
+        self._through(step, keys, ends)
+        if again := [key for key in keys if key in ends.jobs and CRASHED.match(ends.jobs[key].message)]:
+            self._through(step, again, ends)  # it may have been this machine's memory, or somebody's hand
+        self._require_some(step, keys, ends)
+        return ends
+
+    def _through(self, step: NodeStep, keys: Sequence[str], ends: StageEnds) -> None:
+        """Have a stage work through a list, again and again where it is killed."""
         left, killed, blamed = list(keys), Counter[str](), 0
         while True:
             write_list(self._scratch, left)
@@ -123,7 +135,7 @@ class StageRunner:
             program = _Program(self._words(step), self._variables(step), self._scratch, step.stage)
             self._watch(program, step, ends, len(keys))
             if program.code == 0:
-                break
+                return
             if 0 < program.code < 128 or self._suspect(left, ends) is None:
                 raise self._fault(step, program, ends)
             # A kill from outside hits any recording once; what kills the stage twice at the same one is the recording.
@@ -135,9 +147,7 @@ class StageRunner:
             if blamed == ALL_ALIKE:
                 raise NodeFault(MACHINE, f"stage {step.stage} is killed at every recording", detail=program.lines)
             left.remove(suspect)
-            ends.jobs[suspect] = EndedJob(BUG, f"the stage was killed at it, twice ({_signal(program.code)})")
-        self._require_some(step, keys, ends)
-        return ends
+            ends.jobs[suspect] = EndedJob(BUG, f"it was killed at it, twice ({_signal(program.code)})")
 
     def end_left(self, step: NodeStep, run: str) -> None:
         """End by force what a run of that name may have left of a stage, where the step says how."""
