@@ -48,7 +48,7 @@ def work(job):
         if act := words.get("{name}"):
             exec(Path(os.environ["ACTS"], act).read_text())
         for need in filter(job.has, {needs}):
-            text += job.work(need, "01.json").read_text()
+            text += job.load(need, recording)
         job.write_bytes("01.wav", b"RIFF sound")
         job.write("01.json", json.dumps(text + "{name};"))
         if "{name}" == "last":
