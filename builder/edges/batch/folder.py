@@ -143,6 +143,8 @@ def writing(folder: Path) -> Iterator[None]:
     """
     try:
         yield
+    except TimeoutError:
+        raise  # of a lock
     except OSError as error:
         full = files.disk_full(error)
         what = "the disk is full" if full else f"the batch's folder can't be written ({error.strerror})"
