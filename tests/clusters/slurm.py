@@ -129,9 +129,12 @@ class Slurm:
         """Whether the controller knows that a node is gone."""
         return self.tell("sinfo", "--noheader", f"--nodes={node.name}", "--format=%T").startswith("down")
 
-    def in_the_midst(self, node: Machine) -> bool:
-        """Whether a stage is done with a recording on a node, and the shard isn't done with all."""
-        return any(path.stat().st_size for path in self.disk(node).rglob("ended-*.jsonl"))
+    def marks(self, node: Machine) -> set[Path]:
+        """Files in which stages tell of the recordings that they are done with, on a node's disk; each run has its own.
+
+        They are there while a shard is in the midst of its work, and go when it ends by itself.
+        """
+        return set(self.disk(node).glob("*/*/jobs/ended-*.jsonl"))
 
     def said(self) -> str:
         """The ends of its logs."""
