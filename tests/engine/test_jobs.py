@@ -149,6 +149,7 @@ def compose_up(engine: Engine, place: Path, text: str | None = None) -> subproce
     return up
 
 
+@OTHER_STORE
 def test_docker_compose_up_stays_possible_whatever_is_built_later(
     engine: Engine, clean: None, restored: None, tmp_path: Path
 ) -> None:

@@ -81,7 +81,14 @@ def test_layers_stand_in_the_planned_order(engine: Engine, built: Any) -> None:
 
 
 @ONE_STORE
-def test_the_dockerfile_way_gives_the_same_files(engine: Engine, built: Any, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "names",
+    [("vad", "asr"), pytest.param((*CARRIERS, "subtitles"), marks=pytest.mark.heavy)],
+    ids=["two", "all that carry weights"],
+)
+def test_the_dockerfile_way_gives_the_same_files(
+    engine: Engine, built: Any, tmp_path: Path, names: tuple[str, ...]
+) -> None:
     """Fetched inside build stages from the same sources, converted there; ENVIRONMENT leaves them out."""
     env = {"BAKE_REGISTRY": f"{engine.prefix}-plain"}
     assert engine.bake("render", "--mode", "docker-cpu", "--out", tmp_path / "out", env=env).code == 0
@@ -99,7 +106,6 @@ def test_the_dockerfile_way_gives_the_same_files(engine: Engine, built: Any, tmp
         assert done.returncode == 0, done.stderr[-3000:]
 
     try:
-        names = (*CARRIERS, "subtitles")
         bake(*names)
         for name in names:
             plain = f"{engine.prefix}-plain/{name}:slim-cpu"
