@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from builder.cli.batch.options import BatchArgument
-from builder.cli.options import Json, show
+from builder.cli.options import Json, opened, show
 
 
 def retry(
@@ -23,4 +23,6 @@ def retry(
     from builder.views.batch import retry as views
     from builder.workflows.batch import retry as workflow
 
-    show(json, views.RETRY, workflow.retry(batch, failed=failed, dry_run=dry_run))
+    with opened():
+        retried = workflow.retry(batch, failed=failed, dry_run=dry_run)
+    show(json, views.RETRY, retried)
