@@ -113,6 +113,7 @@ LONGEST_FIRST = (
     "engine/test_pipeline",
     "debian-bookworm",
     "debian-trixie",
+    "clusters/test_slurm",
     "e2e/test_bare_machine",
     "e2e/test_serve_clients",
     "e2e/test_report",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import re
 from collections import Counter
 from pathlib import Path
 
@@ -134,6 +135,40 @@ def test_a_node_that_dies_costs_no_result(tmp_path: Path) -> None:
     with slurm.slurm(2, [tmp_path]) as cluster:
         work(cluster, batch, shards, Misfortune(cluster, 1, seed=3, slow=0), 300)
     assert check(batch, 20) == serial(tmp_path)
+
+
+STAND_IN = """\
+#!/bin/sh
+echo "$SLURM_ARRAY_TASK_ID ${{SLURM_RESTART_COUNT:-0}} ${{SECRET_OF_MINE:-unset}}" >> {log}
+case "$SLURM_ARRAY_TASK_ID ${{SLURM_RESTART_COUNT:-0}}" in
+    "0 0") exit 3 ;;
+    "1 0") exit 8 ;;
+    "2 0") exit 2 ;;
+esac
+"""
+"""What runs in the place of the node program: the machine's fault the first time, recordings' faults, a wrong batch."""
+
+
+def test_only_a_fault_of_the_machine_queues_a_task_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By the codes alone; what the submitter has in the environment gets to no node."""
+    batches.clips(tmp_path / "tapes", 3)
+    batch, shards = plan(tmp_path, "batch", 0.1)
+    assert shards == 3
+    rendered = tmp_path / "slurm"
+    batches.bake("render", batch, "--for", "slurm", "--out", rendered)
+    stand_in, log = tmp_path / "stand-in", tmp_path / "log"
+    stand_in.write_text(STAND_IN.format(log=log))
+    stand_in.chmod(0o755)
+    script = rendered / "batch.sbatch"
+    text, changed = re.subn(r"^python=.*$", f"python={stand_in}", script.read_text(), flags=re.MULTILINE)
+    assert changed == 1
+    script.write_text(text)
+    monkeypatch.setenv("SECRET_OF_MINE", "told")
+    with slurm.slurm(2, [tmp_path]) as cluster:
+        job = cluster.submit(script, cwd=rendered)
+        until(lambda: cluster.states(job) == {"COMPLETED": 1, "FAILED": 2}, cluster.said)
+        assert cluster.restarts(job) == 1
+    assert sorted(log.read_text().splitlines()) == ["0 0 unset", "0 1 unset", "1 0 unset", "2 0 unset"]
 
 
 @pytest.mark.heavy
