@@ -357,7 +357,7 @@ def half_done(batch: Path) -> None:
                 if number % 2 == 0:
                     shards[item.shard].append(item)
     journals, now = batch / "results/journal", time.time()
-    journals.mkdir(parents=True)
+    journals.mkdir(parents=True, exist_ok=True)
     for shard, items in shards.items():
         lines: list[dict[str, Any]] = [
             {"event": "begin", "shard": shard, "host": "node", "pid": 7, "t": now - 3600, "items": len(items)}
