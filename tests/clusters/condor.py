@@ -221,9 +221,11 @@ class Pool:
         """The jobs of a cluster that have left the queue."""
         return _ads(self.head.run(["condor_history", str(cluster), "-json"], user=USER).stdout)
 
-    def working(self) -> list[Node]:
-        """Nodes where a job's program runs now."""
-        return [n for n in self.nodes if n.machine.on and n.run(["pgrep", "-f", "condor_starter"], check=False).stdout]
+    def working(self, sign: str) -> list[Node]:
+        """Nodes where a program runs now that has ``sign``, a regular expression, in its command line."""
+        # pgrep would find the shell that starts it, whose words have the sign, too.
+        found = [node for node in self.nodes if node.machine.on]
+        return [n for n in found if n.run(["pgrep", "-f", f"[{sign[0]}]{sign[1:]}"], check=False).returncode == 0]
 
     def wait(self, cluster: int, count: int, seconds: float, each: Callable[[], None] = lambda: None) -> None:
         """Wait until ``count`` jobs of a cluster have left the queue.

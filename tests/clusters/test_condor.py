@@ -83,8 +83,13 @@ def cache(request: pytest.FixtureRequest) -> Path:
 class Misfortune:
     """Nodes lose their power at random while they work, and are turned on again a little later."""
 
-    def __init__(self, pool: Pool, kills: int, seed: int) -> None:
+    def __init__(self, pool: Pool, kills: int, seed: int, sign: str) -> None:
+        """
+        Args:
+            sign: of a program that runs on a node which may die.
+        """
         self.pool = pool
+        self.sign = sign
         self.left = kills
         self.dark: Node | None = None
         self._chance = random.Random(seed)
@@ -99,7 +104,7 @@ class Misfortune:
             self.dark.boot()
             self.dark = None
             self._looks = self._chance.randint(2, 12)
-        elif self.left and (working := self.pool.working()):
+        elif self.left and (working := self.pool.working(self.sign)):
             self.dark = self._chance.choice(working)
             self.dark.cut()
             self.left -= 1
@@ -127,11 +132,11 @@ def serial(pool: Pool, desk: Desk) -> dict[str, str]:
     return batches.digests(alone.batch / "results")
 
 
-def work(pool: Pool, desk: Desk, shards: int, kills: int, seed: int) -> int:
+def work(pool: Pool, desk: Desk, shards: int, kills: int, seed: int, sign: str) -> int:
     """Submit what was rendered, let nodes die, wait for the end, collect; how often jobs were started."""
     desk.hand_over()
     cluster = pool.submit("batch.sub", desk.rendered, LEASE)
-    misfortune = Misfortune(pool, kills, seed)
+    misfortune = Misfortune(pool, kills, seed, sign)
     pool.wait(cluster, shards, 3600, misfortune)
     assert misfortune.left == 0, "the shards ended before the last node was to die"
     ended = pool.history(cluster)
@@ -154,7 +159,7 @@ def test_a_killed_node_costs_no_result(desk: Desk, cache: Path) -> None:
     shards = plan(desk, 0.5)
     clips[7].write_bytes(clips[8].read_bytes())
     with pool_for(desk, 2, cache) as pool:
-        starts = work(pool, desk, shards, kills=1, seed=3)
+        starts = work(pool, desk, shards, kills=1, seed=3, sign="stages/asr/main.py")
         assert starts > shards, "the kill hit no job"
         batches.bake("collect", desk.batch, "--no-pages", codes=(0, 8))
         results = desk.batch / "results"
@@ -177,7 +182,7 @@ def test_ten_killed_nodes_cost_no_result(desk: Desk, cache: Path) -> None:
     batches.clips(desk.tapes, 500)
     shards = plan(desk, 2)
     with pool_for(desk, 4, cache) as pool:
-        starts = work(pool, desk, shards, kills=10, seed=17)
+        starts = work(pool, desk, shards, kills=10, seed=17, sign="condor_starter")
         assert starts > shards
         batches.bake("collect", desk.batch, "--no-pages")
         results = desk.batch / "results"
