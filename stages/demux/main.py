@@ -6,7 +6,7 @@ import sys
 import wave
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -33,9 +33,11 @@ def work(job: StageJob) -> None:
 
 
 def ready() -> None:
-    """Import what is needed."""
+    """Import and find out what each recording needs."""
     import av  # noqa: F401
     import mix  # noqa: F401  # NumPy
+
+    media.decoders()
 
 
 def demux(job: StageJob, recording: Recording) -> None:
@@ -53,17 +55,30 @@ def hear(job: StageJob, recording: Recording, path: Path) -> None:
     if path.stat().st_size == 0:
         raise InputFault(f"{recording.name}: the file is empty (zero bytes)")
     confined.begin(recording.name, path.stat().st_size)
-    chosen = selected(recording, path, job.settings.get("track"))
+    container = opened(recording, path)
+    try:
+        chosen = selected(recording, container, job.settings.get("track"))
+        if chosen.read:
+            container.close()
+            container = opened(recording, path)
+        take(job, recording, path, container, chosen)
+    finally:
+        container.close()
+
+
+def take(job: StageJob, recording: Recording, path: Path, container: Any, chosen: Choice) -> None:
+    """Write the sound of a container of which nothing was read yet."""
     if recording.lead > GAP:
         early = f"{recording.lead:.1f} s before the start, at a key frame"
         job.note(recording, f"the cut film begins {early}; its sound begins at the start")
     if chosen.note:
         job.note(recording, chosen.note)
-    heard = write(job, recording, path, chosen.indices)
+    heard = write(job, recording, container, chosen.indices)
     change = heard.loudness.adjustment()
     if change is not None:  # rare: what doesn't fit 16 bits is decoded again
         job.note(recording, change[2])
-        heard = write(job, recording, path, chosen.indices, offset=change[0], factor=change[1])
+        with opened(recording, path) as again:
+            heard = write(job, recording, again, chosen.indices, offset=change[0], factor=change[1])
     if job.settings.get("channels") == "split" and (why := heard.one()):
         job.note(recording, f"--channels split: {why}")
         for name in voices(recording, heard.described["voices"]):
@@ -95,27 +110,26 @@ def opened(recording: Recording, path: Path) -> Any:
     return container
 
 
-def selected(recording: Recording, path: Path, track: int | str | None) -> Choice:
-    """Which of the recording's tracks are heard.
+def selected(recording: Recording, container: Any, track: int | str | None) -> Choice:
+    """Which of a container's tracks are heard.
 
     Raises:
         InputFault: it has none that can be decoded, or not the one that is asked for.
     """
-    with opened(recording, path) as container:
-        streams = list(container.streams.audio)
-        try:
-            wanted = asked(streams, track)
-        except NoSuchTrack as error:
-            raise InputFault(f"{recording.name}: {error}") from error
-        if wanted is not None:
-            usable = tuple(s for s in wanted if s.codec_context is not None)
-            if not usable:
-                raise InputFault(f"{recording.name}: this track is in a format that can't be decoded")
-            return Choice(indices=tuple(s.index for s in usable))
-        numbers, streams = zip(*((n, s) for n, s in enumerate(streams, 1) if s.codec_context is not None), strict=True)
-        if len(streams) == 1:
-            return Choice(indices=(streams[0].index,))
-        return choose(streams, values(container, streams), numbers)
+    streams = list(container.streams.audio)
+    try:
+        wanted = asked(streams, track)
+    except NoSuchTrack as error:
+        raise InputFault(f"{recording.name}: {error}") from error
+    if wanted is not None:
+        usable = tuple(s for s in wanted if s.codec_context is not None)
+        if not usable:
+            raise InputFault(f"{recording.name}: this track is in a format that can't be decoded")
+        return Choice(indices=tuple(s.index for s in usable))
+    numbers, streams = zip(*((n, s) for n, s in enumerate(streams, 1) if s.codec_context is not None), strict=True)
+    if len(streams) == 1:
+        return Choice(indices=(streams[0].index,))
+    return replace(choose(streams, values(container, streams), numbers), read=True)
 
 
 def values(container: Any, streams: Sequence[Any]) -> list[float]:
@@ -169,7 +183,13 @@ class Heard:
 
 
 def write(
-    job: StageJob, recording: Recording, path: Path, numbers: Sequence[int], *, offset: float = 0.0, factor: float = 1.0
+    job: StageJob,
+    recording: Recording,
+    container: Any,
+    numbers: Sequence[int],
+    *,
+    offset: float = 0.0,
+    factor: float = 1.0,
 ) -> Heard:
     """Write the sound of streams, each sample less ``offset`` and times ``factor``.
 
@@ -179,7 +199,7 @@ def write(
     from mix import Loudness, Mixer, pcm
 
     loudness, samples = Loudness(), 0
-    with opened(recording, path) as container, ExitStack() as files:
+    with ExitStack() as files:
         expected = media.whole(container)
         tracks = {n: Track(container.streams[n], container) for n in numbers}
         mixers = {n: Mixer(names=t.names) for n, t in tracks.items()}

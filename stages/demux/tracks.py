@@ -32,6 +32,8 @@ class Choice:
     indices: tuple[int, ...]
     """Of the streams in their container: they outlive it."""
     note: str | None = None
+    read: bool = False
+    """Whether some of the container was read for it."""
 
 
 def asked(streams: Sequence[Any], track: int | str | None) -> tuple[Any, ...] | None:

@@ -55,8 +55,10 @@ def work(job: StageJob) -> None:
 
 
 def ready() -> None:
-    """Import what is needed."""
+    """Import and find out what each recording needs."""
     import av  # noqa: F401
+
+    media.decoders()
 
 
 def mux(job: StageJob, recording: Recording) -> None:
