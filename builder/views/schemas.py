@@ -23,7 +23,8 @@ from pydantic import ConfigDict, TypeAdapter
 from builder import errors, views
 from builder.views import View
 
-KINDS = [kind.kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, errors.BakeError)]
+_KINDS = (kind.kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, errors.BakeError))
+KINDS = list(dict.fromkeys(_KINDS))
 """Words for scripts, in the order of the exit codes."""
 
 HEAD = f"""\
