@@ -19,7 +19,15 @@ from tests.process.test_batch_plan import bake, home, lines, plan, recordings
 
 __all__ = ["home"]
 
-NAMES = ('a, "b".wav', "c;d 'e'.wav", "new\nline.wav", "$(reboot) `x` $(shard).wav", "steps.json.wav", "-f.wav", "ünï.wav")
+NAMES = (
+    'a, "b".wav',
+    "c;d 'e'.wav",
+    "new\nline.wav",
+    "$(reboot) `x` $(shard).wav",
+    "steps.json.wav",
+    "-f.wav",
+    "ünï.wav",
+)
 """Names of recordings as people, or an attacker, may choose them."""
 
 

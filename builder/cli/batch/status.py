@@ -24,14 +24,15 @@ def status(
     from builder.views.batch import status as views
     from builder.workflows.batch import status as batches
 
-    if not watch:
-        show(json, views.STATUS, batches.status(batch))
-        return
-    try:
-        for found in batches.watch(batch):
-            show_again(json, views.STATUS, found, clear=True)
-    except KeyboardInterrupt:  # the way to end it
-        return
+    with opened():
+        if not watch:
+            show(json, views.STATUS, batches.status(batch))
+            return
+        try:
+            for found in batches.watch(batch):
+                show_again(json, views.STATUS, found, clear=True)
+        except KeyboardInterrupt:  # the way to end it
+            return
 
 
 def collect(

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import jinja2
 from markupsafe import Markup
 
-from builder.core.batch.tally import DONE, FAILED, UNREADABLE, BatchTally, Reason
+from builder.core.batch.tally import DONE, FAILED, UNREADABLE, BatchTally, MissingResult
 from builder.core.jobs.page import block, policy
 
 TEMPLATES = ("batch.html.j2", "batch.css", "batch.js")
@@ -28,7 +28,7 @@ COLUMNS = (
     ("seconds", "Sound", "n"),
     ("took", "Processor time", "n"),
     ("shard", "Shard", "n"),
-    ("why", "Reason", ""),
+    ("why", "MissingResult", ""),
 )
 """Columns of the table: their name in batch.js, head, class."""
 
@@ -89,7 +89,7 @@ def row(tally: BatchTally, at: int, path: str, *, key: str, running: bool, paged
 
 
 def render(
-    summary: BatchSummary, rows: Iterable[Markup], reasons: Sequence[Reason], templates: Mapping[str, str]
+    summary: BatchSummary, rows: Iterable[Markup], reasons: Sequence[MissingResult], templates: Mapping[str, str]
 ) -> Iterator[str]:
     """The page, piece by piece: a hundred thousand rows are never in memory together.
 

@@ -58,7 +58,7 @@ EVENT = re.compile(
 
 
 @dataclass(frozen=True)
-class Reason:
+class MissingResult:
     """Why items have no result."""
 
     kind: str
@@ -104,10 +104,10 @@ class BatchTally:
         """How often ``batch retry --failed`` took it up: a failure of fewer times counts no longer."""
         self.fresh = bytearray()
         """1 where some run of a shard made the result, rather than found it."""
-        self.reasons: list[Reason] = []
+        self.reasons: list[MissingResult] = []
         self.differing: set[bytes] = set()
         self.journals: dict[str, ShardJournal] = {}
-        self._reasons: dict[Reason, int] = {}
+        self._reasons: dict[MissingResult, int] = {}
 
     # ---- What is read
 
@@ -221,9 +221,9 @@ class BatchTally:
             self.why[at] = self._reason(kind, short(data.get("stage"), 40), data.get("reason"))
 
     def _reason(self, kind: str, stage: str, text: object) -> int:
-        reason = Reason(kind, stage, short(text, LONGEST_REASON))
+        reason = MissingResult(kind, stage, short(text, LONGEST_REASON))
         if reason not in self._reasons and len(self.reasons) >= MOST_REASONS:
-            reason = Reason("", "", OTHER)
+            reason = MissingResult("", "", OTHER)
         at = self._reasons.setdefault(reason, len(self.reasons))
         if at == len(self.reasons):
             self.reasons.append(reason)
@@ -231,7 +231,7 @@ class BatchTally:
 
     # ---- What it says
 
-    def by_reason(self, state: int) -> Iterator[tuple[Reason, int]]:
+    def by_reason(self, state: int) -> Iterator[tuple[MissingResult, int]]:
         """The reasons of the items in a state, the most frequent first, and how many items each has."""
         counts = Counter(why for why, now in zip(self.why, self.states, strict=True) if now == state)
         for why, count in sorted(counts.items(), key=lambda pair: (-pair[1], self.reasons[pair[0]].text)):

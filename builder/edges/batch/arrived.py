@@ -75,6 +75,8 @@ class ArrivedShard:
     """Keys of which it says why they have no result."""
     journals: list[str] = field(default_factory=list)
     """Names."""
+    code: int = 1
+    """With what the run ended."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -226,7 +228,7 @@ def _unpacked(source: BinaryIO, folder: Path) -> ArrivedShard:
         raise IntegrityError(f"it is {error}" if str(error).startswith("not a tar") else str(error)) from error
     if end is None:
         raise IntegrityError(f"it has no {END}: it didn't arrive whole")
-    _require_members(bytes(end), members)
+    found.code = _require_members(bytes(end), members)
     return found
 
 
@@ -254,7 +256,8 @@ def _written(tar: _Tar, name: str, size: int, folder: Path, found: ArrivedShard)
     return files_[path]
 
 
-def _require_members(end: bytes, members: Mapping[str, str]) -> None:
+def _require_members(end: bytes, members: Mapping[str, str]) -> int:
+    """Refuse other files than the last member names; the exit code that it says."""
     try:
         data = parse_json(end)
     except ValueError as error:
@@ -265,6 +268,8 @@ def _require_members(end: bytes, members: Mapping[str, str]) -> None:
     if said != members:
         odd = min((name for name in {*said, *members} if said.get(name) != members.get(name)), default="")
         raise IntegrityError(f"{odd!r} is not what {END} says")
+    code = data.get("code")
+    return code if isinstance(code, int) and 0 <= code < 256 else 1
 
 
 def _require_results(found: ArrivedShard, folder: Path) -> None:
@@ -319,10 +324,12 @@ def _published(found: ArrivedShard, folder: Path, results: Path, known: Containe
             (folder / f"{key}.failed.json").replace(failed_of(results, key))
     (results / "journal").mkdir(exist_ok=True)
     for name in found.journals:
-        lines = _own_lines(folder / "journal" / name, mine, found.failed, results)
-        more = [_line(event="differs", key=key) for key in sorted(differing)]
-        more += [_failed(item) for item in stale]
-        _journal(results / "journal" / name, [*lines, *more])
+        lines = [*_own_lines(folder / "journal" / name, mine, found.failed, results)]
+        lines += [_line(event="differs", key=key) for key in sorted(differing)]
+        lines += [_failed(item) for item in stale]
+        if not any(parsed(line).get("event") == "end" for line in lines):
+            lines.append(_line(event="end", code=found.code))  # it was killed: what it sent is all it will say
+        _journal(results / "journal" / name, lines)
     return new
 
 

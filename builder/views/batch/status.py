@@ -12,7 +12,7 @@ from builder.program import command, shell_word
 from builder.views import View
 
 if TYPE_CHECKING:
-    from builder.core.batch.tally import Reason
+    from builder.core.batch.tally import MissingResult
     from builder.workflows.batch.collect import BatchCollected
     from builder.workflows.batch.status import BatchStatus, ShardStatus
 
@@ -97,7 +97,7 @@ class BatchStatusJson(TypedDict):
     """The shards, where there are 40 at most."""
 
 
-def _failures(reasons: Sequence[tuple[Reason, int]]) -> list[FailureJson]:
+def _failures(reasons: Sequence[tuple[MissingResult, int]]) -> list[FailureJson]:
     return [{"kind": r.kind, "stage": r.stage, "reason": r.text, "items": count} for r, count in reasons]
 
 
@@ -160,7 +160,7 @@ def _status_text(found: BatchStatus) -> list[str]:
     return lines
 
 
-def _reason(reason: Reason, count: int) -> tuple[object, ...]:
+def _reason(reason: MissingResult, count: int) -> tuple[object, ...]:
     text = reason.text if len(reason.text) <= LONGEST_SHOWN else f"{reason.text[: LONGEST_SHOWN - 1]}…"
     return count, reason.stage or ("plan" if reason.kind == "plan" else "-"), text or "(no reason was given)"
 

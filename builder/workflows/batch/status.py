@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from builder.core.batch.tally import DONE, FAILED, OPEN, UNREADABLE, BatchTally, Reason, ShardJournal, latest
+from builder.core.batch.tally import DONE, FAILED, OPEN, UNREADABLE, BatchTally, MissingResult, ShardJournal, latest
 from builder.edges.batch.following import BatchFollower
 
 FEW_SHARDS = 40
@@ -56,9 +56,9 @@ class BatchStatus:
     """Seconds of what runs or is missing."""
     real_time_factor: float | None
     """Seconds of sound for each second that some shard ran; None while nothing was made."""
-    failures: tuple[tuple[Reason, int], ...]
+    failures: tuple[tuple[MissingResult, int], ...]
     """Why items failed, and how many; the most frequent first."""
-    unreadables: tuple[tuple[Reason, int], ...]
+    unreadables: tuple[tuple[MissingResult, int], ...]
     differing: int
     """Items of which two runs made different results."""
     listed: tuple[ShardStatus, ...]
