@@ -90,6 +90,7 @@ def refine(job: StageJob, recording: Recording, aligner: Aligner, result: dict[s
     Args:
         path: the sound that they were heard in.
     """
+    aligner.decoder.reinit_feat()  # else its idea of the noise is that of whatever it heard before
     with wave.open(str(path), "rb") as wav:
         for segment in result["segments"]:
             words = segment["words"]
