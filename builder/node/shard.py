@@ -168,7 +168,13 @@ def require_shard(batch: ShardBatch, number: int) -> None:
     if any(first <= number < first + count for first, count in batch.rounds):
         return
     last = max((first + count for first, count in batch.rounds), default=0) - 1
-    known = f"this batch has the shards 0 to {last}" if last >= 0 else "this batch has no shards"
+    known = (
+        f"this batch has the shards 0 to {last}"
+        if last > 0
+        else "this batch has shard 0"
+        if last == 0
+        else "it has none"
+    )
     raise NodeFault(WRONG, f"there is no shard {number}: {known}", "--shard N")
 
 

@@ -101,16 +101,23 @@ def counted(number: int, word: str) -> str:
     return f"{number:,} {word}{'' if number == 1 else 's'}"
 
 
+def numbered(made: Round) -> str:
+    """``shard 3``, ``shards 3 to 9``."""
+    return f"shard {made.first}" if made.shards == 1 else f"shards {made.first} to {made.first + made.shards - 1}"
+
+
 def next_lines(folder: str, made: Round | None) -> Sequence[str]:
     """What to type now, for a round of shards."""
     if made is None:
-        return ["no new shards", command("batch status", folder)]
-    last = made.first + made.shards - 1
-    numbers = f"shard {made.first}" if made.shards == 1 else f"shards {made.first} to {last}"
+        return ["no new shards", f"next: {command('batch status', folder)}"]
+    last, later = made.first + made.shards - 1, f" --first {made.first}" if made.first else ""
     return [
-        f"{numbers}, by one of:",
+        f"{numbered(made)}, by one of:",
         f"  {command('batch run', folder)} --shard {made.first}" + ("" if made.shards == 1 else f"   (to {last})"),
-        *(f"  {command('batch render', folder)} --for {engine}" for engine in ("slurm", "htcondor", "kubernetes")),
+        *(
+            f"  {command('batch render', folder)} --for {engine}{later}"
+            for engine in ("slurm", "htcondor", "kubernetes")
+        ),
     ]
 
 

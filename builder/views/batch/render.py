@@ -9,6 +9,7 @@ from typing_extensions import TypedDict
 from builder.core.text import format_size, table
 from builder.program import shell_word
 from builder.views import View
+from builder.views.batch.plan import counted
 
 if TYPE_CHECKING:
     from builder.workflows.batch.render import BatchRendered
@@ -101,10 +102,11 @@ def _lines(rendered: BatchRendered) -> list[str]:
         for step in batch.steps
     ]
     last = batch.first + len(batch.shards) - 1
+    numbers = f"shard {last}" if last == batch.first else f"shards {batch.first} to {last}"
     return [
         *table(("STAGE", "THREADS", "MEMORY", "GPU", "IMAGE"), rows),
         "",
-        f"{rendered.folder}: shards {batch.first} to {last}, {batch.items} recordings, {batch.hours:.1f} h of sound",
+        f"{rendered.folder}: {numbers}, {counted(batch.items, 'recording')}, {batch.hours:.1f} h of sound",
         f"next: cd {shell_word(rendered.folder)} && {rendered.submit[0]}",
         f"what else there is to know: {shell_word(rendered.folder / 'README.md')}",
     ]

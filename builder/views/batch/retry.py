@@ -8,7 +8,7 @@ from typing_extensions import TypedDict
 
 from builder.program import command
 from builder.views import View
-from builder.views.batch.plan import counted, next_lines, sound
+from builder.views.batch.plan import counted, next_lines, numbered, sound
 
 if TYPE_CHECKING:
     from builder.workflows.batch.retry import BatchRetried
@@ -72,13 +72,12 @@ def _text(retried: BatchRetried) -> list[str]:
     folder = str(retried.folder)
     if retried.round is None:
         lines = [f"nothing is left{left_out}"]
-        return [*lines, command("batch retry", folder) + " --failed"] if retried.failed else lines
+        return [*lines, f"next: {command('batch retry', folder)} --failed"] if retried.failed else lines
     number = retried.missing + retried.again
     told = f", {retried.again:,} of which failed before" if retried.again else ""
     lines = [f"{counted(number, 'recording')}{told}, {sound(retried.seconds)}{left_out}"]
     if retried.dry_run:
-        last = retried.round.first + retried.round.shards - 1
-        return [*lines, f"shards {retried.round.first} to {last} would be theirs"]
+        return [*lines, f"{numbered(retried.round)} would be theirs"]
     return [*lines, "", *next_lines(folder, retried.round)]
 
 
