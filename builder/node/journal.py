@@ -36,7 +36,7 @@ KINDS = ("recording", "stage")
 """Whose fault a failure is."""
 
 _DONE = re.compile(
-    rb'\{"event":"done","key":"([0-9a-f]{20})",(?:"kept":(true),)?"seconds":([0-9]{1,9}(?:\.[0-9]{1,6})?)'
+    rb'\{"event":"done",(?:"kept":true,)?"key":"([0-9a-f]{20})","seconds":([0-9]{1,9}(?:\.[0-9]{1,6})?)'
     rb'(?:,"took":([0-9]{1,9}(?:\.[0-9]{1,9})?))?\}'
 )
 """A line as it mostly is, read without a parser."""
@@ -114,7 +114,7 @@ class Tally:
         """
         usual = _DONE.match(line) if len(line) <= LONGEST_LINE else None
         if usual:
-            self._done(usual[1].decode("ascii"), float(usual[3]), float(usual[4] or 0.0))
+            self._done(usual[1].decode("ascii"), float(usual[2]), float(usual[3] or 0.0))
             return
         try:
             data = parse_json(line) if len(line) <= LONGEST_LINE else None

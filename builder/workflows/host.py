@@ -33,6 +33,7 @@ from builder.workflows.session import Session, chosen_models, hardware_of, nativ
 if TYPE_CHECKING:
     from builder.edges.jobs.prepare import Media
     from builder.edges.jobs.runner import Host
+    from builder.edges.system.shell import Done
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,6 +51,8 @@ class JobHost:
     """The job's compose file, from the job and the index of its GPU; None where no engine has images of all stages."""
     containers: Containers | None = None
     """Engine and images, where all stages run in containers."""
+    media_each: Callable[[Sequence[Path]], list[Done]] | None = None
+    """Probes many recordings by one process; None: each has a container of its own."""
     images: Mapping[str, str] = field(default_factory=dict)
     """Stage -> id of its image, where all stages run in containers."""
     memory: int = 0
@@ -197,6 +200,7 @@ def _native(
         return JobHost(
             stages=processes,
             media=native.media(config, python, env),
+            media_each=native.media_each(config, python, env),
             python=python,
             apart=apart,
             note="media were read in the native environment, not in containers",

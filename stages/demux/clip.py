@@ -2,6 +2,7 @@
 
     clip.py --probe SRC                     {"video": true, "duration": 31.2}
     clip.py SRC DST --start 10 --end 20     {"start": 10.0, "end": 20.0, "lead": 0.4}
+    clip.py --probe-each < PATHS            a line each: {"code": 0, "said": "{…}"}, or a code and the reason
 
 The sound of a cut begins with the packet that is heard at the start. The picture can only begin at a key frame: the last
 one before the start, ``lead`` seconds earlier; until the start it has no sound. Prints one line of JSON. For a recording
@@ -13,7 +14,9 @@ from __future__ import annotations
 import argparse
 import errno
 import json
+import os
 import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -40,6 +43,9 @@ DISK = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS, errno.E
 
 TAGS, TAG = 100, 300
 """Tags of a container that are told, and characters of one."""
+
+SAID = 1_000_000
+"""Bytes of an answer: tags are bounded."""
 
 LOSSY = {"avi", "flac"}
 """Containers that a plain copy leaves wrong: AVI counts MP3 by bytes, FLAC's header keeps the whole length."""
@@ -226,13 +232,38 @@ def timed(inside: Any, streams: list[Any], origin: float, seek: float) -> Iterat
 def run() -> int:
     parser = argparse.ArgumentParser()
     parser.add_argument("--probe", action="store_true")
-    parser.add_argument("source", type=Path)
+    parser.add_argument("--probe-each", action="store_true", help="paths with NULs between them, on standard input")
+    parser.add_argument("source", type=Path, nargs="?")
     parser.add_argument("target", type=Path, nargs="?")
     parser.add_argument("--start", type=float, default=0.0)
     parser.add_argument("--end", type=float)
     options = parser.parse_args()
+    if options.probe_each:
+        return each([Path(os.fsdecode(name)) for name in sys.stdin.buffer.read().split(b"\0") if name])
+    if options.source is None:
+        parser.error("which recording?")
     ended = confined.run(lambda: answered(options))
     return refuse(options.target, ended.why, ended.code) if ended.why else ended.code
+
+
+def each(sources: list[Path]) -> int:
+    """Probe recordings one after the other, each in a child of its own that has the libraries already."""
+    for source in sources:
+        options = argparse.Namespace(source=source, target=None, probe=True)
+        with tempfile.TemporaryFile() as sink:
+
+            def work(options: argparse.Namespace = options, sink: int = sink.fileno()) -> int:
+                os.dup2(sink, 1)
+                os.dup2(sink, 2)
+                return answered(options)
+
+            ended = confined.run(work)
+            if ended.asked:
+                return ended.code
+            sink.seek(0)
+            said = ended.why or sink.read(SAID).decode("utf-8", "replace")
+        print(json.dumps({"code": ended.code, "said": said}), flush=True)
+    return 0
 
 
 def answered(options: argparse.Namespace) -> int:

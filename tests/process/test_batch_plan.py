@@ -319,3 +319,42 @@ def test_a_place_where_nothing_can_be_made(home: Path, tmp_path: Path) -> None:
     ran = bake(home, "plan", folder, "--out", "/proc/whisperbake", *JOB, code=3)
     assert "can't be written" in ran.err
     assert "--out a folder that can" in ran.err
+
+
+def test_many_recordings_are_looked_into_by_one_process(home: Path, tmp_path: Path) -> None:
+    """Each gets its own answer, also beside one that is no recording, and after one that ends the process."""
+    from builder.edges.batch import found as finding
+    from builder.edges.batch import probes
+    from builder.edges.machine import environment, project
+
+    config = project.load(ROOT, env={}, home=home)
+    folder = recordings(tmp_path / "tapes", 1, 2, 3)
+    (folder / "bad.wav").write_bytes(b"no sound")
+    each = environment.media_each(config, native_python(), os.environ)
+    one = environment.media(config, native_python(), os.environ)
+    paths = [folder / "c000.wav", folder / "bad.wav", folder / "c002.wav"]
+    said = each(paths)
+    for path, done_ in zip(paths, said, strict=True):
+        alone = one(["--probe"], path, None)
+        assert (done_.code, done_.out.strip()) == (alone.code, alone.out.strip())
+        assert done_.code == 0 or done_.err.strip() == alone.err.strip()
+
+    listed = finding.looked(sorted(map(str, folder.rglob("*.wav"))), str(folder), lambda n: None)
+    known = probes.look(
+        listed,
+        root=str(folder),
+        media=one,
+        media_each=lambda paths: each(paths)[:1],
+        cache=probes.ProbeCache(tmp_path / "probes.jsonl"),
+        hashed=False,
+        workers=1,
+        on_done=lambda done, total: None,
+    )
+    keys = {entry.path: probes.file_key(str(folder), entry) for entry in listed}
+    assert {path: known.seconds.get(key) for path, key in keys.items()} == {
+        "bad.wav": None,
+        "c000.wav": 1.0,
+        "c002.wav": 3.0,
+        "sub/c001.wav": 2.0,
+    }
+    assert "media" in known.unreadable[keys["bad.wav"]]

@@ -22,7 +22,7 @@ from typing import Any, TypeVar
 from builder.edges.batch.found import FoundFile
 from builder.edges.jobs import prepare
 from builder.edges.jobs.prepare import Media
-from builder.edges.system import files
+from builder.edges.system import files, shell
 from builder.errors import BakeError, InputError, MissingError
 from builder.node.items import compact
 from builder.receiver.jobs.untrusted import parse_json
@@ -41,6 +41,13 @@ AHEAD = 4
 
 Thing = TypeVar("Thing")
 Answer = TypeVar("Answer")
+
+
+MOST_AT_ONCE = 32
+"""Recordings that one process looks into."""
+
+MediaEach = Callable[[Sequence[Path]], list[shell.Done]]
+"""Runs stages/demux/clip.py --probe-each: an answer for each recording, or for the first of them."""
 
 
 def probe_key(path: str, size: int, mtime_ns: int) -> str:
@@ -120,6 +127,7 @@ def look(
     *,
     root: str,
     media: Media,
+    media_each: MediaEach | None,
     cache: ProbeCache,
     hashed: bool,
     workers: int,
@@ -129,6 +137,8 @@ def look(
 
     Args:
         found: those that nothing speaks against so far.
+        media: looks into one recording.
+        media_each: looks into many.
         hashed: their sha256 is wanted, too.
         workers: looks at once.
         on_done: hears how many of how many were looked into.
@@ -146,26 +156,48 @@ def look(
     broken: BakeError | None = None
     worked = not lacking
 
-    def answer(one: tuple[str, FoundFile]) -> tuple[str, list[dict[str, Any]], BakeError | None]:
-        key, entry = one
-        lines, error = _look(media, Path(root, entry.path), hashed=hashed, known=key in known.seconds)
-        return key, [{"key": key, **line} for line in lines], error
+    def answer(chunk: Sequence[tuple[str, FoundFile]]) -> list[tuple[str, list[dict[str, Any]], BakeError | None]]:
+        paths = [Path(root, entry.path) for _, entry in chunk]
+        said = _said(media_each if any(key not in known.seconds for key, _ in chunk) else None, paths)
+        found = []
+        for at, ((key, _), path) in enumerate(zip(chunk, paths, strict=True)):
+            mine = _repeating(said[at]) if at < len(said) else media
+            lines, error = _look(mine, path, hashed=hashed, known=key in known.seconds)
+            found.append((key, [{"key": key, **line} for line in lines], error))
+        return found
 
-    total = len(lacking)
-    for number, (key, lines, error) in enumerate(_in_parallel(answer, lacking, workers), 1):
-        if error is None:
-            worked = True
-            cache.append(lines)
-        else:
-            broken = broken or error
-            detail = f": {error.detail[-1].strip()}" if error.detail else ""
-            known.unreadable[key] = f"{error.what}{detail}"[:LONGEST_REASON]
-        for line in lines:
-            known.add(compact(line).encode(), keys)
+    total, number = len(lacking), 0
+    size = max(1, min(MOST_AT_ONCE, total // workers)) if media_each else 1
+    chunks = (lacking[at : at + size] for at in range(0, total, size))
+    for answers in _in_parallel(answer, chunks, workers):
+        cache.append(line for _, lines, error in answers if error is None for line in lines)
+        for key, lines, error in answers:
+            if error is None:
+                worked = True
+            else:
+                broken = broken or error
+                detail = f": {error.detail[-1].strip()}" if error.detail else ""
+                known.unreadable[key] = f"{error.what}{detail}"[:LONGEST_REASON]
+            for line in lines:
+                known.add(compact(line).encode(), keys)
+        number += len(answers)
         on_done(number, total)
     if broken is not None and not worked and not known.seconds:  # not the recordings' fault
         raise broken
     return known
+
+
+def _said(media_each: MediaEach | None, paths: Sequence[Path]) -> list[shell.Done]:
+    """What one process says of many recordings; those that it says nothing of are looked into one by one."""
+    try:
+        return media_each(paths) if media_each and len(paths) > 1 else []
+    except OSError:  # one went away meanwhile
+        return []
+
+
+def _repeating(done: shell.Done) -> Media:
+    """A look whose answer is known."""
+    return lambda options, path, target: done
 
 
 def _look(media: Media, path: Path, *, hashed: bool, known: bool) -> tuple[list[dict[str, Any]], BakeError | None]:

@@ -24,6 +24,7 @@ from builder.edges.machine.hardware import apple_silicon
 from builder.edges.system import files, pip, shell
 from builder.edges.system.pip import Cause
 from builder.errors import BakeError, IntegrityError, MissingError, SourceError
+from builder.receiver.jobs.untrusted import parse_json
 
 STAMP = "ready"
 """File in the environment's folder, written last: what has none was cut short. Its time is that of the last use."""
@@ -99,6 +100,30 @@ def media(
         words = [*options, str(source), *([str(target)] if target else [])]
         clip = str(config.shipped / "stages/demux/clip.py")
         return shell.run([str(python), clip, *words], env=variables, timeout=look_seconds(source.stat().st_size))
+
+    return look
+
+
+def media_each(config: Config, python: Path, env: Mapping[str, str]) -> Callable[[Sequence[Path]], list[shell.Done]]:
+    """clip.py --probe for many recordings by one process, which has loaded its libraries once: ten times as fast."""
+    scratch = config.paths.native / "tmp"
+    variables = stage_environment(models=str(config.paths.models), scratch=str(scratch), threads=1, inherit=env)
+    words = [str(python), str(config.shipped / "stages/demux/clip.py"), "--probe-each"]
+
+    def look(sources: Sequence[Path]) -> list[shell.Done]:
+        """What was said of each, in order; of those after the one that ended the process, nothing."""
+        names = b"\0".join(os.fsencode(source) for source in sources)
+        limit = sum(look_seconds(source.stat().st_size) for source in sources)
+        done = shell.run(words, env=variables, stdin=names, timeout=limit)
+        found = []
+        for line in done.out.splitlines()[: len(sources)]:
+            try:
+                data = parse_json(line.encode())
+                code, said = int(data["code"]), str(data["said"])
+            except (ValueError, TypeError, KeyError):
+                break
+            found.append(shell.Done(code=code, out=said if code == 0 else "", err=said))
+        return found
 
     return look
 

@@ -262,6 +262,7 @@ def _items(
         [entry for entry in listed if not entry.unreadable and same(entry) is None],
         root=batch.root,
         media=host.media,
+        media_each=host.media_each,
         cache=probes.ProbeCache(session.config.paths.probes),
         hashed=hashed,
         workers=hardware_of(session.config)[0].threads,
