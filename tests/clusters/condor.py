@@ -88,12 +88,12 @@ def why_not() -> str | None:
     return network.why_not(["mmdebstrap", "tar", "chroot"])
 
 
-def debian(cache: Path) -> Path:
-    """A Debian 13 with HTCondor as a tar file, made in ``cache`` when there is none or it is old: half a minute.
+def debian(cache: Path, packages: Sequence[str] = PACKAGES) -> Path:
+    """A Debian 13 with packages as a tar file, made in ``cache`` when there is none or it is old: half a minute.
 
     Raises RuntimeError with mmdebstrap's words.
     """
-    kept = cache / f"trixie {' '.join(PACKAGES)}.tar"
+    kept = cache / f"trixie {' '.join(packages)}.tar"
     if kept.exists() and time.time() - kept.stat().st_mtime < FRESH:
         return kept
     cache.mkdir(parents=True, exist_ok=True)
@@ -105,7 +105,7 @@ def debian(cache: Path) -> Path:
             "--variant=minbase",
             '--aptopt=Acquire::Check-Valid-Until "false"',  # a mirror may be a snapshot; signatures are checked
             "--aptopt=APT::Install-Recommends false",
-            f"--include={','.join(PACKAGES)}",
+            f"--include={','.join(packages)}",
             "--format=tar",
             "trixie",
             str(made),

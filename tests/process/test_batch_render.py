@@ -13,8 +13,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
+from builder.core.images import assembly, oci
+from builder.core.images.oci import Descriptor
 from builder.edges.batch import zipapp
+from builder.edges.images.layout import Layout
 from tests.process.test_batch_plan import bake, home, lines, plan, recordings
 
 __all__ = ["home"]
@@ -194,3 +198,105 @@ def test_the_node_program_needs_nothing_but_python(tmp_path: Path) -> None:
     assert done.returncode == 2, done.stderr
     assert "there is no steps.json" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def in_containers(home: Path, batch: Path, place: Path, *, weights: bool) -> tuple[Path, dict[str, Descriptor]]:
+    """The same batch with images, which are in the layout but on no engine; stage -> the image's manifest.
+
+    Args:
+        weights: images have those of their stages inside.
+    """
+    shutil.copytree(batch, place, ignore=shutil.ignore_patterns("htcondor", "slurm"))
+    data = json.loads((batch / "batch.yaml").read_text())
+    layout, found = Layout(home / "layout", home / "models"), {}
+    for stage in data["job"]["stages"]:
+        carried = " ".join(f"{use['id']}={use['digest']}" for use in stage["models"].values())
+        labels = {assembly.DIGESTS: carried, **({assembly.BAKED: "baked"} if weights else {})}
+        config = {"config": {"Labels": labels}, "rootfs": {"type": "layers", "diff_ids": []}, "history": []}
+        raw = json.dumps({**config, "stage": stage["name"], "weights": weights}).encode()
+        layout.put(raw)
+        manifest = oci.manifest(oci.describe(oci.CONFIG, raw), [])
+        layout.record(f"wb/{stage['name']}:slim-cpu-{weights}", {"manifest": layout.put(manifest)})
+        found[stage["name"]] = oci.describe(oci.MANIFEST, manifest)
+    images = {name: image.digest for name, image in found.items()}
+    job = {**data["job"], "mode": "docker-cpu"}
+    (place / "batch.yaml").write_text(json.dumps({**data, "mode": "docker-cpu", "job": job, "images": images}))
+    return place, found
+
+
+CLAIMS = ("--input-claim", "archive/tapes", "--results-claim", "results", "--registry", "registry.example:5000/speech")
+
+
+def test_kubernetes_gets_images_by_the_digests_that_a_push_sends(home: Path, batch: Path, tmp_path: Path) -> None:
+    place, images = in_containers(home, batch, tmp_path / "B", weights=True)
+    made = render(home, place, "kubernetes", *CLAIMS)
+    expected = {name: f"registry.example:5000/speech/{name}@{image.digest}" for name, image in images.items()}
+    assert {step["stage"]: step["image"] for step in made["steps"]} == expected
+    pod = yaml.safe_load((place / "kubernetes/job.yaml").read_text())["spec"]["template"]["spec"]
+    assert {c["name"]: c["image"] for c in pod["initContainers"][1:]} == expected
+    steps = json.loads((place / "kubernetes/steps.json").read_text())["steps"]
+    assert [(step["stage"], step["argv"]) for step in steps] == [(name, []) for name in images]
+    volumes = {v["name"]: v.get("persistentVolumeClaim") for v in pod["volumes"]}
+    assert volumes["input"] == {"claimName": "archive", "readOnly": True}
+    assert volumes["batch"] == {"claimName": "results"}
+    begin = {m["mountPath"]: m for m in pod["initContainers"][0]["volumeMounts"]}
+    assert (begin["/input"]["subPath"], begin["/results"]["subPath"]) == ("tapes", "results")
+
+
+def test_slurm_starts_containers_of_a_registry_or_of_what_was_loaded(home: Path, batch: Path, tmp_path: Path) -> None:
+    """By the manifest's digest from a registry; by the config's, which is podman's id, where a bundle's loader brought it."""
+    place, images = in_containers(home, batch, tmp_path / "B", weights=False)
+    made = render(home, place, "slurm", "--registry", "registry.example:5000/speech")
+    steps = {s["stage"]: s["argv"] for s in json.loads((place / "slurm/steps.json").read_text())["steps"]}
+    assert made["images"] == "registry"
+    for name, words in steps.items():
+        assert f"registry.example:5000/speech/{name}@{images[name].digest}" in words
+        assert words[words.index("--pull") + 1] == "missing"
+    assert "target=/models,readonly" in " ".join(steps["asr"]), (
+        "its image has no weights: those of the node are mounted"
+    )
+    assert "target=/models" not in " ".join(steps["demux"])
+    made = render(home, place, "slurm")
+    assert made["images"] == "loaded"
+    layout = Layout(home / "layout", home / "models")
+    for step in json.loads((place / "slurm/steps.json").read_text())["steps"]:
+        config = layout.stored("", images[step["stage"]].digest).config.digest
+        assert config in step["argv"]
+        assert step["argv"][step["argv"].index("--pull") + 1] == "never"
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "what"),
+    [
+        (("--host-path",), 2, "nodes of Kubernetes get images from a registry, and none is named"),
+        (("--host-path", "--registry", "x"), 2, '"x" names no registry'),
+        (("--registry", "r.example/x"), 2, "where do pods find the recordings and the batch?"),
+        (("--registry", "r.example/x", "--input-claim", "a"), 2, "where do pods find the recordings and the batch?"),
+        ((*CLAIMS, "--host-path"), 2, "--host-path and claims exclude each other"),
+        ((*CLAIMS, "--user", "0:0"), 2, '"0:0" is not a user for containers'),
+        ((*CLAIMS, "--namespace", "A b"), 2, '"A b" is not a name of Kubernetes'),
+        ((*CLAIMS, "--weights-image", "r.example/w:1"), 2, '"r.example/w:1" is not an image by digest'),
+    ],
+)
+def test_what_kubernetes_cant_be_told(
+    home: Path, batch: Path, tmp_path: Path, words: tuple[str, ...], code: int, what: str
+) -> None:
+    place, _ = in_containers(home, batch, tmp_path / "B", weights=True)
+    error = bake(home, "render", place, "--for", "kubernetes", *words, "--json", code=code).data["error"]
+    assert error["what"] == what
+    assert not (place / "kubernetes").exists()
+
+
+def test_images_without_weights_or_that_are_gone_are_named(home: Path, batch: Path, tmp_path: Path) -> None:
+    place, _ = in_containers(home, batch, tmp_path / "B", weights=False)
+    words = ("render", place, "--for", "kubernetes", *CLAIMS, "--json")
+    error = bake(home, *words, code=2).data["error"]
+    assert error["what"] == "the image of stage vad doesn't have its models inside"
+    weights = f"r.example/w@sha256:{'a' * 64}"
+    assert bake(home, *words, "--weights-image", weights).data["images"] == "registry"
+    assert weights in (place / "kubernetes/job.yaml").read_text()
+    data = json.loads((place / "batch.yaml").read_text())
+    data["images"]["asr"] = f"sha256:{'0' * 64}"
+    (place / "batch.yaml").write_text(json.dumps(data))
+    error = bake(home, *words, code=3).data["error"]
+    assert error["what"] == "the image of stage asr that this batch was planned with is not here any more"

@@ -88,13 +88,15 @@ def render(
 def _kubernetes(batch: RenderedBatch, claims: bool) -> EngineManual:
     name = kubernetes.job_name(batch)
     before = [
-        "Every node sees the recordings and the batch's folder at the paths of this machine (`hostPath` in `job.yaml`)."
+        "Every node sees the recordings and the batch's folder at the paths of this machine (`hostPath` in `job.yaml`).",
+        "The user of `runAsUser` reads both (`beside/`, too, if there is one), and writes in `results/`.",
     ]
     if claims:
         before = [
             "The claims that `job.yaml` names have to be there. The one of results holds the batch's folder: copy",
-            "`batch.yaml`, `items.jsonl`, `results/` (empty) and, if there is one, `beside/` into it; the user of",
-            "`runAsUser` writes in `results/`.",
+            "`batch.yaml`, `items.jsonl`, `results/` (empty) and, if there is one, `beside/` into it. The user of `runAsUser`",
+            "reads all of it, and writes in `results/`. Recordings keep their times when they are copied (`rsync -t`), or the",
+            "batch is planned with `--identity sha256`.",
         ]
     return EngineManual(
         title="Kubernetes",

@@ -1,0 +1,90 @@
+"""Podman of Debian 13 as a machine of the tests' own: its root, its storage and its processes are gone when it is left."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shlex
+import shutil
+import subprocess
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.clusters import condor
+
+PACKAGES = ("podman", "crun", "conmon", "netavark", "catatonit", "ca-certificates", "iptables")
+"""Debian's packages in its root."""
+
+PREPARE = """\
+set -e
+mount --bind {root} {root}
+mount --make-rprivate /
+mount -t proc proc {root}/proc
+mount --rbind /sys {root}/sys
+mount --rbind /dev {root}/dev
+mount -t tmpfs tmpfs {root}/run
+umount {root}/sys/fs/cgroup/unified 2>/dev/null || true  # crun takes no mixture of both kinds of cgroups
+{binds}
+cd {root}
+mkdir -p .old
+pivot_root . .old
+exec chroot . sh -c {command}
+"""
+"""In mounts and process numbers of its own. The root is a mount: what unpacks layers mounts it anew."""
+
+
+def why_not() -> str | None:
+    """Why there can be none here, in a few words."""
+    return condor.why_not()
+
+
+@dataclass(frozen=True)
+class Podman:
+    """A podman that is asked by commands."""
+
+    root: Path
+    folders: Sequence[Path]
+    """Of this machine, at the same path there."""
+
+    def run(self, script: str) -> subprocess.CompletedProcess[str]:
+        """Run lines of a shell, in which ``podman`` is it; what they started ends with them."""
+        binds = []
+        for folder in (*self.folders, self.root.parent / "storage"):
+            target = self.root / ("var/lib/containers" if folder.name == "storage" else str(folder).lstrip("/"))
+            target.mkdir(parents=True, exist_ok=True)
+            binds.append(shlex.join(["mount", "--bind", str(folder), str(target)]))
+        lines = [
+            "umount -l /.old",
+            "export PODMAN_IGNORE_CGROUPSV1_WARNING=1 PATH=/usr/sbin:/usr/bin:/sbin:/bin",
+            'podman() { command podman --cgroup-manager cgroupfs "$@"; }',
+            script,
+        ]
+        command = shlex.quote("\n".join(lines))
+        prepared = PREPARE.format(root=shlex.quote(str(self.root)), binds="\n".join(binds), command=command)
+        words = ["unshare", "--mount", "--pid", "--fork", "--kill-child", "sh", "-c", prepared]
+        return subprocess.run(words, capture_output=True, text=True, check=False, timeout=900)
+
+
+@contextlib.contextmanager
+def podman(folder: Path, cache: Path, *, registry: str, folders: Sequence[Path]) -> Iterator[Podman]:
+    """One with an empty storage.
+
+    Args:
+        folder: a new one, for its root and its storage.
+        cache: where the packed root is kept from run to run.
+        registry: ``host:port`` that is asked without TLS.
+        folders: of this machine, which it sees at the same path.
+    """
+    root = folder / "root"
+    root.mkdir(parents=True)
+    (folder / "storage").mkdir()
+    subprocess.run(["tar", "-C", str(root), "-xf", str(condor.debian(cache, PACKAGES))], check=True)
+    (root / "etc/containers").mkdir(parents=True, exist_ok=True)
+    (root / "etc/containers/registries.conf").write_text(f'[[registry]]\nlocation = "{registry}"\ninsecure = true\n')
+    try:
+        yield Podman(root, folders)
+    finally:
+        for path in (root, folder / "storage"):
+            shutil.rmtree(path, ignore_errors=True)
+        assert not os.path.ismount(root), "its mounts are its own"

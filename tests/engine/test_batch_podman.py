@@ -1,0 +1,158 @@
+"""A batch's Kubernetes Job, pod by pod in ``podman kube play``: the results are those of native shards."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from tests.clusters import batches
+from tests.clusters import podman as pods
+from tests.clusters.podman import Podman
+from tests.engine.conftest import ONE_STORE, Engine
+from tests.process.registry_server import Server
+from tests.process.registry_server import registry as run_registry
+from tests.shared import SAME
+
+pytestmark = pytest.mark.heavy
+
+NAMES = ('a, "b".wav', "it's $(reboot).wav", "new\nline.wav", "ünï.wav", "plain.wav", "changed.wav")
+JOB = (*SAME, "--preset", "tiny-en", "--shard-minutes", "0.3")
+
+
+@pytest.fixture(scope="module")
+def server(engine: Engine, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    with run_registry(tmp_path_factory.mktemp("registry")) as found:
+        yield found
+
+
+@pytest.fixture
+def cache(request: pytest.FixtureRequest) -> Path:
+    """Where the Debian is kept from run to run."""
+    if why := pods.why_not():
+        assert os.environ.get("CI", "").lower() not in ("1", "true"), f"CI has all that is needed: {why}"
+        pytest.skip(f"needs root, mmdebstrap and namespaces: {why}")
+    return Path(request.config.cache.mkdir("podman"))  # type: ignore[union-attr]
+
+
+@pytest.fixture
+def recordings(tmp_path: Path) -> Path:
+    folder = tmp_path / "Tapes of '$x'"
+    (folder / "a, b").mkdir(parents=True)
+    for k, clip in enumerate(batches.clips(tmp_path / "clips", len(NAMES))):
+        shutil.move(clip, folder / ("a, b" if k % 2 else ".") / NAMES[k])
+    return folder
+
+
+def native(engine: Engine, recordings: Path, batch: Path) -> dict[str, str]:
+    """An item's key -> the digest of its result, by shards on this machine."""
+    alone = {"DOCKER_HOST": "unix:///nowhere.sock"}
+    done = engine.bake("batch", "plan", recordings, "--out", batch, *JOB, "--mode", "native", "--json", env=alone)
+    assert done.code == 0, done.err
+    for shard in range(done.data["shards"]):
+        ran = engine.bake("batch", "run", batch, "--shard", str(shard), env=alone)
+        assert ran.code == 0, ran.err
+    return batches.digests(batch / "results")
+
+
+def played(folder: Path) -> Iterator[tuple[str, str, str]]:
+    """Each index of the rendered Job: its pod's name, the pod as YAML, the ConfigMap that kustomize would make.
+
+    Podman knows no Jobs with indexes: the pod gets the variable that Kubernetes gives it.
+    """
+    job = yaml.safe_load((folder / "job.yaml").read_text())
+    made = yaml.safe_load((folder / "kustomization.yaml").read_text())["configMapGenerator"][0]
+    data = {name: base64.b64encode((folder / name).read_bytes()).decode() for name in made["files"]}
+    code = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": made["name"]}, "binaryData": data}
+    for index in range(job["spec"]["completions"]):
+        template = json.loads(json.dumps(job["spec"]["template"]))
+        for container in (*template["spec"]["initContainers"], *template["spec"]["containers"]):
+            container.setdefault("env", []).append({"name": "JOB_COMPLETION_INDEX", "value": str(index)})
+        name = f"{job['metadata']['name']}-{index}"
+        pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name, **template["metadata"]}}
+        yield name, yaml.safe_dump({**pod, "spec": template["spec"]}), yaml.safe_dump(code)
+
+
+PLAY = """\
+podman kube play --network none --configmap {code} {pod} >&2 || exit 1
+podman wait {name}-publish
+podman logs {name}-publish >&2
+podman inspect {name}-publish
+podman pod rm --force {name} >&2
+"""
+
+
+def play(podman: Podman, rendered: Path, folder: Path) -> tuple[list[int], list[dict[str, Any]]]:
+    """Play every pod: the exit codes of publish, and its containers as podman describes them."""
+    codes: list[int] = []
+    containers: list[dict[str, Any]] = []
+    for name, pod, code in played(rendered):
+        (folder / "pod.yaml").write_text(pod)
+        (folder / "code.yaml").write_text(code)
+        ran = podman.run(PLAY.format(name=name, pod=folder / "pod.yaml", code=folder / "code.yaml"))
+        assert ran.returncode == 0, ran.stderr
+        first, _, rest = ran.stdout.partition("\n")
+        codes.append(int(first))
+        containers += json.loads(rest)
+    return codes, containers
+
+
+def require_few_rights(container: dict[str, Any]) -> None:
+    """What Kubernetes is asked for, podman gives: nobody's user, no capability, nothing writable but results and scratch."""
+    assert container["Config"]["User"] == "65532:65532"
+    assert not container["EffectiveCaps"]
+    assert container["HostConfig"]["ReadonlyRootfs"] is True
+    assert container["HostConfig"]["Memory"] > 0
+    assert container["HostConfig"]["SecurityOpt"] == ["no-new-privileges"]
+    assert {m["Destination"] for m in container["Mounts"] if m["RW"]} == {"/results", "/scratch", "/tmp"}
+
+
+def planned(engine: Engine, server: Server, recordings: Path, batch: Path) -> tuple[int, Path]:
+    """A batch of docker-cpu whose images are in the registry, rendered: its number of shards, the folder."""
+    place = f"127.0.0.1:{server.port}/wb"
+    pushed = engine.bake("push", "--mode", "docker-cpu", "--registry", place, "--json")
+    assert pushed.code == 0, pushed.err
+    done = engine.bake("batch", "plan", recordings, "--out", batch, *JOB, "--mode", "docker-cpu", "--json")
+    assert done.code == 0, done.err
+    words = ("--for", "kubernetes", "--registry", place, "--host-path", "--user", "65532:65532", "--json")
+    rendered = engine.bake("batch", "render", batch, *words)
+    assert rendered.code == 0, rendered.err
+    digests = {image["digest"] for image in pushed.data["images"]}
+    assert {step["image"].partition("@")[2] for step in rendered.data["steps"]} <= digests
+    for path in (batch / "results", *(batch / "results").rglob("*")):
+        os.chown(path, 65532, 65532)
+    return done.data["shards"], Path(rendered.data["folder"])
+
+
+@ONE_STORE
+def test_pods_give_what_native_shards_give(
+    engine: Engine, built: Any, server: Server, cache: Path, recordings: Path, tmp_path: Path
+) -> None:
+    """Images come from a registry by digest, nothing but results can be written, and one recording fails alone."""
+    expected = native(engine, recordings, tmp_path / "native")
+    assert len(expected) == len(NAMES)
+    batch = tmp_path / "B"
+    shards, folder = planned(engine, server, recordings, batch)
+    assert shards > 1
+    changed = next(item for item in batches.items(batch) if str(item["path"]).endswith("changed.wav"))
+    os.utime(recordings / str(changed["path"]), (1, 1))
+    tmp_path.chmod(0o755)
+    with pods.podman(tmp_path / "podman", cache, registry=f"127.0.0.1:{server.port}", folders=[tmp_path]) as podman:
+        codes, containers = play(podman, folder, tmp_path)
+    assert sorted(codes) == [0] * (shards - 1) + [8]
+    found = batches.digests(batch / "results")
+    assert found == {key: digest for key, digest in expected.items() if key != changed["key"]}
+    assert batches.leftovers(batch / "results") == []
+    failed = json.loads((batch / f"results/{str(changed['key'])[:2]}/{changed['key']}.failed.json").read_text())
+    assert "changed after the plan" in failed["reason"]
+    for container in containers:
+        require_few_rights(container)
+    status = engine.bake("batch", "status", batch, "--json").data
+    assert (status["done"], status["failed"]) == (len(NAMES) - 1, 1)
