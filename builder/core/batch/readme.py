@@ -85,6 +85,12 @@ def render(
     )
 
 
+BACK = (
+    "`batch status`, `collect` and `retry` read the batch's folder on this machine. Where it isn't the claim's, copy `results/` "
+    "back first, and `batch.yaml` and `items.jsonl` into the claim again after `batch retry`."
+)
+
+
 def _kubernetes(batch: RenderedBatch, claims: bool) -> EngineManual:
     name = kubernetes.job_name(batch)
     before = [
@@ -121,7 +127,8 @@ def _kubernetes(batch: RenderedBatch, claims: bool) -> EngineManual:
         notes=[
             "Kubernetes 1.31 or later: retries for each index, and failure policies by index.",
             "A Job with an index of code 8 ends as failed, though all that could be done is done: `batch status` tells.",
-            "Where nodes have large memory per pod, add `maxFailedIndexes` to end a hopeless batch early.",
+            *([BACK] if claims else []),
+            "`maxFailedIndexes` (not set) ends a batch early that has too many failed shards.",
         ],
     )
 
