@@ -86,7 +86,8 @@ def digest_of_job(folder: Path) -> str:
 
 def stage_begins(batch: Path, stage: str) -> None:
     """Wait until a shard's stage is at work: its first event is there."""
-    watch = f'until grep -qs \'"stage": "{stage}"\' {batch.parent}/scratch/batch-*[1-9a-f]*/jobs/*/events.jsonl; do sleep 0.05; done'
+    files = f"{batch.parent}/scratch/batch-*[1-9a-f]*/jobs/*/events.jsonl"
+    watch = f'until grep -qs \'"stage": "{stage}"\' {files}; do sleep 0.05; done'
     subprocess.run(["bash", "-c", watch], check=True, timeout=200)
 
 

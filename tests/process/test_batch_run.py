@@ -10,7 +10,7 @@ import signal
 import subprocess
 import sys
 import tarfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -77,6 +77,7 @@ class Shard:
     folder: Path
     batch: dict[str, Any]
     items: list[Item] = field(default_factory=list)
+    started: list[subprocess.Popen[str]] = field(default_factory=list)
 
     @property
     def recordings(self) -> Path:
@@ -132,7 +133,7 @@ class Shard:
         argv = [sys.executable, "-m", "builder.node.main", do, self.folder / "B", "--steps", self.steps()]
         if "--scratch" not in words:
             argv += ["--scratch", self.folder / "scratch"]
-        return subprocess.Popen(
+        process = subprocess.Popen(
             [*map(str, argv), *map(str, words)],
             cwd=ROOT,
             env={**os.environ, **(env or {})},
@@ -140,6 +141,8 @@ class Shard:
             stderr=subprocess.PIPE,
             text=True,
         )
+        self.started.append(process)
+        return process
 
     def run(self, *words: str | Path, do: str = "run", code: int = 0, env: Mapping[str, str] | None = None) -> str:
         """Run the node program to its end; what it says."""
@@ -189,7 +192,7 @@ class Shard:
 
 
 @pytest.fixture
-def shard(tmp_path: Path) -> Shard:
+def shard(tmp_path: Path) -> Iterator[Shard]:
     for shared in (ROOT / "stages").glob("*.py"):
         (tmp_path / "stages").mkdir(exist_ok=True)
         shutil.copy(shared, tmp_path / "stages")
@@ -215,7 +218,9 @@ def shard(tmp_path: Path) -> Shard:
     made = Shard(tmp_path, batch)
     for name, text in ACTS.items():
         made.act(name, text)
-    return made
+    yield made
+    for process in made.started:  # of a test that failed
+        process.kill()
 
 
 def digests(shard: Shard) -> dict[str, str]:
