@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import importlib.util
 import json
+import math
 import os
 import random
 import resource
@@ -69,7 +70,7 @@ import json, sys, wave
 asked = json.load(sys.stdin)
 how = asked["settings"]
 sys.path.insert(0, asked["stages"])
-from contract import stand_in
+from loading import stand_in
 stand_in("huggingface_hub")
 import numpy as np
 from faster_whisper import WhisperModel
@@ -184,7 +185,9 @@ class Batch:
     def __init__(self, folder: Path, recordings: Path, minutes: float, options: Sequence[str]) -> None:
         self.folder = folder
         self.plan: list[str | Path] = [*BUILD, "batch", "plan", recordings, "--out", folder]
-        self.plan += ["--shard-minutes", f"{min(SHARD, minutes / WORKERS):.3f}", *OPTIONS, *options]
+        rounds = math.ceil(minutes / SHARD / WORKERS)
+        # A little more, since what is longer than its share by a second would make one shard more.
+        self.plan += ["--shard-minutes", f"{1.02 * minutes / rounds / WORKERS:.3f}", *OPTIONS, *options]
 
     @property
     def shards(self) -> list[int]:
