@@ -51,7 +51,7 @@ def regular_files(read: Callable[[int], bytes]) -> Iterator[tuple[str, int]]:
     long = ""
     while (block := read(BLOCK)) and block != bytes(BLOCK):
         try:
-            info = tarfile.TarInfo.frombuf(block, "utf-8", "strict")
+            info = tarfile.TarInfo.frombuf(block, "utf-8", "surrogateescape")  # a long name's beginning may end in a letter
         except tarfile.HeaderError as error:
             raise ValueError(f"not a tar ({error})") from None
         if info.type == tarfile.GNUTYPE_LONGNAME:
@@ -59,7 +59,7 @@ def regular_files(read: Callable[[int], bytes]) -> Iterator[tuple[str, int]]:
                 raise ValueError("not a tar (a name of no length that a name has)")
             long = read(info.size + padding(info.size))[: info.size].rstrip(b"\0").decode()
             continue
-        name, long = long or info.name, ""
+        name, long = long or info.name.encode("utf-8", "surrogateescape").decode(), ""
         if info.type in (tarfile.REGTYPE, tarfile.AREGTYPE) and info.size >= 0:
             yield name, info.size
         elif info.type != tarfile.DIRTYPE or info.size:

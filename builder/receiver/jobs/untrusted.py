@@ -12,7 +12,6 @@ import hashlib
 import itertools
 import json
 import os
-import secrets
 import stat
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -81,14 +80,18 @@ def remove_below(folder: Path, name: str) -> None:
 def replace_below(folder: Path, name: str, pieces: Iterable[bytes], mode: int = 0o644) -> int:
     """Write a file below a folder and give it its name when it is whole; what has that name is replaced. Its bytes.
 
+    Nobody else writes it meanwhile: what a killed writer left beside it goes, too.
+
     Raises:
         OSError: its folder isn't there, or it can't be written.
     """
     size = 0
     with _named_below(folder, name) as (parent, last):
-        beside = f".{last[:40]}.{secrets.token_hex(8)}.tmp"
-        handle = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | _UNLINKED, mode, dir_fd=parent)
+        beside = f".{last[:200]}.tmp"
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(beside, dir_fd=parent)
         try:
+            handle = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | _UNLINKED, mode, dir_fd=parent)
             with os.fdopen(handle, "wb") as out:
                 for piece in pieces:
                     size += out.write(piece)
