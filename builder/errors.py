@@ -116,6 +116,7 @@ class Terminated(Interrupted):
     """SIGTERM, of a command that an engine ends: its exit code says which signal it was."""
 
     exit_code = 143
+    kind = "terminated"
 
 
 class Bug(BakeError):

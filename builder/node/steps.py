@@ -155,7 +155,7 @@ class StageRunner:
             words = [PLACES.sub(lambda m: run if m[1] == "run" else m[0], word) for word in step.end]
             with contextlib.suppress(OSError, subprocess.SubprocessError):
                 quiet = subprocess.DEVNULL
-                subprocess.run(words, env=self._variables(step), stdin=quiet, stdout=quiet, stderr=quiet, timeout=20)
+                subprocess.run(words, env=self._variables(step), stdin=quiet, stdout=quiet, stderr=quiet, timeout=8)
 
     def _watch(self, program: _Program, step: NodeStep, ends: StageEnds, total: int) -> None:
         """Wait for a program's end, and tell how far it is."""

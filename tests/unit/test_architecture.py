@@ -20,10 +20,12 @@ DOORS = {
     "builder/edges/system/shell.py": {"subprocess"},
     "builder/edges/engine/buildx.py": {"python_on_whales"},
     "builder/edges/engine/connection.py": {"python_on_whales"},
-    # Before there is an environment; a developer's script; the loader of a bundle has nothing but itself.
+    # Before there is an environment; a developer's script; the loader of a bundle and the node program have
+    # nothing but themselves.
     "builder/bootstrap/venv.py": {"subprocess"},
     "builder/bootstrap/wsl.py": {"subprocess"},
     "builder/receiver/trust/keys.py": {"subprocess"},
+    "builder/node/steps.py": {"subprocess"},
     "requirements/stages.py": {"subprocess"},
     # A stage has nothing of the builder's, and Apertium's programs are no library.
     "stages/translate/apertium.py": {"subprocess"},

@@ -397,6 +397,7 @@ def test_every_kind_of_error_has_a_word_of_its_own_for_scripts() -> None:
         "stage": 7,
         "partial": 8,
         "interrupted": 130,
+        "terminated": 143,
     }
     assert did_you_mean("natve", ["native", "docker-cpu"]) == 'did you mean "native"?'
 

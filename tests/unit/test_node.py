@@ -91,8 +91,10 @@ def test_shards_that_were_never_planned() -> None:
     for number in (4, -1):
         with pytest.raises(NodeFault, match=f"there is no shard {number}: this batch has the shards 0 to 3"):
             require_shard(batch(), number)
-    with pytest.raises(NodeFault, match="has no shards"):
+    with pytest.raises(NodeFault, match="there is no shard 0: it has none"):
         require_shard(batch(rounds=()), 0)
+    with pytest.raises(NodeFault, match="there is no shard 1: this batch has shard 0"):
+        require_shard(batch(rounds=((0, 1),)), 1)
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,6 @@ import json
 import os
 import re
 import secrets
-import socket
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -50,7 +49,7 @@ class FailedItem:
 
 def host_name() -> str:
     """This machine's name, as it can be part of a file's name."""
-    return re.sub(r"[^A-Za-z0-9.]+", "_", socket.gethostname())[:64].strip(".") or "host"
+    return re.sub(r"[^A-Za-z0-9.]+", "_", os.uname().nodename)[:64].strip(".") or "host"
 
 
 def folder_of(results: Path, key: str) -> Path:
