@@ -22,7 +22,7 @@ from types import FrameType
 from typing import Any
 
 import handed
-from watched import cpu_seconds, die_with, meter, plain
+from watched import cpu_seconds, die_with, keep_memory, meter, plain
 
 NAME = re.compile(r"[0-9a-z][0-9a-z._-]*")
 """A job's folder, as the list names it."""
@@ -248,6 +248,7 @@ def _worker(parent: _Parent, signals: set[Any]) -> None:
     code = 1
     try:
         meter.owe(parent._owed)
+        keep_memory()
         signal.pthread_sigmask(signal.SIG_SETMASK, signals)
         _work(parent)
         code = 0
