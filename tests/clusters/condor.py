@@ -227,21 +227,22 @@ class Pool:
         found = [node for node in self.nodes if node.machine.on]
         return [n for n in found if n.run(["pgrep", "-f", f"[{sign[0]}]{sign[1:]}"], check=False).returncode == 0]
 
-    def wait(self, cluster: int, count: int, seconds: float, each: Callable[[], None] = lambda: None) -> None:
+    def wait(self, cluster: int, count: int, seconds: float, each: Callable[[int], None] = lambda ended: None) -> None:
         """Wait until ``count`` jobs of a cluster have left the queue.
 
         A job that is held for good is a RuntimeError; one that HTCondor tries again by itself isn't.
 
         Args:
-            each: is called now and then meanwhile.
+            each: is called now and then meanwhile, with how many have left.
         """
 
         def over() -> bool:
-            each()
+            ended = len(self.history(cluster))
+            each(ended)
             held = [job for job in self.queue(cluster) if job["JobStatus"] == HELD and not _again(job)]
             if held:
                 raise RuntimeError(f"held: {[job.get('HoldReason') for job in held]}\n{self.logged()}")
-            return len(self.history(cluster)) >= count  # not "none in the queue": they are put there bit by bit
+            return ended >= count  # not "none in the queue": they are put there bit by bit
 
         network.until(over, self.logged, seconds)
 

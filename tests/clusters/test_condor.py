@@ -83,19 +83,21 @@ def cache(request: pytest.FixtureRequest) -> Path:
 class Misfortune:
     """Nodes lose their power at random while they work, and are turned on again a little later."""
 
-    def __init__(self, pool: Pool, kills: int, seed: int, sign: str) -> None:
+    def __init__(self, pool: Pool, shards: int, kills: int, seed: int, sign: str) -> None:
         """
         Args:
+            shards: how many there are: nodes die until three quarters of them are over.
             sign: of a program that runs on a node which may die.
         """
         self.pool = pool
         self.sign = sign
-        self.left = kills
         self.dark: Node | None = None
         self._chance = random.Random(seed)
-        self._looks = self._chance.randint(2, 6)
+        self.due = sorted(self._chance.randint(0, shards * 3 // 4) for _ in range(kills))
+        """How many shards are over when the next ones are to die."""
+        self._looks = 0
 
-    def __call__(self) -> None:
+    def __call__(self, ended: int) -> None:
         """Is called at each look at the queue."""
         self._looks -= 1
         if self._looks > 0:
@@ -104,10 +106,10 @@ class Misfortune:
             self.dark.boot()
             self.dark = None
             self._looks = self._chance.randint(2, 12)
-        elif self.left and (working := self.pool.working(self.sign)):
+        elif self.due and ended >= self.due[0] and (working := self.pool.working(self.sign)):
             self.dark = self._chance.choice(working)
             self.dark.cut()
-            self.left -= 1
+            self.due.pop(0)
             self._looks = self._chance.randint(1, 8)
 
 
@@ -136,9 +138,9 @@ def work(pool: Pool, desk: Desk, shards: int, kills: int, seed: int, sign: str) 
     """Submit what was rendered, let nodes die, wait for the end, collect; how often jobs were started."""
     desk.hand_over()
     cluster = pool.submit("batch.sub", desk.rendered, LEASE)
-    misfortune = Misfortune(pool, kills, seed, sign)
+    misfortune = Misfortune(pool, shards, kills, seed, sign)
     pool.wait(cluster, shards, 3600, misfortune)
-    assert misfortune.left == 0, "the shards ended before the last node was to die"
+    assert misfortune.due == [], "the shards ended before the last node was to die"
     ended = pool.history(cluster)
     assert sorted(job["ProcId"] for job in ended) == list(range(shards))
     assert {job["ExitCode"] for job in ended} <= {0, 8}
