@@ -23,7 +23,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -150,6 +150,11 @@ def _utterance(said: Sequence[Any], lines: int, rate: int, chance: random.Random
     return np.pad(whole, (0, max(0, round(SHORTEST * rate) - len(whole))))
 
 
+def environment(more: Mapping[str, str]) -> dict[str, str]:
+    """This process', in which programs may keep their bytecode, as they do where nobody forbids it."""
+    return {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"} | dict(more)
+
+
 def cost(commands: Sequence[Sequence[str | Path]], *, given: str | None = None, env: dict[str, str]) -> Cost:
     """Run commands at the same time; ends the program when one fails.
 
@@ -166,7 +171,7 @@ def cost(commands: Sequence[Sequence[str | Path]], *, given: str | None = None, 
             told.seek(0)
             out = tempfile.TemporaryFile()  # noqa: SIM115  closed below, after the process
             process = subprocess.Popen(
-                [str(w) for w in words], env={**os.environ, **env}, stdin=told, stdout=out, stderr=subprocess.STDOUT
+                [str(w) for w in words], env=environment(env), stdin=told, stdout=out, stderr=subprocess.STDOUT
             )
             running.append((words, process, out))
     for words, process, out in running:
@@ -213,12 +218,12 @@ class Batch:
         return self.folder / "results" / key[:2] / key
 
     def stages(self) -> dict[str, float]:
-        """Stage -> seconds that the processor worked at all items, by the stages' own timings."""
+        """Stage -> the processor's seconds of all items, as the stages' manifests say them."""
         found: dict[str, float] = {}
         for item in self.items():
             for path in sorted((self.published(item["key"]) / "work").glob("*/manifest.json")):
                 manifest = json.loads(path.read_text())
-                found[manifest["stage"]] = found.get(manifest["stage"], 0.0) + manifest["timings"].get("work", 0.0)
+                found[manifest["stage"]] = found.get(manifest["stage"], 0.0) + manifest["cpu_seconds"]
         return found
 
     def words(self) -> int:
@@ -268,14 +273,17 @@ def core(asked: argparse.Namespace, folder: Path) -> list[Row]:
     wall = sum(c.wall for c in ours)
     what = f"{len(made)} clips, {seconds / 60:.0f} minutes, {len(shards)} shards, two at once"
     middle = f"{statistics.median(ratios):.2f} × ({min(ratios):.2f}–{max(ratios):.2f})"
-    each = ", ".join(f"{name} {took / decoding:.2f}" for name, took in batch.stages().items())
+    stages = batch.stages()
+    each = ", ".join(f"{name} {took / decoding:.2f}" for name, took in stages.items())
+    words = core_time - sum(stages.get(name, 0.0) for name in ("align", "diarize"))
     return [
         (f"{what}: wall time", f"{wall:.0f} s, {seconds / wall:.1f} × real time", ""),
         ("… core time; that of the plan", f"{core_time:.0f} s; {planned.core:.0f} s", ""),
         ("decoding alone, one process: core time", f"{decoding:.0f} s", ""),
         (f"batch run / decoding alone, core time, median of {len(ratios)} pairs of shards", middle, "≤ 1.25 ×"),
         ("… all together, with the plan", f"{(planned.core + core_time) / decoding:.2f} ×", ""),
-        ("stages' own work / decoding alone", each, ""),
+        ("each stage / decoding alone", each, ""),
+        ("the same without align and diarize, which decoding alone doesn't do", f"{words / decoding:.2f} ×", ""),
         (f"decoding alone / faster-whisper's own loop, {len(few)} clips", f"{least / peer:.2f} ×", ""),
         ("words that asr wrote", f"{batch.words()}", ""),
     ]
@@ -388,7 +396,7 @@ def measured(command: Sequence[str | Path], *, env: dict[str, str]) -> Measured:
     began = time.perf_counter()
     with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as said:
         words = [str(w) for w in command]
-        process = subprocess.Popen(words, env={**os.environ, **env}, stdout=out, stderr=said)
+        process = subprocess.Popen(words, env=environment(env), stdout=out, stderr=said)
         _, status, usage = os.wait4(process.pid, 0)
         process.returncode = os.waitstatus_to_exitcode(status)
         wall = time.perf_counter() - began

@@ -78,12 +78,12 @@ def job_text(batch: ShardBatch, begun: BegunItem) -> str:
     }
     text = json.dumps(data, indent=1, ensure_ascii=False)
     # YAML has no pairs of surrogates, and reads some characters only where they are escaped.
-    return "".join(_escaped(c) for c in text) + "\n"
+    lines = text.split("\n")
+    return "\n".join(line if line.isprintable() else "".join(map(_escaped, line)) for line in lines) + "\n"
 
 
 def _escaped(character: str) -> str:
-    plain = character.isprintable() or character == "\n" or ord(character) > 0xFFFF
-    return character if plain else f"\\u{ord(character):04x}"
+    return character if character.isprintable() or ord(character) > 0xFFFF else f"\\u{ord(character):04x}"
 
 
 def begin(
