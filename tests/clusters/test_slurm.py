@@ -131,7 +131,7 @@ def check(batch: Path, count: int) -> dict[str, str]:
 def test_a_node_that_dies_costs_no_result(tmp_path: Path) -> None:
     """Two nodes, twenty clips; one dies with all that runs on it, and comes back."""
     batches.clips(tmp_path / "tapes", 20)
-    batch, shards = plan(tmp_path, "batch", 0.6)
+    batch, shards = plan(tmp_path, "batch", 0.8)
     with slurm.slurm(2, [tmp_path]) as cluster:
         work(cluster, batch, shards, Misfortune(cluster, 1, seed=3, slow=0), 300)
     assert check(batch, 20) == serial(tmp_path)
