@@ -17,8 +17,8 @@ STAGES = ("demux", "vad", "asr", "align")
 
 RATE = 16_000
 
-NOISY = ((0.5, 4.0), (9.0, 4.5), (14.0, 5.0), (20.0, 6.5))
-"""Begin and seconds of speech with so much noise that it is heard again, and sampled."""
+NOISY = ((1, 1.3, 5.0, 3000), (3, 3.9, 4.0, 2000), (13, 16.9, 5.0, 3000))
+"""Seed, begin and seconds of speech with so much noise that it is heard again, and sampled."""
 
 
 def write(path: Path, samples: np.ndarray) -> Path:
@@ -38,10 +38,10 @@ def recordings(python: Path, tmp_path_factory: pytest.TempPathFactory) -> list[P
     with wave.open(str(job / "work/demux/01.wav")) as wav:
         sound = np.frombuffer(wav.readframes(wav.getnframes()), "<i2").astype(np.float64)
     found = [write(folder / "clean.wav", sound[: 6 * RATE])]
-    for number, (begin, seconds) in enumerate(NOISY):
+    for seed, begin, seconds, level in NOISY:
         part = sound[round(begin * RATE) : round((begin + seconds) * RATE)]
-        noise = np.random.default_rng(number).normal(size=len(part)) * 2000
-        found.append(write(folder / f"noisy{number}.wav", part * 0.3 + noise))
+        noise = np.random.default_rng(seed).normal(size=len(part)) * level
+        found.append(write(folder / f"noisy{seed}.wav", part * 0.3 + noise))
     (folder / "broken.wav").write_bytes(b"no sound")
     return [*found, write_wav(folder / "silence.wav", 3), folder / "broken.wav"]
 
