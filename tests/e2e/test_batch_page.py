@@ -50,6 +50,8 @@ def test_failures_first_sorted_filtered_and_linked(batch: BatchFolder, visit: Vi
     expect(page.locator("#count")).to_have_text("8 rows")
     states = page.locator("#rows tbody td:nth-child(1)").all_inner_texts()
     assert states == ["failed", "unreadable", "missing", "missing", "missing", "missing", "done", "done"]
+    heads = page.locator("#rows th").all_inner_texts()
+    assert heads[1:] == ["Recording", "Sound", "Processor time", "Shard", "Reason"]
     page.get_by_role("button", name="Sound").click()
     assert page.locator("#rows th[aria-sort=ascending]").inner_text().startswith("Sound")
     assert rows(page)[-1] == "tape 00/Überraschung 0.wav"

@@ -28,7 +28,7 @@ COLUMNS = (
     ("seconds", "Sound", "n"),
     ("took", "Processor time", "n"),
     ("shard", "Shard", "n"),
-    ("why", "MissingResult", ""),
+    ("why", "Reason", ""),
 )
 """Columns of the table: their name in batch.js, head, class."""
 
