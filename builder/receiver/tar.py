@@ -51,7 +51,9 @@ def regular_files(read: Callable[[int], bytes]) -> Iterator[tuple[str, int]]:
     long = ""
     while (block := read(BLOCK)) and block != bytes(BLOCK):
         try:
-            info = tarfile.TarInfo.frombuf(block, "utf-8", "surrogateescape")  # a long name's beginning may end in a letter
+            info = tarfile.TarInfo.frombuf(
+                block, "utf-8", "surrogateescape"
+            )  # a long name's beginning may end in a letter
         except tarfile.HeaderError as error:
             raise ValueError(f"not a tar ({error})") from None
         if info.type == tarfile.GNUTYPE_LONGNAME:
