@@ -13,7 +13,7 @@ from pathlib import Path
 
 from tests.clusters import condor
 
-PACKAGES = ("podman", "crun", "conmon", "netavark", "catatonit", "ca-certificates", "iptables")
+PACKAGES = ("podman", "crun", "conmon", "netavark", "catatonit", "ca-certificates", "iptables", "python3", "uidmap")
 """Debian's packages in its root."""
 
 PREPARE = """\

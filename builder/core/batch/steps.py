@@ -86,7 +86,7 @@ def podman(stages: Sequence[JobStage], *, images: Mapping[str, str], pull: bool,
 
 
 def _container(stage: JobStage, image: str, *, pull: bool, models: str) -> dict[str, Any]:
-    name = f"whisperbake-{{run}}-{stage.name}"
+    name, (uid, gid) = f"whisperbake-{{run}}-{stage.name}", RIGHTS.user_beside_root.split(":")
     options = [
         *("--name", name),
         *("--pull", "missing" if pull else "never"),
@@ -95,7 +95,9 @@ def _container(stage: JobStage, image: str, *, pull: bool, models: str) -> dict[
         *("--tmpfs", RIGHTS.tmpfs),
         *(word for each in RIGHTS.cap_drop for word in ("--cap-drop", each)),
         *(word for each in RIGHTS.security for word in ("--security-opt", each)),
-        *("--cgroups", "disabled", "--log-driver", "none", "--http-proxy=false", "--userns", "keep-id"),
+        *("--cgroups", "disabled", "--log-driver", "none", "--http-proxy=false"),
+        # Who runs podman is nobody's user in there: images say who they run as, and that is nobody out here.
+        *("--userns", f"keep-id:uid={uid},gid={gid}", "--user", RIGHTS.user_beside_root),
         *(["--device", "nvidia.com/gpu=all"] if stage.settings.get("device") == "cuda" else []),
         *("--mount", f"type=bind,source={{scratch}}/jobs,target={JOBS}"),
         *(["--mount", f"type=bind,source={_csv(models)},target=/models,readonly"] if models and stage.models else []),
