@@ -65,6 +65,24 @@ class Podman:
         words = ["unshare", "--mount", "--pid", "--fork", "--kill-child", "sh", "-c", prepared]
         return subprocess.run(words, capture_output=True, text=True, check=False, timeout=900)
 
+    def as_user(self, script: str) -> subprocess.CompletedProcess[str]:
+        """Run a file of lines of a shell as a user who has no rights, as an engine starts jobs: rootless."""
+        file = self.root / "job.sh"
+        file.write_text(script)
+        file.chmod(0o755)
+        home = f"export XDG_RUNTIME_DIR=/run/user/{USER[1]} HOME=/home/{USER[0]}"
+        lines = [
+            f"id {USER[0]} 2>/dev/null || useradd --create-home --uid {USER[1]} {USER[0]}",
+            f"for file in /etc/subuid /etc/subgid; do echo {USER[0]}:100000:65536 > $file; done",
+            f"mkdir -p /run/user/{USER[1]} && chown {USER[0]}: /run/user/{USER[1]}",
+            f"exec su {USER[0]} -c {shlex.quote(f'{home}; exec sh /job.sh')}",
+        ]
+        return self.run("\n".join(lines))
+
+
+USER = ("node", 1500)
+"""Who runs rootless: name and uid."""
+
 
 @contextlib.contextmanager
 def podman(folder: Path, cache: Path, *, registry: str, folders: Sequence[Path]) -> Iterator[Podman]:
@@ -78,6 +96,7 @@ def podman(folder: Path, cache: Path, *, registry: str, folders: Sequence[Path])
     """
     root = folder / "root"
     root.mkdir(parents=True)
+    root.chmod(0o755)
     (folder / "storage").mkdir()
     subprocess.run(["tar", "-C", str(root), "-xf", str(condor.debian(cache, PACKAGES))], check=True)
     (root / "etc/containers").mkdir(parents=True, exist_ok=True)

@@ -114,20 +114,24 @@ def require_few_rights(container: dict[str, Any]) -> None:
     assert {m["Destination"] for m in container["Mounts"] if m["RW"]} == {"/results", "/scratch", "/tmp"}
 
 
-def planned(engine: Engine, server: Server, recordings: Path, batch: Path) -> tuple[int, Path]:
-    """A batch of docker-cpu whose images are in the registry, rendered: its number of shards, the folder."""
+def planned(engine: Engine, server: Server, recordings: Path, batch: Path, *words: str, user: int) -> tuple[int, Path]:
+    """A batch of docker-cpu whose images are in the registry, rendered: its number of shards, the folder.
+
+    Args:
+        words: options of batch render.
+        user: who writes results.
+    """
     place = f"127.0.0.1:{server.port}/wb"
     pushed = engine.bake("push", "--mode", "docker-cpu", "--registry", place, "--json")
     assert pushed.code == 0, pushed.err
     done = engine.bake("batch", "plan", recordings, "--out", batch, *JOB, "--mode", "docker-cpu", "--json")
     assert done.code == 0, done.err
-    words = ("--for", "kubernetes", "--registry", place, "--host-path", "--user", "65532:65532", "--json")
-    rendered = engine.bake("batch", "render", batch, *words)
+    rendered = engine.bake("batch", "render", batch, *words, "--registry", place, "--json")
     assert rendered.code == 0, rendered.err
     digests = {image["digest"] for image in pushed.data["images"]}
     assert {step["image"].partition("@")[2] for step in rendered.data["steps"]} <= digests
     for path in (batch / "results", *(batch / "results").rglob("*")):
-        os.chown(path, 65532, 65532)
+        os.chown(path, user, user)
     return done.data["shards"], Path(rendered.data["folder"])
 
 
@@ -139,7 +143,8 @@ def test_pods_give_what_native_shards_give(
     expected = native(engine, recordings, tmp_path / "native")
     assert len(expected) == len(NAMES)
     batch = tmp_path / "B"
-    shards, folder = planned(engine, server, recordings, batch)
+    words = ("--for", "kubernetes", "--host-path", "--user", "65532:65532")
+    shards, folder = planned(engine, server, recordings, batch, *words, user=65532)
     assert shards > 1
     changed = next(item for item in batches.items(batch) if str(item["path"]).endswith("changed.wav"))
     os.utime(recordings / str(changed["path"]), (1, 1))
@@ -156,3 +161,28 @@ def test_pods_give_what_native_shards_give(
         require_few_rights(container)
     status = engine.bake("batch", "status", batch, "--json").data
     assert (status["done"], status["failed"]) == (len(NAMES) - 1, 1)
+
+
+SHARD = """\
+cd {folder}
+SLURM_ARRAY_TASK_ID={shard} bash batch.sbatch >&2
+echo $?
+podman ps --all --quiet
+"""
+
+
+@ONE_STORE
+def test_slurms_containers_of_a_user_without_rights_give_the_same(
+    engine: Engine, built: Any, server: Server, cache: Path, recordings: Path, tmp_path: Path
+) -> None:
+    """Rootless podman starts the stages, with no cgroup of its own; no container is left."""
+    expected = native(engine, recordings, tmp_path / "native")
+    batch = tmp_path / "B"
+    shards, folder = planned(engine, server, recordings, batch, "--for", "slurm", user=pods.USER[1])
+    tmp_path.chmod(0o755)
+    with pods.podman(tmp_path / "podman", cache, registry=f"127.0.0.1:{server.port}", folders=[tmp_path]) as podman:
+        for shard in range(shards):
+            ran = podman.as_user(SHARD.format(folder=folder, shard=shard))
+            assert (ran.returncode, ran.stdout) == (0, "0\n"), ran.stderr
+    assert batches.digests(batch / "results") == expected
+    assert batches.leftovers(batch / "results") == []
