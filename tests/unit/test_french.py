@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -83,18 +84,31 @@ class Dictionary:
 
 def test_what_the_dictionary_lacks_is_added() -> None:
     """A word that is left out moves its neighbours' edges; one without a sound can't be aligned."""
-    decoder = Dictionary()
-    assert slim.french_entries(decoder, " L’appel,") == ["l'", "appel"]
-    assert slim.french_entries(decoder, " dièse.") == ["dièse"]
-    assert decoder.words["dièse"] == "dd yy ai zz"
-    assert slim.french_entries(decoder, " h") == []
+    job, aligner = SimpleNamespace(root=Path("job")), slim.Aligner(Dictionary(), slim.french_entries)
+    assert slim.french_entries(job, aligner, " L’appel,") == ["l'", "appel"]
+    assert slim.french_entries(job, aligner, " dièse.") == ["dièse"]
+    assert aligner.decoder.words["dièse"] == "dd yy ai zz"
+    assert slim.french_entries(job, aligner, " h") == []
+
+
+def test_what_was_added_for_one_job_is_not_there_for_the_next() -> None:
+    """How a word is cut into entries depends on those that are known: by itself a job gets the same."""
+    aligner = slim.Aligner(Dictionary(), slim.french_entries)
+    first, second = (SimpleNamespace(root=Path(name)) for name in ("first", "second"))
+    assert slim.french_entries(first, aligner, " dièse.") == ["dièse"]
+    assert aligner.knows(first, "dièse")
+    assert not aligner.knows(second, "dièse")
+    assert aligner.knows(second, "appel")
+    assert slim.french_entries(second, aligner, " dièse.") == ["dièse"]
+    assert aligner.knows(second, "dièse")
 
 
 def test_english_words_that_the_dictionary_lacks_are_left_out() -> None:
     decoder = SimpleNamespace(lookup_word={"call": "K AO L"}.get)
-    assert slim.english_entries(decoder, " Call!") == ["call"]
-    assert slim.english_entries(decoder, " xyzzy") == []
-    assert slim.english_entries(decoder, " 7") == []
+    job, aligner = SimpleNamespace(root=Path("job")), slim.Aligner(decoder, slim.english_entries)
+    assert slim.english_entries(job, aligner, " Call!") == ["call"]
+    assert slim.english_entries(job, aligner, " xyzzy") == []
+    assert slim.english_entries(job, aligner, " 7") == []
 
 
 def test_a_word_lasts_from_its_first_part_to_its_last() -> None:

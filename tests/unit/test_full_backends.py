@@ -8,6 +8,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import loading
 import numpy as np
 import pytest
 from hypothesis import given
@@ -94,6 +95,12 @@ def test_turns_are_in_order_and_apart(tracks: list[tuple[float, float, str]]) ->
     assert [t["speaker"] for t in turns][:1] in ([], ["S1"])
 
 
+@pytest.fixture(autouse=True)
+def nothing_is_loaded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a test loads isn't there for the next."""
+    monkeypatch.setattr(loading, "_carried", {})
+
+
 @pytest.mark.parametrize(
     ("lacking", "why"),
     [
@@ -117,7 +124,7 @@ def test_an_aligner_that_is_not_there_is_a_reason(
         return tmp_path
 
     monkeypatch.setattr(align.importlib, "import_module", lambda name: SimpleNamespace(load=load))
-    assert align.load(SimpleNamespace(variant="full", uses=ENGLISH, model=model), "en") == why
+    assert align.load(SimpleNamespace(variant="full", uses=ENGLISH, settings={}, model=model), "en") == why
 
 
 def test_each_language_of_a_recording_has_its_own_aligner(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -140,6 +147,7 @@ def test_each_language_of_a_recording_has_its_own_aligner(monkeypatch: pytest.Mo
         note=lambda recording, message: notes.append(message),
         variant="slim",
         uses={},
+        settings={},
         sounds=lambda recording: ["01.wav"],
         timed=lambda part: nullcontext(),
         save=lambda recording, result: saved.append(result),
