@@ -65,6 +65,9 @@ for path in asked["sounds"]:
 """
 """The least that asr has to do, by its own backend: the floor has the same words, and no vad, files or second hearing."""
 
+KEPT = f"import sys; sys.path.insert(0, {str(ROOT / 'stages')!r}); import watched; watched.keep_memory()\n{ALONE}"
+"""The same with memory that is kept from clip to clip, as stages keep it and a plain program doesn't."""
+
 PEER = """
 import json, sys, wave
 asked = json.load(sys.stdin)
@@ -267,7 +270,7 @@ def core(asked: argparse.Namespace, folder: Path) -> list[Row]:
         floor.append(alone(ALONE, batch, mine, folder))
         told(f"shards {pair}: {ours[-1].core:.0f} s of the cores, decoding alone {floor[-1].core:.0f} s")
     few = [clip.sound for clip in made[:PEERED]]
-    least, peer = (alone(script, batch, few, folder).core for script in (ALONE, PEER))
+    least, kept, peer = (alone(script, batch, few, folder).core for script in (ALONE, KEPT, PEER))
     core_time, decoding = sum(c.core for c in ours), sum(c.core for c in floor)
     ratios = [a.core / b.core for a, b in zip(ours, floor, strict=True)]
     wall = sum(c.wall for c in ours)
@@ -285,6 +288,7 @@ def core(asked: argparse.Namespace, folder: Path) -> list[Row]:
         ("each stage / decoding alone", each, ""),
         ("the same without align and diarize, which decoding alone doesn't do", f"{words / decoding:.2f} ×", ""),
         (f"decoding alone / faster-whisper's own loop, {len(few)} clips", f"{least / peer:.2f} ×", ""),
+        (f"decoding alone with memory kept as stages keep it / without, {len(few)} clips", f"{kept / least:.2f} ×", ""),
         ("words that asr wrote", f"{batch.words()}", ""),
     ]
 
