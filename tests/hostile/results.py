@@ -113,4 +113,6 @@ def _plain(kind: Any, chance: random.Random, text: Callable[[], str], depth: int
         wanted = [f.name for f in dataclasses.fields(kind) if f.init] if dataclasses.is_dataclass(kind) else list(hints)
         values = {name: made(hints[name], chance, text, depth + 1) for name in wanted}
         return kind(**values)
+    if isinstance(kind, type) and issubclass(kind, tuple):  # a NamedTuple
+        return kind(**{name: made(hint, chance, text, depth + 1) for name, hint in _hints(kind).items()})
     raise TypeError(f"no value of {kind}")
