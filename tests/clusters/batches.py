@@ -75,6 +75,26 @@ def digests(results: Path) -> dict[str, str]:
     return {path.parent.name: json.loads(path.read_text())["digest"] for path in results.glob("??/*/result.json")}
 
 
+def different(one: Path, other: Path) -> list[str]:
+    """Files of results that both folders have an item of, and that differ: those that the digest is of."""
+    found = []
+    for key, digest in digests(one).items():
+        if digests_of(other, key) not in (None, digest):
+            mine, theirs = one / key[:2] / key, other / key[:2] / key
+            names = {p.relative_to(f).as_posix() for f in (mine, theirs) for p in f.glob("*/**/*") if p.is_file()}
+            for name in sorted(names - {n for n in names if n.endswith("manifest.json") or n.startswith("logs/")}):
+                both = [f / name for f in (mine, theirs)]
+                if not all(p.exists() for p in both) or both[0].read_bytes() != both[1].read_bytes():
+                    found.append(f"{key}/{name}")
+    return found
+
+
+def digests_of(results: Path, key: str) -> str | None:
+    """The digest of an item's published result; None where it has none."""
+    path = results / key[:2] / key / "result.json"
+    return str(json.loads(path.read_text())["digest"]) if path.exists() else None
+
+
 def events(results: Path) -> Counter[str]:
     """How often each event stands in the journals; a torn last line counts for nothing, ``done`` with ``kept`` is kept."""
     found: Counter[str] = Counter()
