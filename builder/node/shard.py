@@ -217,7 +217,7 @@ def _object(file: Path, what: str) -> dict[str, Any]:
 def _unreadable(file: Path, error: OSError) -> NodeFault:
     gone = isinstance(error, (FileNotFoundError, NotADirectoryError))
     if gone and os.path.isdir(file.parent):  # noqa: PTH112 - Path.is_dir raises where a folder can't be entered
-        return NodeFault(WRONG, f"there is no {file}", "batch plan writes it")
+        return NodeFault(WRONG, f"there is no {file}", "batch render writes steps.json, batch plan the others")
     return NodeFault(MACHINE, f"{file} can't be read: {error.strerror}", "see that this machine has the batch's folder")
 
 
