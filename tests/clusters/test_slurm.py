@@ -34,30 +34,29 @@ class Misfortune:
     """Nodes lose their power at random, while a stage works there, and get it back at once or when Slurm has missed them.
 
     Args:
+        shards: how many there are: nodes die until three quarters of them are over.
         slow: how likely it is that one stays off until Slurm has missed it.
     """
 
-    def __init__(self, cluster: Slurm, kills: int, seed: int, slow: float) -> None:
+    def __init__(self, cluster: Slurm, shards: int, kills: int, seed: int, slow: float) -> None:
         self.cluster = cluster
-        self.left = kills
         self._slow = slow
         self._chance = random.Random(seed)
+        self.due = sorted(self._chance.randint(0, shards * 3 // 4) for _ in range(kills))
+        """How many shards are over when the next ones are to die."""
         self._dark: dict[str, Machine] = {}
         self._dead: set[Path] = set()
-        self._looks = 0
 
-    def __call__(self) -> None:
+    def __call__(self, over: int) -> None:
         """Is called at each look at the queue."""
         for node in [n for n in self._dark.values() if self.cluster.misses(n)]:
             self.cluster.start(self._dark.pop(node.name))
-        self._looks -= 1
         working = [node for node in self.cluster.nodes if node.on and self.cluster.marks(node) - self._dead]
-        if self.left and self._looks < 0 and working:
+        if self.due and over >= self.due[0] and working:
             node = self._chance.choice(working)
             node.cut()
             self._dead |= self.cluster.marks(node)
-            self.left -= 1
-            self._looks = self._chance.randint(0, 60)
+            self.due.pop(0)
             if self._chance.random() < self._slow:
                 self._dark[node.name] = node
             else:
@@ -78,16 +77,17 @@ def work(cluster: Slurm, batch: Path, shards: int, misfortune: Misfortune, secon
     job = cluster.submit(rendered / "batch.sbatch", cwd=rendered)
 
     def over() -> bool:
-        misfortune()
         states = cluster.states(job)
-        return sum(states.get(state, 0) for state in OVER) == shards
+        ended = sum(states.get(state, 0) for state in OVER)
+        misfortune(ended)
+        return ended == shards
 
     def why() -> str:
         logs = "\n".join(f"── {p.name}\n{p.read_text(errors='replace')}" for p in sorted(rendered.rglob("*.log")))
         return f"{cluster.states(job)}\n{cluster.said()}\n{logs}"
 
     until(over, why, seconds)
-    assert misfortune.left == 0, "the shards ended before the last node was to die"
+    assert misfortune.due == [], "the shards ended before the last node was to die"
     assert cluster.states(job) == {"COMPLETED": shards}, why()
     assert cluster.restarts(job) > 0, "the kills hit no task"
 
@@ -133,7 +133,7 @@ def test_a_node_that_dies_costs_no_result(tmp_path: Path) -> None:
     batches.clips(tmp_path / "tapes", 20)
     batch, shards = plan(tmp_path, "batch", 0.8)
     with slurm.slurm(2, [tmp_path]) as cluster:
-        work(cluster, batch, shards, Misfortune(cluster, 1, seed=3, slow=0), 300)
+        work(cluster, batch, shards, Misfortune(cluster, shards, 1, seed=3, slow=0), 300)
     assert check(batch, 20) == serial(tmp_path)
 
 
@@ -179,5 +179,5 @@ def test_ten_nodes_that_die_cost_no_result(tmp_path: Path) -> None:
     batches.clips(tmp_path / "tapes", 500)
     batch, shards = plan(tmp_path, "batch", 2)
     with slurm.slurm(4, [tmp_path]) as cluster:
-        work(cluster, batch, shards, Misfortune(cluster, 10, seed, slow=0.5), 3600)
+        work(cluster, batch, shards, Misfortune(cluster, shards, 10, seed, slow=0.5), 3600)
     assert check(batch, 500) == serial(tmp_path)
