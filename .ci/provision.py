@@ -28,6 +28,7 @@ PROGRAMS = {
     "chromium": "chromium",
     "openssl": "openssl",
     "apertium": "apertium-eng-spa",
+    "ffmpeg": "ffmpeg",
     "mkfs.ext4": "e2fsprogs",
     "munged": "munge",
     "slurmctld": "slurmctld",

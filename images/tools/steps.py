@@ -9,6 +9,7 @@ from __future__ import annotations
 import compileall
 import os
 import py_compile
+import re
 import shutil
 import subprocess
 import sys
@@ -36,6 +37,11 @@ NOBODY = "nobody:x:65534:65534:nobody:/nonexistent:/usr/sbin/nologin"
 
 SYSTEM = ("bin", "etc", "lib", "lib64", "opt", "sbin", "usr", "var")
 """Folders of the root file system, except those of the kernel and of the build."""
+
+ELSEWHERE = ("mlxwhisper",)
+"""Modules of stages that no image runs: Apple's library is native only. They are there, for the digest of the code."""
+
+IMPORT = re.compile(r"^\s*(?:import|from) (\w+)", re.MULTILINE)
 
 STDLIB_DROPPED = ("test", "idlelib", "tkinter", "turtledemo", "ensurepip", "lib2to3", "pydoc_data", "config-*")
 """Parts of the standard library that need a screen, are tests, or build Python programs."""
@@ -146,13 +152,27 @@ def base() -> None:
 
 
 def code(stage: str) -> None:
-    """Copy a stage's code and what all stages share, and compile them; its requirements are in layers of their own."""
+    """Copy a stage's code and what all stages share, and compile what it imports; its requirements are in layers of their own."""
     target = OUT / "opt/bake/stages"
     shutil.copytree(f"/src/{stage}", target / stage, ignore=shutil.ignore_patterns("requirements*"))
     for shared in sorted(Path("/src").glob("*.py")):
         shutil.copy(shared, target)
     compiled(target)
+    for module in unused(target, stage):
+        for bytecode in (module.parent / "__pycache__").glob(f"{module.stem}.*.pyc"):
+            bytecode.unlink()
     settle()
+
+
+def unused(stages: Path, stage: str) -> list[Path]:
+    """The modules that a stage never imports: others share them, or they are for another system."""
+    own = sorted((stages / stage).glob("*.py"))
+    shared = {path.stem: path for path in stages.glob("*.py")}
+    wanted = [name for path in own for name in IMPORT.findall(path.read_text())]
+    while wanted:
+        if (path := shared.pop(wanted.pop(), None)) is not None:
+            wanted += IMPORT.findall(path.read_text())
+    return [*sorted(shared.values()), *(path for path in own if path.stem in ELSEWHERE)]
 
 
 def site() -> dict[str, str]:

@@ -16,7 +16,6 @@ import contract
 import glossary
 import guards
 import instructions
-import mlxwhisper
 import onnxasr
 import tongues
 from contract import ModelFault, Recording, StageJob
@@ -72,8 +71,8 @@ def opened(job: StageJob) -> tuple[ModuleType, Any]:
     folder, backend = job.model("asr"), importlib.import_module(job.variant)
     if onnxasr.kind(folder):
         backend = onnxasr
-    elif mlxwhisper.kind(folder):
-        backend = mlxwhisper
+    elif not (folder / "model.bin").is_file() and (apples := importlib.import_module("mlxwhisper")).kind(folder):
+        backend = apples
     # Without this file faster-whisper would ask the hub for it.
     elif not (folder / "tokenizer.json").is_file():
         raise ModelFault(f"model {job.uses['asr']['id']}: no tokenizer.json in its folder")

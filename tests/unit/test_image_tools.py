@@ -142,6 +142,14 @@ def test_bytecode_is_the_same_each_time_and_names_no_build_folder(
     assert str(tmp_path).encode() not in compiled[0]
 
 
+def test_a_stage_has_bytecode_of_what_it_imports() -> None:
+    """Through others too; not of what other stages share, and not of what only a Mac runs."""
+    left = {path.stem for path in tool("steps").unused(ROOT / "stages", "asr")}
+    assert {"media", "retiming", "mlxwhisper"} <= left
+    assert not left & {"contract", "several", "handed", "watched", "slim", "full", "onnxasr"}
+    assert "media" not in {path.stem for path in tool("steps").unused(ROOT / "stages", "demux")}
+
+
 def test_a_users_line_is_added_once(tmp_path: Path) -> None:
     steps = tool("steps")
     passwd = tmp_path / "passwd"

@@ -250,8 +250,7 @@ class Container:
                     begin = False
                 code = self._follow()
                 expected = code not in (137, 143, 255) or self._asked or self._out_of_memory()
-                patience = SHUTDOWN if code == 143 else LEAVING
-                if expected or not (self._engine_was_away() or self._engine_leaves(patience)):
+                if expected or not self._engine_to_blame(SHUTDOWN if code == 143 else LEAVING):
                     return self._explain(code)
             except Exception as error:
                 if _is_gone(error):
@@ -331,6 +330,13 @@ class Container:
         with contextlib.suppress(Exception):
             return float(self._project.api.inspect_container(self._id)["HostConfig"]["Memory"])
         return 0.0
+
+    def _engine_to_blame(self, patience: float) -> bool:
+        """Whether the engine ended the container because it went away itself.
+
+        It is asked twice what it remembers: a quick one can be gone and back between two pings.
+        """
+        return self._engine_was_away() or self._engine_leaves(patience) or self._engine_was_away()
 
     def _engine_leaves(self, patience: float = LEAVING) -> bool:
         """Whether the engine is going away: it ends its containers first. Asked only after an unexpected end."""
