@@ -204,6 +204,7 @@ def test_only_what_a_machine_lacks_is_installed(provision: ModuleType) -> None:
     assert provision.missing(lambda name: name if name in here else None) == [
         "espeak-ng",
         "apertium-eng-spa",
+        "ffmpeg",
         "e2fsprogs",
         "slurm-client",
     ]
