@@ -365,15 +365,5 @@ def _sweep(jobs: Path) -> None:
     """Remove what a killed prepare left."""
     for new_folder in jobs.glob(f"{NEW}*"):
         pid = re.match(r"([0-9]{1,9})-", new_folder.name.removeprefix(NEW))
-        if pid and not _alive(int(pid[1])):
+        if pid and not places.alive(int(pid[1])):
             places.remove_if_there(new_folder)
-
-
-def _alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except OSError:
-        return True
-    return True

@@ -133,19 +133,8 @@ def sweep(results: Path) -> None:
     """Remove the temporary folders of runs that are no more; those of other hosts stay."""
     for name in names_below(results):
         match = TEMPORARY.fullmatch(name)
-        if match and match[1] == host_name() and int(match[2]) != os.getpid() and not alive(int(match[2])):
+        if match and match[1] == host_name() and int(match[2]) != os.getpid() and not places.alive(int(match[2])):
             places.remove_if_there(results / name)
-
-
-def alive(pid: int) -> bool:
-    """Whether a process of this machine lives."""
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except OSError:
-        return True
-    return True
 
 
 def write_result(folder: Path, *, key: str, name: str, seconds: float, digest: str) -> None:

@@ -65,6 +65,17 @@ def file_mode(usual: int, bits: int) -> int:
     return usual & (0o600 | bits)
 
 
+def alive(pid: int) -> bool:
+    """Whether a process of this machine lives: what a dead one left half-made may go."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        return True
+    return True
+
+
 def remove_tree(folder: Path) -> None:
     """Remove a folder and all that is in it. No link is followed, whatever is swapped meanwhile; no tree is too deep.
 
