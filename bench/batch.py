@@ -2,10 +2,10 @@
 
 Clips are espeak-ng's voices (examples/make.py), each other words or another order of them. ``core`` runs a batch, two
 shards at once, and beside it the decoding alone: one process, the same weights and settings, the model loaded once, and of
-each clip nothing but the encoder, the text and the words' times. Shards and decoding take turns. ``jobs`` runs the same clips
-as jobs of their own. ``plan`` times plan, status and collect over sparse files whose lengths a cache knows.
+each clip nothing but the encoder, the text and the words' times. Some of the clips, 1 in ``--every``, are also jobs of their
+own. Shards, decoding and jobs take turns. ``plan`` times plan, status and collect over sparse files whose lengths a cache knows.
 
-    PYTHONPATH=.:bench .venv/bin/python bench/batch.py [core] [jobs] [plan] [--clips 2000] [--runs 3] [--save]
+    PYTHONPATH=.:bench .venv/bin/python bench/batch.py [core] [plan] [--clips 2000] [--every 5] [--runs 3] [--save]
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from typing import Any
 
 import numpy as np
 import yaml
-from harness import BUILD, ROOT, WORK, Row, native_python, publish, spread
+from harness import BUILD, ROOT, WORK, Row, native_python, publish
 from speech.sound import DECODE
 
 from builder.edges.batch.probes import probe_key
@@ -253,8 +253,14 @@ def alone(script: str, batch: Batch, sounds: Sequence[Path], scratch: Path) -> C
     return cost([[native_python(), "-c", script]], given=json.dumps(asked), env=env)
 
 
+def as_jobs(names: Sequence[Path], folder: Path, options: Sequence[str]) -> Cost:
+    """Each recording as a job of its own, two jobs at once."""
+    words = [*BUILD, "run", *names, "--parallel", str(WORKERS), *OPTIONS, *options, "--json"]
+    return cost([words], env={"BAKE_JOBS": str(folder)})
+
+
 def core(asked: argparse.Namespace, folder: Path) -> list[Row]:
-    """A batch beside its decoding alone, shard pair by shard pair."""
+    """A batch beside its decoding alone and beside jobs, shard pair by shard pair."""
     made = clips(folder, asked.clips)
     sounds = {clip.path.name: clip.sound for clip in made}
     seconds = sum(clip.seconds for clip in made)
@@ -262,25 +268,33 @@ def core(asked: argparse.Namespace, folder: Path) -> list[Row]:
     planned = cost([batch.plan], env={})
     ours: list[Cost] = []
     floor: list[Cost] = []
+    jobs: list[float] = []  # seconds of wall time for as many as the pair has
     items, shards = batch.items(), batch.shards
     for first in range(0, len(shards), WORKERS):
         pair = shards[first : first + WORKERS]
         ours.append(batch.run(pair))
-        mine = [sounds[Path(item["path"]).name] for item in items if item["shard"] in pair]
-        floor.append(alone(ALONE, batch, mine, folder))
-        told(f"shards {pair}: {ours[-1].core:.0f} s of the cores, decoding alone {floor[-1].core:.0f} s")
+        mine = [Path(item["path"]) for item in items if item["shard"] in pair]
+        floor.append(alone(ALONE, batch, [sounds[path.name] for path in mine], folder))
+        some = mine[:: asked.every]
+        recordings = [folder / "recordings" / path.name for path in some]
+        jobs.append(as_jobs(recordings, folder / f"jobs-{first}", asked.options).wall * len(mine) / len(some))
+        told(
+            f"shards {pair}: {ours[-1].core:.0f} s of the cores, decoding alone {floor[-1].core:.0f} s; "
+            f"{ours[-1].wall:.0f} s by the clock, as jobs {jobs[-1]:.0f} s"
+        )
     few = [clip.sound for clip in made[:PEERED]]
     least, kept, peer = (alone(script, batch, few, folder).core for script in (ALONE, KEPT, PEER))
     core_time, decoding = sum(c.core for c in ours), sum(c.core for c in floor)
     ratios = [a.core / b.core for a, b in zip(ours, floor, strict=True)]
-    wall = sum(c.wall for c in ours)
+    wall = planned.wall + sum(c.wall for c in ours)
+    faster = [b / a.wall for a, b in zip(ours, jobs, strict=True)]
     what = f"{len(made)} clips, {seconds / 60:.0f} minutes, {len(shards)} shards, two at once"
     middle = f"{statistics.median(ratios):.2f} × ({min(ratios):.2f}–{max(ratios):.2f})"
     stages = batch.stages()
     each = ", ".join(f"{name} {took / decoding:.2f}" for name, took in stages.items())
     words = core_time - sum(stages.get(name, 0.0) for name in ("align", "diarize"))
     return [
-        (f"{what}: wall time", f"{wall:.0f} s, {seconds / wall:.1f} × real time", ""),
+        (f"{what}: wall time with the plan", f"{wall:.0f} s, {seconds / wall:.1f} × real time", ""),
         ("… core time; that of the plan", f"{core_time:.0f} s; {planned.core:.0f} s", ""),
         ("decoding alone, one process: core time", f"{decoding:.0f} s", ""),
         (f"batch run / decoding alone, core time, median of {len(ratios)} pairs of shards", middle, "≤ 1.25 ×"),
@@ -289,32 +303,13 @@ def core(asked: argparse.Namespace, folder: Path) -> list[Row]:
         ("the same without align and diarize, which decoding alone doesn't do", f"{words / decoding:.2f} ×", ""),
         (f"decoding alone / faster-whisper's own loop, {len(few)} clips", f"{least / peer:.2f} ×", ""),
         (f"decoding alone with memory kept as stages keep it / without, {len(few)} clips", f"{kept / least:.2f} ×", ""),
+        (f"run --parallel 2, a job each, 1 in {asked.every} of the clips: wall time for all", f"{sum(jobs):.0f} s", ""),
+        (
+            "batch, faster than jobs: all together, with the plan; by pair",
+            f"{sum(jobs) / wall:.1f} × ({min(faster):.1f}–{max(faster):.1f})",
+            "≥ 4 ×",
+        ),
         ("words that asr wrote", f"{batch.words()}", ""),
-    ]
-
-
-def jobs(asked: argparse.Namespace, folder: Path) -> list[Row]:
-    """The same clips as a batch, and as jobs of their own."""
-    made = clips(folder, asked.jobs)
-    minutes = sum(clip.seconds for clip in made) / 60
-    names = [str(clip.path) for clip in made]
-    number = iter(range(1000))
-
-    def ours() -> float:
-        batch = Batch(folder / f"batch-{next(number)}", folder / "recordings", minutes, asked.options)
-        return cost([batch.plan], env={}).wall + batch.run(batch.shards).wall
-
-    def theirs() -> float:
-        env = {"BAKE_JOBS": str(folder / f"jobs-{next(number)}")}
-        words = [*BUILD, "run", *names, "--parallel", str(WORKERS), *OPTIONS, *asked.options, "--json"]
-        return cost([words], env=env).wall
-
-    mine, other = in_turn(asked.runs, ours, theirs)
-    faster = statistics.median(b / a for a, b in zip(mine, other, strict=True))
-    return [
-        (f"{len(made)} clips: batch plan and run, two shards at once", spread(mine), ""),
-        (f"{len(made)} clips: run --parallel 2, a job each", spread(other), ""),
-        ("batch, faster than jobs", f"{faster:.1f} ×", "≥ 4 ×"),
     ]
 
 
@@ -413,30 +408,22 @@ def measured(command: Sequence[str | Path], *, env: dict[str, str]) -> Measured:
         return Measured(out.read().decode(), wall, usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024))
 
 
-def in_turn(runs: int, *contestants: Callable[[], float]) -> list[list[float]]:
-    """A B A B …, the seconds of each; no run is left out, since each takes minutes."""
-    found: list[list[float]] = [[] for _ in contestants]
-    for _ in range(runs):
-        for each, seconds in zip(contestants, found, strict=True):
-            seconds.append(each())
-        told(", ".join(f"{seconds[-1]:.1f} s" for seconds in found))
-    return found
-
-
 def told(line: str) -> None:
     print(line, file=sys.stderr, flush=True)
 
 
-PARTS: dict[str, Callable[[argparse.Namespace, Path], list[Row]]] = {"core": core, "jobs": jobs, "plan": plan}
+PARTS: dict[str, Callable[[argparse.Namespace, Path], list[Row]]] = {"core": core, "plan": plan}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("parts", nargs="*", metavar="PART", help=f"of {', '.join(PARTS)}; all by default")
     parser.add_argument("--clips", type=int, default=2000, help="of core")
-    parser.add_argument("--jobs", type=int, default=60, help="clips of jobs")
+    parser.add_argument(
+        "--every", type=int, default=5, help="how many clips of core there are for each that is also a job"
+    )
     parser.add_argument("--items", type=int, default=100_000, help="of plan")
-    parser.add_argument("--runs", type=int, default=3, help="of jobs and of status")
+    parser.add_argument("--runs", type=int, default=3, help="of status")
     parser.add_argument("--options", default="", help="job options beside the benchmark's own, as one word")
     parser.add_argument("--save", action="store_true", help="keep the table in bench/results.md")
     asked = parser.parse_args(arguments)
