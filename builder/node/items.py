@@ -25,6 +25,9 @@ MOST_ITEMS = 1_000_000
 MOST_SHARDS = 10_000_000
 """Shard numbers are below this."""
 
+MOST_TRIES = 1000
+"""An item is taken up again less often."""
+
 MOST_SECONDS = 1e9
 """Seconds of sound; no recording is as long."""
 
@@ -183,7 +186,7 @@ def _item(data: dict[str, Any]) -> Item:
         seconds=float(seconds),
         shard=None if unreadable else _whole(data, "shard", MOST_SHARDS),
         unreadable=data.get("unreadable", ""),
-        again=_whole(data, "again", 1000) if "again" in data else 0,
+        again=_whole(data, "again", MOST_TRIES) if "again" in data else 0,
     )
 
 

@@ -24,6 +24,7 @@ from builder.receiver.jobs.naming import input_suffix, output_stem
 from builder.receiver.jobs.untrusted import open_below, parse_json
 
 CHANGED = "the recording changed after the plan; plan again"
+GONE = "the recording is gone; plan again"
 
 SOUND = 3 * 32_000
 """Bytes a second of what stages write for each other: 16 kHz sound, twice, and what they make of it."""
@@ -288,5 +289,5 @@ def _unreadable(source: Path, error: OSError) -> FailedItem:
             MACHINE, f"{source} can't be read: {error.strerror}", "look into this machine's disks and mounts"
         )
     gone = isinstance(error, (FileNotFoundError, NotADirectoryError))
-    reason = "the recording is gone; plan again" if gone else f"the recording can't be read: {error.strerror}"
+    reason = GONE if gone else f"the recording can't be read: {error.strerror}"
     return FailedItem("recording", "", reason)

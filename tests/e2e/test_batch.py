@@ -15,8 +15,8 @@ from typing import Any
 
 import pytest
 
-from builder.edges.batch.journals import Journals
-from builder.node.journal import Tally
+from builder.core.batch.tally import DONE
+from builder.edges.batch.following import BatchFollower
 from builder.node.results.publish import digest_of
 from tests.e2e.conftest import Bake
 from tests.shared import ROOT, SAME
@@ -105,10 +105,9 @@ def test_two_shards_at_once_make_what_run_makes(bake: Bake, batch: Path, tmp_pat
         names[hashlib.sha256(path.read_bytes()).hexdigest()]: digest_of_job(path.parents[1]) for path in jobs.values()
     }
     assert digests(batch) == made
-    tally = Tally()
-    Journals(batch, tally).update()
-    assert set(tally.done) == {item["key"] for item in items(batch)}
-    assert tally.took > 0
+    told = BatchFollower(batch).looked()
+    assert {told.state_of(item["key"]) for item in items(batch)} == {DONE}
+    assert min(told.took) > 0
     assert list((batch / "results").glob(".tmp-*")) == []
     assert list((tmp_path / "scratch").glob("batch-*")) == []
     before = sorted((batch / "results").glob("journal/*"))

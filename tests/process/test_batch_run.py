@@ -18,11 +18,12 @@ from typing import Any
 import pytest
 
 from builder import __version__
+from builder.core.batch.tally import DONE, FAILED, BatchTally
 from builder.core.jobs import job_file
-from builder.edges.batch.journals import Journals
+from builder.edges.batch.following import BatchFollower
 from builder.node.items import Item, item_key, to_line
-from builder.node.journal import Tally
 from builder.node.results.folder import host_name
+from builder.workflows.batch.status import status
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -184,11 +185,14 @@ class Shard:
         left = [p.name for p in scratch.iterdir() if p.name.startswith("batch-")] if scratch.exists() else []
         return [p.name for p in self.results.glob(".tmp-*")] + left
 
-    def journal(self) -> Tally:
+    def told(self) -> BatchTally:
         """What all journals say together."""
-        tally = Tally()
-        Journals(self.folder / "B", tally).update()
-        return tally
+        return BatchFollower(self.folder / "B").looked()
+
+    def told_failed(self) -> set[str]:
+        """Keys of what failed, as the journals say it."""
+        told = self.told()
+        return {item.key for item in self.items if told.state_of(item.key) == FAILED}
 
 
 @pytest.fixture
@@ -240,10 +244,10 @@ def test_each_recording_has_its_result_once(shard: Shard) -> None:
     job = job_file.from_yaml((shard.folder_of(b) / "job.yaml").read_text(), "job.yaml")
     assert (job.id, job.inputs[0].name, job.inputs[0].output) == (b.key, "b.txt", "b")
     assert job.inputs[0].sha256 == hashlib.sha256((shard.recordings / "b.txt").read_bytes()).hexdigest()
-    tally = shard.journal()
-    assert set(tally.done) == {a.key, b.key}
-    assert tally.seconds == 3.0
-    assert tally.took > 0
+    told = shard.told()
+    assert [told.state_of(key) == DONE for key in (a.key, b.key)] == [True, True]
+    assert told.sound(DONE) == 3.0
+    assert told.took[0] > 0
     shard.run()
     assert len(shard.count) == 6
     assert shard.leftovers() == []
@@ -256,7 +260,7 @@ def test_two_runs_of_a_shard_at_once_make_it_once(shard: Shard) -> None:
     said = [run.communicate(timeout=120)[1] for run in runs]
     assert [run.returncode for run in runs] == [0, 0, 0], said
     assert shard.done() == {"a", "b", "c"}
-    assert shard.journal().differs == set()
+    assert shard.told().differing == set()
     assert shard.leftovers() == []
 
 
@@ -273,7 +277,7 @@ def test_a_result_that_differs_is_told_of_and_the_first_stays(shard: Shard) -> N
     assert run.returncode == 5, said
     assert "1 came out differently" in said
     assert json.loads((shard.folder_of(a) / "result.json").read_text())["digest"] == "other"
-    assert shard.journal().differs == {a.key}
+    assert shard.told().differing == {a.key.encode()}
     assert (shard.folder_of(b) / "result.json").exists()
 
 
@@ -301,7 +305,7 @@ def test_what_is_wrong_with_one_recording_fails_it_alone(shard: Shard) -> None:
     before = shard.count
     shard.run(code=8)
     assert shard.count == before
-    assert {key: why.kind for key, why in shard.journal().failed.items()}[bug.key] == "stage"
+    assert shard.told().reason_of(bug.key).kind == "stage"
 
     shard.act("bug", "pass")
     shard.items = [item._replace(again=1) if item.key == bug.key else item for item in shard.items]
@@ -366,7 +370,7 @@ def test_what_is_not_the_recordings_fault_fails_none(shard: Shard, act: str, cod
     shard.add("b", f"middle={act}")
     assert reason in shard.run(code=code)
     assert shard.done() == set()
-    assert shard.journal().failed == {}
+    assert shard.told_failed() == set()
     shard.act(act, "pass")
     shard.run()
     assert shard.done() == {"a", "b"}
@@ -376,7 +380,7 @@ def test_a_stage_that_fails_everywhere_is_the_machines_fault(shard: Shard) -> No
     for name in ("a", "b", "c"):
         shard.add(name, "first=bug")
     assert "stage first fails at every recording: RuntimeError" in shard.run(code=3)
-    assert shard.journal().failed == {}
+    assert shard.told_failed() == set()
 
 
 def test_a_batch_that_is_wrong_is_not_tried_again(shard: Shard) -> None:
@@ -511,7 +515,7 @@ def test_a_recording_that_took_a_stage_over(shard: Shard, attack: str) -> None:
     shard.items = [item._replace(again=1) for item in shard.items]
     shard.run()
     assert shard.done() == {"a", "b", "c"}
-    assert evil.key in shard.journal().done
+    assert shard.told().state_of(evil.key) == DONE
 
 
 def test_what_is_packed_is_what_was_published(shard: Shard) -> None:
@@ -545,6 +549,8 @@ def test_the_two_halves_of_a_run(shard: Shard) -> None:
     scratch = shard.folder / "pod"
     scratch.mkdir()
     shard.run("--scratch", scratch, do="begin")
+    [begun] = status(shard.folder / "B").listed[:1]
+    assert (begun.number, begun.state) == (0, "begun"), "nothing is heard of its stages"
     for step in json.loads(shard.steps().read_text())["steps"]:
         words = [word.replace("{list}", str(scratch / "jobs/list")) for word in step["argv"]]
         env = {name: value for name, value in step["env"].items() if name != "BAKE_PARENT"}
@@ -552,7 +558,7 @@ def test_the_two_halves_of_a_run(shard: Shard) -> None:
     shard.run("--scratch", scratch, do="publish", code=8)
     assert shard.done() == {"a"}
     assert {shard.failed(bad)["stage"], shard.failed(gone)["stage"]} == {"middle", ""}
-    assert set(shard.journal().done) == {a.key}
+    assert shard.told().sound(DONE) == a.seconds
 
 
 def test_what_dead_runs_left_is_removed(shard: Shard) -> None:

@@ -1,16 +1,14 @@
-"""Lines of items.jsonl and of journals: what is written is read, and what a stranger wrote is refused or passed over."""
+"""Lines of items.jsonl: what is written is read, and what a stranger wrote is refused."""
 
 from __future__ import annotations
 
 import json
-import random
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from builder.node.items import LONGEST_ITEM, Item, compact, from_line, from_lines, item_key, plain_path, to_line
-from builder.node.journal import LONGEST_LINE, SILENT, ShardRun, Tally
 
 NAMES = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="/\0"), min_size=1, max_size=30).filter(
     lambda name: name not in (".", "..")
@@ -137,108 +135,3 @@ def test_a_file_says_which_line_is_wrong_and_no_path_stands_twice() -> None:
     assert list(from_lines([good, to_line(later).encode()])) == [GOOD, later]
     with pytest.raises(ValueError, match="line 1: "):
         list(from_lines([b"{}"]))
-
-
-def told(*lines: object, known: set[str] | None = None) -> tuple[Tally, ShardRun]:
-    tally, run = Tally(known=known), ShardRun()
-    for line in lines:
-        tally.add(line if isinstance(line, bytes) else compact(line).encode(), run)
-    return tally, run
-
-
-A, B = "a" * 20, "b" * 20
-
-
-def test_a_result_counts_once_and_no_failure_takes_it_back() -> None:
-    done = {"event": "done", "key": A, "seconds": 60.0, "took": 9.5}
-    failed = {"event": "failed", "key": A, "kind": "stage", "stage": "asr", "reason": "x"}
-    tally, _ = told(failed, done, done, {**done, "kept": True}, failed)
-    assert (tally.seconds, tally.took, dict(tally.done)) == (60.0, 9.5, {A: 9.5})
-    assert tally.failure(A, 0) is None
-
-
-def test_what_a_result_took_is_known_whichever_line_comes_first() -> None:
-    kept = {"event": "done", "key": A, "seconds": 60.0, "kept": True}
-    done = {"event": "done", "key": A, "seconds": 60.0, "took": 9.5}
-    for lines in ([kept, done], [done, kept]):
-        tally, _ = told(*lines)
-        assert (tally.seconds, tally.took) == (60.0, 9.5)
-
-
-def test_a_failure_counts_until_it_is_tried_again() -> None:
-    failed = {"event": "failed", "key": A, "kind": "recording", "stage": "demux", "reason": "no sound"}
-    tally, _ = told(failed)
-    assert tally.failure(A, 0) == ("recording", "demux", "no sound", 0)
-    assert tally.failure(A, 1) is None
-    again, _ = told({**failed, "again": 1, "reason": "still none"}, failed)
-    assert again.failure(A, 1) == ("recording", "demux", "still none", 1)
-
-
-@given(st.lists(st.sampled_from([("done", A), ("failed", A), ("done", B), ("failed", B), ("differs", B)]), max_size=20))
-def test_the_order_of_journals_changes_nothing(lines: list[tuple[str, str]]) -> None:
-    """Nodes write at the same time: done is done in whatever order the journals are read."""
-    events = [{"event": event, "key": key, "seconds": 2.0, "took": 1.0} for event, key in lines]
-    shuffled = random.Random(1).sample(events, len(events))
-    one, other = told(*events)[0], told(*shuffled)[0]
-    for each in (one, other):
-        assert each.done.keys() == {key for event, key in lines if event == "done"}
-    assert (one.seconds, one.took, one.differs) == (other.seconds, other.took, other.differs)
-    assert one.failed.keys() == other.failed.keys()
-
-
-def test_a_run_is_known_by_its_own_lines() -> None:
-    begin = {"event": "begin", "shard": 3, "host": "n1", "pid": 7, "t": 100.0, "items": 40}
-    _, run = told(begin, {"event": "alive", "t": 110.0})
-    assert (run.shard, run.host, run.pid, run.items, run.began, run.last, run.code) == (
-        3,
-        "n1",
-        7,
-        40,
-        100.0,
-        110.0,
-        None,
-    )
-    assert run.running(111.0)
-    assert not run.running(110.0 + SILENT)
-    _, ended = told(begin, {"event": "end", "code": 8, "t": 120.0})
-    assert ended.code == 8
-    assert not ended.running(121.0)
-
-
-@pytest.mark.parametrize(
-    "line",
-    [
-        b'{"event":"done","key":"aaaa',
-        b'{"event":"done","key":"' + b"g" * 20 + b'","seconds":1.0}',
-        b'{"event":"done","key":["a"],"seconds":1.0}',
-        b'{"event":"done","key":"' + A.encode() + b'","seconds":1.0' + b" " * LONGEST_LINE + b"}",
-        b'{"event":[],"key":"' + A.encode() + b'"}',
-        b"[1,2]",
-        b"\xff\xfe",
-        b"",
-    ],
-)
-def test_a_line_that_says_nothing_is_passed_over(line: bytes) -> None:
-    tally, _ = told(line)
-    assert (tally.done, tally.failed, tally.seconds) == ({}, {}, 0.0)
-
-
-def test_odd_values_are_as_good_as_none() -> None:
-    tally, run = told(
-        {"event": "done", "key": A, "seconds": "long", "took": -3},
-        {"event": "failed", "key": B, "kind": 5, "stage": None, "reason": "x" * 3000, "again": -1},
-        {"event": "begin", "shard": "x", "host": 5, "pid": None, "t": 1e300, "items": []},
-    )
-    assert (tally.seconds, tally.took, tally.done) == (0.0, 0.0, {A: 0.0})
-    assert tally.failed[B] == ("stage", "", "x" * 500, 0)
-    assert (run.shard, run.host, run.pid, run.items) == (0, "", 0, 0)
-
-
-def test_keys_that_nobody_planned_take_no_memory() -> None:
-    tally, _ = told(
-        {"event": "done", "key": A, "seconds": 1.0},
-        {"event": "failed", "key": A},
-        {"event": "differs", "key": A},
-        known={B},
-    )
-    assert (tally.done, tally.failed, tally.differs) == ({}, {}, set())

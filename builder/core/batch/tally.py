@@ -1,9 +1,9 @@
 """How far a batch is: its plan's lines and its journals' lines, counted. Pure, and lean: 100,000 items take a third of a second.
 
 Lines as this program writes them are found by a regular expression over a whole chunk; others are parsed one by one, and
-what is neither is nothing. Whoever ran a shard wrote its journal: nothing in it counts but keys that the plan has, numbers and
-short texts.
-:mod:`builder.node.items` and :mod:`builder.node.journal` read the same lines with more doubt, at a quarter of the pace.
+what is neither is nothing. Whoever ran a shard wrote its journal (:mod:`builder.node.results.record`): nothing in it counts but
+keys that the plan has, numbers and short texts. :mod:`builder.node.items` reads the plan's lines with more doubt, at a quarter
+of the pace.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
 
-from builder.node.items import KEY
+from builder.node.items import KEY, MOST_TRIES
 
 OPEN, DONE, FAILED, UNREADABLE = range(4)
 """States of an item: nothing is known of it, it has a result, it failed, the plan couldn't read it."""
@@ -79,12 +79,16 @@ class ShardJournal:
     """When it last said something."""
     code: int | None = None
     """With what it ended; None while it hasn't."""
+    begun: bool = False
+    """It ended and the stages were still to run."""
     changed: float = math.nan
     """When its file changed last, by the clock of the disk."""
 
     def alive(self, now: float) -> bool:
         """Whether it seems to run: it hasn't ended, and said so or wrote within :data:`ALIVE`. Clocks may differ by that."""
-        return self.code is None and any(abs(now - when) <= ALIVE for when in (self.last, self.changed))
+        return (
+            self.code is None and not self.begun and any(abs(now - when) <= ALIVE for when in (self.last, self.changed))
+        )
 
 
 class BatchTally:
@@ -145,7 +149,7 @@ class BatchTally:
             return True
         self.numbers[key.encode()] = len(self.states)
         self.again.frombytes(array("H", [0]).tobytes() * (len(self.states) - len(self.again)))
-        self.again.append(min(int(number(data.get("again")) or 0), 1000))
+        self.again.append(min(int(number(data.get("again")) or 0), MOST_TRIES - 1))
         self.states.append(OPEN if readable else UNREADABLE)
         self.seconds.append(seconds or 0.0)
         self.shards.append(shard if readable and isinstance(shard, int) and 0 <= shard < 1 << 31 else -1)
@@ -156,7 +160,7 @@ class BatchTally:
         """The journal of a file.
 
         Args:
-            name: the file's; :data:`builder.node.journal.JOURNAL` fits it.
+            name: the file's; :data:`builder.node.results.record.JOURNAL` fits it.
             changed: when the file changed last, in seconds since the epoch.
         """
         journal = self.journals.get(name)
@@ -187,7 +191,7 @@ class BatchTally:
 
     def _event(self, journal: ShardJournal, data: Mapping[str, Any]) -> None:
         event = data.get("event")
-        if event not in ("begin", "alive", "end"):
+        if event not in ("begin", "alive", "begun", "end"):
             key = data.get("key")
             if isinstance(key, str) and KEY.fullmatch(key):
                 self._of_item(event, key.encode(), data)
@@ -199,7 +203,9 @@ class BatchTally:
             if moment is not None and journal.begin != journal.begin:
                 journal.begin = moment
             journal.host = short(data.get("host"), 64) or journal.host
-            journal.code = None
+            journal.code, journal.begun = None, False
+        elif event == "begun":
+            journal.begun = True
         elif event == "end":
             code = data.get("code")
             journal.code = code if isinstance(code, int) and -256 < code < 256 else 1
@@ -214,9 +220,10 @@ class BatchTally:
         elif event == "differs":
             self.differing.add(key)
         elif event == "failed" and self.states[at] in (OPEN, FAILED):
-            if (number(data.get("again")) or 0) < self.again[at]:
+            again = int(number(data.get("again")) or 0)
+            if not self.again[at] <= again < MOST_TRIES - 1:  # so that it can be tried once more
                 return
-            self.states[at] = FAILED
+            self.states[at], self.again[at] = FAILED, again
             kind = "recording" if data.get("kind") == "recording" else "stage"
             self.why[at] = self._reason(kind, short(data.get("stage"), 40), data.get("reason"))
 
@@ -230,6 +237,19 @@ class BatchTally:
         return at
 
     # ---- What it says
+
+    def state_of(self, key: str) -> int:
+        """The state of an item; what the plan hasn't is open."""
+        at = self.numbers.get(key.encode())
+        return OPEN if at is None else self.states[at]
+
+    def tries_of(self, key: str) -> int:
+        """How often it was tried again, at the time when it failed."""
+        return self.again[self.numbers[key.encode()]]
+
+    def reason_of(self, key: str) -> MissingResult:
+        """Why an item has no result."""
+        return self.reasons[self.why[self.numbers[key.encode()]]]
 
     def by_reason(self, state: int) -> Iterator[tuple[MissingResult, int]]:
         """The reasons of the items in a state, the most frequent first, and how many items each has."""

@@ -22,7 +22,6 @@ from builder.errors import BakeError, IntegrityError, MissingError
 from builder.node.faults import NodeFault
 from builder.node.items import KEY, Item
 from builder.node.jobs import CHANGED
-from builder.node.journal import LONGEST_LINE
 from builder.node.results.folder import (
     LARGEST_NOTE,
     FailedItem,
@@ -34,6 +33,7 @@ from builder.node.results.folder import (
 )
 from builder.node.results.pack import END
 from builder.node.results.publish import digest_of, flush
+from builder.node.results.record import LONGEST_LINE
 from builder.receiver.jobs import places
 from builder.receiver.jobs.untrusted import names_below, object_below, open_below, parse_json
 from builder.receiver.tar import padding, regular_files

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from builder.core.batch.tally import BatchTally
 from builder.errors import ConfigError, MissingError
-from builder.node.journal import JOURNAL
+from builder.node.results.record import JOURNAL
 from builder.program import command, shell_word
 from builder.receiver.jobs.untrusted import object_below, open_below
 
@@ -76,6 +76,11 @@ class BatchFollower:
             new = True
             self._add(name, handle, status)
         return new
+
+    def looked(self) -> BatchTally:
+        """The tally after a look; raises what :meth:`look` raises."""
+        self.look()
+        return self.tally
 
     def _items(self) -> bool:
         """Read the plan, where it is another than before: what was counted then is forgotten."""

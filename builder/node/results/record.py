@@ -1,9 +1,20 @@
-"""What a run of a shard tells others while it goes on: lines appended to a file of its own in ``results/journal``."""
+"""What a run of a shard tells others while it goes on: lines appended to a file of its own in ``results/journal``.
+
+    {"event":"begin","host":"n1","items":40,"pid":7,"shard":3,"t":1764000000.0}
+    {"event":"done","key":"4f…","seconds":61.2,"took":9.5}
+    {"event":"failed","key":"90…","kind":"recording","reason":"it is not media","stage":"demux"}
+    {"event":"alive","t":1764000010.0}
+    {"event":"end","code":0,"t":1764000030.0}
+
+In place of the end stands ``begun`` where somebody else starts the stages, who says nothing.
+:mod:`builder.core.batch.tally` reads them.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import os
+import re
 import secrets
 import threading
 import time
@@ -15,6 +26,12 @@ from builder.node.items import compact
 from builder.node.results.folder import WHAT, host_name
 
 FOLDER = "journal"
+
+JOURNAL = re.compile(r"[0-9]{1,7}-[A-Za-z0-9._-]{1,80}\.jsonl")
+"""Names of journals: ``<shard>-<host>-<pid>-<random>.jsonl``."""
+
+LONGEST_LINE = 4000
+"""Bytes; a reason has at most 500 characters, of which JSON makes six bytes each."""
 
 EVERY = 10.0
 """Seconds between two signs of life."""
@@ -45,10 +62,12 @@ class RunJournal:
         self._thread.start()
 
     def end(self, code: int | None) -> None:
-        """The run is over; None: what follows has a journal of its own."""
+        """The run is over; None: somebody else starts the stages, and what follows them has a journal of its own."""
         self._over.set()
         with contextlib.suppress(OSError):  # the exit code says it, too
-            if code is not None:
+            if code is None:
+                self.write("begun", t=now())
+            else:
                 self.write("end", t=now(), code=code)
         os.close(self._handle)
 

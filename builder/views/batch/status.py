@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from typing_extensions import NotRequired, TypedDict
 
 from builder.core.text import format_clock, format_size, table
+from builder.node.jobs import CHANGED, GONE
 from builder.program import command, shell_word
 from builder.views import View
 
@@ -42,8 +43,8 @@ class ShardJson(TypedDict):
     shard: int
     """Its number."""
     state: str
-    """``waiting``, ``running``, ``done`` (no item is left), ``ended`` (items are left), or ``lost``: its last run said no
-    end."""
+    """``waiting``, ``running``, ``begun`` (its stages run where nothing is heard of them), ``done`` (no item is left),
+    ``ended`` (items are left), or ``lost``: its last run said no end."""
     code: int | None
     """Exit code of its last run; null where that has none yet."""
     host: str
@@ -172,10 +173,14 @@ def _shard_row(shard: ShardStatus) -> tuple[object, ...]:
 
 def _next(found: BatchStatus) -> list[str]:
     folder = shell_word(found.batch)
-    if found.running:
+    if found.running or found.missing:
         return []
-    lines = [command(f"batch retry {folder} --failed")] if found.failed and not found.missing else []
-    return lines if found.missing else [*lines, command(f"batch collect {folder}")]
+    unplanned = sum(count for reason, count in found.failures if reason.text in (CHANGED, GONE))
+    return [
+        *([command(f"batch plan … --out {folder}")] if unplanned else []),
+        *([command(f"batch retry {folder} --failed")] if found.failed > unplanned else []),
+        command(f"batch collect {folder}"),
+    ]
 
 
 def _pace(found: BatchStatus) -> str:

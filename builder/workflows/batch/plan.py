@@ -25,9 +25,9 @@ from builder.node.items import Item, item_key
 from builder.program import command
 
 if TYPE_CHECKING:
+    from builder.core.batch.tally import BatchTally
     from builder.edges.batch.found import FoundFile
     from builder.edges.batch.probes import Probed
-    from builder.node.journal import Tally
     from builder.workflows.host import JobHost
     from builder.workflows.session import Session
 
@@ -123,14 +123,12 @@ def _written(
     out: Path,
 ) -> BatchPlanned:
     """Look into the recordings, give shards to those without a result, and write the batch."""
+    from builder.core.batch.tally import DONE, FAILED, OPEN, BatchTally
     from builder.edges.batch import folder as batches
-    from builder.edges.batch.journals import Journals
-    from builder.node.journal import Tally
+    from builder.edges.batch.following import BatchFollower
 
     known = {item.path: item for item in batches.items(out)} if before else {}
-    tally = Tally(known={item.key for item in known.values()})
-    if before:
-        Journals(out, tally).update()
+    tally = BatchFollower(out).looked() if before else BatchTally()
     items = _items(session, listed, host, made, known)
     stay, gone = _others(listed, known, made, tally)
     items = sorted([*items, *stay], key=lambda item: item.path) if stay else items
@@ -142,7 +140,7 @@ def _written(
     del known, old
 
     def left(item: Item) -> bool:
-        return item.key not in tally.done and tally.failure(item.key, item.again) is None
+        return tally.state_of(item.key) == OPEN
 
     batch = replace(before, shard_minutes=made.shard_minutes) if before else made
     anew = new or gone or any(left(item) and not settled(batch, item) for item in items if not item.unreadable)
@@ -153,8 +151,8 @@ def _written(
         batch=planned.batch,
         items=planned.items,
         round=planned.round,
-        done=sum(item.key in tally.done for item in planned.items),
-        failed=sum(tally.failure(item.key, item.again) is not None for item in planned.items),
+        done=sum(tally.state_of(item.key) == DONE for item in planned.items),
+        failed=sum(tally.state_of(item.key) == FAILED for item in planned.items),
         new=new,
         gone=gone,
     )
@@ -297,9 +295,10 @@ def _item(entry: FoundFile, probed: Probed, key: str, *, hashed: bool) -> Item:
 
 
 def _others(
-    listed: Sequence[FoundFile], known: Mapping[str, Item], batch: Batch, tally: Tally
+    listed: Sequence[FoundFile], known: Mapping[str, Item], batch: Batch, tally: BatchTally
 ) -> tuple[list[Item], int]:
     """Items that the words don't mean: those that stay, and how many are gone."""
+    from builder.core.batch.tally import DONE
     from builder.edges.batch import found as finding
 
     meant = {entry.path for entry in listed} if known else set()
@@ -307,7 +306,7 @@ def _others(
     for path, item in known.items():
         if path in meant:
             continue
-        if item.key in tally.done or finding.is_there(batch.root, path, item.size):
+        if tally.state_of(item.key) == DONE or finding.is_there(batch.root, path, item.size):
             stay.append(item)
         else:
             gone += 1

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,9 +10,9 @@ from builder import __version__
 from builder.core.batch import batch_file
 from builder.core.batch.batch_file import Round
 from builder.core.batch.rounds import waiting, with_round
+from builder.core.batch.tally import DONE, FAILED, BatchTally
 from builder.edges.system import files
 from builder.node.items import Item
-from builder.node.journal import ShardRun, Tally
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,19 +67,17 @@ def retry(batch: Path, *, failed: bool, dry_run: bool) -> BatchRetried:
 
 def _retried(folder: Path, *, failed: bool, dry_run: bool) -> BatchRetried:
     from builder.edges.batch import folder as batches
-    from builder.edges.batch.journals import Journals
+    from builder.edges.batch.following import BatchFollower
 
     before = batches.read(folder)
     items = list(batches.items(folder))
-    tally = Tally(known={item.key for item in items})
-    journals = Journals(folder, tally)
-    journals.update()
-    busy = _running(journals.runs.values(), time.time())
+    tally = BatchFollower(folder).looked()
+    busy = tally.running(time.time())
     states = [_state(item, tally, busy) for item in items]
     wanted = {"missing", "failed"} if failed else {"missing"}
     for at, (item, state) in enumerate(zip(items, states, strict=True)):
         if failed and state == "failed":
-            items[at] = item._replace(again=tally.failed[item.key].again + 1)
+            items[at] = item._replace(again=tally.tries_of(item.key) + 1)
     left = {item.key for item, state in zip(items, states, strict=True) if state in wanted}
     planned = with_round(before, items, lambda item: item.key in left)
     made, write = planned.round, not dry_run
@@ -103,16 +100,9 @@ def _retried(folder: Path, *, failed: bool, dry_run: bool) -> BatchRetried:
     )
 
 
-def _running(runs: Iterable[ShardRun], now: float) -> set[int]:
-    """Shards that somebody works on."""
-    return {run.shard for run in runs if run.running(now)}
-
-
-def _state(item: Item, tally: Tally, busy: set[int]) -> str:
+def _state(item: Item, tally: BatchTally, busy: set[int]) -> str:
     if item.unreadable:
         return "unreadable"
-    if item.key in tally.done:
-        return "done"
-    if tally.failure(item.key, item.again) is not None:
-        return "failed"
+    if tally.state_of(item.key) in (DONE, FAILED):
+        return "done" if tally.state_of(item.key) == DONE else "failed"
     return "running" if item.shard in busy else "missing"

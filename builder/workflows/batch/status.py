@@ -24,7 +24,8 @@ class ShardStatus:
 
     number: int
     state: str
-    """``waiting``, ``running``, ``done`` (no item is left), ``ended`` (items are left), or ``lost``: it said no end."""
+    """``waiting``, ``running``, ``begun`` (its stages run where nothing is heard of them), ``done`` (no item is left), ``ended``
+    (items are left), or ``lost``: it said no end."""
     code: int | None
     """With what its last run ended; None where it hasn't."""
     host: str
@@ -132,13 +133,19 @@ def of_tally(batch: Path, tally: BatchTally, now: float) -> BatchStatus:
     )
 
 
+def _ended(run: ShardJournal) -> str:
+    if run.begun:
+        return "begun"
+    return "lost" if run.code is None else "ended"
+
+
 def _listed(tally: BatchTally, running: set[int]) -> Iterator[ShardStatus]:
     runs: dict[int, list[ShardJournal]] = defaultdict(list)
     for journal in tally.journals.values():
         runs[journal.shard].append(journal)
     for number, count in tally.of_shards().items():
         last = latest(runs[number])
-        state = "waiting" if last is None else "lost" if last.code is None else "ended"
+        state = "waiting" if last is None else _ended(last)
         if number in running:
             state = "running"
         elif count.done + count.failed == count.items:
