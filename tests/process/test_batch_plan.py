@@ -71,6 +71,10 @@ def lines(batch: Path) -> dict[str, dict[str, Any]]:
     return {item["path"]: item for item in found}
 
 
+END = {"event": "end", "code": 8, "t": 2.0}
+"""A run's last line: without it a journal that has just been written is of one that lives."""
+
+
 def journal(batch: Path, name: str, *events: dict[str, Any]) -> None:
     """What a node tells."""
     (batch / "results/journal" / name).write_text("".join(f"{compact(event)}\n" for event in events))
@@ -187,7 +191,7 @@ def test_retry_makes_shards_of_what_is_left(home: Path, tmp_path: Path) -> None:
     first, second, third, fourth = (items[path] for path in ("c000.wav", "sub/c001.wav", "c002.wav", "sub/c003.wav"))
     waiting = bake(home, "retry", batch, "--json").data
     assert (waiting["first"], waiting["missing"], waiting["written"]) == (0, 4, False)
-    journal(batch, "0-node-1-aa.jsonl", done(first), failed(second))
+    journal(batch, "0-node-1-aa.jsonl", done(first), failed(second), END)
     dry = bake(home, "retry", batch, "--dry-run", "--json").data
     assert (dry["first"], dry["missing"], dry["failed"], dry["written"]) == (1, 2, 1, False)
     assert lines(batch) == items
@@ -195,12 +199,12 @@ def test_retry_makes_shards_of_what_is_left(home: Path, tmp_path: Path) -> None:
     assert (left["first"], left["shards"], left["missing"], left["written"]) == (1, 1, 2, True)
     now = lines(batch)
     assert {path for path, item in now.items() if item["shard"] == 1} == {third["path"], fourth["path"]}
-    journal(batch, "1-node-1-bb.jsonl", done(third), done(fourth))
+    journal(batch, "1-node-1-bb.jsonl", done(third), done(fourth), END)
     assert bake(home, "retry", batch, "--json").data["first"] is None
     failures = bake(home, "retry", batch, "--failed")
     assert "1 recording, 1 of which failed before" in failures.out
     assert lines(batch)[second["path"]] == {**now[second["path"]], "again": 1, "shard": 2}
-    journal(batch, "2-node-1-cc.jsonl", failed(second, again=1))
+    journal(batch, "2-node-1-cc.jsonl", failed(second, again=1), END)
     assert bake(home, "retry", batch, "--failed", "--json").data["again"] == 1
     assert lines(batch)[second["path"]]["again"] == 2
 
