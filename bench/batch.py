@@ -255,7 +255,7 @@ def alone(script: str, batch: Batch, sounds: Sequence[Path], scratch: Path) -> C
 
 def as_jobs(names: Sequence[Path], folder: Path, options: Sequence[str]) -> Cost:
     """Each recording as a job of its own, two jobs at once."""
-    words = [*BUILD, "run", *names, "--parallel", str(WORKERS), *OPTIONS, *options, "--json"]
+    words: list[str | Path] = [*BUILD, "run", *names, "--parallel", str(WORKERS), *OPTIONS, *options, "--json"]
     return cost([words], env={"BAKE_JOBS": str(folder)})
 
 
