@@ -72,7 +72,7 @@ class Podman:
         file.chmod(0o755)
         home = f"export XDG_RUNTIME_DIR=/run/user/{USER[1]} HOME=/home/{USER[0]}"
         lines = [
-            f"id {USER[0]} 2>/dev/null || useradd --create-home --uid {USER[1]} {USER[0]}",
+            f"id {USER[0]} >/dev/null 2>&1 || useradd --create-home --uid {USER[1]} {USER[0]}",
             f"for file in /etc/subuid /etc/subgid; do echo {USER[0]}:100000:65536 > $file; done",
             f"mkdir -p /run/user/{USER[1]} && chown {USER[0]}: /run/user/{USER[1]}",
             f"exec su {USER[0]} -c {shlex.quote(f'{home}; exec sh /job.sh')}",
