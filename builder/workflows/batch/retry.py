@@ -103,6 +103,5 @@ def _retried(folder: Path, *, failed: bool, dry_run: bool) -> BatchRetried:
 def _state(item: Item, tally: BatchTally, busy: set[int]) -> str:
     if item.unreadable:
         return "unreadable"
-    if tally.state_of(item.key) in (DONE, FAILED):
-        return "done" if tally.state_of(item.key) == DONE else "failed"
-    return "running" if item.shard in busy else "missing"
+    known = {DONE: "done", FAILED: "failed"}.get(tally.state_of(item.key))
+    return known or ("running" if item.shard in busy else "missing")
