@@ -114,7 +114,7 @@ class ShardWork:
         if self._options.pack is not None and self._options.results is None:
             results = scratch.folder / RESULTS
         with _temporary(results) as temporary:
-            journal = RunJournal(results, self._options.shard)
+            journal = RunJournal(results, self._options.shard, temporary)
             publisher = Publisher(self._batch, scratch, results, temporary, journal, self._stopping)
             worked = ShardWorked(BUG, publisher.tally, len(self._items))
             try:

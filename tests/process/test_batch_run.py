@@ -10,6 +10,8 @@ import signal
 import subprocess
 import sys
 import tarfile
+import threading
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,7 +24,9 @@ from builder.core.batch.tally import DONE, FAILED, BatchTally
 from builder.core.jobs import job_file
 from builder.edges.batch.following import BatchFollower
 from builder.node.items import Item, item_key, to_line
-from builder.node.results.folder import host_name
+from builder.node.results import record
+from builder.node.results.folder import LONGEST_SILENCE, host_name, open_results, sign_of_life
+from builder.node.results.record import RunJournal
 from builder.workflows.batch.status import status
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -562,13 +566,39 @@ def test_the_two_halves_of_a_run(shard: Shard) -> None:
 
 
 def test_what_dead_runs_left_is_removed(shard: Shard) -> None:
-    """Of this host; others' may be at work."""
+    """At once where it was this host's; another's once no sign of life came for long, by the clock of the disk."""
     shard.add("a")
     dead = subprocess.Popen(["true"])
     dead.wait()
-    mine = shard.results / f".tmp-{host_name()}-{dead.pid}-0123abcd"
-    others = shard.results / f".tmp-elsewhere-{dead.pid}-0123abcd"
-    for folder in (mine, others):
-        (folder / "x").mkdir(parents=True)
+    folders = {
+        f".tmp-{host_name()}-{dead.pid}-0123abcd": 0.0,
+        f".tmp-{host_name()}-{os.getpid()}-0123abcd": LONGEST_SILENCE + 60,  # another process got its number
+        f".tmp-elsewhere-{dead.pid}-0123abcd": LONGEST_SILENCE + 60,
+        f".tmp-{host_name()}-{os.getpid()}-89abcdef": 0.0,
+        f".tmp-elsewhere-{dead.pid}-89abcdef": LONGEST_SILENCE - 60,
+        f".tmp-elsewhere-{os.getpid()}-89abcdef": 0.0,
+    }
+    for name, silent in folders.items():
+        (shard.results / name / "x").mkdir(parents=True)
+        os.utime(shard.results / name, (time.time() - silent,) * 2)
     shard.run()
-    assert shard.leftovers() == [others.name]
+    assert sorted(shard.leftovers()) == sorted(name for name in folders if name.endswith("-89abcdef"))
+
+
+def test_a_run_shows_that_it_lives(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its folder in the results is young, however long a stage works on one recording."""
+    shown = threading.Event()
+
+    def sign(made: Path) -> None:
+        sign_of_life(made)
+        shown.set()
+
+    monkeypatch.setattr(record, "EVERY", 0.01)
+    monkeypatch.setattr(record, "sign_of_life", sign)
+    temporary = open_results(tmp_path / "results")
+    journal = RunJournal(tmp_path / "results", 0, temporary)
+    os.utime(temporary, (0, 0))
+    journal.begin(1)
+    assert shown.wait(30)
+    assert temporary.stat().st_mtime > time.time() - 60
+    journal.end(0)

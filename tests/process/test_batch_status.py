@@ -179,6 +179,16 @@ def test_pages_are_written_once(batch: BatchFolder) -> None:
     assert not page.exists()
 
 
+def test_collecting_removes_what_dead_runs_left(batch: BatchFolder) -> None:
+    """On whatever machine they died, when none of the batch runs there any more; what may be at work stays."""
+    dead, living = (batch.results / f".tmp-elsewhere-{number}-0123abcd" for number in (1, 2))
+    for folder in (dead, living):
+        (folder / "x").mkdir(parents=True)
+    os.utime(dead, (0, 0))
+    command("collect", batch.folder)
+    assert list(batch.results.glob(".tmp-*")) == [living]
+
+
 def test_pages_stay_in_the_results(batch: BatchFolder, tmp_path: Path) -> None:
     """Links in the folder of results lead nowhere, a job that isn't the item's is not shown, and nothing else is written."""
     outside = tmp_path / "outside"

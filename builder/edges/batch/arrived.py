@@ -24,6 +24,7 @@ from builder.node.items import KEY, Item
 from builder.node.jobs import CHANGED
 from builder.node.results.folder import (
     LARGEST_NOTE,
+    TEMPORARY,
     FailedItem,
     failed_of,
     note_failed,
@@ -96,7 +97,7 @@ Tell = Callable[[str, int, int], None]
 
 
 def take(batch: Path, known: Container[bytes], changed: Callable[[str], Item | None], tell: Tell) -> Taken:
-    """Take in all tars of a batch.
+    """Take in all tars of a batch, and remove what dead runs left in its results.
 
     Args:
         known: keys of the plan; results of other recordings are passed over.
@@ -108,6 +109,7 @@ def take(batch: Path, known: Container[bytes], changed: Callable[[str], Item | N
     arrived, results = batch / FOLDER, batch / "results"
     names = [name for name in names_below(arrived.resolve()) if TAR.fullmatch(name)]
     if not names:
+        _sweep(results)
         return Taken(names=(), published=0, refused=())
     taken, refused, count = [], [], 0
     with _temporary(results) as temporary:
@@ -121,6 +123,13 @@ def take(batch: Path, known: Container[bytes], changed: Callable[[str], Item | N
             taken.append(name)
         tell("", len(names), len(names))
     return Taken(names=tuple(taken), published=count, refused=tuple(refused))
+
+
+def _sweep(results: Path) -> None:
+    """Remove what dead runs left, where there is something to remove and it can be."""
+    if any(TEMPORARY.fullmatch(name) for name in names_below(results)):
+        with contextlib.suppress(MissingError), _temporary(results):
+            pass
 
 
 @contextlib.contextmanager

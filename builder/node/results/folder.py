@@ -26,6 +26,9 @@ LARGEST_NOTE = 64 << 10
 TEMPORARY = re.compile(r"\.tmp-(.+)-([0-9]{1,9})-[0-9a-f]{8}")
 """A run's folder for what isn't published yet: host, process, chance."""
 
+LONGEST_SILENCE = 3600.0
+"""Seconds after which a run that gives no sign of life is dead; what is removed of one that isn't is computed again."""
+
 WHAT = "the folder of results"
 
 LONGEST_REASON = 500
@@ -114,27 +117,49 @@ def place(made: Path, results: Path, key: str, digest: str) -> str:
 
 
 def open_results(results: Path) -> Path:
-    """A new folder for what this run publishes, in the folder of results; what dead runs of this host left is removed.
+    """A new folder for what this run publishes, in the folder of results; what dead runs left there is removed.
 
     Raises:
         NodeFault: it can't be written.
     """
     try:
         results.mkdir(exist_ok=True)
-        sweep(results)
         made = results / f".tmp-{host_name()}-{os.getpid()}-{secrets.token_hex(4)}"
         made.mkdir(mode=0o755)
+        _sweep(results, made.stat().st_mtime)
     except OSError as error:
         raise of_disk(error, results, WHAT) from error
     return made
 
 
-def sweep(results: Path) -> None:
-    """Remove the temporary folders of runs that are no more; those of other hosts stay."""
+def sign_of_life(made: Path) -> None:
+    """Show other machines that the run whose folder this is goes on.
+
+    Raises:
+        OSError: the folder is gone, or can't be written.
+    """
+    os.utime(made)
+
+
+def _sweep(results: Path, now: float) -> None:
+    """Remove the temporary folders of runs that are no more.
+
+    Args:
+        now: by the clock of the disk, which isn't that of this machine where others share it.
+    """
     for name in names_below(results):
         match = TEMPORARY.fullmatch(name)
-        if match and match[1] == host_name() and int(match[2]) != os.getpid() and not places.alive(int(match[2])):
+        if match and _dead(results / name, host=match[1], pid=int(match[2]), now=now):
             places.remove_if_there(results / name)
+
+
+def _dead(folder: Path, *, host: str, pid: int, now: float) -> bool:
+    if host == host_name() and pid != os.getpid() and not places.alive(pid):
+        return True
+    try:
+        return now - folder.lstat().st_mtime > LONGEST_SILENCE
+    except OSError:  # its run ended meanwhile
+        return False
 
 
 def write_result(folder: Path, *, key: str, name: str, seconds: float, digest: str) -> None:

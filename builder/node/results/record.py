@@ -23,7 +23,7 @@ from typing import Any
 
 from builder.node.faults import of_disk
 from builder.node.items import compact
-from builder.node.results.folder import WHAT, host_name
+from builder.node.results.folder import WHAT, host_name, sign_of_life
 
 FOLDER = "journal"
 
@@ -40,14 +40,18 @@ EVERY = 10.0
 class RunJournal:
     """The journal of one run."""
 
-    def __init__(self, results: Path, shard: int) -> None:
+    def __init__(self, results: Path, shard: int, temporary: Path) -> None:
         """
+        Args:
+            temporary: the run's folder in that of the results, which lives as long as the run.
+
         Raises:
             NodeFault: the folder of results can't be written.
         """
         host, pid = host_name(), os.getpid()
         self.path = results / FOLDER / f"{shard}-{host}-{pid}-{secrets.token_hex(4)}.jsonl"
         self.about: dict[str, Any] = {"shard": shard, "host": host, "pid": pid}
+        self._temporary = temporary
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._live, name="journal", daemon=True)
         try:
@@ -85,6 +89,8 @@ class RunJournal:
 
     def _live(self) -> None:
         while not self._over.wait(EVERY):
+            with contextlib.suppress(OSError):
+                sign_of_life(self._temporary)
             with contextlib.suppress(OSError):
                 self.write("alive", t=now())
 
