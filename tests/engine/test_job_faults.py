@@ -21,6 +21,7 @@ import pytest
 import yaml
 
 from builder.core.jobs import compose
+from builder.edges.engine.memory import REMEMBERED, restarted_since
 from builder.edges.jobs import folder
 from tests.engine import private_engine
 from tests.engine.conftest import ONE_STORE, Engine, Ran, copy_project, results
@@ -207,7 +208,7 @@ def table(pytestconfig: pytest.Config) -> Iterator[list[tuple[str, ...]]]:
 
     head = ("FAULT", "STORE", "WHEN", "THAT RUN", "IT SAID", "RUN AGAIN")
     with pytestconfig.pluginmanager.getplugin("capturemanager").global_and_fixture_disabled():
-        print(f"\n{table(head, rows)}")
+        print("", *table(head, rows), sep="\n")
 
 
 Truth = Callable[[tuple[str, ...]], Path]
@@ -311,3 +312,73 @@ def test_thirty_faults(
 
 def test_there_are_thirty() -> None:
     assert len(ALL) == 30
+
+
+ENDS_WHEN_ASKED = """\
+import signal, sys
+signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+print("ready", flush=True)
+while True:
+    signal.pause()
+"""
+
+
+def killed(engine: Engine, container: Any) -> None:
+    container.kill()
+
+
+def engine_goes(engine: Engine, container: Any) -> None:
+    private_engine.restart(engine.host, signal.SIGTERM)
+
+
+def engine_dies(engine: Engine, container: Any) -> None:
+    """When it is back it asks the container to end, as somebody else could."""
+    private_engine.restart(engine.host, signal.SIGKILL)
+
+
+def engine_dies_and_goes_on(engine: Engine, container: Any) -> None:
+    """Then somebody else ends the container."""
+    engine_dies(engine, container)
+    begun(container)
+    container.kill()
+
+
+def engine_forgets_and_killed(engine: Engine, container: Any) -> None:
+    """So much has happened since the container began that its beginning isn't remembered any more."""
+    for _ in range(REMEMBERED // 2 + 1):
+        engine.client.images.get(container.image.id).tag("wb-test/again", "x")
+        engine.client.images.remove("wb-test/again:x")
+    container.kill()
+
+
+WHO: dict[Callable[[Engine, Any], None], bool] = {
+    killed: False,
+    engine_goes: True,
+    engine_dies: True,
+    engine_dies_and_goes_on: False,
+    engine_forgets_and_killed: False,
+}
+"""What ends a container, and whether that was its engine."""
+
+
+def begun(container: Any) -> None:
+    before = container.logs()
+    container.start()
+    wait_for(lambda: container.logs() != before)
+
+
+@ONE_STORE
+@pytest.mark.parametrize("ends", WHO, ids=lambda ends: ends.__name__)
+def test_who_ended_a_container(engine: Engine, built: Any, ends: Callable[[Engine, Any], None]) -> None:
+    """Asked afterwards, by somebody who noticed nothing: a busy machine can keep a run from it."""
+    words = ["-c", ENDS_WHEN_ASKED]
+    image = f"{engine.prefix}/demux:slim-cpu"
+    client = engine.client
+    container = client.containers.create(image, words, entrypoint="python3", network_mode="none")
+    try:
+        begun(container)
+        ends(engine, container)
+        wait_for(lambda: client.containers.get(container.id).status == "exited")
+        assert restarted_since(client.api, container.id) == WHO[ends]
+    finally:
+        container.remove(force=True)

@@ -22,7 +22,7 @@ from builder.core.jobs import compose, sandbox
 from builder.core.jobs.compose import ComposeFile
 from builder.core.jobs.job import JobStage
 from builder.edges.engine import connection as engines
-from builder.edges.engine import kept
+from builder.edges.engine import kept, memory
 from builder.edges.jobs.folder import MARK
 from builder.edges.jobs.record.log import StageLog
 from builder.edges.system import files, permissions, shell
@@ -350,17 +350,8 @@ class Container:
         return False
 
     def _engine_was_away(self) -> bool:
-        """Whether another run of the engine saw the container end: what one remembers of it is in its memory alone.
-
-        On a busy machine an engine can be gone and back before anybody here notices.
-        """
-        soon = int(time.time()) + 2  # an end is known a moment before its event is
-        wanted = {"container": [self._id], "event": ["die"]}
-        events = self._project.api.events(since=1, until=soon, filters=wanted)
-        try:
-            return next(events, None) is None and not self._asked
-        finally:
-            events.close()
+        """Whether it was gone and back before anybody here noticed, as happens on a busy machine."""
+        return not self._asked and memory.restarted_since(self._project.api, self._id)
 
     def _out_of_memory(self) -> bool:
         with contextlib.suppress(Exception):  # the engine is gone: it is asked again when it is back
