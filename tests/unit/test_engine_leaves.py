@@ -48,15 +48,8 @@ class Leaving:
         state = {"OOMKilled": False, "Running": False, "ExitCode": self.code}
         return {"State": state, "HostConfig": {"Memory": 1}}
 
-    def events(self, **_: Any) -> Any:
-        class Events(list[str]):
-            def __next__(self) -> str:
-                return "die"
-
-            def close(self) -> None:
-                pass
-
-        return Events()
+    def events(self, **_: Any) -> Iterator[dict[str, str]]:
+        return iter([{"Action": "start"}, {"Action": "die"}])
 
     def ping(self) -> None:
         self.answers -= 1
