@@ -5,7 +5,9 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
+import threading
 import zipfile
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -15,7 +17,7 @@ from hypothesis import strategies as st
 from builder.core.terms import Purpose
 from builder.core.weights.model import FilePin, HubSource, Model, Pin, model_digest
 from builder.edges.system import files
-from builder.edges.weights import store
+from builder.edges.weights import prune, store
 from builder.edges.weights.fetch import Fetched, fetch_models
 from builder.edges.weights.store import Store
 from builder.errors import IntegrityError, MissingError, SourceError
@@ -224,6 +226,30 @@ def test_what_a_dead_process_left_long_ago_is_dropped(tmp_path: Path) -> None:
     with files.locked(place.incoming / "held.lock"):
         place.tidy()
     assert {p.name for p in place.incoming.iterdir() if p.suffix != ".lock"} == {"held.part", "young.part"}
+
+
+def test_others_may_fetch_while_it_is_looked_at(tmp_path: Path) -> None:
+    """What comes and goes in the folder of begun files ends neither a fetch nor a prune."""
+    place, over = Store(tmp_path), threading.Event()
+    place.incoming.mkdir()
+
+    def churn() -> None:
+        names = [place.incoming / f"{number:064x}.part" for number in range(64)]
+        while not over.is_set():
+            for path in names:
+                path.touch()
+            for path in names:
+                path.unlink()
+
+    with ThreadPoolExecutor(1) as pool:
+        other = pool.submit(churn)
+        try:
+            for _ in range(200):
+                place.tidy()
+                prune.leftovers(place, [])
+        finally:
+            over.set()
+        other.result()
 
 
 def test_a_full_disk_is_said_before_the_first_byte(tmp_path: Path, stick: Path) -> None:

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import shutil
-import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from builder.core.weights.model import Model, PinnedModel, cache_folder, snapshot_path
 from builder.edges.system import files
-from builder.edges.weights.store import STALE, Store
+from builder.edges.weights.store import Store, stale
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,7 +84,7 @@ def _incoming(store: Store, known: Sequence[PinnedModel]) -> Iterator[Leftover]:
         name = path.name.split(".")[0]
         if path.suffix == ".lock":
             continue
-        old = time.time() - path.lstat().st_mtime > STALE
+        old = stale(path)
         if old or (path.suffix in (".part", ".ranges") and name not in pinned):
             why = "begun more than a day ago" if old else "begun, for no pin"
             yield Leftover(path=path, why=why, size=files.size_of(path), lock=f"{name}.lock")

@@ -226,7 +226,7 @@ class Store:
     def tidy(self) -> None:
         """Remove what dead processes left in ``.incoming`` a day ago or longer; what a live one has locked stays."""
         for path in self.incoming.glob("*") if self.incoming.is_dir() else ():
-            if path.suffix == ".lock" or time.time() - path.lstat().st_mtime < STALE:
+            if path.suffix == ".lock" or not stale(path):
                 continue
             with (
                 contextlib.suppress(OSError),
@@ -316,6 +316,14 @@ class Store:
     def _identity(self, path: Path) -> str:
         real = path.stat()
         return f"{path.relative_to(self.root).as_posix()}|{real.st_size}|{real.st_mtime_ns}|{real.st_ino}"
+
+
+def stale(path: Path) -> bool:
+    """Whether nobody has touched something of ``.incoming`` for a day; False for what has gone meanwhile."""
+    try:
+        return time.time() - path.lstat().st_mtime > STALE
+    except OSError:
+        return False
 
 
 def write_failure(error: OSError, target: Path) -> MissingError:
