@@ -21,7 +21,7 @@ import pytest
 import yaml
 
 from builder.core.jobs import compose
-from builder.edges.engine.memory import REMEMBERED, restarted_since
+from builder.edges.engine.events import REMEMBERED, restarted_since
 from builder.edges.jobs import folder
 from tests.engine import private_engine
 from tests.engine.conftest import ONE_STORE, Engine, Ran, copy_project, results

@@ -585,6 +585,19 @@ def test_what_dead_runs_left_is_removed(shard: Shard) -> None:
     assert sorted(shard.leftovers()) == sorted(name for name in folders if name.endswith("-89abcdef"))
 
 
+def test_results_may_be_a_link_to_a_larger_disk(shard: Shard) -> None:
+    """Nothing of a run is left there, and what a dead one left goes."""
+    shard.add("a")
+    (shard.folder / "large").mkdir()
+    shard.results.symlink_to(shard.folder / "large")
+    dead = shard.results / ".tmp-elsewhere-1-0123abcd"
+    dead.mkdir()
+    os.utime(dead, (0, 0))
+    shard.run()
+    assert shard.done() == {"a"}
+    assert shard.leftovers() == []
+
+
 def test_a_run_shows_that_it_lives(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its folder in the results is young, however long a stage works on one recording."""
     shown = threading.Event()

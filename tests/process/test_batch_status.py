@@ -187,6 +187,11 @@ def test_collecting_removes_what_dead_runs_left(batch: BatchFolder) -> None:
     os.utime(dead, (0, 0))
     command("collect", batch.folder)
     assert list(batch.results.glob(".tmp-*")) == [living]
+    batch.results.rename(batch.folder.parent / "large")
+    batch.results.symlink_to(batch.folder.parent / "large")
+    os.utime(living, (0, 0))
+    command("collect", batch.folder)
+    assert list(batch.results.glob(".tmp-*")) == []
 
 
 def test_pages_stay_in_the_results(batch: BatchFolder, tmp_path: Path) -> None:

@@ -127,7 +127,7 @@ def take(batch: Path, known: Container[bytes], changed: Callable[[str], Item | N
 
 def _sweep(results: Path) -> None:
     """Remove what dead runs left, where there is something to remove and it can be."""
-    if any(TEMPORARY.fullmatch(name) for name in names_below(results)):
+    if any(TEMPORARY.fullmatch(name) for name in names_below(results.resolve())):
         with contextlib.suppress(MissingError), _temporary(results):
             pass
 

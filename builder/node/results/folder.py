@@ -124,6 +124,7 @@ def open_results(results: Path) -> Path:
     """
     try:
         results.mkdir(exist_ok=True)
+        results = results.resolve()  # whoever runs this may have put a link there; nothing is removed behind one
         made = results / f".tmp-{host_name()}-{os.getpid()}-{secrets.token_hex(4)}"
         made.mkdir(mode=0o755)
         _sweep(results, made.stat().st_mtime)

@@ -22,7 +22,7 @@ from builder.core.jobs import compose, sandbox
 from builder.core.jobs.compose import ComposeFile
 from builder.core.jobs.job import JobStage
 from builder.edges.engine import connection as engines
-from builder.edges.engine import kept, memory
+from builder.edges.engine import events, kept
 from builder.edges.jobs.folder import MARK
 from builder.edges.jobs.record.log import StageLog
 from builder.edges.system import files, permissions, shell
@@ -351,7 +351,7 @@ class Container:
 
     def _engine_was_away(self) -> bool:
         """Whether it was gone and back before anybody here noticed, as happens on a busy machine."""
-        return not self._asked and memory.restarted_since(self._project.api, self._id)
+        return not self._asked and events.restarted_since(self._project.api, self._id)
 
     def _out_of_memory(self) -> bool:
         with contextlib.suppress(Exception):  # the engine is gone: it is asked again when it is back

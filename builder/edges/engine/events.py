@@ -1,4 +1,4 @@
-"""What an engine remembers of a container's end: it keeps events in its memory alone, so those of another run of it are gone."""
+"""What an engine's events tell of itself: it keeps them in memory alone, so those of another run of it are gone."""
 
 from __future__ import annotations
 
@@ -22,9 +22,8 @@ def restarted_since(api: Any, container: str) -> bool:
         Exception: docker-py's and its libraries', where the engine doesn't answer.
     """
     began = known = with_beginning = False
-    for event in _events(
-        api, int(time.time()) + 2, container=[container]
-    ):  # an end is known a moment before its event is
+    soon = int(time.time()) + 2  # an end is known a moment before its event is
+    for event in _events(api, soon, container=[container]):
         if event.get("Action") == "start":
             began = True
         elif event.get("Action") == "die":
