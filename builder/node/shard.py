@@ -60,6 +60,8 @@ class NodeStep:
     """Variables of the node that it also gets."""
     end: tuple[str, ...] = ()
     """What ends it by force where the program that was started isn't the one that works: a container's client."""
+    cidfile: str = ""
+    """The file that an engine's client writes once there is a container; until then it isn't asked to end."""
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ import time
 from collections import Counter, deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Callable
 
 from builder.node.faults import BUG, DIFFERS, MACHINE, NodeFault
@@ -31,6 +32,9 @@ LOOK = 0.25
 
 GRACE = 11.0
 """Seconds that a stage has to end after SIGTERM: it gives its worker 8."""
+
+CREATION = 8.0
+"""Seconds that an engine may take to create a container."""
 
 LARGEST_LOG = 8 << 20
 """Bytes that are kept of what a stage prints."""
@@ -132,7 +136,10 @@ class StageRunner:
         while True:
             write_list(self._scratch, left)
             done = len([end for end in ends.jobs.values() if end.code == 0])
-            program = _Program(self._words(step), self._variables(step), self._scratch, step.stage)
+            cidfile = Path(self._filled(step.cidfile)) if step.cidfile else None
+            if cidfile is not None:
+                clear(cidfile)
+            program = _Program(self._words(step), self._variables(step), self._scratch, step.stage, cidfile)
             self._watch(program, step, ends, len(keys))
             if program.code == 0:
                 return
@@ -229,8 +236,10 @@ class StageRunner:
 class _Program:
     """A stage that was started; what it prints is kept."""
 
-    def __init__(self, words: Sequence[str], env: Mapping[str, str], scratch: Scratch, stage: str) -> None:
-        self._words, self._env, self._stage = words, env, stage
+    def __init__(
+        self, words: Sequence[str], env: Mapping[str, str], scratch: Scratch, stage: str, cidfile: Path | None
+    ) -> None:
+        self._words, self._env, self._stage, self._cidfile = words, env, stage, cidfile
         self._log = scratch.logs / f"{stage}.log"
         self._last: deque[str] = deque(maxlen=LINES)
         self._process: Any = None
@@ -266,7 +275,16 @@ class _Program:
         threading.Thread(target=self._await, args=(reader,), name=self._stage, daemon=True).start()
 
     def stop(self) -> None:
-        """Ask it to end, and end it by force where it doesn't; returns once it is over."""
+        """Ask it to end, and end it by force where it doesn't; returns once it is over.
+
+        An engine goes on to create the container of a client that has gone, and nobody would know of it.
+        """
+        end = time.monotonic() + CREATION
+        while self._cidfile is not None and self.code is None and time.monotonic() < end:
+            with contextlib.suppress(OSError):
+                if self._cidfile.stat().st_size:
+                    break
+            time.sleep(0.02)
         with contextlib.suppress(ProcessLookupError):
             self._process.terminate()
         end = time.monotonic() + GRACE

@@ -258,6 +258,7 @@ def run_command(
     limits: ContainerLimits,
     user: str,
     variables: Mapping[str, str],
+    cidfile: str,
     labels: Mapping[str, str] = MappingProxyType({}),
     entrypoint: str | None = None,
 ) -> list[str]:
@@ -265,6 +266,7 @@ def run_command(
 
     Args:
         mounts: bind mounts, with absolute paths.
+        cidfile: a file that isn't there yet, which gets the container's id once there is one.
         entrypoint: instead of the image's own.
     """
     words = [
@@ -275,6 +277,8 @@ def run_command(
         "--rm",
         "--name",
         name,
+        "--cidfile",
+        cidfile,
         "--pull",
         "never",
         "--network",

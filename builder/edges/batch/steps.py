@@ -80,6 +80,7 @@ def containers(
     made = []
     for stage in job.stages:
         image, name = images[stage.name], f"{NAME}{stage.name}"
+        cidfile = f"{{scratch}}/container-{stage.name}"
         mounts = [Mount(source="{scratch}/jobs", target="/jobs", writable=True)]
         if not {use.digest for use in stage.models.values()} <= set(image.models):
             mounts.append(compose.mounts(str(config.paths.models.resolve()))["models"])
@@ -89,6 +90,7 @@ def containers(
             image.id,
             ["--jobs", "/jobs/list"],
             name=name,
+            cidfile=cidfile,
             mounts=mounts,
             limits=ContainerLimits(memory=memory, cpus=machine.threads),
             user=sandbox.user(os.getuid(), os.getgid()),
@@ -99,7 +101,7 @@ def containers(
             at = words.index("--rm")
             words[at:at] = _gpu(machine)
         end = ("docker", "--host", engine, "rm", "--force", name)
-        made.append(NodeStep(stage=stage.name, argv=tuple(words), env={}, inherit=CLIENT, end=end))
+        made.append(NodeStep(stage=stage.name, argv=tuple(words), env={}, inherit=CLIENT, end=end, cidfile=cidfile))
     return tuple(made)
 
 

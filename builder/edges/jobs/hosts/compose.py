@@ -11,6 +11,7 @@ import functools
 import os
 import shlex
 import stat
+import subprocess
 import tempfile
 import threading
 import time
@@ -45,6 +46,9 @@ asked one to end: Docker gives others, which may not hear, 15 s (its shutdown-ti
 
 LONGEST_ADDRESS = 4096
 """Bytes of an engine's address."""
+
+REMOVAL = 30.0
+"""Seconds that an engine has for removing a job's containers."""
 
 LOOK = 0.02
 """Seconds between two looks for a container that compose is creating."""
@@ -136,6 +140,8 @@ class Project:
     def close(self) -> None:
         """Leave no container; nothing of ours is running afterwards."""
         if self._creating is not None:
+            with contextlib.suppress(subprocess.TimeoutExpired):  # an engine goes on to create what compose asked for
+                self._creating.wait(shell.CREATION)
             shell.stop(self._creating, grace=2.0)
         with contextlib.suppress(OSError):
             self._compose_log.unlink()
@@ -400,20 +406,27 @@ def remove(client: Any, container: str) -> None:
 
 
 def remove_all(client: Any, job: str) -> None:
-    """Remove all containers of a job at once, running or not.
+    """Remove all containers of a job at once, running or not, and wait until the engine has none left.
+
+    An engine refuses a container that it is just starting, and one that somebody else removes stays for a while (its files
+    may be many): it is asked again until they are gone.
 
     Raises:
         MissingError: one of them runs on.
     """
-    threads = [
-        threading.Thread(target=remove, args=(client, str(container["Id"])), daemon=True)
-        for container in containers_of(client, job)
-    ]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(30)
-    if threads and any(c["State"] in ("running", "paused", "restarting") for c in containers_of(client, job)):
+    end, pause = time.monotonic() + REMOVAL, 0.0
+    while (containers := containers_of(client, job)) and time.monotonic() < end:
+        time.sleep(pause)
+        pause = LOOK
+        threads = [
+            threading.Thread(target=remove, args=(client, str(container["Id"])), daemon=True)
+            for container in containers
+        ]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(max(0.0, end - time.monotonic()))
+    if any(c["State"] in ("running", "paused", "restarting") for c in containers):
         raise MissingError(
             f"a container of job {job} can't be ended", hint=f"docker ps --filter label={compose.JOB}={job}"
         )

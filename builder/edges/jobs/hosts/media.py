@@ -44,7 +44,8 @@ class Media:
         """
         self._limits, self._file = limits, file
         self._native, self._host, self._images, self._folder = native, host, images, folder
-        self._started: list[Process] = []
+        self._started: list[Client] = []
+        self._opened = False
 
     def open(self, stages: Sequence[str]) -> None:
         self._native.open(stages)
@@ -53,11 +54,14 @@ class Media:
             with contextlib.suppress(MissingError):  # this run doesn't need it
                 projects.write(self._folder, self._file)
         projects.mark(self._folder, self._host)
+        self._opened = True
 
     def start(self, stage: JobStage, log: StageLog, on_end: Callable[[], None]) -> Process:
         tag = self._images.get(stage.name)
         if tag is None:
             return self._native.start(stage, log, on_end)
+        cidfile = self._folder / f".{stage.name}.cid"
+        cidfile.unlink(missing_ok=True)
         permissions.give(self._folder)  # what native stages have made since, too
         job_mounts = [
             Mount(source=str(self._folder / part.source), target=part.target, writable=part.writable)
@@ -68,24 +72,42 @@ class Media:
             tag,
             ["--job", "/job"],
             name=f"whisperbake-{self._folder.name}-{stage.name}",
+            cidfile=str(cidfile),
             mounts=job_mounts,
             limits=self._limits(stage),
             user=user(),
             variables={"OMP_NUM_THREADS": str(int(stage.settings.get("threads", 1)))},
             labels={compose.JOB: self._folder.name, compose.STAGE: stage.name},
         )
-        self._started.append(Process(words, log, on_end))
+        self._started.append(Client(words, log, on_end, cidfile=cidfile))
         return self._started[-1]
 
     def close(self) -> None:
         self._native.close()
+        for process in self._started:
+            process.cidfile.unlink(missing_ok=True)
         if self._file is not None:
             permissions.give(self._folder)  # docker compose up works with what native stages made
-        if all(process.poll() == 0 for process in self._started):
+        if self._opened and all(process.poll() == 0 for process in self._started):
             projects.unmark(self._folder)
             return
         with contextlib.suppress(MissingError):  # an engine that has gone takes nothing more; the next run will
             projects.clean(self._folder)  # a client that was killed leaves its container
+
+
+class Client(Process):
+    """A ``docker run``, which isn't ended before its container is there to be removed."""
+
+    def __init__(self, words: Sequence[str], log: StageLog, on_end: Callable[[], None], *, cidfile: Path) -> None:
+        super().__init__(words, log, on_end)
+        self.cidfile = cidfile
+
+    def terminate(self) -> None:
+        """Leave it to :meth:`stop`, which may wait."""
+
+    def stop(self) -> None:
+        shell.await_container(self._process, self.cidfile)
+        super().stop()
 
 
 def user() -> str:
@@ -104,7 +126,12 @@ def media(host: str, tag: str, limits: ContainerLimits) -> Callable[[Sequence[st
     def inspect(options: Sequence[str], source: Path, target: Path | None) -> shell.Done:
         suffix = source.suffix if source.suffix.isascii() and source.suffix[1:].isalnum() else ""
         name = f"whisperbake-inspect-{os.getpid()}-{secrets.token_hex(4)}"  # a batch looks into several at once
-        with _open_to_all(source) as recording, _outlet(target) as out:
+        with (
+            _open_to_all(source) as recording,
+            _outlet(target) as out,
+            tempfile.TemporaryDirectory(prefix="whisperbake-") as ids,
+        ):
+            cidfile = Path(ids, "id")
             mounts = [Mount(source=str(recording), target=f"/in/recording{suffix}")]
             words = [*options, f"/in/recording{suffix}"]
             if target is not None:
@@ -115,6 +142,7 @@ def media(host: str, tag: str, limits: ContainerLimits) -> Callable[[Sequence[st
                 tag,
                 ["/opt/bake/stages/demux/clip.py", *words],
                 name=name,
+                cidfile=str(cidfile),
                 mounts=mounts,
                 limits=limits,
                 user=user(),
@@ -123,7 +151,7 @@ def media(host: str, tag: str, limits: ContainerLimits) -> Callable[[Sequence[st
             )
             done = None
             try:
-                done = shell.run(argv, timeout=sandbox.look_seconds(source.stat().st_size))
+                done = shell.run(argv, timeout=sandbox.look_seconds(source.stat().st_size), cidfile=cidfile)
             finally:
                 if done is None or done.code < 0:  # Ctrl-C, or its time is up: the container would run on
                     remove(host, name)
