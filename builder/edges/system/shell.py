@@ -225,8 +225,16 @@ def await_container(process: Process, cidfile: Path | None) -> None:
         time.sleep(0.02)
 
 
-def stop(process: Process, *, grace: float = 5.0) -> int:
-    """Ask a process of :func:`start` to end (SIGTERM); kill its group after ``grace`` seconds. Returns its exit code."""
+def stop(process: Process, *, patience: float = 0.0, grace: float = 5.0) -> int:
+    """End a process of :func:`start`; its exit code.
+
+    Args:
+        patience: seconds that it has to end by itself, before it is asked to (SIGTERM).
+        grace: seconds after which its group is killed then.
+    """
+    if patience:
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(patience)
     if process.poll() is None:
         process.terminate()
         try:

@@ -11,7 +11,6 @@ import functools
 import os
 import shlex
 import stat
-import subprocess
 import tempfile
 import threading
 import time
@@ -140,9 +139,8 @@ class Project:
     def close(self) -> None:
         """Leave no container; nothing of ours is running afterwards."""
         if self._creating is not None:
-            with contextlib.suppress(subprocess.TimeoutExpired):  # an engine goes on to create what compose asked for
-                self._creating.wait(shell.CREATION)
-            shell.stop(self._creating, grace=2.0)
+            # An engine goes on to create what compose asked for.
+            shell.stop(self._creating, patience=shell.CREATION, grace=2.0)
         with contextlib.suppress(OSError):
             self._compose_log.unlink()
         for thread in self._dropping:
