@@ -123,7 +123,6 @@ def test_no_container_of_a_job_gets_the_docker_clients_proxies(
         f"{engine.prefix}/vad:slim-cpu",
         told,
         name="whisperbake-test-proxies",
-        cidfile=str(tmp_path / "id"),
         mounts=[],
         limits=ContainerLimits(memory=200_000_000, cpus=1),
         user="65532:0",

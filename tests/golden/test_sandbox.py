@@ -159,7 +159,6 @@ def test_three_spellings_are_the_same_rights(uid: int, gid: int, memory: int) ->
             "image",
             ["--job", "/job"],
             name="n",
-            cidfile="/id",
             mounts=[replace(mount, source=str(FOLDER / mount.source)) for mount in sandbox.JOB_MOUNTS.values()],
             limits=ContainerLimits(memory=expected.memory, cpus=machine.threads),
             user=sandbox.user(uid, gid),

@@ -169,7 +169,6 @@ def test_containers_outside_of_a_project_have_the_same_rights() -> None:
         "img",
         ["--probe"],
         name="n",
-        cidfile="/id",
         mounts=mounts,
         limits=sandbox.ContainerLimits(memory=500, cpus=2),
         user=sandbox.user(0, 0),

@@ -258,7 +258,7 @@ def run_command(
     limits: ContainerLimits,
     user: str,
     variables: Mapping[str, str],
-    cidfile: str,
+    cidfile: str | None = None,
     labels: Mapping[str, str] = MappingProxyType({}),
     entrypoint: str | None = None,
 ) -> list[str]:
@@ -266,7 +266,8 @@ def run_command(
 
     Args:
         mounts: bind mounts, with absolute paths.
-        cidfile: a file that isn't there yet, which gets the container's id once there is one.
+        cidfile: a file that isn't there yet, which gets the container's id once there is one. Whoever may end the client
+            early needs it: see :func:`builder.edges.system.shell.await_container`.
         entrypoint: instead of the image's own.
     """
     words = [
@@ -277,8 +278,7 @@ def run_command(
         "--rm",
         "--name",
         name,
-        "--cidfile",
-        cidfile,
+        *(["--cidfile", cidfile] if cidfile else []),
         "--pull",
         "never",
         "--network",
