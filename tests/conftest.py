@@ -134,7 +134,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.hookimpl(trylast=True, specname="pytest_collection_modifyitems")
 def pytest_longest_first(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """With several workers, the longest groups begin first; within a group the order stays as it is."""
+    """A group's tests run in one go, in their order; with several workers, the longest groups begin first."""
+    first: dict[str, int] = {}
+    for place, item in enumerate(items):
+        first.setdefault(group(item), place)
+    items.sort(key=lambda item: first[group(item)])
     if hasattr(config, "workerinput"):
         rank = {name: place for place, name in enumerate(LONGEST_FIRST)}
         items.sort(key=lambda item: rank.get(group(item), len(rank)))

@@ -142,10 +142,10 @@ def state(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session", params=private_engine.STORES)
-def engine(request: pytest.FixtureRequest, state: Path) -> Iterator[Engine]:
+def engine(request: pytest.FixtureRequest, state: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
     """An engine of one store; empty, where it is a private one."""
     store = request.param
-    home = state_folder(state.parent / store)
+    home = state_folder(tmp_path_factory.mktemp(store))
     if os.environ.get("CI", "").lower() in ("1", "true") or os.environ.get("TEST_ENGINE") == "private":
         why = private_engine.why_not()
         assert why is None, f"no private engine here: {why}"
