@@ -8,6 +8,7 @@ takes much memory or time, or if it ends without an error and what to do next.
 
 from __future__ import annotations
 
+import atexit
 import copy
 import functools
 import hashlib
@@ -96,10 +97,18 @@ Attack = Callable[[Scene], tuple[str, tuple[str, ...]]]
 """Prepares the stick; what was done, and what the user types."""
 
 
+def _folder(prefix: str) -> Path:
+    """A folder for as long as this process lives."""
+    folder = Path(tempfile.mkdtemp(prefix=prefix))
+    owner = os.getpid()
+    atexit.register(lambda: os.getpid() == owner and shutil.rmtree(folder, ignore_errors=True))  # not a fork of it
+    return folder
+
+
 @functools.cache
 def keys() -> Path:
     """A folder with the keys of a sender and of a stranger."""
-    folder = Path(tempfile.mkdtemp(prefix="wb-keys-"))
+    folder = _folder("wb-keys-")
     for name in ("sender", "stranger"):
         signing.make_keys(folder / name, folder / f"{name}.pem")
     return folder
@@ -108,7 +117,7 @@ def keys() -> Path:
 @functools.cache
 def good() -> Path:
     """A bundle of three images with a native set, signed by the sender; another with a changed image beside it."""
-    folder = Path(tempfile.mkdtemp(prefix="wb-good-"))
+    folder = _folder("wb-good-")
     write(three(), folder / "bundle")
     write(three(b"print(3)\n"), folder / "other")
     return folder
