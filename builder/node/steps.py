@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Callable
 
+from builder.node.client import await_container
 from builder.node.faults import BUG, DIFFERS, MACHINE, NodeFault
 from builder.node.jobs import clear, write_list
 from builder.node.scratch import Scratch
@@ -31,10 +32,7 @@ LOOK = 0.25
 """Seconds between two looks at what a stage has done, and whether a signal came."""
 
 GRACE = 11.0
-"""Seconds that a stage has to end after SIGTERM: it gives its worker 8."""
-
-CREATION = 8.0
-"""Seconds that an engine may take to create a container."""
+"""Seconds that a stage has to end: it gives its worker 8. A client that doesn't know its container yet has no worker."""
 
 LARGEST_LOG = 8 << 20
 """Bytes that are kept of what a stage prints."""
@@ -275,19 +273,12 @@ class _Program:
         threading.Thread(target=self._await, args=(reader,), name=self._stage, daemon=True).start()
 
     def stop(self) -> None:
-        """Ask it to end, and end it by force where it doesn't; returns once it is over.
-
-        An engine goes on to create the container of a client that has gone, and nobody would know of it.
-        """
-        end = time.monotonic() + CREATION
-        while self._cidfile is not None and self.code is None and time.monotonic() < end:
-            with contextlib.suppress(OSError):
-                if self._cidfile.stat().st_size:
-                    break
-            time.sleep(0.02)
+        """Ask it to end, and end it by force where it doesn't; returns once it is over."""
+        end = time.monotonic() + GRACE
+        if self._cidfile is not None:
+            await_container(self._cidfile, self._process.poll)
         with contextlib.suppress(ProcessLookupError):
             self._process.terminate()
-        end = time.monotonic() + GRACE
         with contextlib.suppress(subprocess.TimeoutExpired):
             self._process.wait(max(0.0, end - time.monotonic()))
             return

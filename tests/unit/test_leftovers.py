@@ -19,6 +19,7 @@ from builder.edges.jobs.folder import MARK
 from builder.edges.jobs.hosts import compose, media
 from builder.edges.system import shell
 from builder.errors import MissingError
+from builder.node.client import await_container
 from builder.node.steps import _Program
 
 
@@ -107,11 +108,14 @@ time.sleep(60)
 """As ``docker run --cidfile``: one that is ended before it has the id leaves a container that nobody knows of."""
 
 
-@pytest.mark.parametrize("way", ["a job's", "a look's", "a shard's"])
+@pytest.mark.parametrize("way", ["a job's", "a look's", "a look's that takes too long", "a shard's"])
 def test_a_client_is_not_ended_before_it_knows_its_container(tmp_path: Path, way: str) -> None:
     cidfile, early = tmp_path / "id", tmp_path / "early"
     words = [sys.executable, "-c", CLIENT, str(cidfile), str(early)]
     begun = tmp_path / "id.begun"
+
+    def settle(process: shell.Process) -> None:
+        await_container(cidfile, process.poll)
 
     def once_begun(then: Callable[[], None]) -> None:
         while not begun.exists():
@@ -126,7 +130,9 @@ def test_a_client_is_not_ended_before_it_knows_its_container(tmp_path: Path, way
     elif way == "a look's":
         threading.Thread(target=once_begun, args=(lambda: os.kill(os.getpid(), signal.SIGINT),)).start()
         with pytest.raises(KeyboardInterrupt):
-            shell.run(words, cidfile=cidfile)
+            shell.run(words, settle=settle)
+    elif way == "a look's that takes too long":
+        assert shell.run(words, settle=settle, timeout=0.3).code == -9
     else:
         scratch: Any = SimpleNamespace(logs=tmp_path)
         program = _Program(words, {}, scratch, "demux", cidfile)

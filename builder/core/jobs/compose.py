@@ -267,7 +267,7 @@ def run_command(
     Args:
         mounts: bind mounts, with absolute paths.
         cidfile: a file that isn't there yet, which gets the container's id once there is one. Whoever may end the client
-            early needs it: see :func:`builder.edges.system.shell.await_container`.
+            early needs it: see builder/node/client.py.
         entrypoint: instead of the image's own.
     """
     words = [

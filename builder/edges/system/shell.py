@@ -27,9 +27,6 @@ MOST = 64 << 20
 CHUNK = 64 << 10
 """Bytes of an output that are read at once: what a pipe holds."""
 
-CREATION = 10.0
-"""Seconds that an engine may take to create a container."""
-
 LOOK = 0.2
 """Seconds after which a pipe counts as empty whose process has ended, though others hold it open."""
 
@@ -53,14 +50,14 @@ def run(
     cwd: Path | None = None,
     timeout: float | None = None,
     stdin: bytes | None = None,
-    cidfile: Path | None = None,
+    settle: Callable[[Process], object] | None = None,
 ) -> Done:
     """Run a program to its end and capture up to :data:`MOST` bytes of each output; a non-zero exit code isn't an error.
 
     Args:
         env: the whole environment, or None for this process's.
         timeout: seconds; then the process is killed and ``code`` is -9.
-        cidfile: the file that a ``docker run`` is to write; see :func:`await_container`.
+        settle: what the process needs before it is killed; Ctrl-C doesn't reach it then.
 
     Raises:
         MissingError: the program is not on this machine.
@@ -75,7 +72,7 @@ def run(
             stdin=subprocess.DEVNULL if stdin is None else subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
-            start_new_session=cidfile is not None,  # else Ctrl-C reaches it, too
+            start_new_session=settle is not None,
         )
     except FileNotFoundError as error:
         raise MissingError(f"{argv[0]} is not on this machine", hint=f"install {argv[0]}") from error
@@ -86,15 +83,15 @@ def run(
                 with contextlib.suppress(BrokenPipeError), process.stdin as inlet:
                     inlet.write(stdin or b"")
             code = process.wait(timeout)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            code = -9
-        except BaseException:
+        except BaseException as error:
             try:
-                await_container(process, cidfile)
+                if settle is not None:
+                    settle(process)
             finally:
                 process.kill()
-            raise
+            if not isinstance(error, subprocess.TimeoutExpired):
+                raise
+            code = -9
         out.join()
         err.join()
     LOG.debug("exit code %d after %.1f s: %s", code, time.monotonic() - began, argv[0])
@@ -210,19 +207,6 @@ def foreground(argv: Sequence[str]) -> int:
         return subprocess.run(list(argv), check=False).returncode
     except (FileNotFoundError, PermissionError, NotADirectoryError) as error:
         raise MissingError(f"{argv[0]} is not on this machine", hint=f"install {argv[0]}") from error
-
-
-def await_container(process: Process, cidfile: Path | None) -> None:
-    """Wait until a ``docker run --cidfile`` has its container, before it is ended.
-
-    An engine goes on to create the container of a client that has gone: nobody would know of it, and it would stay.
-    """
-    end = time.monotonic() + CREATION
-    while cidfile is not None and process.poll() is None and time.monotonic() < end:
-        with contextlib.suppress(OSError):
-            if cidfile.stat().st_size:
-                return
-        time.sleep(0.02)
 
 
 def stop(process: Process, *, patience: float = 0.0, grace: float = 5.0) -> int:

@@ -27,6 +27,7 @@ from builder.edges.jobs.folder import MARK
 from builder.edges.jobs.record.log import StageLog
 from builder.edges.system import files, permissions, shell
 from builder.errors import BakeError, MissingError
+from builder.node.client import CREATION
 from builder.program import command
 from builder.receiver.jobs.untrusted import read_below
 
@@ -50,7 +51,7 @@ REMOVAL = 30.0
 """Seconds that an engine has for removing a job's containers."""
 
 LOOK = 0.02
-"""Seconds between two looks for a container that compose is creating."""
+"""Seconds between two looks for a container that compose creates, or that is being removed."""
 
 
 def write(folder: Path, made: ComposeFile) -> Path:
@@ -140,7 +141,7 @@ class Project:
         """Leave no container; nothing of ours is running afterwards."""
         if self._creating is not None:
             # An engine goes on to create what compose asked for.
-            shell.stop(self._creating, patience=shell.CREATION, grace=2.0)
+            shell.stop(self._creating, patience=CREATION, grace=2.0)
         with contextlib.suppress(OSError):
             self._compose_log.unlink()
         for thread in self._dropping:

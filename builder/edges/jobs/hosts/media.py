@@ -19,6 +19,7 @@ from builder.edges.jobs.hosts.native import Native, Process
 from builder.edges.jobs.record.log import StageLog
 from builder.edges.system import permissions, shell
 from builder.errors import InputError, MissingError
+from builder.node.client import await_container, knows_container
 from builder.receiver.jobs import places
 
 
@@ -96,17 +97,18 @@ class Media:
 
 
 class Client(Process):
-    """A ``docker run``, which isn't ended before its container is there to be removed."""
+    """A ``docker run``, which isn't ended before it knows its container."""
 
     def __init__(self, words: Sequence[str], log: StageLog, on_end: Callable[[], None], *, cidfile: Path) -> None:
         super().__init__(words, log, on_end)
         self.cidfile = cidfile
 
     def terminate(self) -> None:
-        """Leave it to :meth:`stop`, which may wait."""
+        if knows_container(self.cidfile):  # else :meth:`stop` waits
+            super().terminate()
 
     def stop(self) -> None:
-        shell.await_container(self._process, self.cidfile)
+        await_container(self.cidfile, self._process.poll)
         super().stop()
 
 
@@ -151,7 +153,11 @@ def media(host: str, tag: str, limits: ContainerLimits) -> Callable[[Sequence[st
             )
             done = None
             try:
-                done = shell.run(argv, timeout=sandbox.look_seconds(source.stat().st_size), cidfile=cidfile)
+                done = shell.run(
+                    argv,
+                    timeout=sandbox.look_seconds(source.stat().st_size),
+                    settle=lambda process: await_container(cidfile, process.poll),
+                )
             finally:
                 if done is None or done.code < 0:  # Ctrl-C, or its time is up: the container would run on
                     remove(host, name)
