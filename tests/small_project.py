@@ -26,6 +26,7 @@ class Small:
     """A model: its entry in models.yaml (one line of YAML), its files, its revision."""
 
     entry: str
+    purpose: str = "other"
     files: Mapping[str, bytes]
     revision: str = REVISION
 
@@ -47,7 +48,7 @@ def make(root: Path, models: Mapping[str, Small], *, fill: bool = True) -> Path:
         shutil.copy(path, target)
     with (root / "models.yaml").open("a") as out:
         for id_, small in models.items():
-            out.write(f"  {id_}: {{purpose: other, title: {id_}, licence: MIT, {small.entry}}}\n")
+            out.write(f"  {id_}: {{purpose: {small.purpose}, title: {id_}, licence: MIT, {small.entry}}}\n")
     pins = lock.parse_lock((ROOT / "models.lock").read_text())
     pins |= {id_: pin_of(small.files, small.revision) for id_, small in models.items()}
     (root / "models.lock").write_text(lock.dump_lock(pins))

@@ -14,6 +14,7 @@ from builder import ui
 from builder.core.config import presets
 from builder.core.config import selection as choice
 from builder.core.config.types import Config
+from builder.core.jobs.request import CPU_COMPUTE_TYPE
 from builder.core.languages import require, spoken
 from builder.core.progress import OnProgress
 from builder.core.terms import MUSIC, SEPARATION, Mode, Purpose
@@ -202,6 +203,7 @@ def chosen_models(
         tagging=MUSIC in config.defaults.extras if tagging is None else tagging,
         language=spoken(config.defaults.language),
         apple=_on_apple(config),
+        int8=_in_int8(config),
     )
     pins = choice.require_pins(config, chosen.values())
     found = {purpose: (model, pins[model.id]) for purpose, model in chosen.items()}
@@ -217,6 +219,24 @@ def _on_apple(config: Config) -> bool:
     """Whether jobs run natively on Apple silicon. Without a model for it nobody looks."""
     known = any(model.engine == MLX for model in config.models.values())
     return known and config.defaults.mode is Mode.NATIVE and hardware_of(config, keep=config.home.is_dir())[0].mps
+
+
+IN_INT8 = {Purpose.ASR: "asr", Purpose.TRANSLATION: "translate"}
+"""Purposes whose models have weights in int8, with the stage that computes with them."""
+
+
+def _in_int8(config: Config) -> frozenset[Purpose]:
+    """Purposes for which a processor computes in int8: such weights are half as large, and give the same words."""
+    return frozenset(purpose for purpose, stage in IN_INT8.items() if _computes_int8(config, stage))
+
+
+def _computes_int8(config: Config, stage: str) -> bool:
+    mode, said = config.defaults.mode, {name: one.value for name, one in config.settings.get(stage, {}).items()}
+    if mode is Mode.DOCKER_GPU or said.get("compute_type", CPU_COMPUTE_TYPE) != CPU_COMPUTE_TYPE:
+        return False
+    if mode is Mode.DOCKER_CPU or said.get("device") == "cpu":
+        return True
+    return "device" not in said and hardware_of(config, keep=config.home.is_dir())[1].device == "cpu"
 
 
 def image_models(

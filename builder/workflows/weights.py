@@ -317,7 +317,9 @@ def lock(session: Session, ids: Sequence[str], *, update: Sequence[str], force: 
     plan = lock_diff.plan_pins(config.models, config.pins, named=named, update=moving)
     token = access.find_token(session.env, config.home)
     scratch = store_of(config).incoming
-    entries, refused = _ask_hub(plan, token, env=session.env, scratch=scratch, on_progress=session.on_progress)
+    asked = [planned for planned in plan if planned.model.int8_of is None or not planned.ask]
+    entries, refused = _ask_hub(asked, token, env=session.env, scratch=scratch, on_progress=session.on_progress)
+    _make_int8(session, [planned for planned in plan if planned not in asked], entries, refused, anew=not dry_run)
     changes = [entry for entry in entries if isinstance(entry, PinChange)]
     failure = None if force else _lowered(changes)
     pins = {change.model.id: change.after for change in changes if change.before != change.after}
@@ -333,12 +335,12 @@ def _ask_hub(
     env: Mapping[str, str],
     scratch: Path,
     on_progress: OnProgress,
-) -> tuple[list[PlannedPin | PinChange], list[SourceError]]:
+) -> tuple[list[PlannedPin | PinChange], list[BakeError]]:
     """The pins that stay and the hub's answers, and its refusals. A hub that can't be reached is not asked again."""
     from builder.edges.weights import pinning
 
     entries: list[PlannedPin | PinChange] = []
-    refused: list[SourceError] = []
+    refused: list[BakeError] = []
     unreachable = False
     for planned in plan:
         if not planned.ask:
@@ -356,6 +358,46 @@ def _ask_hub(
     return entries, refused
 
 
+def _make_int8(
+    session: Session,
+    plan: Sequence[PlannedPin],
+    entries: list[PlannedPin | PinChange],
+    refused: list[BakeError],
+    *,
+    anew: bool,
+) -> None:
+    """Add the pins of weights in int8, made from their models'. Without them a model's own pin doesn't change either.
+
+    Args:
+        anew: those, too, that are pinned and whose model has changed.
+    """
+    from builder.edges.weights import pinning
+
+    config, store = session.config, store_of(session.config)
+    changed = {e.model.id: e for e in entries if isinstance(e, PinChange) and e.before != e.after}
+    wanted = {planned.model.id: planned.model for planned in plan}
+    for model in config.models.values():
+        if anew and model.int8_of in changed and model.id in config.pins:
+            wanted[model.id] = model
+    for id_, model in wanted.items():
+        of = config.models[str(model.int8_of)]
+        pin = changed[of.id].after if of.id in changed else config.pins.get(of.id)
+        try:
+            if pin is None:
+                raise MissingError(f"{of.id} is not pinned, of which {id_} is made", hint=f"models lock {of.id}")
+            fetch_missing(config, [(of, pin)], env=session.env, on_progress=session.on_progress)
+            store.require(of, pin)
+            session.on_progress(Progress(what=f"lock {id_}", note="converting", finished=True))
+            made = pinning.in_int8(model, pin, store)
+        except (SourceError, MissingError, IntegrityError) as error:
+            refused.append(error)
+            if id_ in config.pins and of.id in changed:
+                entries.remove(changed[of.id])
+            continue
+        history = (before.revision,) if (before := config.pins.get(id_)) else None
+        entries.append(lock_diff.pin_change(model, before, made, history))
+
+
 def _lowered(changes: Sequence[PinChange]) -> IntegrityError | None:
     reasons = [f"{change.model.id}: {reason}" for change in changes for reason in change.lowered]
     if not reasons:
@@ -368,7 +410,7 @@ def _lowered(changes: Sequence[PinChange]) -> IntegrityError | None:
     )
 
 
-def _refusals(refused: Sequence[SourceError]) -> SourceError | None:
+def _refusals(refused: Sequence[BakeError]) -> BakeError | None:
     """The first refusal, with the others as its details."""
     if not refused:
         return None

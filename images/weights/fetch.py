@@ -48,10 +48,12 @@ def main(model: str) -> None:
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         convert = order["convert"]
-        pins = [convert["pin"]] if convert else order["files"]
-        fetch(order["sources"], pins, folder, env)
+        made = convert["result"] if convert else None
+        fetch(order["sources"], [pin for pin in order["files"] if pin["path"] != made], folder, env)
         if convert:
-            run_converter(convert, order["files"], folder, env)
+            origin = folder / ".source"
+            fetch(order["sources"], [convert["pin"]], origin, env)
+            run_converter(convert, order["files"], origin, folder, env)
         for pin in order["files"]:
             target = OUT / order["folder"] / pin["path"]
             target.parent.mkdir(parents=True, exist_ok=True)
@@ -220,8 +222,10 @@ def members(parts: list[list[str]], opened: dict[str, zipfile.ZipFile]) -> Itera
                 yield chunk
 
 
-def run_converter(convert: dict[str, Any], pins: list[dict[str, Any]], folder: Path, env: dict[str, str]) -> None:
-    """Run the builder's converter on the source file; its result has a pin too."""
+def run_converter(
+    convert: dict[str, Any], pins: list[dict[str, Any]], origin: Path, folder: Path, env: dict[str, str]
+) -> None:
+    """Run the builder's converter on the source file in ``origin``; its result has a pin too."""
     import steps
 
     with tempfile.TemporaryDirectory() as packages:
@@ -237,7 +241,7 @@ def run_converter(convert: dict[str, Any], pins: list[dict[str, Any]], folder: P
             "-c",
             code,
             convert["how"],
-            str(folder / convert["source"]),
+            str(origin / convert["source"]),
             str(folder / convert["result"]),
             convert["labels"],
         ]

@@ -46,7 +46,7 @@ def test_a_comparison_that_is_interrupted_goes_on(bake: Bake, tmp_path: Path) ->
     assert tiny["words"]["total"] == 84
     assert tiny["words"]["rate"] < 0.2
     assert tiny["speakers"]["rate"] < 0.1
-    assert tiny["model_bytes"] > 78_000_000
+    assert 40_000_000 < tiny["model_bytes"] < 60_000_000
     assert tiny["seconds"] > 0 < tiny["cpu_seconds"]
     assert tiny["peak_bytes"] > 50_000_000
     first, second = found["recordings"]

@@ -109,7 +109,7 @@ def test_a_plain_transformers_loads_by_name(python: Path, tmp_path: Path) -> Non
 
 
 def test_our_own_fetch_gets_what_was_converted_too(server: Serving, tmp_path: Path) -> None:
-    """Another machine needs no package index: Whisper by commit, ONNX files (the d-vector was converted here) by digest."""
+    """Another machine needs no package index: Whisper by commit; ONNX files and int8, which were converted here, by digest."""
     env = {
         "PATH": os.environ["PATH"],
         "HF_ENDPOINT": server.address,
@@ -119,10 +119,8 @@ def test_our_own_fetch_gets_what_was_converted_too(server: Serving, tmp_path: Pa
         "PIP_CONFIG_FILE": os.devnull,
     }
     argv = [sys.executable, str(ROOT / "build.py"), "--home", str(tmp_path / "home"), "models"]
-    done = shell.run([*argv, "fetch", "--preset", "tiny-en", "--json"], env=env, cwd=ROOT, timeout=300)
-    assert done.code == 0, done.err
-    assert {f["source"] for f in json.loads(done.out)["fetched"]} == {
-        "hub Systran/faster-whisper-tiny.en",
-        "models serve",
-    }
+    for words, source in (["--preset", "tiny-en"], "models serve"), (["tiny.en"], "hub Systran/faster-whisper-tiny.en"):
+        done = shell.run([*argv, "fetch", *words, "--json"], env=env, cwd=ROOT, timeout=300)
+        assert done.code == 0, done.err
+        assert {f["source"] for f in json.loads(done.out)["fetched"]} == {source}
     assert shell.run([*argv, "verify", "--deep"], env=env, cwd=ROOT, timeout=120).code == 0

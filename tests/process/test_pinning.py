@@ -25,6 +25,8 @@ from builder.errors import IntegrityError, SourceError
 from tests import loopback, small_project
 from tests.small_project import Small
 from tests.unit.test_convert import zipped
+from tests.unit.test_int8 import SMALL, converted
+from tests.unit.test_int8 import model as weights
 from tests.unit.test_wav2vec2 import state
 
 OLD, NOW, NEXT = "a" * 40, "c" * 40, "d" * 40
@@ -100,9 +102,15 @@ def hub() -> Iterator[Hub]:
         yield state
 
 
-def make(root: Path, files: Mapping[str, bytes] | None, revision: str = OLD) -> Path:
-    """A project whose lock pins model ``m`` (or doesn't)."""
-    small_project.make(root, {"m": Small(entry=ENTRY, files=files or {"x": b"x"}, revision=revision)}, fill=False)
+def make(root: Path, files: Mapping[str, bytes] | None, revision: str = OLD, *, int8: bool = False) -> Path:
+    """A project whose lock pins model ``m`` (or doesn't).
+
+    Args:
+        int8: it is Whisper's, and has a form in int8.
+    """
+    entry, purpose = (f"{ENTRY}, int8: true", "asr") if int8 else (ENTRY, "other")
+    small = Small(entry=entry, purpose=purpose, files=files or {"x": b"x"}, revision=revision)
+    small_project.make(root, {"m": small}, fill=False)
     if files is None:
         lock = root / "models.lock"
         lock.write_text(re.sub(r"  m:\n(    .*\n)+", "", lock.read_text()))
@@ -301,12 +309,82 @@ def test_an_address_with_another_file_is_not_pinned(tmp_path: Path, checkpoint: 
     assert list(tmp_path.iterdir()) == []
 
 
+def whisper(number: float) -> dict[str, bytes]:
+    """A repository with weights in float16."""
+    some = weights(SMALL | {"encoder/layer_0/linear/weight": np.full((400, 6), number, np.float16)})
+    return {"model.bin": some, "config.json": b'{"now": 1}' * 20}
+
+
+def digest(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
+
+
+def test_weights_in_int8_are_made_from_what_is_pinned(tmp_path: Path, hub: Hub) -> None:
+    """Their pin has the result and what it is made of; whoever has the model fetches them without a network."""
+    hub.files = whisper(1)
+    root = make(tmp_path, None, int8=True)
+    assert "m is not pinned" in lock(root, hub, "m-int8").err
+    assert lock(root, hub, "m").code == 0
+    done = lock(root, hub, "m-int8")
+    assert done.code == 0, done.err
+    pins = project.load(root, env={}).pins
+    made = converted(hub.files["model.bin"])
+    assert {f.path: f.sha256 for f in pins["m-int8"].files} == {
+        "model.bin": digest(made),
+        "config.json": digest(hub.files["config.json"]),
+    }
+    assert pins["m-int8"].source_files == tuple(f for f in pins["m"].files if f.path == "model.bin")
+    assert pins["m-int8"].revision == NOW
+    assert not list((root / ".bake/models").glob("ctranslate2/*")), "it was made for its digest"
+    offline = {"HF_HUB_OFFLINE": "1", "HF_HOME": str(root / "hf")}
+    fetched = small_project.bake(root, "models", "fetch", "m-int8", env=offline)
+    assert fetched.code == 0, fetched.err
+    assert (root / ".bake/models/ctranslate2/m-int8/model.bin").read_bytes() == made
+
+
+def test_a_pin_that_moves_takes_its_int8_along(tmp_path: Path, hub: Hub) -> None:
+    hub.files, hub.commits = whisper(1), [NOW]
+    root = make(tmp_path, None, int8=True)
+    assert lock(root, hub, "m").code == lock(root, hub, "m-int8").code == 0
+    hub.files, hub.commits = whisper(2), [NEXT, NOW]
+    before = (root / "models.lock").read_text()
+    assert lock(root, hub, "--update", "m", "--dry-run").code == 0
+    assert (root / "models.lock").read_text() == before
+    done = lock(root, hub, "--update", "m")
+    assert done.code == 0, done.err
+    pins = project.load(root, env={}).pins
+    assert (pins["m"].revision, pins["m-int8"].revision) == (NEXT, NEXT)
+    assert digest(converted(hub.files["model.bin"])) in {f.sha256 for f in pins["m-int8"].files}
+
+    hub.files, hub.commits = {**whisper(3), "model.bin": b"no weights of CTranslate2" * 10}, [OLD, NEXT, NOW]
+    before = (root / "models.lock").read_text()
+    done = lock(root, hub, "--update", "m")
+    assert done.code == 5, done.err
+    assert "not a model of CTranslate2" in done.err
+    assert (root / "models.lock").read_text() == before, "a model without its int8 would be refused"
+
+
+def test_a_lock_whose_int8_is_of_other_weights_is_refused(tmp_path: Path, hub: Hub) -> None:
+    hub.files = whisper(1)
+    root = make(tmp_path, None, int8=True)
+    assert lock(root, hub, "m").code == lock(root, hub, "m-int8").code == 0
+    path = root / "models.lock"
+    source = digest(hub.files["model.bin"])
+    text = path.read_text()
+    assert text.count(source) == 2
+    path.write_text(text.replace(source, "0" * 64, 1))
+    done = small_project.bake(root, "models", "list")
+    assert done.code == 2
+    assert "is not made from what" in done.err
+    assert "models lock m-int8" in done.err
+
+
 def test_two_at_once_lose_nothing(tmp_path: Path, hub: Hub) -> None:
     """Each writes its own pin into what the other wrote."""
     from concurrent.futures import ThreadPoolExecutor
 
     config = project.load(make(tmp_path, None), env={})
-    names = [m.id for m in config.models.values() if m.repo and m.id != "m"][:12]
+    names = [m.id for m in config.models.values() if m.repo and m.int8_of is None and m.id != "m"][:12]
     made = {n: Pin(revision=NEXT, files=(FilePin(path="f", size=1, sha256="0" * 64),)) for n in names}
     with ThreadPoolExecutor(12) as pool:
         list(pool.map(lambda n: pinning.write(tmp_path, tmp_path / ".bake", {n: made[n]}, config.models), names))

@@ -8,9 +8,12 @@ from pathlib import Path
 import pytest
 
 from builder.core.config import selection as choice
-from builder.core.terms import Variant
+from builder.core.config.types import ChosenSetting
+from builder.core.machine import Gpu, Hardware, recommend
+from builder.core.terms import Mode, Purpose, Variant
 from builder.edges.machine import project
 from builder.errors import MissingError, UsageError
+from builder.workflows.session import chosen_models
 
 CONFIG = project.load(Path(__file__).resolve().parents[2], env={})
 ALL = list(CONFIG.stages)
@@ -31,6 +34,46 @@ def test_presets_choose_a_model_for_each_purpose() -> None:
         "vad": "silero-vad",
     }
     assert ids(preset="tiny-en")["asr"] == "tiny.en"
+
+
+def test_a_processor_takes_weights_in_int8_where_they_are_pinned() -> None:
+    """Presets and --models name a model; which of its forms is loaded follows from what computes."""
+    cpu = {Purpose.ASR}
+    assert ids(int8=cpu) == {**ids(), "asr": "base-int8"}
+    assert ids(int8=cpu, models=["tiny.en"], language="en")["asr"] == "tiny.en-int8"
+    assert ids(models=["base-int8"])["asr"] == "base-int8"
+    assert ids(int8={Purpose.TRANSLATION})["asr"] == "base"
+    unpinned = replace(CONFIG, pins={id_: pin for id_, pin in CONFIG.pins.items() if id_ != "base-int8"})
+    chosen = choice.choose(unpinned, preset="starter", variant=Variant.SLIM, stages=ALL, int8=cpu)
+    assert chosen[Purpose.ASR].id == "base"
+
+
+SAID: list[tuple[Mode, dict[str, str], bool]] = [
+    (Mode.DOCKER_CPU, {}, True),
+    (Mode.DOCKER_GPU, {}, False),
+    (Mode.DOCKER_GPU, {"device": "cpu"}, False),  # an image for GPUs
+    (Mode.DOCKER_CPU, {"compute_type": "float32"}, False),
+    (Mode.DOCKER_CPU, {"compute_type": "int8"}, True),
+    (Mode.NATIVE, {"device": "cpu"}, True),
+    (Mode.NATIVE, {"device": "cuda"}, False),
+    (Mode.NATIVE, {"device": "cpu", "compute_type": "int8_float32"}, False),
+]
+
+
+@pytest.mark.parametrize(("mode", "settings", "int8"), SAID)
+def test_when_a_processor_computes_in_int8(mode: Mode, settings: dict[str, str], int8: bool) -> None:
+    said = {name: ChosenSetting(stage="asr", name=name, value=value, where="--set") for name, value in settings.items()}
+    config = replace(CONFIG, defaults=replace(CONFIG.defaults, mode=mode), settings={"asr": said})
+    assert chosen_models(config)[Purpose.ASR][0].id == ("base-int8" if int8 else "base")
+
+
+@pytest.mark.parametrize(("device", "id_"), [("cpu", "base-int8"), ("cuda", "base")])
+def test_natively_the_machine_says_what_computes(device: str, id_: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    gpu = (Gpu(name="some", memory=12 << 30, driver="550", cuda="12.4"),) if device == "cuda" else ()
+    hardware = Hardware(system="Linux", machine="x86_64", cpu="some", cores=4, threads=4, memory=8 << 30, gpus=gpu)
+    monkeypatch.setattr("builder.workflows.session.hardware_of", lambda *_, **__: (hardware, recommend(hardware)))
+    config = replace(CONFIG, defaults=replace(CONFIG.defaults, mode=Mode.NATIVE))
+    assert chosen_models(config)[Purpose.ASR][0].id == id_
 
 
 def test_an_embedding_brings_its_companion() -> None:

@@ -7,7 +7,7 @@ from collections.abc import Container, Iterable, Mapping, Sequence, Set
 from builder.core import languages
 from builder.core.config.types import Config
 from builder.core.terms import Purpose, Variant
-from builder.core.weights.model import MLX, Model, Pin
+from builder.core.weights.model import INT8, MLX, Model, Pin
 from builder.errors import MissingError, UsageError, did_you_mean
 
 OPTIONAL = frozenset(
@@ -28,6 +28,7 @@ def choose(
     tagging: bool = False,
     language: str | None = None,
     apple: bool = False,
+    int8: Container[Purpose] = (),
 ) -> dict[Purpose, Model]:
     """One model for each purpose that a planned stage uses.
 
@@ -37,6 +38,7 @@ def choose(
         separation: noise is to be taken out of the sound.
         tagging: music is to be looked for.
         language: of alignment, where models differ by language.
+        int8: purposes for which a processor computes in int8: a model's pinned weights in int8 take its place.
         apple: stages run natively on Apple silicon, where a pinned model of MLX takes the place of Whisper's own.
 
     Raises:
@@ -58,6 +60,7 @@ def choose(
             hint=f"--models {asked[Purpose.ASR].instead_of or 'another'}",
         )
     chosen |= asked
+    chosen |= {purpose: config.models[in_int8(config, m.id)] for purpose, m in chosen.items() if purpose in int8}
     if Purpose.DIARIZATION in asked and Purpose.EMBEDDING in asked:
         pipeline, embedding = asked[Purpose.DIARIZATION].id, asked[Purpose.EMBEDDING].id
         raise UsageError(
@@ -81,6 +84,12 @@ def _on_apple(config: Config, model: Model, variant: Variant) -> Model:
     """What computes a model on Apple's GPU, where one is pinned, else the model."""
     twins = (m for m in config.models.values() if m.instead_of == model.id and m.id in config.pins)
     return next((twin for twin in twins if variant in twin.variants), model)
+
+
+def in_int8(config: Config, id_: str) -> str:
+    """The id of a model's weights in int8 where these are pinned, else the model's."""
+    made = f"{id_}{INT8}"
+    return made if made in config.pins and config.models[made].int8_of == id_ else id_
 
 
 def _purposes(

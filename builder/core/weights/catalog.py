@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
+from dataclasses import replace
 from types import MappingProxyType
 from typing import Any
 
 from builder.core.terms import Purpose, Variant
 from builder.core.weights.model import (
     ENGINES,
+    INT8,
     MLX,
     SHA256,
     Convert,
@@ -56,6 +58,7 @@ class ModelShape(Strict):
     languages: list[str] = []
     variants: list[str] = ["slim", "full"]
     engine: str = ""
+    int8: bool = False
     instead_of: str | None = None
     translates: bool = False
     into: list[str] = []
@@ -84,7 +87,12 @@ def parse_models(text: str) -> dict[str, Model]:
     """
     document = Document("models.yaml", text)
     shape = document.read(CatalogShape)
-    models = {id_: _model(document, id_, entry) for id_, entry in shape.models.items()}
+    models: dict[str, Model] = {}
+    for id_, entry in shape.models.items():
+        models[id_] = _model(document, id_, entry)
+        if entry.int8:
+            made = _int8(document, models[id_], shape.models)
+            models[made.id] = made
     for id_, model in models.items():
         other = model.alternative
         if other is not None and (other not in models or models[other].gated or not model.gated):
@@ -97,6 +105,27 @@ def parse_models(text: str) -> dict[str, Model]:
         _check_companion(document, models, model)
         _check_instead(document, models, model)
     return models
+
+
+WEIGHTS = "model.bin"
+"""The file in which CTranslate2 has a model's weights."""
+
+
+def _int8(document: Document, model: Model, known: Container[str]) -> Model:
+    """The entry of a model's weights in int8, which are made from its own."""
+    at, id_ = ("models", model.id, "int8"), f"{model.id}{INT8}"
+    if model.purpose not in (Purpose.ASR, Purpose.TRANSLATION) or model.engine or model.convert or not model.repo:
+        raise document.error(f'"{model.id}" has no weights of CTranslate2', at, expected="a hub repository of Whisper's")
+    if id_ in known or not ID.fullmatch(id_):
+        raise document.error(f'"{id_}" can\'t be a second model\'s id', at)
+    return replace(
+        model,
+        id=id_,
+        title=f"{model.title}, in int8",
+        int8_of=model.id,
+        target=f"ctranslate2/{id_}",
+        convert=Convert(how="ctranslate2-int8", source=WEIGHTS, result=WEIGHTS),
+    )
 
 
 def _check_instead(document: Document, models: Mapping[str, Model], model: Model) -> None:

@@ -84,7 +84,27 @@ def parse_lock(text: str, *, known: Mapping[str, Model] | None = None) -> dict[s
         )
     if known is not None:
         _check_shared_folders(document, known, pins)
+        for id_ in pins:
+            _check_int8(document, known[id_], pins)
     return pins
+
+
+def _check_int8(document: Document, model: Model, pins: Mapping[str, Pin]) -> None:
+    """Refuse weights in int8 that are made from others than the lock pins."""
+    if model.int8_of is None:
+        return
+    pin, of = pins[model.id], pins.get(model.int8_of)
+    assert model.convert is not None
+    same = of is not None and set(of.files) == {
+        *pin.source_files,
+        *(f for f in pin.files if f.path != model.convert.result),
+    }
+    if of is None or not same or of.revision != pin.revision:
+        raise document.error(
+            f'"{model.id}" is not made from what "{model.int8_of}" is here',
+            ("models", model.id),
+            hint=f"models lock {model.id}",
+        )
 
 
 def _check_pin(document: Document, at: tuple[str, ...], entry: PinShape) -> None:
@@ -138,12 +158,13 @@ def _check_model(document: Document, at: tuple[str, ...], model: Model, entry: P
     if model.convert is None and entry.source_files:
         raise document.error(f'"{model.id}" is not converted: it has no source files', (*at, "source_files"))
     if model.convert is not None:
-        for key, files, path in (
-            ("files", entry.files, model.convert.result),
-            ("source_files", entry.source_files, model.convert.source),
-        ):
-            if [f.path for f in files] != [path]:
-                raise document.error(f'"{model.id}" needs exactly one pin here', (*at, key), expected=path)
+        kept, fetched = [f.path for f in entry.files], [f.path for f in entry.source_files]
+        if model.convert.result not in kept or (model.int8_of is None and len(kept) > 1):
+            raise document.error(f'"{model.id}" needs exactly one pin here', (*at, "files"), expected=model.convert.result)
+        if fetched != [model.convert.source]:
+            raise document.error(
+                f'"{model.id}" needs exactly one pin here', (*at, "source_files"), expected=model.convert.source
+            )
 
 
 def _file_pins(files: Sequence[FileShape]) -> tuple[FilePin, ...]:

@@ -35,19 +35,24 @@ class PinChange:
 def plan_pins(
     models: Mapping[str, Model], pins: Mapping[str, Pin], *, named: Sequence[Model], update: Sequence[Model]
 ) -> tuple[PlannedPin, ...]:
-    """The models to pin, each once: those named and those to update, or else all that have a repository and no pin.
+    """The models to pin, each once: those named and those to update, or else all that are in a repository and have no pin.
 
     Args:
         named: models that get a pin when they have none.
         update: models whose pin moves to what the hub has today.
     """
-    fresh = named if named or update else [m for m in models.values() if m.repo and m.id not in pins]
+    fresh = named if named or update else [m for m in models.values() if _at_hub(m) and m.id not in pins]
     chosen = {model.id: model for model in (*fresh, *update)}
     moving = {model.id for model in update}
     return tuple(
         PlannedPin(model=model, before=pins.get(id_), ask=id_ not in pins or id_ in moving)
         for id_, model in chosen.items()
     )
+
+
+def _at_hub(model: Model) -> bool:
+    """Whether the hub can be asked; weights in int8 are made from others', all of which have to be fetched for it."""
+    return model.repo is not None and model.int8_of is None
 
 
 def pin_change(model: Model, before: Pin | None, answer: Pin, history: Sequence[str] | None) -> PinChange:

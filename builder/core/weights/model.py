@@ -17,6 +17,9 @@ from builder.core.terms import Purpose, Variant
 MLX = "mlx"
 """The engine of Apple silicon, in native mode."""
 
+INT8 = "-int8"
+"""What follows the id of a model in that of its weights in int8."""
+
 ENGINES = {"onnx-asr": Purpose.ASR, "ctc": Purpose.ALIGNMENT, MLX: Purpose.ASR}
 """Engines beside the usual one of a purpose, with that purpose. ``onnx-asr`` can't tell which language is spoken.
 What a stage needs for one is locked as ``<variant>-<engine>``."""
@@ -87,7 +90,7 @@ class Convert:
     """How a model is converted, once, from the file that its authors publish.
 
     ``how`` names a converter of ``edges/weights/convert``, ``source`` the file that is fetched, ``result`` the file that
-    is kept. The lock pins both. ``labels`` is what the numbers that a model puts out stand for, where its file doesn't say.
+    is kept. The lock pins both. Other files of the model are kept as they are. ``labels`` is what the numbers that a model puts out stand for, where its file doesn't say.
     """
 
     how: str
@@ -121,6 +124,9 @@ class Model:
     """The variants that can load it."""
     engine: str = ""
     """What computes it, a name of :data:`ENGINES`; empty: what its stage does all others with."""
+    int8_of: str | None = None
+    """For weights in int8: the id of the model, in floating point, that they are made from. It takes that one's place where
+    a processor computes in int8."""
     instead_of: str | None = None
     """For a model of Apple silicon: the id of the one with the same weights that it takes the place of there."""
     translates: bool = False
@@ -150,6 +156,11 @@ class Model:
     def url_sha256(self) -> str:
         """What the catalogue says of the file at :attr:`url`; empty: nothing."""
         return next((s.sha256 for s in self.sources if isinstance(s, UrlSource)), "")
+
+    @property
+    def converted_path(self) -> str | None:
+        """The file that a conversion makes; None where there is none."""
+        return self.convert.result if self.convert else None
 
     @property
     def in_hub_layout(self) -> bool:

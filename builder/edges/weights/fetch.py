@@ -67,7 +67,7 @@ def fetch_models(
         Interrupted: Ctrl-C; what has arrived is kept, and the next fetch resumes.
     """
     missing = [(model, pin, store.missing(model, pin)) for model, pin in models]
-    sizes = {m.id: sum(f.size for f in (p.source_files if m.convert else files)) for m, p, files in missing if files}
+    sizes = {m.id: sum(f.size for f in _to_fetch(store, m, p, files)) for m, p, files in missing if files}
     tally = BytesTally(on_progress, sizes)
     traffic = Traffic(limits or _limits(env), note=tally.note, env=env)
     context = FetchContext(store=store, env=env, tally=tally, traffic=traffic, models=models)
@@ -94,6 +94,14 @@ def fetch_models(
     if tasks:
         tally.finished()
     return tuple(outcomes)
+
+
+def _to_fetch(store: Store, model: Model, pin: Pin, missing: Sequence[FilePin]) -> list[FilePin]:
+    """What has to come from a source for the files that the store lacks."""
+    as_they_are = [file for file in missing if file.path != model.converted_path]
+    if len(as_they_are) == len(missing):
+        return as_they_are
+    return [*as_they_are, *(file for file in pin.source_files if store.same(file) is None)]
 
 
 def _limits(env: Mapping[str, str]) -> Limits:
@@ -138,6 +146,8 @@ def _sources(context: FetchContext, model: Model, pin: Pin, folders: Sequence[fo
         task = functools.partial(bring_from, context, model, pin, *arguments)
         sources.append(_Source(name=name, bring=functools.partial(_locally, context, task) if local else task))
 
+    if model.int8_of is not None:
+        add(f"{model.int8_of} in the store", bring.from_store, local=True)
     if (repository := cache.cached_repository(model, context.env)) is not None:
         add("hub cache", cache.from_cache, repository, local=True)
     if context.env.get("HF_ENDPOINT") and (not model.repo or model.convert):

@@ -67,9 +67,12 @@ def import_files(
     """
     result = ImportResult()
     entries = tuple(entry for path in paths for entry in _entries(path))
+    sizes = {entry.size for entry in entries}
+    # Those in int8 share files with their model, of which they are made when they are wanted.
+    models = [(m, p) for m, p in models if m.int8_of is None or sizes.issuperset(f.size for f in p.files)]
     by_size: dict[int, list[_PinnedFile]] = {}
     for model, pin in models:
-        for file in (*pin.files, *pin.source_files):
+        for file in (*pin.files, *(pin.source_files if model.int8_of is None else ())):
             pinned = _PinnedFile(model=model, pin=pin, file=file, converted=file in pin.source_files)
             by_size.setdefault(file.size, []).append(pinned)
     parts = {entry.path for entry in _parts(models, entries)}

@@ -22,6 +22,8 @@ from builder.errors import IntegrityError, SourceError
 if TYPE_CHECKING:
     import httpx
 
+    from builder.edges.weights.store import Store
+
 PATIENCE = 10.0
 """Seconds that the hub's answer is waited for."""
 
@@ -92,6 +94,39 @@ def resolve(model: Model, *, token: access.Token | None, env: Mapping[str, str],
         licence=info.licence,
     )
     return HubAnswer(pin=pin, history=history)
+
+
+def in_int8(model: Model, pin: Pin, store: Store) -> Pin:
+    """The pin of a model's weights in int8. They are made from its weights in the store, and thrown away.
+
+    Args:
+        model: the one in int8.
+        pin: of the model that it is made from, whose files are in the store, and were compared with it.
+
+    Raises:
+        IntegrityError: they can't be converted.
+        MissingError: the result doesn't fit on the disk.
+    """
+    from builder.edges.weights import convert
+
+    assert model.convert is not None and model.int8_of is not None
+    source = next(file for file in pin.files if file.path == model.convert.source)
+    weights = store.same(source)
+    assert weights is not None
+    files.require_room({store.incoming.parent: source.size}, "put the state elsewhere: --home DIR")
+    store.incoming.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix="lock-", dir=store.incoming) as folder:
+        result = Path(folder, "result")
+        convert.converter(model.convert.how)(weights, result)
+        made = FilePin(path=model.convert.result, size=result.stat().st_size, sha256=files.sha256(result))
+    others = (file for file in pin.files if file != source)
+    return Pin(
+        revision=pin.revision,
+        files=tuple(sorted((*others, made), key=lambda file: file.path)),
+        source_files=(source,),
+        records=(f"made from {model.int8_of} by this program",),
+        licence=pin.licence,
+    )
 
 
 class _Hub:

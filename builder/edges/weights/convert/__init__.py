@@ -11,6 +11,10 @@ from typing import Any
 from builder.errors import IntegrityError
 
 
+INT8 = "ctranslate2-int8"
+"""The one way that is of no checkpoint of PyTorch's."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class _Way:
     """How a checkpoint becomes an ONNX file."""
@@ -48,6 +52,8 @@ def converter(how: str, labels: str = "") -> Callable[[Path, Path], None]:
 
     It raises IntegrityError for a source that is not the checkpoint it should be.
     """
+    if how == INT8:
+        return _quantise
     way = _ways(labels)[how]
 
     def convert(source: Path, result: Path) -> None:
@@ -59,9 +65,20 @@ def converter(how: str, labels: str = "") -> Callable[[Path, Path], None]:
             pieces = way.pieces(tree)
         except (KeyError, TypeError, AttributeError, ValueError, IndexError) as error:
             raise IntegrityError(f"not the checkpoint of {way.of}: {error!r}"[:300]) from error
-        with result.open("wb") as out:
-            out.writelines(pieces)
-            out.flush()
-            os.fsync(out.fileno())
+        _write(pieces, result)
 
     return convert
+
+
+def _quantise(source: Path, result: Path) -> None:
+    from builder.edges.weights.convert import int8
+
+    with source.open("rb") as file:
+        _write(int8.pieces(file), result)
+
+
+def _write(pieces: Iterable[bytes], result: Path) -> None:
+    with result.open("wb") as out:
+        out.writelines(pieces)
+        out.flush()
+        os.fsync(out.fileno())

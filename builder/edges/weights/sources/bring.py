@@ -76,7 +76,7 @@ def bring(
         context.tally.file(model.id, file, count)
 
     def bring_file(file: FilePin) -> None:
-        if model.convert is not None and not converted:
+        if file.path == model.converted_path and not converted:
             _bring_file(context, model, pin, file, functools.partial(_convert, context, model, pin, get), arrived)
         else:
             _bring_file(context, model, pin, file, get, arrived)
@@ -98,6 +98,20 @@ def bring(
         failures = [outcome for outcome in outcomes if isinstance(outcome, BaseException)]
     if failures:
         raise _joined(failures)
+
+
+def from_store(context: FetchContext, model: Model, pin: Pin) -> None:
+    """Make weights in int8 from their model's, where the store has these.
+
+    Raises:
+        SourceError: it hasn't.
+        IntegrityError: they are not what models.lock says.
+    """
+
+    def get(file: FilePin, target: Path, on_bytes: Callable[[int], None]) -> str:
+        raise SourceError(f"no {file.path}")
+
+    bring(context, model, pin, get)
 
 
 def _bring_file(
@@ -128,6 +142,9 @@ def _convert(
     """Get the source file, check it, convert it; the hex sha256 of the result, which has a pin as well."""
     assert model.convert is not None
     file = next(f for f in pin.source_files if f.path == model.convert.source)
+    if (same := context.store.same(file)) is not None and files.sha256(same) == file.sha256:
+        _converted(context, model, same, result)  # of the model that it is made from
+        return files.sha256(result)
     with context.store.fetching(file, waiting=functools.partial(context.waiting, model, file)) as source:
         digest = get(file, source, functools.partial(context.arrived, model))
         if digest != file.sha256:
@@ -135,10 +152,15 @@ def _convert(
                 f"model {model.id}: {file.path} is not what models.lock says (sha256 {digest[:12]}…)",
                 where=str(context.store.reject(model, source, file.path, digest)),
             )
-        context.tally.show(Progress(what=model.id, note="converting", finished=True))
-        convert.converter(model.convert.how, model.convert.labels)(source, result)
+        _converted(context, model, source, result)
         source.unlink()
     return files.sha256(result)
+
+
+def _converted(context: FetchContext, model: Model, source: Path, result: Path) -> None:
+    assert model.convert is not None
+    context.tally.show(Progress(what=model.id, note="converting", finished=True))
+    convert.converter(model.convert.how, model.convert.labels)(source, result)
 
 
 def most_telling(failures: Sequence[BaseException]) -> BaseException:
