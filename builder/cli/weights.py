@@ -129,6 +129,9 @@ def lock(
     update: Annotated[
         list[str] | None, typer.Option("--update", metavar="MODEL", help="Move its pin to what the hub has today.")
     ] = None,
+    update_all: Annotated[
+        bool, typer.Option("--update-all", help="Move every pin to what the hub has today; models outdated shows them.")
+    ] = False,
     force: Annotated[bool, typer.Option("--force", help="Even when a pin is lowered, or loses a file.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show what would change.")] = False,
     layers: Annotated[
@@ -140,7 +143,10 @@ def lock(
 
     A model that has an address in place of a repository is fetched once for its sha256, when it is named.
 
-    Example: python3 build.py models lock small --update medium
+    \b
+    Examples:
+      python3 build.py models lock small --update medium
+      python3 build.py models lock --update-all --dry-run
     """
     from builder.views.weights import LOCK
     from builder.workflows import layout, weights
@@ -152,8 +158,28 @@ def lock(
             locked = layout.lock_digests(session, ids or [])
         return show(json, LOCK_LAYERS, locked)
     with opened() as session:
-        found = weights.lock(session, ids or [], update=update or [], force=force, dry_run=dry_run)
+        moving = weights.ALL if update_all else update or []
+        found = weights.lock(session, ids or [], update=moving, force=force, dry_run=dry_run)
     show(json, LOCK, found, failure=found.failure)
+
+
+@app.command("outdated")
+def outdated(
+    ids: Annotated[
+        list[str] | None, typer.Argument(metavar="[MODEL]...", help="Default: all that are pinned.")
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Ask the hub whether pinned models have changed there. Exit code 1 if one has, for CI; nothing is written.
+
+    Example: python3 build.py models outdated
+    """
+    from builder.views.weights import OUTDATED
+    from builder.workflows import weights
+
+    with opened() as session:
+        found = weights.outdated(session, ids or [])
+    show(json, OUTDATED, found, failure=found.failure)
 
 
 @app.command("import")

@@ -446,6 +446,16 @@ def _locked_text(found: ModelsLocked) -> list[str]:
 LOCK = View(command="models lock", shape=list[PinChangeJson], data=_locked_data, lines=_locked_text)
 
 
+def _outdated_text(found: ModelsLocked) -> list[str]:
+    asked = [entry for entry in found.entries if isinstance(entry, PinChange)]
+    lines = [line for entry in asked if entry.before != entry.after for line in entry.lines]
+    same = sum(entry.before == entry.after for entry in asked)
+    return [*lines, f"{same} of {len(asked)} pinned models are what the hub has"]
+
+
+OUTDATED = View(command="models outdated", shape=list[PinChangeJson], data=_locked_data, lines=_outdated_text)
+
+
 class ServeJson(TypedDict):
     """What was served until the server ended."""
 

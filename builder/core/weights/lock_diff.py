@@ -50,6 +50,11 @@ def plan_pins(
     )
 
 
+def at_hub(models: Mapping[str, Model], pins: Mapping[str, Pin]) -> list[Model]:
+    """The models that are pinned, and that the hub can be asked about."""
+    return [model for model in models.values() if model.id in pins and _at_hub(model)]
+
+
 def _at_hub(model: Model) -> bool:
     """Whether the hub can be asked; weights in int8 are made from others', all of which have to be fetched for it."""
     return model.repo is not None and model.int8_of is None
