@@ -246,6 +246,28 @@ def listing(
             return
 
 
+@jobs_app.command("stats")
+def job_stats(
+    prometheus: Annotated[
+        bool, typer.Option("--prometheus", help="In Prometheus' text format, for a textfile collector.")
+    ] = False,
+    json: Json = False,
+) -> None:
+    """All jobs together: how fast stages are, how long models load, how often and why stages fail.
+
+    \b
+    Examples:
+      python3 build.py jobs stats
+      python3 build.py jobs stats --prometheus > whisperbake.prom
+    """
+    from builder.views.jobs import PROMETHEUS, STATS
+    from builder.workflows import jobs
+
+    with opened() as session:
+        found = jobs.job_stats(session)
+    show(json, PROMETHEUS if prometheus else STATS, found)
+
+
 @jobs_app.command("show")
 def show_job(job: Annotated[str, typer.Argument(help="A job's id.")], json: Json = False) -> None:
     """One job: its stages, times and files.

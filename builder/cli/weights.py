@@ -165,9 +165,7 @@ def lock(
 
 @app.command("outdated")
 def outdated(
-    ids: Annotated[
-        list[str] | None, typer.Argument(metavar="[MODEL]...", help="Default: all that are pinned.")
-    ] = None,
+    ids: Annotated[list[str] | None, typer.Argument(metavar="[MODEL]...", help="Default: all that are pinned.")] = None,
     json: Json = False,
 ) -> None:
     """Ask the hub whether pinned models have changed there. Exit code 1 if one has, for CI; nothing is written.

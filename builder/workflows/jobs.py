@@ -10,11 +10,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from builder.core.config.types import Config
-from builder.core.jobs import timeline
+from builder.core.jobs import stats, timeline
 from builder.core.jobs.compose import needs_gpu
 from builder.core.jobs.job import Job
-from builder.core.jobs.timeline import Span
-from builder.core.progress import Progress
+from builder.core.jobs.stats import JobRuns, JobStats
+from builder.core.jobs.timeline import Span, StageRun
+from builder.core.progress import OnProgress, Progress
 from builder.core.terms import Mode
 from builder.edges.jobs import folder as jobs
 from builder.edges.jobs import listing
@@ -176,6 +177,34 @@ def watch(config: Config, *, every: float = 0.5) -> Iterator[JobsListed]:
             last = listed
             yield listed
         time.sleep(every)
+
+
+def job_stats(session: Session) -> JobStats:
+    """What all jobs tell together; those that can't be read count as broken."""
+    config = session.config
+    return stats.stats(_all_runs(config, session.on_progress), list(config.stages))
+
+
+def _all_runs(config: Config, on_progress: OnProgress) -> Iterator[JobRuns]:
+    listed = listing.listing(config)
+    for number, summary in enumerate(listed, 1):
+        on_progress(Progress(what="jobs", done=number, total=len(listed)))
+        runs: tuple[StageRun, ...] = ()
+        sound = 0.0
+        if summary.state != listing.BROKEN:
+            with contextlib.suppress(BakeError, OSError):  # it is removed meanwhile
+                runs, sound = _runs(jobs.parsed(summary.folder), summary)
+        yield JobRuns(state=summary.state, sound=sound, stages=runs)
+
+
+def _runs(job: Job, summary: listing.Summary) -> tuple[tuple[StageRun, ...], float]:
+    from builder.edges.jobs import outcome
+    from builder.edges.jobs.record import facts
+
+    sound = sum(facts.read(summary.folder, entry).duration for entry in job.inputs)
+    now = time.time() if summary.state == "running" else None
+    manifests = outcome.said(job, summary.folder)
+    return timeline.history(job, list(jobs.events(summary.folder)), manifests, sound=sound or None, now=now), sound
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -56,7 +56,7 @@ def read(data: bytes) -> tuple[dict[str, Any], dict[str, str]]:
         shape = take(f"{take('B')[0]}I")
         number, size = take("BI")
         variables[called] = np.frombuffer(take(f"{size}s")[0], NUMPY[number]).reshape(shape)
-    aliases = dict((name(), name()) for _ in range(take("I")[0]))
+    aliases = {name(): name() for _ in range(take("I")[0])}
     assert at == len(data)
     return variables, aliases
 

@@ -115,9 +115,11 @@ def _int8(document: Document, model: Model, known: Container[str]) -> Model:
     """The entry of a model's weights in int8, which are made from its own."""
     at, id_ = ("models", model.id, "int8"), f"{model.id}{INT8}"
     if model.purpose not in (Purpose.ASR, Purpose.TRANSLATION) or model.engine or model.convert or not model.repo:
-        raise document.error(f'"{model.id}" has no weights of CTranslate2', at, expected="a hub repository of Whisper's")
+        raise document.error(
+            f'"{model.id}" has no weights of CTranslate2', at, expected="a hub repository of Whisper's"
+        )
     if id_ in known or not ID.fullmatch(id_):
-        raise document.error(f'"{id_}" can\'t be a second model\'s id', at)
+        raise document.error(f"\"{id_}\" can't be a second model's id", at)
     return replace(
         model,
         id=id_,

@@ -160,7 +160,9 @@ def _check_model(document: Document, at: tuple[str, ...], model: Model, entry: P
     if model.convert is not None:
         kept, fetched = [f.path for f in entry.files], [f.path for f in entry.source_files]
         if model.convert.result not in kept or (model.int8_of is None and len(kept) > 1):
-            raise document.error(f'"{model.id}" needs exactly one pin here', (*at, "files"), expected=model.convert.result)
+            raise document.error(
+                f'"{model.id}" needs exactly one pin here', (*at, "files"), expected=model.convert.result
+            )
         if fetched != [model.convert.source]:
             raise document.error(
                 f'"{model.id}" needs exactly one pin here', (*at, "source_files"), expected=model.convert.source

@@ -90,7 +90,8 @@ class Convert:
     """How a model is converted, once, from the file that its authors publish.
 
     ``how`` names a converter of ``edges/weights/convert``, ``source`` the file that is fetched, ``result`` the file that
-    is kept. The lock pins both. Other files of the model are kept as they are. ``labels`` is what the numbers that a model puts out stand for, where its file doesn't say.
+    is kept. The lock pins both. Other files of the model are kept as they are. ``labels`` is what the numbers that a model
+    puts out stand for, where its file doesn't say.
     """
 
     how: str

@@ -109,7 +109,8 @@ def in_int8(model: Model, pin: Pin, store: Store) -> Pin:
     """
     from builder.edges.weights import convert
 
-    assert model.convert is not None and model.int8_of is not None
+    assert model.convert is not None
+    assert model.int8_of is not None
     source = next(file for file in pin.files if file.path == model.convert.source)
     weights = store.same(source)
     assert weights is not None

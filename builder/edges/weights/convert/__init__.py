@@ -10,7 +10,6 @@ from typing import Any
 
 from builder.errors import IntegrityError
 
-
 INT8 = "ctranslate2-int8"
 """The one way that is of no checkpoint of PyTorch's."""
 
