@@ -110,14 +110,26 @@ def render(
 
 
 @app.command()
-def images(json: Json = False) -> None:
+def images(
+    history: Annotated[
+        bool, typer.Option("--history", help="What was built here, when, and how large it was.")
+    ] = False,
+    json: Json = False,
+) -> None:
     """The images here: sizes unpacked, what others share, whether they are up to date.
 
-    Example: python3 build.py images --json
+    \b
+    Examples:
+      python3 build.py images --json
+      python3 build.py images --history
     """
     from builder.views import images as views
     from builder.workflows import images as work
 
+    if history:
+        with opened() as session:
+            past = work.past(session)
+        return show(json, views.HISTORY, past)
     with opened() as session:
         listed = work.listing(session)
     show(json, views.IMAGES, listed)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from typing_extensions import TypedDict
+from typing_extensions import NotRequired, TypedDict
 
 from builder.core.config.types import BaseSpec
 from builder.core.images import layer_order
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
         FilesCompared,
         FilesRendered,
         ImageBuilt,
+        ImageHistory,
         ImagesBuilt,
         ImagesListed,
         ImagesPlanned,
@@ -284,6 +285,8 @@ class BuiltImageJson(InstalledImageJson):
     """From the begin of the build until it was done; 0 when it was up to date."""
     sent_bytes: int
     """Bytes of layers that went to the engine."""
+    bytes_before: NotRequired[int]
+    """What the image had unpacked that was replaced, where this one is larger by more than a tenth."""
 
 
 class BuildJson(TypedDict):
@@ -355,7 +358,14 @@ def _installed(image: InstalledImage) -> InstalledImageJson:
 
 def _built(image: ImageBuilt) -> BuiltImageJson:
     built = image.built
-    return {**_installed(image.installed), "state": built.state, "seconds": built.seconds, "sent_bytes": built.sent}
+    larger: BuiltImageJson = {} if image.before is None else {"bytes_before": image.before.size_bytes}  # type: ignore[typeddict-item]
+    return {
+        **_installed(image.installed),
+        "state": built.state,
+        "seconds": built.seconds,
+        "sent_bytes": built.sent,
+        **larger,
+    }
 
 
 def _build_data(made: ImagesBuilt) -> BuildJson:
@@ -400,7 +410,13 @@ def _build_text(made: ImagesBuilt) -> list[str]:
         for image in made.images
     ]
     total = f"all together: {format_size(made.unique_bytes)} unpacked, each layer counted once"
-    return [*table(("IMAGE", "SIZE", "SHARED", "OWN", "TIME", "STATE"), rows), "", total]
+    larger = [
+        f"warning: {image.built.tag} grew by {image.installed.size_bytes / image.before.size_bytes - 1:.0%}, from"
+        f" {format_size(image.before.size_bytes)} on {image.before.at[:10]}  ({command('images --history')})"
+        for image in made.images
+        if image.before is not None
+    ]
+    return [*table(("IMAGE", "SIZE", "SHARED", "OWN", "TIME", "STATE"), rows), "", total, *larger]
 
 
 def _native_text(ready: NativeReady) -> list[str]:
@@ -446,3 +462,63 @@ def _listed_text(listed: ImagesListed) -> list[str]:
 
 
 IMAGES = View(command="images", shape=list[InstalledImageJson], data=_images_data, lines=_listed_text)
+
+
+class BuildRecordJson(TypedDict):
+    """An image after a build that changed it."""
+
+    at: str
+    """ISO 8601, UTC."""
+    tag: str
+    """Its name on the engine."""
+    id: str
+    """The engine's id of it."""
+    state: str
+    """``built``, ``cached`` (every layer was there) or ``assembled`` (only weights are new)."""
+    seconds: float
+    """From the begin of the build until it was done."""
+    size_bytes: int
+    """Unpacked."""
+    sent_bytes: int
+    """Bytes of layers that went to the engine."""
+    bytes_before: int | None
+    """What the image that had its tag before it took unpacked; null for the first."""
+
+
+def _history_data(past: ImageHistory) -> list[BuildRecordJson]:
+    return [
+        {
+            "at": record.at,
+            "tag": record.tag,
+            "id": record.id,
+            "state": record.state,
+            "seconds": record.seconds,
+            "size_bytes": record.size_bytes,
+            "sent_bytes": record.sent_bytes,
+            "bytes_before": before.size_bytes if before else None,
+        }
+        for record, before in zip(past.records, past.before, strict=True)
+    ]
+
+
+def _history_text(past: ImageHistory) -> list[str]:
+    rows = [
+        (
+            record.at.replace("T", " ").removesuffix("Z"),
+            record.tag,
+            record.id.removeprefix("sha256:")[:12],
+            format_size(record.size_bytes),
+            f"{record.size_bytes / before.size_bytes - 1:+.1%}" if before and before.size_bytes else "",
+            format_time(record.seconds),
+            record.state,
+        )
+        for record, before in zip(past.records, past.before, strict=True)
+    ]
+    return (
+        table(("BUILT (UTC)", "IMAGE", "ID", "SIZE", "CHANGE", "TIME", "STATE"), rows)
+        if rows
+        else ["nothing was built here"]
+    )
+
+
+HISTORY = View(command="images --history", shape=list[BuildRecordJson], data=_history_data, lines=_history_text)

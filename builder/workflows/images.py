@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import functools
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from builder.core.images.history import BuildRecord, grown, predecessors
 from builder.core.progress import OnProgress
 from builder.core.terms import MUSIC, SEPARATION, Mode, Purpose, Variant
 from builder.errors import BakeError
@@ -84,6 +86,8 @@ class ImageBuilt:
 
     built: Built
     installed: InstalledImage
+    before: BuildRecord | None = None
+    """What its tag had before, where it is much larger now."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,6 +100,16 @@ class ImagesBuilt:
     images: tuple[ImageBuilt, ...]
     unique_bytes: int
     """Unpacked, each layer counted once."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImageHistory:
+    """What was built when."""
+
+    records: tuple[BuildRecord, ...]
+    """Newest first."""
+    before: tuple[BuildRecord | None, ...]
+    """For each, the image that had its tag until then."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -174,13 +188,48 @@ def build(session: Session, selection: ImageSelection, *, cache: bool, refresh: 
     engine, today, built = ensure(session, selection, cache=cache, refresh=refresh)
     known = {image.tag: image for image in here(session, engine, selection)}
     unique = installed.unique_bytes(engine, [b.tag for b in built])
+    larger = _note(session.config, built, known)
     return ImagesBuilt(
         mode=today.plan.mode,
         variant=today.plan.variant,
         base=today.plan.base,
-        images=tuple(ImageBuilt(built=b, installed=known[b.tag]) for b in built),
+        images=tuple(ImageBuilt(built=b, installed=known[b.tag], before=larger.get(b.tag)) for b in built),
         unique_bytes=unique,
     )
+
+
+def _note(config: Config, built: Sequence[Built], known: Mapping[str, InstalledImage]) -> dict[str, BuildRecord]:
+    """Write down what was built; for each image that became much larger, what its tag had before."""
+    from builder.edges.images import history
+
+    at = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+    fresh = [
+        BuildRecord(
+            at=at,
+            tag=one.tag,
+            id=known[one.tag].id,
+            state=one.state,
+            seconds=one.seconds,
+            size_bytes=known[one.tag].size_bytes,
+            sent_bytes=one.sent,
+        )
+        for one in built
+        if one.state != "up to date"
+    ]
+    if not fresh:
+        return {}
+    history.note(config.paths.history, fresh)
+    records = history.read(config.paths.history)
+    pairs = zip(records, predecessors(records), strict=True)
+    return {now.tag: old for now, old in pairs if now in fresh and old is not None and grown(old, now)}
+
+
+def past(session: Session) -> ImageHistory:
+    """What was built here, and what it replaced."""
+    from builder.edges.images import history
+
+    records = history.read(session.config.paths.history)
+    return ImageHistory(records=records[::-1], before=predecessors(records)[::-1])
 
 
 def listing(session: Session) -> ImagesListed:

@@ -6,7 +6,18 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-STATE = ("cache", "images", "layout", "layout.lock", "logs", "models", "native", "secrets")
+STATE = (
+    "cache",
+    "history.jsonl",
+    "history.lock",
+    "images",
+    "layout",
+    "layout.lock",
+    "logs",
+    "models",
+    "native",
+    "secrets",
+)
 """Every name in the state folder; without a project the jobs lie there too."""
 
 CONTENTS = {
@@ -50,6 +61,11 @@ class Paths:
     def logs(self) -> Path:
         """Logs of image builds, and reports of bugs."""
         return self.home / "logs"
+
+    @property
+    def history(self) -> Path:
+        """Which images were built when, and how large they became: a line each."""
+        return self.home / "history.jsonl"
 
     @property
     def native(self) -> Path:
