@@ -144,17 +144,23 @@ def prune(
             "--answers-older-than", metavar="DAYS", min=0, max=36500, help="Answers of services go after so long."
         ),
     ] = 180,  # after half a year a service may know more
+    builder: Annotated[
+        bool, typer.Option("--builder", help="BuildKit's cache, too: of all that is built on this engine.")
+    ] = False,
     json: Json = False,
 ) -> None:
     """Free what no image and no job needs: blobs, recipes, images, what killed builds left, old answers.
 
-    Example: python3 build.py prune --dry-run
+    \b
+    Examples:
+      python3 build.py prune --dry-run
+      python3 build.py prune --builder --dry-run
     """
     from builder.views import layout as views
     from builder.workflows import layout
 
     with opened() as session:
-        pruned = layout.prune(session, dry_run=dry_run, days=days)
+        pruned = layout.prune(session, dry_run=dry_run, days=days, builder=builder)
     show(json, views.PRUNE, pruned)
 
 

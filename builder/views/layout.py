@@ -53,6 +53,8 @@ class LayoutPruneJson(TypedDict):
     """Images that were built over or removed, and that stay for jobs."""
     released: list[KeptImageJson]
     """Names of images that no job needs any more: they are removed, or would be, and with its last name an image."""
+    builder: int | None
+    """Bytes of BuildKit's cache that were freed, or would be; null without ``--builder``."""
 
 
 def _prune_data(pruned: LayoutPruned) -> LayoutPruneJson:
@@ -63,6 +65,7 @@ def _prune_data(pruned: LayoutPruned) -> LayoutPruneJson:
         "files": [{"path": str(file.path), "what": file.what, "bytes": file.size} for file in pruned.files],
         "kept": [_kept_data(image) for image in pruned.kept],
         "released": [_kept_data(image) for image in pruned.released],
+        "builder": pruned.builder,
     }
 
 
@@ -76,6 +79,8 @@ def _prune_text(pruned: LayoutPruned) -> list[str]:
     lines = [*table(("WHAT", "SIZE", "NAME"), rows), ""] if rows else []
     word = "freed" if pruned.removed else "would free"
     lines.append(f"{word} {format_size(sum(file.size for file in pruned.files))}")
+    if pruned.builder is not None:
+        lines.append(f"{word} {format_size(pruned.builder)} of BuildKit's cache")
     if not pruned.engine:
         lines.append("no engine answers: images were kept, whether it has them or not")
     lines += [

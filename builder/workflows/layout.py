@@ -33,6 +33,8 @@ class LayoutPruned:
     """Images that the engine has for jobs alone."""
     released: tuple[KeptImage, ...] = ()
     """Names that images had for jobs which are gone, or name others now."""
+    builder: int | None = None
+    """Bytes of BuildKit's cache; None where that was not asked for."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,14 +71,22 @@ class LayersLocked:
     models: tuple[ModelLayers, ...]
 
 
-def prune(session: Session, *, dry_run: bool, days: int) -> LayoutPruned:
+def prune(session: Session, *, dry_run: bool, days: int, builder: bool = False) -> LayoutPruned:
     """Remove blobs and recipes of images that the engine no longer has, what killed builds left, and on an engine of this
     machine the images that it had for jobs which are gone. Answers of services and language models go by age, too.
 
     Args:
         days: age from which on answers go.
+        builder: BuildKit's cache goes, too.
+
+    Raises:
+        MissingError: no engine answers, and ``builder`` is asked for.
     """
+    from builder.edges.engine import buildx
+    from builder.edges.engine import connection as engines
+
     layout = layout_of(session.config)
+    engine = engines.connect(session.env) if builder else None
     tags = _tags(session.env, layout)
     with files.locked(layout.lock):
         unneeded = layout.unneeded(keep=tags)
@@ -86,12 +96,16 @@ def prune(session: Session, *, dry_run: bool, days: int) -> LayoutPruned:
                 file.path.unlink(missing_ok=True)
     answers = _old_answers(session.config, days=days, dry_run=dry_run)
     kept, released = _release(session, dry_run=dry_run) if tags is not None else ((), ())
+    cached = None
+    if engine is not None:
+        cached = buildx.cached_bytes(engine)[1] if dry_run else buildx.drop_cache(engine)
     return LayoutPruned(
         files=(*unneeded, *answers),
         removed=not dry_run,
         engine=tags is not None,
         kept=tuple(kept),
         released=tuple(released),
+        builder=cached,
     )
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from builder.core.terms import Mode, Purpose
+from builder.core.text import format_size
 from builder.errors import BakeError, MissingError, SourceError, UsageError, did_you_mean
 from builder.program import command
 from builder.workflows import host, images
@@ -201,8 +202,8 @@ class MachineChecked:
 
 def doctor(session: Session) -> MachineChecked:
     """Check everything that a job or a build needs."""
+    from builder.edges.engine import buildx, needs
     from builder.edges.engine import connection as engine
-    from builder.edges.engine import needs
     from builder.edges.images import base as bases
     from builder.edges.machine import doctor as machine
     from builder.edges.machine.doctor import Finding
@@ -226,12 +227,19 @@ def doctor(session: Session) -> MachineChecked:
             return "no NVIDIA GPU here"
         return needs.gpu(engine.info(engine.address(env)), config.defaults.gpu_driver)
 
+    def cached() -> str:
+        size, free = buildx.cached_bytes(engine.connect(env))
+        return format_size(size) + (
+            f", {format_size(free)} of it to be freed: {command('prune --builder')}" if free else ""
+        )
+
     listens = finding("container engine", listening)
     looks: dict[str, Callable[[], str]] = {
         "compose": lambda: needs.compose(engine.info(engine.address(env))),
         "buildx": lambda: engine.require_buildx(env),
         "base of images": lambda: bases.look(config, env, engine.connect(env)),
         "GPU in containers": gpu_driver,
+        "BuildKit's cache": cached,
     }
     without = Finding(name="", ok=False, note="not looked at: no container engine answers", hint="")
     rest = [finding(name, look) if listens.ok else replace(without, name=name) for name, look in looks.items()]

@@ -8,8 +8,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from builder.edges.engine.connection import ASK
+from builder.edges.engine.connection import ASK, Engine
 from builder.edges.system import shell
+from builder.errors import MissingError
 
 
 def bake(
@@ -62,6 +63,29 @@ def bake(
         for child in children():  # on Ctrl-C: a client that goes ends its build
             if child.pid not in before:
                 child.terminate()
+
+
+def cached_bytes(engine: Engine) -> tuple[int, int]:
+    """Bytes of BuildKit's cache on an engine, and of them those that :func:`drop_cache` would free.
+
+    Raises:
+        MissingError: the engine doesn't tell.
+    """
+    api = engine.client.api
+    # docker-py's df() has the engine measure every volume, too.
+    answer = api.get(f"{api.base_url}/v{api.api_version}/system/df", params={"type": "build-cache"})
+    try:
+        answer.raise_for_status()
+        records = answer.json().get("BuildCache") or []
+        free = (r["Size"] for r in records if not (r.get("InUse") or r.get("Shared")))
+        return sum(int(r["Size"]) for r in records), sum(map(int, free))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise MissingError("the engine doesn't tell what BuildKit has cached", where=engine.host) from error
+
+
+def drop_cache(engine: Engine) -> int:
+    """Remove all of BuildKit's cache that no build uses just now; bytes that were freed."""
+    return int(engine.client.api.prune_builds(all=True).get("SpaceReclaimed") or 0)
 
 
 def registry_digest(reference: str, env: Mapping[str, str]) -> str | None:
