@@ -124,12 +124,13 @@ def images(
       python3 build.py images --history
     """
     from builder.views import images as views
+    from builder.views.past.images import HISTORY
     from builder.workflows import images as work
 
     if history:
         with opened() as session:
             past = work.past(session)
-        return show(json, views.HISTORY, past)
+        return show(json, HISTORY, past)
     with opened() as session:
         listed = work.listing(session)
     show(json, views.IMAGES, listed)

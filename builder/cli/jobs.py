@@ -260,7 +260,7 @@ def job_stats(
       python3 build.py jobs stats
       python3 build.py jobs stats --prometheus > whisperbake.prom
     """
-    from builder.views.jobs import PROMETHEUS, STATS
+    from builder.views.past.jobs import PROMETHEUS, STATS
     from builder.workflows import jobs
 
     with opened() as session:

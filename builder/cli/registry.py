@@ -63,12 +63,21 @@ def ci(
     ] = None,
     check: Annotated[bool, typer.Option("--check", help="Only compare; exit 1 on a difference.")] = False,
     rendered: Annotated[str, typer.Option("--rendered", help="Where the rendered folder is committed.")] = "rendered",
+    schedule: Annotated[
+        str | None,
+        typer.Option(
+            "--schedule", metavar="CRON", help="Build anew on today's base, and look at the hub, at such times."
+        ),
+    ] = None,
     options: ImageOptions = NO_IMAGE_OPTIONS,
     json: Json = False,
 ) -> None:
     """Write a pipeline that checks the rendered folder, builds with a cache in the registry, and pushes.
 
-    Example: python3 build.py ci github --mode docker-cpu --out .github/workflows/images.yml
+    \b
+    Examples:
+      python3 build.py ci github --mode docker-cpu --out .github/workflows/images.yml
+      python3 build.py ci github --mode docker-cpu --schedule "0 4 1 * *" --out .github/workflows/images.yml
     """
     from builder.views import registry as views
     from builder.workflows import registry as work
@@ -76,7 +85,8 @@ def ci(
     with options.opened() as session:
         selection = options.selection(names)
         action = work.compare_ci if check else work.ci
-        found = action(session, selection, service=service, out=out, registry=registry, folder=rendered)
+        asked = work.PipelineOptions(service=service, out=out, registry=registry, folder=rendered, schedule=schedule)
+        found = action(session, selection, asked)
     if isinstance(found, work.PipelineCompared):
         return show(json, views.CI_CHECK, found, failure=found.failure)
     show(json, views.CI, found)

@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from builder.core.config.types import Config
-from builder.core.jobs import stats, timeline
+from builder.core.jobs import timeline
 from builder.core.jobs.compose import needs_gpu
 from builder.core.jobs.job import Job
-from builder.core.jobs.stats import JobRuns, JobStats
+from builder.core.jobs.record import stats
+from builder.core.jobs.record.stats import JobRuns, JobStats
 from builder.core.jobs.timeline import Span, StageRun
 from builder.core.progress import OnProgress, Progress
 from builder.core.terms import Mode

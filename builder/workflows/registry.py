@@ -95,26 +95,37 @@ def push(
     return ImagesPushed(target=target, dry_run=dry_run, steps=tuple(done), wire_bytes=http.sent, seconds=seconds)
 
 
-def ci(
-    session: Session, selection: ImageSelection, *, service: str, out: Path | None, registry: str | None, folder: str
-) -> PipelineMade:
+@dataclass(frozen=True, kw_only=True)
+class PipelineOptions:
+    """What the command line says of a pipeline."""
+
+    service: str
+    out: Path | None
+    registry: str | None
+    folder: str
+    """Where the rendered folder is committed."""
+    schedule: str | None = None
+    """When images are built anew, as cron writes it."""
+
+
+def ci(session: Session, selection: ImageSelection, asked: PipelineOptions) -> PipelineMade:
     """A pipeline from the same plan as ``render``'s; written when ``out`` is given."""
     from builder.edges.system import files
 
-    made = _pipeline(session, selection, service=service, out=out, registry=registry, folder=folder)
-    if out is not None:
-        files.write_output(out, made.text, instead="--out FILE", parents=True)  # .github/workflows of a new project
+    made = _pipeline(session, selection, asked)
+    if asked.out is not None:
+        files.write_output(
+            asked.out, made.text, instead="--out FILE", parents=True
+        )  # .github/workflows of a new project
     return made
 
 
-def compare_ci(
-    session: Session, selection: ImageSelection, *, service: str, out: Path | None, registry: str | None, folder: str
-) -> PipelineCompared:
+def compare_ci(session: Session, selection: ImageSelection, asked: PipelineOptions) -> PipelineCompared:
     """Compare a file with the pipeline that would be written."""
-    made = _pipeline(session, selection, service=service, out=out, registry=registry, folder=folder)
+    made = _pipeline(session, selection, asked)
     if made.file.is_file() and made.file.read_text(encoding="utf-8", errors="replace") == made.text:
         return PipelineCompared(pipeline=made, failure=None)
-    words = _command(selection, made.options, service=service, registry=registry, folder=folder)
+    words = _command(selection, made.options, asked)
     hint = shlex.join([*words, "--out", str(made.file)])
     failure = Different("it isn't what is rendered", where=str(made.file), hint=hint)
     return PipelineCompared(pipeline=made, failure=failure)
@@ -217,9 +228,7 @@ def _alone(config: Config, host: str, on_progress: OnProgress) -> AbstractContex
 # Steps of a pipeline
 
 
-def _pipeline(
-    session: Session, selection: ImageSelection, *, service: str, out: Path | None, registry: str | None, folder: str
-) -> PipelineMade:
+def _pipeline(session: Session, selection: ImageSelection, asked: PipelineOptions) -> PipelineMade:
     from builder.core.images import ci as pipelines
     from builder.core.images import reference
     from builder.edges.images import rendered as images
@@ -230,40 +239,41 @@ def _pipeline(
             where=str(session.config.root),
             expected="a checkout of whisperbake",
         )
-    if registry:
-        reference.target(registry, where="--registry")
-    file = out or Path(pipelines.path_of(service))
+    if asked.registry:
+        reference.target(asked.registry, where="--registry")
+    file = asked.out or Path(pipelines.path_of(asked.service))
     if file.is_dir():
         raise UsageError("this is a folder", where=str(file), hint=f"--out {shell_word(file / 'images.yml')}")
     plan = rendered(session, selection).plan
     options = _options(session.config, selection)
-    words = _command(selection, options, service=service, registry=registry, folder=folder)
+    words = _command(selection, options, asked)
     text = pipelines.pipeline(
-        service,
+        asked.service,
         plan,
         images.templates(session.config),
         command=shlex.join([*words, "--out", file.name if file.is_absolute() else file.as_posix()]),
         choice=shlex.join(options),
-        folder=folder,
-        registry=registry,
+        folder=asked.folder,
+        registry=asked.registry,
+        schedule=asked.schedule,
     )
     return PipelineMade(
-        service=service,
+        service=asked.service,
         file=file,
         images=tuple(image.name for image in plan.images),
         text=text,
         options=options,
-        folder=folder,
-        written=out is not None,
+        folder=asked.folder,
+        written=asked.out is not None,
     )
 
 
-def _command(
-    selection: ImageSelection, options: tuple[str, ...], *, service: str, registry: str | None, folder: str
-) -> list[str]:
+def _command(selection: ImageSelection, options: tuple[str, ...], asked: PipelineOptions) -> list[str]:
     """What is typed for this pipeline, without the file that it is written to."""
-    target = ["--registry", registry] if registry else []
-    return ["python3", "build.py", "ci", service, *selection.names, *options, *target, "--rendered", folder]
+    target = ["--registry", asked.registry] if asked.registry else []
+    when = ["--schedule", asked.schedule] if asked.schedule else []
+    words = ["python3", "build.py", "ci", asked.service, *selection.names, *options, *target]
+    return [*words, "--rendered", asked.folder, *when]
 
 
 def _options(config: Config, selection: ImageSelection) -> tuple[str, ...]:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import re
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +15,9 @@ import yaml
 from click.testing import CliRunner, Result
 
 from builder.errors import UsageError
+from tests import loopback
 from tests.golden import project
-from tests.golden.pipelines import CASES, rendered
+from tests.golden.pipelines import CASES, MONTHLY, rendered
 from tests.golden.project import FILES
 
 
@@ -71,6 +75,58 @@ def test_odd_words_never_reach_a_shell() -> None:
     ):
         with pytest.raises(UsageError):
             rendered(service, "docker-cpu-slim", None, folder=folder)
+
+
+@pytest.mark.parametrize(
+    "schedule", ["monthly", "0 4 1 *", "0 4 1 * * *", '0 4 1 * *"', "0 4 1 * *\n", "@daily", "0 4 1 * ${{"]
+)
+def test_what_is_no_schedule_is_refused(schedule: str) -> None:
+    with pytest.raises(UsageError, match="no schedule"):
+        rendered("github", "docker-cpu-slim", None, schedule)
+
+
+def test_actions_are_named_by_commit() -> None:
+    """Whoever takes over an action's repository can move its tags."""
+    used = re.findall(r"uses: (.*)", rendered(*CASES["github"]))
+    assert used
+    assert [one for one in used if not re.fullmatch(r"actions/[a-z-]+@[0-9a-f]{40}  # v[0-9.]+", one)] == []
+
+
+@pytest.mark.parametrize("service", ["github", "gitlab"])
+def test_a_schedule_looks_at_the_hub_and_tells_of_a_failure(service: str) -> None:
+    """And nothing of it is there without one."""
+    plain, made = (yaml.safe_load(rendered(service, "docker-cpu-slim", None, when)) for when in (None, MONTHLY))
+    jobs, before = (one["jobs"] if service == "github" else one for one in (made, plain))
+    assert set(jobs) - set(before) == {"models", "failed"}
+    assert "models outdated" in scripts(made, "models")
+    if service == "github":
+        assert made[True]["schedule"] == [{"cron": MONTHLY}]  # YAML's "on"
+        assert set(jobs["failed"]["needs"]) == set(jobs) - {"failed"}
+        assert all("schedule" in jobs[name]["if"] for name in ("models", "failed"))
+    else:
+        assert all("schedule" in jobs[name]["rules"][0]["if"] for name in ("models", "failed"))
+
+
+def test_the_hook_gets_what_chats_expect(tmp_path: Path) -> None:
+    """A POST with a text in JSON, by the shell that both services run; without an address nobody is told."""
+    got: list[tuple[str, Any]] = []
+
+    class Handler(loopback.Handler):
+        def do_POST(self) -> None:
+            got.append((self.path, json.loads(self.rfile.read(int(self.headers["Content-Length"])))))
+            self.reply(200, b"")
+
+    server = loopback.server_of(Handler)
+    script = scripts(yaml.safe_load(rendered("github", "docker-cpu-slim", None, MONTHLY)), "failed")
+    run = ["sh", "-euc", script]
+    env = {"PATH": os.environ["PATH"], "RUN": "https://ci.example/runs/7", "NO_PROXY": "127.0.0.1"}
+    with loopback.answering(server):
+        subprocess.run(run, cwd=tmp_path, env={**env, "FAILURE_HOOK": ""}, check=True)
+        assert got == []
+        hook = f"http://127.0.0.1:{server.server_port}/hooks/secret?a=b"
+        subprocess.run(run, cwd=tmp_path, env={**env, "FAILURE_HOOK": hook}, check=True)
+    text = "whisperbake: the scheduled images failed: https://ci.example/runs/7"
+    assert got == [("/hooks/secret?a=b", {"text": text})]
 
 
 def checked(kind: str, *files: Path) -> Result:

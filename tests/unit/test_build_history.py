@@ -11,7 +11,7 @@ import pytest
 
 from builder.core.images.history import BuildRecord, grown, line, parsed, predecessors
 from builder.edges.images import history
-from builder.views.images import HISTORY
+from builder.views.past.images import HISTORY
 from builder.workflows import images
 
 ONE = BuildRecord(

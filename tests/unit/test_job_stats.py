@@ -7,9 +7,9 @@ import re
 from hypothesis import given
 from hypothesis import strategies as st
 
-from builder.core.jobs.stats import JobRuns, prometheus, spread, stats
+from builder.core.jobs.record.stats import JobRuns, prometheus, spread, stats
 from builder.core.jobs.timeline import StageRun
-from builder.views.jobs import STATS
+from builder.views.past.jobs import STATS
 
 
 def run(name: str, seconds: float, *, start: float = 0.0, load: float = 0.5, peak: int | None = None) -> StageRun:

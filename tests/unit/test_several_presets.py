@@ -33,16 +33,16 @@ def hearing(models: Iterable[PinnedModel]) -> list[str]:
 def test_presets_are_carried_together() -> None:
     """Each model once, in the order of the presets; what all of them share isn't there twice."""
     both = image_models(CONFIG, presets=["starter"])
-    assert hearing(both) == ["tiny", "base"]
+    assert hearing(both) == ["tiny", "base-int8"]
     assert len({model.id for model, _ in both}) == len(both)
-    assert {m.id for m, _ in both} - {m.id for m, _ in image_models(CONFIG)} == {"base"}
+    assert {m.id for m, _ in both} - {m.id for m, _ in image_models(CONFIG)} == {"base-int8"}
     with pytest.raises(UsageError, match='no preset "strter"'):
         image_models(CONFIG, presets=["strter"])
 
 
 def test_several_models_that_hear_are_carried_together() -> None:
     """Of every other purpose ``--models`` has one, as for a job."""
-    assert hearing(image_models(CONFIG, models="tiny.en, base")) == ["tiny.en", "base"]
+    assert hearing(image_models(CONFIG, models="tiny.en, base")) == ["tiny.en-int8", "base-int8"]
     assert alternatives(CONFIG, "tiny,d-vector,base") == ("tiny,d-vector", "d-vector,base")
     assert alternatives(CONFIG, None) == (None,)
     with pytest.raises(UsageError, match="both for embedding"):

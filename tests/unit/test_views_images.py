@@ -330,6 +330,7 @@ def test_what_prune_frees_is_told() -> None:
         "files": [{"path": str(file.path), "what": "blob", "bytes": 5 * MB}],
         "kept": [],
         "released": [],
+        "builder": None,
     }
     rows = [" ".join(line.split()) for line in layout_views.PRUNE.text(freed).splitlines()]
     assert rows == ["WHAT SIZE NAME", "blob 5.0 MB 0123456789abcdef", "", "freed 5.0 MB"]

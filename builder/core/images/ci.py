@@ -25,8 +25,20 @@ def path_of(service: str) -> str:
     return KINDS[service]
 
 
+CRON = re.compile(r"[0-9*/,A-Za-z-]+( [0-9*/,A-Za-z-]+){4}")
+"""Five fields; what each may be is the service's to say."""
+
+
 def pipeline(
-    kind: str, plan: Plan, templates: Mapping[str, str], *, command: str, choice: str, folder: str, registry: str | None
+    kind: str,
+    plan: Plan,
+    templates: Mapping[str, str],
+    *,
+    command: str,
+    choice: str,
+    folder: str,
+    registry: str | None,
+    schedule: str | None = None,
 ) -> str:
     """The text of a pipeline.
 
@@ -37,13 +49,16 @@ def pipeline(
         choice: the options that make this plan.
         folder: where the rendered files are committed, relative to the project.
         registry: ``HOST/PREFIX``; None for the one that comes with the service.
+        schedule: when images are built anew on today's base, and pins of models compared with the hub, as cron writes it.
 
     Raises:
-        UsageError: another kind, a folder that isn't in the project, or a word that would be more than a word.
+        UsageError: another kind, a folder that isn't in the project, no schedule, or a word that would be more than a word.
     """
     path_of(kind)
     if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9._-]*(/[A-Za-z0-9_][A-Za-z0-9._-]*)*", folder):
         raise UsageError(f'"{folder}" is not a folder of the project', where="--rendered", expected="a relative path")
+    if schedule is not None and not CRON.fullmatch(schedule):
+        raise UsageError(f'"{schedule}" is no schedule', where="--schedule", expected='five fields: "0 4 1 * *"')
     for words in (command, choice):
         if not words.isprintable() or "${{" in words:  # a comment would end; GitHub would compute it
             raise UsageError(f"{words!r} can't stand in a pipeline", expected="one line of text, without ${{")
@@ -57,6 +72,7 @@ def pipeline(
             choice=choice,
             folder=folder,
             registry=registry,
+            schedule=schedule,
             gated=any(model.gated for model, _ in plan.models),
         )
     )

@@ -1,0 +1,1 @@
+"""Results of commands that look back: at all jobs, at all builds."""
