@@ -2,7 +2,7 @@
 PYTHON ?= python3
 
 .DEFAULT_GOAL := help
-.PHONY: help test test-unit test-properties test-heavy lint types house mutants lock tools example bench-job bench-weights bench-images bench-fetch bench-jobs bench-bundle bench-media bench-start bench-hostile bench-speech bench-translate bench-batch clean json rights outdated audit
+.PHONY: help test test-unit test-properties test-heavy lint types house mutants lock tools example bench-job bench-weights bench-int8 bench-images bench-fetch bench-jobs bench-bundle bench-media bench-start bench-hostile bench-speech bench-translate bench-batch clean json rights outdated audit
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -72,6 +72,9 @@ bench-jobs: ## jobs in containers: orchestration, leaks, whole runs (add ARGS=--
 	PYTHONPATH=. .venv/bin/python bench/jobs.py $(ARGS)
 bench-weights: ## weights as layers against BuildKit's COPY --link (40 GB of disk; ARGS=--sizes 256,1024 for less)
 	PYTHONPATH=. .venv/bin/python bench/weights.py $(ARGS)
+
+bench-int8: ## weights in int8 against the float16 that they are made from: bytes, load, memory, words
+	PYTHONPATH=. .venv/bin/python bench/int8.py $(ARGS)
 
 bench-fetch: ## models fetch against huggingface_hub on a hub of this machine
 	PYTHONPATH=. .venv/bin/python bench/fetch.py $(ARGS)

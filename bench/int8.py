@@ -1,0 +1,116 @@
+"""make bench-int8: a model's weights in int8 against the float16 that they are made from, in one run.
+
+Both are loaded by the CTranslate2 of the native environment, each time in a process of its own that computes in int8: from
+float16 CTranslate2 makes that at each load (compute type int8_float32), from ours it takes what is there. Load to ready is
+from the call until the first encoder run is done; memory is the process's peak, less what the process had before the load.
+Words are those of faster-whisper with word times, greedy, of the first recordings of bench-speech that are in a language of
+the model's.
+
+    PYTHONPATH=. .venv/bin/python bench/int8.py [--models tiny.en,base] [--runs 7] [--count 20] [--save]
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import subprocess
+from pathlib import Path
+from typing import Any
+
+from harness import ROOT, Row, native_python, publish, ratio
+from speech import corpus
+
+from builder.edges.machine import project
+from builder.edges.weights.store import Store
+
+LOAD = """
+import json, resource, sys, time
+import ctranslate2, numpy
+place, compute, mels = sys.argv[1], sys.argv[2], int(sys.argv[3])
+def peak():
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+before, began = peak(), time.perf_counter()
+model = ctranslate2.models.Whisper(place, device="cpu", compute_type=compute, intra_threads=2)
+loaded = time.perf_counter() - began
+model.encode(ctranslate2.StorageView.from_array(numpy.zeros((1, mels, 3000), numpy.float32)))
+print(json.dumps({"load": loaded, "ready": time.perf_counter() - began, "memory": peak() - before}))
+"""
+
+WORDS = """
+import json, sys
+from faster_whisper import WhisperModel
+place, compute, paths = sys.argv[1], sys.argv[2], json.loads(sys.argv[3])
+model = WhisperModel(place, device="cpu", compute_type=compute, cpu_threads=2)
+found = []
+for path, language in paths:
+    segments, _ = model.transcribe(path, word_timestamps=True, beam_size=1, temperature=0.0, language=language)
+    found.append([[w.word, w.start, w.end, w.probability] for s in segments for w in s.words])
+print(json.dumps(found))
+"""
+
+FORMS = (("-int8", "int8"), ("", "int8_float32"))
+"""What is added to a model's id, and the compute type with which each is loaded."""
+
+
+class Bench:
+    def __init__(self, runs: int, count: int) -> None:
+        self.runs, self.count = runs, count
+        self.python = native_python()
+        self.config = project.load(ROOT, env={})
+        self.store = Store(self.config.paths.models)
+
+    def ask(self, code: str, *words: str) -> Any:
+        argv = [str(self.python), "-c", code, *words]
+        done = subprocess.run(argv, capture_output=True, text=True, check=False)
+        if done.returncode:
+            raise SystemExit(done.stderr[-3000:])
+        return json.loads(done.stdout)
+
+    def place(self, id_: str) -> Path:
+        model, pin = self.config.models[id_], self.config.pins[id_]
+        self.store.require(model, pin)
+        return Path(self.store.folder(model, pin))
+
+    def rows(self, id_: str) -> list[Row]:
+        places = [self.place(id_ + end) for end, _ in FORMS]
+        mels = "128" if "large-v3" in id_ or id_ == "turbo" else "80"
+        sizes = [(place / "model.bin").stat().st_size for place in places]
+        told: list[list[dict[str, float]]] = [[], []]
+        for turn in range(self.runs + 1):
+            for form, ((_, compute), place) in enumerate(zip(FORMS, places, strict=True)):
+                found = self.ask(LOAD, str(place), compute, mels)
+                if turn:  # the first reads the disk
+                    told[form].append(found)
+        rows = [(f"{id_}: model.bin", f"{sizes[0]:,} of {sizes[1]:,} bytes: {sizes[0] / sizes[1]:.3f} ×", "≤ 0.53 ×")]
+        for what, aim in (("load", "≤ 0.6 ×"), ("ready", "≤ 0.6 ×"), ("memory", "≤ 0.6 ×")):
+            ours, theirs = ([one[what] for one in form] for form in told)
+            unit, scale = ("MB", 1e6) if what == "memory" else ("ms", 1e-3)
+            shown = [f"{statistics.median(v) / scale:.0f} {unit}" for v in (ours, theirs)]
+            rows.append((f"{id_}: {NAMES[what]}", f"{shown[0]}, of float16 {shown[1]}: {ratio(ours, theirs)}", aim))
+        known = [r for r in corpus.readings() if r.language == "en" or not id_.endswith(".en")]
+        asked = json.dumps([(str(r.path), r.language) for r in known[: self.count]])
+        heard = [self.ask(WORDS, str(place), form[1], asked) for form, place in zip(FORMS, places, strict=True)]
+        same = sum(a == b for a, b in zip(*heard, strict=True))
+        figure = f"of {same} of {len(heard[0])} recordings identical ({sum(map(len, heard[0])):,} words)"
+        return [*rows, (f"{id_}: words, times, probabilities", figure, "all")]
+
+
+NAMES = {"load": "load", "ready": "load to the first encoder run", "memory": "memory that the load takes, at most"}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--models", default="tiny.en,base")
+    parser.add_argument("--runs", type=int, default=7)
+    parser.add_argument("--save", action="store_true")
+    parser.add_argument("--count", type=int, default=20, help="recordings whose words are compared")
+    arguments = parser.parse_args()
+    bench = Bench(arguments.runs, arguments.count)
+    rows = [row for id_ in arguments.models.split(",") for row in bench.rows(id_)]
+    note = bench.ask("import ctranslate2, json; print(json.dumps('CTranslate2 ' + ctranslate2.__version__))")
+    publish("bench-int8", rows, save=arguments.save, note=note)
+
+
+if __name__ == "__main__":
+    main()
