@@ -27,6 +27,8 @@ PROGRAMS = {
     "mmdebstrap": "mmdebstrap",
     "chromium": "chromium",
     "openssl": "openssl",
+    "podman": "podman",
+    "skopeo": "skopeo",
     "apertium": "apertium-eng-spa",
     "ffmpeg": "ffmpeg",
     "mkfs.ext4": "e2fsprogs",
@@ -49,6 +51,9 @@ ENGINE = {
     "iptables": "iptables",
 }
 """Programs of the engine that tests start for themselves, and Debian's packages."""
+
+PAPERS = {"cosign": "cosign", "oras": "oras"}
+"""Programs that read what was pushed, and the packages that have them; Debian 12 has none, 13's run on it."""
 
 PLUGINS = ("docker-buildx", "docker-compose")
 """Packages of the engine that have no program on the PATH."""
@@ -93,11 +98,12 @@ def release(text: str) -> tuple[str, str]:
     return names.get("ID", ""), names.get("VERSION_CODENAME", "")
 
 
-def engine_packages(distribution: str, suite: str, etc_apt: Path) -> list[str]:
-    """The engine's packages, after telling apt of trixie on a bookworm: Debian 12's engine is too old, 13's runs on it."""
+def newer_packages(names: Sequence[str], distribution: str, suite: str, etc_apt: Path) -> list[str]:
+    """These packages, after telling apt of trixie on a bookworm: Debian 12's are too old or missing, 13's run on it."""
     if distribution != "debian" or os.geteuid() != 0:
         _stop(
-            "the engine tests need a Docker Engine", "install docker 23 or later with buildx, or run as root on Debian"
+            f"the engine tests need {', '.join(names)}",
+            "install docker 23 or later with buildx, cosign and oras, or run as root on Debian",
         )
     if suite == "bookworm":
         sys.path.insert(0, str(ROOT))
@@ -106,7 +112,7 @@ def engine_packages(distribution: str, suite: str, etc_apt: Path) -> list[str]:
         uri = rootfs.sources("bookworm", etc_apt)[0].split()[1]
         (etc_apt / "sources.list.d/whisperbake-engine.sources").write_text(NEXT.format(uri=uri))
         (etc_apt / "preferences.d/whisperbake-engine").write_text(PINS)
-    return [*dict.fromkeys(ENGINE.values()), *PLUGINS]
+    return list(names)
 
 
 def install(packages: Sequence[str]) -> None:
@@ -132,9 +138,12 @@ def main() -> None:
     with (Path(tempfile.gettempdir()) / "whisperbake-provision.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)  # two runs at once: the second finds everything installed
         packages = missing(shutil.which) if shutil.which("apt-get") else []
+        newer = [package for program, package in PAPERS.items() if shutil.which(program) is None]
         if lacks_engine(shutil.which, os.path.exists):
+            newer += [*dict.fromkeys(ENGINE.values()), *PLUGINS]
+        if newer:
             text = Path("/etc/os-release").read_text() if Path("/etc/os-release").exists() else ""
-            packages = engine_packages(*release(text), Path("/etc/apt")) + packages
+            packages = newer_packages(newer, *release(text), Path("/etc/apt")) + packages
         if packages:
             install(packages)
 

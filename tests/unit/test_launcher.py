@@ -200,9 +200,10 @@ def test_the_tests_of_ci_begin_with_its_own_program(tmp_path: Path, program: str
 
 
 def test_only_what_a_machine_lacks_is_installed(provision: ModuleType) -> None:
-    here = {"chromium", "mmdebstrap", "ip", "openssl", "docker-registry", "munged", "slurmctld", "slurmd"}
+    here = {"chromium", "mmdebstrap", "ip", "openssl", "podman", "docker-registry", "munged", "slurmctld", "slurmd"}
     assert provision.missing(lambda name: name if name in here else None) == [
         "espeak-ng",
+        "skopeo",
         "apertium-eng-spa",
         "ffmpeg",
         "e2fsprogs",
@@ -223,14 +224,13 @@ def test_an_engine_is_its_programs_and_buildx(provision: ModuleType, absent: str
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="installing needs root")
-def test_debian_12_takes_its_engine_from_debian_13(provision: ModuleType, tmp_path: Path) -> None:
+def test_debian_12_takes_what_it_lacks_from_debian_13(provision: ModuleType, tmp_path: Path) -> None:
     """From the mirror that this machine's apt uses; nothing else comes from there."""
     for folder in ("sources.list.d", "preferences.d"):
         (tmp_path / folder).mkdir()
     (tmp_path / "sources.list").write_text("deb http://mirror.test/debian bookworm main\n")
-    packages = provision.engine_packages(*provision.release('ID=debian\nVERSION_CODENAME="bookworm"\n'), tmp_path)
-    assert packages[0] == "docker.io"
-    assert packages[-2:] == ["docker-buildx", "docker-compose"]
+    system = provision.release('ID=debian\nVERSION_CODENAME="bookworm"\n')
+    assert provision.newer_packages(["docker.io", "cosign"], *system, tmp_path) == ["docker.io", "cosign"]
     source = (tmp_path / "sources.list.d/whisperbake-engine.sources").read_text()
     assert "URIs: http://mirror.test/debian\nSuites: trixie\n" in source
     pins = (tmp_path / "preferences.d/whisperbake-engine").read_text()
@@ -239,7 +239,7 @@ def test_debian_12_takes_its_engine_from_debian_13(provision: ModuleType, tmp_pa
 
 def test_another_system_is_told_what_to_install(provision: ModuleType, tmp_path: Path, capsys) -> None:  # type: ignore[no-untyped-def]
     with pytest.raises(SystemExit) as stopped:
-        provision.engine_packages(*provision.release("ID=arch\n"), tmp_path)
+        provision.newer_packages(["docker.io"], *provision.release("ID=arch\n"), tmp_path)
     assert stopped.value.code == 3
     assert "  next: install docker 23 or later" in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []
