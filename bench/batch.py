@@ -31,7 +31,7 @@ from typing import Any
 
 import numpy as np
 import yaml
-from harness import BUILD, ROOT, WORK, Row, native_python, publish
+from harness import BUILD, ROOT, WORK, Row, native_python, publish, whisper
 from speech.sound import DECODE
 
 from builder.edges.batch.probes import probe_key
@@ -240,12 +240,10 @@ class Batch:
 
 def alone(script: str, batch: Batch, sounds: Sequence[Path], scratch: Path) -> Cost:
     """One process that loads the model once and hears the sounds one after the other."""
-    home = Path(os.environ.get("BAKE_HOME") or ROOT / ".bake")
-    model = next((home / "models/hub").glob("models--Systran--faster-whisper-tiny.en/snapshots/*"))
     asked = {
         "stages": str(ROOT / "stages"),
         "scratch": str(scratch),
-        "model": str(model),
+        "model": str(whisper("tiny.en")),
         "settings": batch.settings(),
         "sounds": [str(s) for s in sounds],
     }

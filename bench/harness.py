@@ -60,6 +60,13 @@ def native_python() -> Path:
     return Path(build("bootstrap")["environment"]) / "bin/python"
 
 
+def whisper(model: str) -> Path:
+    """The folder of a Whisper's float16, what peers load; fetched where only int8 is here."""
+    home = Path(os.environ.get("BAKE_HOME") or ROOT / ".bake")
+    subprocess.run([*BUILD, "models", "fetch", model], check=True, stdout=subprocess.DEVNULL)
+    return next((home / "models/hub").glob(f"models--Systran--faster-whisper-{model}/snapshots/*"))
+
+
 def peer(name: str, *requirements: str) -> Path:
     """The bin folder of a peer's own venv, made in bench/.work with everything it requires; anew for other requirements."""
     place = WORK / name

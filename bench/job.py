@@ -31,6 +31,7 @@ from harness import (
     ratio,
     spread,
     timed,
+    whisper,
     working,
 )
 from metrics import diarization_error, read_rttm, word_errors
@@ -105,7 +106,7 @@ def measure(runs: int, with_whisperx: bool) -> list[Row]:
         bench = Bench(Path(folder))
         bench.job()
         python = native_python()
-        model = next((ROOT / ".bake/models/hub").glob("models--Systran--faster-whisper-base/snapshots/*"))
+        model = whisper("base")
         output = Path(str(bench.bake("run", EXAMPLE)["output"]))
         said = re.sub(r"^Speaker \d+: ", "", (ROOT / "examples/dialogue.txt").read_text(), flags=re.M)
         heard = re.sub(r"^Speaker \d+: ", "", (output / "dialogue.txt").read_text(), flags=re.M)

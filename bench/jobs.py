@@ -23,7 +23,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import yaml
-from harness import BUILD, EXAMPLE, WORK, Row, alternating, build, publish, ratio, spread, timed, working
+from harness import BUILD, EXAMPLE, WORK, Row, alternating, build, publish, ratio, spread, timed, whisper, working
 
 from builder.core.jobs import compose, sandbox
 from builder.edges.engine import connection as engines
@@ -272,7 +272,7 @@ def measure(asked: argparse.Namespace) -> list[Row]:
         if asked.jobs:
             rows += bench.many(asked.jobs)
         if asked.whisperx:
-            model = next((bench_home() / "hub").glob("models--Systran--faster-whisper-base/snapshots/*"))
+            model = whisper("base")
             starter = Bench(Path(folder), "starter", asked.variant)
             subprocess.run(
                 [*BUILD, "build", *starter.mode], env=os.environ | starter.env, stdout=subprocess.DEVNULL, check=True
@@ -288,11 +288,6 @@ def measure(asked: argparse.Namespace) -> list[Row]:
                 ("job / whisperX", ratio(ours, theirs), "≤ 0.8 ×"),
             ]
     return rows
-
-
-def bench_home() -> Path:
-    home = os.environ.get("BAKE_HOME")
-    return (Path(home) if home else WORK.parents[1] / ".bake") / "models"
 
 
 def seconds(bench: Bench, runs: int, *words: str | Path) -> str:

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from harness import ROOT, peer
+from harness import peer, whisper
 
 from speech import kept
 
@@ -46,12 +45,6 @@ def python() -> Path:
     return peer("faster-whisper", *FASTER_WHISPER) / "python"
 
 
-def weights(model: str) -> Path:
-    """The folder of a Whisper model that the product fetched."""
-    home = Path(os.environ.get("BAKE_HOME") or ROOT / ".bake")
-    return next((home / "models/hub").glob(f"models--Systran--faster-whisper-{model}/snapshots/*"))
-
-
 def transcribed(
     what: str, model: str, files: Sequence[tuple[Path, str]], *, batch: int = 0, times: bool = False
 ) -> list[dict[str, Any]]:
@@ -61,7 +54,7 @@ def transcribed(
     ]
     missing = [k for k, name in enumerate(names) if kept.get(name) is None]
     if missing:
-        asked = {"model": str(weights(model)), "batch": batch, "times": times}
+        asked = {"model": str(whisper(model)), "batch": batch, "times": times}
         asked["files"] = [(str(files[k][0]), files[k][1]) for k in missing]
         words = [str(python()), "-c", TRANSCRIBE]
         with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:

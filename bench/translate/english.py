@@ -10,6 +10,7 @@ import json
 import subprocess
 from pathlib import Path
 
+from harness import whisper
 from speech import corpus, peers, product
 
 MODEL, BEAM = "base", 5
@@ -24,7 +25,7 @@ def beside(recording: Path, language: str) -> str:
         command = [
             peers.python(),
             Path(__file__).with_name("beside_whisper.py"),
-            peers.weights(MODEL),
+            whisper(MODEL),
             job,
             language,
             BEAM,

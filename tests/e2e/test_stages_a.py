@@ -27,6 +27,8 @@ ROOT = Path(__file__).resolve().parents[2]
 EXAMPLE = ROOT / "examples/dialogue.mp4"
 TREE = Path(os.environ.get("BAKE_MODELS", ROOT / ".bake/models"))
 
+WHISPER = "ctranslate2/tiny.en-int8"
+
 SETTINGS: dict[str, dict[str, Any]] = {
     "demux": {"track": None},
     "vad": {"threshold": 0.5, "min_speech_ms": 100, "min_silence_ms": 250, "pad_ms": 60},
@@ -52,10 +54,8 @@ def make_job(folder: Path, *recordings: Path, **changed: dict[str, Any]) -> Path
         path = f"input/{number:02}{recording.suffix}"
         (folder / path).write_bytes(recording.read_bytes())
         inputs.append({"id": f"{number:02}", "name": recording.name, "path": path, "output": recording.stem})
-    snapshots = sorted((TREE / "hub/models--Systran--faster-whisper-tiny.en/snapshots").glob("*"))
-    models = (
-        {"vad": {"vad": "onnx/silero-vad"}, "asr": {"asr": str(snapshots[0].relative_to(TREE))}} if snapshots else {}
-    )
+    there = (TREE / WHISPER).is_dir()
+    models = {"vad": {"vad": "onnx/silero-vad"}, "asr": {"asr": WHISPER}} if there else {}
     stages = [
         {
             "name": name,

@@ -16,7 +16,7 @@ from builder.edges.images import site as network
 from tests.engine.conftest import ONE_STORE, ROOT, Engine, copy_project
 from tests.shared import state_folder
 
-CARRIERS = {"asr": "tiny.en", "vad": "silero-vad", "diarize": "d-vector"}
+CARRIERS = {"asr": "tiny.en-int8", "vad": "silero-vad", "diarize": "d-vector"}
 
 TREE = """
 import hashlib, os
@@ -62,7 +62,7 @@ def test_images_carry_what_their_stage_loads(engine: Engine, built: Any) -> None
     assert {row[1] for row in rows} == {"0o100444", "0o40555", "0o40755"}
     assert {tuple(row[2:4]) for row in rows} == {("0", "0")}
     assert {row[-1] for row in rows} == {"0"}
-    assert [r[0] for r in rows if r[1] == "0o40755"] == ["/models/.baked", "/models/hub"]
+    assert [r[0] for r in rows if r[1] == "0o40755"] == ["/models/.baked", "/models/ctranslate2"]
 
 
 def test_layers_stand_in_the_planned_order(engine: Engine, built: Any) -> None:
@@ -75,8 +75,8 @@ def test_layers_stand_in_the_planned_order(engine: Engine, built: Any) -> None:
     names = [block["kind"] for block in asr["order"]]
     above = len(names) - 1 - names.index("model")
     assert names[-1] == "code"
-    assert above < len(names) - 1, "with 78 MB, weights are not what is heaviest"
-    assert kinds == ["code"] * (len(kinds) - 2 - above) + ["weights"] * 2 + ["code"] * above
+    assert above < len(names) - 1, "with 42 MB, weights are not what is heaviest"
+    assert kinds == ["code"] * (len(kinds) - 1 - above) + ["weights"] + ["code"] * above
     assert planned["unpacked_again"]["code asr"] < planned["unpacked_again"]["base"]
 
 
@@ -128,7 +128,13 @@ def test_a_container_says_before_any_work_what_its_weights_lack(engine: Engine, 
     tag = f"{engine.prefix}/asr:slim-cpu"
     listing = json.loads(
         engine.docker(
-            "run", "--rm", "--entrypoint", "python3", tag, "-c", "print(open('/models/.baked/tiny.en.json').read())"
+            "run",
+            "--rm",
+            "--entrypoint",
+            "python3",
+            tag,
+            "-c",
+            "print(open('/models/.baked/tiny.en-int8.json').read())",
         ).out
     )
     folder = "/models/" + listing["files"][0]["path"].rpartition("/")[0]
@@ -136,7 +142,7 @@ def test_a_container_says_before_any_work_what_its_weights_lack(engine: Engine, 
     short.write_bytes(b"x")
     size = next(f["size"] for f in listing["files"] if f["path"].endswith("tokenizer.json"))
     other.write_bytes(bytes(size))
-    assert engine.docker("run", "--rm", tag, "--verify").out.strip() == "tiny.en: intact"
+    assert engine.docker("run", "--rm", tag, "--verify").out.strip() == "tiny.en-int8: intact"
     job = tmp_path / "job"
     job.mkdir()
     (job / "job.yaml").write_text(
@@ -153,11 +159,11 @@ def test_a_container_says_before_any_work_what_its_weights_lack(engine: Engine, 
     mounts = ["--volume", f"{short}:{folder}/model.bin:ro", "--volume", f"{other}:{folder}/tokenizer.json:ro"]
     done = engine.docker("run", "--rm", *mounts, "--volume", f"{job}:/job", tag, "--job", "/job")
     assert done.code == 5
-    assert done.err.strip() == "model tiny.en: model.bin has 1 bytes, not 75537502"
+    assert done.err.strip() == "model tiny.en-int8: model.bin has 1 bytes, not 39452014"
     assert not (job / "work").exists()
     deep = engine.docker("run", "--rm", *mounts, tag, "--verify")
     assert deep.code == 5
-    assert "model tiny.en: tokenizer.json has a different sha256 than its list" in deep.err
+    assert "model tiny.en-int8: tokenizer.json has a different sha256 than its list" in deep.err
 
 
 def test_a_change_of_code_moves_no_weights(engine: Engine, built: Any, tmp_path: Path) -> None:
@@ -211,7 +217,7 @@ def test_prune_frees_what_no_image_needs_and_says_it_first(engine: Engine, built
     assert done.code == 0, done.err
     index = json.loads((out / "index.json").read_text())
     assert len(index["manifests"]) == 2
-    assert any(p.stat().st_size > 75_000_000 for p in (out / "blobs/sha256").iterdir())
+    assert any(p.stat().st_size > 42_000_000 for p in (out / "blobs/sha256").iterdir())
 
 
 @ONE_STORE

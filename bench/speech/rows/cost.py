@@ -13,7 +13,7 @@ from pathlib import Path
 
 import job as bench_job
 import numpy as np
-from harness import EXAMPLE, WORK, alternating, ratio, spread
+from harness import EXAMPLE, WORK, alternating, ratio, spread, whisper
 
 from speech import mixes, peers, product, sound
 from speech.report import Line, Options
@@ -62,7 +62,7 @@ def peaks(job_folder: Path) -> dict[str, int]:
 
 def plain(script: str, recording: Path) -> None:
     """faster-whisper alone, a whole process."""
-    words = [str(peers.python()), "-c", script, str(peers.weights("base")), str(recording)]
+    words = [str(peers.python()), "-c", script, str(whisper("base")), str(recording)]
     env = {**os.environ, "HF_HUB_OFFLINE": "1"}
     subprocess.run(words, check=True, env=env, stdout=subprocess.DEVNULL)
 
@@ -147,7 +147,7 @@ def diarization(options: Options) -> list[Line]:
 
 def whisperx(options: Options) -> list[Line]:
     """The whisperX command line with what both have (7.6 GB, installed once)."""
-    command = [str(word) for word in bench_job.whisperx(peers.weights("base"))]
+    command = [str(word) for word in bench_job.whisperx(whisper("base"))]
     setup = product.Setup("starter", ("--no-diarization", "--workflow", "transcribe", "--language", "en"))
     env = {**os.environ, "HF_HUB_OFFLINE": "1"}
 
