@@ -15,6 +15,7 @@ from builder.cli.options import (
     opened,
     show,
 )
+from builder.cli.signatures import SignOption, SignWithOption, required_key
 from builder.errors import UsageError
 
 app = typer.Typer(rich_markup_mode=None)
@@ -38,9 +39,8 @@ def create(
         bool,
         typer.Option("--voices", help="Also the voices that this machine knows: load.py --run names their speakers."),
     ] = False,
-    sign: Annotated[
-        Path | None, typer.Option("--sign", help="Sign with this private key, made by bundle keys.")
-    ] = None,
+    sign: SignOption = None,
+    sign_with: SignWithOption = None,
     json: Json = False,
 ) -> None:
     """Write images, weights and a loader into a folder. Missing images are built first; a killed run resumes.
@@ -62,6 +62,7 @@ def create(
             native=with_native,
             example=not no_example,
             key=sign,
+            sign_with=required_key(sign, sign_with),
             voices=voices,
         )
         created = bundle.create(session, options.selection(), asked)
@@ -149,7 +150,7 @@ def keys(
     name: Annotated[Path, typer.Argument(metavar="FILE", help="The private key; FILE.pub.pem is the public one.")],
     json: Json = False,
 ) -> None:
-    """Make a pair of Ed25519 keys that sign bundles.
+    """Make a pair of keys (ECDSA P-256) that signs bundles, images and models.
 
     Example: python3 build.py bundle keys ~/.config/whisperbake/sender
     """

@@ -28,6 +28,10 @@ TOP: Mapping[str, tuple[str, str]] = {
         "registry",
         "Send built images to a registry: only what it lacks, from where an earlier push broke off.",
     ),
+    "verify": (
+        "signatures",
+        "Check bytes, signatures and what things were made of, without a network. Exit 5 where something differs.",
+    ),
     "ci": (
         "registry",
         "Write a pipeline that checks the rendered folder, builds with a cache in the registry, and pushes.",

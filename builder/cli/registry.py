@@ -14,6 +14,7 @@ from builder.cli.options import (
     expanded,
     show,
 )
+from builder.cli.signatures import SignOption, SignWithOption, required_key
 
 app = typer.Typer(rich_markup_mode=None)
 
@@ -32,12 +33,17 @@ def push(
         list[str] | None,
         typer.Option("--token-server", metavar="HOST[:PORT]", help="Another host that may have the registry's login."),
     ] = None,
+    sign: SignOption = None,
+    sign_with: SignWithOption = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be sent.")] = False,
     json: Json = False,
 ) -> None:
     """Send built images to a registry: only what it lacks, from where an earlier push broke off.
 
-    Example: python3 build.py push --mode docker-cpu --registry ghcr.io/me/speech
+    \b
+    Examples:
+      python3 build.py push --mode docker-cpu --registry ghcr.io/me/speech
+      python3 build.py push --mode docker-cpu --registry ghcr.io/me/speech --sign ~/sender
     """
     from builder.views import registry as views
     from builder.workflows import registry as work
@@ -45,7 +51,13 @@ def push(
     with options.opened() as session:
         selection = options.selection(names)
         pushed = work.push(
-            session, selection, registry=registry, dry_run=dry_run, token_servers=tuple(token_server or ())
+            session,
+            selection,
+            registry=registry,
+            dry_run=dry_run,
+            token_servers=tuple(token_server or ()),
+            key=sign,
+            sign_with=required_key(sign, sign_with),
         )
     show(json, views.PUSH, pushed)
 

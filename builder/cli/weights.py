@@ -17,6 +17,7 @@ from builder.cli.options import (
     parted,
     show,
 )
+from builder.cli.signatures import SignWithOption
 
 app = typer.Typer(rich_markup_mode=None)
 
@@ -213,6 +214,26 @@ def export_models(
     with opened() as session:
         found = weights.export_models(session, target, ids or [])
     show(json, EXPORT, found)
+
+
+@app.command("sign")
+def sign(
+    key: Annotated[Path, typer.Option("--key", metavar="KEY", help="A private key, made by bundle keys.")],
+    out: Annotated[Path, typer.Option("--out", metavar="DIR", help="The folder for MODEL.sig.")],
+    ids: Annotated[list[str] | None, typer.Argument(metavar="[MODEL]...", help="Default: all present.")] = None,
+    sign_with: SignWithOption = None,
+    json: Json = False,
+) -> None:
+    """Sign what models.lock pins of models, for `model_signing verify key` (OpenSSF Model Signing) and `verify`.
+
+    Example: python3 build.py models sign base silero-vad --key ~/sender --out signatures
+    """
+    from builder.views.signatures import MODELS_SIGN
+    from builder.workflows.signatures import models
+
+    with opened() as session:
+        signed = models.sign(session, ids or [], key=key, sign_with=sign_with, out=out)
+    show(json, MODELS_SIGN, signed)
 
 
 @app.command("prune")

@@ -110,7 +110,7 @@ class BundleRepairJson(TypedDict):
 
 
 class BundleKeysJson(TypedDict):
-    """A new pair of Ed25519 keys."""
+    """A new pair of keys."""
 
     private: str
     """Path of the private key (PEM, PKCS #8)."""
@@ -164,7 +164,8 @@ def _create_text(created: BundleCreated) -> list[str]:
 def _vouching(created: BundleCreated) -> str:
     """What the receiver types beside the command, so that somebody vouches for the bundle."""
     if created.key is not None:
-        return f"--key {shell_word(PurePath(f'{created.key.name}.pub.pem'))}"
+        public = created.key.name if created.by_command else f"{created.key.name}.pub.pem"
+        return f"--key {shell_word(PurePath(public))}"
     return f"--fingerprint '{_aloud(created.fingerprint[:SPOKEN])}'"
 
 

@@ -32,6 +32,8 @@ class PushedImageJson(TypedDict):
     """What the registry takes from another of its repositories."""
     state: str
     """``up to date``, ``pushed`` or ``would be pushed``."""
+    signature: str
+    """``signed``, ``signed before`` (by this key), ``would be signed``; empty without ``--sign``."""
 
 
 class PushJson(TypedDict):
@@ -75,6 +77,7 @@ def _image(pushed: ImagesPushed, step: PushStep, sent: int) -> PushedImageJson:
         "sent_bytes": sent,
         "mounted_bytes": step.mount_bytes,
         "state": "up to date" if step.there else "would be pushed" if pushed.dry_run else "pushed",
+        "signature": pushed.signatures.get(image.name, ""),
     }
 
 
@@ -87,7 +90,7 @@ def _push_text(pushed: ImagesPushed) -> list[str]:
             format_size(image["bytes"]),
             format_size(image["sent_bytes"]),
             format_size(image["mounted_bytes"]),
-            image["state"],
+            ", ".join(filter(None, (image["state"], image["signature"]))),
         )
         for image in data["images"]
     ]

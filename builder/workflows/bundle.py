@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from builder.core.weights.model import Model, Pin
     from builder.edges.bundle.acceptance import Acceptance
     from builder.edges.bundle.blobs import BundleSource
+    from builder.edges.signing.keys import Signer
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,7 +46,9 @@ class BundleOptions:
     example: bool = True
     """Whether it carries the acceptance run."""
     key: Path | None = None
-    """A private key to sign with."""
+    """A private key to sign with; with ``sign_with`` the public one."""
+    sign_with: str | None = None
+    """A command that signs in place of a file."""
     voices: bool = False
     """Whether it carries the voices that this machine knows, for jobs of the loader."""
 
@@ -63,7 +66,9 @@ class BundleCreated:
     up_to_date: bool
     """The folder held this very bundle: nothing was written but the signature."""
     key: Path | None
-    """The private key that signed it."""
+    """The key that signed it, as it was typed."""
+    by_command: bool = False
+    """A command signed it: ``key`` is the public one."""
     fingerprint: str
     """Hex sha256 of inventory.json."""
     inventory: Mapping[str, Any]
@@ -139,7 +144,7 @@ def create(session: Session, selection: ImageSelection, options: BundleOptions) 
     config, on_progress = session.config, session.on_progress
     part_size = planning.parse_size(options.part_size)
     base = _base(options.base)
-    _require_key(options.key)
+    signer = _signer(options)
     voices = _voices(config, selection, options)
     engine, rendered, _ = images.ensure(session, selection)
     packing = blobs.packing(config, on_progress)
@@ -173,7 +178,7 @@ def create(session: Session, selection: ImageSelection, options: BundleOptions) 
         made=_made(config, native=options.native),
     )
     plan = planning.dated(plan, origin.created(plan.inventory, options.out, config.paths, session.env))
-    return _written(options, plan, source, loader, on_progress)
+    return _written(options, plan, source, loader, signer, on_progress)
 
 
 def _made(config: Config, *, native: bool) -> dict[str, str]:
@@ -191,12 +196,15 @@ def _base(path: Path | None) -> Base | None:
     return contents.base_of(bundle.read_inventory(path)) if path else None
 
 
-def _require_key(key: Path | None) -> None:
-    """Raises UsageError for a key that can't be used, before anything is built."""
-    from builder.edges.bundle import signing
+def _signer(options: BundleOptions) -> Signer | None:
+    """Who signs, tried before anything is built. Raises BakeError: they can't (:meth:`Signer.sign`)."""
+    from builder.edges.signing import command as signing
 
-    if key:
-        signing.sign(key, b"")
+    if options.key is None:
+        return None
+    signer = signing.chosen(options.key, options.sign_with)
+    signer.sign(b"whisperbake")
+    return signer
 
 
 def _native_models(
@@ -268,7 +276,12 @@ def _licence_files(config: Config, models: Sequence[tuple[Model, Pin]]) -> dict[
 
 
 def _written(
-    options: BundleOptions, plan: BundlePlan, source: BundleSource, loader: bytes, on_progress: OnProgress
+    options: BundleOptions,
+    plan: BundlePlan,
+    source: BundleSource,
+    loader: bytes,
+    signer: Signer | None,
+    on_progress: OnProgress,
 ) -> BundleCreated:
     """Write the bundle, unless the folder holds it, and sign it."""
     from builder.edges.bundle import folder as bundle
@@ -282,13 +295,14 @@ def _written(
         )
     else:
         raw = there
-    if options.key:  # what was written, not what somebody may have put there since
-        signing.sign_file(options.key, raw, options.out / SIGNATURE)
+    if signer:  # what was written, not what somebody may have put there since
+        signing.sign_file(signer, raw, options.out / SIGNATURE)
     fingerprint, inventory = bundle.parsed(raw, options.out)
     return BundleCreated(
         folder=options.out,
         up_to_date=there is not None,
         key=options.key,
+        by_command=options.sign_with is not None,
         fingerprint=fingerprint,
         inventory=inventory,
     )
@@ -357,7 +371,7 @@ def repair(session: Session, folder: Path, source: Path) -> BundleRepaired:
 
 
 def keys(private: Path) -> KeysMade:
-    """A new Ed25519 pair.
+    """A new pair for bundles, images and models (:mod:`builder.edges.signing.keys`).
 
     Raises:
         UsageError: one of the files exists, or the name is not a file's.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 import time
 from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager, suppress
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -23,8 +23,10 @@ if TYPE_CHECKING:
     from builder.core.images.reference import Target
     from builder.edges.images.installed import Planner
     from builder.edges.images.layout import Layout
+    from builder.edges.registry.blobs import Registry
     from builder.edges.registry.http import Http, StopSignal
     from builder.edges.registry.push import PushedImage, PushStep
+    from builder.edges.signing.keys import Signer
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,6 +37,8 @@ class ImagesPushed:
     dry_run: bool
     steps: tuple[tuple[PushStep, int], ...]
     """Each image's step, with the bytes that were sent for it."""
+    signatures: Mapping[str, str]
+    """Image -> ``signed``, ``signed before`` or ``would be signed``; empty where none was asked for."""
     wire_bytes: int
     """Bytes of request bodies; what was sent twice counts twice."""
     seconds: float
@@ -70,29 +74,65 @@ def push(
     registry: str | None,
     dry_run: bool,
     token_servers: Sequence[str] = (),
+    key: Path | None = None,
+    sign_with: str | None = None,
 ) -> ImagesPushed:
-    """Send images of the layout to a registry that lacks them."""
+    """Send images of the layout to a registry that lacks them.
+
+    Args:
+        key: a private key that signs them there; with ``sign_with`` the public one.
+        sign_with: a command that signs in place of a file.
+
+    Raises:
+        BakeError: see the steps: :func:`builder.edges.registry.push.carry_out`, :func:`builder.edges.registry.signatures.sign`.
+    """
     from builder.edges.registry import push as pushing
     from builder.edges.registry.blobs import Registry
     from builder.edges.registry.http import StopSignal
+    from builder.edges.signing import command as signing
 
     began, config, on_progress = time.monotonic(), session.config, session.on_progress
     target = _target(config, registry)
     layout = layout_of(config)
     images = _chosen(session, selection, layout)
+    signer = signing.chosen(key, sign_with) if key is not None else None
     stop = StopSignal()
     http = _connected(config, target, env=session.env, stop=stop, token_servers=token_servers)
     server = Registry(http, config.paths.uploads)
     others = _others(layout)
-    if dry_run:
+    done: list[tuple[PushStep, int]] = []
+    signed: dict[str, str] = {}
+    with nullcontext() if dry_run else _alone(config, target.host, on_progress):
         steps = pushing.decide(images, server, target, others=others, on_progress=on_progress)
-        done = [(step, step.send_bytes) for step in steps]
-    else:
-        with _alone(config, target.host, on_progress):
-            steps = pushing.decide(images, server, target, others=others, on_progress=on_progress)
-            done = list(pushing.carry_out(steps, server, open_=layout.open, stop=stop, on_progress=on_progress))
-    seconds = round(time.monotonic() - began, 1)
-    return ImagesPushed(target=target, dry_run=dry_run, steps=tuple(done), wire_bytes=http.sent, seconds=seconds)
+        carried = (
+            ((step, step.send_bytes) for step in steps)
+            if dry_run
+            else pushing.carry_out(steps, server, open_=layout.open, stop=stop, on_progress=on_progress)
+        )
+        for step, sent in carried:
+            done.append((step, sent))
+            if signer is not None:
+                signed[step.image.name] = _signed(config, server, target, step, signer, dry_run=dry_run)
+    return ImagesPushed(
+        target=target,
+        dry_run=dry_run,
+        steps=tuple(done),
+        signatures=signed,
+        wire_bytes=http.sent,
+        seconds=round(time.monotonic() - began, 1),
+    )
+
+
+def _signed(config: Config, server: Registry, target: Target, step: PushStep, signer: Signer, *, dry_run: bool) -> str:
+    """Sign an image whose tag is in place; the signature is kept here, too. What became of it."""
+    from builder.edges.registry import signatures
+    from builder.edges.signing import kept
+
+    asked = signatures.decide(server, target.host, step.repository, step.image.manifest.digest, signer)
+    if not dry_run:
+        made = signatures.sign(server, asked, signer)
+        kept.keep(config.paths.signatures, asked.digest, asked.payload, made.signature)
+    return "signed before" if asked.own else "would be signed" if dry_run else "signed"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -80,6 +80,8 @@ def test_create_says_what_was_written_and_what_to_do_next() -> None:
     assert lines[2] == f"for Docker Engine 23.0 or later on linux/amd64; fingerprint {ALOUD}"
     assert lines[3] == "next: copy the folder, then there: python3 first/load.py --key sender.pub.pem"
     assert len(lines) == 4
+    token = views.CREATE.text(created(key=Path("/k/token.pub.pem"), by_command=True)).splitlines()[-1]
+    assert token.endswith("load.py --key token.pub.pem")
     unsigned = views.CREATE.text(created(key=None)).splitlines()[-1]
     assert unsigned.endswith(f"load.py --fingerprint '{ALOUD[:39]}'")
     code = views.CREATE.text(created(inventory=inventory(content=contents.CODE)))

@@ -203,7 +203,9 @@ def test_only_what_a_machine_lacks_is_installed(provision: ModuleType) -> None:
     here = {"chromium", "mmdebstrap", "ip", "openssl", "podman", "docker-registry", "munged", "slurmctld", "slurmd"}
     assert provision.missing(lambda name: name if name in here else None) == [
         "espeak-ng",
+        "opensc",
         "skopeo",
+        "softhsm2",
         "apertium-eng-spa",
         "ffmpeg",
         "e2fsprogs",

@@ -389,6 +389,7 @@ def test_a_push_is_told() -> None:
     new = PushStep(image=pushed, repository="me/asr", there=False, mount={weights.digest: "me/x"}, send=(code,))
     old = dataclasses.replace(new, there=True, mount={}, send=())
     result = ImagesPushed(
+        signatures={},
         target=Target(host="r.example", prefix="me"),
         dry_run=False,
         steps=((new, 2 * MB), (old, 0)),
@@ -403,6 +404,7 @@ def test_a_push_is_told() -> None:
         "sent_bytes": 2 * MB,
         "mounted_bytes": 70 * MB,
         "state": "pushed",
+        "signature": "",
     }
     assert registry_views.PUSH.data(result) == {
         "registry": "r.example/me",

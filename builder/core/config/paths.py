@@ -83,6 +83,11 @@ class Paths:
         return self.home / "voices"
 
     @property
+    def signatures(self) -> Path:
+        """Signatures of images, as they are in registries, a file for each image."""
+        return self.home / "signatures"
+
+    @property
     def cache(self) -> Path:
         """What can be made again, and may be deleted at any time."""
         return self.home / "cache"

@@ -211,6 +211,31 @@ def labelled(host: str, *labels: str) -> dict[str, dict[str, str]] | None:
     return {str(image["Id"]): dict(image.get("Labels") or {}) for image in newest}
 
 
+@dataclass(frozen=True, kw_only=True)
+class EngineImage:
+    """An image as an engine tells of it."""
+
+    id: str
+    """``sha256:…`` of its manifest or of its config, as the engine's store has it."""
+    labels: Mapping[str, str]
+    manifests: tuple[str, ...]
+    """``sha256:…`` of the manifests that it was pulled or pushed by."""
+
+
+def image(host: str, name: str) -> EngineImage | None:
+    """An image on an engine at a unix socket; None when it has no such image, or doesn't answer.
+
+    Args:
+        name: a tag or an id.
+    """
+    found = _get(host, f"/images/{quote(name)}/json")
+    if not isinstance(found, dict) or not isinstance(found.get("Id"), str):
+        return None
+    digests = (str(named).partition("@")[2] for named in found.get("RepoDigests") or ())
+    labels = dict((found.get("Config") or {}).get("Labels") or {})
+    return EngineImage(id=found["Id"], labels=labels, manifests=tuple(filter(None, digests)))
+
+
 def capacity(host: str) -> tuple[int, int] | None:
     """Logical processors and bytes of memory that an engine at a unix socket has; None when it doesn't answer."""
     found = _get(host, "/info")

@@ -29,7 +29,7 @@ from builder.core.progress import OnProgress, Progress
 from builder.core.weights import layers as weights
 from builder.core.weights.layers import Member, WeightLayer
 from builder.edges.system import files
-from builder.errors import ConfigError, IntegrityError, MissingError
+from builder.errors import BakeError, ConfigError, IntegrityError, MissingError
 from builder.program import command
 
 DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
@@ -121,6 +121,33 @@ class Layout:
                 expected=blob.digest,
                 hint="the same command makes it again",
             )
+
+    def whole(self, blob: Descriptor, on_bytes: Callable[[int], None]) -> str:
+        """Why a blob's bytes are not those of its digest; empty when they are. Unlike :meth:`open` it changes nothing.
+
+        Args:
+            on_bytes: hears the bytes read so far.
+        """
+        seen, size = hashlib.sha256(), 0
+        try:
+            weighed = self.is_weights(blob.digest)
+            chunks = (
+                self._bytes(weights.pieces(self.recipe(blob.digest)))
+                if weighed
+                else files.chunks(self.path(blob.digest))
+            )
+            for chunk in chunks:
+                seen.update(chunk)
+                size += len(chunk)
+                on_bytes(size)
+                if size > blob.size:
+                    break
+        except FileNotFoundError:
+            return "it isn't there"
+        except BakeError as error:
+            return error.what
+        right = size == blob.size and f"sha256:{seen.hexdigest()}" == blob.digest
+        return "" if right else "its bytes are not those of its digest"
 
     def read(self, digest: str) -> bytes:
         """A small blob whole (config, manifest), checked.

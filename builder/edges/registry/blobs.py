@@ -102,6 +102,17 @@ class Registry:
             return False
         return answer.status_code == 200
 
+    def read_manifest(self, repository: str, tag: str) -> bytes | None:
+        """The manifest that a tag has there, or None: anybody's bytes, at most ``answers.LARGEST``."""
+        answer = self._http.ask(
+            "GET", f"/v2/{repository}/manifests/{tag}", _push(repository), headers={"Accept": oci.MANIFEST}
+        )
+        if answer.status_code == 404:
+            return None
+        if answer.status_code != 200:
+            raise self._http.refused(answer, repository)
+        return bytes(answer.content)
+
     # What changes something
 
     def put_manifest(self, repository: str, tag: str, manifest: Descriptor, data: bytes) -> None:

@@ -12,7 +12,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
 
@@ -41,6 +41,8 @@ class Done:
     code: int
     out: str
     err: str
+    raw: bytes = field(default=b"", compare=False, repr=False)
+    """What it printed on standard output, as bytes."""
 
 
 def run(
@@ -51,6 +53,7 @@ def run(
     timeout: float | None = None,
     stdin: bytes | None = None,
     settle: Callable[[Process], object] | None = None,
+    secret: bool = False,
 ) -> Done:
     """Run a program to its end and capture up to :data:`MOST` bytes of each output; a non-zero exit code isn't an error.
 
@@ -58,11 +61,12 @@ def run(
         env: the whole environment, or None for this process's.
         timeout: seconds; then the process is killed and ``code`` is -9.
         settle: what the process needs before it is killed; Ctrl-C doesn't reach it then.
+        secret: its arguments are logged nowhere.
 
     Raises:
         MissingError: the program is not on this machine.
     """
-    LOG.debug("run: %s", shlex.join(map(str, argv)))
+    LOG.debug("run: %s", f"{argv[0]} …" if secret else shlex.join(map(str, argv)))
     began = time.monotonic()
     try:
         process = subprocess.Popen(
@@ -95,7 +99,7 @@ def run(
         out.join()
         err.join()
     LOG.debug("exit code %d after %.1f s: %s", code, time.monotonic() - began, argv[0])
-    return Done(code=code, out=out.text, err=err.text)
+    return Done(code=code, out=out.text, err=err.text, raw=out.data)
 
 
 class _Kept(threading.Thread):
@@ -114,6 +118,10 @@ class _Kept(threading.Thread):
                 self._data += chunk[: MOST - len(self._data)]
         finally:
             os.close(self._pipe)
+
+    @property
+    def data(self) -> bytes:
+        return bytes(self._data)
 
     @property
     def text(self) -> str:

@@ -1,0 +1,1 @@
+"""The formats of signatures that others' programs check: cosign's of images, OpenSSF's of models. Pure."""

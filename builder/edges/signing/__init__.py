@@ -1,0 +1,1 @@
+"""Keys that sign images, bundles and models: in a file, or in hardware that a command asks."""

@@ -1,0 +1,1 @@
+"""What is signed, and what can be checked: models sign, verify."""
