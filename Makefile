@@ -48,6 +48,7 @@ rights: tools ## the table of docs/security.md, from what containers may do (bui
 lock: tools ## write the hash-locked requirements anew (ARGS=--upgrade: with newer versions)
 	PATH="$(CURDIR)/.venv/bin:$$PATH" requirements/lock.sh $(ARGS)
 	.venv/bin/python requirements/stages.py $(ARGS)
+	.venv/bin/python requirements/wheels.py
 
 outdated: tools ## what the package index has newer than the locks, and why it is held back (add ARGS=--json)
 	.venv/bin/python requirements/review.py outdated $(ARGS)

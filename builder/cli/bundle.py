@@ -95,14 +95,34 @@ def verify(
 @app.command()
 def inspect(
     path: Annotated[Path, typer.Argument(metavar="BUNDLE", help="A bundle's folder, or an inventory.")],
+    sbom: Annotated[
+        str | None,
+        typer.Option("--sbom", metavar="KIND", help="A paper: cyclonedx, spdx, slsa (provenance), vex; or all."),
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", metavar="FOLDER", help="With --sbom: write the paper there.")
+    ] = None,
     json: Json = False,
 ) -> None:
-    """Show images, models, licences, sizes, and the fingerprint to read aloud. Reads no part.
+    """Show images, models, licences, sizes, and the fingerprint to read aloud. Reads no part, or a paper alone.
 
-    Example: python3 build.py bundle inspect /media/stick/bundle
+    \b
+    Examples:
+      python3 build.py bundle inspect /media/stick/bundle
+      python3 build.py bundle inspect /media/stick/bundle --sbom spdx
     """
     from builder.views import bundle as views
+    from builder.views.papers import BUNDLED
     from builder.workflows import bundle
+    from builder.workflows.papers import commands as papers
+
+    if sbom is not None:
+        kinds = papers.kinds_of(sbom)
+        with opened():
+            shown = papers.from_bundle(path, kinds, out=out)
+        return show(json, BUNDLED, shown)
+    if out:
+        raise UsageError("--out goes with --sbom", hint="bundle inspect BUNDLE --sbom cyclonedx")
 
     with opened():
         inspected = bundle.inspect(path)

@@ -19,14 +19,17 @@ TOP: Mapping[str, tuple[str, str]] = {
     "build": ("images", "Set up what a mode needs, build its images, and say what is there."),
     "plan": ("images", "What a build would make: images, layers, models, estimated sizes. Touches no engine."),
     "render": ("images", "Write the Dockerfile, docker-bake.json and what they need, for plain docker buildx bake."),
-    "images": ("images", "The images here: sizes unpacked, what others share, whether they are up to date."),
+    "images": (
+        "images",
+        "The images here: sizes unpacked, what others share, whether they are up to date; or their papers.",
+    ),
     "prune": (
         "images",
         "Free what no image and no job needs: blobs, recipes, images, what killed builds left, old answers.",
     ),
     "push": (
         "registry",
-        "Send built images to a registry: only what it lacks, from where an earlier push broke off.",
+        "Send built images with their papers to a registry: only what it lacks, from where an earlier push broke off.",
     ),
     "verify": (
         "signatures",

@@ -111,21 +111,37 @@ def render(
 
 @app.command()
 def images(
+    names: Annotated[
+        list[str] | None, typer.Argument(metavar="[IMAGE]...", help="With --sbom: asr, or asr:slim-cpu. Default: all.")
+    ] = None,
+    sbom: Annotated[
+        str | None,
+        typer.Option("--sbom", metavar="KIND", help="A paper: cyclonedx, spdx, slsa (provenance), vex; or all."),
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", metavar="FOLDER", help="With --sbom: write the papers there.")
+    ] = None,
     history: Annotated[
         bool, typer.Option("--history", help="What was built here, when, and how large it was.")
     ] = False,
     json: Json = False,
 ) -> None:
-    """The images here: sizes unpacked, what others share, whether they are up to date.
+    """The images here: sizes unpacked, what others share, whether they are up to date; or their papers.
 
     \b
     Examples:
       python3 build.py images --json
       python3 build.py images --history
+      python3 build.py images asr --sbom cyclonedx
     """
     from builder.views import images as views
     from builder.views.past.images import HISTORY
     from builder.workflows import images as work
+
+    if sbom is not None:
+        return show_papers(names or [], sbom, out, json=json, with_history=history)
+    if names or out:
+        raise UsageError("names and --out go with --sbom", hint="images --sbom cyclonedx")
 
     if history:
         with opened() as session:
@@ -134,6 +150,19 @@ def images(
     with opened() as session:
         listed = work.listing(session)
     show(json, views.IMAGES, listed)
+
+
+def show_papers(names: list[str], sbom: str, out: Path | None, *, json: bool, with_history: bool) -> None:
+    """What ``images --sbom`` does."""
+    from builder.views.papers import PAPERS
+    from builder.workflows.papers import commands as papers
+
+    if with_history:
+        raise UsageError("--history and --sbom exclude each other")
+    kinds = papers.kinds_of(sbom)
+    with opened() as session:
+        shown = papers.of_images(session, names, kinds, out=out)
+    show(json, PAPERS, shown)
 
 
 @app.command()

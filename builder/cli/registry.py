@@ -35,10 +35,13 @@ def push(
     ] = None,
     sign: SignOption = None,
     sign_with: SignWithOption = None,
+    no_papers: Annotated[
+        bool, typer.Option("--no-papers", help="Don't attach SBOM, provenance and VEX to the images.")
+    ] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be sent.")] = False,
     json: Json = False,
 ) -> None:
-    """Send built images to a registry: only what it lacks, from where an earlier push broke off.
+    """Send built images with their papers to a registry: only what it lacks, from where an earlier push broke off.
 
     \b
     Examples:
@@ -58,6 +61,7 @@ def push(
             token_servers=tuple(token_server or ()),
             key=sign,
             sign_with=required_key(sign, sign_with),
+            papers=not no_papers,
         )
     show(json, views.PUSH, pushed)
 

@@ -264,7 +264,7 @@ def fitting_place(path: str) -> bool:
     """Whether files of a bundle are there: at its top only those that engines read."""
     folder, slash, _ = path.partition("/")
     return (
-        folder in ("blobs", "job", "licences", "native")
+        folder in ("blobs", "job", "licences", "native", "papers")
         if slash
         else path in ("oci-layout", "index.json", "manifest.json")
     )

@@ -1,4 +1,4 @@
-"""What a bundle has beside images, on its way into the receiver's folder: jobs, licences, what native runs need."""
+"""What a bundle has beside images, on its way into the receiver's folder: jobs, licences, papers, what native runs need."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ NATIVE = "native/project"
 
 
 def unpack(bundle: Bundle, incoming: Incoming) -> list[FileEntry]:
-    """Write all but the blobs: job templates, licences, the native set. Raises LoaderError: something is not right."""
+    """Write all but the blobs: job templates, licences, papers, the native set. Raises LoaderError: something is not right."""
     kept = []
     voices = (bundle.inventory.get("acceptance") or {}).get("voices")
     for path, entry in bundle.files.items():
-        if path.split("/")[0] in ("job", "licences", "native"):
+        if path.split("/")[0] in ("job", "licences", "native", "papers"):
             # Whose voices are known is its owner's business alone.
             with incoming.file(path, 0o600 if path == voices else 0o644) as out:
                 for chunk in bundle.open(path):

@@ -12,7 +12,7 @@ from builder.views import View
 
 if TYPE_CHECKING:
     from builder.edges.registry.push import PushStep
-    from builder.workflows.registry import ImagesPushed, PipelineCompared, PipelineMade
+    from builder.workflows.registry import ImagesPushed, PaperAttached, PipelineCompared, PipelineMade
 
 
 class PushedImageJson(TypedDict):
@@ -36,6 +36,25 @@ class PushedImageJson(TypedDict):
     """``signed``, ``signed before`` (by this key), ``would be signed``; empty without ``--sign``."""
 
 
+class PushedPaperJson(TypedDict):
+    """A paper that is attached to an image, or would be."""
+
+    image: str
+    """As in images/*.yaml."""
+    kind: str
+    """Its artifact type, by which the registry lists it."""
+    file: str
+    """The name that ``oras pull`` writes it by."""
+    digest: str
+    """Of the manifest that attaches it: ``sha256:…``."""
+    file_digest: str
+    """Of the paper itself: ``sha256:…``."""
+    bytes: int
+    """Of the paper."""
+    state: str
+    """``up to date``, ``attached`` or ``would be attached``."""
+
+
 class PushJson(TypedDict):
     """A push."""
 
@@ -45,8 +64,10 @@ class PushJson(TypedDict):
     """Whether nothing was sent."""
     images: list[PushedImageJson]
     """In the order they are sent: parents first."""
+    papers: list[PushedPaperJson]
+    """Of all images; empty with ``--no-papers``."""
     sent_bytes: int
-    """Of all images together."""
+    """Of all images together, without papers."""
     mounted_bytes: int
     """Of all images together."""
     on_the_wire_bytes: int
@@ -60,6 +81,7 @@ def _push_data(pushed: ImagesPushed) -> PushJson:
         "registry": f"{pushed.target.host}/{pushed.target.prefix}".rstrip("/"),
         "dry_run": pushed.dry_run,
         "images": [_image(pushed, step, sent) for step, sent in pushed.steps],
+        "papers": [_paper(pushed, name, one) for name, papers in pushed.papers.items() for one in papers],
         "sent_bytes": sum(sent for _, sent in pushed.steps),
         "mounted_bytes": sum(step.mount_bytes for step, _ in pushed.steps),
         "on_the_wire_bytes": pushed.wire_bytes,
@@ -81,6 +103,31 @@ def _image(pushed: ImagesPushed, step: PushStep, sent: int) -> PushedImageJson:
     }
 
 
+def _paper(pushed: ImagesPushed, name: str, one: PaperAttached) -> PushedPaperJson:
+    attachment = one.attachment
+    return {
+        "image": name,
+        "kind": attachment.artifact_type,
+        "file": attachment.name,
+        "digest": attachment.descriptor.digest,
+        "file_digest": attachment.blob.digest,
+        "bytes": attachment.blob.size,
+        "state": "up to date" if one.there else "would be attached" if pushed.dry_run else "attached",
+    }
+
+
+def _papers_text(data: PushJson) -> list[str]:
+    """One line for the papers of all images."""
+    new = [paper for paper in data["papers"] if paper["state"] != "up to date"]
+    if not data["papers"]:
+        return []
+    if not new:
+        return [f"{len(data['papers'])} papers are attached already"]
+    size = format_size(sum(paper["bytes"] for paper in new))
+    papers = "1 paper" if len(new) == 1 else f"{len(new)} papers"
+    return [f"{papers} {new[0]['state']} ({size}): SBOM, provenance, VEX"]
+
+
 def _push_text(pushed: ImagesPushed) -> list[str]:
     data = _push_data(pushed)
     rows = [
@@ -96,7 +143,7 @@ def _push_text(pushed: ImagesPushed) -> list[str]:
     ]
     verb = "would be sent" if pushed.dry_run else f"sent in {format_time(pushed.seconds)}"
     lines = table(("IMAGE", "DIGEST", "SIZE", "SENT", "MOUNTED", "STATE"), rows)
-    return [*lines, "", f"{format_size(data['sent_bytes'])} {verb}"]
+    return [*lines, "", f"{format_size(data['sent_bytes'])} {verb}", *_papers_text(data)]
 
 
 PUSH = View(command="push", shape=PushJson, data=_push_data, lines=_push_text)

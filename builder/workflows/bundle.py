@@ -140,6 +140,7 @@ def create(session: Session, selection: ImageSelection, options: BundleOptions) 
     from builder.edges.bundle import blobs, origin, wheelhouse
     from builder.edges.bundle import folder as bundle
     from builder.workflows import images
+    from builder.workflows.papers import commands as papers
 
     config, on_progress = session.config, session.on_progress
     part_size = planning.parse_size(options.part_size)
@@ -160,6 +161,10 @@ def create(session: Session, selection: ImageSelection, options: BundleOptions) 
     beside = _beside(config, options, models, example)
     if options.native and not options.models_only:
         beside |= wheelhouse.collect(config, session.env, on_progress)
+    shown = () if options.models_only else bundled
+    beside |= papers.of_bundle(
+        config, packing.layout, rendered, shown, models=models, wheels=wheelhouse.wheels_of(beside)
+    )
     source = blobs.BundleSource(packing=packing, beside=beside)
     loader = bundle.loader()
     plan = planning.plan(

@@ -332,11 +332,14 @@ def here(
     return installed.described(session.config, found, planner(session.config, selection, keeping=labels))
 
 
-def planner(config: Config, selection: ImageSelection = ALL, *, keeping: Labels | None = None) -> Planner:
+def planner(
+    config: Config, selection: ImageSelection = ALL, *, keeping: Labels | None = None, chosen: bool = True
+) -> Planner:
     """Today's plans of all images of a mode, for the rule of what is current (:mod:`builder.core.images.currency`).
 
     Args:
         keeping: images that may have more models than the selection.
+        chosen: the selection's models belong to the plan; otherwise those alone that the images have.
     """
     from builder.edges.images import rendered as images
 
@@ -346,7 +349,7 @@ def planner(config: Config, selection: ImageSelection = ALL, *, keeping: Labels 
     def planned(mode: Mode, variant: Variant, base: BaseSpec) -> Rendered:
         today = replace(config, defaults=replace(config.defaults, mode=mode, variant=variant, extras=extras))
         try:
-            models = _models(today, selection)
+            models = _models(today, selection) if chosen else ()
         except BakeError:  # a preset that this variant can't load
             models = ()
         plain = images.rendered(today, base, models)

@@ -6,7 +6,7 @@ import shlex
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -26,7 +26,16 @@ if TYPE_CHECKING:
     from builder.edges.registry.blobs import Registry
     from builder.edges.registry.http import Http, StopSignal
     from builder.edges.registry.push import PushedImage, PushStep
+    from builder.edges.registry.referrers import Attachment
     from builder.edges.signing.keys import Signer
+
+
+@dataclass(frozen=True, kw_only=True)
+class PaperAttached:
+    """A paper of an image, and whether the registry had it."""
+
+    attachment: Attachment
+    there: bool
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,6 +51,8 @@ class ImagesPushed:
     wire_bytes: int
     """Bytes of request bodies; what was sent twice counts twice."""
     seconds: float
+    papers: Mapping[str, tuple[PaperAttached, ...]] = field(default_factory=dict)
+    """Image -> its papers; empty where none were asked for."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,12 +87,14 @@ def push(
     token_servers: Sequence[str] = (),
     key: Path | None = None,
     sign_with: str | None = None,
+    papers: bool = True,
 ) -> ImagesPushed:
-    """Send images of the layout to a registry that lacks them.
+    """Send images of the layout to a registry that lacks them, and attach their papers.
 
     Args:
         key: a private key that signs them there; with ``sign_with`` the public one.
         sign_with: a command that signs in place of a file.
+        papers: attach SBOM, provenance and VEX.
 
     Raises:
         BakeError: see the steps: :func:`builder.edges.registry.push.carry_out`, :func:`builder.edges.registry.signatures.sign`.
@@ -96,6 +109,7 @@ def push(
     layout = layout_of(config)
     images = _chosen(session, selection, layout)
     signer = signing.chosen(key, sign_with) if key is not None else None
+    attachments = _papers(session, selection, layout, images) if papers else {}
     stop = StopSignal()
     http = _connected(config, target, env=session.env, stop=stop, token_servers=token_servers)
     server = Registry(http, config.paths.uploads)
@@ -113,11 +127,13 @@ def push(
             done.append((step, sent))
             if signer is not None:
                 signed[step.image.name] = _signed(config, server, target, step, signer, dry_run=dry_run)
+        attached = _attached(attachments, steps, http, server, on_progress, dry_run=dry_run)
     return ImagesPushed(
         target=target,
         dry_run=dry_run,
         steps=tuple(done),
         signatures=signed,
+        papers=attached,
         wire_bytes=http.sent,
         seconds=round(time.monotonic() - began, 1),
     )
@@ -242,6 +258,60 @@ def _pushed(layout: Layout, image: PlannedImage) -> PushedImage:
         data=stored.written.manifest,
         blobs=tuple(blob for blob in stored.blobs if blob != stored.manifest),
     )
+
+
+def _papers(
+    session: Session, selection: ImageSelection, layout: Layout, images: Sequence[PushedImage]
+) -> dict[str, tuple[Attachment, ...]]:
+    """Image -> its papers, as they are attached."""
+    from builder.edges.papers import gather
+    from builder.edges.registry.referrers import Attachment
+    from builder.workflows.papers import commands as papers
+
+    config = session.config
+    plans, advisories = planner(config, selection), gather.advisories(config)
+    return {
+        image.name: tuple(
+            Attachment(
+                subject=image.manifest,
+                artifact_type=paper.kind.media_type,
+                media_type=paper.kind.media_type,
+                data=paper.data,
+                name=paper.file,
+                annotations=dict(paper.kind.annotations),
+            )
+            for paper in papers.of_image(config, layout, _reference(config, image), plans, advisories)
+        )
+        for image in images
+    }
+
+
+def _reference(config: Config, image: PushedImage) -> str:
+    """By which the layout has it."""
+    return f"{config.defaults.registry}/{image.name}:{image.tag}"
+
+
+def _attached(
+    attachments: Mapping[str, Sequence[Attachment]],
+    steps: Sequence[PushStep],
+    http: Http,
+    server: Registry,
+    on_progress: OnProgress,
+    *,
+    dry_run: bool,
+) -> dict[str, tuple[PaperAttached, ...]]:
+    """Attach what the registry lacks; what became of each."""
+    from builder.edges.registry import referrers
+
+    wanted = {step.repository: attachments[step.image.name] for step in steps if step.image.name in attachments}
+    lacking = referrers.bring(http, server, wanted, dry_run=dry_run, on_progress=on_progress)
+    return {
+        step.image.name: tuple(
+            PaperAttached(attachment=one, there=one not in lacking[step.repository]) for one in wanted[step.repository]
+        )
+        for step in steps
+        if step.repository in wanted
+    }
 
 
 def _others(layout: Layout) -> dict[str, list[Descriptor]]:

@@ -20,7 +20,11 @@ from builder.receiver.parts import Bundle
 from tests import bundles
 
 MONDAY, FRIDAY = "2026-11-23T08:00:00Z", "2026-11-27T08:00:00Z"
-NATIVE = {"native/project/build.py": b"print(1)\n", "native/wheels/a-1-py3-none-any.whl": b"wheel"}
+NATIVE = {
+    "native/project/build.py": b"print(1)\n",
+    "native/wheels/a-1-py3-none-any.whl": b"wheel",
+    "papers/bundle.spdx.json": b"{}\n",
+}
 
 
 def make(folder: Path, created: str | None = FRIDAY, **more: Any) -> Path:
@@ -69,6 +73,15 @@ def test_a_native_set_needs_no_engine(tmp_path: Path, words: tuple[str, ...]) ->
     assert events(target) == ["unpacked"]
     ran = load(tmp_path / "bundle", "--run", tmp_path / "bundle/load.py")
     assert (ran.returncode, "nothing was loaded" in ran.stderr) == (3, True)
+
+
+def test_papers_of_a_bundle_are_unpacked(tmp_path: Path) -> None:
+    """Beside licences; the receiver's inventory has them, so that the same aren't sent again."""
+    done = load(make(tmp_path / "bundle", python="3.11"), "--native")
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "whisperbake/papers/bundle.spdx.json").read_bytes() == NATIVE["papers/bundle.spdx.json"]
+    inventory = json.loads((tmp_path / "whisperbake/inventory.json").read_text())
+    assert "papers/bundle.spdx.json" in {file["path"] for file in inventory["files"]}
 
 
 def test_without_a_native_set_an_engine_is_needed(tmp_path: Path) -> None:

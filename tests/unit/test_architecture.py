@@ -27,6 +27,7 @@ DOORS = {
     "builder/receiver/trust/keys.py": {"subprocess"},
     "builder/node/steps.py": {"subprocess"},
     "requirements/stages.py": {"subprocess"},
+    "requirements/wheels.py": {"subprocess"},
     # A stage has nothing of the builder's, and Apertium's programs are no library.
     "stages/translate/apertium.py": {"subprocess"},
 }

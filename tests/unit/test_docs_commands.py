@@ -17,6 +17,7 @@ import typer
 
 from builder import cli
 from builder.core.config import parse
+from builder.core.papers import vex
 from builder.receiver.options import arguments as loader_arguments
 from tests.documents import COMMAND, OTHER_SHELLS, PAGES, ROOT, SHELLS, Block, blocks, commands, spans, unfenced
 from tests.typing_pages import alike, run_here, run_with_an_engine
@@ -79,6 +80,8 @@ def test_configuration_is_what_a_project_may_have(page: Path) -> None:
         if block.mark("read as") == "bake.yaml":
             stages = {p.relative_to(ROOT).as_posix(): p.read_text() for p in ROOT.glob("stages/*/stage.yaml")}
             parse.read({"bake.yaml": block.text, **stages})
+        if block.mark("read as") == "vex.yaml":
+            assert vex.parse(block.text).statements
 
 
 @pytest.mark.parametrize(

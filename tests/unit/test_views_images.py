@@ -19,6 +19,7 @@ from builder.edges.images.build import Built
 from builder.edges.images.installed import InstalledImage
 from builder.edges.images.layout import Unneeded
 from builder.edges.registry.push import PushedImage, PushStep
+from builder.edges.registry.referrers import Attachment
 from builder.errors import BakeError
 from builder.receiver.jobs.kept import KeptImage
 from builder.views import images as views
@@ -27,7 +28,7 @@ from builder.views import registry as registry_views
 from builder.workflows.images import FilesCompared, FilesRendered, ImageBuilt, ImagesBuilt, ImagesListed, ImagesPlanned
 from builder.workflows.layout import LayersLocked, LayoutExported, LayoutPruned, ModelLayers
 from builder.workflows.machine import NativeReady
-from builder.workflows.registry import ImagesPushed, PipelineCompared, PipelineMade
+from builder.workflows.registry import ImagesPushed, PaperAttached, PipelineCompared, PipelineMade
 
 MB = 1_000_000
 MODEL = Model(id="tiny", purpose=Purpose.ASR, title="Tiny", licence="MIT", sources=(HubSource(repo="o/tiny"),))
@@ -410,6 +411,7 @@ def test_a_push_is_told() -> None:
         "registry": "r.example/me",
         "dry_run": False,
         "images": [row, {**row, "sent_bytes": 0, "mounted_bytes": 0, "state": "up to date"}],
+        "papers": [],
         "sent_bytes": 2 * MB,
         "mounted_bytes": 70 * MB,
         "on_the_wire_bytes": 3 * MB,
@@ -426,6 +428,42 @@ def test_a_push_is_told() -> None:
     assert data["registry"] == "r.example"
     assert [i["state"] for i in data["images"]] == ["would be pushed", "up to date"]
     assert registry_views.PUSH.text(dry).endswith("\n\n2.0 MB would be sent")
+
+
+def test_papers_of_a_push_are_told() -> None:
+    """How many are new, or that none is; each in JSON with the digest of the file and of what attaches it."""
+    attachment = Attachment(
+        subject=blob("3", 100),
+        artifact_type="application/spdx+json",
+        media_type="x",
+        data=b"paper\n",
+        name="asr.spdx.json",
+    )
+    new, old = (PaperAttached(attachment=attachment, there=there) for there in (False, True))
+    result = ImagesPushed(
+        target=Target(host="r.example", prefix="me"),
+        dry_run=False,
+        steps=(),
+        wire_bytes=0,
+        seconds=1.5,
+        papers={"asr": (new, old)},
+    )
+    rows = registry_views.PUSH.data(result)["papers"]
+    assert rows[0] == {
+        "image": "asr",
+        "kind": "application/spdx+json",
+        "file": "asr.spdx.json",
+        "digest": attachment.descriptor.digest,
+        "file_digest": attachment.blob.digest,
+        "bytes": 6,
+        "state": "attached",
+    }
+    assert rows[1] == {**rows[0], "state": "up to date"}
+    assert registry_views.PUSH.text(result).endswith("1 paper attached (6 B): SBOM, provenance, VEX")
+    dry = dataclasses.replace(result, dry_run=True)
+    assert registry_views.PUSH.text(dry).endswith("1 paper would be attached (6 B): SBOM, provenance, VEX")
+    known = dataclasses.replace(result, papers={"asr": (old, old)})
+    assert registry_views.PUSH.text(known).endswith("2 papers are attached already")
 
 
 def test_a_pipeline_is_printed_or_said_to_be_written() -> None:

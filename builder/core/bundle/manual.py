@@ -46,7 +46,8 @@ WHEN SOMETHING IS WRONG
   was not signed with, is another key         don't use it; ask the sender
   this engine has NAME from somebody else     give that image another name (docker tag), then docker image rm NAME
 
-All options: python3 load.py --help. Licences of the models: whisperbake/licences/models.md, once it is loaded.
+All options: python3 load.py --help. Once it is loaded, whisperbake/licences/models.md has the licences of the models, and
+whisperbake/papers says what is in it: SBOM, provenance, advisories.
 """
 
 _NATIVE = """

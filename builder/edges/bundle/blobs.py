@@ -17,6 +17,7 @@ from builder.core.images.plan import PlannedImage
 from builder.core.progress import OnProgress, Progress
 from builder.core.weights import layers as weights
 from builder.core.weights.model import Model, Pin
+from builder.edges.images.code_image import unpacked
 from builder.edges.images.layout import Layout, Stored
 from builder.edges.system import files
 from builder.errors import IntegrityError
@@ -151,24 +152,6 @@ def _described(data: bytes | Path) -> tuple[int, str]:
     if isinstance(data, Path):
         return data.stat().st_size, files.sha256(data)
     return len(data), hashlib.sha256(data).hexdigest()
-
-
-def unpacked(blob: Descriptor, chunks: Iterator[bytes]) -> Iterator[bytes]:
-    """The tar in a blob of any media type."""
-    import zlib
-
-    import zstandard
-
-    if blob.media_type.endswith("zstd"):
-        zstd = zstandard.ZstdDecompressor().decompressobj(read_across_frames=True)
-        yield from (zstd.decompress(chunk) for chunk in chunks)
-    elif blob.media_type.endswith("gzip"):
-        gzip = zlib.decompressobj(16 + zlib.MAX_WBITS)
-        for chunk in chunks:
-            yield gzip.decompress(chunk)
-        yield gzip.flush()
-    else:
-        yield from chunks
 
 
 LEVEL = 9

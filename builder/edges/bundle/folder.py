@@ -93,6 +93,22 @@ def open_bundle(folder: Path) -> Bundle:
         return Bundle(folder)
 
 
+def read_small(folder: Path, path: str) -> bytes | None:
+    """A small file that a bundle holds, checked; None where it has none of that name.
+
+    Raises:
+        IntegrityError: the bundle is damaged, or the file is larger than an inventory may be.
+    """
+    bundle = open_bundle(folder)
+    entry = bundle.files.get(path)
+    if entry is None:
+        return None
+    if entry["size"] > checking.LARGEST_INVENTORY:
+        raise IntegrityError(f"{path} has {entry['size']} bytes", where=str(folder))
+    with loader_errors(folder):
+        return b"".join(bundle.open(path))
+
+
 def damaged(bundle: Bundle, on_progress: OnProgress) -> list[str]:
     """Names of the files of a bundle that are missing or not what its inventory says. Reads everything once."""
     total, done = sum(p["size"] for p in bundle.inventory["parts"]), 0

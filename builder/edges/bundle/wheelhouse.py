@@ -19,14 +19,14 @@ from builder.edges.system import files, pip, shell
 from builder.errors import ConfigError
 
 FOLDERS = ("compose", "examples", "images", "requirements", "stages", "templates")
-FILES = ("LICENSE", "README.md", "build.py", "pyproject.toml")
+FILES = ("LICENSE", "README.md", "build.py", "pyproject.toml", "vex.yaml")
 """What is taken of the shipped files; tests, documents and state stay here. A wheel has the same (pyproject.toml)."""
 
 NAME = r"[a-z][a-z0-9_-]*"
 KNOWN = re.compile(
     r"compose/job\.yaml\.j2|examples/(dialogue\.(mp4|rttm|txt)|make\.py)"
-    rf"|images/({NAME}\.yaml|sizes\.json|requirements-base\.(in|txt)|tools/({NAME}\.py|requirements\.(in|txt))|weights/fetch\.py)"
-    r"|requirements/((builder|dev)\.txt|lock\.sh|(stages|review)\.py|(held|advisories)\.yaml)"
+    rf"|images/({NAME}\.yaml|sizes\.json|wheels\.txt|requirements-base\.(in|txt)|tools/({NAME}\.py|requirements\.(in|txt))|weights/fetch\.py)"
+    r"|requirements/((builder|dev)\.txt|lock\.sh|(stages|review|wheels)\.py|(held|advisories)\.yaml)"
     rf"|stages/(requirements-{NAME}\.in|{NAME}\.py|{NAME}/({NAME}\.py|stage\.yaml|requirements-{NAME}\.(in|txt)))"
     rf"|templates/({NAME}\.j2|Dockerfile\.j2|(blocks|ci)/{NAME}(\.yml)?\.j2|(report/report|compare/compare|batch/batch)\.(css|js|html\.j2)"
     rf"|batch/README\.md\.j2|batch/[a-z]+/{NAME}\.(yaml|sub|sbatch)\.j2)"
@@ -69,6 +69,12 @@ def collect(config: Config, env: Mapping[str, str], on_progress: OnProgress) -> 
         raise _login("bake.yaml")
     collected[f"{PROJECT}/bake.yaml"] = bake.encode()
     return collected
+
+
+def wheels_of(collected: Mapping[str, bytes | Path]) -> dict[str, Path]:
+    """Name -> file of the wheels among a bundle's files."""
+    wheels = {path: file for path, file in collected.items() if path.startswith(f"{WHEELS}/")}
+    return {Path(path).name: file for path, file in wheels.items() if isinstance(file, Path)}
 
 
 def without_network(text: str, *, comments: bool = False) -> str:

@@ -366,7 +366,7 @@ def _log(folder: Path) -> Path:
 
 
 def _commit(root: Path, env: Mapping[str, str]) -> dict[str, str]:
-    """REVISION and SOURCE_DATE_EPOCH of the commit; empty without git."""
+    """REVISION and SOURCE_DATE_EPOCH of the commit, with ``-dirty`` where files differ from it; empty without git."""
     chosen = {"SOURCE_DATE_EPOCH": env["SOURCE_DATE_EPOCH"]} if env.get("SOURCE_DATE_EPOCH", "").isdigit() else {}
     if not (root / ".git").exists() or shutil.which("git") is None:
         return chosen
@@ -374,7 +374,8 @@ def _commit(root: Path, env: Mapping[str, str]) -> dict[str, str]:
     if done.code != 0:
         return chosen
     revision, when = done.out.split()
-    return {"REVISION": revision, "SOURCE_DATE_EPOCH": when} | chosen
+    changed = shell.run(["git", "-C", str(root), "status", "--porcelain", "--untracked-files=no"], timeout=30).out
+    return {"REVISION": f"{revision}-dirty" if changed.strip() else revision, "SOURCE_DATE_EPOCH": when} | chosen
 
 
 @contextmanager

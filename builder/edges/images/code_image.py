@@ -78,6 +78,24 @@ def _size(path: Path) -> int | None:
         return None
 
 
+def unpacked(blob: Descriptor, chunks: Iterator[bytes]) -> Iterator[bytes]:
+    """The tar in a blob of any media type."""
+    import zlib
+
+    import zstandard
+
+    if blob.media_type.endswith("zstd"):
+        zstd = zstandard.ZstdDecompressor().decompressobj(read_across_frames=True)
+        yield from (zstd.decompress(chunk) for chunk in chunks)
+    elif blob.media_type.endswith("gzip"):
+        gzip = zlib.decompressobj(16 + zlib.MAX_WBITS)
+        for chunk in chunks:
+            yield gzip.decompress(chunk)
+        yield gzip.flush()
+    else:
+        yield from chunks
+
+
 def saved(engine: Engine, layout: Layout, tag: str) -> str:
     """Bring an image of a graph driver into the layout by ``docker save``; the manifest's digest.
 
@@ -91,7 +109,9 @@ def saved(engine: Engine, layout: Layout, tag: str) -> str:
     links: dict[str, str] = {}
     small: dict[str, bytes] = {}
     layout.incoming.mkdir(parents=True, exist_ok=True)
-    with tarfile.open(fileobj=_Stream(engine.client.api.get_image(tag, chunk_size=files.CHUNK)), mode="r|") as archive:
+    with tarfile.open(
+        fileobj=ChunkStream(engine.client.api.get_image(tag, chunk_size=files.CHUNK)), mode="r|"
+    ) as archive:
         for member in archive:
             inside = archive.extractfile(member) if member.isreg() else None
             if member.issym():
@@ -121,7 +141,7 @@ def _chunks(source: IO[bytes]) -> Iterator[bytes]:
         yield chunk
 
 
-class _Stream(io.RawIOBase):
+class ChunkStream(io.RawIOBase):
     """Chunks as a file without seeking."""
 
     def __init__(self, chunks: Iterator[bytes]) -> None:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from builder.core.config.types import BaseSpec, Config
 from builder.core.images import assembly, currency
+from builder.core.images.plan import PlannedImage
 from builder.core.terms import Mode, Variant
 from builder.edges.engine import connection
 from builder.edges.engine.connection import Engine
@@ -118,6 +119,15 @@ def differences(config: Config, tag: str, labels: Mapping[str, str], planner: Pl
     It is compared with the plan of this command's mode where that has an image of this tag, else with the plan of the
     mode and variant that its labels name: modes share images, and each plans the order of layers for its own set.
     """
+    for planned, image in plans_of(config, tag, labels, planner):
+        return currency.differences(labels, planned.expected(image))
+    return ("not of today's images",)
+
+
+def plans_of(
+    config: Config, tag: str, labels: Mapping[str, str], planner: Planner
+) -> Iterator[tuple[Rendered, PlannedImage]]:
+    """Today's plans that have an image of a tag, with it: this command's own first, then what its labels name."""
     base = currency.base_of(config.base, labels)
     own = (labels.get(currency.MODE, ""), labels.get(currency.VARIANT, ""))
     for mode, variant in dict.fromkeys([(config.defaults.mode.value, config.defaults.variant.value), own]):
@@ -125,10 +135,7 @@ def differences(config: Config, tag: str, labels: Mapping[str, str], planner: Pl
             planned = planner(Mode(mode), Variant(variant), base)
         except (ValueError, ConfigError):  # a mode or variant that this project doesn't have, or can't plan
             continue
-        for image in planned.plan.images:
-            if image.tag == tag:
-                return currency.differences(labels, planned.expected(image))
-    return ("not of today's images",)
+        yield from ((planned, image) for image in planned.plan.images if image.tag == tag)
 
 
 def baked(labels: Mapping[str, str]) -> dict[str, str]:

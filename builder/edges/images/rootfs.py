@@ -80,6 +80,20 @@ DROPPED = (
 )
 """What goes, with all below it: manuals, translations, package managers, perl, iconv's tables."""
 
+LISTED = "var/lib/bake-packages"
+"""Where mmdebstrap notes the packages, in the root file system; it goes with the rest of ``var/lib``."""
+
+LIST_PACKAGES = rf"""
+format='${{Package}}\t${{Version}}\t${{Architecture}}\t${{source:Package}}\t${{source:Version}}'
+for deb in "$1"/var/cache/apt/archives/*.deb; do
+  printf '%s\t%s\n' "$(dpkg-deb --show --showformat="$format" "$deb")" "$(sha256sum < "$deb" | cut -c-64)"
+done > "$1/{LISTED}"
+"""
+"""A hook for when all packages are unpacked and their archives still there: a line each, for the papers of images."""
+
+LARGEST_LIST = 4 << 20
+"""Bytes of such a list; of the largest base it is 40 kB."""
+
 DEFAULT_MIRROR = "https://" + ".".join(("deb", "debian", "org")) + "/debian"
 
 
@@ -120,6 +134,7 @@ def rootfs(
                 "--aptopt=APT::Install-Recommends false",
                 "--aptopt=Acquire::http::Timeout 10",
                 "--aptopt=Acquire::Retries 1",
+                f"--extract-hook={LIST_PACKAGES}",
                 spec.suite,
                 str(raw),
                 *sources(spec.suite, Path("/etc/apt")),
@@ -128,6 +143,7 @@ def rootfs(
             if done.code != 0:
                 raise _failed(done.err, spec.suite)
             reduce(raw, reduced)
+            files.write_atomic(_list(target), _listed(raw))
             reduced.replace(target)
     on_progress(Progress(what="base", note=f"{target.stat().st_size / 1e6:.0f} MB", finished=True))
     return target
@@ -147,10 +163,39 @@ def _path(spec: BaseSpec, packages: Sequence[str], cache: Path) -> Path:
     return cache / f"{spec.suite}-{key}" / "rootfs.tar"
 
 
+def _list(root: Path) -> Path:
+    """Where the list of a root file system's packages is kept."""
+    return root.with_suffix(".packages")
+
+
+def _listed(raw: Path) -> bytes:
+    """What :data:`LIST_PACKAGES` wrote; empty where there is nothing of it."""
+    with tarfile.open(raw) as archive:
+        for member in archive:
+            if member.name.removeprefix("./") == LISTED and member.isreg() and member.size <= LARGEST_LIST:
+                source = archive.extractfile(member)
+                return source.read() if source else b""
+    return b""
+
+
+def packages_of(root: Path) -> str:
+    """The list of a root file system's packages: a line each, with tabs; empty for one that an older version made.
+
+    Name, version, architecture, source package, its version, hex sha256 of the archive.
+    """
+    return (files.read_file(_list(root)) or b"").decode("utf-8", "replace")
+
+
 def known(spec: BaseSpec, packages: Sequence[str], cache: Path) -> str | None:
     """The digest of a root file system that was made before; None when there is none yet."""
+    path = root_of(spec, packages, cache)
+    return digest(path) if path else None
+
+
+def root_of(spec: BaseSpec, packages: Sequence[str], cache: Path) -> Path | None:
+    """A root file system that was made before; None when there is none yet."""
     path = _path(spec, packages, cache)
-    return digest(path) if path.is_file() else None
+    return path if path.is_file() else None
 
 
 def sources(suite: str, folder: Path) -> list[str]:

@@ -1,0 +1,1 @@
+"""What images and bundles consist of, on paper."""
