@@ -109,8 +109,8 @@ class SmallEngine(ThreadingMixIn, UnixStreamServer):
         """Name -> id."""
         return {tag: id_ for id_, image in self.held.items() for tag in image.tags}
 
-    def load(self, tar: bytes) -> str:
-        """``docker load``; an error, or an empty text."""
+    def load(self, tar: bytes) -> tuple[str, str]:
+        """``docker load``: an error, or an empty text; and what else it says."""
         with tarfile.open(fileobj=io.BytesIO(tar)) as archive:
             blobs = {m.name: f.read() for m in archive.getmembers() if (f := archive.extractfile(m))}
         [row] = json.loads(blobs["manifest.json"])
@@ -119,12 +119,17 @@ class SmallEngine(ThreadingMixIn, UnixStreamServer):
         chains = {c for image in self.held.values() for c in chain_ids(image.settings["rootfs"]["diff_ids"])}
         for path, diff_id, chain in zip(row["Layers"], diff_ids, chain_ids(diff_ids), strict=True):
             if path not in blobs and chain not in chains:
-                return f"open /tmp/{path}: no such file or directory"
+                return f"open /tmp/{path}: no such file or directory", ""
             if path in blobs and (error := self._layer(blobs[path], diff_id)):
-                return error
+                return error, ""
+        if row["RepoTags"] is None:
+            image = HeldImage(config)
+            id_ = str(image.inspected["Id"])
+            self.held.setdefault(id_, image)
+            return "", f"Loaded image ID: {id_}"
         for name in row["RepoTags"]:
             self.add(config, name)
-        return ""
+        return "", "Loaded"
 
     @staticmethod
     def _layer(blob: bytes, diff_id: str) -> str:
@@ -151,17 +156,32 @@ class Handler(loopback.Handler):
     def address_string(self) -> str:
         return "here"
 
+    def asked_for(self) -> str:
+        """The path, without the version of the API."""
+        return re.sub(r"^/v1\.\d+(?=/)", "", unquote(urlsplit(self.path).path))
+
     def answer(self, status: int, data: Any = None) -> None:
         self.reply(status, b"" if data is None else json.dumps(data).encode(), Content_Type="application/json")
 
+    def body(self) -> bytes:
+        """What comes with a request, in chunks or whole."""
+        if self.headers.get("Transfer-Encoding") != "chunked":
+            return self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        data = b""
+        while size := int(self.rfile.readline(), 16):
+            data += self.rfile.read(size)
+            self.rfile.readline()
+        self.rfile.readline()
+        return data
+
     def do_GET(self) -> None:
-        path = unquote(urlsplit(self.path).path)
+        path = self.asked_for()
         engine = self.server
         engine.asked.append(f"GET {path}")
         if path == "/info":
             return self.answer(200, {"Driver": "overlay2", "DockerRootDir": "/nowhere", "NCPU": 2, "MemTotal": 1 << 32})
         if path == "/version":
-            return self.answer(200, {"Version": "27.0", "Os": "linux", "Arch": "amd64"})
+            return self.answer(200, {"Version": "27.0", "ApiVersion": "1.47", "Os": "linux", "Arch": "amd64"})
         if path == "/images/json":
             return self.answer(200, [image.inspected for image in engine.held.values()])
         id_ = engine.find(path.removeprefix("/images/").removesuffix("/json"))
@@ -171,15 +191,15 @@ class Handler(loopback.Handler):
 
     def do_POST(self) -> None:
         split = urlsplit(self.path)
-        path, engine = unquote(split.path), self.server
-        body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        path, engine = self.asked_for(), self.server
+        body = self.body()
         engine.asked.append(f"POST {path}")
         if path == "/images/load":
             try:
-                error = engine.load(body)
+                error, said = engine.load(body)
             except (tarfile.TarError, KeyError, ValueError, TypeError) as broken:
-                error = f"archive/tar: {broken!r}"
-            return self.answer(200, {"error": error} if error else {"stream": "Loaded"})
+                error, said = f"archive/tar: {broken!r}", ""
+            return self.answer(200, {"error": error} if error else {"stream": said})
         id_ = engine.find(path.removeprefix("/images/").removesuffix("/tag"))
         words = parse_qs(split.query)
         if id_ is None:
@@ -188,7 +208,7 @@ class Handler(loopback.Handler):
         self.answer(201)
 
     def do_DELETE(self) -> None:
-        name, engine = unquote(urlsplit(self.path).path).removeprefix("/images/"), self.server
+        name, engine = self.asked_for().removeprefix("/images/"), self.server
         engine.asked.append(f"DELETE {name}")
         id_ = engine.find(name)
         if id_ is None:

@@ -35,6 +35,10 @@ TOP: Mapping[str, tuple[str, str]] = {
         "signatures",
         "Check bytes, signatures and what things were made of, without a network. Exit 5 where something differs.",
     ),
+    "pull": (
+        "registry",
+        "Bring pushed images into the engine of a machine that builds nothing: only what it lacks, checked by digest.",
+    ),
     "ci": (
         "registry",
         "Write a pipeline that checks the rendered folder, builds with a cache in the registry, and pushes.",

@@ -53,6 +53,10 @@ PresetsOption = Annotated[
 ModelsOption = Annotated[str | None, typer.Option("--models", help="Model ids in place of the preset's: a,b")]
 LanguagesOption = Annotated[str | None, typer.Option("--languages", help="A pinned model of alignment for each: en")]
 NoDiarization = Annotated[bool, typer.Option("--no-diarization", help="Leave out who speaks when.")]
+WeightsOption = Annotated[
+    str | None,
+    typer.Option("--weights", help="baked into images, or mounted from an image of their own (Docker 28, podman)."),
+]
 NoVoices = Annotated[bool, typer.Option("--no-voices", help="Name nobody by a known voice (voices list).")]
 WorkflowOption = Annotated[
     str | None, typer.Option("--workflow", help="transcribe, subtitle or translate. Default: a film for video.")
@@ -163,10 +167,17 @@ class ImageOptions:
     models: ModelsOption = None
     languages: LanguagesOption = None
     no_diarization: NoDiarization = False
+    weights: WeightsOption = None
 
     def opened(self, *, mode: str | None = None, may_ask: bool = False) -> AbstractContextManager[Session]:
         """A session with these options; ``mode`` is the command's own default."""
-        return opened(may_ask=may_ask, mode=self.mode or mode, variant=self.variant, preset=parted(self.preset)[0])
+        return opened(
+            may_ask=may_ask,
+            mode=self.mode or mode,
+            variant=self.variant,
+            preset=parted(self.preset)[0],
+            weights=self.weights,
+        )
 
     def selection(self, names: Sequence[str] | None = None) -> ImageSelection:
         """Which images, with which models."""
@@ -224,6 +235,7 @@ class NewJobOptions:
     profile: ProfileOption = None
     mode: ModeOption = None
     variant: VariantOption = None
+    weights: WeightsOption = None
 
     def opened(self) -> AbstractContextManager[Session]:
         """A session with these options."""
@@ -232,6 +244,7 @@ class NewJobOptions:
             mode=self.mode,
             variant=self.variant,
             preset=self.preset,
+            weights=self.weights,
             workflow=self.workflow,
             language=self.language,
             profile=self.profile,

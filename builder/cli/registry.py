@@ -22,6 +22,11 @@ RegistryOption = Annotated[
     str | None, typer.Option("--registry", help="HOST[:PORT]/PREFIX. Default: bake.yaml's registry.")
 ]
 
+TokenServer = Annotated[
+    list[str] | None,
+    typer.Option("--token-server", metavar="HOST[:PORT]", help="Another host that may have the registry's login."),
+]
+
 
 @app.command()
 @expanded
@@ -29,10 +34,7 @@ def push(
     names: Annotated[list[str] | None, typer.Argument(metavar="[IMAGE]...", help="Default: all of the mode.")] = None,
     registry: RegistryOption = None,
     options: ImageOptions = NO_IMAGE_OPTIONS,
-    token_server: Annotated[
-        list[str] | None,
-        typer.Option("--token-server", metavar="HOST[:PORT]", help="Another host that may have the registry's login."),
-    ] = None,
+    token_server: TokenServer = None,
     sign: SignOption = None,
     sign_with: SignWithOption = None,
     no_papers: Annotated[
@@ -64,6 +66,37 @@ def push(
             papers=not no_papers,
         )
     show(json, views.PUSH, pushed)
+
+
+@app.command()
+@expanded
+def pull(
+    names: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[IMAGE]...", help="Default: all of the mode. weights: the weights image."),
+    ] = None,
+    registry: RegistryOption = None,
+    options: ImageOptions = NO_IMAGE_OPTIONS,
+    token_server: TokenServer = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would come.")] = False,
+    json: Json = False,
+) -> None:
+    """Bring pushed images into the engine of a machine that builds nothing: only what it lacks, checked by digest.
+
+    Example: python3 build.py pull --mode docker-cpu --registry ghcr.io/me/speech
+    """
+    from builder.views import registry as views
+    from builder.workflows.pulling import commands as work
+
+    with options.opened() as session:
+        pulled = work.pull(
+            session,
+            options.selection(names),
+            registry=registry,
+            dry_run=dry_run,
+            token_servers=tuple(token_server or ()),
+        )
+    show(json, views.PULL, pulled)
 
 
 @app.command()

@@ -149,7 +149,7 @@ def _plan_data(planned: ImagesPlanned) -> PlanJson:
         "variant": plan.variant.value,
         "base": _base(plan.base),
         "images": images,
-        "models": [{"id": m.id, "purpose": m.purpose.value, "bytes": pin.size} for m, pin in plan.models],
+        "models": [{"id": m.id, "purpose": m.purpose.value, "bytes": pin.size} for m, pin in plan.every],
         "estimated_unique_bytes": estimate.unique_bytes,
         "model_bytes": _model_bytes(planned),
         "unpacked_again": _again(planned),
@@ -194,7 +194,7 @@ def _base(base: BaseSpec) -> BaseJson:
 
 
 def _model_bytes(planned: ImagesPlanned) -> int:
-    return sum(pin.size for _, pin in planned.plan.models)
+    return sum(pin.size for _, pin in planned.plan.every)
 
 
 def _again(planned: ImagesPlanned) -> dict[str, int]:

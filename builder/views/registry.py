@@ -1,4 +1,4 @@
-"""Results of the commands about registries: push, ci."""
+"""Results of the commands about registries: push, pull, ci."""
 
 from __future__ import annotations
 
@@ -11,7 +11,9 @@ from builder.program import command
 from builder.views import View
 
 if TYPE_CHECKING:
+    from builder.edges.images.remote.pull import PullStep
     from builder.edges.registry.push import PushStep
+    from builder.workflows.pulling.commands import ImagesPulled
     from builder.workflows.registry import ImagesPushed, PaperAttached, PipelineCompared, PipelineMade
 
 
@@ -147,6 +149,86 @@ def _push_text(pushed: ImagesPushed) -> list[str]:
 
 
 PUSH = View(command="push", shape=PushJson, data=_push_data, lines=_push_text)
+
+
+class PulledImageJson(TypedDict):
+    """An image that is pulled, or would be."""
+
+    name: str
+    """As in images/*.yaml; ``weights`` is the weights image."""
+    reference: str
+    """Where it comes from: ``host/repository:tag``."""
+    tag: str
+    """What the engine calls it."""
+    digest: str
+    """Of its manifest: ``sha256:…``."""
+    bytes: int
+    """All of its blobs, without the manifest."""
+    lacking_bytes: int
+    """Layers that the engine lacks."""
+    fetched_bytes: int
+    """What came from the registry for it, or would come: not what an image before it brings or this disk has."""
+    state: str
+    """``up to date``, ``pulled`` or ``would be pulled``."""
+
+
+class PullJson(TypedDict):
+    """A pull."""
+
+    registry: str
+    """``host/prefix``."""
+    dry_run: bool
+    """Whether nothing came."""
+    images: list[PulledImageJson]
+    """In the order they come: parents first."""
+    fetched_bytes: int
+    """Of all images together, without manifests and configs."""
+    seconds: float
+    """Wall time of the pull."""
+
+
+def _pull_data(pulled: ImagesPulled) -> PullJson:
+    return {
+        "registry": f"{pulled.target.host}/{pulled.target.prefix}".rstrip("/"),
+        "dry_run": pulled.dry_run,
+        "images": [_pulled_image(pulled, step, came) for step, came in pulled.steps],
+        "fetched_bytes": sum(came for _, came in pulled.steps),
+        "seconds": pulled.seconds,
+    }
+
+
+def _pulled_image(pulled: ImagesPulled, step: PullStep, came: int) -> PulledImageJson:
+    image, wanted = step.image, step.wanted
+    return {
+        "name": wanted.name,
+        "reference": f"{pulled.target.host}/{wanted.repository}:{wanted.tag}",
+        "tag": wanted.ref,
+        "digest": image.manifest.digest,
+        "bytes": sum(blob.size for blob in image.blobs if blob != image.manifest),
+        "lacking_bytes": sum(blob.size for blob in step.lacking),
+        "fetched_bytes": came,
+        "state": "up to date" if step.there else "would be pulled" if pulled.dry_run else "pulled",
+    }
+
+
+def _pull_text(pulled: ImagesPulled) -> list[str]:
+    data = _pull_data(pulled)
+    rows = [
+        (
+            image["tag"],
+            image["digest"].removeprefix("sha256:")[:12],
+            format_size(image["bytes"]),
+            format_size(image["fetched_bytes"]),
+            image["state"],
+        )
+        for image in data["images"]
+    ]
+    verb = "would come" if pulled.dry_run else f"came in {format_time(pulled.seconds)}"
+    lines = table(("IMAGE", "DIGEST", "SIZE", "FETCHED", "STATE"), rows)
+    return [*lines, "", f"{format_size(data['fetched_bytes'])} {verb}"]
+
+
+PULL = View(command="pull", shape=PullJson, data=_pull_data, lines=_pull_text)
 
 
 class PipelineJson(TypedDict):

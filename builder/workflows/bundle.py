@@ -12,8 +12,10 @@ from builder.core.bundle import contents, licences, manual
 from builder.core.bundle import plan as planning
 from builder.core.bundle.contents import Base, InventoryChange
 from builder.core.bundle.image import platform
+from builder.core.config.defaults import BAKED
 from builder.core.config.types import Config
 from builder.core.jobs.request import JobOptions
+from builder.core.progress import Progress
 from builder.core.terms import Purpose
 from builder.errors import BakeError, IntegrityError, UsageError
 from builder.program import command, shell_word
@@ -142,6 +144,7 @@ def create(session: Session, selection: ImageSelection, options: BundleOptions) 
     from builder.workflows import images
     from builder.workflows.papers import commands as papers
 
+    session = _baked(session)
     config, on_progress = session.config, session.on_progress
     part_size = planning.parse_size(options.part_size)
     base = _base(options.base)
@@ -184,6 +187,15 @@ def create(session: Session, selection: ImageSelection, options: BundleOptions) 
     )
     plan = planning.dated(plan, origin.created(plan.inventory, options.out, config.paths, session.env))
     return _written(options, plan, source, loader, signer, on_progress)
+
+
+def _baked(session: Session) -> Session:
+    """The session with images that carry their weights: a bundle has each layer once anyway, and its loader mounts none."""
+    if session.config.defaults.weights == BAKED:
+        return session
+    session.on_progress(Progress(what="bundle", note="images carry their weights in a bundle", finished=True))
+    defaults = replace(session.config.defaults, weights=BAKED)
+    return replace(session, config=replace(session.config, defaults=defaults))
 
 
 def _made(config: Config, *, native: bool) -> dict[str, str]:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from builder.core import glossary, translation
+from builder.core.config.defaults import MOUNTED
 from builder.core.config.types import Config
 from builder.core.jobs import compose, request, sandbox
 from builder.core.jobs.compose import ComposeFile, Machine, StageImage
@@ -20,6 +21,7 @@ from builder.core.metadata import about
 from builder.core.terms import Mode
 from builder.core.translation import Pair
 from builder.core.voices import cast
+from builder.core.weights.model import PinnedModel, model_digest
 from builder.edges.jobs import folder as jobs
 from builder.edges.jobs import stage_images
 from builder.edges.jobs.preflight import Containers
@@ -53,6 +55,8 @@ class JobHost:
     """Engine and images, where all stages run in containers."""
     media_each: Callable[[Sequence[Path]], list[Done]] | None = None
     """Probes many recordings by one process; None: each has a container of its own."""
+    carried: frozenset[str] = frozenset()
+    """Digests of models that containers have without this machine's store."""
     images: Mapping[str, str] = field(default_factory=dict)
     """Stage -> id of its image, where all stages run in containers."""
     memory: int = 0
@@ -61,6 +65,10 @@ class JobHost:
     """What a person is told of it when a job is done."""
     warning: str = ""
     """What a person is told of it before a job begins."""
+
+    def of_store(self, models: Sequence[PinnedModel]) -> list[PinnedModel]:
+        """The models that this machine's store has to have."""
+        return [(model, pin) for model, pin in models if model_digest(pin) not in self.carried]
 
 
 def resolve(config: Config, options: JobOptions) -> Request:
@@ -164,7 +172,9 @@ def choose(session: Session, *, stages: Iterable[str] = (), gpu: bool = False, b
         apart = pythons_apart(config, asked, env=env, on_progress=session.on_progress)
         return _native(config, env, python=python, apart=apart, hardware=hardware_of(config)[0])
     hardware, _ = hardware_of(config)
-    images = stage_images_here(replace(session, config=config), build=build)
+    images = stage_images_here(
+        replace(session, config=config), build=build, mounting=config.defaults.weights == MOUNTED
+    )
     return _containers(config, env, images=images, hardware=hardware)
 
 
@@ -253,12 +263,18 @@ def _containers(config: Config, env: Mapping[str, str], *, images: StageImages, 
         return Project(job=job.id, folder=jobs.folder(config, job), file=file(job, gpu), env=env)
 
     limits = ContainerLimits(memory=sandbox.look_memory(machine.memory), cpus=machine.threads)
+    mounted = images.weights.models if images.weights is not None else ()
     return JobHost(
         stages=project,
         media=containers.media(images.engine, images.images["demux"].id, limits),
         python=None,
         compose_file=file,
-        containers=Containers(engine=images.engine, images=sorted(i.id for i in images.images.values())),
+        containers=Containers(
+            engine=images.engine,
+            images=sorted(i.id for i in images.images.values()),
+            models={stage: frozenset({*image.models, *mounted}) for stage, image in images.images.items()},
+        ),
+        carried=frozenset({*mounted, *(digest for image in images.images.values() for digest in image.models)}),
         images={stage: image.id for stage, image in images.images.items()},
         memory=machine.memory,
         note="every stage ran in a container without network",
@@ -288,31 +304,44 @@ def _compose_file(config: Config, images: StageImages, hardware: Hardware, job: 
         raise ConfigError("no template", where=str(template))
     machine = replace(container_machine(config, images, hardware), gpu=gpu)
     sizes = {id_: pin.size for id_, pin in config.pins.items()}
-    services = compose.services(job, images.images, machine=machine, specs=config.stages, sizes=sizes)
+    weights = images.weights
+    services = compose.services(job, images.images, machine=machine, specs=config.stages, sizes=sizes, weights=weights)
     models = str(config.paths.models.resolve())
-    text = compose.render(template.read_text(encoding="utf-8"), job, services, machine=machine, models=models)
+    source = template.read_text(encoding="utf-8")
+    text = compose.render(source, job, services, machine=machine, models=models, weights=weights)
     names = {service.image: f"{config.defaults.registry}/{service.name}" for service in services}
+    if weights is not None and any(compose.WEIGHTS in service.mounts for service in services):
+        names[weights.id] = f"{config.defaults.registry}/{compose.WEIGHTS}"
     return ComposeFile(text=text, engine=images.engine, images=names)
 
 
-def stage_images_here(session: Session, *, build: bool) -> StageImages:
+def stage_images_here(session: Session, *, build: bool, mounting: bool = False) -> StageImages:
     """The images of all stages: as they were recorded, else as the engine has them, built if need be.
 
+    Args:
+        mounting: containers of this engine are to mount the weights image, which it gets then.
+
     Raises:
+        MissingError: the engine can't mount an image.
         MissingError: some are missing or not up to date, and are not to be built.
     """
     from builder.edges.engine import connection as engines
+    from builder.edges.engine import needs
     from builder.workflows import images
 
     config = session.config
     models = [model.id for model, _ in chosen_models(config, to_fetch=True).values()]
     recorded = stage_images.recorded(config, models, session.env)
-    if recorded is not None:
+    if recorded is not None and (recorded.weights is not None or not mounting):
         return recorded
+    if mounting:
+        host = engines.address(session.env)
+        if engines.why_not(host) is None:  # without one the next step says so
+            needs.image_mounts(engines.info(host), host)
     if build:
         engine, rendered, _ = images.ensure(session, keeping=True)
     else:
-        engine = engines.connect(session.env)
+        engine = engines.connect(session.env, builds=False)
         rendered = images.rendered(session, engine=engine)
     installed = {image.tag: image for image in images.here(session, engine, keeping=True)}
     tags = {image.stage: image.tag for image in rendered.plan.images if image.stage}
@@ -321,14 +350,18 @@ def stage_images_here(session: Session, *, build: bool) -> StageImages:
         names = [i.name for i in rendered.plan.images if i.tag in lacking]
         if not any(config.images[name].extra for name in names):
             names = []  # without names, those that are built everywhere are
+        weights = ["--weights", MOUNTED] if config.defaults.weights == MOUNTED else []
         raise MissingError(
             f"not built, or not of this code: {', '.join(lacking)}",
-            hint=command(" ".join(["build", *names, "--mode", config.defaults.mode.value])),
+            hint=command(" ".join(["build", *names, "--mode", config.defaults.mode.value, *weights])),
         )
     baked = {
         stage: StageImage(id=installed[tag].id, models=tuple(sorted(installed[tag].baked.values())))
         for stage, tag in tags.items()
     }
     ready = StageImages(engine=engine.host, images=baked, tags=tags, cpus=engine.cpus, memory=engine.memory)
+    if mounting:
+        tag, id_, digests = images.weights_here(session, engine, build=build)
+        ready = replace(ready, weights=StageImage(id=id_, models=digests), weights_tag=tag)
     stage_images.record(config, models, ready)
     return ready

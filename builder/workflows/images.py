@@ -9,12 +9,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from builder.core.config.defaults import MOUNTED
 from builder.core.images.history import BuildRecord, grown, predecessors
 from builder.core.progress import OnProgress
 from builder.core.terms import MUSIC, SEPARATION, Mode, Purpose, Variant
-from builder.errors import BakeError
+from builder.errors import BakeError, MissingError
 from builder.program import command
-from builder.workflows.session import Session, fetch_missing, image_models, store_of
+from builder.workflows.session import Session, fetch_missing, image_models, layout_of, store_of
 
 if TYPE_CHECKING:
     from builder.core.config.types import BaseSpec, Config
@@ -25,7 +26,9 @@ if TYPE_CHECKING:
     from builder.edges.engine.connection import Engine
     from builder.edges.images.build import Built
     from builder.edges.images.installed import InstalledImage, Planner
+    from builder.edges.images.layout import Layout
     from builder.edges.images.rendered import Rendered
+    from builder.edges.images.weights_image import StoredWeights
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -136,7 +139,7 @@ def plan(session: Session, selection: ImageSelection) -> ImagesPlanned:
                 session.config.stages[image.stage],
                 variant,
                 seconds=3600.0,
-                models=_loaded(today.plan.carried(image)),
+                models=_loaded(today.plan.loaded(image)),
             )
             for image in today.plan.images
             if image.stage
@@ -144,10 +147,10 @@ def plan(session: Session, selection: ImageSelection) -> ImagesPlanned:
     )
 
 
-def _loaded(carried: Sequence[PinnedModel]) -> int:
+def _loaded(models: Sequence[PinnedModel]) -> int:
     """Bytes of the models that one job loads: of several for one purpose, the largest."""
     largest: dict[Purpose, int] = {}
-    for model, pin in carried:
+    for model, pin in models:
         largest[model.purpose] = max(pin.size, largest.get(model.purpose, 0))
     return sum(largest.values())
 
@@ -188,6 +191,8 @@ def build(session: Session, selection: ImageSelection, *, cache: bool, refresh: 
     engine, today, built = ensure(session, selection, cache=cache, refresh=refresh)
     known = {image.tag: image for image in here(session, engine, selection)}
     unique = installed.unique_bytes(engine, [b.tag for b in built])
+    if not selection.names:
+        _with_weights(session, selection, engine)
     larger = _note(session.config, built, known)
     return ImagesBuilt(
         mode=today.plan.mode,
@@ -312,7 +317,7 @@ def ensure(
     engine = engines.connect(env)
     labels = {image.tag: image.labels for image in installed.tagged(config, engine)} if keeping else None
     today = rendered(session, selection, engine=engine, keeping=labels)
-    fetch_missing(config, today.plan.models, env=env, on_progress=on_progress)
+    fetch_missing(config, today.plan.every, env=env, on_progress=on_progress)
     require_space(config, today.plan, engine)
     return (engine, *_built(config, today, engine, env=env, on_progress=on_progress, cache=cache, refresh=refresh))
 
@@ -356,6 +361,69 @@ def planner(
         return plain if keeping is None else images.rendered(today, base, _beside(today, plain, models, keeping))
 
     return planned
+
+
+def weights_of(session: Session, selection: ImageSelection, layout: Layout) -> StoredWeights | None:
+    """The weights image of the selection's presets, and the artifact: written into the layout, which the caller has locked.
+
+    Returns:
+        None where no image of the plan carries a model, or none of them is in the layout.
+
+    Raises:
+        MissingError: a model is not in the store, and its layers' digests aren't known.
+        UsageError: a preset's name can't be a tag.
+    """
+    from builder.core.images.weights import image as weights
+    from builder.edges.images import weights_image
+
+    config, plan = session.config, rendered(session, selection).plan
+    recorded = layout.images()
+    there = [image.tag for image in plan.images if "manifest" in recorded.get(image.tag, {})]
+    if not there or not (models := weights.carried(plan)):
+        return None
+    tag = weights.tag((config.defaults.preset, *selection.presets), plan)
+    ref = f"{config.defaults.registry}/{weights.NAME}:{tag}"
+    platform = weights_image.platform_of([layout.image(there[-1])])
+    return weights_image.make(layout, ref, models, platform, session.on_progress)
+
+
+def weights_here(session: Session, engine: Engine, *, build: bool) -> tuple[str, str, tuple[str, ...]]:
+    """The image that containers mount the weights of the session's preset from: its tag, its id, digests of its models.
+
+    Args:
+        build: make it and bring it into the engine.
+
+    Raises:
+        MissingError: the engine has none with all models of the preset, and nothing is to be built.
+    """
+    from builder.core.images.weights import image as weights
+    from builder.core.weights.model import model_digest
+    from builder.edges.images import weights_image
+
+    config, plan = session.config, rendered(session).plan
+    if build:
+        _with_weights(session, ALL, engine)
+    ref = f"{config.defaults.registry}/{weights.NAME}:{weights.tag((config.defaults.preset,), plan)}"
+    found = weights_image.in_engine(engine, ref, {model_digest(pin) for _, pin in weights.carried(plan)})
+    if found is None:
+        raise MissingError(
+            f"the engine has no {ref} with all models of this preset",
+            where=engine.host,
+            hint=command(f"build --mode {config.defaults.mode.value} --weights mounted") + ", or pull weights",
+        )
+    return found
+
+
+def _with_weights(session: Session, selection: ImageSelection, engine: Engine) -> None:
+    """Make the weights image of what is built; an engine whose containers mount it gets it, too."""
+    from builder.edges.images import weights_image
+    from builder.edges.system import files
+
+    layout, config = layout_of(session.config), session.config
+    with files.locked(layout.lock):
+        made = weights_of(session, selection, layout)
+        if made is not None and config.defaults.weights == MOUNTED:
+            weights_image.load_into(engine, layout, made.image, config.jobs, session.on_progress)
 
 
 def _names(config: Config, names: Sequence[str], *, diarization: bool) -> Sequence[str]:

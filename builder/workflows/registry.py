@@ -6,14 +6,17 @@ import shlex
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from builder.core.config.defaults import BAKED
+from builder.core.images.weights import image as weights
+from builder.core.images.weights import modelpack
 from builder.core.progress import OnProgress, Progress
 from builder.errors import BakeError, MissingError, UsageError
 from builder.program import command, shell_word
-from builder.workflows.images import Different, ImageSelection, planner, rendered
+from builder.workflows.images import Different, ImageSelection, planner, rendered, weights_of
 from builder.workflows.session import Session, layout_of
 
 if TYPE_CHECKING:
@@ -22,7 +25,7 @@ if TYPE_CHECKING:
     from builder.core.images.plan import PlannedImage
     from builder.core.images.reference import Target
     from builder.edges.images.installed import Planner
-    from builder.edges.images.layout import Layout
+    from builder.edges.images.layout import Layout, Stored
     from builder.edges.registry.blobs import Registry
     from builder.edges.registry.http import Http, StopSignal
     from builder.edges.registry.push import PushedImage, PushStep
@@ -105,13 +108,13 @@ def push(
     from builder.edges.signing import command as signing
 
     began, config, on_progress = time.monotonic(), session.config, session.on_progress
-    target = _target(config, registry)
+    target = target_of(config, registry)
     layout = layout_of(config)
     images = _chosen(session, selection, layout)
     signer = signing.chosen(key, sign_with) if key is not None else None
     attachments = _papers(session, selection, layout, images) if papers else {}
     stop = StopSignal()
-    http = _connected(config, target, env=session.env, stop=stop, token_servers=token_servers)
+    http = connected(config, target, env=session.env, stop=stop, token_servers=token_servers)
     server = Registry(http, config.paths.uploads)
     others = _others(layout)
     done: list[tuple[PushStep, int]] = []
@@ -190,7 +193,7 @@ def compare_ci(session: Session, selection: ImageSelection, asked: PipelineOptio
 # Steps of a push
 
 
-def _target(config: Config, registry: str | None) -> Target:
+def target_of(config: Config, registry: str | None) -> Target:
     """The registry that the command line names, else the one of bake.yaml."""
     from builder.core.images import reference
 
@@ -198,7 +201,7 @@ def _target(config: Config, registry: str | None) -> Target:
     return reference.target(registry or config.defaults.registry, where=where)
 
 
-def _connected(
+def connected(
     config: Config, target: Target, *, env: Mapping[str, str], stop: StopSignal, token_servers: Sequence[str]
 ) -> Http:
     from builder.edges.engine import connection as engines
@@ -221,12 +224,13 @@ def _chosen(session: Session, selection: ImageSelection, layout: Layout) -> list
     Raises:
         MissingError: some are not built, or not current.
     """
-    config = session.config
-    names = selection.names
-    planned = [i for i in rendered(session, selection).plan.images if not names or i.name in names]
-    recorded = layout.images()
+    config, recorded = session.config, layout.images()
+    asked = [name for name in selection.names if name != weights.NAME]
+    names = replace(selection, names=tuple(asked))
+    alone = bool(selection.names) and not asked
+    planned = [] if alone else [i for i in rendered(session, names).plan.images if not asked or i.name in asked]
     missing = [image.name for image in planned if "manifest" not in recorded.get(image.tag, {})]
-    plans = planner(config, selection)
+    plans = planner(config, names)
     built = [image for image in planned if image.name not in missing]
     changed = {image.name: d for image in built if (d := _differences(config, layout, image, plans))}
     for affected, what in ((missing, "not built here"), (changed, "not of today's code, models and settings")):
@@ -237,7 +241,32 @@ def _chosen(session: Session, selection: ImageSelection, layout: Layout) -> list
                 detail=[f"{name} has changed: {', '.join(changed[name])}" for name in affected if name in changed],
                 hint=command(f"build --mode {config.defaults.mode.value}"),
             )
-    return [_pushed(layout, image) for image in built]
+    pushed = [_pushed(layout, image.name, layout.image(image.tag)) for image in built]
+    if selection.names and weights.NAME not in selection.names:
+        return pushed
+    more = _weights(session, names, layout)
+    if not more and selection.names:
+        raise MissingError(
+            "no image with weights is built here",
+            where=str(layout.root),
+            hint=command(f"build --mode {config.defaults.mode.value}"),
+        )
+    return [*pushed, *more]
+
+
+def _weights(session: Session, selection: ImageSelection, layout: Layout) -> list[PushedImage]:
+    """The weights image of a preset and the same blobs as an artifact: nothing of them is sent that images have."""
+    from builder.edges.registry.push import PushedImage
+    from builder.edges.system import files
+
+    with files.locked(layout.lock):
+        made = weights_of(session, replace(selection, names=()), layout)
+    if made is None:
+        return []
+    image = _pushed(layout, weights.NAME, made.image)
+    tag = f"{image.tag}{modelpack.SUFFIX}"
+    artifact = PushedImage(name=weights.NAME, tag=tag, manifest=made.artifact, data=made.data, blobs=made.blobs)
+    return [image, artifact]
 
 
 def _differences(config: Config, layout: Layout, image: PlannedImage, plans: Planner) -> tuple[str, ...]:
@@ -247,13 +276,12 @@ def _differences(config: Config, layout: Layout, image: PlannedImage, plans: Pla
     return installed.differences(config, image.tag, labels, plans)
 
 
-def _pushed(layout: Layout, image: PlannedImage) -> PushedImage:
+def _pushed(layout: Layout, name: str, stored: Stored) -> PushedImage:
     from builder.edges.registry.push import PushedImage
 
-    stored = layout.image(image.tag)
     return PushedImage(
-        name=image.name,
-        tag=image.tag.rpartition(":")[2],
+        name=name,
+        tag=stored.ref.rpartition(":")[2],
         manifest=stored.manifest,
         data=stored.written.manifest,
         blobs=tuple(blob for blob in stored.blobs if blob != stored.manifest),
@@ -394,4 +422,5 @@ def _options(config: Config, selection: ImageSelection) -> tuple[str, ...]:
     words += ["--models", selection.models] if selection.models else []
     words += ["--languages", selection.languages] if selection.languages else []
     words += [] if selection.diarization else ["--no-diarization"]
+    words += [] if defaults.weights == BAKED else ["--weights", defaults.weights]
     return tuple(words)

@@ -162,7 +162,7 @@ def run(session: Session, words: Sequence[str], asked: JobOptions, options: RunO
     )
     if host.warning:
         on_progress(Progress(what="warning", note=host.warning, finished=True))
-    fetch_missing(config, models, env=env, on_progress=on_progress)
+    fetch_missing(config, host.of_store(models), env=env, on_progress=on_progress)
     if request is not None:
         made = recordings.make(
             config,

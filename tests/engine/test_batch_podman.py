@@ -6,7 +6,7 @@ import base64
 import json
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -114,19 +114,32 @@ def require_few_rights(container: dict[str, Any]) -> None:
     assert {m["Destination"] for m in container["Mounts"] if m["RW"]} == {"/results", "/scratch", "/tmp"}
 
 
-def planned(engine: Engine, server: Server, recordings: Path, batch: Path, *words: str, user: int) -> tuple[int, Path]:
+def planned(
+    engine: Engine,
+    server: Server,
+    recordings: Path,
+    batch: Path,
+    *words: str,
+    user: int,
+    env: Mapping[str, str] | None = None,
+    mounted: bool = False,
+) -> tuple[int, Path]:
     """A batch of docker-cpu whose images are in the registry, rendered: its number of shards, the folder.
 
     Args:
         words: options of batch render.
         user: who writes results.
+        mounted: weights come from the weights image that was pushed.
     """
     place = f"127.0.0.1:{server.port}/wb"
-    pushed = engine.bake("push", "--mode", "docker-cpu", "--registry", place, "--json")
+    pushed = engine.bake("push", "--mode", "docker-cpu", "--registry", place, "--json", env=env)
     assert pushed.code == 0, pushed.err
-    done = engine.bake("batch", "plan", recordings, "--out", batch, *JOB, "--mode", "docker-cpu", "--json")
+    done = engine.bake("batch", "plan", recordings, "--out", batch, *JOB, "--mode", "docker-cpu", "--json", env=env)
     assert done.code == 0, done.err
-    rendered = engine.bake("batch", "render", batch, *words, "--registry", place, "--json")
+    if mounted:
+        weights = next(i["digest"] for i in pushed.data["images"] if i["reference"].endswith("/weights:tiny-en"))
+        words = (*words, "--weights-image", f"{place}/weights@{weights}")
+    rendered = engine.bake("batch", "render", batch, *words, "--registry", place, "--json", env=env)
     assert rendered.code == 0, rendered.err
     digests = {image["digest"] for image in pushed.data["images"]}
     assert {step["image"].partition("@")[2] for step in rendered.data["steps"]} <= digests
@@ -181,6 +194,32 @@ def test_slurms_containers_of_a_user_without_rights_give_the_same(
     shards, folder = planned(engine, server, recordings, batch, "--for", "slurm", user=pods.USER[1])
     tmp_path.chmod(0o755)
     with pods.podman(tmp_path / "podman", cache, registry=f"127.0.0.1:{server.port}", folders=[tmp_path]) as podman:
+        for shard in range(shards):
+            ran = podman.as_user(SHARD.format(folder=folder, shard=shard))
+            assert (ran.returncode, ran.stdout) == (0, "0\n"), ran.stderr
+    assert batches.digests(batch / "results") == expected
+    assert batches.leftovers(batch / "results") == []
+
+
+@ONE_STORE
+def test_podman_mounts_the_weights_of_images_that_have_none(
+    engine: Engine, built: Any, server: Server, cache: Path, recordings: Path, tmp_path: Path
+) -> None:
+    """Rootless, without a network: images carry no model, the weights image is mounted, and the bytes are native's."""
+    expected = native(engine, recordings, tmp_path / "native")
+    env = {"BAKE_WEIGHTS": "mounted", "BAKE_REGISTRY": f"{engine.prefix}-mounted"}
+    done = engine.bake("build", "--mode", "docker-cpu", env=env)
+    assert done.code == 0, done.err
+    batch, words = tmp_path / "B", ("--for", "slurm")
+    shards, folder = planned(engine, server, recordings, batch, *words, user=pods.USER[1], env=env, mounted=True)
+    argv = [step["argv"] for step in json.loads((folder / "steps.json").read_text())["steps"]]
+    (mount,) = {word for words in argv for word in words if word.startswith("type=image")}
+    image = mount.partition("source=")[2].partition(",")[0]
+    assert not any("target=/models" in word for words in argv for word in words)
+    tmp_path.chmod(0o755)
+    with pods.podman(tmp_path / "podman", cache, registry=f"127.0.0.1:{server.port}", folders=[tmp_path]) as podman:
+        pulled = podman.as_user(f"podman pull --quiet {image}")
+        assert pulled.returncode == 0, pulled.stderr
         for shard in range(shards):
             ran = podman.as_user(SHARD.format(folder=folder, shard=shard))
             assert (ran.returncode, ran.stdout) == (0, "0\n"), ran.stderr

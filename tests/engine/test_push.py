@@ -69,6 +69,8 @@ def test_each_layer_of_the_set_is_sent_once(engine: Engine, built: Any, pushed: 
     assert wire == pushed["on_the_wire_bytes"]
     assert wire - pushed["sent_bytes"] < 50_000, "more than the manifests was sent beside the blobs"
     assert sum(i["mounted_bytes"] for i in pushed["images"]) > 100_000_000
+    asr = next(image["digest"] for image in pushed["images"] if image["name"] == "asr")
+    manifest = json.loads((engine.home / "layout" / blob(asr)).read_bytes())
     kinds = {layer["mediaType"] for layer in manifest["layers"]} | {
         manifest["mediaType"],
         manifest["config"]["mediaType"],

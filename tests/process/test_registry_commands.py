@@ -1,4 +1,4 @@
-"""``push`` and ``ci`` as they are typed, where no engine is needed."""
+"""``push``, ``pull`` and ``ci`` as they are typed, without a real engine."""
 
 from __future__ import annotations
 
@@ -15,8 +15,11 @@ from builder.edges.images.layout import Layout
 from builder.edges.machine import project
 from builder.workflows.images import planner
 from tests.process.registry_server import registry as run_registry
+from tests.small_engine import small_engine
 
 ROOT = Path(__file__).resolve().parents[2]
+PLATFORM = {"architecture": "amd64", "os": "linux"}
+NO_LAYERS: dict[str, object] = {"type": "layers", "diff_ids": []}
 
 
 def typed(*words: str | Path, env: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
@@ -66,7 +69,7 @@ def assembled(home: Path) -> None:
     today = planner(config)(Mode.DOCKER_CPU, config.defaults.variant, replace(config.base, kind="debian", reference=""))
     for image in today.plan.images:
         labels = {**render.plain_labels(today.files, image), **today.expected(image)}
-        settings = json.dumps({"config": {"Labels": labels}, "rootfs": {"type": "layers", "diff_ids": []}}).encode()
+        settings = json.dumps({**PLATFORM, "config": {"Labels": labels}, "rootfs": NO_LAYERS}).encode()
         layout.put(settings)
         manifest = layout.put(oci.manifest(oci.describe(oci.CONFIG, settings), []))
         layout.record(image.tag, {"manifest": manifest})
@@ -89,3 +92,62 @@ def test_images_of_another_model_are_not_pushed(tmp_path: Path) -> None:
     assert error["detail"][0].startswith("asr has changed: ")
     assert "models" in error["detail"][0]
     assert "build.py build" in error["hint"]
+
+
+def test_the_weights_image_goes_with_all_images_or_alone(tmp_path: Path) -> None:
+    """With all of a mode; by its name; not with others that are named. A GPU's has a tag of its own."""
+    home = tmp_path / "home"
+    assembled(home)
+    env = {"BAKE_HOME": str(home), "BAKE_PRESET": "starter"}
+    both = ["weights:starter", "weights:starter-modelpack"]
+    with run_registry(tmp_path / "registry") as server:
+
+        def planned(*names: str) -> list[str]:
+            words = ("push", *names, "--mode", "docker-cpu", "--registry", f"{server.host}/x", "--dry-run", "--json")
+            done = typed(*words, env=env)
+            assert done.returncode == 0, done.stderr
+            return [image["reference"].rpartition("/")[2] for image in json.loads(done.stdout)["images"]]
+
+        assert planned()[-2:] == both
+        assert planned("weights") == both
+        assert planned("asr") == ["asr:slim-cpu"]
+        assert planned("asr", "weights") == ["asr:slim-cpu", *both]
+
+
+def test_a_pull_needs_an_engine_and_a_registry(tmp_path: Path) -> None:
+    """Exit 2 where none is named, 3 without an engine, 4 where nobody answers: each says what to do."""
+    env = {"BAKE_HOME": str(tmp_path), "DOCKER_HOST": f"unix://{tmp_path}/none.sock"}
+    words = ("pull", "--mode", "docker-cpu")
+    none = typed(*words, env=env)
+    assert none.returncode == 2
+    assert "names no registry" in none.stderr
+    engineless = typed(*words, "--registry", "localhost:9/x", "--json", env=env)
+    assert engineless.returncode == 3
+    assert "no container engine" in json.loads(engineless.stdout)["error"]["what"]
+    with small_engine(tmp_path) as engine:
+        nobody = typed(*words, "--registry", "localhost:9/x", "--json", env={**env, "DOCKER_HOST": engine.host})
+        assert nobody.returncode == 4, nobody.stderr
+
+
+def test_what_is_pulled_is_of_this_project(tmp_path: Path) -> None:
+    """Images of today's plan come and are named as a build names them; with another model chosen they are refused before
+    a layer comes. Nobody can push or bundle from here what only the engine has."""
+    home, other = tmp_path / "home", tmp_path / "other"
+    assembled(home)
+    chosen = ("--mode", "docker-cpu", "--registry")
+    with run_registry(tmp_path / "registry") as server, small_engine(tmp_path) as engine:
+        env = {"BAKE_PRESET": "starter", "DOCKER_HOST": engine.host}
+        names = ("asr", "vad")
+        done = typed("push", *names, *chosen, f"{server.host}/x", env={**env, "BAKE_HOME": str(home)})
+        assert done.returncode == 0, done.stderr
+        there = {**env, "BAKE_HOME": str(other)}
+        refused = typed("pull", "asr", *chosen, f"{server.host}/x", "--models", "tiny.en", "--json", env=there)
+        assert refused.returncode == 3
+        assert "not of this project's code, models and settings" in json.loads(refused.stdout)["error"]["what"]
+        assert engine.held == {}
+        pulled = typed("pull", *names, *chosen, f"{server.host}/x", "--json", env=there)
+        assert pulled.returncode == 0, pulled.stderr
+        assert [image["state"] for image in json.loads(pulled.stdout)["images"]] == ["pulled", "pulled"]
+        assert set(engine.names) == {"whisperbake/asr:slim-cpu", "whisperbake/vad:slim-cpu"}
+        again = typed("push", *names, *chosen, f"{server.host}/y", "--json", env=there)
+        assert again.returncode == 3

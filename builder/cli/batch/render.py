@@ -40,7 +40,12 @@ def render(
         str | None, typer.Option("--user", metavar="UID:GID", help="Kubernetes: who containers run as.")
     ] = None,
     weights_image: Annotated[
-        str | None, typer.Option("--weights-image", metavar="REF", help="Kubernetes: an image to mount weights from.")
+        str | None,
+        typer.Option(
+            "--weights-image",
+            metavar="REF",
+            help="By digest: the image to mount weights from (push sends one).",
+        ),
     ] = None,
     json: Json = False,
 ) -> None:

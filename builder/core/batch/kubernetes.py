@@ -14,8 +14,9 @@ from builder.core.batch import rendering
 from builder.core.batch.rendering import RenderedBatch, StepNeeds
 from builder.core.config.defaults import COMPONENT
 from builder.core.images.render import ENTRY
+from builder.core.images.weights.image import MOUNTED
+from builder.core.jobs.compose import weights_variables
 from builder.core.quoting import environment
-from builder.core.stage_env import stage_environment
 from builder.core.terms import LABEL
 from builder.errors import ConfigError, UsageError
 
@@ -33,9 +34,6 @@ KEPT = 7 * 24 * 3600
 
 GRACE = 30
 """Seconds from SIGTERM to SIGKILL: what a node program is promised."""
-
-WEIGHTS = "/weights"
-"""Where an image with weights is mounted, whole: a folder of it alone needs Kubernetes 1.33."""
 
 ASIDE = (0.5, 512 << 20)
 """Processors and bytes of memory of the node program itself."""
@@ -158,7 +156,7 @@ def context(batch: RenderedBatch, options: ClusterOptions) -> dict[str, Any]:
         "aside": {"cpu": aside[0], "memory": aside[1]},
         "image": batch.steps[0].image,
         "steps": [_step(step, batch, options) for step in batch.steps],
-        "weights": WEIGHTS,
+        "weights": MOUNTED,
     }
 
 
@@ -181,9 +179,7 @@ def _step(step: StepNeeds, batch: RenderedBatch, options: ClusterOptions) -> dic
     """A stage's container."""
     variables = {"OMP_NUM_THREADS": str(step.threads)}
     if options.weights and step.models:
-        models = f"{WEIGHTS}/models"
-        whole = stage_environment(models=models, scratch="/tmp", threads=step.threads, inherit={})
-        variables |= {name: value for name, value in whole.items() if value.startswith(models)}
+        variables |= weights_variables()
     return {
         "name": step.stage,
         "image": step.image,

@@ -9,6 +9,8 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from builder.core.images.weights.image import MOUNTED
+from builder.core.jobs.compose import weights_variables
 from builder.core.jobs.job import JobStage
 from builder.core.jobs.sandbox import RIGHTS
 from builder.core.stage_env import stage_environment
@@ -72,7 +74,9 @@ def native(
     ]
 
 
-def podman(stages: Sequence[JobStage], *, images: Mapping[str, str], pull: bool, models: str) -> list[dict[str, Any]]:
+def podman(
+    stages: Sequence[JobStage], *, images: Mapping[str, str], pull: bool, models: str, weights: str = ""
+) -> list[dict[str, Any]]:
     """Steps in containers of rootless podman: with the rights that compose.yaml gives, without cgroups of their own.
 
     The engine that runs the shard limits its memory and processors, and has no cgroup to give to podman.
@@ -81,11 +85,13 @@ def podman(stages: Sequence[JobStage], *, images: Mapping[str, str], pull: bool,
         images: stage -> reference or id.
         pull: an image that a node lacks comes from its registry; else it is an error.
         models: the tree of weights on nodes; empty where images have theirs inside.
+        weights: reference of an image with weights, by digest, which is mounted in place of that tree. Nodes need it already
+            (``podman pull``): Podman before 5 fetches no image for a mount.
     """
-    return [_container(stage, images[stage.name], pull=pull, models=models) for stage in stages]
+    return [_container(stage, images[stage.name], pull=pull, models=models, weights=weights) for stage in stages]
 
 
-def _container(stage: JobStage, image: str, *, pull: bool, models: str) -> dict[str, Any]:
+def _container(stage: JobStage, image: str, *, pull: bool, models: str, weights: str) -> dict[str, Any]:
     name, (uid, gid) = f"whisperbake-{{run}}-{stage.name}", RIGHTS.user_beside_root.split(":")
     options = [
         *("--name", name),
@@ -100,7 +106,7 @@ def _container(stage: JobStage, image: str, *, pull: bool, models: str) -> dict[
         *("--userns", f"keep-id:uid={uid},gid={gid}", "--user", RIGHTS.user_beside_root),
         *(["--device", "nvidia.com/gpu=all"] if stage.settings.get("device") == "cuda" else []),
         *("--mount", f"type=bind,source={{scratch}}/jobs,target={JOBS}"),
-        *(["--mount", f"type=bind,source={_csv(models)},target=/models,readonly"] if models and stage.models else []),
+        *(_weights(models, weights) if stage.models else ()),
         *("--env", f"OMP_NUM_THREADS={threads(stage)}"),
     ]
     return {
@@ -110,6 +116,14 @@ def _container(stage: JobStage, image: str, *, pull: bool, models: str) -> dict[
         "inherit": list(HELD),
         "end": ["podman", "rm", "--force", "--ignore", "--time", "0", name],
     }
+
+
+def _weights(models: str, weights: str) -> list[str]:
+    """How a stage gets weights that its image doesn't have. An image is mounted read-only unless podman is told otherwise."""
+    if weights:
+        variables = [word for name, value in weights_variables().items() for word in ("--env", f"{name}={value}")]
+        return ["--mount", f"type=image,source={weights},destination={MOUNTED}", *variables]
+    return ["--mount", f"type=bind,source={_csv(models)},target=/models,readonly"] if models else []
 
 
 def kubernetes(stages: Sequence[JobStage]) -> list[dict[str, Any]]:

@@ -21,6 +21,9 @@ from builder.receiver.jobs.languages import code_of
 GPU_DRIVERS = ("nvidia", "cdi")
 """What ``gpu_driver`` may be."""
 
+BAKED, MOUNTED = WEIGHTS = ("baked", "mounted")
+"""What ``weights`` may be."""
+
 COMPONENT = r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*"
 """One part of a repository's name (OCI distribution specification, "Pulling manifests")."""
 
@@ -39,6 +42,7 @@ ENVIRONMENT = {
     "BAKE_SOURCES": "sources",
     "BAKE_EXTRAS": "extras",
     "BAKE_GPU_DRIVER": "gpu_driver",
+    "BAKE_WEIGHTS": "weights",
 }
 """Variables that override ``defaults``."""
 
@@ -160,6 +164,7 @@ def _defaults(
         language=None if language is None else code_of(language),
         diarization=values["diarization"],
         gpu_driver=values["gpu_driver"],
+        weights=values["weights"],
         registry=values["registry"],
         sources=tuple(_beside(root, source, origin["sources"]) for source in values["sources"]),
         extras=tuple(_extra(name, project.images, origin["extras"]) for name in values["extras"]),
@@ -203,6 +208,7 @@ def _check_default(name: str, value: Any, where: str, presets: Mapping[str, Pres
         "workflow": ("a workflow", [w.value for w in Workflow]),
         "preset": ("a preset", (*presets, AUTO)),
         "gpu_driver": ("a way to a GPU", GPU_DRIVERS),
+        "weights": ("a place for weights", WEIGHTS),
     }
     if name in choices:
         what, known = choices[name]

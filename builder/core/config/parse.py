@@ -40,6 +40,7 @@ class DefaultsShape(Strict):
     language: str | None = None
     diarization: bool = True
     gpu_driver: str = "nvidia"
+    weights: str = "baked"
     registry: str = "whisperbake"
     sources: list[str] = []
     extras: list[str] = []

@@ -183,6 +183,8 @@ class Defaults:
     diarization: bool = True
     gpu_driver: str = "nvidia"
     """How containers get a GPU: ``nvidia`` (the container toolkit's runtime) or ``cdi`` (a device by its CDI name)."""
+    weights: str = "baked"
+    """Where containers have weights: ``baked`` into each image, or ``mounted`` from an image that has nothing else."""
     registry: str = "whisperbake"
     """Image name prefix."""
     sources: tuple[str, ...] = ()

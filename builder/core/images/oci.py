@@ -8,6 +8,7 @@ from __future__ import annotations
 import copy
 import hashlib
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -18,6 +19,12 @@ MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 INDEX = "application/vnd.oci.image.index.v1+json"
 CONFIG = "application/vnd.oci.image.config.v1+json"
 TAR = "application/vnd.oci.image.layer.v1.tar"
+
+LAYERS = (TAR, f"{TAR}+gzip", f"{TAR}+zstd")
+"""Media types of layers that an engine unpacks."""
+
+MOST_LAYERS, LARGEST_CONFIG, LARGEST_BLOB = 127, 4 << 20, 1 << 44
+"""Layers that an engine takes, bytes of a config, bytes of a blob: what a stranger's image may have."""
 
 EMPTY = f"sha256:{hashlib.sha256(bytes(1024)).hexdigest()}"
 """Diff id of a layer without files: a place that a Dockerfile kept free for a model."""
@@ -96,9 +103,42 @@ def named(manifest: bytes, where: str) -> tuple[Descriptor, tuple[Descriptor, ..
             Descriptor(media_type=entry["mediaType"], digest=entry["digest"], size=int(entry["size"]))
             for entry in (value["config"], *value["layers"])
         )
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise IntegrityError(f"not a manifest: {error}", where=where) from None
     return config, tuple(layers)
+
+
+def received(manifest: bytes, where: str) -> tuple[Descriptor, tuple[Descriptor, ...]]:
+    """The config and the layers, lowest first, that a stranger's manifest names: within what engines take, or an error.
+
+    Raises:
+        IntegrityError: not an image's manifest, or one that no engine would take.
+    """
+    config, layers = named(manifest, where)
+    odd = next((b for b in (config, *layers) if not _usable(b)), None)
+    if odd is not None or config.media_type != CONFIG or any(layer.media_type not in LAYERS for layer in layers):
+        raise IntegrityError("not an image's manifest: a blob has another type, digest or size", where=where)
+    if len(layers) > MOST_LAYERS or config.size > LARGEST_CONFIG:
+        raise IntegrityError("not an image's manifest: an engine takes no such image", where=where)
+    return config, layers
+
+
+def require_plain(image: Image, where: str) -> None:
+    """Raises IntegrityError where a stranger's config has labels or ids of layers that are something else than text."""
+    try:
+        labels: list[object] = [text for pair in image.labels.items() for text in pair]
+    except (ValueError, TypeError, AttributeError):
+        labels = [None]
+    if not all(isinstance(text, str) for text in labels) or not all(_digest(x.diff_id) for x in image.layers):
+        raise IntegrityError("not an image: its config has other types than a config has", where=where)
+
+
+def _digest(value: object) -> bool:
+    return isinstance(value, str) and re.fullmatch(r"sha256:[0-9a-f]{64}", value) is not None
+
+
+def _usable(blob: Descriptor) -> bool:
+    return _digest(blob.digest) and isinstance(blob.media_type, str) and 0 <= blob.size <= LARGEST_BLOB
 
 
 def read(manifest: bytes, config: bytes, where: str) -> Image:
@@ -115,7 +155,7 @@ def read(manifest: bytes, config: bytes, where: str) -> Image:
         filled = [h for h in history if not h.get("empty_layer")]
         if len(blobs) != len(diffs) or len(filled) != len(diffs):
             raise ValueError(f"{len(blobs)} layers, {len(diffs)} diff ids, {len(filled)} entries of history")
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise IntegrityError(f"not an image: {error}", where=where) from None
     layers = tuple(
         Layer(blob=b, diff_id=d, history=h) for b, d, h in zip(blobs, diffs, filled, strict=True) if d != EMPTY

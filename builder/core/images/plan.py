@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 
 from builder.core.config import requirements
+from builder.core.config.defaults import MOUNTED
 from builder.core.config.requirements import Requirement
 from builder.core.config.types import BaseSpec, Config, ImageSpec
 from builder.core.terms import Mode, Purpose, Variant
@@ -47,7 +48,9 @@ class PlannedImage:
     libraries: tuple[str, ...]
     """Names of its own libraries, lowest layer first."""
     models: tuple[str, ...]
-    """Ids of the models that its stage loads."""
+    """Ids of the models that it carries."""
+    loads: tuple[str, ...] = ()
+    """Ids of those that its stage loads: the same, unless weights are mounted."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,7 +64,14 @@ class Plan:
     images: tuple[PlannedImage, ...]
     libraries: Mapping[str, Library]
     models: tuple[tuple[Model, Pin], ...]
-    """What its images load, in the order they were chosen."""
+    """What its images carry, in the order they were chosen."""
+    mounted: tuple[tuple[Model, Pin], ...] = ()
+    """What they load from the weights image instead."""
+
+    @property
+    def every(self) -> tuple[tuple[Model, Pin], ...]:
+        """What its images load."""
+        return (*self.models, *self.mounted)
 
     def image(self, name: str) -> PlannedImage:
         """The image of that name; ``KeyError`` when the plan has none."""
@@ -78,6 +88,10 @@ class Plan:
     def carried(self, image: PlannedImage) -> tuple[tuple[Model, Pin], ...]:
         """An image's models with their pins."""
         return tuple((model, pin) for model, pin in self.models if model.id in image.models)
+
+    def loaded(self, image: PlannedImage) -> tuple[tuple[Model, Pin], ...]:
+        """The models that an image's stage loads, wherever they are."""
+        return tuple((model, pin) for model, pin in self.every if model.id in image.loads)
 
 
 def plan(
@@ -108,6 +122,7 @@ def plan(
     libraries, uses = _libraries(config, every, own)
     purposes = {purpose for name in wanted for purpose in _purposes(config, config.images[name])}
     used = [(model, pin) for model, pin in models if model.purpose in purposes]
+    mounted = config.defaults.weights == MOUNTED
     return Plan(
         mode=mode,
         variant=variant,
@@ -117,7 +132,8 @@ def plan(
         ),
         images=tuple(_image(config, config.images[n], uses[n], used) for n in wanted),
         libraries=MappingProxyType({lib.name: lib for lib in libraries if any(lib.name in uses[n] for n in wanted)}),
-        models=tuple(used),
+        models=() if mounted else tuple(used),
+        mounted=tuple(used) if mounted else (),
     )
 
 
@@ -275,7 +291,7 @@ def _image(
 ) -> PlannedImage:
     gpu = _on_gpu(config, spec, config.defaults.mode)
     kind = "gpu" if gpu else "cpu"
-    loaded = [model for model, _ in models if model.purpose in _purposes(config, spec)]
+    loaded = tuple(model.id for model, _ in models if model.purpose in _purposes(config, spec))
     return PlannedImage(
         name=spec.name,
         tag=f"{config.defaults.registry}/{spec.name}:{config.defaults.variant.value}-{kind}",
@@ -283,7 +299,8 @@ def _image(
         stage=spec.stage,
         gpu=gpu,
         libraries=libraries,
-        models=tuple(m.id for m in loaded),
+        models=() if config.defaults.weights == MOUNTED else loaded,
+        loads=loaded,
     )
 
 

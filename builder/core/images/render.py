@@ -208,7 +208,7 @@ def _bake(plan: Plan, templates: Mapping[str, str], made: Mapping[str, str], ver
             currency.BASE_DIGEST: "${BASE_DIGEST}",
             currency.MODE: "docker-gpu" if image.gpu else "docker-cpu",
             currency.VARIANT: plan.variant.value,
-            currency.MODELS: ",".join(image.models),
+            currency.MODELS: ",".join(image.loads),
             assembly.DIGESTS: assembly.digests(plan.carried(image)),
             currency.INPUTS: inputs(plan, templates, made, image),
         }

@@ -12,9 +12,11 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 
 from builder.core.config.types import StageSpec
+from builder.core.images.weights.image import MODELS, MOUNTED
 from builder.core.jobs import sandbox
 from builder.core.jobs.job import Job, JobStage
 from builder.core.jobs.sandbox import RIGHTS, ContainerLimits, Mount
+from builder.core.stage_env import stage_environment
 from builder.core.terms import LABEL, Purpose
 from builder.errors import ConfigError
 from builder.program import command
@@ -69,9 +71,15 @@ class Service:
     threads: int
     memory: int
     mounts: tuple[str, ...]
-    """Names of what it sees, of :func:`mounts`."""
+    """Names of what it sees, of :func:`mounts`, and :data:`WEIGHTS`."""
     gpu: GpuDevice | None
     labels: Mapping[str, str] = field(default_factory=dict)
+    variables: Mapping[str, str] = field(default_factory=dict)
+    """Of its environment, beside those that all have: where weights are, if not where the image says."""
+
+
+WEIGHTS = "weights"
+"""Name of the mount of an image with weights."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -189,11 +197,13 @@ def services(
     machine: Machine,
     specs: Mapping[str, StageSpec],
     sizes: Mapping[str, int],
+    weights: StageImage | None = None,
 ) -> tuple[Service, ...]:
     """The containers of a job, in pipeline order.
 
     Args:
         images: stage -> what it runs in.
+        weights: an image of weights, which a container mounts that lacks a model which is in there.
         sizes: bytes of each model, by id.
 
     Raises:
@@ -204,6 +214,7 @@ def services(
     device = f"nvidia.com/gpu={machine.gpu}" if machine.gpu_driver == "cdi" else str(machine.gpu)
     gpu = GpuDevice(driver=machine.gpu_driver, device=device)
     parts = tuple(sandbox.JOB_MOUNTS)
+    more = {stage.name: _more(stage, images[stage.name], weights) for stage in job.stages}
     return tuple(
         Service(
             name=stage.name,
@@ -211,10 +222,8 @@ def services(
             needs=tuple((need, not job.stage(need).optional) for need in stage.needs),
             threads=int(stage.settings.get("threads", 1)),
             memory=limit(job, stage, spec=specs.get(stage.name), sizes=sizes, machine=machine.memory),
-            # One model that the image lacks, and the whole tree of weights stands in its place.
-            mounts=parts
-            if {u.digest for u in stage.models.values()} <= set(images[stage.name].models)
-            else (*parts, "models"),
+            mounts=(*parts, *more[stage.name]),
+            variables=weights_variables() if WEIGHTS in more[stage.name] else {},
             gpu=gpu if needs_gpu(stage) else None,
             labels={JOB: job.id, STAGE: stage.name},
         )
@@ -222,12 +231,35 @@ def services(
     )
 
 
-def render(template: str, job: Job, containers: Sequence[Service], *, machine: Machine, models: str) -> str:
+def _more(stage: JobStage, image: StageImage, weights: StageImage | None) -> tuple[str, ...]:
+    """What a stage sees beside its job: one model that its image lacks, and all weights stand in its place."""
+    lacking = {use.digest for use in stage.models.values()} - set(image.models)
+    if not lacking:
+        return ()
+    return (WEIGHTS,) if weights is not None and lacking <= set(weights.models) else ("models",)
+
+
+def weights_variables() -> dict[str, str]:
+    """The variables that lead a stage to the weights of a mounted image."""
+    whole = stage_environment(models=MODELS, scratch="/tmp", threads=1, inherit={})
+    return {name: value for name, value in whole.items() if value.startswith(MODELS)}
+
+
+def render(
+    template: str,
+    job: Job,
+    containers: Sequence[Service],
+    *,
+    machine: Machine,
+    models: str,
+    weights: StageImage | None = None,
+) -> str:
     """compose.yaml; a pure function of its arguments.
 
     Args:
         template: text of compose/job.yaml.j2.
         models: the tree of weights here.
+        weights: the image that weights are mounted from.
     """
 
     from builder.core.quoting import environment, name_
@@ -244,6 +276,8 @@ def render(template: str, job: Job, containers: Sequence[Service], *, machine: M
             cpus=machine.threads,
             rights=RIGHTS,
             mounts={name: mount for name, mount in mounts(models).items() if name in used},
+            weights=weights.id if weights is not None and WEIGHTS in used else "",
+            weights_target=MOUNTED,
         )
     )
 

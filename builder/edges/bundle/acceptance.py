@@ -145,7 +145,7 @@ def stage_memory(config: Config, plan: Plan) -> dict[str, int]:
             config.stages[image.stage],
             config.defaults.variant.value,
             seconds=sandbox.UNKNOWN,
-            models=sum(pin.size for _, pin in plan.carried(image)),
+            models=sum(pin.size for _, pin in plan.loaded(image)),
         )
         for image in plan.images
         if image.stage
@@ -169,7 +169,7 @@ def translations(config: Config, request: Request, plan: Plan) -> Translations:
     """What the images of a plan translate, of recordings that the request's model hears."""
     if TRANSLATE not in {image.stage for image in plan.images}:
         return NONE
-    model = next((use for use in plan.models if use[0].purpose is Purpose.TRANSLATION), None)
+    model = next((use for use in plan.every if use[0].purpose is Purpose.TRANSLATION), None)
     pairs = (
         *(translation.neural(model[0]) if model else ()),
         *translation.heard(request.models[Purpose.ASR][0]),

@@ -117,8 +117,11 @@ def why_not(host: str) -> str | None:
     return None
 
 
-def connect(env: Mapping[str, str]) -> Engine:
+def connect(env: Mapping[str, str], *, builds: bool = True) -> Engine:
     """The engine, asked what it is.
+
+    Args:
+        builds: the client has to have buildx.
 
     Raises:
         MissingError: nothing listens, this user may not ask, the engine is too old, or the client has no buildx.
@@ -137,7 +140,8 @@ def connect(env: Mapping[str, str]) -> Engine:
     except (DockerException, OSError, KeyError) as error:
         raise MissingError(f"the engine doesn't answer: {error}", where=host, hint="docker info") from error
     require_version(version, host)
-    require_buildx(env)
+    if builds:
+        require_buildx(env)
     client.api.timeout = 600  # loading and removing take their time
     machine = str(info.get("Architecture", ""))
     return Engine(

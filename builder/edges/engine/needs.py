@@ -58,6 +58,29 @@ def compose(info: Mapping[str, Any]) -> str:
     return version.removeprefix("v")
 
 
+IMAGE_MOUNTS = {"the engine": (28, 0), "compose": (2, 35)}
+"""What mounts an image into a container: moby's release notes of 28.0, compose-spec's 05-services.md."""
+
+
+def image_mounts(info: Mapping[str, Any], address: str) -> None:
+    """Refuse an engine, or a compose, that can't mount an image into a container.
+
+    Args:
+        info: what ``docker info`` says of it.
+
+    Raises:
+        MissingError: it is older than :data:`IMAGE_MOUNTS`.
+    """
+    for what, version in (("the engine", str(info.get("ServerVersion", ""))), ("compose", compose(info))):
+        if version_number(version) < IMAGE_MOUNTS[what]:
+            raise MissingError(
+                f"{what} is {version}, and can't mount an image into a container",
+                where=address,
+                expected=f"{what} {'.'.join(map(str, IMAGE_MOUNTS[what]))} or later, for --weights mounted",
+                hint="--weights baked; podman mounts images, too: batch render --weights-image",
+            )
+
+
 def gpu(info: Mapping[str, Any], driver: str) -> str:
     """The way to this machine's GPUs, in a few words.
 

@@ -53,5 +53,6 @@ def assemble(
     written = assembly.joined(code_image, slots, baked, labels)
     layout.put(written.config)
     digest = layout.put(written.manifest)
-    layout.record(ref, {**layout.images().get(ref, {}), "manifest": digest})
+    entry = {name: value for name, value in layout.images().get(ref, {}).items() if name != "pulled"}
+    layout.record(ref, {**entry, "manifest": digest})
     return layout.stored(ref, digest)

@@ -143,7 +143,7 @@ def _build(job: _Job) -> tuple[Built, ...]:
             name=image.name, tag=image.tag, state=states.get(image.name, "assembled"), seconds=seconds, sent=loaded.sent
         )
         job.on_progress(Progress(what=image.name, note=done[image.name].state, finished=True))
-    _drop_replaced(job, before)
+    drop_replaced(job.engine, job.config.jobs, before)
     return tuple(done.get(i.name, Built(name=i.name, tag=i.tag, state="up to date", seconds=0.0)) for i in images)
 
 
@@ -389,11 +389,15 @@ def _failures(seen: BuildLog, log: Path) -> Iterator[None]:
         raise Interrupted("the build was stopped", hint="the same command resumes with what is finished") from None
 
 
-def _drop_replaced(job: _Job, before: Mapping[str, str | None]) -> None:
-    """Images that lost their tag to this build, have no other and are named by no job: they would dangle."""
+def drop_replaced(engine: Engine, jobs: Path, before: Mapping[str, str | None]) -> None:
+    """Images that lost their tag, have no other and are named by no job: they would dangle.
+
+    Args:
+        jobs: the folder of jobs.
+        before: tag -> id of the image that had it.
+    """
     from docker.errors import APIError, ImageNotFound
 
-    engine, jobs = job.engine, job.config.jobs
     pairs = [(old, tag) for tag, old in before.items() if old and old != id_of(engine, tag)]
     replaced = {old: tag.rpartition(":")[0] for old, tag in pairs}
     local = engine.host.startswith("unix:")  # jobs run on no other

@@ -99,10 +99,10 @@ class Layout:
                 file is at fault. A damaged file of the layout is removed: the next build makes it again.
             MissingError: it has neither a file nor a recipe.
         """
-        if self.is_weights(blob.digest):
+        path = self.path(blob.digest)
+        if self.is_weights(blob.digest) and not path.is_file():  # one that was pulled is a file
             yield from self._baked(blob)
             return
-        path = self.path(blob.digest)
         seen, size = hashlib.sha256(), 0
         try:
             for chunk in files.chunks(path):
@@ -306,7 +306,8 @@ class Layout:
     # Images
 
     def images(self) -> dict[str, dict[str, Any]]:
-        """Reference -> what is recorded of it: ``manifest`` and ``code`` (digests), ``inputs``."""
+        """Reference -> what is recorded of it: ``manifest`` and ``code`` (digests), ``inputs``;
+        ``artifact`` of weights; ``pulled`` in place of ``manifest`` where the engine alone has the blobs."""
         return files.read_object(self._index)
 
     def record(self, ref: str, value: dict[str, Any]) -> None:
@@ -320,9 +321,20 @@ class Layout:
             IntegrityError: its manifest or config is damaged.
         """
         entry = self.images().get(ref, {})
-        if "manifest" not in entry:
-            raise MissingError(f"{ref} is not assembled here", where=str(self.root), hint=command("build"))
-        return self.stored(ref, entry["manifest"])
+        if "manifest" in entry:
+            return self.stored(ref, entry["manifest"])
+        if "pulled" in entry:
+            raise MissingError(f"{ref} was pulled, and not built here", hint=command("build --no-cache"))
+        raise MissingError(f"{ref} is not assembled here", where=str(self.root), hint=command("build"))
+
+    def described(self, ref: str) -> Stored:
+        """The same, or an image that was pulled: manifest and config are here, its blobs may not be.
+
+        Raises:
+            MissingError, IntegrityError: as :meth:`image`.
+        """
+        entry = self.images().get(ref, {})
+        return self.stored(ref, entry["pulled"]) if "pulled" in entry else self.image(ref)
 
     def stored(self, ref: str, digest: str) -> Stored:
         """The image of a manifest's digest."""
@@ -346,10 +358,13 @@ class Layout:
         for ref, value in self.images().items():
             if ref not in refs:
                 continue
-            for digest in (str(value[name]) for name in ("manifest", "code") if name in value):
-                with suppress(FileNotFoundError, IntegrityError):
-                    config, layers = oci.named(self.path(digest).read_bytes(), str(self.path(digest)))
-                    digests |= {digest, config.digest, *(blob.digest for blob in layers)}
+            for name in ("manifest", "code", "artifact", "pulled"):
+                with suppress(KeyError, FileNotFoundError, IntegrityError):
+                    path = self.path(str(value[name]))
+                    config, layers = oci.named(path.read_bytes(), str(path))
+                    digests |= {str(value[name]), config.digest}
+                    # Of an image that was pulled the engine alone has the layers.
+                    digests |= {blob.digest for blob in layers if name != "pulled"}
         return digests
 
     def unneeded(self, keep: Collection[str] | None) -> tuple[Unneeded, ...]:

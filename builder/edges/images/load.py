@@ -51,7 +51,7 @@ def _contents(engine: Engine, layout: Layout) -> EngineContents:
     blobs: set[str] = set()
     chains: set[str] = set()
     ids: set[str] = set()
-    manifests = {value.get("manifest") for value in layout.images().values()}
+    manifests = {value.get(name) for value in layout.images().values() for name in ("manifest", "pulled")}
     for image in engine.client.api.images(all=True):
         id_ = image["Id"]
         ids.add(id_)
@@ -70,7 +70,7 @@ def tagged(engine: Engine, layout: Layout) -> frozenset[str]:
     refs = set()
     for ref in layout.images():
         with suppress(BakeError, ImageNotFound):
-            if engine.client.api.inspect_image(ref)["Id"] == identity(engine, layout.image(ref)):
+            if engine.client.api.inspect_image(ref)["Id"] == identity(engine, layout.described(ref)):
                 refs.add(ref)
     return frozenset(refs)
 

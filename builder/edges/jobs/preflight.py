@@ -7,7 +7,7 @@ import hashlib
 import json
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from types import MappingProxyType
@@ -61,6 +61,8 @@ class Containers:
     """Its address."""
     images: Sequence[str]
     """Ids of the images."""
+    models: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    """Stage -> digests of the models that its container has without this machine's store."""
 
 
 def check(
@@ -104,7 +106,7 @@ def check(
     checked = (
         *([lacking] if lacking else _of_place(config, job, pythons, containers)),
         _inspect("secrets", partial(_secrets, config, env)),
-        *(_inspect(f"model {id_}", partial(_model, config, id_)) for id_ in _uses(job)),
+        *(_inspect(f"model {id_}", partial(_model, config, id_)) for id_ in _of_store(job, containers)),
         *(_inspect(f"recording {i.name}", partial(_recording, job_folder, i.path, i.size)) for i in job.inputs),
     )
     if not any(c.failure for c in checked):
@@ -125,6 +127,13 @@ def _inspect(name: str, test: Callable[[], str]) -> Check:
 def _uses(job: Job) -> dict[str, str]:
     """Ids of the job's models, and their folders."""
     return {use.id: use.path for stage in job.stages for use in stage.models.values()}
+
+
+def _of_store(job: Job, containers: Containers | None) -> list[str]:
+    """Ids of the job's models that come from this machine's store."""
+    inside = containers.models if containers is not None else {}
+    uses = [(use, inside.get(stage.name, frozenset())) for stage in job.stages for use in stage.models.values()]
+    return list(dict.fromkeys(use.id for use, there in uses if use.digest not in there))
 
 
 def _key(

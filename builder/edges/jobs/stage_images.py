@@ -41,6 +41,10 @@ class StageImages:
     """Logical processors."""
     memory: int
     """Bytes."""
+    weights: StageImage | None = None
+    """What containers mount weights from."""
+    weights_tag: str = ""
+    """Its tag."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,17 +71,24 @@ def recorded(config: Config, models: Iterable[str], env: Mapping[str, str]) -> S
     entry = files.read_object(config.paths.stage_images)
     if not entry or entry.pop("key", None) != _key(config, models, engines.address(env)):
         return None
-    entry["images"] = {stage: StageImage(id=i["id"], models=tuple(i["models"])) for stage, i in entry["images"].items()}
+    entry["images"] = {stage: _image(i) for stage, i in entry["images"].items()}
+    entry["weights"] = _image(entry["weights"]) if entry.get("weights") else None
     images = StageImages(**entry)
-    ids = engines.image_ids(images.engine, list(images.tags.values()))
-    return images if ids == [images.images[stage].id for stage in images.tags] else None
+    tags, ids = list(images.tags.values()), [images.images[stage].id for stage in images.tags]
+    if images.weights is not None:
+        tags, ids = [*tags, images.weights_tag], [*ids, images.weights.id]
+    return images if engines.image_ids(images.engine, tags) == ids else None
+
+
+def _image(entry: Mapping[str, Any]) -> StageImage:
+    return StageImage(id=entry["id"], models=tuple(entry["models"]))
 
 
 def _key(config: Config, models: Iterable[str], engine: str) -> str:
     """A hash over what images are made from, by the identity of the files."""
     defaults = config.defaults
     facts: list[Any] = [engine, defaults.mode.value, defaults.variant.value, defaults.registry, sorted(models)]
-    facts.append(sorted(defaults.extras))
+    facts += [sorted(defaults.extras), defaults.weights, defaults.preset]
     paths = [config.root / name for name in ("bake.yaml", "models.yaml", "models.lock")]
     for folder in (*(config.shipped / name for name in ("images", "stages", "templates")), PACKAGE):
         paths += sorted(p for p in folder.rglob("*") if p.suffix != ".pyc")

@@ -11,7 +11,7 @@ import re
 import ssl
 import threading
 from collections.abc import Callable, Collection, Iterator, Mapping
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -47,7 +47,7 @@ BUSY = frozenset({408, 425, 429, 500, 502, 503, 504})
 TOKEN_SERVERS = {"registry-1.docker.io": "auth.docker.io", "registry.gitlab.com": "gitlab.com"}
 """Registry -> the host that it takes logins at, where that is another one."""
 
-AGAIN = "the same command again sends only what is missing"
+AGAIN = "the same command again moves only what is missing"
 
 OnBytes = Callable[[int], None]
 """Hears how many bytes are there."""
@@ -137,6 +137,45 @@ class Http:
             self.wait(attempt, answer)
         raise AssertionError("unreachable")
 
+    @contextmanager
+    def opened(self, address: str, scope: str, headers: Mapping[str, str]) -> Iterator[httpx.Response]:
+        """A file's answer, whatever it is, with its body unread: the caller reads it in pieces and counts.
+
+        Raises:
+            SourceError: the login is refused, or the redirects lead nowhere.
+            httpx.TransportError: no answer.
+        """
+        import httpx
+
+        from builder.edges.system import answers
+
+        url, logged_in = urljoin(self._base, address), False
+        for _ in range(http.HOPS + 2):
+            token = self._tokens.get(scope, "") if self._ours(url) else ""
+            with self._client.stream(
+                "GET",
+                url,
+                headers={**headers, "Authorization": token} if token else dict(headers),
+                timeout=httpx.Timeout(PATIENCE, connect=http.PATIENCE),
+                follow_redirects=False,
+                extensions=answers.FILE,
+            ) as answer:
+                if answer.status_code == 401 and not logged_in and self._ours(url):
+                    logged_in = self._log_in(answer, scope, token)
+                    if logged_in:
+                        continue
+                if not answer.has_redirect_location:
+                    yield answer
+                    return
+                url = http.redirected(url, answer.headers["Location"])
+        raise SourceError(f"it redirects more than {http.HOPS} times", where=self.where.host)
+
+    def _ours(self, url: str) -> bool:
+        """Whether an address is the registry's own: it alone gets tokens."""
+        import httpx
+
+        return httpx.URL(url).copy_with(raw_path=b"/") == httpx.URL(self._base)
+
     def _authorized(
         self,
         method: str,
@@ -154,7 +193,7 @@ class Http:
 
         if content:
             headers["Content-Length"] = str(len(content))
-        ours = httpx.URL(url).copy_with(raw_path=b"/") == httpx.URL(self._base)
+        ours = self._ours(url)
         for again in (False, True):
             token = self._tokens.get(scope, "") if ours else ""
             answer = answers.ask(
@@ -293,8 +332,12 @@ class Http:
             url = url.copy_with(scheme="https", port=base.port)  # a proxy that ends TLS didn't say so to the registry
         return str(url)
 
-    def refused(self, answer: httpx.Response, repository: str) -> SourceError:
-        """An answer as an error: what the registry said, and what to do."""
+    def refused(self, answer: httpx.Response, repository: str, verb: str = "push") -> SourceError:
+        """An answer as an error: what the registry said, and what to do.
+
+        Args:
+            verb: what was tried.
+        """
         said, status = "", answer.status_code
         with suppress(KeyError, TypeError, IndexError, AttributeError):
             first = _object(answer)["errors"][0]
@@ -302,7 +345,7 @@ class Http:
         where = f"{self.where.host}/{repository}" if repository else self.where.host
         if status in (401, 403):
             have = "the login is refused" if self._login else "it wants a login, and config.json has none"
-            why = f"no right to push ({have})" if status == 401 else "no right to push there"
+            why = f"no right to {verb} ({have})" if status == 401 else f"no right to {verb} there"
             return SourceError(f"{why}{said}", where=where, hint=f"docker login {shell_word(self.where.host)}")
         if status == 404:
             return SourceError(

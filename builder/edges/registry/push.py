@@ -36,6 +36,11 @@ class PushedImage:
     """The manifest's bytes."""
     blobs: tuple[Descriptor, ...]
 
+    @property
+    def key(self) -> str:
+        """Which of a set it is: a repository may get several, each with a tag of its own."""
+        return f"{self.name}:{self.tag}"
+
 
 @dataclass(frozen=True, kw_only=True)
 class PushStep:
@@ -92,12 +97,12 @@ def decide(
     """
     with ThreadPoolExecutor(QUESTIONS) as pool:
         tagged = _tagged(images, registry, target, pool)
-        new = [image for image in images if image.name not in tagged]
+        new = [image for image in images if image.key not in tagged]
         total = sum(len(image.blobs) for image in new)
         on_progress(Progress(what=ASKING, total=total))
         lacked = _lacked(new, registry, target, pool)
         sources = _sources(images, lacked, target)
-        nowhere = {blob for image in new for blob in lacked[image.name] if blob.digest not in sources}
+        nowhere = {blob for image in new for blob in lacked[image.key] if blob.digest not in sources}
         sources |= _elsewhere(nowhere, others, registry, target, pool)
     on_progress(Progress(what=ASKING, done=total, total=total, finished=True))
     return tuple(_steps(images, lacked, sources, target))
@@ -107,19 +112,23 @@ ASKING = "asking what the registry has"
 
 
 def _tagged(images: Sequence[PushedImage], registry: Registry, target: Target, pool: Executor) -> set[str]:
-    """Names of the images whose tag has their manifest already."""
+    """Keys of the images whose tag has their manifest already."""
     digests = pool.map(lambda image: registry.manifest(target.repository(image.name), image.tag), images)
-    return {image.name for image, digest in zip(images, digests, strict=True) if digest == image.manifest.digest}
+    return {image.key for image, digest in zip(images, digests, strict=True) if digest == image.manifest.digest}
 
 
 def _lacked(
     images: Sequence[PushedImage], registry: Registry, target: Target, pool: Executor
 ) -> dict[str, tuple[Descriptor, ...]]:
-    """Image -> the blobs that its repository lacks, each once, in the order they are sent."""
-    pairs = [(image.name, blob) for image in images for blob in image.blobs]
-    answers = pool.map(lambda pair: registry.has(target.repository(pair[0]), pair[1]), pairs)
-    lacked = dict.fromkeys(pair for pair, known in zip(pairs, answers, strict=True) if not known)
-    return {image.name: tuple(blob for name, blob in lacked if name == image.name) for image in images}
+    """Key of an image -> the blobs that its repository lacks, each once, in the order they are sent."""
+    pairs = list(dict.fromkeys((image.name, blob.digest) for image in images for blob in image.blobs))
+    blobs = {blob.digest: blob for image in images for blob in image.blobs}
+    answers = pool.map(lambda pair: registry.has(target.repository(pair[0]), blobs[pair[1]]), pairs)
+    known = {pair for pair, there in zip(pairs, answers, strict=True) if there}
+    return {
+        image.key: tuple(b for b in dict.fromkeys(image.blobs) if (image.name, b.digest) not in known)
+        for image in images
+    }
 
 
 def _sources(
@@ -127,9 +136,9 @@ def _sources(
 ) -> dict[str, str]:
     """Digest -> a repository of these images that has it: the first that was asked, tagged ones before others."""
     sources: dict[str, str] = {}
-    for image in sorted(images, key=lambda image: image.name in lacked):
+    for image in sorted(images, key=lambda image: image.key in lacked):
         for blob in image.blobs:
-            if blob not in lacked.get(image.name, ()):
+            if blob not in lacked.get(image.key, ()):
                 sources.setdefault(blob.digest, target.repository(image.name))
     return sources
 
@@ -160,13 +169,15 @@ def _steps(
 ) -> Iterator[PushStep]:
     """What each image needs: a blob is sent once, and mounted from there by the images after it."""
     known = dict(sources)
+    filled: set[tuple[str, str]] = set()
     for image in images:
         repository = target.repository(image.name)
-        missing = lacked.get(image.name, ())
+        missing = [blob for blob in lacked.get(image.key, ()) if (image.name, blob.digest) not in filled]
+        filled |= {(image.name, blob.digest) for blob in missing}
         mount = {blob.digest: known[blob.digest] for blob in missing if blob.digest in known}
         send = tuple(blob for blob in missing if blob.digest not in mount)
         known |= {blob.digest: repository for blob in send}
-        yield PushStep(image=image, repository=repository, there=image.name not in lacked, mount=mount, send=send)
+        yield PushStep(image=image, repository=repository, there=image.key not in lacked, mount=mount, send=send)
 
 
 def carry_out(
@@ -202,7 +213,7 @@ def carry_out(
                     total.tell(key, what, blob, blob.size, finished=True)
 
         needed = [b for b in dict.fromkeys(step.image.blobs) if b.digest in step.mount or b in step.send]
-        with _together(stop, on_progress) as submit:
+        with together(stop, on_progress) as submit:
             for blob in needed:
                 submit(bring, blob)
         image = step.image
@@ -213,8 +224,8 @@ def carry_out(
 
 
 @contextmanager
-def _together(
-    stop: StopSignal, on_progress: OnProgress
+def together(
+    stop: StopSignal, on_progress: OnProgress, what: str = "push"
 ) -> Iterator[Callable[[Callable[[Descriptor], None], Descriptor], None]]:
     """Run what the block submits, and end all of it when one fails or Ctrl-C comes.
 
@@ -231,12 +242,12 @@ def _together(
             wait(futures, return_when=FIRST_EXCEPTION)
         except KeyboardInterrupt:
             stop.soon.set()
-            on_progress(Progress(what="push", note="ending with the chunks under way (Ctrl-C again: at once)"))
+            on_progress(Progress(what=what, note="ending with the chunks under way (Ctrl-C again: at once)"))
             try:
                 pool.shutdown(cancel_futures=True)
             except KeyboardInterrupt:
                 stop.now.set()
-            raise Interrupted("the push was stopped", hint="the same command resumes from there") from None
+            raise Interrupted(f"the {what} was stopped", hint="the same command resumes from there") from None
         errors = [e for f in futures if f.done() and not f.cancelled() and (e := f.exception())]
         if errors:
             stop.soon.set()

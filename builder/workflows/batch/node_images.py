@@ -55,6 +55,8 @@ def images_of(
             )
         if registry:
             raise UsageError("a native batch has no images", where="--registry", hint="leave --registry out")
+        if mounted:
+            raise UsageError("a native batch has no containers", where="--weights-image", hint="leave it out")
         return {}
     named = named_registry(config, registry)
     if engine == "kubernetes" and named is None:
@@ -107,7 +109,7 @@ def _by_digest(layout: Layout) -> dict[str, Stored]:
     found: dict[str, Stored] = {}
     for ref in layout.images():
         try:
-            image = layout.image(ref)
+            image = layout.described(ref)
         except BakeError:  # a damaged one, which a build makes again
             continue
         found |= {image.manifest.digest: image, image.config.digest: image}

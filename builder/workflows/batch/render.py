@@ -117,7 +117,6 @@ ALONE: Mapping[str, tuple[str, ...]] = {
     "results_claim": ("kubernetes",),
     "host_path": ("kubernetes",),
     "user": ("kubernetes",),
-    "weights_image": ("kubernetes",),
 }
 """Options that only some engines have."""
 
@@ -205,8 +204,9 @@ def _steps(
     if options.engine == "kubernetes":
         return "", steps.kubernetes(stages)
     if images:
-        models = "" if node_images.all_baked(config, stages, images) else str(config.paths.models.resolve())
-        return "", steps.podman(stages, images=images, pull=way == readme.REGISTRY, models=models)
+        weights = _weights(options)
+        models = "" if weights or node_images.all_baked(config, stages, images) else str(config.paths.models.resolve())
+        return "", steps.podman(stages, images=images, pull=way == readme.REGISTRY, models=models, weights=weights)
     from builder.edges.batch import steps as starting
 
     cuda = any(stage.settings.get("device") == "cuda" for stage in stages)
@@ -287,10 +287,18 @@ def _cluster(folder: Path, batch: Batch, options: BatchRenderOptions) -> Cluster
         user=_user(options.user, own),
         namespace=kubernetes.require_label(options.namespace, where="--namespace") if options.namespace else "",
         queue=kubernetes.require_label(options.queue, where="--queue") if options.queue else "",
-        weights=kubernetes.require_reference(options.weights_image, where="--weights-image")
-        if options.weights_image
-        else "",
+        weights=_weights(options),
     )
+
+
+def _weights(options: BatchRenderOptions) -> str:
+    """The image that weights are mounted from, by digest; empty: none.
+
+    Raises:
+        UsageError: it is not one by digest.
+    """
+    image = options.weights_image
+    return kubernetes.require_reference(image, where="--weights-image") if image else ""
 
 
 def _user(text: str | None, own: tuple[int, int]) -> tuple[int, int]:

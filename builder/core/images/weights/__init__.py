@@ -1,0 +1,1 @@
+"""Weights without code: the image that is mounted, and the artifact that tools for models know."""

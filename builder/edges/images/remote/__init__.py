@@ -1,0 +1,1 @@
+"""Images that others have built."""
