@@ -35,6 +35,7 @@ KINDS = {
     "jobs": Kind(module="jobs", count=2000, allowed="0 effects outside, 0 hangs, 0 crashes"),
     "media": Kind(module="media", count=3000, allowed="0 over the limits, 0 crashes"),
     "bundles": Kind(module="made_bundles", count=500, allowed="0 loaded, 0 outside"),
+    "flips": Kind(module="flips", count=1000, allowed="0 missed, 0 without a name"),
     "answers": Kind(module="answers", count=1000, allowed="0 wrong, 0 unbounded, 0 secrets to others"),
     "text": Kind(module="text", count=10_000, allowed="0 injections"),
     "faults": Kind(module="faults", count=2500, allowed="0 wrong, 0 lost"),

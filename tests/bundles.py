@@ -19,6 +19,8 @@ from builder.core.bundle.image import PLAIN, ZSTD, BundledImage, BundledLayer
 from builder.core.bundle.plan import TarEntry
 from builder.core.images.oci import digest
 from builder.edges.bundle import folder as edge
+from builder.edges.bundle.part_writer import PartSource
+from builder.receiver.checking.pieces import TarMap
 
 REGISTRY = "wb-bundle"
 
@@ -81,13 +83,40 @@ class Set:
         described = {p: (len(d), hashlib.sha256(d).hexdigest()) for p, d in extras.items()}
         plan = planned(self, extras=described, **more)
         loader = edge.loader()
-        return edge.create(folder, plan, self.open, texts={"load.py": loader}, on_progress=lambda _: None)
+        source = PartSource(open=self.open)
+        return edge.create(folder, plan, source, texts={"load.py": loader}, on_progress=lambda _: None)
 
 
 def planned(images: Set, **more: Any) -> core.BundlePlan:
     """The plan of a bundle of these images."""
-    usual = {"loader": edge.loader(), "made_by": "test", "platform": "linux/amd64", "part_size": 1_000_000}
+    usual = {
+        **({} if "loader" in more else {"loader": edge.loader()}),
+        "made_by": "test",
+        "platform": "linux/amd64",
+        "part_size": 1_000_000,
+    }
     return core.plan(images.images, **{**usual, **more})
+
+
+def finished(plan: core.BundlePlan) -> bytes:
+    """inventory.json of a bundle that nobody wrote: each hash that it has of a part is zeros."""
+    return core.finished(plan, [["0" * 64] * len(plan.tar.cuts(p.begin, p.end)) for p in plan.parts])
+
+
+def damaged(folder: Path) -> list[str]:
+    """Names of the files of a bundle that are damaged or missing."""
+    return [fault.part for fault in edge.faults(edge.open_bundle(folder), lambda _: None)]
+
+
+def fit(folder: Path, data: dict[str, Any]) -> None:
+    """Make what an inventory says of parts fit the bytes that they have now."""
+    begin = 0
+    tar = TarMap(data["files"])
+    for part in data["parts"]:
+        raw = (folder / part["name"]).read_bytes()
+        cuts = tar.cuts(begin, begin + part["size"])
+        part["cuts"] = [hashlib.sha256(raw[c.begin - begin : c.end - begin]).hexdigest() for c in cuts]
+        begin += part["size"]
 
 
 def noise(size: int, seed: int = 1) -> bytes:

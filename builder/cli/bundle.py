@@ -27,8 +27,11 @@ def create(
     out: Annotated[Path, typer.Argument(metavar="OUT", help="The folder, a new one.")],
     options: ImageOptions = NO_IMAGE_OPTIONS,
     base: Annotated[
-        Path | None,
-        typer.Option("--base", help="A receiver's inventory.json, or an earlier bundle: only what it lacks."),
+        list[Path] | None,
+        typer.Option(
+            "--base",
+            help="A receiver's inventory.json, or an earlier bundle: only what it lacks. Several: one bundle for all.",
+        ),
     ] = None,
     part_size: Annotated[str, typer.Option("--part-size", help="Largest file. 4G fits on FAT sticks.")] = "4G",
     code_only: Annotated[bool, typer.Option("--code-only", help="Without weights.")] = False,
@@ -55,7 +58,7 @@ def create(
     with options.opened(mode="docker-cpu", may_ask=True) as session:
         asked = bundle.BundleOptions(
             out=out,
-            base=base,
+            bases=tuple(base or ()),
             part_size=part_size,
             code_only=code_only,
             models_only=models_only,

@@ -26,6 +26,9 @@ LOADING = re.compile(rf"{TEMPORARY}/[0-9a-f]{{24}}:loading")
 SMALL = 4 << 20
 """Bytes; a manifest or a config is never larger."""
 
+LISTED = 8
+"""Layers that an error lists."""
+
 SPARE = 64 << 20
 """Bytes that stay free on the engine's disk."""
 
@@ -95,17 +98,36 @@ def plan(inventory: Inventory, contents: EngineContents) -> list[Delivery]:
     return deliveries
 
 
-def require_layers(inventory: Inventory, deliveries: Sequence[Delivery], sources: Sources) -> None:
-    """Raises LoaderError when something that has to be sent is not in the bundle."""
-    absent = {x for delivery in deliveries for x in delivery.layers if sources.find(x) is None}
-    if absent:
-        size = sum(inventory["layers"][x]["size"] for x in absent) / 1e6
-        do = "ask the sender for a complete one, or for one with --base and this machine's inventory.json"
-        if inventory["content"] == "code":
-            do = "add the bundle that has the weights: --with FOLDER"
-        raise LoaderError(
-            3, f"this engine lacks {len(absent)} layers ({size:.1f} MB) that this bundle doesn't hold", do
-        )
+def require_layers(inventory: Inventory, deliveries: Sequence[Delivery], sources: Sources, own: str | None) -> None:
+    """Raises LoaderError when something that has to be sent is not in the bundle.
+
+    Args:
+        own: ``sha256:…`` of this machine's inventory; None where it has none.
+    """
+    absent = list(dict.fromkeys(x for delivery in deliveries for x in delivery.layers if sources.find(x) is None))
+    if not absent:
+        return
+    size = sum(inventory["layers"][x]["size"] for x in absent) / 1e6
+    what = f"this engine lacks {len(absent)} layers ({size:.1f} MB) that this bundle doesn't hold"
+    do = "ask the sender for a complete one, or for one with --base and this machine's inventory.json"
+    bases = [*inventory.get("bases", ()), *([inventory["base"]] if inventory["base"] else ())]
+    if inventory["content"] == "code":
+        do = "add the bundle that has the weights: --with FOLDER"
+    elif bases and own in bases:
+        what += ", which this machine's inventory.json says it has"
+    elif bases:
+        what += f"; it is for {len(bases)} other state{'s' if len(bases) > 1 else ''} than this machine's"
+    lines = [_about_layer(inventory, x) for x in absent[:LISTED]]
+    more = [f"and {len(absent) - LISTED} more"] if len(absent) > LISTED else []
+    raise LoaderError(3, what, do, [*lines, *more])
+
+
+def _about_layer(inventory: Inventory, digest: str) -> str:
+    """A layer in words: whose weights, or whose code."""
+    layer = inventory["layers"][digest]
+    users = ", ".join(image["stage"] or image["name"] for image in inventory["images"] if digest in image["layers"])
+    what = f"weights of {layer['model']}" if layer["model"] else f"code of {users}"
+    return f"{digest[:19]}: {what}, {layer['size'] / 1e6:.1f} MB"
 
 
 def require_room_beside(inventory: Inventory, target: Path) -> None:

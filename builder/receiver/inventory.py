@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from builder.receiver.checking.pieces import TarMap
 from builder.receiver.tar import END, header, padding
 
 CHUNK = 1 << 20
@@ -33,14 +34,16 @@ COMMIT = re.compile(r"[0-9a-f]{7,64}(-dirty)?")
 VERSION = re.compile(r"[0-9]{1,4}\.[0-9]{1,4}")
 TIME = re.compile(r"[0-9]{4}-(?:0[1-9]|1[0-2])-(?:0[1-9]|[12][0-9]|3[01])T(?:[01][0-9]|2[0-3])(?::[0-5][0-9]){2}Z")
 """UTC; so written, times are in the order of their texts."""
-RESERVED = re.compile(r"whisperbake-load/.*|.*:job-[0-9a-f]{8}-[0-9a-f]{12}")
-"""Names that the loader gives and takes away again: of images that are not all there, and of those that jobs need."""
+RESERVED = re.compile(r"whisperbake-load/.*|.*:(?:job|previous)-[0-9a-f]{8}-[0-9a-f]{12}")
+"""Names that the loader gives and takes away again: of images that are not all there, that jobs need, of the version before."""
 MOST_IMAGES, MOST_PARTS = 200, 999
 LONGEST_TEXT = 2000
 """Characters of a title, a licence, an address, the models of one layer."""
 ZSTD = "application/vnd.oci.image.layer.v1.tar+zstd"
 PLAIN = "application/vnd.oci.image.layer.v1.tar"
+MOST_BASES = 10_000
 INVENTORY, SIGNATURE, KEY = "inventory.json", "inventory.json.sig", "sender.pem"
+MANUAL = "README.txt"
 
 Inventory = dict[str, Any]
 """inventory.json as it was parsed and checked (docs/air-gap.md, The format)."""
@@ -128,10 +131,16 @@ def _no_number(text: str) -> Any:
     raise ValueError(f"{text} is not JSON")
 
 
+SCHEMAS = (1, 2)
+"""Of a bundle's inventory: in 1, every part has a sha256 of its own. A receiver's has 1: there are no parts."""
+
+
 def _check(data: Any) -> None:
-    if type(data["schema"]) is not int or data["schema"] != 1:
+    if type(data["schema"]) is not int or data["schema"] not in SCHEMAS:
         raise LoaderError(
-            5, f"{INVENTORY} has schema {str(data['schema'])[:40]!r}; this loader reads 1", "use the load.py beside it"
+            5,
+            f"{INVENTORY} has schema {str(data['schema'])[:40]!r}; this loader reads {SCHEMAS[0]} and {SCHEMAS[-1]}",
+            "use the load.py beside it",
         )
     need(data["kind"] in ("bundle", "receiver"), "it is neither a bundle's nor a receiver's")
     need(data["content"] in ("complete", "difference", "code", "models"), "unknown content")
@@ -143,8 +152,9 @@ def _check(data: Any) -> None:
     if data["kind"] == "bundle":
         _check_parts(data)
         loader, engine = data["loader"], data["engine"]
-        need(loader["name"] == "load.py" and matches(HEX, loader["sha256"]) and number(loader["size"]), "no loader")
-        need(data["base"] is None or matches(DIGEST, data["base"]), "its base is not a digest")
+        need(_is_beside(loader, "load.py"), "no loader")
+        need("manual" not in data or _is_beside(data["manual"], MANUAL), "no manual")
+        _check_bases(data)
         need(matches(VERSION, engine["oldest"]), "no oldest engine")
         need(matches(re.compile(r"[a-z0-9]+/[a-z0-9]+"), engine["platform"]), "no platform")
     if data["acceptance"] is not None:  # a difference may leave out what the receiver has of it
@@ -155,6 +165,20 @@ def _check(data: Any) -> None:
     need(made is None or _is_made(made), "who made it, and when, is not readable")
     for stage, size in data.get("memory", {}).items():
         need(matches(STAGE, stage) and number(size), f"memory of {stage!r} is not a size")
+
+
+def _is_beside(row: Any, name: str) -> bool:
+    """Whether it describes a small file beside the parts."""
+    return row["name"] == name and matches(HEX, row["sha256"]) and number(row["size"])
+
+
+def _check_bases(data: Inventory) -> None:
+    """What it is the difference to: one inventory, or several of a fleet's."""
+    need(data["base"] is None or matches(DIGEST, data["base"]), "its base is not a digest")
+    bases = data.get("bases", [])
+    need(all(matches(DIGEST, base) for base in bases), "a base is not a digest")
+    need(len(bases) != 1 and len(set(bases)) == len(bases) <= MOST_BASES, "its bases are not those of a fleet")
+    need(not bases or data["base"] is None, "it has a base and several")
 
 
 def _is_made(made: Any) -> bool:
@@ -231,11 +255,17 @@ def _check_files(data: Inventory) -> None:
 
 
 def _check_parts(data: Inventory) -> None:
-    """The parts add up to the tar of the files."""
+    """The parts add up to the tar of the files, and each has a sha256: its own, or one of each file that is cut there."""
     need(len(data["parts"]) <= MOST_PARTS, "too many parts")
+    tar, begin = TarMap(data["files"]), 0
     for index, part in enumerate(data["parts"]):
         need(part["name"] == f"whisperbake.tar.{index:03}", f"{part['name']!r} is not a part")
-        need(number(part["size"]) and part["size"] > 0 and matches(HEX, part["sha256"]), f"{part['name']}: no sha256")
+        need(number(part["size"]) and part["size"] > 0, f"{part['name']}: no size")
+        hashes = [part["sha256"]] if data["schema"] == 1 else part["cuts"]
+        need(isinstance(hashes, list) and all(matches(HEX, x) for x in hashes), f"{part['name']}: no sha256")
+        cuts = tar.cuts(begin, begin + part["size"])
+        need(data["schema"] == 1 or len(hashes) == len(cuts), f"{part['name']}: its files are cut otherwise")
+        begin += part["size"]
     last = data["files"][-1] if data["files"] else {"at": 0, "size": 0}
     end = last["at"] + last["size"] + padding(last["size"]) + END
     need(sum(p["size"] for p in data["parts"]) == end, "the parts don't add up to the files")

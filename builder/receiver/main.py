@@ -26,18 +26,30 @@ from builder.receiver.images import (
     send,
     sweep,
 )
-from builder.receiver.inventory import INVENTORY, KEY, SIGNATURE, Inventory, LoaderError, read_file
+from builder.receiver.inventory import INVENTORY, KEY, SIGNATURE, FileEntry, Inventory, LoaderError, read_file
 from builder.receiver.jobs.container import Sandbox
 from builder.receiver.jobs.recordings import transcribe
 from builder.receiver.jobs.run import accept
 from builder.receiver.missing import image_id, version_number
 from builder.receiver.options import arguments, asked_of
-from builder.receiver.parts import Bundle
-from builder.receiver.record import LOG, about, log_text, merged, note, older, own_inventory, write_inventory
+from builder.receiver.parts import Bundle, faults_text
+from builder.receiver.record import (
+    LOG,
+    about,
+    fingerprint_of,
+    log_text,
+    merged,
+    note,
+    older,
+    own_inventory,
+    write_inventory,
+)
 from builder.receiver.trust.keys import Expected, PublicKey, vouched
 from builder.receiver.trust.memory import UNSIGNED, Memory
 from builder.receiver.trust.names import require_names
 from builder.receiver.unpack import NATIVE, unpack
+from builder.receiver.versions.previous import forget, hold_images, keep_files, previous_of, write_records
+from builder.receiver.versions.rollback import finish_rollback, is_pending, rollback
 from builder.receiver.writing import Incoming, write_whole
 
 LARGEST_LOADER = 4 << 20
@@ -56,6 +68,8 @@ def main(words: Sequence[str] | None = None, *, sandbox: Sandbox) -> int:
     try:
         if chosen.log:
             print(log_text(chosen.to) or f"nothing was loaded into {chosen.to}")
+        elif chosen.rollback:
+            _rollback(chosen)
         elif chosen.run:
             return _transcribe(chosen, sandbox)
         else:
@@ -77,12 +91,32 @@ def main(words: Sequence[str] | None = None, *, sandbox: Sandbox) -> int:
     return 0
 
 
+def _rollback(chosen: argparse.Namespace) -> None:
+    """Go back to the version before."""
+    target = chosen.to.absolute()
+    memory = Memory(target, Path(__file__).resolve().parent)
+    if not target.is_dir():
+        raise LoaderError(3, f"nothing was loaded into {target}", "python3 load.py; or name its folder: --to")
+    with _locked(target):
+        rollback(target, memory, lambda: EngineSocket(address()))
+
+
+def _finish_rollback(target: Path, memory: Memory) -> None:
+    """Finish a rollback that was cut short, before anybody reads what this machine has."""
+    if memory.believes and is_pending(target):
+        with _locked(target):
+            if is_pending(target):
+                finish_rollback(target, lambda: EngineSocket(address()))
+
+
 def _receive(chosen: argparse.Namespace, sandbox: Sandbox) -> None:
     """Check the bundle, load it, offer the acceptance run."""
     here = Path(__file__).resolve().parent
     target = chosen.to.absolute()
     bundle = Bundle(here)
     memory = Memory(target, here)
+    if not chosen.check:
+        _finish_rollback(target, memory)
     before = own_inventory(target) if memory.believes else None
     expected = memory.expected(before)
     key = vouched(bundle, chosen, expected)
@@ -202,10 +236,11 @@ def _unpack_native(load: Loading) -> None:
     try:
         files = unpack(bundle, incoming)
         load.remember({})
+        kept = _keep_version(None, load, files)
         incoming.place()
     finally:
         incoming.clear()
-    write_inventory(merged(None, bundle, load.before, [], files, signed=load.signed), target)
+    _take_over(None, load, kept, merged(None, bundle, load.before, [], files, signed=load.signed))
     note(target, bundle, "unpacked")
     _say_native(bundle, target)
 
@@ -231,11 +266,8 @@ def _wants_acceptance(answer: bool | None, mine: Inventory) -> bool:
 def check(bundle: Bundle) -> None:
     """Read everything once. Raises LoaderError when a part is damaged or missing."""
     total = sum(p["size"] for p in bundle.inventory["parts"])
-    wrong = bundle.damaged(Percent(total, "reading"))
-    if wrong:
-        raise LoaderError(
-            5, f"damaged or missing: {', '.join(wrong)}", "copy these parts again from the sender; all else is right"
-        )
+    if wrong := bundle.faults(Percent(total, "reading")):
+        raise LoaderError(5, faults_text(wrong), "copy these files again from the sender; all else is right")
     say(f"whole: {len(bundle.inventory['parts'])} parts, {total / 1e9:.2f} GB")
 
 
@@ -270,7 +302,7 @@ def _load(engine: EngineSocket, load: Loading) -> Inventory:
     require_names(engine, inventory, load.given, sources.small)
     known = [*inventory["images"], *inventory["known"], *(before["images"] if before else [])]
     deliveries = plan(inventory, inspect(engine, known))
-    require_layers(inventory, deliveries, sources)
+    require_layers(inventory, deliveries, sources, fingerprint_of(before) if before else None)
     require_room_beside(inventory, target)
     require_space(engine, inventory, deliveries)
     total = sum(inventory["layers"][x]["size"] for delivery in deliveries for x in delivery.layers)
@@ -283,6 +315,7 @@ def _load(engine: EngineSocket, load: Loading) -> Inventory:
         ids = [image_id(engine.store, i["manifest"], i["config"]) for i in inventory["images"]]
         before_names = {i["name"]: load.given(i["name"]) for i in inventory["images"]}
         load.remember(dict(zip((i["name"] for i in inventory["images"]), ids)))
+        kept = _keep_version(engine, load, files)
         incoming.place()
         images = name_all(engine, deliveries, names, target / "jobs", before_names)
     except (LoaderError, OSError) as error:
@@ -295,7 +328,7 @@ def _load(engine: EngineSocket, load: Loading) -> Inventory:
         incoming.clear()
     images = [{**image, "sender": load.key.sender if load.key else UNSIGNED} for image in images]
     mine = merged(engine, bundle, before, images, files, signed=load.signed)
-    write_inventory(mine, target)
+    _take_over(engine, load, kept, mine)
     note(target, bundle, "loaded", images=len(images), sent=sent.done, store=engine.store)
     if (target / NATIVE).is_dir():
         _say_native(bundle, target)
@@ -304,6 +337,30 @@ def _load(engine: EngineSocket, load: Loading) -> Inventory:
         f" {target / INVENTORY} is what the sender's --base takes"
     )
     return mine
+
+
+def _keep_version(engine: EngineSocket | None, load: Loading, files: list[FileEntry]) -> Inventory | None:
+    """Hold what a bundle is about to replace; the version to go back to, None where it is this very bundle's.
+
+    Args:
+        files: what the bundle brings beside images.
+    """
+    before = load.before
+    if before is None or before["base"] == load.bundle.fingerprint:
+        return None
+    if engine:
+        hold_images(engine, load.target, before)
+    coming = {entry["path"]: entry for entry in [*before["files"], *files]}
+    return keep_files(load.target, before, {"files": list(coming.values())})
+
+
+def _take_over(engine: EngineSocket | None, load: Loading, kept: Inventory | None, mine: Inventory) -> None:
+    """Write this machine's inventory: from then on the version before is the one that was kept."""
+    if kept is not None and load.before is not None:
+        records = {load.before["base"]: previous_of(load.target, load.before), mine["base"]: kept}
+        write_records(load.target, {after: version for after, version in records.items() if version is not None})
+    write_inventory(mine, load.target)
+    forget(engine, load.target, mine)
 
 
 def _require_engine(engine: EngineSocket, needed: dict[str, str]) -> None:
@@ -330,8 +387,9 @@ def _deliver(engine: EngineSocket, inventory: Inventory, sources: Sources, deliv
 def _transcribe(chosen: argparse.Namespace, sandbox: Sandbox) -> int:
     """Recordings through the loaded images; the exit code. Raises LoaderError."""
     asked, target = asked_of(chosen), chosen.to.absolute()
-    believed = Memory(target, Path(__file__).resolve().parent).believes
-    mine = own_inventory(target) if believed else None
+    memory = Memory(target, Path(__file__).resolve().parent)
+    _finish_rollback(target, memory)
+    mine = own_inventory(target) if memory.believes else None
     if mine is None or not mine["acceptance"] or not mine["images"]:
         raise LoaderError(
             3, f"nothing was loaded into {target} that could run", "python3 load.py; or name its folder: --to"

@@ -20,6 +20,7 @@ EPILOG = """examples:
   python3 load.py --run film.mkv --workflow transcribe --no-diarization
   python3 load.py --run film.mkv --translate English   subtitles in two languages
   python3 load.py --native                             unpack what native runs need; no engine is asked
+  python3 load.py --rollback                           back to the version before this one
   python3 load.py --log                                which bundles were loaded here, and when
 
 exit codes:
@@ -67,6 +68,11 @@ def arguments(words: Sequence[str] | None) -> argparse.Namespace:
     yes_no = argparse.BooleanOptionalAction
     add("--accept", action=yes_no, default=None, help="run the acceptance job afterwards, without being asked")
     add("--native", action="store_true", help="only unpack what native runs need (a bundle made --with-native)")
+    add(
+        "--rollback",
+        action="store_true",
+        help="go back to the version before, as it was loaded; once more: forward again",
+    )
     add("--log", action="store_true", help="show which bundles were loaded, and when")
     run = parser.add_argument_group("recordings")
     add = run.add_argument

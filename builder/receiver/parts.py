@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
-from builder.receiver.inventory import CHUNK, FileEntry, LoaderError, bad, need, open_file, read_inventory
+from builder.receiver.checking.pieces import PartCheck, TarMap
+from builder.receiver.inventory import CHUNK, FileEntry, LoaderError, bad, need, open_file, read_file, read_inventory
 from builder.receiver.tar import BLOCK, header
+
+MOST_INSIDE = 4
+"""Files that an error lists of a part."""
 
 
 class Bundle:
@@ -18,6 +23,7 @@ class Bundle:
         self.folder = folder
         self.raw, self.inventory = read_inventory(folder)
         self.files: dict[str, FileEntry] = {f["path"]: f for f in self.inventory["files"]}
+        self.tar = TarMap(self.inventory["files"] if self.inventory["kind"] == "bundle" else ())
         if self.inventory["kind"] != "bundle":
             raise bad("this is a receiver's inventory")
 
@@ -46,21 +52,75 @@ class Bundle:
             return "is not a regular file"
         return "" if status.st_size == part["size"] else f"has {status.st_size} bytes in place of {part['size']}"
 
-    def damaged(self, on_bytes: Callable[[int], None] = lambda _: None) -> list[str]:
-        """Names of the parts that are missing or whose sha256 is another. Reads everything once."""
-        return [p["name"] for p in self.inventory["parts"] if self._wrong(p) or self._hash(p, on_bytes) != p["sha256"]]
+    def faults(self, on_bytes: Callable[[int], None] = lambda _: None) -> list[Fault]:
+        """What is missing or not as the inventory says. Reads everything once, and hashes it once."""
+        found = [fault for row in self._beside() if (fault := self._beside_fault(row))]
+        begin = 0
+        for part in self.inventory["parts"]:
+            if fault := self._fault(part, begin, on_bytes):
+                found.append(fault)
+            begin += part["size"]
+        return found
 
-    def _hash(self, part: FileEntry, on_bytes: Callable[[int], None] = lambda _: None) -> str:
-        digest, left = hashlib.sha256(), part["size"] + 1
+    def _beside(self) -> list[FileEntry]:
+        """The small files beside the parts."""
+        return [self.inventory["loader"], *([self.inventory["manual"]] if "manual" in self.inventory else [])]
+
+    def _beside_fault(self, row: FileEntry, path: Path | None = None) -> Fault | None:
         try:
-            with open_file(self.folder / part["name"]) as source:
-                while chunk := source.read(min(CHUNK, left)):  # one that grows meanwhile is wrong, not endless
-                    digest.update(chunk)
-                    left -= len(chunk)
-                    on_bytes(len(chunk))
+            data = read_file(path or self.folder / row["name"], row["size"])
+        except LoaderError:
+            return Fault(row["name"])
+        return None if hashlib.sha256(data).hexdigest() == row["sha256"] else Fault(row["name"])
+
+    def size_of(self, name: str) -> int:
+        """Bytes of a part, or of a small file beside the parts."""
+        return next(int(row["size"]) for row in [*self._beside(), *self.inventory["parts"]] if row["name"] == name)
+
+    def is_right(self, name: str, copy: Path) -> bool:
+        """Whether a copy of a part, or of a small file beside the parts, is what the inventory says."""
+        begin = 0
+        for part in self.inventory["parts"]:
+            if part["name"] == name:
+                return self._fault_in(copy, part, begin) is None
+            begin += part["size"]
+        return all(self._beside_fault(row, copy) is None for row in self._beside() if row["name"] == name)
+
+    def _fault(self, part: FileEntry, begin: int, on_bytes: Callable[[int], None] = lambda _: None) -> Fault | None:
+        """What is wrong with a part; None where it is right.
+
+        Args:
+            begin: where it begins in the tar.
+        """
+        if self._wrong(part):
+            return Fault(part["name"])
+        return self._fault_in(self.folder / part["name"], part, begin, on_bytes)
+
+    def _fault_in(
+        self, path: Path, part: FileEntry, begin: int, on_bytes: Callable[[int], None] = lambda _: None
+    ) -> Fault | None:
+        """What is wrong with a copy of a part; None where it is right."""
+        check = PartCheck(self.tar, begin, begin + part["size"], part.get("cuts"))
+        whole = hashlib.sha256() if "cuts" not in part else None  # schema 1 knows the part itself
+        left, data = part["size"] + 1, bytearray(CHUNK)
+        try:
+            with open_file(path) as source:
+                while count := source.readinto(memoryview(data)[: min(CHUNK, left)]):
+                    # One that grows meanwhile is wrong, not endless.
+                    chunk, left = memoryview(data)[:count], left - count
+                    if whole:
+                        whole.update(chunk)
+                    else:
+                        check.feed(chunk)
+                    on_bytes(count)
         except OSError:  # a disk that can't read it any more
-            return ""
-        return digest.hexdigest()
+            left = 0
+        if whole:
+            return None if left == 1 and whole.hexdigest() == part["sha256"] else Fault(part["name"])
+        wrong = check.finish()
+        if left == 1 and not wrong:
+            return None
+        return Fault(part["name"], tuple(dict.fromkeys(self.about(piece.name) for piece in wrong)))
 
     def range(self, begin: int, size: int) -> Iterator[bytes]:
         """Bytes of the tar, across parts."""
@@ -112,17 +172,55 @@ class Bundle:
 
     def fault(self, entry: FileEntry, what: str) -> LoaderError:
         """The error that names the part to blame for a file that is not what the inventory says."""
-        at, wrong = 0, []
+        at, wrong = 0, list[str]()
         for part in self.inventory["parts"]:
             inside = at < entry["at"] + entry["size"] and at + part["size"] > entry["at"] - BLOCK
-            if inside and self._hash(part) != part["sha256"]:
-                wrong.append(part["name"])
+            if inside and (found := self._fault(part, at)):
+                wrong.append(found.part)
             at += part["size"]
         if not wrong:
             return bad(f"{what} of {entry['path']} are not what it says, but the parts are: it contradicts itself")
         return LoaderError(
-            5, f"{', '.join(wrong)}: damaged, or of another bundle", "copy this part again from the sender"
+            5,
+            f"{', '.join(wrong)}: damaged, or of another bundle (in {what} of {self.about(entry['path'])})",
+            "copy this part again from the sender",
         )
+
+    def about(self, name: str) -> str:
+        """A file of the tar, or a piece of it, and what it is to a person: a model's weights, code, an image's config."""
+        path = name.rpartition(" ")[2]
+        digest = f"sha256:{path.rpartition('/')[2]}"
+        layer = self.inventory["layers"].get(digest)
+        images = [
+            (i["name"], "config" if i["config"] == digest else "manifest" if i["manifest"] == digest else "layer")
+            for i in self.inventory["images"]
+            if digest in (i["manifest"], i["config"], *i["layers"])
+        ]
+        if not path.startswith("blobs/") or not (images or layer):
+            return name
+        if layer and layer["model"]:
+            return f"{name}, weights of {layer['model']}"
+        kind = "code" if layer else images[0][1]
+        return f"{name}, {kind} of {', '.join(image for image, _ in images) or 'no image'}"
+
+
+@dataclass(frozen=True)
+class Fault:
+    """A file of a bundle that is missing or damaged."""
+
+    part: str
+    """Its name: of a part, or of a small file beside the parts."""
+    inside: tuple[str, ...] = ()
+    """What is damaged in it: paths of the tar, and whose; empty where the whole file is missing or of another size."""
+
+
+def faults_text(faults: Sequence[Fault]) -> str:
+    """Faults for a person: each file, and what of it is damaged."""
+    texts = []
+    for fault in faults:
+        few, more = "; ".join(fault.inside[:MOST_INSIDE]), len(fault.inside) - MOST_INSIDE
+        texts.append(fault.part + (f" ({few}{f'; and {more} more' if more > 0 else ''})" if few else ""))
+    return f"damaged or missing: {', '.join(texts)}"
 
 
 class Guard:

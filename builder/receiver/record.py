@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import time
@@ -76,16 +77,29 @@ def merged(
         "images": [*images, *others],
         "layers": {x: layers[x] for x in sorted(used)},
         "models": inventory["models"],
-        "files": [*files, *(f for f in old.get("files", ()) if f["path"] not in paths)],
+        "files": sorted([*files, *(f for f in old.get("files", ()) if f["path"] not in paths)], key=_path_of),
         "parts": [],
         "memory": {**old.get("memory", {}), **inventory.get("memory", {})},
         "acceptance": inventory["acceptance"] or old.get("acceptance"),
     }
 
 
+def _path_of(entry: Mapping[str, Any]) -> str:
+    return str(entry["path"])
+
+
 def write_inventory(mine: Inventory, target: Path) -> None:
-    text = json.dumps(mine, indent=1, sort_keys=True, ensure_ascii=False)
-    write_whole(target / INVENTORY, f"{text}\n".encode())
+    write_whole(target / INVENTORY, inventory_bytes(mine))
+
+
+def inventory_bytes(mine: Inventory) -> bytes:
+    """A receiver's inventory.json: the same inventory has the same bytes."""
+    return f"{json.dumps(mine, indent=1, sort_keys=True, ensure_ascii=False)}\n".encode()
+
+
+def fingerprint_of(mine: Inventory) -> str:
+    """``sha256:…`` of a receiver's inventory.json, by which a bundle names what it is the difference to."""
+    return f"sha256:{hashlib.sha256(inventory_bytes(mine)).hexdigest()}"
 
 
 def about(inventory: Mapping[str, Any]) -> str:
@@ -116,25 +130,32 @@ def older(bundle: Bundle, before: Inventory | None, newest: str) -> str:
 
 
 def note(target: Path, bundle: Bundle, event: str, **facts: Any) -> None:
-    """Append a line to the log.
+    """Append a line about a bundle to the log.
 
     Args:
         event: ``loaded``, ``unpacked`` (for native runs alone) or ``refused``.
     """
-    log, inventory = target / LOG, bundle.inventory
-    line = json.dumps(
-        {
-            "at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-            "event": event,
-            "bundle": bundle.fingerprint,
-            "content": inventory["content"],
-            "made_by": inventory["made_by"],
-            "made": inventory.get("made"),
-            "from": str(bundle.folder),
-            **facts,
-        },
-        sort_keys=True,
-    )
+    inventory = bundle.inventory
+    row = {"bundle": bundle.fingerprint, "content": inventory["content"], "from": str(bundle.folder), **facts}
+    _append(target, {"event": event, "made_by": inventory["made_by"], "made": inventory.get("made"), **row})
+
+
+def note_version(target: Path, mine: Inventory, event: str, at: str) -> None:
+    """Append a line about a version of this machine's to the log, once.
+
+    Args:
+        event: ``restored``.
+        at: ISO 8601 in UTC, which tells it from others.
+    """
+    made = {"made_by": mine["made_by"], "made": mine.get("made"), "images": len(mine["images"])}
+    row = {"event": event, "bundle": mine["base"], "content": mine["content"], **made, "at": at}
+    if json.dumps(row, sort_keys=True) not in log_lines_of(target)[-1:]:
+        _append(target, row)
+
+
+def _append(target: Path, row: Mapping[str, Any]) -> None:
+    log = target / LOG
+    line = json.dumps({"at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), **row}, sort_keys=True)
     handle = os.open(log, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW, 0o644)
     try:
         size = os.fstat(handle).st_size

@@ -48,7 +48,7 @@ class Incoming:
         above = {path[:k] for k, letter in enumerate(path) if letter == "/"}
         need(path not in self.folders and not above & self.taken, f"{path} is a file and a folder")
         self.folders |= above
-        with self._parent(path) as (_, name):
+        with self.parent(path) as (_, name):
             del name
         if not self.paths:
             self.clear()
@@ -63,7 +63,7 @@ class Incoming:
     def place(self) -> None:
         """Bring the files to their places. Raises LoaderError: a link is on the way to one."""
         for number, path in enumerate(self.paths):
-            with self._parent(path, make=True) as (parent, name):
+            with self.parent(path, make=True) as (parent, name):
                 os.replace(self.folder / str(number), name, dst_dir_fd=parent)
         self.clear()
 
@@ -76,7 +76,7 @@ class Incoming:
                 shutil.rmtree(self.folder)
 
     @contextlib.contextmanager
-    def _parent(self, path: str, make: bool = False) -> Iterator[tuple[int, str]]:
+    def parent(self, path: str, make: bool = False) -> Iterator[tuple[int, str]]:
         """A handle of the folder that a file is in, opened from the target down without links, and the file's name."""
         *folders, name = path.split("/")
         handle, at = os.open(self.target, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC), self.target

@@ -31,8 +31,8 @@ class PartJson(TypedDict):
     """Of the file in the bundle's folder."""
     size: int
     """Bytes."""
-    sha256: str
-    """Hex."""
+    cuts: list[str]
+    """Hex sha256 of each file that this part has only in part, at most two; whole files have theirs in inventory.json."""
 
 
 class BundleSizesJson(TypedDict):
@@ -76,6 +76,8 @@ class BundleVerifyJson(TypedDict):
     """Hex sha256 of inventory.json."""
     damaged: list[str]
     """Names of files that are missing or have other bytes than the inventory says."""
+    inside: dict[str, list[str]]
+    """Name of a damaged part -> what in it is damaged: paths of the tar, or their headers or padding, and whose they are."""
     signed: bool
     """Whether the signature was checked with a key, and is right."""
 
@@ -149,7 +151,10 @@ def _create_text(created: BundleCreated) -> list[str]:
         f" (weights {format_size(sizes.weights)}, code {format_size(sizes.code)}, rest {format_size(sizes.other)})"
     ]
     if sizes.left_out:
-        lines.append(f"left out, the receiver has it: {format_size(sizes.left_out)}")
+        whose = "all receivers have" if inventory.get("bases") else "the receiver has"
+        lines.append(f"left out, {whose} it: {format_size(sizes.left_out)}")
+    if inventory.get("bases"):
+        lines.append(f"for receivers in {len(inventory['bases'])} states: each takes what it lacks")
     if bound := [m["id"] for m in inventory["models"] if not m["commercial"]]:
         lines.append(f"{BOUND}: {', '.join(bound)}")
     oldest, platform = inventory["engine"]["oldest"], inventory["engine"]["platform"]
@@ -173,13 +178,14 @@ def _verify_data(verified: BundleVerified) -> BundleVerifyJson:
     return {
         "folder": str(verified.folder),
         "fingerprint": verified.fingerprint,
-        "damaged": list(verified.damaged),
+        "damaged": [fault.part for fault in verified.faults],
+        "inside": {fault.part: list(fault.inside) for fault in verified.faults if fault.inside},
         "signed": verified.signed,
     }
 
 
 def _verify_text(verified: BundleVerified) -> list[str]:
-    return [] if verified.damaged else [f"whole: {verified.parts} parts, fingerprint {_aloud(verified.fingerprint)}"]
+    return [] if verified.faults else [f"whole: {verified.parts} parts, fingerprint {_aloud(verified.fingerprint)}"]
 
 
 def _inspect_data(inspected: BundleInspected) -> BundleInspectJson:
@@ -242,7 +248,7 @@ def _keys_text(keys: KeysMade) -> list[str]:
     ]
 
 
-CREATE = View(command="bundle create", shape=BundleCreateJson, data=_create_data, lines=_create_text)
+CREATE = View(command="bundle create", shape=BundleCreateJson, data=_create_data, lines=_create_text, version=2)
 VERIFY = View(command="bundle verify", shape=BundleVerifyJson, data=_verify_data, lines=_verify_text)
 INSPECT = View(command="bundle inspect", shape=BundleInspectJson, data=_inspect_data, lines=_inspect_text)
 DIFF = View(command="bundle diff", shape=BundleDiffJson, data=_diff_data, lines=_diff_text)

@@ -19,7 +19,8 @@ from builder.core.progress import Progress
 from builder.core.terms import Purpose
 from builder.errors import BakeError, IntegrityError, UsageError
 from builder.program import command, shell_word
-from builder.receiver.inventory import SIGNATURE
+from builder.receiver.inventory import MANUAL, SIGNATURE
+from builder.receiver.parts import Fault, faults_text
 from builder.workflows import host
 from builder.workflows.images import ImageSelection
 from builder.workflows.session import Session, alternatives, fetch_missing, image_models
@@ -38,8 +39,8 @@ class BundleOptions:
     """What the command line asks of a bundle, as it was typed."""
 
     out: Path
-    base: Path | None = None
-    """A receiver's inventory, or an earlier bundle: what it has is left out."""
+    bases: tuple[Path, ...] = ()
+    """Receivers' inventories, or earlier bundles: what all of them have is left out."""
     part_size: str = "4G"
     code_only: bool = False
     models_only: bool = False
@@ -87,8 +88,8 @@ class BundleVerified:
 
     folder: Path
     fingerprint: str
-    damaged: tuple[str, ...]
-    """Names of files."""
+    faults: tuple[Fault, ...]
+    """What is damaged or missing."""
     signed: bool
     """The signature was checked with a key."""
     parts: int
@@ -96,10 +97,10 @@ class BundleVerified:
     @property
     def failure(self) -> BakeError | None:
         """The error of a damaged bundle."""
-        if not self.damaged:
+        if not self.faults:
             return None
         return IntegrityError(
-            f"damaged or missing: {', '.join(self.damaged)}",
+            faults_text(self.faults),
             where=str(self.folder),
             hint=f"bundle repair {shell_word(self.folder)} --from ANOTHER-COPY",
         )
@@ -147,7 +148,7 @@ def create(session: Session, selection: ImageSelection, options: BundleOptions) 
     session = _baked(session)
     config, on_progress = session.config, session.on_progress
     part_size = planning.parse_size(options.part_size)
-    base = _base(options.base)
+    bases = _bases(options.bases)
     signer = _signer(options)
     voices = _voices(config, selection, options)
     engine, rendered, _ = images.ensure(session, selection)
@@ -179,7 +180,7 @@ def create(session: Session, selection: ImageSelection, options: BundleOptions) 
         platform=platform(bundled[0]),
         part_size=part_size,
         content=options.content,
-        base=base,
+        bases=bases,
         loose=loose,
         memory={} if options.models_only else accepting.stage_memory(config, rendered.plan),
         acceptance=example.paths if example else None,
@@ -206,11 +207,11 @@ def _made(config: Config, *, native: bool) -> dict[str, str]:
     return {**({"commit": commit} if commit else {}), **({"python": wheelhouse.PYTHON} if native else {})}
 
 
-def _base(path: Path | None) -> Base | None:
-    """What the receiver has, as its inventory or an earlier bundle says."""
+def _bases(paths: Sequence[Path]) -> tuple[Base, ...]:
+    """What each receiver has, as its inventory or an earlier bundle says."""
     from builder.edges.bundle import folder as bundle
 
-    return contents.base_of(bundle.read_inventory(path)) if path else None
+    return tuple(contents.base_of(bundle.read_inventory(path)) for path in paths)
 
 
 def _signer(options: BundleOptions) -> Signer | None:
@@ -303,12 +304,18 @@ def _written(
     """Write the bundle, unless the folder holds it, and sign it."""
     from builder.edges.bundle import folder as bundle
     from builder.edges.bundle import signing
+    from builder.edges.bundle.part_writer import PartSource
 
+    text = manual.manual(plan.inventory)
+    plan = planning.with_manual(plan, text)
     there = bundle.done(options.out, plan)
     if there is None:
-        texts = {bundle.LOADER: loader, manual.NAME: manual.manual(plan.inventory)}
         raw = bundle.create(
-            options.out, plan, source.open, checked=source.is_checked, texts=texts, on_progress=on_progress
+            options.out,
+            plan,
+            PartSource(open=source.open, checked=source.is_checked),
+            texts={bundle.LOADER: loader, MANUAL: text},
+            on_progress=on_progress,
         )
     else:
         raw = there
@@ -340,11 +347,11 @@ def verify(session: Session, folder: Path, *, key: Path | None) -> BundleVerifie
     opened = bundle.open_bundle(folder)
     if key:
         signing.verify_file(key, opened.raw, folder / SIGNATURE)
-    damaged = bundle.damaged(opened, session.on_progress)
+    faults = bundle.faults(opened, session.on_progress)
     return BundleVerified(
         folder=folder,
         fingerprint=opened.fingerprint,
-        damaged=tuple(damaged),
+        faults=tuple(faults),
         signed=key is not None,
         parts=len(opened.inventory["parts"]),
     )

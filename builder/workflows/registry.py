@@ -49,7 +49,7 @@ class ImagesPushed:
     dry_run: bool
     steps: tuple[tuple[PushStep, int], ...]
     """Each image's step, with the bytes that were sent for it."""
-    signatures: Mapping[str, str]
+    signatures: Mapping[str, str] = field(default_factory=dict)
     """Image -> ``signed``, ``signed before`` or ``would be signed``; empty where none was asked for."""
     wire_bytes: int
     """Bytes of request bodies; what was sent twice counts twice."""
@@ -112,7 +112,8 @@ def push(
     layout = layout_of(config)
     images = _chosen(session, selection, layout)
     signer = signing.chosen(key, sign_with) if key is not None else None
-    attachments = _papers(session, selection, layout, images) if papers else {}
+    described = [image for image in images if image.name != weights.NAME]
+    attachments = _papers(session, selection, layout, described) if papers else {}
     stop = StopSignal()
     http = connected(config, target, env=session.env, stop=stop, token_servers=token_servers)
     server = Registry(http, config.paths.uploads)

@@ -104,7 +104,7 @@ def test_code_and_weights_apart(engine: Engine, clean: None, tmp_path: Path) -> 
 def test_a_difference_needs_what_it_is_a_difference_to(engine: Engine, clean: None, good: Path, tmp_path: Path) -> None:
     """On an engine without it: exit 3, with what to ask for. On one that has it: the changed layer alone is sent."""
     base = contents.base_of(edge.read_inventory(good))
-    bundles.three(code=b"print(3)\n").write(tmp_path / "next", base=base)
+    bundles.three(code=b"print(3)\n").write(tmp_path / "next", bases=[base])
     empty = load(engine, tmp_path / "next")
     assert empty.code == 3
     assert "this machine's inventory.json" in empty.err
@@ -150,7 +150,7 @@ def test_a_link_in_the_target_is_not_followed(engine: Engine, clean: None, good:
 
 
 def test_no_image_of_the_users_loses_its_name_or_is_removed(engine: Engine, clean: None, tmp_path: Path) -> None:
-    """A name of the user's image: exit 5, nothing changed. Of what a bundle brought, the next one removes its own."""
+    """A name of the user's image: exit 5, nothing changed. Of what a bundle brought, the one after the next removes its own."""
     asr = f"{bundles.REGISTRY}/asr:slim-cpu"
     bundles.three(mark="users").write(tmp_path / "users")
     assert load(engine, tmp_path / "users", "--to", str(tmp_path / "elsewhere"), "--allow-unsigned").code == 0
@@ -170,6 +170,9 @@ def test_no_image_of_the_users_loses_its_name_or_is_removed(engine: Engine, clea
     bundles.three(mark="second", code=b"print(3)\n").write(tmp_path / "second")
     assert load(engine, tmp_path / "second").code == 0
     assert engine.client.images.get(f"{bundles.REGISTRY}/mine:1").id == mine
+    assert first in {i.id for i in engine.client.images.list()}, "the version before"
+    bundles.three(mark="third", code=b"print(4)\n").write(tmp_path / "third")
+    assert load(engine, tmp_path / "third").code == 0
     assert first not in {i.id for i in engine.client.images.list()}, "it brought that one itself"
 
 

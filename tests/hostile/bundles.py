@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import shutil
@@ -100,13 +99,13 @@ def flip(path: Path, at: int) -> None:
 
 
 def rehashed(folder: Path, at: int, new: bytes) -> None:
-    """Other bytes at a place of the tar, in a part whose sha256 is made to fit."""
+    """Other bytes at a place of the tar, in a part whose hashes are made to fit."""
     size = (folder / PART.format(0)).stat().st_size
     path = folder / PART.format(at // size)
     data = bytearray(path.read_bytes())
     data[at % size : at % size + len(new)] = new
     path.write_bytes(data)
-    lie(folder, lambda d: d["parts"][at // size].update(sha256=hashlib.sha256(data).hexdigest()))
+    lie(folder, lambda d: bundles.fit(folder, d))
 
 
 def link(path: Path, target: str) -> None:

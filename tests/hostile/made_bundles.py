@@ -37,6 +37,7 @@ from builder.core.bundle.image import PLAIN, ZSTD, BundledLayer
 from builder.core.images.oci import digest
 from builder.edges.bundle import folder as edge
 from builder.edges.bundle import signing
+from builder.edges.bundle.part_writer import PartSource
 from builder.receiver.inventory import INVENTORY, SIGNATURE
 from builder.receiver.tar import header
 from tests import bundles
@@ -97,7 +98,7 @@ Attack = Callable[[Scene], tuple[str, tuple[str, ...]]]
 """Prepares the stick; what was done, and what the user types."""
 
 
-def _folder(prefix: str) -> Path:
+def temporary_folder(prefix: str) -> Path:
     """A folder for as long as this process lives."""
     folder = Path(tempfile.mkdtemp(prefix=prefix))
     owner = os.getpid()
@@ -108,7 +109,7 @@ def _folder(prefix: str) -> Path:
 @functools.cache
 def keys() -> Path:
     """A folder with the keys of a sender and of a stranger."""
-    folder = _folder("wb-keys-")
+    folder = temporary_folder("wb-keys-")
     for name in ("sender", "stranger"):
         signing.make_keys(folder / name, folder / f"{name}.pem")
     return folder
@@ -117,7 +118,7 @@ def keys() -> Path:
 @functools.cache
 def good() -> Path:
     """A bundle of three images with a native set, signed by the sender; another with a changed image beside it."""
-    folder = _folder("wb-good-")
+    folder = temporary_folder("wb-good-")
     write(three(), folder / "bundle")
     write(three(b"print(3)\n"), folder / "other")
     return folder
@@ -139,7 +140,9 @@ def write(made: bundles.Set, folder: Path, created: str = MADE, extras: dict[str
     made.blobs |= {digest(data): data for data in extras.values()}
     described = {path: (len(data), hashlib.sha256(data).hexdigest()) for path, data in extras.items()}
     plan = core.dated(bundles.planned(made, extras=described, made={"commit": "0" * 40}, part_size=120_000), created)
-    raw = edge.create(folder, plan, made.open, texts={"load.py": edge.loader()}, on_progress=lambda _: None)
+    raw = edge.create(
+        folder, plan, PartSource(open=made.open), texts={"load.py": edge.loader()}, on_progress=lambda _: None
+    )
     (folder / SIGNATURE).write_bytes(signing.sign(keys() / "sender", raw))
 
 
@@ -443,7 +446,7 @@ def put(scene: Scene, k: int, new: bytes, *, fitting: bool) -> None:
         data[n % size] = value
         path.write_bytes(data)
     if fitting:
-        scene.lie(lambda d: [p.update(sha256=edge.files.sha256(scene.bundle / p["name"])) for p in d["parts"]])
+        scene.lie(lambda d: bundles.fit(scene.bundle, d))
 
 
 def path_leads_out(scene: Scene) -> tuple[str, tuple[str, ...]]:
@@ -474,7 +477,7 @@ def path_leads_out(scene: Scene) -> tuple[str, tuple[str, ...]]:
     if len(head) == 512:
         put(scene, entry["at"] - 512, head, fitting=False)
     scene.lie(lambda d: next(f for f in d["files"] if f["path"] == "licences/a.md").update(path=path))
-    scene.lie(lambda d: [p.update(sha256=edge.files.sha256(scene.bundle / p["name"])) for p in d["parts"]])
+    scene.lie(lambda d: bundles.fit(scene.bundle, d))
     return path[:40], (*VOUCHED, *scene.random.choice(((), ("--native",))))
 
 

@@ -18,6 +18,7 @@ from pathlib import Path
 import pytest
 import zstandard
 
+from builder.core.bundle.contents import dump
 from builder.core.bundle.plan import TarEntry
 from builder.core.images.oci import Descriptor, digest
 from builder.edges.bundle import blobs as packing
@@ -182,6 +183,59 @@ def test_wrong_bytes_end_in_no_bundle_and_the_next_run_goes_on(tmp_path: Path) -
     edge.read_inventory(tmp_path / "bundle")
 
 
+@pytest.mark.parametrize("killed", [False, True])
+def test_a_file_of_other_bytes_leaves_no_finished_part_behind(tmp_path: Path, killed: bool) -> None:
+    """It is cut: its first piece is written, and has a name, before anybody knows that the file is damaged.
+
+    Killed before that is known, the next run finds that the piece is not of the file that is there now.
+    """
+    folder, made = tmp_path / "bundle", bundles.three()
+    whole = made.open
+
+    def changed(entry: TarEntry) -> Iterator[bytes]:
+        for k, chunk in enumerate(whole(entry)):
+            yield chunk[:-1] + b"!" if entry.size > 2_000_000 and k == 2 else chunk
+
+    made.open = changed  # type: ignore[method-assign]
+    with pytest.raises(IntegrityError, match="is not what was planned"):
+        made.write(folder)
+    assert (
+        not list(folder.glob("whisperbake.tar.*")) or json.loads((folder / ".creating.json").read_text())["parts"] == []
+    )
+    if killed:  # the same as it was before the damage was known
+        part = bytearray(first_part(tmp_path))
+        at = bundles.planned(bundles.three()).entries[-1].at + 3 * (1 << 16) - 1
+        part[at] = ord("!")
+        (folder / PART.format(0)).write_bytes(part)
+        cut = hashlib.sha256(part[bundles.planned(bundles.three()).entries[-1].at :]).hexdigest()
+        state = json.loads((folder / ".creating.json").read_text())
+        (folder / ".creating.json").write_text(json.dumps({**state, "parts": [[cut]]}))
+        with pytest.raises(IntegrityError, match="is not what was planned"):
+            bundles.three().write(folder)
+    bundles.three().write(folder)
+    bundles.three().write(tmp_path / "one-go")
+    assert contents(folder) == contents(tmp_path / "one-go")
+
+
+def first_part(tmp_path: Path) -> bytes:
+    bundles.three().write(tmp_path / "first")
+    return (tmp_path / "first" / PART.format(0)).read_bytes()
+
+
+def test_a_bundle_of_before_is_still_read(good: Path) -> None:
+    """Its parts have a sha256 each, nothing else: schema 1."""
+    data = json.loads((good / "inventory.json").read_bytes())
+    for part in data["parts"]:
+        del part["cuts"]
+        part["sha256"] = hashlib.sha256((good / part["name"]).read_bytes()).hexdigest()
+    (good / "inventory.json").write_bytes(dump({**data, "schema": 1}))
+    assert bundles.damaged(good) == []
+    with (good / PART.format(1)).open("r+b") as out:
+        out.seek(1000)
+        out.write(b"!")
+    assert bundles.damaged(good) == [PART.format(1)]
+
+
 def test_a_folder_of_something_else_is_not_written_to(tmp_path: Path, good: Path) -> None:
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine/thesis.txt").write_text("x")
@@ -203,7 +257,7 @@ def test_damage_is_named_and_repaired_from_another_copy(good: Path, tmp_path: Pa
     data = bytearray(whole[name])
     data[len(data) // 2] ^= 1
     (good / name).write_bytes(data)
-    assert edge.damaged(edge.open_bundle(good), quiet) == [name]
+    assert bundles.damaged(good) == [name]
     assert edge.repair(good, stick, quiet) == [name]
     assert contents(good) == whole
     assert edge.repair(good, stick, quiet) == []
@@ -270,7 +324,7 @@ def test_create_writes_through_no_link(tmp_path: Path) -> None:
         (folder / name).symlink_to(victim)
     bundles.three().write(folder)
     assert victim.read_text() == "mine"
-    assert edge.damaged(edge.open_bundle(folder), quiet) == []
+    assert bundles.damaged(folder) == []
 
 
 def test_a_lost_inventory_is_repaired_too(good: Path, tmp_path: Path) -> None:
@@ -361,7 +415,7 @@ def test_a_stick_without_modes_is_written_to(tmp_path: Path, monkeypatch: pytest
 
     monkeypatch.setattr(Path, "chmod", refused)
     bundles.three().write(tmp_path / "stick")
-    assert edge.damaged(edge.open_bundle(tmp_path / "stick"), quiet) == []
+    assert bundles.damaged(tmp_path / "stick") == []
 
 
 def accepted(folder: Path, monkeypatch: pytest.MonkeyPatch, said: str) -> str:

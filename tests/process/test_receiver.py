@@ -14,6 +14,7 @@ from builder.core.bundle import manual
 from builder.core.bundle import plan as core
 from builder.edges.bundle import folder as edge
 from builder.edges.bundle import origin
+from builder.edges.bundle.part_writer import PartSource
 from builder.receiver import display, record
 from builder.receiver.jobs import run as running
 from builder.receiver.parts import Bundle
@@ -36,7 +37,7 @@ def make(folder: Path, created: str | None = FRIDAY, **more: Any) -> Path:
     extras = {path: (len(data), core.digest(data).removeprefix("sha256:")) for path, data in NATIVE.items()}
     plan = bundles.planned(made, extras=extras, made={"commit": "0" * 40, **more} if created else None)
     plan = core.dated(plan, created) if created else plan
-    edge.create(folder, plan, made.open, texts={"load.py": edge.loader()}, on_progress=lambda _: None)
+    edge.create(folder, plan, PartSource(open=made.open), texts={"load.py": edge.loader()}, on_progress=lambda _: None)
     return folder
 
 
@@ -146,7 +147,7 @@ def test_the_same_contents_have_the_same_time(tmp_path: Path) -> None:
     assert origin.created(other.inventory, tmp_path / "none", paths, {}) >= first
     out = tmp_path / "out"
     made = bundles.three(weights=2000)
-    edge.create(out, core.dated(plan, FRIDAY), made.open, texts={}, on_progress=lambda _: None)
+    edge.create(out, core.dated(plan, FRIDAY), PartSource(open=made.open), texts={}, on_progress=lambda _: None)
     assert origin.created(plan.inventory, out, Paths(home=tmp_path / "elsewhere"), {}) == FRIDAY
     assert edge.done(out, core.dated(plan, FRIDAY)) == (out / "inventory.json").read_bytes()
     assert origin.created(plan.inventory, out, paths, {"SOURCE_DATE_EPOCH": "0"}) == "1970-01-01T00:00:00Z"

@@ -34,7 +34,7 @@ def plan(made: bundles.Set, **more: object) -> core.BundlePlan:
 def test_the_plan_is_the_tar_to_the_byte() -> None:
     """Offsets, parts and sizes are those that the loader demands; the same images give the same plan."""
     made = plan(bundles.three(), extras={"native/" + "n" * 200: (7, "0" * 64)})
-    checking.check_inventory(core.finished(made, ["0" * 64] * len(made.parts)))
+    checking.check_inventory(bundles.finished(made))
     assert sum(p.size for p in made.parts) == made.size
     assert made.key == plan(bundles.three(), extras={"native/" + "n" * 200: (7, "0" * 64)}).key
     blobs = [e.path for e in made.entries if e.path.startswith("blobs/")]
@@ -73,7 +73,7 @@ def test_an_inventory_says_what_a_receiver_needs() -> None:
     made = bundles.three()
     inventory = plan(made, memory={"asr": 7}, acceptance={"job": "job/job.json"}).inventory
     assert {k: inventory[k] for k in ("schema", "kind", "content", "made_by", "base", "known", "memory")} == {
-        "schema": 1,
+        "schema": 2,
         "kind": "bundle",
         "content": "complete",
         "made_by": "test",
@@ -131,7 +131,7 @@ def test_weights_of_no_image_travel_for_native_runs_unless_the_receiver_has_them
     assert loose.digest in whole.inventory["layers"]
     assert f"blobs/sha256/{loose.digest[7:]}" in {e.path for e in whole.entries}
     base = contents.Base(contents=EngineContents(blobs=frozenset([loose.digest])))
-    assert f"blobs/sha256/{loose.digest[7:]}" not in {e.path for e in plan(made, loose=[loose], base=base).entries}
+    assert f"blobs/sha256/{loose.digest[7:]}" not in {e.path for e in plan(made, loose=[loose], bases=[base]).entries}
 
 
 def test_a_receiver_lacks_what_its_store_can_not_use() -> None:
@@ -141,7 +141,7 @@ def test_a_receiver_lacks_what_its_store_can_not_use() -> None:
     image = made.image("asr", [low, mid, top])
     new = made.layer({"b": b"y"})
     changed = made.image("asr2", [low, new, top])
-    inventory = json.loads(core.finished(plan_of(made, image), ["0" * 64]))
+    inventory = json.loads(bundles.finished(plan_of(made, image)))
     known = contents.base_of(inventory).contents
     assert contents.lacking(image, known) == ()
     assert contents.lacking(changed, known) == (new, top), "its store is not known"
@@ -154,8 +154,8 @@ def plan_of(made: bundles.Set, *images: BundledImage, **more: object) -> core.Bu
 
 def test_a_difference_holds_what_is_new_and_says_so() -> None:
     first, second = bundles.three(), bundles.three(code=b"print(3)\n")
-    base = contents.base_of(json.loads(core.finished(plan(first), ["0" * 64] * len(plan(first).parts))))
-    made = plan(second, base=base)
+    base = contents.base_of(json.loads(bundles.finished(plan(first))))
+    made = plan(second, bases=[base])
     assert made.content == "difference"
     assert "index.json" not in {e.path for e in made.entries}, "docker load alone can't use it"
     layers = [e for e in made.entries if f"sha256:{e.sha256}" in made.inventory["layers"]]
@@ -169,10 +169,10 @@ def test_a_difference_may_leave_out_files_of_the_acceptance_run() -> None:
     paths = {"job": "job/job.json", "expected": "job/expected.json"}
     extras = {"job/job.json": (3, "1" * 64), "job/expected.json": (3, "2" * 64)}
     first = plan(bundles.three(), extras=extras, acceptance=paths)
-    base = contents.base_of(json.loads(core.finished(first, ["0" * 64] * len(first.parts))))
-    made = plan(bundles.three(), extras=extras, acceptance=paths, base=base)
+    base = contents.base_of(json.loads(bundles.finished(first)))
+    made = plan(bundles.three(), extras=extras, acceptance=paths, bases=[base])
     assert not {e.path for e in made.entries} & set(extras)
-    checking.check_inventory(core.finished(made, ["0" * 64] * len(made.parts)))
+    checking.check_inventory(bundles.finished(made))
 
 
 def test_code_and_models_apart_are_all_of_it() -> None:
@@ -245,7 +245,7 @@ def test_the_loader_carries_the_rights_of_containers(tmp_path: Path) -> None:
 def test_memory_of_stages_is_checked() -> None:
     """It may be missing (an older loader wrote the inventory); a stage or size that can't be is refused."""
     plan_ = plan(bundles.three(), memory={"asr": 5_000_000_000})
-    data = json.loads(core.finished(plan_, ["0" * 64] * len(plan_.parts)))
+    data = json.loads(bundles.finished(plan_))
     assert checking.check_inventory(contents.dump(data))["memory"] == {"asr": 5_000_000_000}
     for memory in ({"../asr": 1}, {"asr": -1}, {"asr": "1"}, {"asr": True}):
         with pytest.raises(LoaderError, match="memory of"):
@@ -259,7 +259,7 @@ def test_who_made_a_bundle_and_when_is_checked() -> None:
     made = core.dated(
         bundles.planned(bundles.three(), made={"commit": "a" * 40, "python": "3.11"}), "2026-11-26T08:00:00Z"
     )
-    data = json.loads(core.finished(made, ["0" * 64] * len(made.parts)))
+    data = json.loads(bundles.finished(made))
     assert checking.check_inventory(contents.dump(data))["made"]["created"] == "2026-11-26T08:00:00Z"
     for wrong in ({"created": "later"}, {"commit": "\x1b[31m"}, {"python": "3; rm"}, {"created": None}):
         with pytest.raises(LoaderError, match="who made it"):

@@ -11,6 +11,7 @@ from builder.core.bundle import contents, licences
 from builder.core.bundle.contents import InventoryChange
 from builder.core.text import format_size
 from builder.errors import IntegrityError
+from builder.receiver.parts import Fault
 from builder.views import bundle as views
 from builder.workflows.bundle import (
     BundleCreated,
@@ -34,7 +35,7 @@ def inventory(**more: Any) -> dict[str, Any]:
     two = [(m, pin) for m, pin in project.models(settings) if m.id in ("base", "campplus")]
     models = [(replace(m, commercial=m.id != "campplus"), pin) for m, pin in two]
     plan = bundles.planned(made, licences=licences.licences(models), **more)
-    return {**plan.inventory, "parts": [{**p, "sha256": "0" * 64} for p in plan.inventory["parts"]]}
+    return dict(json.loads(bundles.finished(plan)))
 
 
 def test_sizes_are_those_of_the_files_and_layers() -> None:
@@ -115,19 +116,20 @@ def test_the_json_of_create() -> None:
 
 
 def test_verify_fails_with_the_names_of_damaged_files() -> None:
-    whole = BundleVerified(folder=Path("/b"), fingerprint=FINGERPRINT, damaged=(), signed=False, parts=3)
+    whole = BundleVerified(folder=Path("/b"), fingerprint=FINGERPRINT, faults=(), signed=False, parts=3)
     assert whole.failure is None
     assert views.VERIFY.text(whole) == f"whole: 3 parts, fingerprint {ALOUD}"
-    bad = replace(whole, damaged=("load.py", "whisperbake.tar.001"), signed=True)
+    bad = replace(whole, faults=(Fault("load.py"), Fault("whisperbake.tar.001", ("blobs/x",))), signed=True)
     assert views.VERIFY.text(bad) == ""
     assert views.VERIFY.data(bad) == {
         "folder": "/b",
         "fingerprint": FINGERPRINT,
         "damaged": ["load.py", "whisperbake.tar.001"],
+        "inside": {"whisperbake.tar.001": ["blobs/x"]},
         "signed": True,
     }
     assert isinstance(bad.failure, IntegrityError)
-    assert bad.failure.what == "damaged or missing: load.py, whisperbake.tar.001"
+    assert bad.failure.what == "damaged or missing: load.py, whisperbake.tar.001 (blobs/x)"
     assert bad.failure.hint == "bundle repair /b --from ANOTHER-COPY"
 
 

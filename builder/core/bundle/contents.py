@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -20,13 +20,18 @@ def dump(inventory: Mapping[str, Any]) -> bytes:
     return (json.dumps(inventory, indent=1, sort_keys=True, ensure_ascii=False) + "\n").encode()
 
 
+def planned(inventory: Mapping[str, Any]) -> dict[str, Any]:
+    """An inventory as its plan had it: without the hashes that came of writing the parts."""
+    return {**inventory, "parts": [{"name": p["name"], "size": p["size"]} for p in inventory["parts"]]}
+
+
 @dataclass(frozen=True, kw_only=True)
 class Base:
     """What a receiver has already, so that a bundle need not bring it."""
 
     contents: EngineContents = field(default_factory=EngineContents)
-    files: frozenset[str] = frozenset()
-    """Hex sha256 of files that are not blobs."""
+    files: frozenset[tuple[str, str]] = frozenset()
+    """(path, hex sha256) of files that are not blobs."""
     images: tuple[Mapping[str, Any], ...] = ()
     """As the inventory describes them."""
     fingerprint: str | None = None
@@ -52,7 +57,7 @@ def base_of(inventory: Mapping[str, Any]) -> Base:
     )
     return Base(
         contents=contents,
-        files=frozenset(f["sha256"] for f in inventory["files"] if not f["path"].startswith("blobs/")),
+        files=frozenset((f["path"], f["sha256"]) for f in inventory["files"] if not f["path"].startswith("blobs/")),
         images=tuple(inventory["images"]),
         fingerprint=digest(dump(inventory)),
     )
@@ -61,6 +66,35 @@ def base_of(inventory: Mapping[str, Any]) -> Base:
 def lacking(image: BundledImage, contents: EngineContents) -> tuple[BundledLayer, ...]:
     """The layers of an image that a receiver's engine lacks, lowest first (:func:`missing_layers` is the rule)."""
     return tuple(image.layers[k] for k in missing_layers([(x.digest, x.diff_id) for x in image.layers], contents))
+
+
+def distinct(bases: Iterable[Base]) -> tuple[Base, ...]:
+    """Bases of different states: what several sites say alike counts once."""
+    return tuple({base.fingerprint: base for base in bases}.values())
+
+
+def needed(
+    images: Sequence[BundledImage], loose: Sequence[BundledLayer], bases: Sequence[Base]
+) -> dict[str, BundledLayer]:
+    """The layers that at least one of several receivers lacks, by digest; without a base, all.
+
+    Args:
+        loose: weights of no image.
+    """
+    if not bases:
+        return {x.digest: x for x in [*(x for image in images for x in image.layers), *loose]}
+    layers = {x.digest: x for base in bases for image in images for x in lacking(image, base.contents)}
+    return layers | {x.digest: x for x in loose for base in bases if x.digest not in base.contents.blobs}
+
+
+def known(images: Sequence[BundledImage], bases: Sequence[Base]) -> list[Mapping[str, Any]]:
+    """The images that receivers may have, by whose manifests a containerd store's blobs are known; each once.
+
+    Args:
+        images: the bundle's own, which its inventory has already.
+    """
+    own = {digest(image.manifest) for image in images}
+    return list({i["manifest"]: i for base in bases for i in base.images if i["manifest"] not in own}.values())
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,6 +10,7 @@ from typing import Any
 MODULES = (
     "display",
     "tar",
+    "checking/pieces",
     "missing",
     "inventory",
     "parts",
@@ -23,6 +24,8 @@ MODULES = (
     "jobs/kept",
     "images",
     "record",
+    "versions/previous",
+    "versions/rollback",
     "jobs/languages",
     "jobs/naming",
     "jobs/translating",

@@ -8,8 +8,6 @@ from typing import Any
 from builder.core.bundle import contents
 from builder.receiver.jobs.translating import TRANSLATE
 
-NAME = "README.txt"
-
 _TEXT = """\
 A whisperbake bundle: speech transcription for a machine without a network.
 
@@ -19,7 +17,8 @@ LOAD IT
     python3 load.py --key FILE           load it into this machine's container engine (Docker Engine {oldest} or later),
                                          if the sender's public key signed it
     python3 load.py --fingerprint 'HEX'  the same with the digits that the sender reads out, in place of a key
-    python3 load.py --check              read everything once, name damaged parts; needs no engine
+    python3 load.py --check              read everything once, name what is damaged; needs no engine
+    python3 load.py --rollback           back to the version before this one; once more: forward again
   Neither the key nor the digits may come with the bundle. Without both, load.py says what else it takes. Later bundles of
   this sender need no --key. It needs Python 3.9 or later, and sudo where you are not in the docker group. It can be stopped
   at any time and run again. Images of others keep their names. An older bundle than the one that is loaded needs

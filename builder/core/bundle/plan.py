@@ -12,15 +12,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from builder.core.bundle.contents import COMPLETE, DIFFERENCE, MODELS, Base, dump, lacking
+from builder.core.bundle.contents import COMPLETE, DIFFERENCE, MODELS, Base, distinct, dump, known, needed
 from builder.core.bundle.image import BundledImage, BundledLayer, full_name
 from builder.core.bundle.licences import ModelLicence
 from builder.core.images import oci
 from builder.core.images.oci import digest
 from builder.errors import UsageError
+from builder.receiver.checking.pieces import TarMap
+from builder.receiver.inventory import MANUAL, MOST_IMAGES
 from builder.receiver.tar import END, header, padding
 
-SCHEMA = 1
+SCHEMA = 2
 
 PART_NAME = "whisperbake.tar"
 
@@ -71,6 +73,11 @@ class BundlePlan:
         return self.parts[-1].end if self.parts else 0
 
     @property
+    def tar(self) -> TarMap:
+        """Where everything is in the tar."""
+        return TarMap(self.inventory["files"])
+
+    @property
     def key(self) -> str:
         """Names what is written: another plan has another key."""
         return hashlib.sha256(dump(self.inventory)).hexdigest()
@@ -104,7 +111,7 @@ def plan(
     platform: str,
     part_size: int,
     content: str = COMPLETE,
-    base: Base | None = None,
+    bases: Sequence[Base] = (),
     loose: Sequence[BundledLayer] = (),
     memory: Mapping[str, int] = {},
     acceptance: Mapping[str, Any] | None = None,
@@ -118,22 +125,23 @@ def plan(
         platform: ``linux/amd64``.
         part_size: the most bytes of a part.
         content: COMPLETE, CODE (no weights) or MODELS (only weights).
-        base: what the receiver has already.
+        bases: what each receiver has already, of one or of a fleet: what all of them have is left out.
         loose: weights of no image, for native runs.
         memory: stage -> bytes that its container should get.
         acceptance: the job that shows that all works, with its expected result.
         made: ``commit`` of the code, and ``python`` that wheels are for, as far as they are known.
 
     Raises:
-        UsageError: the parts are too many.
+        UsageError: the parts are too many, or the receivers are.
     """
-    chosen = _chosen(images, loose, base, content)
+    bases = distinct(bases)
+    chosen = _chosen(images, loose, bases, content)
     # The manifests of all images, also of those that the receiver has: one may be gone from its engine.
     small = {} if content == MODELS else _descriptions(images)
-    if content == COMPLETE and base is None:
+    if content == COMPLETE and not bases:
         small = {**_entrance(images), **small}
     files = {path: (len(data), hashlib.sha256(data).hexdigest()) for path, data in small.items()}
-    files |= {path: file for path, file in sorted(extras.items()) if not base or file[1] not in base.files}
+    files |= {path: file for path, file in sorted(extras.items()) if not _all_have(bases, path, file[1])}
     files |= {oci.blob_path(x.digest): (x.size, x.digest.removeprefix("sha256:")) for x in chosen}
     entries, end = _entries(files)
     used = [*(x for image in images for x in image.layers), *loose]
@@ -144,11 +152,12 @@ def plan(
         "kind": "bundle",
         "made_by": made_by,
         "made": dict(made) if made is not None else None,
-        "content": content if content != COMPLETE or base is None else DIFFERENCE,
-        "base": base.fingerprint if base else None,
+        "content": content if content != COMPLETE or not bases else DIFFERENCE,
+        "base": bases[0].fingerprint if len(bases) == 1 else None,
+        **({"bases": sorted(str(base.fingerprint) for base in bases)} if len(bases) > 1 else {}),
         "engine": {"oldest": OLDEST_ENGINE, "platform": platform},
         "images": [] if content == MODELS else [_image(image) for image in images],
-        "known": list(base.images) if base else [],
+        "known": _known(images, bases),
         "layers": {d: _layer(x) for d, x in every.items()},
         "models": [vars(x) for x in licences],
         "files": [vars(e) for e in entries],
@@ -161,14 +170,30 @@ def plan(
 
 
 def _chosen(
-    images: Sequence[BundledImage], loose: Sequence[BundledLayer], base: Base | None, content: str
+    images: Sequence[BundledImage], loose: Sequence[BundledLayer], bases: Sequence[Base], content: str
 ) -> list[BundledLayer]:
     """The layers that go into the bundle, each once: code first, weights last."""
-    layers = {x.digest: x for image in images for x in (lacking(image, base.contents) if base else image.layers)}
-    layers |= {x.digest: x for x in loose if not base or x.digest not in base.contents.blobs}
+    layers = needed(images, loose, bases)
     if content != COMPLETE:
         layers = {d: x for d, x in layers.items() if (x.model is not None) == (content == MODELS)}
     return sorted(layers.values(), key=lambda x: (x.model is not None, x.digest))
+
+
+def _all_have(bases: Sequence[Base], path: str, sha256: str) -> bool:
+    """Whether no receiver needs a file."""
+    return bool(bases) and all((path, sha256) in base.files for base in bases)
+
+
+def _known(images: Sequence[BundledImage], bases: Sequence[Base]) -> list[Mapping[str, Any]]:
+    found = known(images, bases)
+    if len(found) > MOST_IMAGES:
+        raise UsageError(
+            f"these {len(bases)} receivers have {len(found)} images between them",
+            where="--base",
+            expected=f"{MOST_IMAGES} or fewer",
+            hint="make two bundles, each for some of them",
+        )
+    return found
 
 
 def _image(image: BundledImage) -> dict[str, Any]:
@@ -249,7 +274,18 @@ def dated(plan: BundlePlan, created: str) -> BundlePlan:
     return replace(plan, inventory={**plan.inventory, "made": {**(plan.inventory["made"] or {}), "created": created}})
 
 
-def finished(plan: BundlePlan, parts: Sequence[str]) -> bytes:
-    """inventory.json, with the sha256 of each part."""
-    described = [{**p, "sha256": sha} for p, sha in zip(plan.inventory["parts"], parts, strict=True)]
+def with_manual(plan: BundlePlan, text: bytes) -> BundlePlan:
+    """The plan of a bundle that has this README.txt beside its parts."""
+    row = {"name": MANUAL, "size": len(text), "sha256": hashlib.sha256(text).hexdigest()}
+    return replace(plan, inventory={**plan.inventory, "manual": row})
+
+
+def finished(plan: BundlePlan, parts: Sequence[Sequence[str]]) -> bytes:
+    """inventory.json, with what each part has a sha256 of.
+
+    Args:
+        parts: hex sha256 of the files that each part has only in part (:meth:`builder.receiver.checking.pieces.TarMap.cuts`). All
+            else of the tar follows from the inventory: whole files have a sha256 there, headers and padding have no choice.
+    """
+    described = [{**p, "cuts": list(cuts)} for p, cuts in zip(plan.inventory["parts"], parts, strict=True)]
     return dump({**plan.inventory, "parts": described})

@@ -3,43 +3,31 @@
 from __future__ import annotations
 
 import contextlib
-import errno
 import hashlib
 import json
 import os
-import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from queue import Queue
 from typing import Any
 
 from builder.core.bundle import contents
 from builder.core.bundle import loader as joining
 from builder.core.bundle import plan as core
-from builder.core.bundle.plan import BundlePart, BundlePlan, TarEntry
+from builder.core.bundle.plan import BundlePlan
 from builder.core.jobs import sandbox
 from builder.core.progress import OnProgress, Progress
+from builder.edges.bundle import part_writer
+from builder.edges.bundle.part_writer import STATE, PartSource
 from builder.edges.system import files
-from builder.errors import BakeError, IntegrityError, Interrupted, MissingError, StageError, UsageError
+from builder.errors import BakeError, IntegrityError, MissingError, StageError, UsageError
 from builder.receiver import inventory as checking
 from builder.receiver.inventory import INVENTORY, SIGNATURE, Inventory, LoaderError
-from builder.receiver.parts import Bundle
-from builder.receiver.tar import END, header, padding
-
-STATE = ".creating.json"
-"""In the bundle's folder until it is finished: the plan's key, and the sha256 of each finished part."""
+from builder.receiver.parts import Bundle, Fault
 
 LOADER = "load.py"
 
-Open = Callable[[TarEntry], Iterator[bytes]]
-"""The bytes of a file of the bundle."""
-
 CODES: Mapping[int, type[BakeError]] = {2: UsageError, 3: MissingError, 5: IntegrityError, 7: StageError}
 """Exit codes of the loader -> errors of the builder."""
-
-WAITING = 16
-"""Chunks that wait between the thread that reads and the thread that writes."""
 
 
 def loader() -> bytes:
@@ -109,8 +97,8 @@ def read_small(folder: Path, path: str) -> bytes | None:
         return b"".join(bundle.open(path))
 
 
-def damaged(bundle: Bundle, on_progress: OnProgress) -> list[str]:
-    """Names of the files of a bundle that are missing or not what its inventory says. Reads everything once."""
+def faults(bundle: Bundle, on_progress: OnProgress) -> list[Fault]:
+    """The files of a bundle that are missing or not what its inventory says. Reads everything once."""
     total, done = sum(p["size"] for p in bundle.inventory["parts"]), 0
 
     def on_bytes(size: int) -> None:
@@ -118,12 +106,7 @@ def damaged(bundle: Bundle, on_progress: OnProgress) -> list[str]:
         done += size
         on_progress(Progress(what="verify", done=done, total=total, unit="bytes", finished=done >= total))
 
-    wrong = bundle.damaged(on_bytes)
-    loader_ = _small(bundle.folder / LOADER)
-    loader_is_whole = (
-        loader_ is not None and hashlib.sha256(loader_).hexdigest() == bundle.inventory["loader"]["sha256"]
-    )
-    return wrong if loader_is_whole else [LOADER, *wrong]
+    return bundle.faults(on_bytes)
 
 
 def done(folder: Path, plan: BundlePlan) -> bytes | None:
@@ -132,9 +115,7 @@ def done(folder: Path, plan: BundlePlan) -> bytes | None:
         return None
     try:
         bundle = Bundle(folder)
-        without_hashes = [{k: v for k, v in p.items() if k != "sha256"} for p in bundle.inventory["parts"]]
-        bare = {**bundle.inventory, "parts": without_hashes}
-        if hashlib.sha256(contents.dump(bare)).hexdigest() != plan.key:
+        if hashlib.sha256(contents.dump(contents.planned(bundle.inventory))).hexdigest() != plan.key:
             return None
         bundle.require_parts()
     except LoaderError:
@@ -145,11 +126,10 @@ def done(folder: Path, plan: BundlePlan) -> bytes | None:
 def create(
     folder: Path,
     plan: BundlePlan,
-    open_: Open,
+    source: PartSource,
     *,
     texts: Mapping[str, bytes],
     on_progress: OnProgress,
-    checked: Callable[[TarEntry], bool] = lambda _: False,
 ) -> bytes:
     """Write the parts, then what stands beside them, the inventory last.
 
@@ -157,7 +137,6 @@ def create(
 
     Args:
         texts: load.py and other small files beside the parts.
-        checked: whether ``open_`` checks a file's bytes itself, so that they need not be hashed a second time.
 
     Returns:
         The bytes of inventory.json.
@@ -173,14 +152,13 @@ def create(
         for left in folder.glob(".*.tmp"):  # of a run that was killed while it wrote a small file
             left.unlink()
         state = _state(folder)
-        hashes = list(state["parts"]) if state.get("key") == plan.key else []
-        hashes = _finished(folder, plan.parts, hashes)
+        hashes = part_writer.finished(folder, plan.parts, state["parts"] if state.get("key") == plan.key else [])
         for left in folder.glob(f"{core.PART_NAME}.*"):
             if left.name not in {p.name for p in plan.parts[: len(hashes)]}:
                 left.unlink()
         _require_space(folder, plan, len(hashes))
         files.write_json(folder / STATE, {"key": plan.key, "parts": hashes})
-        _write(folder, plan, (open_, checked), hashes, on_progress)
+        part_writer.write(folder, plan, source, hashes, on_progress)
         for name, data in texts.items():
             files.write_atomic(folder / name, data, mode=0o755 if name == LOADER else 0o644)
         raw = core.finished(plan, hashes)
@@ -196,8 +174,8 @@ def _state(folder: Path) -> dict[str, Any]:
     """What a killed run noted; empty where there is nothing of it."""
     try:
         state = json.loads(_small(folder / STATE) or b"{}")
-        return state if isinstance(state, dict) and isinstance(state.get("parts"), list) else {}
-    except (ValueError, RecursionError):
+        return state if all(isinstance(cuts, list) for cuts in state["parts"]) else {}
+    except (ValueError, KeyError, TypeError, RecursionError):
         return {}
 
 
@@ -214,168 +192,9 @@ def _require_ours(folder: Path) -> None:
         raise UsageError(f"this folder holds {what}", where=str(folder), hint="name another folder")
 
 
-def _finished(folder: Path, parts: Sequence[BundlePart], hashes: Sequence[str]) -> list[str]:
-    """Hashes of the parts that a killed run finished and that still have their size."""
-    kept = []
-    for part, sha in zip(parts, hashes, strict=False):
-        path, beside = folder / part.name, _unfinished(folder, part)
-        if not path.exists() and beside.is_file() and beside.stat().st_size == part.size:
-            beside.replace(path)  # killed between its hash and its name
-        if not path.is_file() or path.stat().st_size != part.size:
-            break
-        kept.append(str(sha))
-    return kept
-
-
-def _unfinished(folder: Path, part: BundlePart) -> Path:
-    """Where a part is until it is whole, on the disk, and its hash is in the state."""
-    return folder / f".{part.name}.part"
-
-
 def _require_space(folder: Path, plan: BundlePlan, done: int) -> None:
     need = sum(p.size for p in plan.parts[done:])
     files.require_room({folder: need}, "use another disk, or --base with what the receiver has", reserve=16 << 20)
-
-
-Source = tuple[Open, Callable[[TarEntry], bool]]
-"""What opens a file of the bundle, and whether it checks the bytes itself."""
-
-
-def _write(folder: Path, plan: BundlePlan, source: Source, hashes: list[str], on_progress: OnProgress) -> None:
-    """Write the parts from the first unfinished one on; ``hashes`` gets the sha256 of each."""
-    begin = plan.parts[len(hashes)].begin if len(hashes) < len(plan.parts) else plan.size
-    parts = _PartWriter(folder=folder, plan=plan, hashes=hashes, on_progress=on_progress)
-    # Hashing and writing a part takes as long as reading and hashing a blob: one thread each.
-    thread = threading.Thread(target=parts.write, daemon=True)
-    thread.start()
-    try:
-        for chunk in _from(begin, _stream(plan, source, begin)):
-            if parts.failed:
-                break
-            parts.chunks.put(chunk)
-    except BaseException as error:
-        parts.failed.append(_ReaderStopped())
-        if isinstance(error, KeyboardInterrupt):
-            raise Interrupted(
-                "the bundle is not finished", where=str(folder), hint="the same command resumes"
-            ) from None
-        raise
-    finally:
-        parts.chunks.put(None)
-        thread.join()
-        if parts.failed:
-            for left in folder.glob(".*.part"):
-                left.unlink(missing_ok=True)
-    if parts.failed:
-        raise _disk_error(parts.failed[0], folder)
-
-
-class _ReaderStopped(Exception):
-    """The thread that reads has stopped; the part that is being written is not finished."""
-
-
-def _disk_error(error: BaseException, folder: Path) -> BaseException:
-    if isinstance(error, OSError) and error.errno == errno.EFBIG:
-        return MissingError("a part is larger than this file system allows", where=str(folder), hint="--part-size 4G")
-    if isinstance(error, OSError):
-        return MissingError(
-            f"the bundle can't be written: {error.strerror}", where=str(folder), hint="the same command resumes"
-        )
-    return error
-
-
-@dataclass(kw_only=True)
-class _PartWriter:
-    """Writes parts in one thread while another reads what is in them."""
-
-    folder: Path
-    plan: BundlePlan
-    hashes: list[str]
-    """sha256 of each finished part; grows."""
-    on_progress: OnProgress
-    chunks: Queue[bytes | None] = field(default_factory=lambda: Queue(WAITING))
-    """The tar from the first unfinished part on; None ends it."""
-    failed: list[BaseException] = field(default_factory=list)
-    """Why one of the two threads stopped."""
-
-    def write(self) -> None:
-        """What the thread does; errors go to :attr:`failed`."""
-        try:
-            self._cut()
-        except BaseException as error:  # noqa: BLE001 (raised again by the thread that reads)
-            self.failed.append(error)
-            while self.chunks.get() is not None:  # so that the thread that reads need not wait
-                pass
-
-    def _cut(self) -> None:
-        """Cut the stream into parts; each is hashed, flushed, and renamed when it is whole."""
-        held = memoryview(b"")
-        for part in self.plan.parts[len(self.hashes) :]:
-            beside, digest, left = _unfinished(self.folder, part), hashlib.sha256(), part.size
-            beside.unlink(missing_ok=True)  # of a killed run; or a link, on a stick of somebody else's
-            with beside.open("xb", buffering=0) as out:
-                while left:
-                    if not held:
-                        chunk = self.chunks.get()
-                        if chunk is None:
-                            if not self.failed:
-                                raise IntegrityError("the bundle is shorter than planned", where=part.name)
-                            return
-                        held = memoryview(chunk)
-                    piece, held = held[:left], held[left:]
-                    digest.update(piece)
-                    done = 0
-                    while done < len(piece):
-                        done += out.write(piece[done:])
-                    left -= len(piece)
-                    done_bytes = part.end - left
-                    whole = done_bytes >= self.plan.size
-                    self.on_progress(
-                        Progress(what="bundle", done=done_bytes, total=self.plan.size, unit="bytes", finished=whole)
-                    )
-                os.fsync(out.fileno())
-            if self.failed:
-                return
-            # The hash first: a part that has its name is in the state, so no kill has it written again.
-            self.hashes.append(digest.hexdigest())
-            files.write_json(self.folder / STATE, {"key": self.plan.key, "parts": self.hashes})
-            beside.replace(self.folder / part.name)
-        if self.chunks.get() is not None and not self.failed:
-            raise IntegrityError("the bundle is longer than planned", where=str(self.folder))
-
-
-def _from(begin: int, chunks: Iterator[tuple[int, bytes]]) -> Iterator[bytes]:
-    """The bytes at and after ``begin``."""
-    for at, chunk in chunks:
-        if at + len(chunk) > begin:
-            yield chunk[max(begin - at, 0) :]
-
-
-def _stream(plan: BundlePlan, source: Source, begin: int) -> Iterator[tuple[int, bytes]]:
-    """The tar with positions, from the file that holds ``begin``: a file is hashed from its first byte."""
-    open_, checked = source
-    for entry in plan.entries:
-        if entry.at + entry.size + padding(entry.size) <= begin:
-            continue
-        head = header(entry.path, entry.size)
-        yield entry.at - len(head), head
-        digest, at, is_checked = hashlib.sha256(), entry.at, checked(entry)
-        chunks = iter([plan.small[entry.path]]) if entry.path in plan.small else open_(entry)
-        for chunk in chunks:
-            if not is_checked:
-                digest.update(chunk)
-            if at + len(chunk) > entry.at + entry.size:
-                raise IntegrityError(f"{entry.path} is longer than planned", hint="run the same command again")
-            yield at, chunk
-            at += len(chunk)
-        if at != entry.at + entry.size or not (is_checked or digest.hexdigest() == entry.sha256):
-            raise IntegrityError(
-                f"{entry.path} is not what was planned",
-                expected=f"{entry.size} bytes, sha256 {entry.sha256}",
-                hint="run the same command again; models verify --deep if it stays",
-            )
-        yield at, bytes(padding(entry.size))
-    yield plan.size - END, bytes(END)
 
 
 def repair(folder: Path, source: Path, on_progress: OnProgress) -> list[str]:
@@ -404,13 +223,9 @@ def repair(folder: Path, source: Path, on_progress: OnProgress) -> list[str]:
         if data is not None and _small(folder / name) != data:
             files.write_atomic(folder / name, data)
             fixed.append(name)
-    broken = damaged(open_bundle(folder), on_progress)
-    parts = {p["name"]: (p["sha256"], p["size"]) for p in good.inventory["parts"]}
-    loader_ = good.inventory["loader"]
-    parts[LOADER] = (loader_["sha256"], loader_["size"])
-    for name in broken:
-        _replace(folder / name, source / name, *parts[name])
-        fixed.append(name)
+    for fault in faults(open_bundle(folder), on_progress):
+        _replace(folder / fault.part, source / fault.part, good)
+        fixed.append(fault.part)
     return fixed
 
 
@@ -422,7 +237,7 @@ def _small(path: Path) -> bytes | None:
         return None
 
 
-def _replace(target: Path, source: Path, sha256: str, size: int) -> None:
+def _replace(target: Path, source: Path, good: Bundle) -> None:
     """Copy a file of a bundle; no link is followed on either side, and no more is read than it should have.
 
     Raises:
@@ -430,17 +245,16 @@ def _replace(target: Path, source: Path, sha256: str, size: int) -> None:
         MissingError: it can't be copied.
     """
     part = target.with_name(f".{target.name}.part")
-    digest, left = hashlib.sha256(), size + 1
     try:
         part.unlink(missing_ok=True)
-        with files.open_regular(source) as good, part.open("xb") as out:
-            while chunk := good.read(min(files.CHUNK, left)):
-                digest.update(chunk)
+        with files.open_regular(source) as original, part.open("xb") as out:
+            left = good.size_of(target.name) + 1
+            while chunk := original.read(min(files.CHUNK, left)):
                 left -= len(chunk)
                 out.write(chunk)
             out.flush()
             os.fsync(out.fileno())
-        if digest.hexdigest() != sha256:
+        if not good.is_right(target.name, part):
             raise IntegrityError(
                 f"{target.name} is damaged in {source.parent} too", hint="take it from where the bundle was made"
             )

@@ -31,7 +31,7 @@ def created(inventory: Mapping[str, Any], out: Path, paths: Paths, env: Mapping[
     """When a bundle was made, ISO 8601 in UTC: for the same contents the same time, so that they have the same bytes.
 
     Args:
-        inventory: the bundle's, without that time and without hashes of parts.
+        inventory: the bundle's, without that time, its manual, and hashes of parts.
         out: the bundle's folder, which may hold it already.
     """
     if env.get("SOURCE_DATE_EPOCH", "").isdigit():
@@ -52,10 +52,10 @@ def _text(seconds: float) -> str:
 
 
 def _undated(inventory: Mapping[str, Any]) -> dict[str, Any]:
-    """An inventory without the time and the hashes; something else where it is not an inventory."""
+    """An inventory without the time, the manual that has it, and the hashes; something else where it is not an inventory."""
     try:
         made = {name: value for name, value in inventory["made"].items() if name != "created"}
-        parts = [{name: value for name, value in part.items() if name != "sha256"} for part in inventory["parts"]]
-        return {**inventory, "made": made, "parts": parts}
+        rest = {name: value for name, value in contents.planned(inventory).items() if name != "manual"}
+        return {**rest, "made": made}
     except (KeyError, TypeError, AttributeError):
         return {}

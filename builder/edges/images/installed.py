@@ -16,6 +16,7 @@ from builder.edges.engine.connection import Engine
 from builder.edges.images.rendered import Rendered
 from builder.errors import ConfigError
 from builder.receiver.jobs.kept import KEPT
+from builder.receiver.versions.previous import HELD
 
 Planner = Callable[[Mode, Variant, BaseSpec], Rendered]
 """Today's plan for a mode and a variant on a base; raises ConfigError where the project has none."""
@@ -80,7 +81,7 @@ def tagged(config: Config, engine: Engine) -> list[TaggedImage]:
         TaggedImage(tag=tag, id=image.id, labels=image.labels, layers=tuple(_layers(image)))
         for image in engine.client.images.list(filters={"label": currency.INPUTS})
         for tag in image.tags
-        if tag.startswith(f"{config.defaults.registry}/") and not KEPT.fullmatch(tag)
+        if tag.startswith(f"{config.defaults.registry}/") and not (KEPT.fullmatch(tag) or HELD.fullmatch(tag))
     ]
 
 

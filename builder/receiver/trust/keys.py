@@ -184,7 +184,11 @@ def _check_signature(key: PublicKey, raw: bytes, signature: bytes, known: bool) 
     if "nknown option" in said or "Unrecognized" in said:
         return _unchecked("openssl is too old", "install openssl 3", known)
     if done.returncode != 0 or "Signature Verified Successfully" not in said:
-        raise LoaderError(5, f"{INVENTORY} was not signed with {key.name}", "don't use this bundle; ask the sender")
+        raise LoaderError(
+            5,
+            f"{INVENTORY} was not signed with {key.name}: it or {SIGNATURE} is damaged, or somebody else made it",
+            "copy both again from the sender; don't use this bundle if that stays",
+        )
     say(f"signed with {key.name}")
     return None
 

@@ -63,12 +63,15 @@ def _bundle(session: Session, folder: Path, key: VerifyingKey | None) -> Verifie
     opened = bundles.open_bundle(folder)
     signature = files.read_file(folder / SIGNATURE, limit=LARGEST_SIGNATURE)
     links = [signed("inventory.json", signature is not None, key, [(opened.raw, signature or b"")])]
-    damaged = bundle.verify(session, folder, key=None).damaged
+    faults = bundle.verify(session, folder, key=None).faults
+    damaged = {fault.part for fault in faults}
     for part in opened.inventory["parts"]:
         if part["name"] not in damaged:
             says = f"sha256:{part['sha256']}" if "sha256" in part else "its files, as inventory.json has them"
             links.append(holds("part", part["name"], says))
-    links += [broken("part", name, "damaged or missing (bundle repair)") for name in damaged]
+    for fault in faults:
+        what = "; ".join(fault.inside) or "missing, or of another size"
+        links.append(broken("part", fault.part, f"{what} (bundle repair)"))
     return Verified(kind="bundle", name=str(folder), links=tuple(links))
 
 

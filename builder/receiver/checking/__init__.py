@@ -1,0 +1,1 @@
+"""Part of the loader: what holds bytes against an inventory."""
