@@ -232,6 +232,11 @@ def compare(sender: Sender, host: str, far: str, arguments: argparse.Namespace) 
     more = sender.create(WORK / "more", two, "--base", mine)
     added = load(WORK / "more", far, WORK / "target")
     nothing = load(WORK / "more", far, WORK / "target")
+    words = [sys.executable, "-I", WORK / "more/load.py", "--rollback", "--to", WORK / "target"]
+    back = [
+        seconds(lambda: run(words, env={"PATH": os.environ["PATH"], "DOCKER_HOST": far}))
+        for _ in range(2 * arguments.runs)
+    ]
     fleet, union = one_for_all(sender, main, two, [out, WORK / "code"])
     size = arguments.added * MB
     return [
@@ -243,6 +248,7 @@ def compare(sender: Sender, host: str, far: str, arguments: argparse.Namespace) 
         ("load: nothing new", f"{nothing['seconds']:.1f} s, {nothing['mb']:.1f} MB", ""),
         ("load: a line of a stage", f"{updated['seconds']:.1f} s, {updated['mb']:.1f} MB", "follows the delta"),
         ("load: a model added", f"{added['seconds']:.1f} s, {added['mb']:.0f} MB", "follows the delta"),
+        ("load.py --rollback, there and back", spread(back), "≤ 1 s"),
         ("memory of the loader", f"{max(x['memory'] for x in (whole, updated, added)):.0f} MB", "≤ 100 MB"),
     ]
 

@@ -11,10 +11,13 @@ from builder.cli.options import (
     NO_IMAGE_OPTIONS,
     ImageOptions,
     Json,
+    PlatformOption,
     expanded,
     opened,
+    platforms,
     show,
 )
+from builder.core.platforms import Platform
 from builder.errors import UsageError
 
 app = typer.Typer(rich_markup_mode=None)
@@ -27,16 +30,23 @@ def build(
     options: ImageOptions = NO_IMAGE_OPTIONS,
     no_cache: Annotated[bool, typer.Option("--no-cache", help="Build every step again.")] = False,
     refresh: Annotated[bool, typer.Option("--refresh", help="Make a Debian base from today's packages.")] = False,
+    platform: PlatformOption = None,
     progress: Annotated[str, typer.Option("--progress", help="auto, or plain: a line a step, for CI.")] = "auto",
     json: Json = False,
 ) -> None:
     """Set up what a mode needs, build its images, and say what is there.
 
-    Example: python3 build.py build --mode docker-cpu --preset starter
+    \b
+    Examples:
+      python3 build.py build --mode docker-cpu --preset starter
+      python3 build.py build --mode docker-cpu --platform linux/amd64,linux/arm64
     """
     if progress not in ("auto", "plain"):
         raise UsageError(f'"{progress}" is not a way to show progress', where="--progress", expected="auto or plain")
-    set_up(options, names=names, cache=not no_cache, refresh=refresh, plain=progress == "plain", json=json)
+    plain = progress == "plain"
+    set_up(
+        options, names=names, cache=not no_cache, refresh=refresh, plain=plain, platforms=platforms(platform), json=json
+    )
 
 
 def set_up(
@@ -47,6 +57,7 @@ def set_up(
     refresh: bool = False,
     plain: bool = False,
     here: bool = False,
+    platforms: tuple[Platform, ...] = (),
     json: bool,
 ) -> None:
     """What ``build`` does.
@@ -60,7 +71,9 @@ def set_up(
 
     with options.opened(may_ask=True) as session:
         session.live.plain = plain
-        ready = machine.build(session, options.selection(names), cache=cache, refresh=refresh, here=here)
+        ready = machine.build(
+            session, options.selection(names), cache=cache, refresh=refresh, here=here, platforms=platforms
+        )
     if isinstance(ready, work.ImagesBuilt):
         show(json, views.BUILD, ready)
     else:
@@ -91,6 +104,7 @@ def plan(
 def render(
     out: Annotated[Path | None, typer.Option("--out", help="The folder. Default: in the state folder.")] = None,
     check: Annotated[bool, typer.Option("--check", help="Only compare; exit 1 on a difference.")] = False,
+    platform: PlatformOption = None,
     options: ImageOptions = NO_IMAGE_OPTIONS,
     json: Json = False,
 ) -> None:
@@ -100,10 +114,12 @@ def render(
     """
     from builder.views import images as views
     from builder.workflows import images as work
+    from builder.workflows.platforms import building
 
     with options.opened() as session:
         selection = options.selection()
-        found = work.compare(session, selection, out=out) if check else work.render(session, selection, out=out)
+        action = work.compare if check else work.render
+        found = action(session, selection, out=out, platform=building.of_folder(platforms(platform)))
     if isinstance(found, work.FilesCompared):
         return show(json, views.COMPARE, found, failure=found.failure)
     show(json, views.RENDER, found)
@@ -177,6 +193,9 @@ def prune(
     builder: Annotated[
         bool, typer.Option("--builder", help="BuildKit's cache, too: of all that is built on this engine.")
     ] = False,
+    other_platforms: Annotated[
+        bool, typer.Option("--other-platforms", help="Images of other platforms than the engine's, too.")
+    ] = False,
     json: Json = False,
 ) -> None:
     """Free what no image and no job needs: blobs, recipes, images, what killed builds left, old answers.
@@ -190,7 +209,7 @@ def prune(
     from builder.workflows import layout
 
     with opened() as session:
-        pruned = layout.prune(session, dry_run=dry_run, days=days, builder=builder)
+        pruned = layout.prune(session, dry_run=dry_run, days=days, builder=builder, other_platforms=other_platforms)
     show(json, views.PRUNE, pruned)
 
 

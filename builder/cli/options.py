@@ -22,6 +22,7 @@ from builder.views import Found, View
 
 if TYPE_CHECKING:
     from builder.core.jobs.request import JobOptions
+    from builder.core.platforms import Platform
     from builder.errors import BakeError
     from builder.workflows.images import ImageSelection
     from builder.workflows.session import Session
@@ -52,6 +53,10 @@ PresetsOption = Annotated[
 ]
 ModelsOption = Annotated[str | None, typer.Option("--models", help="Model ids in place of the preset's: a,b")]
 LanguagesOption = Annotated[str | None, typer.Option("--languages", help="A pinned model of alignment for each: en")]
+PlatformOption = Annotated[
+    str | None,
+    typer.Option("--platform", metavar="OS/ARCH[,OS/ARCH]", help="linux/amd64, linux/arm64. Default: the engine's."),
+]
 NoDiarization = Annotated[bool, typer.Option("--no-diarization", help="Leave out who speaks when.")]
 WeightsOption = Annotated[
     str | None,
@@ -190,6 +195,17 @@ class ImageOptions:
             presets=parted(self.preset)[1],
             names=tuple(names or ()),
         )
+
+
+def platforms(text: str | None) -> tuple[Platform, ...]:
+    """What ``--platform`` names.
+
+    Raises:
+        UsageError: no images are built for one of them.
+    """
+    from builder.core import platforms as known
+
+    return known.parse(text, where="--platform")
 
 
 def parted(preset: str | None) -> tuple[str | None, tuple[str, ...]]:

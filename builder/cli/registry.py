@@ -11,7 +11,9 @@ from builder.cli.options import (
     NO_IMAGE_OPTIONS,
     ImageOptions,
     Json,
+    PlatformOption,
     expanded,
+    platforms,
     show,
 )
 from builder.cli.signatures import SignOption, SignWithOption, required_key
@@ -37,6 +39,7 @@ def push(
     token_server: TokenServer = None,
     sign: SignOption = None,
     sign_with: SignWithOption = None,
+    platform: PlatformOption = None,
     no_papers: Annotated[
         bool, typer.Option("--no-papers", help="Don't attach SBOM, provenance and VEX to the images.")
     ] = False,
@@ -49,9 +52,10 @@ def push(
     Examples:
       python3 build.py push --mode docker-cpu --registry ghcr.io/me/speech
       python3 build.py push --mode docker-cpu --registry ghcr.io/me/speech --sign ~/sender
+      python3 build.py push --mode docker-cpu --registry ghcr.io/me/speech --platform linux/amd64,linux/arm64
     """
     from builder.views import registry as views
-    from builder.workflows import registry as work
+    from builder.workflows.pushing import commands as work
 
     with options.opened() as session:
         selection = options.selection(names)
@@ -64,6 +68,7 @@ def push(
             key=sign,
             sign_with=required_key(sign, sign_with),
             papers=not no_papers,
+            platforms=platforms(platform),
         )
     show(json, views.PUSH, pushed)
 

@@ -288,6 +288,25 @@ class BuiltImageJson(InstalledImageJson):
     """What the image had unpacked that was replaced, where this one is larger by more than a tenth."""
 
 
+class OtherPlatformJson(TypedDict):
+    """An image of another platform than the engine's, in the layout."""
+
+    name: str
+    """As in images/*.yaml."""
+    tag: str
+    """Its reference in the layout: the image's own, and ``-<architecture>``."""
+    platform: str
+    """Such as ``linux/arm64``."""
+    manifest: str
+    """Digest of its manifest: ``sha256:…``."""
+    size_bytes: int
+    """All of its blobs, as they are sent: layers of code are compressed."""
+    state: str
+    """``built``, ``cached``, ``assembled`` or ``up to date``, as of the engine's images."""
+    seconds: float
+    """From the begin of the build until it was done; 0 when it was up to date."""
+
+
 class BuildJson(TypedDict):
     """The images of a mode after a build."""
 
@@ -301,6 +320,8 @@ class BuildJson(TypedDict):
     """In the order they are built: parents first."""
     unique_bytes: int
     """All together, unpacked, each layer counted once."""
+    other_platforms: list[OtherPlatformJson]
+    """Images of other platforms than the engine's (``--platform``): assembled, and not run."""
 
 
 class ReadyModelJson(TypedDict):
@@ -374,6 +395,18 @@ def _build_data(made: ImagesBuilt) -> BuildJson:
         "base": _base(made.base),
         "images": [_built(image) for image in made.images],
         "unique_bytes": made.unique_bytes,
+        "other_platforms": [
+            {
+                "name": other.built.name,
+                "tag": other.built.tag,
+                "platform": other.platform.name,
+                "manifest": other.manifest,
+                "size_bytes": other.size_bytes,
+                "state": other.built.state,
+                "seconds": other.built.seconds,
+            }
+            for other in made.others
+        ],
     }
 
 
@@ -415,7 +448,26 @@ def _build_text(made: ImagesBuilt) -> list[str]:
         for image in made.images
         if image.before is not None
     ]
-    return [*table(("IMAGE", "SIZE", "SHARED", "OWN", "TIME", "STATE"), rows), "", total, *larger]
+    own = [*table(("IMAGE", "SIZE", "SHARED", "OWN", "TIME", "STATE"), rows), "", total, *larger] if rows else []
+    return [*own, *([""] if own and made.others else []), *_others_text(made)]
+
+
+def _others_text(made: ImagesBuilt) -> list[str]:
+    if not made.others:
+        return []
+    rows = [
+        (
+            other.built.tag,
+            other.platform.name,
+            format_size(other.size_bytes),
+            format_time(other.built.seconds),
+            other.built.state,
+        )
+        for other in made.others
+    ]
+    names = ", ".join(dict.fromkeys(other.platform.name for other in made.others))
+    note = f"assembled for {names} and not run here: run them there before you rely on them  (docs/platforms.md)"
+    return [*table(("IMAGE", "PLATFORM", "TO SEND", "TIME", "STATE"), rows), "", note]
 
 
 def _native_text(ready: NativeReady) -> list[str]:

@@ -14,7 +14,8 @@ if TYPE_CHECKING:
     from builder.edges.images.remote.pull import PullStep
     from builder.edges.registry.push import PushStep
     from builder.workflows.pulling.commands import ImagesPulled
-    from builder.workflows.registry import ImagesPushed, PaperAttached, PipelineCompared, PipelineMade
+    from builder.workflows.pushing.commands import ImagesPushed, PaperAttached
+    from builder.workflows.registry import PipelineCompared, PipelineMade
 
 
 class PushedImageJson(TypedDict):
@@ -36,6 +37,8 @@ class PushedImageJson(TypedDict):
     """``up to date``, ``pushed`` or ``would be pushed``."""
     signature: str
     """``signed``, ``signed before`` (by this key), ``would be signed``; empty without ``--sign``."""
+    platforms: dict[str, str]
+    """Platform -> digest of its manifest, where ``digest`` is of an index of several (``--platform``); else empty."""
 
 
 class PushedPaperJson(TypedDict):
@@ -102,6 +105,7 @@ def _image(pushed: ImagesPushed, step: PushStep, sent: int) -> PushedImageJson:
         "mounted_bytes": step.mount_bytes,
         "state": "up to date" if step.there else "would be pushed" if pushed.dry_run else "pushed",
         "signature": pushed.signatures.get(image.name, ""),
+        "platforms": {platform: manifest.digest for platform, manifest, _ in image.parts},
     }
 
 

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from builder.core.images.estimate import PlanEstimate
     from builder.core.images.layer_order import Block
     from builder.core.images.plan import Plan
+    from builder.core.platforms import Platform
     from builder.core.weights.model import PinnedModel
     from builder.edges.engine.connection import Engine
     from builder.edges.images.build import Built
@@ -103,6 +104,20 @@ class ImagesBuilt:
     images: tuple[ImageBuilt, ...]
     unique_bytes: int
     """Unpacked, each layer counted once."""
+    others: tuple[OtherBuilt, ...] = ()
+    """Images of other platforms than the engine's."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class OtherBuilt:
+    """An image of another platform than the engine's: in the layout, and in no engine."""
+
+    built: Built
+    platform: Platform
+    manifest: str
+    """Its digest."""
+    size_bytes: int
+    """All of its blobs, as they are sent: code is compressed."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -155,24 +170,28 @@ def _loaded(models: Sequence[PinnedModel]) -> int:
     return sum(largest.values())
 
 
-def render(session: Session, selection: ImageSelection, *, out: Path | None) -> FilesRendered:
-    """Write the Dockerfile, docker-bake.json and what they need."""
+def render(
+    session: Session, selection: ImageSelection, *, out: Path | None, platform: Platform | None = None
+) -> FilesRendered:
+    """Write the Dockerfile, docker-bake.json and what they need; for ``platform`` where it isn't this machine's."""
     from builder.edges.images import rendered as images
 
-    today = rendered(session, selection)
-    folder = out or images.folder_of(session.config)
-    root = images.root_of(session.config, today.plan, session.env, session.on_progress)
-    images.write(folder, today.files, root)
-    files = sorted([*today.files, *([images.ROOTFS] if root else [])])
+    today = rendered(session, selection, platform=platform)
+    folder = out or images.folder_of(session.config, platform)
+    roots = images.roots_of(session.config, today.plan, session.env, session.on_progress)
+    images.write(folder, today.files, roots)
+    files = sorted([*today.files, *roots])
     return FilesRendered(folder=folder, files=tuple(files))
 
 
-def compare(session: Session, selection: ImageSelection, *, out: Path | None) -> FilesCompared:
+def compare(
+    session: Session, selection: ImageSelection, *, out: Path | None, platform: Platform | None = None
+) -> FilesCompared:
     """Compare a rendered folder with what would be rendered today."""
     from builder.edges.images import rendered as images
 
-    folder = out or images.folder_of(session.config)
-    differences = images.differences(folder, rendered(session, selection).files)
+    folder = out or images.folder_of(session.config, platform)
+    differences = images.differences(folder, rendered(session, selection, platform=platform).files)
     failure = None
     if differences:
         failure = Different(
@@ -252,27 +271,33 @@ Labels = Mapping[str, Mapping[str, str]]
 
 
 def rendered(
-    session: Session, selection: ImageSelection = ALL, *, engine: Engine | None = None, keeping: Labels | None = None
+    session: Session,
+    selection: ImageSelection = ALL,
+    *,
+    engine: Engine | None = None,
+    keeping: Labels | None = None,
+    platform: Platform | None = None,
 ) -> Rendered:
     """Today's plan of the session's mode and variant, with its files.
 
     Args:
+        platform: another one than the engine's.
         keeping: images whose models of other presets stay; of these only those that the store has, for a build.
     """
     from builder.edges.images import base
     from builder.edges.images import rendered as images
 
     config = session.config
-    spec = base.decide_base(config, session.env, session.on_progress, engine)
+    spec = base.decide_base(config, session.env, session.on_progress, engine, platform=platform)
     diarization = selection.diarization and config.defaults.diarization
     models = _models(config, selection)
     names = _names(config, selection.names, diarization=diarization)
-    today = images.rendered(config, spec, models, names)
+    today = images.rendered(config, spec, models, names, platform)
     if keeping is None:
         return today
     store = store_of(config)
     more = [(m, p) for m, p in _beside(config, today, models, keeping) if (m, p) in models or not store.missing(m, p)]
-    return images.rendered(config, spec, more, names)
+    return images.rendered(config, spec, more, names, platform)
 
 
 def _models(config: Config, selection: ImageSelection) -> tuple[PinnedModel, ...]:
@@ -319,7 +344,7 @@ def ensure(
     today = rendered(session, selection, engine=engine, keeping=labels)
     fetch_missing(config, today.plan.every, env=env, on_progress=on_progress)
     require_space(config, today.plan, engine)
-    return (engine, *_built(config, today, engine, env=env, on_progress=on_progress, cache=cache, refresh=refresh))
+    return (engine, *carried_out(config, today, engine, env=env, on_progress=on_progress, cache=cache, refresh=refresh))
 
 
 def here(
@@ -338,13 +363,19 @@ def here(
 
 
 def planner(
-    config: Config, selection: ImageSelection = ALL, *, keeping: Labels | None = None, chosen: bool = True
+    config: Config,
+    selection: ImageSelection = ALL,
+    *,
+    keeping: Labels | None = None,
+    chosen: bool = True,
+    platform: Platform | None = None,
 ) -> Planner:
     """Today's plans of all images of a mode, for the rule of what is current (:mod:`builder.core.images.currency`).
 
     Args:
         keeping: images that may have more models than the selection.
         chosen: the selection's models belong to the plan; otherwise those alone that the images have.
+        platform: another one than the engine's.
     """
     from builder.edges.images import rendered as images
 
@@ -357,7 +388,7 @@ def planner(
             models = _models(today, selection) if chosen else ()
         except BakeError:  # a preset that this variant can't load
             models = ()
-        plain = images.rendered(today, base, models)
+        plain = images.rendered(today, base, models, platform=platform)
         return plain if keeping is None else images.rendered(today, base, _beside(today, plain, models, keeping))
 
     return planned
@@ -434,7 +465,7 @@ def _names(config: Config, names: Sequence[str], *, diarization: bool) -> Sequen
     return [n for n in there if not config.images[n].extra or n in config.defaults.extras]
 
 
-def _built(
+def carried_out(
     config: Config,
     today: Rendered,
     engine: Engine,
@@ -450,11 +481,11 @@ def _built(
     from builder.edges.images.rootfs import digest
     from builder.edges.system import files
 
-    root = images.root_of(config, today.plan, env, on_progress, refresh=refresh)
-    if root:
-        today = replace(today, base_digest=digest(root))
-    folder = images.folder_of(config)
+    roots = images.roots_of(config, today.plan, env, on_progress, refresh=refresh)
+    if images.ROOTFS in roots:
+        today = replace(today, base_digest=digest(roots[images.ROOTFS]))
+    folder = images.folder_of(config, today.plan.platform)
     with files.locked(folder.with_suffix(".lock")):
-        images.write(folder, today.files, root)
+        images.write(folder, today.files, roots)
         built = baking.build(config, today, folder, engine, env=env, on_progress=on_progress, cache=cache)
     return today, built

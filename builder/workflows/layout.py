@@ -71,13 +71,16 @@ class LayersLocked:
     models: tuple[ModelLayers, ...]
 
 
-def prune(session: Session, *, dry_run: bool, days: int, builder: bool = False) -> LayoutPruned:
+def prune(
+    session: Session, *, dry_run: bool, days: int, builder: bool = False, other_platforms: bool = False
+) -> LayoutPruned:
     """Remove blobs and recipes of images that the engine no longer has, what killed builds left, and on an engine of this
     machine the images that it had for jobs which are gone. Answers of services and language models go by age, too.
 
     Args:
         days: age from which on answers go.
         builder: BuildKit's cache goes, too.
+        other_platforms: so do images of other platforms than the engine's, which no engine has.
 
     Raises:
         MissingError: no engine answers, and ``builder`` is asked for.
@@ -87,7 +90,7 @@ def prune(session: Session, *, dry_run: bool, days: int, builder: bool = False) 
 
     layout = layout_of(session.config)
     engine = engines.connect(session.env) if builder else None
-    tags = _tags(session.env, layout)
+    tags = _tags(session.env, layout, other_platforms=other_platforms)
     with files.locked(layout.lock):
         unneeded = layout.unneeded(keep=tags)
         if not dry_run:
@@ -155,30 +158,38 @@ def lock_digests(session: Session, ids: Sequence[str]) -> LayersLocked:
     return LayersLocked(models=tuple(locked))
 
 
-def _tags(env: Mapping[str, str], layout: Layout) -> frozenset[str] | None:
-    """The layout's references that the engine has; None when no engine answers."""
+def _tags(env: Mapping[str, str], layout: Layout, *, other_platforms: bool) -> frozenset[str] | None:
+    """The layout's references that stay; None when no engine answers: those that it has, and those of other platforms.
+
+    Args:
+        other_platforms: the latter go.
+    """
     from builder.edges.engine import connection as engines
     from builder.edges.images import load
 
     if engines.why_not(engines.address(env)) is not None:
         return None
-    return load.tagged(engines.connect(env), layout)
+    others = {reference for reference, entry in layout.images().items() if "platform" in entry and not other_platforms}
+    return load.tagged(engines.connect(env), layout) | others
 
 
 def _assembled(layout: Layout, names: Sequence[str]) -> list[str]:
-    """References of assembled images; all of them when no name is given.
+    """References of assembled images; all of the engine's platform when no name is given.
+
+    An image of another platform is chosen by its whole reference alone: ``docker load`` of an export would take both.
 
     Raises:
         MissingError: none has such a name, or nothing is assembled.
     """
     known = {
-        reference: (reference, reference.rpartition("/")[2].partition(":")[0])
+        reference: (reference, *(() if "platform" in entry else (reference.rpartition("/")[2].partition(":")[0],)))
         for reference, entry in layout.images().items()
         if "manifest" in entry
     }
     if lacking := [name for name in names if not any(name in known_as for known_as in known.values())]:
         raise MissingError(f"not assembled here: {', '.join(lacking)}", hint=f"{command('build')}; {command('images')}")
-    chosen = [ref for ref, known_as in known.items() if not names or any(name in known_as for name in names)]
+    own = [reference for reference in known if "platform" not in layout.images()[reference]]
+    chosen = [ref for ref, known_as in known.items() if any(name in known_as for name in names)] if names else own
     if not chosen:
         raise MissingError("nothing is assembled here", where=str(layout.root), hint=command("build --mode docker-cpu"))
     return chosen

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,6 +12,7 @@ from builder.core.text import format_size
 from builder.errors import BakeError, MissingError, SourceError, UsageError, did_you_mean
 from builder.program import command
 from builder.workflows import host, images
+from builder.workflows.platforms import building
 from builder.workflows.session import (
     Session,
     alternatives,
@@ -26,6 +27,7 @@ from builder.workflows.session import (
 if TYPE_CHECKING:
     from builder.core.config.types import ChosenSetting, Profile, StageSetting
     from builder.core.machine import Hardware, Recommendation
+    from builder.core.platforms import Platform
     from builder.core.weights.model import Model, Pin
     from builder.edges.machine.doctor import Finding
     from builder.edges.weights.fetch import Fetched
@@ -52,12 +54,19 @@ class NativeReady:
 
 
 def build(
-    session: Session, choice: images.ImageSelection, *, cache: bool, refresh: bool, here: bool = False
+    session: Session,
+    choice: images.ImageSelection,
+    *,
+    cache: bool,
+    refresh: bool,
+    here: bool = False,
+    platforms: Sequence[Platform] = (),
 ) -> images.ImagesBuilt | NativeReady:
     """Set up what the mode needs, and say what is there.
 
     Args:
         here: for this machine's jobs; else images may be for another one.
+        platforms: what images are built for; none: for the engine.
 
     Raises:
         MissingError: this machine has no GPU for the images of docker-gpu.
@@ -67,6 +76,8 @@ def build(
     config, env, on_progress = session.config, session.env, session.on_progress
     if here and config.defaults.mode is Mode.DOCKER_GPU:
         host.require_gpu(config, env, hint=f"{command('build --mode docker-gpu')}, for another machine")
+    if platforms:
+        return building.build(session, choice, platforms, cache=cache, refresh=refresh)
     if config.defaults.mode is not Mode.NATIVE:
         return images.build(session, choice, cache=cache, refresh=refresh)
     one_asr = alternatives(config, choice.models)[0]

@@ -1,61 +1,23 @@
-"""The commands about registries: push, ci."""
+"""What push and pull need of a registry, and the command ci."""
 
 from __future__ import annotations
 
 import shlex
-import time
 from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext, suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from builder.core.config.defaults import BAKED
-from builder.core.images.weights import image as weights
-from builder.core.images.weights import modelpack
-from builder.core.progress import OnProgress, Progress
-from builder.errors import BakeError, MissingError, UsageError
-from builder.program import command, shell_word
-from builder.workflows.images import Different, ImageSelection, planner, rendered, weights_of
-from builder.workflows.session import Session, layout_of
+from builder.errors import BakeError, UsageError
+from builder.program import shell_word
+from builder.workflows.images import Different, ImageSelection, rendered
+from builder.workflows.session import Session
 
 if TYPE_CHECKING:
     from builder.core.config.types import Config
-    from builder.core.images.oci import Descriptor
-    from builder.core.images.plan import PlannedImage
     from builder.core.images.reference import Target
-    from builder.edges.images.installed import Planner
-    from builder.edges.images.layout import Layout, Stored
-    from builder.edges.registry.blobs import Registry
     from builder.edges.registry.http import Http, StopSignal
-    from builder.edges.registry.push import PushedImage, PushStep
-    from builder.edges.registry.referrers import Attachment
-    from builder.edges.signing.keys import Signer
-
-
-@dataclass(frozen=True, kw_only=True)
-class PaperAttached:
-    """A paper of an image, and whether the registry had it."""
-
-    attachment: Attachment
-    there: bool
-
-
-@dataclass(frozen=True, kw_only=True)
-class ImagesPushed:
-    """What a push did, or would do."""
-
-    target: Target
-    dry_run: bool
-    steps: tuple[tuple[PushStep, int], ...]
-    """Each image's step, with the bytes that were sent for it."""
-    signatures: Mapping[str, str] = field(default_factory=dict)
-    """Image -> ``signed``, ``signed before`` or ``would be signed``; empty where none was asked for."""
-    wire_bytes: int
-    """Bytes of request bodies; what was sent twice counts twice."""
-    seconds: float
-    papers: Mapping[str, tuple[PaperAttached, ...]] = field(default_factory=dict)
-    """Image -> its papers; empty where none were asked for."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,80 +41,6 @@ class PipelineCompared:
 
     pipeline: PipelineMade
     failure: BakeError | None
-
-
-def push(
-    session: Session,
-    selection: ImageSelection,
-    *,
-    registry: str | None,
-    dry_run: bool,
-    token_servers: Sequence[str] = (),
-    key: Path | None = None,
-    sign_with: str | None = None,
-    papers: bool = True,
-) -> ImagesPushed:
-    """Send images of the layout to a registry that lacks them, and attach their papers.
-
-    Args:
-        key: a private key that signs them there; with ``sign_with`` the public one.
-        sign_with: a command that signs in place of a file.
-        papers: attach SBOM, provenance and VEX.
-
-    Raises:
-        BakeError: see the steps: :func:`builder.edges.registry.push.carry_out`, :func:`builder.edges.registry.signatures.sign`.
-    """
-    from builder.edges.registry import push as pushing
-    from builder.edges.registry.blobs import Registry
-    from builder.edges.registry.http import StopSignal
-    from builder.edges.signing import command as signing
-
-    began, config, on_progress = time.monotonic(), session.config, session.on_progress
-    target = target_of(config, registry)
-    layout = layout_of(config)
-    images = _chosen(session, selection, layout)
-    signer = signing.chosen(key, sign_with) if key is not None else None
-    described = [image for image in images if image.name != weights.NAME]
-    attachments = _papers(session, selection, layout, described) if papers else {}
-    stop = StopSignal()
-    http = connected(config, target, env=session.env, stop=stop, token_servers=token_servers)
-    server = Registry(http, config.paths.uploads)
-    others = _others(layout)
-    done: list[tuple[PushStep, int]] = []
-    signed: dict[str, str] = {}
-    with nullcontext() if dry_run else _alone(config, target.host, on_progress):
-        steps = pushing.decide(images, server, target, others=others, on_progress=on_progress)
-        carried = (
-            ((step, step.send_bytes) for step in steps)
-            if dry_run
-            else pushing.carry_out(steps, server, open_=layout.open, stop=stop, on_progress=on_progress)
-        )
-        for step, sent in carried:
-            done.append((step, sent))
-            if signer is not None:
-                signed[step.image.name] = _signed(config, server, target, step, signer, dry_run=dry_run)
-        attached = _attached(attachments, steps, http, server, on_progress, dry_run=dry_run)
-    return ImagesPushed(
-        target=target,
-        dry_run=dry_run,
-        steps=tuple(done),
-        signatures=signed,
-        papers=attached,
-        wire_bytes=http.sent,
-        seconds=round(time.monotonic() - began, 1),
-    )
-
-
-def _signed(config: Config, server: Registry, target: Target, step: PushStep, signer: Signer, *, dry_run: bool) -> str:
-    """Sign an image whose tag is in place; the signature is kept here, too. What became of it."""
-    from builder.edges.registry import signatures
-    from builder.edges.signing import kept
-
-    asked = signatures.decide(server, target.host, step.repository, step.image.manifest.digest, signer)
-    if not dry_run:
-        made = signatures.sign(server, asked, signer)
-        kept.keep(config.paths.signatures, asked.digest, asked.payload, made.signature)
-    return "signed before" if asked.own else "would be signed" if dry_run else "signed"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -191,9 +79,6 @@ def compare_ci(session: Session, selection: ImageSelection, asked: PipelineOptio
     return PipelineCompared(pipeline=made, failure=failure)
 
 
-# Steps of a push
-
-
 def target_of(config: Config, registry: str | None) -> Target:
     """The registry that the command line names, else the one of bake.yaml."""
     from builder.core.images import reference
@@ -217,151 +102,6 @@ def connected(
         stop=stop,
         token_servers=[server.lower() for server in token_servers],
     )
-
-
-def _chosen(session: Session, selection: ImageSelection, layout: Layout) -> list[PushedImage]:
-    """The selected images of the layout.
-
-    Raises:
-        MissingError: some are not built, or not current.
-    """
-    config, recorded = session.config, layout.images()
-    asked = [name for name in selection.names if name != weights.NAME]
-    names = replace(selection, names=tuple(asked))
-    alone = bool(selection.names) and not asked
-    planned = [] if alone else [i for i in rendered(session, names).plan.images if not asked or i.name in asked]
-    missing = [image.name for image in planned if "manifest" not in recorded.get(image.tag, {})]
-    plans = planner(config, names)
-    built = [image for image in planned if image.name not in missing]
-    changed = {image.name: d for image in built if (d := _differences(config, layout, image, plans))}
-    for affected, what in ((missing, "not built here"), (changed, "not of today's code, models and settings")):
-        if affected:
-            raise MissingError(
-                f"{', '.join(affected)}: {what}",
-                where=str(layout.root),
-                detail=[f"{name} has changed: {', '.join(changed[name])}" for name in affected if name in changed],
-                hint=command(f"build --mode {config.defaults.mode.value}"),
-            )
-    pushed = [_pushed(layout, image.name, layout.image(image.tag)) for image in built]
-    if selection.names and weights.NAME not in selection.names:
-        return pushed
-    more = _weights(session, names, layout)
-    if not more and selection.names:
-        raise MissingError(
-            "no image with weights is built here",
-            where=str(layout.root),
-            hint=command(f"build --mode {config.defaults.mode.value}"),
-        )
-    return [*pushed, *more]
-
-
-def _weights(session: Session, selection: ImageSelection, layout: Layout) -> list[PushedImage]:
-    """The weights image of a preset and the same blobs as an artifact: nothing of them is sent that images have."""
-    from builder.edges.registry.push import PushedImage
-    from builder.edges.system import files
-
-    with files.locked(layout.lock):
-        made = weights_of(session, replace(selection, names=()), layout)
-    if made is None:
-        return []
-    image = _pushed(layout, weights.NAME, made.image)
-    tag = f"{image.tag}{modelpack.SUFFIX}"
-    artifact = PushedImage(name=weights.NAME, tag=tag, manifest=made.artifact, data=made.data, blobs=made.blobs)
-    return [image, artifact]
-
-
-def _differences(config: Config, layout: Layout, image: PlannedImage, plans: Planner) -> tuple[str, ...]:
-    from builder.edges.images import installed
-
-    labels = layout.image(image.tag).written.image.labels
-    return installed.differences(config, image.tag, labels, plans)
-
-
-def _pushed(layout: Layout, name: str, stored: Stored) -> PushedImage:
-    from builder.edges.registry.push import PushedImage
-
-    return PushedImage(
-        name=name,
-        tag=stored.ref.rpartition(":")[2],
-        manifest=stored.manifest,
-        data=stored.written.manifest,
-        blobs=tuple(blob for blob in stored.blobs if blob != stored.manifest),
-    )
-
-
-def _papers(
-    session: Session, selection: ImageSelection, layout: Layout, images: Sequence[PushedImage]
-) -> dict[str, tuple[Attachment, ...]]:
-    """Image -> its papers, as they are attached."""
-    from builder.edges.papers import gather
-    from builder.edges.registry.referrers import Attachment
-    from builder.workflows.papers import commands as papers
-
-    config = session.config
-    plans, advisories = planner(config, selection), gather.advisories(config)
-    return {
-        image.name: tuple(
-            Attachment(
-                subject=image.manifest,
-                artifact_type=paper.kind.media_type,
-                media_type=paper.kind.media_type,
-                data=paper.data,
-                name=paper.file,
-                annotations=dict(paper.kind.annotations),
-            )
-            for paper in papers.of_image(config, layout, _reference(config, image), plans, advisories)
-        )
-        for image in images
-    }
-
-
-def _reference(config: Config, image: PushedImage) -> str:
-    """By which the layout has it."""
-    return f"{config.defaults.registry}/{image.name}:{image.tag}"
-
-
-def _attached(
-    attachments: Mapping[str, Sequence[Attachment]],
-    steps: Sequence[PushStep],
-    http: Http,
-    server: Registry,
-    on_progress: OnProgress,
-    *,
-    dry_run: bool,
-) -> dict[str, tuple[PaperAttached, ...]]:
-    """Attach what the registry lacks; what became of each."""
-    from builder.edges.registry import referrers
-
-    wanted = {step.repository: attachments[step.image.name] for step in steps if step.image.name in attachments}
-    lacking = referrers.bring(http, server, wanted, dry_run=dry_run, on_progress=on_progress)
-    return {
-        step.image.name: tuple(
-            PaperAttached(attachment=one, there=one not in lacking[step.repository]) for one in wanted[step.repository]
-        )
-        for step in steps
-        if step.repository in wanted
-    }
-
-
-def _others(layout: Layout) -> dict[str, list[Descriptor]]:
-    """The blobs of every image here by its name: repositories that an earlier push may have filled."""
-    others: dict[str, list[Descriptor]] = {}
-    for tag in layout.images():
-        with suppress(BakeError):
-            name = tag.rpartition("/")[2].rpartition(":")[0]
-            others.setdefault(name, []).extend(layout.image(tag).blobs)
-    return others
-
-
-def _alone(config: Config, host: str, on_progress: OnProgress) -> AbstractContextManager[object]:
-    """One push to a registry at a time: the second finds there what the first sent."""
-    from builder.edges.system import files
-
-    lock = config.paths.uploads / f"{host.replace(':', '_')}.lock"
-    with suppress(TimeoutError), files.locked(lock, timeout=0):
-        return files.locked(lock)
-    on_progress(Progress(what="push", note=f"waiting for another push to {host}"))
-    return files.locked(lock)
 
 
 # Steps of a pipeline

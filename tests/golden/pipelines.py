@@ -28,7 +28,7 @@ def rendered(
     folder: str = "rendered",
 ) -> str:
     """A pipeline for a case of :mod:`tests.golden.project`; ``gated``: as if its models were."""
-    mode, variant, base = project.CASES[case]
+    mode, variant, base, _ = project.CASES[case]
     settings = project.read({"mode": mode.value, "variant": variant.value})
     chosen = [(dataclasses.replace(model, gated=gated), pin) for model, pin in project.models(settings)]
     made = plan.plan(settings, locks=project.LOCKS, base=base, models=chosen)

@@ -14,6 +14,7 @@ from builder.core.images import plan, render
 from builder.core.jobs import compose, sandbox
 from builder.core.jobs.job import Job, JobInput
 from builder.core.jobs.request import Request, plan_stages
+from builder.core.platforms import Platform
 from builder.core.terms import Mode, Purpose, Variant, Workflow
 from builder.core.weights.model import Model, Pin
 
@@ -21,11 +22,14 @@ ROOT = Path(__file__).resolve().parents[2]
 FILES = Path(__file__).parent / "files"
 DEBIAN = BaseSpec(kind="debian", suite="bookworm")
 REGISTRY = BaseSpec(kind="registry", reference="registry.example:5000/python:3.11-slim", digest="sha256:" + "ab" * 32)
-CASES = {
-    "native-slim": (Mode.NATIVE, Variant.SLIM, DEBIAN),
-    "docker-cpu-slim": (Mode.DOCKER_CPU, Variant.SLIM, DEBIAN),
-    "docker-gpu-slim": (Mode.DOCKER_GPU, Variant.SLIM, REGISTRY),
-    "docker-cpu-full": (Mode.DOCKER_CPU, Variant.FULL, REGISTRY),
+ARM64 = Platform(architecture="arm64")
+CASES: dict[str, tuple[Mode, Variant, BaseSpec, Platform | None]] = {
+    "native-slim": (Mode.NATIVE, Variant.SLIM, DEBIAN, None),
+    "docker-cpu-slim": (Mode.DOCKER_CPU, Variant.SLIM, DEBIAN, None),
+    "docker-gpu-slim": (Mode.DOCKER_GPU, Variant.SLIM, REGISTRY, None),
+    "docker-cpu-full": (Mode.DOCKER_CPU, Variant.FULL, REGISTRY, None),
+    "docker-cpu-slim-arm64": (Mode.DOCKER_CPU, Variant.SLIM, DEBIAN, ARM64),
+    "docker-cpu-full-arm64": (Mode.DOCKER_CPU, Variant.FULL, REGISTRY, ARM64),
 }
 
 
@@ -57,6 +61,7 @@ LOCKS = {
     "stages/vad/requirements-slim.txt": pin("numpy") + pin("onnxruntime") + pin("pyyaml"),
 }
 CONTEXT = {
+    "tools/foreign.py": "foreign\n",
     "tools/steps.py": "steps\n",
     "stages/contract.py": "contract\n",
     "stages/media.py": "media\n",
@@ -117,10 +122,10 @@ def chosen(settings: Config) -> dict[Purpose, tuple[Model, Pin]]:
     return {purpose: (model, settings.pins[model.id]) for purpose, model in models.items()}
 
 
-def rendered(mode: Mode, variant: Variant, base: BaseSpec) -> dict[str, str]:
+def rendered(mode: Mode, variant: Variant, base: BaseSpec, platform: Platform | None = None) -> dict[str, str]:
     """Every rendered file of a case."""
     settings = read({"mode": mode.value, "variant": variant.value})
-    made = plan.plan(settings, locks=LOCKS, base=base, models=models(settings))
+    made = plan.plan(settings, locks=LOCKS, base=base, models=models(settings), platform=platform)
     return render.render(made, templates(), CONTEXT, version="1.2.3")
 
 

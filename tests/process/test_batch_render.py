@@ -300,3 +300,16 @@ def test_images_without_weights_or_that_are_gone_are_named(home: Path, batch: Pa
     (place / "batch.yaml").write_text(json.dumps(data))
     error = bake(home, *words, code=3).data["error"]
     assert error["what"] == "the image of stage asr that this batch was planned with is not here any more"
+
+
+def test_podman_mounts_an_image_of_weights(home: Path, batch: Path, tmp_path: Path) -> None:
+    """In the place of this machine's tree; the page says what nodes need first. A native batch has no use for it: exit 2."""
+    place, _ = in_containers(home, batch, tmp_path / "B", weights=False)
+    weights = f"r.example/w@sha256:{'a' * 64}"
+    bake(home, "render", place, "--for", "slurm", "--weights-image", weights, "--json")
+    argv = [word for step in json.loads((place / "slurm/steps.json").read_text())["steps"] for word in step["argv"]]
+    assert f"type=image,source={weights},destination=/weights" in argv
+    assert not [word for word in argv if "target=/models" in word]
+    assert f"podman pull {weights}" in (place / "slurm/README.md").read_text()
+    words = ("render", batch, "--for", "slurm", "--out", tmp_path / "out", "--weights-image", weights, "--json")
+    assert bake(home, *words, code=2).data["error"]["what"] == "a native batch has no containers"

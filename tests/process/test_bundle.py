@@ -12,8 +12,10 @@ import stat
 import subprocess
 import sys
 import tarfile
+import threading
 from collections.abc import Iterator
 from pathlib import Path
+from queue import Queue
 
 import pytest
 import zstandard
@@ -23,7 +25,7 @@ from builder.core.bundle.plan import TarEntry
 from builder.core.images.oci import Descriptor, digest
 from builder.edges.bundle import blobs as packing
 from builder.edges.bundle import folder as edge
-from builder.edges.bundle import signing
+from builder.edges.bundle import part_writer, signing
 from builder.errors import IntegrityError, MissingError, UsageError
 from builder.receiver.inventory import LoaderError
 from builder.receiver.jobs import job as folders
@@ -220,6 +222,37 @@ def test_a_file_of_other_bytes_leaves_no_finished_part_behind(tmp_path: Path, ki
 def first_part(tmp_path: Path) -> bytes:
     bundles.three().write(tmp_path / "first")
     return (tmp_path / "first" / PART.format(0)).read_bytes()
+
+
+class WatchedQueue(Queue[bytes | None]):
+    """Says when somebody waits for what is not there."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.awaited = threading.Event()
+
+    def get(self, block: bool = True, timeout: float | None = None) -> bytes | None:
+        if self.empty():
+            self.awaited.set()
+        return super().get(block, timeout)
+
+
+def test_a_part_has_no_name_before_its_last_file_is_known_to_be_right(tmp_path: Path) -> None:
+    """It ends with the file, to the byte: the reader says that the file is right by going on. A kill may come before that."""
+    made = bundles.three()
+    last = bundles.planned(made).entries[-1]
+    plan = bundles.planned(made, part_size=last.at + last.size)
+    chunks = WatchedQueue()
+    writer = part_writer._Writer(folder=tmp_path, plan=plan, hashes=[], on_progress=quiet, chunks=chunks)
+    chunks.put(bytes(last.at + last.size))
+    thread = threading.Thread(target=writer.write)
+    thread.start()
+    assert chunks.awaited.wait(60)
+    assert (writer.hashes, [p.name for p in tmp_path.iterdir()]) == ([], [f".{PART.format(0)}.part"])
+    chunks.put(bytes(plan.size - last.at - last.size))
+    chunks.put(None)
+    thread.join()
+    assert (writer.failed, len(writer.hashes)) == ([], 2)
 
 
 def test_a_bundle_of_before_is_still_read(good: Path) -> None:

@@ -52,7 +52,8 @@ class Site:
         files = {
             p.relative_to(top).as_posix(): p.read_bytes() for f in ("licences", "job") for p in (top / f).rglob("*")
         }
-        return {"inventory": {**self.inventory, "base": ""}, "names": self.engine.names, "files": files}
+        names = {name: id_ for name, id_ in self.engine.names.items() if ":previous-" not in name}
+        return {"inventory": {**self.inventory, "base": ""}, "names": names, "files": files}
 
 
 @pytest.fixture

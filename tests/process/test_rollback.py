@@ -208,6 +208,51 @@ def test_an_image_that_a_job_names_stays_through_all_of_it(site: Site) -> None:
     assert old in site.engine.held
 
 
+def test_a_rollback_that_can_no_longer_be_finished_is_given_up_by_hand(site: Site) -> None:
+    """Cut short, and then an image went: every load.py says so, with the file to remove; then it loads again."""
+    site.load("b")
+    killed = next(
+        k
+        for k in range(3, 60, 3)
+        if site.run("--rollback", python=("-c", KILLED, str(k))).returncode
+        and (site.target / ".rollback.json").exists()
+    )
+    assert killed
+    [held] = [n for n in site.engine.names if n.startswith("wb-bundle/asr:previous-")]
+    del site.engine.held[site.engine.names[held]]
+    for words in (("--rollback",), ("--run", "none.wav"), ("--allow-unsigned",)):
+        done = site.run(*words)
+        assert (done.returncode, ".rollback.json to give it up" in done.stderr) == (3, True), done.stderr
+    (site.target / ".rollback.json").unlink()
+    site.load("a", "--allow-older")
+    assert set(site.names) >= {"wb-bundle/asr:slim-cpu"}
+
+
+def test_a_file_that_somebody_had_removed_stays_away(site: Site) -> None:
+    """Its folder, too: another file of its name, further up, is not taken for it."""
+    shutil.rmtree(site.target / "licences")
+    (site.target / "m.md").write_bytes(b"mine")
+    site.load("b")
+    site.back()
+    assert not (site.target / "licences/m.md").exists()
+    assert (site.target / "m.md").read_bytes() == b"mine"
+    site.back()
+    assert (site.target / "licences/m.md").read_bytes() == b"new"
+
+
+def test_a_link_on_the_way_to_a_file_is_not_followed(site: Site, tmp_path: Path) -> None:
+    """Neither to keep what lies behind it, nor to put something there: nothing is changed."""
+    site.load("b")
+    elsewhere = tmp_path / "elsewhere"
+    (site.target / "licences").rename(elsewhere)
+    (site.target / "licences").symlink_to(elsewhere)
+    names, files = site.names, {p.name: p.read_bytes() for p in elsewhere.iterdir()}
+    done = site.run("--rollback")
+    assert (done.returncode, "is a link" in done.stderr) == (3, True)
+    assert (site.names, {p.name: p.read_bytes() for p in elsewhere.iterdir()}) == (names, files)
+    assert not (site.target / ".rollback.json").exists()
+
+
 def test_a_folder_on_the_stick_rolls_nothing_back(site: Site, tmp_path: Path) -> None:
     """Whoever prepared it decided what its journal and its version before say."""
     site.load("b")

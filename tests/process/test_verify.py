@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from builder.core.images import assembly, currency, oci
 from builder.core.jobs.job import Job, JobInput
@@ -21,6 +22,7 @@ from builder.edges.jobs.record import again, origin
 from builder.edges.machine import project
 from builder.edges.signing import kept, keys
 from builder.errors import MissingError
+from builder.receiver.jobs.job import compose_text
 from tests import bundles
 from tests.process.registry_server import Server
 from tests.process.registry_server import registry as run_registry
@@ -235,12 +237,13 @@ def test_a_signature_of_a_model_is_verified(tmp_path: Path) -> None:
         "",
         "[]",
         "services: 3",
-        "services: {asr: 3, vad: {image: [1]}}",
-        "services: {asr: {image: ../../etc/passwd}}",
-        "a: &a [x]\nservices: *a",
-        "services: {asr: {image: !!python/object/apply:os.system [ls]}}",
+        "# job\n[]",
+        '# job\n{"services": [1]}',
+        '# job\n{"services": {"asr": 3, "vad": {"image": [1]}, "mux": {"image": "../../etc/passwd"}}}',
+        '# job\n{"services": ' * 1000,
+        'services:\n  asr:\n    <<: *stage\n    image: "sha256:0"\n',
+        'services:\n  ../asr:\n    <<: *stage\n    image: "sha256:' + "0" * 64 + '"\n',
         "\xff",
-        "{" * 1000,
     ],
 )
 def test_a_compose_file_of_another_shape_names_no_image(text: str, tmp_path: Path) -> None:
@@ -248,8 +251,18 @@ def test_a_compose_file_of_another_shape_names_no_image(text: str, tmp_path: Pat
     assert origin.image_ids(tmp_path) == {}
 
 
+def test_a_compose_file_names_the_image_of_each_stage(tmp_path: Path) -> None:
+    """As the builder's template writes it, and as the loader does."""
+    (tmp_path / "compose.yaml").write_bytes((ROOT / "tests/golden/files/cpu.compose.yaml").read_bytes())
+    stages = yaml.safe_load((tmp_path / "compose.yaml").read_text())["services"]
+    assert origin.image_ids(tmp_path) == {stage: service["image"] for stage, service in stages.items()}
+    services = {stage: {"image": service["image"]} for stage, service in stages.items()}
+    (tmp_path / "compose.yaml").write_text(compose_text({"id": "j"}, services))
+    assert origin.image_ids(tmp_path) == {stage: service["image"] for stage, service in stages.items()}
+
+
 def test_a_compose_file_that_is_a_link_is_not_read(tmp_path: Path) -> None:
-    text = f"services: {{asr: {{image: 'sha256:{'0' * 64}'}}}}"
+    text = f'# job\n{{"services": {{"asr": {{"image": "sha256:{"0" * 64}"}}}}}}'
     (tmp_path / "job").mkdir()
     (tmp_path / "job/compose.yaml").write_text(text)
     assert origin.image_ids(tmp_path / "job") == {"asr": f"sha256:{'0' * 64}"}

@@ -28,8 +28,9 @@ from builder.core.images.weights import modelpack
 from builder.core.progress import silent
 from builder.core.terms import Purpose
 from builder.core.weights import layers as weight_layers
-from builder.core.weights.model import FilePin, HubSource, Model, Pin, PinnedModel, snapshot_path
+from builder.core.weights.model import FilePin, HubSource, Model, Pin, PinnedModel, model_digest, snapshot_path
 from builder.edges.bundle.blobs import Packing
+from builder.edges.engine import connection
 from builder.edges.images import weights_image
 from builder.edges.images.layout import Layout, Stored
 from builder.edges.images.weights_image import StoredWeights
@@ -41,6 +42,7 @@ from builder.edges.registry.push import PushedImage
 from builder.receiver.tar import END, header, padding
 from tests.process.registry_server import Proxy, Server, proxy
 from tests.process.registry_server import registry as run_registry
+from tests.small_engine import small_engine
 
 MIB = 1 << 20
 PLATFORM = {"architecture": "amd64", "os": "linux"}
@@ -255,3 +257,24 @@ def test_a_bundle_has_the_same_blobs_once(made: Made, tmp_path: Path) -> None:
     layers = [layer.blob for layer in made.weights.image.layers]
     assert [paths.count(oci.blob_path(blob.digest)) for blob in layers] == [1] * len(layers)
     assert b"".join(packing.open(layers[-1].digest.removeprefix("sha256:"))) == b"".join(made.layout.open(layers[-1]))
+
+
+def test_an_engine_gets_it_and_the_one_before_goes(tmp_path: Path) -> None:
+    """Containers mount it by id. It is found by its tag, or under another preset's that has all that is wanted."""
+    small = Made(tmp_path, size=MIB)
+    digests = {model_digest(pin) for _, pin in small.models}
+    ref, jobs = "wb/weights:tiny-en", tmp_path / "jobs"
+    with small_engine(tmp_path) as server:
+        engine = connection.connect({"DOCKER_HOST": server.host}, builds=False)
+        assert weights_image.in_engine(engine, ref, digests) is None
+        older = weights_image.make(small.layout, ref, small.models[:1], PLATFORM, silent).image
+        weights_image.load_into(engine, small.layout, older, jobs, silent)
+        assert weights_image.in_engine(engine, ref, digests) is None, "it lacks a model"
+        newer = weights_image.make(small.layout, ref, small.models, PLATFORM, silent).image
+        weights_image.load_into(engine, small.layout, newer, jobs, silent)
+        assert weights_image.in_engine(engine, ref, digests) == (ref, newer.config.digest, tuple(sorted(digests)))
+        assert server.removed == [older.config.digest]
+        found = weights_image.in_engine(engine, "wb/weights:another", digests)
+        assert found is not None
+        assert found[0] == ref
+        assert weights_image.in_engine(engine, "other/weights:tiny-en", digests) is None

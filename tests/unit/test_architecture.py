@@ -47,7 +47,6 @@ OURS = {
     "builder/edges/jobs/outcome.py": {"stages.glob", "(stages / name).glob", "path.read_bytes"},
     "builder/edges/jobs/page.py": {"(folder / name).read_text"},
     "builder/edges/jobs/preflight.py": {"files.read_object", "(store / folder).iterdir", "p.is_file"},
-    "builder/edges/jobs/record/again.py": {"root.iterdir"},
     "builder/edges/jobs/record/speeds.py": {"files.read_object"},
     "builder/edges/jobs/stage_images.py": {"files.read_object", "folder.rglob", "path.is_file"},
     "builder/edges/jobs/correct/endpoint.py": {"files.read_object", "cache.glob"},

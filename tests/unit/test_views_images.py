@@ -13,6 +13,7 @@ from builder.core.images.oci import Descriptor
 from builder.core.images.plan import Library, Plan, PlannedImage
 from builder.core.images.reference import Target
 from builder.core.machine import Hardware, Recommendation
+from builder.core.platforms import Platform
 from builder.core.terms import Mode, Purpose, Variant
 from builder.core.weights.model import FilePin, HubSource, Model, Pin
 from builder.edges.images.build import Built
@@ -25,10 +26,19 @@ from builder.receiver.jobs.kept import KeptImage
 from builder.views import images as views
 from builder.views import layout as layout_views
 from builder.views import registry as registry_views
-from builder.workflows.images import FilesCompared, FilesRendered, ImageBuilt, ImagesBuilt, ImagesListed, ImagesPlanned
+from builder.workflows.images import (
+    FilesCompared,
+    FilesRendered,
+    ImageBuilt,
+    ImagesBuilt,
+    ImagesListed,
+    ImagesPlanned,
+    OtherBuilt,
+)
 from builder.workflows.layout import LayersLocked, LayoutExported, LayoutPruned, ModelLayers
 from builder.workflows.machine import NativeReady
-from builder.workflows.registry import ImagesPushed, PaperAttached, PipelineCompared, PipelineMade
+from builder.workflows.pushing.commands import ImagesPushed, PaperAttached
+from builder.workflows.registry import PipelineCompared, PipelineMade
 
 MB = 1_000_000
 MODEL = Model(id="tiny", purpose=Purpose.ASR, title="Tiny", licence="MIT", sources=(HubSource(repo="o/tiny"),))
@@ -261,12 +271,38 @@ def test_a_build_is_told() -> None:
         "base": BASE_JSON,
         "images": [BUILT_JSON],
         "unique_bytes": 160 * MB,
+        "other_platforms": [],
     }
     head, row, _, total = views.BUILD.text(BUILT).splitlines()
     assert head.split() == ["IMAGE", "SIZE", "SHARED", "OWN", "TIME", "STATE"]
     assert row.split()[:7] == ["wb/asr:slim-cpu", "150.0", "MB", "50.0", "MB", "100.0", "MB"]
     assert row.endswith("built")
     assert total == "all together: 160.0 MB unpacked, each layer counted once"
+
+
+def test_images_of_another_platform_are_told_as_not_run() -> None:
+    """Beside the engine's own, or alone."""
+    tag = "wb/asr:slim-cpu-arm64"
+    built = Built(name="asr", tag=tag, state="built", seconds=9.5)
+    arm64 = Platform(architecture="arm64")
+    other = OtherBuilt(built=built, platform=arm64, manifest="sha256:7", size_bytes=120 * MB)
+    both = dataclasses.replace(BUILT, others=(other,))
+    row = {
+        "name": "asr",
+        "tag": tag,
+        "platform": "linux/arm64",
+        "manifest": "sha256:7",
+        "size_bytes": 120 * MB,
+        "state": "built",
+        "seconds": 9.5,
+    }
+    assert views.BUILD.data(both)["other_platforms"] == [row]
+    lines = views.BUILD.text(both).splitlines()
+    assert lines[:4] == views.BUILD.text(BUILT).splitlines()
+    alone = views.BUILD.text(dataclasses.replace(both, images=())).splitlines()
+    assert lines[5:] == alone
+    assert " ".join(alone[1].split()) == f"{tag} linux/arm64 120.0 MB 9.5 s built"
+    assert "not run here" in alone[-1]
 
 
 def ready(images: ImagesBuilt | None, no_images: str, why: str = "") -> NativeReady:
@@ -406,6 +442,7 @@ def test_a_push_is_told() -> None:
         "mounted_bytes": 70 * MB,
         "state": "pushed",
         "signature": "",
+        "platforms": {},
     }
     assert registry_views.PUSH.data(result) == {
         "registry": "r.example/me",
@@ -422,6 +459,12 @@ def test_a_push_is_told() -> None:
         "IMAGE DIGEST SIZE SENT MOUNTED STATE",
         "r.example/me/asr:slim-cpu 333333333333 72.0 MB 2.0 MB 70.0 MB pushed",
     ]
+    index = dataclasses.replace(
+        pushed, parts=(("linux/amd64", blob("4", 90), b""), ("linux/arm64", blob("5", 90), b""))
+    )
+    several = dataclasses.replace(result, steps=((dataclasses.replace(new, image=index), 0),))
+    (told,) = registry_views.PUSH.data(several)["images"]
+    assert told["platforms"] == {"linux/amd64": blob("4", 90).digest, "linux/arm64": blob("5", 90).digest}
     assert lines[-1].startswith("2.0 MB sent in ")
     dry = dataclasses.replace(result, dry_run=True, target=Target(host="r.example", prefix=""))
     data = registry_views.PUSH.data(dry)

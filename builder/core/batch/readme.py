@@ -53,6 +53,7 @@ def render(
     way: str,
     python: str = "",
     claims: bool = False,
+    weights: str = "",
 ) -> str:
     """The page.
 
@@ -62,7 +63,9 @@ def render(
         way: :data:`NATIVE`, :data:`REGISTRY` or :data:`LOADED`.
         python: the native environment's interpreter.
         claims: Kubernetes finds the folders by claims.
+        weights: reference of the image that podman mounts weights from.
     """
+    first = f"Weights are mounted from an image that each node needs first: `podman pull {weights}`."
     manual = {"kubernetes": _kubernetes, "slurm": _slurm, "htcondor": _htcondor}[engine](batch, claims)
     made = environment(templates, word=shell_word, code=_code).get_template("batch/README.md.j2")
     return made.render(
@@ -76,7 +79,7 @@ def render(
         after=manual.after,
         codes=manual.codes,
         signal=manual.signal,
-        notes=manual.notes,
+        notes=[*([first] if weights else []), *manual.notes],
         chosen=CHOSEN[way],
         command=LAUNCHER,
         folder=folder,

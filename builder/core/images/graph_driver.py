@@ -36,6 +36,7 @@ def parts(plan: Plan, image: PlannedImage, made: Mapping[str, str], base_digest:
     """An image's layers above its root, lowest first."""
     below = {path: text for path, text in made.items() if path.startswith("tools/")}
     below |= {"base": base_digest or repr(plan.base), "packages": " ".join(plan.debian_packages)}
+    below |= {"platform": plan.platform.name} if plan.platform else {}
     code_parts = [Part(stage="made-base", key=fingerprint({**below, "stage": "base"}))]
     for name in plan.standing(image):
         text = made[plan.libraries[name].file]
@@ -73,6 +74,7 @@ def bake_file(wanted: Mapping[str, str], made: Mapping[str, str]) -> str:
             "args": args,
             "secret": any_["secret"],
             "output": [f"type=tar,dest={quoting.plain(path)}"],
+            **({"platforms": any_["platforms"]} if "platforms" in any_ else {}),
         }
         for stage, path in wanted.items()
     }

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import copy
 import hashlib
+import itertools
 import json
 import re
 from collections.abc import Mapping, Sequence
@@ -225,6 +226,30 @@ def index(manifests: Sequence[tuple[Descriptor, str | None]]) -> bytes:
         if name:
             row["annotations"] = {"org.opencontainers.image.ref.name": name}
         rows.append(row)
+    return dump({"schemaVersion": 2, "mediaType": INDEX, "manifests": rows})
+
+
+def architecture(config: bytes) -> str:
+    """The architecture that a config is for, by the OCI's name; empty where it doesn't say."""
+    return str(json.loads(config).get("architecture") or "")
+
+
+def platform_index(images: Sequence[Written]) -> bytes:
+    """The index of one image for several platforms (image-index.md): its manifests, with what each config says.
+
+    In the order of platforms' names: the same images, the same bytes.
+
+    Raises:
+        ValueError: two of them are for one platform.
+    """
+    rows = []
+    for image in images:
+        config = json.loads(image.config)
+        names = {name: config[name] for name in ("os", "architecture", "variant") if config.get(name)}
+        rows.append({**describe(MANIFEST, image.manifest).json, "platform": names})
+    rows.sort(key=lambda row: sorted(row["platform"].items()))
+    if any(one["platform"] == other["platform"] for one, other in itertools.pairwise(rows)):
+        raise ValueError("two manifests are for one platform")
     return dump({"schemaVersion": 2, "mediaType": INDEX, "manifests": rows})
 
 

@@ -11,6 +11,7 @@ from builder.core.config import requirements
 from builder.core.config.defaults import MOUNTED
 from builder.core.config.requirements import Requirement
 from builder.core.config.types import BaseSpec, Config, ImageSpec
+from builder.core.platforms import Platform
 from builder.core.terms import Mode, Purpose, Variant
 from builder.core.weights.model import Model, Pin
 from builder.errors import ConfigError, UsageError
@@ -41,7 +42,7 @@ class PlannedImage:
 
     name: str
     tag: str
-    """``<registry>/<name>:<variant>-<cpu|gpu>``."""
+    """``<registry>/<name>:<variant>-<cpu|gpu>``; for a platform of its own with ``-<architecture>``."""
     parent: str | None
     stage: str | None
     gpu: bool
@@ -67,6 +68,8 @@ class Plan:
     """What its images carry, in the order they were chosen."""
     mounted: tuple[tuple[Model, Pin], ...] = ()
     """What they load from the weights image instead."""
+    platform: Platform | None = None
+    """What they are for, where that isn't what the engine runs; nothing of that platform is run for them."""
 
     @property
     def every(self) -> tuple[tuple[Model, Pin], ...]:
@@ -101,6 +104,7 @@ def plan(
     base: BaseSpec,
     models: Sequence[tuple[Model, Pin]],
     images: Sequence[str] = (),
+    platform: Platform | None = None,
 ) -> Plan:
     """Which images a mode and a variant consist of.
 
@@ -109,12 +113,18 @@ def plan(
         base: what they stand on, with its kind decided (``registry`` or ``debian``).
         models: what was chosen, in that order; several for one purpose where they differ by language.
         images: only these, with what they stand on; empty for all of the mode, of extra ones those that are configured.
+        platform: another one than the engine's.
 
     Raises:
-        UsageError: an unknown image, or one that the mode doesn't have.
+        UsageError: an unknown image, one that the mode doesn't have, or images for GPUs of another platform.
         ConfigError: an image lacks requirements, or two locks disagree.
     """
     mode, variant = config.defaults.mode, config.defaults.variant
+    if platform is not None and mode is Mode.DOCKER_GPU:
+        raise UsageError(
+            f"images for GPUs are built on their own platform alone, and not for {platform.name} here",
+            expected="--mode docker-cpu, with --platform",
+        )
     wanted = _wanted(config, mode, images)
     # What a layer holds depends on all of the mode's images, so that building some gives the same ones.
     every = _wanted(config, mode, [n for n, spec in config.images.items() if mode in spec.modes])
@@ -130,10 +140,11 @@ def plan(
         debian_packages=tuple(
             sorted({p for n in every for p in config.images[n].debian_packages} | _of_apertium(config, base))
         ),
-        images=tuple(_image(config, config.images[n], uses[n], used) for n in wanted),
+        images=tuple(_image(config, config.images[n], uses[n], used, platform) for n in wanted),
         libraries=MappingProxyType({lib.name: lib for lib in libraries if any(lib.name in uses[n] for n in wanted)}),
         models=() if mounted else tuple(used),
         mounted=tuple(used) if mounted else (),
+        platform=platform,
     )
 
 
@@ -287,10 +298,14 @@ def _libraries(
 
 
 def _image(
-    config: Config, spec: ImageSpec, libraries: tuple[str, ...], models: Sequence[tuple[Model, Pin]]
+    config: Config,
+    spec: ImageSpec,
+    libraries: tuple[str, ...],
+    models: Sequence[tuple[Model, Pin]],
+    platform: Platform | None,
 ) -> PlannedImage:
     gpu = _on_gpu(config, spec, config.defaults.mode)
-    kind = "gpu" if gpu else "cpu"
+    kind = ("gpu" if gpu else "cpu") + (f"-{platform.architecture}" if platform else "")
     loaded = tuple(model.id for model, _ in models if model.purpose in _purposes(config, spec))
     return PlannedImage(
         name=spec.name,

@@ -30,6 +30,9 @@ LIBRARIES = "/opt/bake/lib"
 CUDA_PATHS = ":".join(f"{LIBRARIES}/nvidia/{name}/lib" for name in ("cublas", "cudnn", "cuda_runtime", "cuda_nvrtc"))
 """Where CTranslate2 and ONNX Runtime find what they open by name."""
 
+FOREIGN = "tools/foreign.py"
+"""The build steps of images of another platform; images of the engine's own don't depend on it."""
+
 EPOCH = "1577836800"
 """Default of SOURCE_DATE_EPOCH: 2020-01-01, the time of every file in a layer."""
 
@@ -70,7 +73,9 @@ def render(plan: Plan, templates: Mapping[str, str], files: Mapping[str, str], *
 
 
 def _fetches(plan: Plan, path: str) -> bool:
-    """Whether a file of the build stages that fetch weights is needed for this plan; true for all other files."""
+    """Whether a file of the build stages is needed for this plan: what fetches weights, and what is for other platforms."""
+    if path == FOREIGN:
+        return plan.platform is not None
     if not path.startswith("weights/"):
         return True
     return bool(plan.models) if path == "weights/fetch.py" else any(model.convert for model, _ in plan.models)
@@ -174,6 +179,9 @@ def inputs(plan: Plan, templates: Mapping[str, str], made: Mapping[str, str], im
     """
     texts = {name: text for name, text in templates.items() if name.startswith("blocks/")}
     texts |= {"base": repr(plan.base), "packages": " ".join(plan.debian_packages)}
+    if plan.platform is not None:
+        texts |= {name: text for name, text in templates.items() if name.startswith("foreign/")}
+        texts["platform"] = plan.platform.name
     for link in plan.chain(image):
         texts[f"environment {link.name}"] = repr(sorted(environment_of(link).items()))
         texts[f"libraries {link.name}"] = "".join(made[plan.libraries[n].file] for n in link.libraries)
@@ -227,6 +235,7 @@ def _bake(plan: Plan, templates: Mapping[str, str], made: Mapping[str, str], ver
             "labels": labels,
             "args": {"SOURCE_DATE_EPOCH": "${SOURCE_DATE_EPOCH}", **{a: f"${{{a}}}" for a in arguments.values()}},
             "secret": [*secrets, *(["id=hf_token,env=HF_TOKEN"] if arguments else [])],
+            **({"platforms": [plan.platform.name]} if plan.platform else {}),
         }
     return {
         "variable": {name: {"default": value} for name, value in variables.items()},

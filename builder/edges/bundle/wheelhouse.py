@@ -28,7 +28,7 @@ KNOWN = re.compile(
     rf"|images/({NAME}\.yaml|sizes\.json|wheels\.txt|requirements-base\.(in|txt)|tools/({NAME}\.py|requirements\.(in|txt))|weights/fetch\.py)"
     r"|requirements/((builder|dev)\.txt|lock\.sh|(stages|review|wheels)\.py|(held|advisories)\.yaml)"
     rf"|stages/(requirements-{NAME}\.in|{NAME}\.py|{NAME}/({NAME}\.py|stage\.yaml|requirements-{NAME}\.(in|txt)))"
-    rf"|templates/({NAME}\.j2|Dockerfile\.j2|(blocks|ci)/{NAME}(\.yml)?\.j2|(report/report|compare/compare|batch/batch)\.(css|js|html\.j2)"
+    rf"|templates/({NAME}\.j2|Dockerfile\.j2|(blocks|ci|foreign)/{NAME}(\.yml)?\.j2|(report/report|compare/compare|batch/batch)\.(css|js|html\.j2)"
     rf"|batch/README\.md\.j2|batch/[a-z]+/{NAME}\.(yaml|sub|sbatch)\.j2)"
     rf"|builder/([a-z_]+/)*[a-z_][a-z0-9_]*\.py"
 )

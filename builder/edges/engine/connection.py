@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import quote, urlsplit
 
+from builder.core import platforms
 from builder.edges.system import files, shell
 from builder.edges.system.http import insecure_hosts
 from builder.errors import MissingError, SourceError
@@ -150,7 +151,7 @@ def connect(env: Mapping[str, str], *, builds: bool = True) -> Engine:
         store=store_of(info),
         root=str(info.get("DockerRootDir", "")),
         client=client,
-        architecture={"x86_64": "amd64", "aarch64": "arm64"}.get(machine, machine),
+        architecture=platforms.architecture(machine),
         cpus=int(info.get("NCPU") or 1),
         memory=int(info.get("MemTotal") or 0),
     )

@@ -7,6 +7,7 @@ from contextlib import suppress
 from dataclasses import replace
 
 from builder.core.config.types import BaseSpec, Config
+from builder.core.platforms import Platform
 from builder.core.progress import OnProgress, Progress
 from builder.edges.engine import buildx
 from builder.edges.engine import connection as engines
@@ -31,12 +32,18 @@ def look(config: Config, env: Mapping[str, str], engine: Engine) -> str:
 
 
 def decide_base(
-    config: Config, env: Mapping[str, str], on_progress: OnProgress, engine: Engine | None = None
+    config: Config,
+    env: Mapping[str, str],
+    on_progress: OnProgress,
+    engine: Engine | None = None,
+    *,
+    platform: Platform | None = None,
 ) -> BaseSpec:
     """What images stand on, with its kind decided and the digest that a registry gives.
 
     Args:
         engine: where the reference may be already.
+        platform: another one than the engine's, which has the reference for its own alone.
 
     Raises:
         SourceError: the registry can't be reached, and bake.yaml allows nothing else.
@@ -46,7 +53,7 @@ def decide_base(
         return replace(spec, digest="", reference="")
     if spec.digest:
         return replace(spec, kind="registry")
-    if spec.reference and engine is not None:
+    if spec.reference and engine is not None and platform is None:
         with suppress(Exception):
             image = engine.client.images.get(spec.reference)
             names = [d.partition("@")[2] for d in image.attrs.get("RepoDigests") or ()]

@@ -97,6 +97,9 @@ def build(
 ) -> tuple[Built, ...]:
     """Build what is not up to date. Its weights have to be in the store.
 
+    Images of another platform than the engine's go into the layout alone: an engine would run them or refuse them by
+    emulators that it happens to have.
+
     Args:
         cache: whether BuildKit may take what it built before.
 
@@ -123,8 +126,8 @@ def build(
 
 
 def _build(job: _Job) -> tuple[Built, ...]:
-    images = job.made.plan.images
-    labels = {image.tag: labels_of(job.engine, image.tag) for image in images}
+    images, foreign = job.made.plan.images, job.made.plan.platform is not None
+    labels = {image.tag: _labels(job, image) for image in images}
     old = outdated(job.made, labels) if job.cache else list(images)
     if not old:
         return tuple(Built(name=i.name, tag=i.tag, state="up to date", seconds=0.0) for i in images)
@@ -137,14 +140,22 @@ def _build(job: _Job) -> tuple[Built, ...]:
     done = {}
     for image in old:
         stored = _assemble(job, image)
-        loaded = _load(job, stored)
+        sent = 0 if foreign else _load(job, stored).sent
         seconds = round(time.monotonic() - began, 1)
         done[image.name] = Built(
-            name=image.name, tag=image.tag, state=states.get(image.name, "assembled"), seconds=seconds, sent=loaded.sent
+            name=image.name, tag=image.tag, state=states.get(image.name, "assembled"), seconds=seconds, sent=sent
         )
         job.on_progress(Progress(what=image.name, note=done[image.name].state, finished=True))
-    drop_replaced(job.engine, job.config.jobs, before)
+    if not foreign:
+        drop_replaced(job.engine, job.config.jobs, before)
     return tuple(done.get(i.name, Built(name=i.name, tag=i.tag, state="up to date", seconds=0.0)) for i in images)
+
+
+def _labels(job: _Job, image: PlannedImage) -> dict[str, str]:
+    """Those of the image where it belongs: in the engine, or for another platform, whole in the layout."""
+    if job.made.plan.platform is None:
+        return labels_of(job.engine, image.tag)
+    return job.layout.labels(image.tag) if _code_of(job, image) is not None else {}
 
 
 def outdated(made: Rendered, labels: Mapping[str, Mapping[str, str]]) -> list[PlannedImage]:
@@ -226,6 +237,12 @@ def _exported(job: _Job, images: Sequence[PlannedImage], bake: Bake) -> None:
 def _piecewise(job: _Job, images: Sequence[PlannedImage], bake: Bake, variables: Mapping[str, str]) -> None:
     """Layer by layer, on an engine with a graph driver."""
     plan, texts = job.made.plan, job.made.files
+    if plan.platform is not None and plan.base.kind != "debian":
+        raise MissingError(
+            f"an engine with {job.engine.store} has {plan.base.reference} for one platform at a time",
+            where=job.engine.host,
+            hint="base.kind: debian in bake.yaml, or an engine with the containerd store",
+        )
     parts = {i.name: piecewise.parts(plan, i, texts, job.base_digest) for i in images}
     stages = {part.stage: part.key for found in parts.values() for part in found}
     known = job.layout.parts()
@@ -259,10 +276,11 @@ def _piecewise(job: _Job, images: Sequence[PlannedImage], bake: Bake, variables:
         base = code.image(job.layout, code.saved(job.engine, job.layout, reference))
     epoch = int(variables.get("SOURCE_DATE_EPOCH", rendering.EPOCH))
     when = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(epoch))
+    architecture = plan.platform.architecture if plan.platform else job.engine.architecture
     for image in images:
         blobs = [*root, *(known[part.key] for part in parts[image.name])]
         written = piecewise.image(
-            plan, image, blobs, texts, variables, created=when, architecture=job.engine.architecture, base=base
+            plan, image, blobs, texts, variables, created=when, architecture=architecture, base=base
         )
         job.layout.put(written.config)
         _record_code(job, image, job.layout.put(written.manifest))
@@ -270,10 +288,16 @@ def _piecewise(job: _Job, images: Sequence[PlannedImage], bake: Bake, variables:
 
 def _record_code(job: _Job, image: PlannedImage, manifest: str) -> None:
     job.exported.update(layer.blob.digest for layer in code.image(job.layout, manifest).layers)
-    entry = job.layout.images().get(image.tag, {})
+    entry, platform = job.layout.images().get(image.tag, {}), job.made.plan.platform
     job.layout.record(
         image.tag,
-        {**entry, "code": manifest, "inputs": job.made.fingerprints[image.name], "base": job.base_digest},
+        {
+            **entry,
+            "code": manifest,
+            "inputs": job.made.fingerprints[image.name],
+            "base": job.base_digest,
+            **({"platform": platform.name} if platform else {}),
+        },
     )
 
 
@@ -329,6 +353,14 @@ def _failure(seen: BuildLog, what: str, log: Path) -> BakeError:
     text = "\n".join([*lines, log.read_text(errors="replace")[-4000:]])
     if files.disk_full(text):
         return MissingError("the engine's disk is full", where=str(log), hint="docker buildx prune", detail=lines)
+    if "no match for platform" in text:
+        return BuildError(
+            "the base has no image for this platform",
+            where=str(log),
+            detail=lines,
+            expected="base.reference: an index that has it",
+            hint="base.kind: debian in bake.yaml",
+        )
     if "ash mismatch" in text or pip.read_log(text).cause is Cause.OTHER_BYTES:
         return IntegrityError(
             "a package from the index is not the one that is locked",
@@ -423,13 +455,14 @@ def require_space(config: Config, plan: Plan, engine: Engine) -> None:
     Raises:
         MissingError: a disk has too little free.
     """
-    lacking = [i for i in plan.images if not labels_of(engine, i.tag)]
+    foreign, layout = plan.platform is not None, Layout(config.paths.layout, config.paths.models)
+    lacking = [i for i in plan.images if not (layout.labels(i.tag) if foreign else labels_of(engine, i.tag))]
     if not lacking:
         return
     known = sizes(config)
     names = {f"{p.name}=={p.version}" for library in plan.libraries.values() for p in library.packages}
     code = sum(known.get(name, 0) for name in names)
-    weights = {model.id: pin.size for image in lacking for model, pin in plan.carried(image)}
+    weights = {m.id: pin.size for image in lacking for m, pin in plan.carried(image) if not foreign}
     needs = {config.home: code}
     if engine.free is not None:
         needs[Path(engine.root)] = 3 * code + 2 * sum(weights.values()) + 500_000_000

@@ -306,8 +306,9 @@ class Layout:
     # Images
 
     def images(self) -> dict[str, dict[str, Any]]:
-        """Reference -> what is recorded of it: ``manifest`` and ``code`` (digests), ``inputs``;
-        ``artifact`` of weights; ``pulled`` in place of ``manifest`` where the engine alone has the blobs."""
+        """Reference -> what is recorded of it: ``manifest`` and ``code`` (digests), ``inputs``; ``platform`` of one that
+        isn't for the engine; ``artifact`` of weights; ``pulled`` in place of ``manifest`` where the engine alone has the
+        blobs."""
         return files.read_object(self._index)
 
     def record(self, ref: str, value: dict[str, Any]) -> None:
@@ -349,6 +350,12 @@ class Layout:
             layers=image.layers,
             written=Written(manifest=raw, config=settings, image=image),
         )
+
+    def labels(self, ref: str) -> dict[str, str]:
+        """The labels of an assembled image; empty where none is whole."""
+        with suppress(MissingError, IntegrityError):
+            return dict(self.image(ref).written.image.labels)
+        return {}
 
     # Keeping it small, and giving it away
 

@@ -16,6 +16,7 @@ from builder.core.images import plan as planning
 from builder.core.images import render as rendering
 from builder.core.images.layer_order import Block, arrange
 from builder.core.images.plan import Plan, PlannedImage
+from builder.core.platforms import Platform
 from builder.core.progress import OnProgress
 from builder.core.weights.model import Model, Pin
 from builder.edges.images import rootfs as roots
@@ -26,6 +27,8 @@ from builder.errors import (
 
 PACKAGE = Path(builder.__file__).resolve().parent
 ROOTFS = "rootfs.tar"
+BUILD_ROOTFS = "rootfs-build.tar"
+"""What the build steps of another platform's images run on, beside a debian base."""
 LOCK = "requirements/builder.txt"
 CONVERTERS = "edges/weights/convert"
 CONVERTING = ("ml-dtypes", "numpy", "onnx", "protobuf", "typing-extensions")
@@ -36,7 +39,8 @@ Models = Sequence[tuple[Model, Pin]]
 MARK = "docker-bake.json"
 """The file by which a folder is known as rendered: it is written first, so that a run that was cut short can be repeated."""
 
-OFFICIAL = frozenset({"Dockerfile", MARK, ROOTFS})
+ROOTS = frozenset({ROOTFS, BUILD_ROOTFS})
+OFFICIAL = frozenset({"Dockerfile", MARK}) | ROOTS
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,22 +71,25 @@ def rendered(
     base: BaseSpec,
     models: Models,
     names: Sequence[str] = (),
+    platform: Platform | None = None,
 ) -> Rendered:
-    """Plan and render, from the project's files."""
+    """Plan and render, from the project's files; ``platform`` where it isn't the engine's own."""
     paths = {p for s in config.stages.values() for p in s.requirements.values()}
     paths |= {p for s in config.images.values() for p in s.requirements.values()}
     locks = {path: text for path in sorted(paths) if (text := _text(config.shipped / path)) is not None}
-    plan = planning.plan(config, locks=locks, base=base, models=models, images=names)
+    plan = planning.plan(config, locks=locks, base=base, models=models, images=names, platform=platform)
     every = plan
     if names:  # an extra image that is named is one of the mode's then
         extras = {*config.defaults.extras, *(name for name in names if config.images[name].extra)}
         named = replace(config, defaults=replace(config.defaults, extras=tuple(sorted(extras))))
-        every = planning.plan(named, locks=locks, base=base, models=models)
+        every = planning.plan(named, locks=locks, base=base, models=models, platform=platform)
     texts = templates(config)
     rendered_files = rendering.render(plan, texts, context(config.shipped), version=__version__)
     fingerprints = {image.name: rendering.inputs(plan, texts, rendered_files, image) for image in plan.images}
     order = arrange(estimate.stacks(every, shipped_sizes(config)))
-    digest = base.digest if base.kind != "debian" else roots.known(base, plan.debian_packages, config.paths.base)
+    digest = (
+        roots.known(base, plan.debian_packages, config.paths.base, platform) if base.kind == "debian" else base.digest
+    )
     return Rendered(plan=plan, files=rendered_files, fingerprints=fingerprints, order=order, base_digest=digest)
 
 
@@ -127,24 +134,39 @@ def context(shipped: Path) -> dict[str, str]:
     return {**texts, "weights/convert.txt": requirements.dump([p for p in locked if p.name in CONVERTING])}
 
 
-def folder_of(config: Config) -> Path:
+def folder_of(config: Config, platform: Platform | None = None) -> Path:
     """Where a mode and a variant are rendered to unless --out says otherwise."""
-    return config.paths.images / f"{config.defaults.mode.value}-{config.defaults.variant.value}"
+    name = f"{config.defaults.mode.value}-{config.defaults.variant.value}"
+    return config.paths.images / (f"{name}-{platform.architecture}" if platform else name)
 
 
-def root_of(
+def roots_of(
     config: Config, plan: Plan, env: Mapping[str, str], on_progress: OnProgress, *, refresh: bool = False
-) -> Path | None:
-    """The root file system of a debian base, made when it is missing."""
+) -> dict[str, Path]:
+    """The root file systems of a debian base by their names in the rendered folder, made when they are missing."""
     if plan.base.kind != "debian":
-        return None
-    return roots.rootfs(
-        plan.base, plan.debian_packages, config.paths.base, env=env, on_progress=on_progress, refresh=refresh
-    )
+        return {}
+
+    def made(platform: Platform | None, *, refresh: bool) -> Path:
+        return roots.rootfs(
+            plan.base,
+            plan.debian_packages,
+            config.paths.base,
+            env=env,
+            on_progress=on_progress,
+            refresh=refresh,
+            platform=platform,
+        )
+
+    own = {BUILD_ROOTFS: made(None, refresh=False)} if plan.platform else {}
+    return {ROOTFS: made(plan.platform, refresh=refresh), **own}
 
 
-def write(folder: Path, made: Mapping[str, str], root: Path | None) -> None:
+def write(folder: Path, made: Mapping[str, str], roots: Mapping[str, Path]) -> None:
     """Bring a folder to what was rendered; what doesn't belong there and is ours goes.
+
+    Args:
+        roots: the root file systems that it has, by name (:func:`roots_of`).
 
     Raises:
         ConfigError: the folder has something else in it.
@@ -154,29 +176,32 @@ def write(folder: Path, made: Mapping[str, str], root: Path | None) -> None:
         raise ConfigError(
             "this folder is not empty, and not one of ours", where=str(folder), hint="name another: --out DIR"
         )
-    for path in _there(folder) - set(made) - {ROOTFS}:
+    for path in _there(folder) - set(made) - set(roots):
         (folder / path).unlink()
     for name in sorted(made, key=lambda name: name != MARK):
         if _text(folder / name) != made[name]:
             files.write_atomic(folder / name, made[name])
-    target = folder / ROOTFS
-    if root is None:
-        target.unlink(missing_ok=True)
-    elif not target.is_file() or not target.samefile(root):
-        beside = folder / f".{ROOTFS}"
-        beside.unlink(missing_ok=True)
-        try:
-            beside.hardlink_to(root)
-        except OSError:  # another disk
-            shutil.copyfile(root, beside)
-        beside.replace(target)
+    for name, root in roots.items():
+        _link(root, folder / name)
+
+
+def _link(root: Path, target: Path) -> None:
+    if target.is_file() and target.samefile(root):
+        return
+    beside = target.with_name(f".{target.name}")
+    beside.unlink(missing_ok=True)
+    try:
+        beside.hardlink_to(root)
+    except OSError:  # another disk
+        shutil.copyfile(root, beside)
+    beside.replace(target)
 
 
 def differences(folder: Path, made: Mapping[str, str]) -> list[str]:
     """Paths that are missing, other, or too many in a rendered folder."""
     texts = {name: _text(folder / name) for name in made}
     changed = [f"{n}: {'missing' if t is None else 'other'}" for n, t in texts.items() if t != made[n]]
-    return sorted(changed + [f"{name}: not rendered any more" for name in _there(folder) - set(made) - {ROOTFS}])
+    return sorted(changed + [f"{name}: not rendered any more" for name in _there(folder) - set(made) - ROOTS])
 
 
 def _there(folder: Path) -> set[str]:

@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from builder.core.config.types import BaseSpec
+from builder.core.platforms import Platform
 from builder.core.progress import OnProgress, Progress
 from builder.edges.system import files, shell
 from builder.errors import MissingError, SourceError
@@ -105,23 +106,27 @@ def rootfs(
     env: Mapping[str, str],
     on_progress: OnProgress,
     refresh: bool = False,
+    platform: Platform | None = None,
 ) -> Path:
     """The root file system as a tar file, made once for a suite and a list of packages.
 
     Args:
         cache: folder for it; keyed by what it is made of.
+        platform: another one than this machine's. Packages are unpacked and none of their programs run, so that takes no
+            emulator.
         refresh: make it again, with the mirror's packages of today.
 
     Raises:
         MissingError: mmdebstrap is not on this machine.
         SourceError: the mirror can't be reached or doesn't have a package.
     """
-    target = _path(spec, packages, cache)
+    target = _path(spec, packages, cache, platform)
     with files.locked(cache / "lock"):
         if target.is_file() and not refresh:
             return target
         require_tool()
-        on_progress(Progress(what="base", note=f"fetching Debian {spec.suite}'s packages"))
+        whose = f" for {platform.name}" if platform else ""
+        on_progress(Progress(what="base", note=f"fetching Debian {spec.suite}'s packages{whose}"))
         target.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=target.parent, prefix=".part-") as folder:
             raw, reduced = Path(folder) / "raw.tar", Path(folder) / "rootfs.tar"
@@ -129,6 +134,7 @@ def rootfs(
                 "mmdebstrap",
                 "--quiet",
                 "--variant=extract",
+                *([f"--architectures={platform.architecture}"] if platform else []),
                 f"--include={','.join(packages)}",
                 "--format=tar",
                 "--aptopt=APT::Install-Recommends false",
@@ -157,9 +163,10 @@ def require_tool() -> None:
         )
 
 
-def _path(spec: BaseSpec, packages: Sequence[str], cache: Path) -> Path:
+def _path(spec: BaseSpec, packages: Sequence[str], cache: Path, platform: Platform | None) -> Path:
     """Where a root file system is kept, by what it is made of."""
-    key = hashlib.sha256(repr((spec.suite, sorted(packages), DROPPED, EPOCH)).encode()).hexdigest()[:16]
+    parts = (spec.suite, sorted(packages), DROPPED, EPOCH, *([platform.name] if platform else []))
+    key = hashlib.sha256(repr(parts).encode()).hexdigest()[:16]
     return cache / f"{spec.suite}-{key}" / "rootfs.tar"
 
 
@@ -186,15 +193,15 @@ def packages_of(root: Path) -> str:
     return (files.read_file(_list(root)) or b"").decode("utf-8", "replace")
 
 
-def known(spec: BaseSpec, packages: Sequence[str], cache: Path) -> str | None:
+def known(spec: BaseSpec, packages: Sequence[str], cache: Path, platform: Platform | None = None) -> str | None:
     """The digest of a root file system that was made before; None when there is none yet."""
-    path = root_of(spec, packages, cache)
+    path = root_of(spec, packages, cache, platform)
     return digest(path) if path else None
 
 
-def root_of(spec: BaseSpec, packages: Sequence[str], cache: Path) -> Path | None:
+def root_of(spec: BaseSpec, packages: Sequence[str], cache: Path, platform: Platform | None = None) -> Path | None:
     """A root file system that was made before; None when there is none yet."""
-    path = _path(spec, packages, cache)
+    path = _path(spec, packages, cache, platform)
     return path if path.is_file() else None
 
 

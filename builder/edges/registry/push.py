@@ -27,7 +27,7 @@ SHOWN = 1 << 20
 
 @dataclass(frozen=True, kw_only=True)
 class PushedImage:
-    """An image to push; its blobs without the manifest, in the order they are sent."""
+    """An image to push; its blobs without manifests, in the order they are sent."""
 
     name: str
     tag: str
@@ -35,6 +35,8 @@ class PushedImage:
     data: bytes
     """The manifest's bytes."""
     blobs: tuple[Descriptor, ...]
+    parts: tuple[tuple[str, Descriptor, bytes], ...] = ()
+    """Platform, manifest and the manifest's bytes, where ``manifest`` is an index of several."""
 
     @property
     def key(self) -> str:
@@ -217,6 +219,8 @@ def carry_out(
             for blob in needed:
                 submit(bring, blob)
         image = step.image
+        for _, part, data in image.parts:  # a registry refuses an index before its manifests
+            registry.put_manifest(step.repository, part.digest, part, data)
         registry.put_manifest(step.repository, image.tag, image.manifest, image.data)
         yield step, sent[0]
     if total.size:

@@ -119,6 +119,7 @@ def signer(private: Path) -> Signer:
     Raises:
         UsageError: the key is missing, of another kind, or has a passphrase.
     """
+    from cryptography.exceptions import UnsupportedAlgorithm
     from cryptography.hazmat.primitives import hashes
     from cryptography.hazmat.primitives.asymmetric import ec
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -147,7 +148,10 @@ def signer(private: Path) -> Signer:
     if isinstance(key, Ed25519PrivateKey):
         return Signer(_verifying(key.public_key(), private), key.sign)
     if isinstance(key, ec.EllipticCurvePrivateKey):
-        scheme = ec.ECDSA(hashes.SHA256(), deterministic_signing=True)
+        try:
+            scheme = ec.ECDSA(hashes.SHA256(), deterministic_signing=True)
+        except UnsupportedAlgorithm:  # a cryptography that was built with OpenSSL before 3.2
+            scheme = ec.ECDSA(hashes.SHA256())
         return Signer(_verifying(key.public_key(), private), lambda data: key.sign(data, scheme))
     raise _other_kind(private)
 

@@ -102,8 +102,8 @@ def keep_files(target: Path, version: Inventory, other: Inventory) -> Inventory:
     for path, sha256 in _files_of(version).items():
         if theirs.get(path) == sha256 or os.path.lexists(folder / sha256):
             continue
-        with incoming.parent(path) as (parent, name):
-            if not _linked(name, folder / sha256, parent):
+        with incoming.parent(path) as (parent, name):  # of a folder above, where its own is gone
+            if not (os.path.lexists(target / path) and _linked(name, folder / sha256, parent)):
                 gone.add(path)
     return {**version, "files": [f for f in version["files"] if f["path"] not in gone]}
 

@@ -29,6 +29,9 @@ from builder.receiver.writing import write_whole
 JOURNAL = ".rollback.json"
 """In the receiver's folder from the decision to the end: whoever finds it finishes what it says."""
 
+AGAIN = "load that bundle again: load.py --allow-older"
+"""What to do when the version before can't be had otherwise."""
+
 
 def is_pending(target: Path) -> bool:
     """Whether a rollback was decided and not finished."""
@@ -58,13 +61,11 @@ def rollback(target: Path, memory: Memory, connect: Callable[[], EngineSocket]) 
         )
     engine = _engine_for(mine, before, connect)
     if engine:
-        _require_images(engine, before)
+        _require_images(engine, before, AGAIN)
         _require_own_names(engine, memory, mine, before)
     mine = keep_files(target, mine, before)
     if gone := missing_files(target, before, mine):
-        raise LoaderError(
-            3, f"{gone[0]} of the version before is gone", "load that bundle again: load.py --allow-older"
-        )
+        raise LoaderError(3, f"{gone[0]} of the version before is gone", AGAIN)
     at = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
     journal = {"schema": 1, "at": at, "from": mine, "to": before}
     write_whole(target / JOURNAL, json.dumps(journal).encode() + b"\n")
@@ -85,7 +86,10 @@ def finish_rollback(target: Path, connect: Callable[[], EngineSocket]) -> None:
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise LoaderError(3, f"{target / JOURNAL} can't be read ({error})", "remove it, then load.py again") from None
     say("finishing a rollback that was cut short")
-    _go_back(target, _engine_for(journal["from"], journal["to"], connect), journal)
+    engine = _engine_for(journal["from"], journal["to"], connect)
+    if engine:
+        _require_images(engine, journal["to"], f"remove {target / JOURNAL} to give it up, then {AGAIN}")
+    _go_back(target, engine, journal)
 
 
 def _engine_for(mine: Inventory, before: Inventory, connect: Callable[[], EngineSocket]) -> EngineSocket | None:
@@ -93,14 +97,14 @@ def _engine_for(mine: Inventory, before: Inventory, connect: Callable[[], Engine
     return connect() if mine["images"] or before["images"] else None
 
 
-def _require_images(engine: EngineSocket, before: Inventory) -> None:
-    """Raises LoaderError when an image of the version before is gone."""
+def _require_images(engine: EngineSocket, before: Inventory, do: str) -> None:
+    """Raises LoaderError, with what to do then, when an image of the version before is gone."""
     gone = [i["name"] for i in before["images"] if "id" not in i or not engine.image(i["id"])]
     if gone:
         raise LoaderError(
             3,
             f"this engine has no longer what {', '.join(gone[:4])} stood for in the version before",
-            "load that bundle again: load.py --allow-older",
+            do,
         )
 
 

@@ -253,6 +253,7 @@ def _texts(
         way=way,
         python=python,
         claims=claims,
+        weights="" if options.engine == "kubernetes" else _weights(options),
     )
     return {**texts, readme.FILE: page}
 

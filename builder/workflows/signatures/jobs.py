@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,7 +13,7 @@ from builder.core.signatures import chain
 from builder.core.signatures.links import ChainLink, not_shown
 from builder.core.terms import Mode
 from builder.edges.jobs import folder as jobs
-from builder.errors import MissingError, UsageError
+from builder.errors import BakeError, MissingError, UsageError
 from builder.program import command
 from builder.workflows.session import Session, layout_of, pinned, store_of
 from builder.workflows.signatures.checks import Verified, engine_address, image_signature
@@ -65,6 +66,7 @@ def _image_signatures(session: Session, facts: chain.MachineFacts, key: Verifyin
 
 def _replayed(session: Session, job: Job, folder: Path) -> list[ChainLink]:
     """Run a job a second time, in a folder of its own, and compare what it makes."""
+    from builder.edges.engine import kept
     from builder.edges.jobs import outcome
     from builder.edges.jobs.record import again
     from builder.workflows import run
@@ -76,10 +78,15 @@ def _replayed(session: Session, job: Job, folder: Path) -> list[ChainLink]:
         raise UsageError(f"job {job.id} has no results to compare", hint=command("run", job.id))
     _require_here(session, job)
     root = session.config.paths.cache / "replay"
-    with again.copied(root, job, folder, session.on_progress) as copy:
-        inner = replace(session, config=replace(session.config, jobs=root))
-        run.run(inner, [copy.id], JobOptions(), run.RunOptions(build=False))
-        second = outcome.said(copy, root / copy.id)
+    try:
+        with again.copied(root, job, folder, session.on_progress) as copy:
+            inner = replace(session, config=replace(session.config, jobs=root))
+            run.run(inner, [copy.id], JobOptions(), run.RunOptions(build=False))
+            second = outcome.said(copy, root / copy.id)
+    finally:
+        if (host := engine_address(session)) is not None:
+            with contextlib.suppress(BakeError):
+                kept.release(host, root)  # the names that its images had for it
     return chain.replayed(first, second, [stage.name for stage in job.stages])
 
 

@@ -67,8 +67,8 @@ def _clear(root: Path) -> None:
     """
     from builder.edges.jobs.hosts import compose
 
-    for left in sorted(root.iterdir()) if root.is_dir() else ():
-        compose.clean(left)
+    for name in names_below(root):
+        compose.clean(root / name)
     places.remove_if_there(root)
     if root.exists():
         raise MissingError("what an earlier run left can't be removed", where=str(root), hint="remove it by hand")

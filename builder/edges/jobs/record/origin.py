@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from builder.core.config.types import Config
 from builder.core.images import currency
@@ -15,7 +15,6 @@ from builder.core.jobs.record.manifest import Manifest
 from builder.core.progress import OnProgress, Progress
 from builder.core.signatures.chain import ImageFacts, MachineFacts
 from builder.core.weights.model import PinnedModel, model_digest
-from builder.core.yaml_document import MAX_TEXT, Document
 from builder.edges.engine import connection as engines
 from builder.edges.images import installed
 from builder.edges.images.layout import DIGEST, Layout
@@ -23,7 +22,11 @@ from builder.edges.jobs import listing, outcome
 from builder.edges.jobs.folder import folder, read
 from builder.edges.weights.store import Store
 from builder.errors import BakeError
-from builder.receiver.jobs.untrusted import read_below, sha256_below, size_below
+from builder.receiver.jobs.kept import LONGEST_COMPOSE
+from builder.receiver.jobs.untrusted import parse_json, read_below, sha256_below, size_below
+
+SERVICE = re.compile(rb'^  "?([a-z0-9-]{1,64})"?:\n    <<: \*stage\n    image: "(sha256:[0-9a-f]{64})"$', re.MULTILINE)
+"""A stage and its image, as compose/job.yaml.j2 writes them."""
 
 
 def facts(
@@ -87,16 +90,18 @@ def _digests(
 
 
 def image_ids(job_folder: Path) -> dict[str, str]:
-    """Stage -> id of the image in the job's compose.yaml; none where it ran without, or the file is something else."""
-    raw = read_below(job_folder, compose.FILE, 4 * MAX_TEXT)
-    services: Any = {}
-    with contextlib.suppress(BakeError, UnicodeDecodeError):
-        found = Document(compose.FILE, (raw or b"").decode()).data
-        services = found.get("services") if isinstance(found, dict) else {}
-    if not isinstance(services, dict):
-        return {}
-    ids = {stage: service.get("image") for stage, service in services.items() if isinstance(service, dict)}
-    return {stage: id_ for stage, id_ in ids.items() if isinstance(id_, str) and DIGEST.fullmatch(id_)}
+    """Stage -> id of the image in the job's compose.yaml; none where it ran without, or the file is something else.
+
+    It is read as the builder's template and the loader write it, and not as YAML, whose aliases can make gigabytes of a page.
+    """
+    raw = read_below(job_folder, compose.FILE, LONGEST_COMPOSE) or b""
+    with contextlib.suppress(ValueError):
+        found = parse_json(raw.partition(b"\n")[2])  # the loader's, below a comment
+        services = found.get("services") if isinstance(found, dict) else None
+        rows = services.items() if isinstance(services, dict) else ()
+        ids = {stage: service.get("image") for stage, service in rows if isinstance(service, dict)}
+        return {stage: id_ for stage, id_ in ids.items() if isinstance(id_, str) and DIGEST.fullmatch(id_)}
+    return {stage.decode(): id_.decode() for stage, id_ in SERVICE.findall(raw)}
 
 
 def _image(layout: Layout, engine: str | None, stage: str, id_: str) -> ImageFacts:
