@@ -30,6 +30,7 @@ PROGRAMS = {
     "pkcs11-tool": "opensc",
     "podman": "podman",
     "skopeo": "skopeo",
+    "qemu-aarch64-static": "qemu-user-static",
     "softhsm2-util": "softhsm2",
     "apertium": "apertium-eng-spa",
     "ffmpeg": "ffmpeg",
@@ -54,7 +55,7 @@ ENGINE = {
 }
 """Programs of the engine that tests start for themselves, and Debian's packages."""
 
-PAPERS = {"cosign": "cosign", "oras": "oras"}
+READERS = {"cosign": "cosign", "oras": "oras"}
 """Programs that read what was pushed, and the packages that have them; Debian 12 has none, 13's run on it."""
 
 PLUGINS = ("docker-buildx", "docker-compose")
@@ -140,7 +141,7 @@ def main() -> None:
     with (Path(tempfile.gettempdir()) / "whisperbake-provision.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)  # two runs at once: the second finds everything installed
         packages = missing(shutil.which) if shutil.which("apt-get") else []
-        newer = [package for program, package in PAPERS.items() if shutil.which(program) is None]
+        newer = [package for program, package in READERS.items() if shutil.which(program) is None]
         if lacks_engine(shutil.which, os.path.exists):
             newer += [*dict.fromkeys(ENGINE.values()), *PLUGINS]
         if newer:

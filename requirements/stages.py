@@ -4,8 +4,9 @@ A lock names only what the stage imports (installed with --no-deps), for Python 
 All stages are resolved together first, so that a package has the same version in all of them, and one for all Pythons
 unless its requirement says otherwise: a recording reads the same on each.
 
-``requirements/stages.py full-cpu --torch-index URL`` writes locks of PyTorch's CPU builds, without CUDA's libraries. It needs
-that index. ``network.torch_index_url`` in bake.yaml then builds the full images of docker-cpu from these locks.
+``requirements/stages.py full-cpu`` writes locks of PyTorch's CPU builds, without CUDA's libraries: of the versions that the full
+locks have. It needs PyTorch's own index, or the mirror of it that ``--torch-index URL`` names. ``network.torch_index_url`` in
+bake.yaml then builds the full images of docker-cpu from these locks.
 """
 
 from __future__ import annotations
@@ -41,6 +42,9 @@ APART = ("tokenizers",)
 
 CUDA = "nvidia-"
 
+TORCH_INDEX = "https://download.pytorch.org/whl/cpu"
+"""PyTorch's own index of CPU builds (https://pytorch.org/get-started/locally)."""
+
 HEADER = "# Written by requirements/stages.py from {name}; installed with --no-deps --require-hashes.\n"
 
 
@@ -56,6 +60,10 @@ def lock(variant: str, *, upgrade: bool, torch_index: str = "") -> None:
         if source != "slim":
             slim = pins(STAGES.glob("*/requirements-slim.txt"))
             known |= {pin for pin in slim if pin.split("==")[0] not in APART}
+            if (
+                variant != source
+            ):  # the same versions, and of torch the build for processors: 2.8.0+cpu is 2.8.0 (PEP 440)
+                known |= {pin for pin in pins(STAGES.glob(f"*/requirements-{source}.txt")) if not pin.startswith(CUDA)}
         elif not upgrade:  # what is new here has the version that the full variant has already
             mine = {pin.split("==")[0] for pin in known}
             full = pins(STAGES.glob("*/requirements-full.txt"))
@@ -101,9 +109,10 @@ if __name__ == "__main__":
     reader = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     reader.add_argument("variants", nargs="*", default=["slim", "slim-onnx-asr", "slim-mlx", "slim-gpu", "full"])
     reader.add_argument("--upgrade", action="store_true", help="take newer versions than the locks have")
-    reader.add_argument("--torch-index", default="", metavar="URL", help="for full-cpu")
+    reader.add_argument("--torch-index", default="", metavar="URL", help=f"for full-cpu; default: {TORCH_INDEX}")
     chosen = reader.parse_args()
-    if bool(chosen.torch_index) != ("full-cpu" in chosen.variants):
-        reader.error("--torch-index and full-cpu go together")
+    if chosen.torch_index and "full-cpu" not in chosen.variants:
+        reader.error("--torch-index is for full-cpu")
     for each in chosen.variants:
-        lock(each, upgrade=chosen.upgrade, torch_index=chosen.torch_index)
+        index = (chosen.torch_index or TORCH_INDEX) if each.endswith("-cpu") else ""
+        lock(each, upgrade=chosen.upgrade, torch_index=index)

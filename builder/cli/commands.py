@@ -23,6 +23,10 @@ TOP: Mapping[str, tuple[str, str]] = {
         "images",
         "The images here: sizes unpacked, what others share, whether they are up to date; or their papers.",
     ),
+    "rollback": (
+        "images",
+        "Go back to the images of an earlier build, all of a mode's at once, and stay there until the next one.",
+    ),
     "prune": (
         "images",
         "Free what no image and no job needs: blobs, recipes, images, what killed builds left, old answers.",

@@ -11,7 +11,9 @@ from builder.cli.options import (
     NO_IMAGE_OPTIONS,
     ImageOptions,
     Json,
+    ModeOption,
     PlatformOption,
+    VariantOption,
     expanded,
     opened,
     platforms,
@@ -179,6 +181,42 @@ def show_papers(names: list[str], sbom: str, out: Path | None, *, json: bool, wi
     with opened() as session:
         shown = papers.of_images(session, names, kinds, out=out)
     show(json, PAPERS, shown)
+
+
+@app.command()
+def rollback(
+    to: Annotated[
+        str | None,
+        typer.Option("--to", metavar="TAG", help="A version, a commit or a tag. Default: the version before this one."),
+    ] = None,
+    release: Annotated[
+        bool, typer.Option("--release", help="Hold nothing any more: the next job brings images to today's code.")
+    ] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be moved, and what is kept.")] = False,
+    mode: ModeOption = None,
+    variant: VariantOption = None,
+    json: Json = False,
+) -> None:
+    """Go back to the images of an earlier build, all of a mode's at once, and stay there until the next one.
+
+    \b
+    Examples:
+      python3 build.py rollback --mode docker-cpu --dry-run
+      python3 build.py rollback --mode docker-cpu --to 0.1.0
+    """
+    from builder.views.past import versions as views
+    from builder.workflows.versions import commands as work
+
+    if release and (to or dry_run):
+        raise UsageError("--release moves no tag", expected="--release without --to and --dry-run")
+    with opened(mode=mode, variant=variant) as session:
+        if release:
+            let_go = work.release(session)
+        else:
+            done = work.rollback(session, to=to, dry_run=dry_run)
+    if release:
+        return show(json, views.RELEASE, let_go)
+    show(json, views.ROLLBACK, done)
 
 
 @app.command()

@@ -8,6 +8,9 @@ LABEL = "io.whisperbake."
 """The prefix of our labels on images and containers."""
 
 
+JOB_SCHEMA = 1
+"""The format of job.yaml and of what stages write (docs/job-format.md): an image reads jobs of the one it was built with."""
+
 SEPARATION = "separate"
 """The stage that takes noise out of the sound, and its image."""
 

@@ -11,6 +11,8 @@ from builder.core.images import layer_order
 from builder.core.text import format_size, format_time, table
 from builder.program import command, shell_word
 from builder.views import View
+from builder.views.past.versions import kept_lines
+from builder.views.platforms import OtherPlatformJson, others_text
 
 if TYPE_CHECKING:
     from builder.edges.images.installed import InstalledImage
@@ -273,38 +275,23 @@ class InstalledImageJson(TypedDict):
     """The models among them that it carries: id -> digest."""
     up_to_date: bool
     """Whether a build would leave it as it is."""
+    versions: list[str]
+    """Its further tags, of versions and commits."""
+    held: str | None
+    """The version that it is held at by ``rollback``: jobs use it as it is; null when it isn't."""
 
 
 class BuiltImageJson(InstalledImageJson):
     """An image after a build."""
 
     state: str
-    """``built``, ``cached`` (every layer was there), ``assembled`` (only weights are new) or ``up to date``."""
+    """``built``, ``cached`` (every layer was there), ``assembled`` (only weights are new), ``up to date`` or ``held``."""
     seconds: float
-    """From the begin of the build until it was done; 0 when it was up to date."""
+    """From the begin of the build until it was done; 0 when it was left as it is."""
     sent_bytes: int
     """Bytes of layers that went to the engine."""
     bytes_before: NotRequired[int]
     """What the image had unpacked that was replaced, where this one is larger by more than a tenth."""
-
-
-class OtherPlatformJson(TypedDict):
-    """An image of another platform than the engine's, in the layout."""
-
-    name: str
-    """As in images/*.yaml."""
-    tag: str
-    """Its reference in the layout: the image's own, and ``-<architecture>``."""
-    platform: str
-    """Such as ``linux/arm64``."""
-    manifest: str
-    """Digest of its manifest: ``sha256:…``."""
-    size_bytes: int
-    """All of its blobs, as they are sent: layers of code are compressed."""
-    state: str
-    """``built``, ``cached``, ``assembled`` or ``up to date``, as of the engine's images."""
-    seconds: float
-    """From the begin of the build until it was done; 0 when it was up to date."""
 
 
 class BuildJson(TypedDict):
@@ -373,6 +360,8 @@ def _installed(image: InstalledImage) -> InstalledImageJson:
         "models": list(image.models),
         "baked": dict(image.baked),
         "up_to_date": image.up_to_date,
+        "versions": list(image.versions),
+        "held": image.held or None,
     }
 
 
@@ -449,25 +438,7 @@ def _build_text(made: ImagesBuilt) -> list[str]:
         if image.before is not None
     ]
     own = [*table(("IMAGE", "SIZE", "SHARED", "OWN", "TIME", "STATE"), rows), "", total, *larger] if rows else []
-    return [*own, *([""] if own and made.others else []), *_others_text(made)]
-
-
-def _others_text(made: ImagesBuilt) -> list[str]:
-    if not made.others:
-        return []
-    rows = [
-        (
-            other.built.tag,
-            other.platform.name,
-            format_size(other.size_bytes),
-            format_time(other.built.seconds),
-            other.built.state,
-        )
-        for other in made.others
-    ]
-    names = ", ".join(dict.fromkeys(other.platform.name for other in made.others))
-    note = f"assembled for {names} and not run here: run them there before you rely on them  (docs/platforms.md)"
-    return [*table(("IMAGE", "PLATFORM", "TO SEND", "TIME", "STATE"), rows), "", note]
+    return [*own, *([""] if own and made.others else []), *others_text(made)]
 
 
 def _native_text(ready: NativeReady) -> list[str]:
@@ -504,12 +475,13 @@ def _listed_text(listed: ImagesListed) -> list[str]:
             format_size(image.own_bytes),
             ", ".join(image.models),
             "baked" if image.baked else "mounted" if image.models else "",
-            "yes" if image.up_to_date else "no",
+            f"held at {image.held}" if image.held else "yes" if image.up_to_date else "no",
         )
         for image in listed.images
     ]
     head = ("IMAGE", "ID", "SIZE", "SHARED", "OWN", "MODELS", "WEIGHTS", "UP TO DATE")
-    return table(head, rows) if rows else ["no images here"]
+    kept = kept_lines(listed.versions)
+    return [*(table(head, rows) if rows else ["no images here"]), *(["", *kept] if kept else [])]
 
 
 IMAGES = View(command="images", shape=list[InstalledImageJson], data=_images_data, lines=_listed_text)

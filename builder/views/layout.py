@@ -10,6 +10,7 @@ from typing_extensions import TypedDict
 from builder.core.text import format_size, table
 from builder.program import shell_word
 from builder.views import View
+from builder.views.past.versions import ImageVersionJson, version_data
 
 if TYPE_CHECKING:
     from builder.receiver.jobs.kept import KeptImage
@@ -55,6 +56,8 @@ class LayoutPruneJson(TypedDict):
     """Names of images that no job needs any more: they are removed, or would be, and with its last name an image."""
     builder: int | None
     """Bytes of BuildKit's cache that were freed, or would be; null without ``--builder``."""
+    versions: list[ImageVersionJson]
+    """Versions of images that stay, oldest first: ``rollback`` can go to them."""
 
 
 def _prune_data(pruned: LayoutPruned) -> LayoutPruneJson:
@@ -66,6 +69,7 @@ def _prune_data(pruned: LayoutPruned) -> LayoutPruneJson:
         "kept": [_kept_data(image) for image in pruned.kept],
         "released": [_kept_data(image) for image in pruned.released],
         "builder": pruned.builder,
+        "versions": [version_data(version) for version in pruned.versions],
     }
 
 
@@ -83,6 +87,10 @@ def _prune_text(pruned: LayoutPruned) -> list[str]:
         lines.append(f"{word} {format_size(pruned.builder)} of BuildKit's cache")
     if not pruned.engine:
         lines.append("no engine answers: images were kept, whether it has them or not")
+    lines += [
+        f"kept: {version.mode} {version.variant} {version.name}, which rollback can go to"
+        for version in pruned.versions
+    ]
     lines += [
         f"kept: {image.tag}, which job {image.jobs[0]}{_more(image.jobs)} needs for docker compose up"
         for image in pruned.kept

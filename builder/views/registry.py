@@ -25,6 +25,8 @@ class PushedImageJson(TypedDict):
     """As in images/*.yaml."""
     reference: str
     """Where it is: ``host/repository:tag``."""
+    also: list[str]
+    """Its further tags, of its version and its commit."""
     digest: str
     """Of its manifest: ``sha256:…``."""
     bytes: int
@@ -34,7 +36,7 @@ class PushedImageJson(TypedDict):
     mounted_bytes: int
     """What the registry takes from another of its repositories."""
     state: str
-    """``up to date``, ``pushed`` or ``would be pushed``."""
+    """``up to date``, ``pushed`` or ``would be pushed``; ``tagged`` or ``would be tagged`` where only further tags are new."""
     signature: str
     """``signed``, ``signed before`` (by this key), ``would be signed``; empty without ``--sign``."""
     platforms: dict[str, str]
@@ -99,11 +101,12 @@ def _image(pushed: ImagesPushed, step: PushStep, sent: int) -> PushedImageJson:
     return {
         "name": image.name,
         "reference": f"{pushed.target.host}/{step.repository}:{image.tag}",
+        "also": list(image.also),
         "digest": image.manifest.digest,
         "bytes": sum(blob.size for blob in dict.fromkeys(image.blobs)),
         "sent_bytes": sent,
         "mounted_bytes": step.mount_bytes,
-        "state": "up to date" if step.there else "would be pushed" if pushed.dry_run else "pushed",
+        "state": _state(step, pushed.dry_run),
         "signature": pushed.signatures.get(image.name, ""),
         "platforms": {platform: manifest.digest for platform, manifest, _ in image.parts},
     }
@@ -134,11 +137,18 @@ def _papers_text(data: PushJson) -> list[str]:
     return [f"{papers} {new[0]['state']} ({size}): SBOM, provenance, VEX"]
 
 
+def _state(step: PushStep, dry_run: bool) -> str:
+    if step.there:
+        return "up to date"
+    return f"{'would be ' if dry_run else ''}{'tagged' if step.further else 'pushed'}"
+
+
 def _push_text(pushed: ImagesPushed) -> list[str]:
     data = _push_data(pushed)
     rows = [
         (
             image["reference"],
+            ", ".join(image["also"]),
             image["digest"].removeprefix("sha256:")[:12],
             format_size(image["bytes"]),
             format_size(image["sent_bytes"]),
@@ -148,7 +158,7 @@ def _push_text(pushed: ImagesPushed) -> list[str]:
         for image in data["images"]
     ]
     verb = "would be sent" if pushed.dry_run else f"sent in {format_time(pushed.seconds)}"
-    lines = table(("IMAGE", "DIGEST", "SIZE", "SENT", "MOUNTED", "STATE"), rows)
+    lines = table(("IMAGE", "ALSO", "DIGEST", "SIZE", "SENT", "MOUNTED", "STATE"), rows)
     return [*lines, "", f"{format_size(data['sent_bytes'])} {verb}", *_papers_text(data)]
 
 

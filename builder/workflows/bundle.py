@@ -144,6 +144,7 @@ def create(session: Session, selection: ImageSelection, options: BundleOptions) 
     from builder.edges.bundle import folder as bundle
     from builder.workflows import images
     from builder.workflows.papers import commands as papers
+    from builder.workflows.versions import commands as versions
 
     session = _baked(session)
     config, on_progress = session.config, session.on_progress
@@ -151,7 +152,8 @@ def create(session: Session, selection: ImageSelection, options: BundleOptions) 
     bases = _bases(options.bases)
     signer = _signer(options)
     voices = _voices(config, selection, options)
-    engine, rendered, _ = images.ensure(session, selection)
+    engine, rendered, built = images.ensure(session, selection)
+    versions.require_models_of_plan(engine, rendered, built)
     packing = blobs.packing(config, on_progress)
     bundled = packing.images(rendered.plan.images)
     native = _native_models(config, selection, session.env, on_progress) if options.native else ()

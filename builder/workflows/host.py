@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from builder.core import glossary, translation
 from builder.core.config.defaults import MOUNTED
 from builder.core.config.types import Config
+from builder.core.images import versions as known
 from builder.core.jobs import compose, request, sandbox
 from builder.core.jobs.compose import ComposeFile, Machine, StageImage
 from builder.core.jobs.job import Job, JobStage
@@ -18,6 +19,7 @@ from builder.core.jobs.request import JobOptions, Request
 from builder.core.jobs.sandbox import ContainerLimits
 from builder.core.machine import Hardware
 from builder.core.metadata import about
+from builder.core.progress import Progress
 from builder.core.terms import Mode
 from builder.core.translation import Pair
 from builder.core.voices import cast
@@ -28,6 +30,7 @@ from builder.edges.jobs.preflight import Containers
 from builder.edges.jobs.stage_images import MediaImages, StageImages
 from builder.edges.machine import environment as native
 from builder.edges.machine import terms
+from builder.edges.system import files
 from builder.errors import ConfigError, MissingError
 from builder.program import command
 from builder.workflows.session import Session, chosen_models, hardware_of, native_python, pythons_apart
@@ -327,10 +330,14 @@ def stage_images_here(session: Session, *, build: bool, mounting: bool = False) 
     """
     from builder.edges.engine import connection as engines
     from builder.edges.engine import needs
+    from builder.edges.images.installed import tagged
+    from builder.edges.images.past import versions
     from builder.workflows import images
 
     config = session.config
-    models = [model.id for model, _ in chosen_models(config, to_fetch=True).values()]
+    _tell_of_holds(session)
+    chosen = [model for model, _ in chosen_models(config, to_fetch=True).values()]
+    models = [model.id for model in chosen]
     recorded = stage_images.recorded(config, models, session.env)
     if recorded is not None and (recorded.weights is not None or not mounting):
         return recorded
@@ -345,7 +352,9 @@ def stage_images_here(session: Session, *, build: bool, mounting: bool = False) 
         rendered = images.rendered(session, engine=engine)
     installed = {image.tag: image for image in images.here(session, engine, keeping=True)}
     tags = {image.stage: image.tag for image in rendered.plan.images if image.stage}
-    lacking = [tag for tag in tags.values() if tag not in installed or not installed[tag].up_to_date]
+    held = versions.held(config, engine)
+    versions.require_fit(config, tagged(config, engine), {t: held[t] for t in tags.values() if t in held}, chosen)
+    lacking = [t for t in tags.values() if t not in installed or not (installed[t].up_to_date or t in held)]
     if lacking:
         names = [i.name for i in rendered.plan.images if i.tag in lacking]
         if not any(config.images[name].extra for name in names):
@@ -365,3 +374,15 @@ def stage_images_here(session: Session, *, build: bool, mounting: bool = False) 
         ready = replace(ready, weights=StageImage(id=id_, models=digests), weights_tag=tag)
     stage_images.record(config, models, ready)
     return ready
+
+
+def _tell_of_holds(session: Session) -> None:
+    """Say that images are held: they aren't of today's code, and nobody should wonder why."""
+    defaults = session.config.defaults
+    hold = known.parsed(files.read_object(session.config.paths.versions)).hold(
+        defaults.mode.value, defaults.variant.value
+    )
+    if hold is not None and not hold.moving:
+        release = command(f"rollback {known.options(hold.mode, hold.variant)} --release")
+        note = f"held at {hold.name} since {hold.at[:10]}, whatever has changed; {release} ends that"
+        session.on_progress(Progress(what="images", note=note, finished=True))

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import functools
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from builder.core.config.defaults import MOUNTED
 from builder.core.images.history import BuildRecord, grown, predecessors
-from builder.core.progress import OnProgress
+from builder.core.progress import OnProgress, Progress
 from builder.core.terms import MUSIC, SEPARATION, Mode, Purpose, Variant
 from builder.errors import BakeError, MissingError
 from builder.program import command
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from builder.core.images.estimate import PlanEstimate
     from builder.core.images.layer_order import Block
     from builder.core.images.plan import Plan
+    from builder.core.images.versions import Versions
     from builder.core.platforms import Platform
     from builder.core.weights.model import PinnedModel
     from builder.edges.engine.connection import Engine
@@ -135,6 +136,8 @@ class ImagesListed:
     """The images that the engine has."""
 
     images: tuple[InstalledImage, ...]
+    versions: Versions
+    """What is kept of earlier builds, and what is held."""
 
 
 def plan(session: Session, selection: ImageSelection) -> ImagesPlanned:
@@ -207,7 +210,7 @@ def build(session: Session, selection: ImageSelection, *, cache: bool, refresh: 
     """Build images; what the engine has of them then."""
     from builder.edges.images import installed
 
-    engine, today, built = ensure(session, selection, cache=cache, refresh=refresh)
+    engine, today, built = ensure(session, selection, cache=cache, refresh=refresh, ends_hold=True)
     known = {image.tag: image for image in here(session, engine, selection)}
     unique = installed.unique_bytes(engine, [b.tag for b in built])
     if not selection.names:
@@ -224,7 +227,7 @@ def build(session: Session, selection: ImageSelection, *, cache: bool, refresh: 
 
 def _note(config: Config, built: Sequence[Built], known: Mapping[str, InstalledImage]) -> dict[str, BuildRecord]:
     """Write down what was built; for each image that became much larger, what its tag had before."""
-    from builder.edges.images import history
+    from builder.edges.images.past import history
 
     at = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
     fresh = [
@@ -250,7 +253,7 @@ def _note(config: Config, built: Sequence[Built], known: Mapping[str, InstalledI
 
 def past(session: Session) -> ImageHistory:
     """What was built here, and what it replaced."""
-    from builder.edges.images import history
+    from builder.edges.images.past import history
 
     records = history.read(session.config.paths.history)
     return ImageHistory(records=records[::-1], before=predecessors(records)[::-1])
@@ -259,8 +262,10 @@ def past(session: Session) -> ImageHistory:
 def listing(session: Session) -> ImagesListed:
     """The images that the engine has, and whether they are current."""
     from builder.edges.engine import connection as engines
+    from builder.edges.images.past import versions
 
-    return ImagesListed(images=here(session, engines.connect(session.env), keeping=True))
+    images = here(session, engines.connect(session.env), keeping=True)
+    return ImagesListed(images=images, versions=versions.read(session.config.paths.versions))
 
 
 # Steps that other workflows share
@@ -328,15 +333,21 @@ def ensure(
     cache: bool = True,
     refresh: bool = False,
     keeping: bool = False,
+    ends_hold: bool = False,
 ) -> tuple[Engine, Rendered, tuple[Built, ...]]:
     """Build the images of the session's mode that are missing or not current, with their weights.
 
     Args:
         keeping: what images have of other presets stays in them.
+        ends_hold: images that are held at an earlier version are built, too, and no longer held.
+
+    Raises:
+        MissingError: a rollback of them was interrupted, and ``ends_hold`` isn't asked for.
     """
     from builder.edges.engine import connection as engines
     from builder.edges.images import installed
     from builder.edges.images.build import require_space
+    from builder.edges.images.past import versions
 
     config, env, on_progress = session.config, session.env, session.on_progress
     engine = engines.connect(env)
@@ -344,7 +355,15 @@ def ensure(
     today = rendered(session, selection, engine=engine, keeping=labels)
     fetch_missing(config, today.plan.every, env=env, on_progress=on_progress)
     require_space(config, today.plan, engine)
-    return (engine, *carried_out(config, today, engine, env=env, on_progress=on_progress, cache=cache, refresh=refresh))
+    held = {} if ends_hold else versions.held(config, engine)
+    today, built = carried_out(
+        config, today, engine, env=env, on_progress=on_progress, cache=cache, refresh=refresh, held=held
+    )
+    ended = versions.note(config, engine, today.plan.mode, [one.tag for one in built], ends_hold=ends_hold)
+    for hold in ended:
+        note = f"{hold.mode} {hold.variant} is no longer held at {hold.name}"
+        on_progress(Progress(what="images", note=note, finished=True))
+    return engine, today, built
 
 
 def here(
@@ -356,10 +375,12 @@ def here(
         keeping: an image that has more models than the selection is current, too.
     """
     from builder.edges.images import installed
+    from builder.edges.images.past import versions
 
     found = installed.tagged(session.config, engine)
     labels = {image.tag: image.labels for image in found} if keeping else None
-    return installed.described(session.config, found, planner(session.config, selection, keeping=labels))
+    plans = planner(session.config, selection, keeping=labels)
+    return installed.described(session.config, found, plans, held=versions.held(session.config, engine, whole=False))
 
 
 def planner(
@@ -474,6 +495,7 @@ def carried_out(
     on_progress: OnProgress,
     cache: bool,
     refresh: bool,
+    held: Collection[str],
 ) -> tuple[Rendered, tuple[Built, ...]]:
     """The plan with the digest of its base, and what became of its images."""
     from builder.edges.images import build as baking
@@ -487,5 +509,5 @@ def carried_out(
     folder = images.folder_of(config, today.plan.platform)
     with files.locked(folder.with_suffix(".lock")):
         images.write(folder, today.files, roots)
-        built = baking.build(config, today, folder, engine, env=env, on_progress=on_progress, cache=cache)
+        built = baking.build(config, today, folder, engine, env=env, on_progress=on_progress, cache=cache, held=held)
     return today, built

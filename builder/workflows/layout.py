@@ -10,6 +10,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from builder.core.config.types import Config
+from builder.core.images.versions import ImageVersion, moving_tag
 from builder.core.weights.model import Model, Pin
 from builder.edges.system import files
 from builder.errors import MissingError
@@ -35,6 +36,8 @@ class LayoutPruned:
     """Names that images had for jobs which are gone, or name others now."""
     builder: int | None = None
     """Bytes of BuildKit's cache; None where that was not asked for."""
+    versions: tuple[ImageVersion, ...] = ()
+    """Versions of images that are kept to go back to, oldest first."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,14 +90,17 @@ def prune(
     """
     from builder.edges.engine import buildx
     from builder.edges.engine import connection as engines
+    from builder.edges.images.past import versions
 
     layout = layout_of(session.config)
     engine = engines.connect(session.env) if builder else None
     tags = _tags(session.env, layout, other_platforms=other_platforms)
     with files.locked(layout.lock):
         unneeded = layout.unneeded(keep=tags)
+        earlier = versions.whole(session.config, tags)
         if not dry_run:
             layout.forget(tags)
+            versions.forget(session.config, keep=earlier)
             for file in unneeded:
                 file.path.unlink(missing_ok=True)
     answers = _old_answers(session.config, days=days, dry_run=dry_run)
@@ -109,6 +115,7 @@ def prune(
         kept=tuple(kept),
         released=tuple(released),
         builder=cached,
+        versions=earlier,
     )
 
 
@@ -188,8 +195,13 @@ def _assembled(layout: Layout, names: Sequence[str]) -> list[str]:
     }
     if lacking := [name for name in names if not any(name in known_as for known_as in known.values())]:
         raise MissingError(f"not assembled here: {', '.join(lacking)}", hint=f"{command('build')}; {command('images')}")
-    own = [reference for reference in known if "platform" not in layout.images()[reference]]
-    chosen = [ref for ref, known_as in known.items() if any(name in known_as for name in names)] if names else own
+    recorded = layout.images()
+    chosen = [
+        ref
+        for ref, known_as in known.items()
+        if (ref in names or (moving_tag(ref) is None and (not names or any(name in known_as for name in names))))
+        and (names or "platform" not in recorded[ref])
+    ]
     if not chosen:
         raise MissingError("nothing is assembled here", where=str(layout.root), hint=command("build --mode docker-cpu"))
     return chosen

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from builder.core.images.versions import options
 from builder.core.terms import Mode, Purpose
 from builder.core.text import format_size
 from builder.errors import BakeError, MissingError, SourceError, UsageError, did_you_mean
@@ -244,6 +245,18 @@ def doctor(session: Session) -> MachineChecked:
             f", {format_size(free)} of it to be freed: {command('prune --builder')}" if free else ""
         )
 
+    def versions() -> str:
+        from builder.edges.images.past import versions as kept
+
+        state = kept.read(config.paths.versions)
+        for hold in state.holds:
+            kept.require_whole(hold)
+        held = [
+            f"{h.mode} {h.variant} is held at {h.name}: {command(f'rollback {options(h.mode, h.variant)} --release')}"
+            for h in state.holds
+        ]
+        return "; ".join(held) or f"{len(state.known)} kept, none is held"
+
     listens = finding("container engine", listening)
     looks: dict[str, Callable[[], str]] = {
         "compose": lambda: needs.compose(engine.info(engine.address(env))),
@@ -254,4 +267,5 @@ def doctor(session: Session) -> MachineChecked:
     }
     without = Finding(name="", ok=False, note="not looked at: no container engine answers", hint="")
     rest = [finding(name, look) if listens.ok else replace(without, name=name) for name, look in looks.items()]
-    return MachineChecked(checks=(*machine.inspect(config, env), listens, *rest))
+    images = finding("versions of images", versions)
+    return MachineChecked(checks=(*machine.inspect(config, env), images, listens, *rest))

@@ -55,15 +55,27 @@ ONE_BY_ONE = (
     "onnx_asr/preprocessors/data/*_conv.onnx",  # for GPUs: on processors it computes features with NumPy
     "lxml/html",
     "lxml/includes",
+    "lxml/*.pxi",
     "lxml/isoschematron",
     "lxml/objectify.*",  # python-docx writes with lxml.etree alone
-    "pocketsphinx/model/en-us/en-us.lm.bin",  # 26 MB; forced alignment is given its words
+    "pocketsphinx/model/en-us/*.lm.bin",  # 27 MB; forced alignment is given its words
     "ttconv/filters",  # ttconv writes TTML and SCC alone
     "ttconv/srt",
     "ttconv/stl",
     "ttconv/tt.py",
     "ttconv/vtt",
     "numpy/distutils",
+    "numpy/f2py",  # a compiler of Fortran
+    "numpy/_core/_simd.*",  # for numpy's own tests
+    "PIL/_avif.*",  # Pillow draws letters here: it opens and writes no picture
+    "PIL/_imagingcms.*",
+    "PIL/_imagingtk.*",
+    "PIL/_webp.*",
+    "PIL/*Plugin.py",
+    "pillow.libs/libavif*",
+    "pillow.libs/liblcms2*",
+    "pillow.libs/libsharpyuv*",
+    "pillow.libs/libwebp*",
     "faster_whisper/assets/*.onnx",  # the vad stage has its own model
     "nvidia/*/lib/*.alt.so*",
     "share",

@@ -87,8 +87,7 @@ def libraries(requirements: str) -> None:
     packages = installed(target)
     prune.prune(target)
     for path in sorted(target.rglob("*.so*")):
-        # Not the libraries that numpy and scipy bundle: patchelf has changed their order, and they would not load.
-        if not path.is_symlink() and not any(part.endswith(".libs") for part in path.parts) and not cuda(path):
+        if not path.is_symlink() and not cuda(path):
             elf.strip(path)
     compiled(target)
     for name, paths in packages.items():  # the builder reads its estimates from these lines

@@ -9,8 +9,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
+from builder.core.signatures import simple
+from builder.edges.images.layout import Layout
+from builder.edges.signing import kept, keys
 from tests.e2e.conftest import ROOT, Bake
+from tests.process.test_registry_commands import assembled
+from tests.process.test_signatures import made_pair
 
 NO_ENGINE = {"DOCKER_HOST": "unix:///nowhere.sock"}
 
@@ -136,3 +142,32 @@ def test_a_second_run_fetches_nothing(bake: Bake, job: Path, tmp_path: Path) -> 
     done = bake("verify", job.name, "--replay", env=env)
     assert done.code == 3
     assert "bootstrap --mode native" in done.said
+
+
+def test_a_job_in_containers_leads_to_its_signed_images(bake: Bake, job: Path, tmp_path: Path) -> None:
+    """compose.yaml names them by id: the manifest's digest, or the config's."""
+    home = tmp_path / "home"
+    assembled(home)
+    (home / "models").symlink_to(ROOT / ".bake/models")
+    layout = Layout(home / "layout", home / "models")
+    stages = [stage["name"] for stage in yaml.safe_load((job / "job.yaml").read_text())["stages"]]
+    stored = {stage: layout.image(f"whisperbake/{stage}:slim-cpu") for stage in stages}
+    ids = {stage: (one.manifest if stage == "asr" else one.config).digest for stage, one in stored.items()}
+    text = "".join(f'  {stage}:\n    <<: *stage\n    image: "{id_}"\n' for stage, id_ in ids.items())
+    (job / "compose.yaml").write_text(f"services:\n{text}")
+    (job / "job.yaml").write_text((job / "job.yaml").read_text().replace("mode: native", "mode: docker-cpu"))
+    env = {**NO_ENGINE, "BAKE_HOME": str(home)}
+    found = json.loads(bake("verify", job.name, "--json", env=env).out)
+    images = {link["of"]: link["verdict"] for link in found["links"] if link["kind"] == "image"}
+    assert images == dict.fromkeys(stages, "holds")
+    private, public = made_pair(tmp_path, "sender")
+    for one in stored.values():
+        payload = simple.payload("r.example", "x", one.manifest.digest)
+        kept.keep(home / "signatures", one.manifest.digest, payload, keys.signer(private).sign(payload))
+    done = bake("verify", job.name, "--key", public, "--json", env=env)
+    assert done.code == 0, done.err
+    signatures = [link for link in json.loads(done.out)["links"] if link["kind"] == "signature"]
+    assert {link["verdict"] for link in signatures} == {"holds"}
+    assert len(signatures) == len(set(ids.values()))
+    _, stranger = made_pair(tmp_path, "stranger")
+    assert bake("verify", job.name, "--key", stranger, env=env).code == 5

@@ -15,6 +15,7 @@ from typing import Any
 import docker
 import pytest
 
+from builder.core.images.versions import moving_tag
 from builder.edges.engine import connection as engines
 from tests.engine import canary, private_engine
 from tests.shared import ROOT, Ran, example_job, state_folder
@@ -119,11 +120,11 @@ class Engine:
         )
 
     def layers(self) -> dict[str, list[str]]:
-        """Diff ids of every image under the prefix, by its name."""
+        """Diff ids of every image under the prefix, by the name that moves."""
         found = {}
         for image in self.client.images.list(filters={"label": "io.whisperbake.inputs"}):
             for tag in image.tags:
-                if tag.startswith(f"{self.prefix}/"):
+                if tag.startswith(f"{self.prefix}/") and moving_tag(tag) is None:
                     found[tag.partition("/")[2]] = image.attrs["RootFS"]["Layers"]
         return found
 

@@ -83,13 +83,13 @@ def blob(digest: str) -> str:
 
 
 def test_a_second_push_sends_nothing(engine: Engine, pushed: Any, line: Proxy) -> None:
-    """One question an image."""
+    """One question for each tag of an image."""
     line.seen.clear()
     again = engine.bake("push", *ALONE, "--registry", f"{line.host}/wb", "--json")
     assert again.code == 0, again.err
     assert {i["state"] for i in again.data["images"]} == {"up to date"}
     assert line.body_bytes() == 0
-    assert len(line.seen) == len(pushed["images"]) + 1
+    assert len(line.seen) == sum(1 + len(image["also"]) for image in pushed["images"]) + 1
 
 
 def test_papers_name_what_real_images_have(engine: Engine, pushed: Any, line: Proxy, tmp_path: Path) -> None:
@@ -232,7 +232,7 @@ def test_a_push_that_was_killed_goes_on(engine: Engine, built: Any, line: Proxy)
     assert done.code == 0, done.err
     (image,) = done.data["images"]
     assert image["state"] == "pushed"
-    manifest = (engine.home / "layout" / blob(image["digest"])).stat().st_size
+    manifest = (engine.home / "layout" / blob(image["digest"])).stat().st_size * (1 + len(image["also"]))
     assert before > 4 * registry.CHUNK  # six chunks passed, of which the last of a blob is shorter
     assert before + line.body_bytes() == image["bytes"] + manifest
 
@@ -301,5 +301,5 @@ def test_two_pushes_at_once_send_each_blob_once(engine: Engine, built: Any, line
     assert [process.returncode for process in both] == [0, 0], said
     found = [json.loads(out)["images"][0] for out, _ in said]
     assert sorted(image["state"] for image in found) == ["pushed", "up to date"]
-    manifest = (engine.home / "layout" / blob(found[0]["digest"])).stat().st_size
+    manifest = (engine.home / "layout" / blob(found[0]["digest"])).stat().st_size * (1 + len(found[0]["also"]))
     assert line.body_bytes() == found[0]["bytes"] + manifest

@@ -44,7 +44,7 @@ READS = {"read_text", "read_bytes", "open", "glob", "rglob", "iterdir", "scandir
 OURS = {
     # Files of our own, outside of jobs: caches, code, templates, an inventory's template.
     "builder/edges/jobs/budget.py": {"files.read_json"},
-    "builder/edges/jobs/outcome.py": {"stages.glob", "(stages / name).glob", "path.read_bytes"},
+    "builder/edges/jobs/outcome.py": {"stages.glob", "(stages / name).glob", "path.read_bytes", "files.read_object"},
     "builder/edges/jobs/page.py": {"(folder / name).read_text"},
     "builder/edges/jobs/preflight.py": {"files.read_object", "(store / folder).iterdir", "p.is_file"},
     "builder/edges/jobs/record/speeds.py": {"files.read_object"},

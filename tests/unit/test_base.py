@@ -66,6 +66,8 @@ def test_only_what_an_image_needs_is_left(tmp_path: Path) -> None:
         "usr/lib/python3.11/os.py": "file",
         "usr/share/doc/libc6/copyright": "file",
         "usr/share/ca-certificates/mozilla/A.crt": "file",
+        "usr/lib/python3.11/lib-dynload/_ssl.cpython-311-x86_64-linux-gnu.so": "file",
+        "lib/x86_64-linux-gnu/libmvec.so.1": "file",  # libx265 of PyAV's wheel has it
     }
     gone = {
         "usr/share/doc/libc6/changelog.gz": "file",
@@ -76,6 +78,10 @@ def test_only_what_an_image_needs_is_left(tmp_path: Path) -> None:
         "dev/null": "dev",
         "var/lib/dpkg/status": "file",
         "usr/lib/x86_64-linux-gnu/gconv/A.so": "file",
+        "usr/lib/python3.11/lib-dynload/nis.cpython-311-x86_64-linux-gnu.so": "file",
+        "lib/x86_64-linux-gnu/libtirpc.so.3": "link",
+        "usr/lib/x86_64-linux-gnu/libdb-5.3.so": "file",
+        "usr/lib/x86_64-linux-gnu/krb5/plugins/preauth/spake.so": "file",
     }
     archive(tmp_path / "raw.tar", {**gone, **kept})
     rootfs.reduce(tmp_path / "raw.tar", tmp_path / "one.tar")

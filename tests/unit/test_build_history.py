@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from builder.core.images.history import BuildRecord, grown, line, parsed, predecessors
-from builder.edges.images import history
+from builder.edges.images.past import history
 from builder.views.past.images import HISTORY
 from builder.workflows import images
 

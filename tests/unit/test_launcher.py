@@ -205,6 +205,7 @@ def test_only_what_a_machine_lacks_is_installed(provision: ModuleType) -> None:
         "espeak-ng",
         "opensc",
         "skopeo",
+        "qemu-user-static",
         "softhsm2",
         "apertium-eng-spa",
         "ffmpeg",

@@ -5,6 +5,7 @@ Making one for real is in tests/e2e/test_native.py.
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 import threading
@@ -31,12 +32,16 @@ STAGES = (
 )
 
 
+def pin(name: str) -> str:
+    return f"{name}==1 \\\n    --hash=sha256:{'0' * 64}\n"
+
+
 @pytest.fixture
 def config(tmp_path: Path) -> Config:
     for stage in STAGES:
         lock = tmp_path / stage.requirements["slim"]
         lock.parent.mkdir(parents=True)
-        lock.write_text(f"{stage.name}==1 --hash=sha256:00\n")
+        lock.write_text(pin(stage.name))
     return small_project.of_stages(STAGES, root=tmp_path, home=tmp_path / ".bake")
 
 
@@ -64,7 +69,7 @@ def test_an_environment_counts_only_with_its_stamp_and_its_python(config: Config
 def test_jobs_on_a_gpu_have_an_environment_with_cuda_s_libraries(config: Config, tmp_path: Path) -> None:
     """They are locked apart: without them CTranslate2 finds the GPU and dies. Other jobs' environment stays as it is."""
     gpu = tmp_path / "stages/one/requirements-slim-gpu.txt"
-    gpu.write_text("nvidia-one==1 --hash=sha256:00\n")
+    gpu.write_text(pin("nvidia-one"))
     locks = {**STAGES[0].requirements, "slim-gpu": "stages/one/requirements-slim-gpu.txt"}
     stages = (replace(STAGES[0], requirements=locks), STAGES[1])
     plain = made(native._place(config, stages))
@@ -87,7 +92,7 @@ def test_every_engine_is_in_the_one_environment(config: Config) -> None:
 
 def test_cuda_s_libraries_that_can_t_be_had_leave_the_processor(config: Config, tmp_path: Path) -> None:
     """An index without them, as a bundle's folder of wheels: the way out is named."""
-    (tmp_path / "stages/one/requirements-slim-gpu.txt").write_text(f"nvidia-one==1 --hash=sha256:{'0' * 64}\n")
+    (tmp_path / "stages/one/requirements-slim-gpu.txt").write_text(pin("nvidia-one"))
     locks = {"slim": STAGES[0].requirements["slim"], "slim-gpu": "stages/one/requirements-slim-gpu.txt"}
     for lock in ("one", "two"):
         (tmp_path / f"stages/{lock}/requirements-slim.txt").write_text("")
@@ -150,7 +155,7 @@ def test_other_locks_are_another_environment(config: Config) -> None:
     before = native._place(config, STAGES)
     assert native._place(config, STAGES[::-1]) == before
     assert native._place(config, STAGES[:1]) != before
-    (config.root / "stages/two/requirements-slim.txt").write_text("two==2 --hash=sha256:00\n")
+    (config.root / "stages/two/requirements-slim.txt").write_text(pin("two").replace("==1", "==2"))
     assert native._place(config, STAGES) != before
 
 
@@ -217,6 +222,16 @@ def test_what_pip_prints_becomes_an_error_with_a_way_out(printed: str, kind: typ
     assert said in error.what
     assert error.hint
     assert error.detail == tuple(printed.splitlines())
+
+
+def test_what_would_fill_the_disk_is_refused_before_pip_begins(config: Config) -> None:
+    """By sizes as they were measured: of CUDA's libraries only where torch brings them."""
+    sizes = config.root / "images/sizes.json"
+    sizes.parent.mkdir()
+    sizes.write_text(json.dumps({"one==1": 10**15, "two==1": 1}))
+    with pytest.raises(MissingError, match=r"the disk has \d+ MB free; this needs 17\d{8} MB"):
+        native.ensure(config, STAGES, env={}, on_progress=silent)
+    assert list(config.paths.native.glob("slim-*")) == []
 
 
 def test_a_state_folder_that_cannot_be_made_is_no_traceback(config: Config) -> None:

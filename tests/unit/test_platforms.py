@@ -12,10 +12,11 @@ import pytest
 
 from builder.core import platforms
 from builder.core.images import oci, plan, render
+from builder.core.images.build_log import BuildLog
 from builder.core.images.oci import Layer, Written
 from builder.core.platforms import Platform
 from builder.core.terms import LABEL, Mode
-from builder.edges.images import rootfs
+from builder.edges.images import build, rootfs
 from builder.edges.images.layout import Layout
 from builder.edges.images.rendered import context, rendered
 from builder.edges.machine import project
@@ -157,6 +158,16 @@ def test_what_can_t_be_is_said_before_an_engine_is_asked(tmp_path: Path) -> None
     assert (native.code, "native jobs run on this machine" in native.err) == (2, True), native.err
     several = small_project.bake(root, "render", "--platform", "linux/arm64,linux/amd64", env=none)
     assert (several.code, "for one platform" in several.err) == (2, True), several.err
+
+
+def test_a_base_without_the_platform_is_said_in_our_words(tmp_path: Path) -> None:
+    """BuildKit's own text says neither which base nor what to do."""
+    log = tmp_path / "build.log"
+    log.write_text("#3 ERROR: no match for platform in manifest: not found\n")
+    failure = build._failure(BuildLog(tags={}), "buildx ended with 1", log)
+    assert failure.what == "the base has no image for this platform"
+    assert failure.exit_code == 6
+    assert failure.hint == "base.kind: debian in bake.yaml"
 
 
 def elf(path: Path, machine: int, *, big: bool = False) -> None:

@@ -12,6 +12,7 @@ from builder.core.images.layer_order import Block, arrange
 from builder.core.images.oci import Descriptor
 from builder.core.images.plan import Library, Plan, PlannedImage
 from builder.core.images.reference import Target
+from builder.core.images.versions import Hold, ImageVersion, Versions
 from builder.core.machine import Hardware, Recommendation
 from builder.core.platforms import Platform
 from builder.core.terms import Mode, Purpose, Variant
@@ -19,6 +20,7 @@ from builder.core.weights.model import FilePin, HubSource, Model, Pin
 from builder.edges.images.build import Built
 from builder.edges.images.installed import InstalledImage
 from builder.edges.images.layout import Unneeded
+from builder.edges.images.past.versions import Move
 from builder.edges.registry.push import PushedImage, PushStep
 from builder.edges.registry.referrers import Attachment
 from builder.errors import BakeError
@@ -26,6 +28,7 @@ from builder.receiver.jobs.kept import KeptImage
 from builder.views import images as views
 from builder.views import layout as layout_views
 from builder.views import registry as registry_views
+from builder.views.past import versions as version_views
 from builder.workflows.images import (
     FilesCompared,
     FilesRendered,
@@ -39,6 +42,7 @@ from builder.workflows.layout import LayersLocked, LayoutExported, LayoutPruned,
 from builder.workflows.machine import NativeReady
 from builder.workflows.pushing.commands import ImagesPushed, PaperAttached
 from builder.workflows.registry import PipelineCompared, PipelineMade
+from builder.workflows.versions.commands import Released, RolledBack
 
 MB = 1_000_000
 MODEL = Model(id="tiny", purpose=Purpose.ASR, title="Tiny", licence="MIT", sources=(HubSource(repo="o/tiny"),))
@@ -186,10 +190,23 @@ def test_stacks_guess_what_nobody_measured() -> None:
     )
     base, asr = estimate.stacks(plan, {"base==root": 50 * MB})
     assert [b.kind for b in asr.blocks] == ["base", "requirement", "requirement", "code"]
-    assert asr.blocks[2].size == 2 * estimate.UNKNOWN_HEAVY + estimate.UNKNOWN
+    assert asr.blocks[2].size == estimate.UNKNOWN_HEAVY + estimate.UNKNOWN_TORCH["torch"] + estimate.UNKNOWN
     assert [b.name for b in base.blocks] == ["base", "libraries base"]
     assert base.blocks[0].size == 50 * MB
     assert arrange([base, asr])["asr"][-1].kind == "code"
+
+
+def test_a_build_needs_room_for_what_its_images_lack() -> None:
+    """Packages that an image stands on which is there count no more; what nobody has measured is guessed, not left out."""
+    assert estimate.code_bytes(PLAN, SIZES, ["base", "asr"]) == 31 * MB + estimate.UNKNOWN
+    assert estimate.code_bytes(PLAN, SIZES, ["asr"]) == 30 * MB + estimate.UNKNOWN
+    assert estimate.code_bytes(PLAN, SIZES, []) == 0
+    torch = [dataclasses.replace(requirement("torch"), version=version) for version in ("9.0", "9.0+cpu")]
+    needs = [estimate.installed_bytes([pin], {}) for pin in torch]
+    assert needs == [estimate.UNKNOWN_TORCH["torch"], estimate.UNKNOWN_CPU_TORCH]
+    assert needs[1] < needs[0] / 2, "no CUDA in it"
+    twice = [dataclasses.replace(requirement("scipy"), version=version) for version in ("1.0", "2.0")]
+    assert estimate.installed_bytes(twice, {"scipy==2.0": 5, "scipy==1.0": 5}) == 5, "another Python has the other one"
 
 
 def test_a_rendered_folder_is_told() -> None:
@@ -227,6 +244,8 @@ INSTALLED_JSON = {
     "models": ["tiny"],
     "baked": {"tiny": "sha256:1"},
     "up_to_date": True,
+    "versions": [],
+    "held": None,
 }
 
 
@@ -234,11 +253,19 @@ def test_images_are_listed() -> None:
     """Weights are baked, mounted, or none are loaded."""
     mounted = dataclasses.replace(INSTALLED, baked={}, differences=("models",))
     plain = dataclasses.replace(mounted, models=(), differences=())
-    listed = ImagesListed(images=(INSTALLED, mounted, plain))
+    held = dataclasses.replace(mounted, versions=("wb/asr:slim-cpu-0.1.0",), held="0.1.0")
+    listed = ImagesListed(images=(INSTALLED, mounted, plain, held), versions=VERSIONS)
     assert views.IMAGES.data(listed) == [
         INSTALLED_JSON,
         {**INSTALLED_JSON, "baked": {}, "up_to_date": False},
         {**INSTALLED_JSON, "baked": {}, "models": []},
+        {
+            **INSTALLED_JSON,
+            "baked": {},
+            "up_to_date": False,
+            "versions": ["wb/asr:slim-cpu-0.1.0"],
+            "held": "0.1.0",
+        },
     ]
     rows = [" ".join(line.split()) for line in views.IMAGES.text(listed).splitlines()]
     assert rows == [
@@ -246,8 +273,65 @@ def test_images_are_listed() -> None:
         "wb/asr:slim-cpu 0123456789ab 150.0 MB 50.0 MB 100.0 MB tiny baked yes",
         "wb/asr:slim-cpu 0123456789ab 150.0 MB 50.0 MB 100.0 MB tiny mounted no",
         "wb/asr:slim-cpu 0123456789ab 150.0 MB 50.0 MB 100.0 MB yes",
+        "wb/asr:slim-cpu 0123456789ab 150.0 MB 50.0 MB 100.0 MB tiny mounted held at 0.1.0",
+        "",
+        "versions of docker-cpu slim, newest first: 0.1.0-r2 (gaaaaaaaaaaaa), 0.1.0; held at 0.1.0",
     ]
-    assert views.IMAGES.text(ImagesListed(images=())) == "no images here"
+    assert views.IMAGES.text(ImagesListed(images=(), versions=Versions())) == "no images here"
+
+
+FIRST = ImageVersion(name="0.1.0", commit="", at="2026-11-28T10:00:00Z", mode="docker-cpu", variant="slim", images=())
+SECOND = dataclasses.replace(FIRST, name="0.1.0-r2", commit="g" + "a" * 12, at="2026-11-28T11:00:00Z")
+HOLD = Hold(mode="docker-cpu", variant="slim", name="0.1.0", at="2026-11-28T12:00:00Z", moving=False, ids={}, codes={})
+VERSIONS = Versions(known=(FIRST, SECOND), holds=(HOLD,))
+
+
+def test_a_rollback_is_told() -> None:
+    """Which tags moved, what is kept, and how to let go."""
+    moves = (
+        Move(tag="wb/asr:slim-cpu", before="sha256:" + "1" * 64, after="sha256:" + "2" * 64),
+        Move(tag="wb/vad:slim-cpu", before=None, after="sha256:" + "3" * 64),
+    )
+    done = RolledBack(version=FIRST, before=SECOND, dry_run=False, held=True, moves=moves, kept=(SECOND, FIRST))
+    first = {"mode": "docker-cpu", "variant": "slim", "name": "0.1.0", "commit": "", "built": "2026-11-28T10:00:00Z"}
+    assert version_views.ROLLBACK.data(done) == {
+        "mode": "docker-cpu",
+        "variant": "slim",
+        "dry_run": False,
+        "before": "0.1.0-r2",
+        "version": first,
+        "held": True,
+        "tags": [
+            {"tag": "wb/asr:slim-cpu", "id_before": moves[0].before, "id": moves[0].after, "moved": True},
+            {"tag": "wb/vad:slim-cpu", "id_before": None, "id": moves[1].after, "moved": True},
+        ],
+        "kept": [
+            {**first, "name": "0.1.0-r2", "commit": "gaaaaaaaaaaaa", "built": "2026-11-28T11:00:00Z"},
+            first,
+        ],
+    }
+    lines = [" ".join(line.split()) for line in version_views.ROLLBACK.text(done).splitlines()]
+    assert lines == [
+        "IMAGE WAS IS TAG",
+        "wb/asr:slim-cpu 111111111111 222222222222 moved",
+        "wb/vad:slim-cpu 333333333333 moved",
+        "",
+        "VERSION COMMIT BUILT (UTC)",
+        "0.1.0-r2 gaaaaaaaaaaaa 2026-11-28 11:00:00",
+        "0.1.0 2026-11-28 10:00:00 this one",
+        "",
+        "docker-cpu slim is at 0.1.0, built 2026-11-28 10:00:00",
+        "held: jobs use it until python3 build.py build or python3 build.py rollback --mode docker-cpu --release",
+    ]
+    dry = version_views.ROLLBACK.text(dataclasses.replace(done, dry_run=True))
+    assert dry.endswith("docker-cpu slim would be at 0.1.0, built 2026-11-28 10:00:00")
+    assert "would be" in dry.splitlines()[1]
+    released = Released(mode="docker-cpu", variant="slim", hold=HOLD)
+    assert version_views.RELEASE.data(released) == {"mode": "docker-cpu", "variant": "slim", "held_at": "0.1.0"}
+    assert version_views.RELEASE.text(released).startswith("docker-cpu slim is no longer held at 0.1.0")
+    nothing = dataclasses.replace(released, hold=None)
+    assert version_views.RELEASE.data(nothing)["held_at"] is None
+    assert version_views.RELEASE.text(nothing) == "docker-cpu slim is not held"
 
 
 BUILT = ImagesBuilt(
@@ -359,7 +443,7 @@ def test_the_native_mode_says_what_it_has() -> None:
 
 def test_what_prune_frees_is_told() -> None:
     file = Unneeded(path=Path("/l/blobs/sha256/0123456789abcdef0123"), what="blob", size=5 * MB)
-    freed = LayoutPruned(files=(file,), removed=True, engine=True)
+    freed = LayoutPruned(files=(file,), removed=True, engine=True, versions=(FIRST,))
     assert layout_views.PRUNE.data(freed) == {
         "removed": True,
         "bytes": 5 * MB,
@@ -368,9 +452,11 @@ def test_what_prune_frees_is_told() -> None:
         "kept": [],
         "released": [],
         "builder": None,
+        "versions": [version_views.version_data(FIRST)],
     }
     rows = [" ".join(line.split()) for line in layout_views.PRUNE.text(freed).splitlines()]
-    assert rows == ["WHAT SIZE NAME", "blob 5.0 MB 0123456789abcdef", "", "freed 5.0 MB"]
+    kept = "kept: docker-cpu slim 0.1.0, which rollback can go to"
+    assert rows == ["WHAT SIZE NAME", "blob 5.0 MB 0123456789abcdef", "", "freed 5.0 MB", kept]
     nothing = layout_views.PRUNE.text(LayoutPruned(files=(), removed=False, engine=False))
     assert nothing.splitlines() == [
         "would free 0 B",
@@ -423,19 +509,22 @@ def test_a_push_is_told() -> None:
     """A blob that an image has twice counts once; bytes are those that the registry lacked."""
     weights, code = blob("1", 70 * MB), blob("2", 2 * MB)
     pushed = PushedImage(name="asr", tag="slim-cpu", manifest=blob("3", 100), data=b"", blobs=(weights, code, code))
-    new = PushStep(image=pushed, repository="me/asr", there=False, mount={weights.digest: "me/x"}, send=(code,))
-    old = dataclasses.replace(new, there=True, mount={}, send=())
+    pushed = dataclasses.replace(pushed, also=("slim-cpu-0.1.0",))
+    new = PushStep(image=pushed, repository="me/asr", tags=pushed.tags, mount={weights.digest: "me/x"}, send=(code,))
+    old = dataclasses.replace(new, tags=(), mount={}, send=())
+    named = dataclasses.replace(old, tags=pushed.also)
     result = ImagesPushed(
         signatures={},
         target=Target(host="r.example", prefix="me"),
         dry_run=False,
-        steps=((new, 2 * MB), (old, 0)),
+        steps=((new, 2 * MB), (old, 0), (named, 0)),
         wire_bytes=3 * MB,
         seconds=1.5,
     )
     row = {
         "name": "asr",
         "reference": "r.example/me/asr:slim-cpu",
+        "also": ["slim-cpu-0.1.0"],
         "digest": pushed.manifest.digest,
         "bytes": 72 * MB,
         "sent_bytes": 2 * MB,
@@ -447,7 +536,11 @@ def test_a_push_is_told() -> None:
     assert registry_views.PUSH.data(result) == {
         "registry": "r.example/me",
         "dry_run": False,
-        "images": [row, {**row, "sent_bytes": 0, "mounted_bytes": 0, "state": "up to date"}],
+        "images": [
+            row,
+            {**row, "sent_bytes": 0, "mounted_bytes": 0, "state": "up to date"},
+            {**row, "sent_bytes": 0, "mounted_bytes": 0, "state": "tagged"},
+        ],
         "papers": [],
         "sent_bytes": 2 * MB,
         "mounted_bytes": 70 * MB,
@@ -456,8 +549,8 @@ def test_a_push_is_told() -> None:
     }
     lines = [" ".join(line.split()) for line in registry_views.PUSH.text(result).splitlines()]
     assert lines[:2] == [
-        "IMAGE DIGEST SIZE SENT MOUNTED STATE",
-        "r.example/me/asr:slim-cpu 333333333333 72.0 MB 2.0 MB 70.0 MB pushed",
+        "IMAGE ALSO DIGEST SIZE SENT MOUNTED STATE",
+        "r.example/me/asr:slim-cpu slim-cpu-0.1.0 333333333333 72.0 MB 2.0 MB 70.0 MB pushed",
     ]
     index = dataclasses.replace(
         pushed, parts=(("linux/amd64", blob("4", 90), b""), ("linux/arm64", blob("5", 90), b""))
@@ -469,7 +562,7 @@ def test_a_push_is_told() -> None:
     dry = dataclasses.replace(result, dry_run=True, target=Target(host="r.example", prefix=""))
     data = registry_views.PUSH.data(dry)
     assert data["registry"] == "r.example"
-    assert [i["state"] for i in data["images"]] == ["would be pushed", "up to date"]
+    assert [i["state"] for i in data["images"]] == ["would be pushed", "up to date", "would be tagged"]
     assert registry_views.PUSH.text(dry).endswith("\n\n2.0 MB would be sent")
 
 

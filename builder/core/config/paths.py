@@ -17,6 +17,7 @@ STATE = (
     "models",
     "native",
     "secrets",
+    "versions.json",
 )
 """Every name in the state folder; without a project the jobs lie there too."""
 
@@ -66,6 +67,11 @@ class Paths:
     def history(self) -> Path:
         """Which images were built when, and how large they became: a line each."""
         return self.home / "history.jsonl"
+
+    @property
+    def versions(self) -> Path:
+        """Which versions of images are kept, and which are held."""
+        return self.home / "versions.json"
 
     @property
     def native(self) -> Path:

@@ -21,6 +21,8 @@ MODE, VARIANT, MODELS = f"{LABEL}mode", f"{LABEL}variant", f"{LABEL}models"
 """Labels: what an image was planned for, and the ids of the models that its stage loads."""
 CODE = f"{LABEL}code"
 """Label: an image's stage and the digest of its code, as :func:`builder.core.images.render.code_label` gives them."""
+SCHEMA = f"{LABEL}schema"
+"""Label: the format of the jobs that an image's stage reads (:data:`builder.core.terms.JOB_SCHEMA`); without it, 1."""
 BASE_NAME = "org.opencontainers.image.base.name"
 BASE_DIGEST = "org.opencontainers.image.base.digest"
 

@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 
+from builder.core.config.requirements import Requirement
 from builder.core.images import layer_order as order
-from builder.core.images.plan import CUDA, HEAVY, Library, Plan
+from builder.core.images.plan import CUDA, Library, Plan
 from builder.core.weights import layers
 
 UNKNOWN = 8_000_000
+"""Bytes that a package counts for whose size nobody has measured."""
 
+UNKNOWN_HEAVY = 330_000_000
+"""The same of one of NVIDIA's libraries: what torch 2.8's have on average."""
 
-UNKNOWN_HEAVY = 300_000_000
-"""Bytes that a package counts for whose size nobody has measured: any, and one of NVIDIA's or PyTorch's."""
+UNKNOWN_TORCH = {"torch": 1_600_000_000, "triton": 250_000_000}
+"""The same of packages that have grown for years: as torch 2.8.0 and triton 3.4.0 have, unpacked and pruned."""
+
+UNKNOWN_CPU_TORCH = 530_000_000
+"""The same of torch's build for processors: as torch 2.13.0+cpu has."""
 
 
 CODE = 200_000
@@ -31,7 +38,7 @@ def stacks(plan: Plan, sizes: Mapping[str, int]) -> tuple[order.Stack, ...]:
     def size(library: Library) -> int:
         packages: dict[str, int] = {}
         for p in library.packages:  # a lock names several versions of one where machines differ
-            packages[p.name] = sizes.get(f"{p.name}=={p.version}", packages.get(p.name, _guess(p.name)))
+            packages[p.name] = sizes.get(f"{p.name}=={p.version}", packages.get(p.name, guess(p.name, p.version)))
         return sum(packages.values())
 
     root = order.Block(name="base", kind="base", size=sizes.get("base==root", UNKNOWN))
@@ -56,8 +63,39 @@ def stacks(plan: Plan, sizes: Mapping[str, int]) -> tuple[order.Stack, ...]:
     return tuple(stacked)
 
 
-def _guess(package: str) -> int:
-    return UNKNOWN_HEAVY if package.startswith(CUDA) or package in HEAVY else UNKNOWN
+def guess(package: str, version: str) -> int:
+    """Bytes of a package that nobody has measured, unpacked."""
+    if package == "torch" and version.endswith("+cpu"):
+        return UNKNOWN_CPU_TORCH
+    return UNKNOWN_TORCH.get(package, UNKNOWN_HEAVY if package.startswith(CUDA) else UNKNOWN)
+
+
+def code_bytes(plan: Plan, sizes: Mapping[str, int], images: Collection[str]) -> int:
+    """Bytes of the packages, unpacked, that building some of a plan's images brings: those that no other of them stands on.
+
+    What nobody has measured is guessed, so that a build is refused rather than left to fill a disk.
+
+    Args:
+        sizes: of ``package==version``, those that are known.
+        images: names of those that aren't there yet.
+    """
+    there = {name for image in plan.images if image.name not in images for name in plan.standing(image)}
+    wanted = {name for image in plan.images if image.name in images for name in plan.standing(image)} - there
+    return installed_bytes((pin for name in wanted for pin in plan.libraries[name].packages), sizes)
+
+
+def installed_bytes(pins: Iterable[Requirement], sizes: Mapping[str, int]) -> int:
+    """Bytes of packages, unpacked, each once: a lock names several versions of one where machines differ.
+
+    Args:
+        sizes: of ``package==version``, those that are known; the others are guessed.
+    """
+    packages: dict[str, int] = {}
+    for pin in sorted(pins):
+        packages[pin.name] = sizes.get(f"{pin.name}=={pin.version}") or packages.get(
+            pin.name, guess(pin.name, pin.version)
+        )
+    return sum(packages.values())
 
 
 @dataclass(frozen=True, kw_only=True)

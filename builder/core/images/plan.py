@@ -242,7 +242,9 @@ def _needs(
                 raise ConfigError(
                     "no such requirements file",
                     where=files[key],
-                    hint=f"requirements/stages.py {key} --torch-index URL" if key.endswith("-cpu") else "make lock",
+                    hint=f"requirements/stages.py {key}, with --torch-index URL for a mirror"
+                    if key.endswith("-cpu")
+                    else "make lock",
                 )
             pins |= set(requirements.parse(files[key], locks[files[key]]))
     return pins

@@ -16,6 +16,7 @@ from builder.core.images import assembly, currency
 from builder.core.images.plan import Plan, PlannedImage, fingerprint
 from builder.core.quoting import environment, exec_, name_, plain, quoted, reference, unplain
 from builder.core.stage_env import stage_environment
+from builder.core.terms import JOB_SCHEMA
 from builder.core.weights import layers
 from builder.core.weights.model import FilePin, HubSource, Model, Pin, UrlSource, snapshot_path
 from builder.errors import ConfigError
@@ -221,6 +222,7 @@ def _bake(plan: Plan, templates: Mapping[str, str], made: Mapping[str, str], ver
             currency.INPUTS: inputs(plan, templates, made, image),
         }
         if image.stage:
+            labels[currency.SCHEMA] = str(JOB_SCHEMA)
             labels[currency.CODE] = code_label(image.stage, code_digest(made, image.stage))
         if own := [arguments[id_] for id_ in image.models]:
             # Null leaves the label out.

@@ -14,7 +14,7 @@ from pydantic import Field
 from builder.core.config.settings import checked
 from builder.core.config.types import StageSpec
 from builder.core.jobs.job import Clip, Job, JobInput, JobStage, ModelUse, stage_data
-from builder.core.terms import Mode, Purpose, Variant, Workflow
+from builder.core.terms import JOB_SCHEMA, Mode, Purpose, Variant, Workflow
 from builder.core.weights import catalog
 from builder.core.weights.model import REVISION, SHA256, Model, Pin, model_digest, snapshot_path, unsafe
 from builder.core.yaml_document import Document, Strict
@@ -27,7 +27,7 @@ MAX_TEXT = 5_000_000
 def to_yaml(job: Job) -> str:
     """job.yaml."""
     data = {
-        "schema": 1,
+        "schema": JOB_SCHEMA,
         "id": job.id,
         "created": job.created,
         "workflow": job.workflow,

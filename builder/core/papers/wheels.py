@@ -11,9 +11,7 @@ from collections.abc import Mapping, Sequence
 
 from builder.core.config.requirements import Requirement
 from builder.core.papers.contents import LockedWheel
-
-MACHINES = {"amd64": "x86_64", "arm64": "aarch64"}
-"""Architecture, as OCI names it -> as wheels name it."""
+from builder.core.platforms import MACHINES
 
 GLIBC = 36
 """Of Debian 12, the oldest base: glibc 2.36. No locked wheel wants a newer one."""

@@ -5,13 +5,13 @@ from __future__ import annotations
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from builder.core.config.types import Config
-from builder.core.images import assembly, currency, oci
+from builder.core.images import assembly, currency, estimate, oci
 from builder.core.images import graph_driver as piecewise
 from builder.core.images import render as rendering
 from builder.core.images.build_log import BuildLog
@@ -55,7 +55,7 @@ class Built:
     name: str
     tag: str
     state: str
-    """``built``, ``cached`` (every layer was there), ``assembled`` (new weights only) or ``up to date``."""
+    """``built``, ``cached`` (every layer was there), ``assembled`` (new weights only), ``up to date`` or ``held``."""
     seconds: float
     sent: int = 0
     """Bytes of layers that went to the engine."""
@@ -74,6 +74,7 @@ class _Job:
     env: Mapping[str, str]
     on_progress: OnProgress
     cache: bool
+    held: Collection[str] = ()
     exported: set[str] = field(default_factory=set)
     """Digests of the blobs that this engine's BuildKit exported in this run."""
 
@@ -94,6 +95,7 @@ def build(
     env: Mapping[str, str],
     on_progress: OnProgress,
     cache: bool = True,
+    held: Collection[str] = (),
 ) -> tuple[Built, ...]:
     """Build what is not up to date. Its weights have to be in the store.
 
@@ -101,6 +103,7 @@ def build(
     emulators that it happens to have.
 
     Args:
+        held: tags that stay as they are, whatever they are made from (:mod:`builder.edges.images.past.versions`).
         cache: whether BuildKit may take what it built before.
 
     Raises:
@@ -120,21 +123,30 @@ def build(
         env=env,
         on_progress=on_progress,
         cache=cache,
+        held=held,
     )
     with files.locked(job.layout.lock):
         return _build(job)
 
 
 def _build(job: _Job) -> tuple[Built, ...]:
-    images, foreign = job.made.plan.images, job.made.plan.platform is not None
+    images = job.made.plan.images
     labels = {image.tag: _labels(job, image) for image in images}
-    old = outdated(job.made, labels) if job.cache else list(images)
-    if not old:
-        return tuple(Built(name=i.name, tag=i.tag, state="up to date", seconds=0.0) for i in images)
+    stale = outdated(job.made, labels) if job.cache else list(images)
+    old = [image for image in stale if image.tag not in job.held]
+    done = {i.name: Built(name=i.name, tag=i.tag, state="held", seconds=0.0) for i in stale if i not in old}
+    if old:
+        done |= _built(job, old)
+    return tuple(done.get(i.name, Built(name=i.name, tag=i.tag, state="up to date", seconds=0.0)) for i in images)
+
+
+def _built(job: _Job, old: Sequence[PlannedImage]) -> dict[str, Built]:
+    """Build images; what became of each, by its name."""
+    foreign = job.made.plan.platform is not None
     for model, pin in {m.id: (m, pin) for i in old for m, pin in job.carried(i)}.values():
         job.store.require(model, pin)
     began = time.monotonic()
-    before = {image.tag: id_of(job.engine, image.tag) for image in images}
+    before = {image.tag: id_of(job.engine, image.tag) for image in job.made.plan.images}
     fresh = [i for i in old if not job.cache or _code_of(job, i) is None]
     states = _code(job, fresh) if fresh else {}
     done = {}
@@ -148,7 +160,7 @@ def _build(job: _Job) -> tuple[Built, ...]:
         job.on_progress(Progress(what=image.name, note=done[image.name].state, finished=True))
     if not foreign:
         drop_replaced(job.engine, job.config.jobs, before)
-    return tuple(done.get(i.name, Built(name=i.name, tag=i.tag, state="up to date", seconds=0.0)) for i in images)
+    return done
 
 
 def _labels(job: _Job, image: PlannedImage) -> dict[str, str]:
@@ -186,8 +198,8 @@ def _code(job: _Job, images: Sequence[PlannedImage]) -> dict[str, str]:
         job.on_progress(Progress(what="network", note=note, finished=True))
     log = _log(job.config.paths.logs)
     seen = BuildLog(tags={image.tag: image.name for image in images})
-    with network.secrets(site) as secrets, log.open("w", encoding="utf-8") as out:
-        # The code alone: weights come from the store.
+    with network.secrets(site) as secrets, log.open("w", encoding="utf-8", buffering=1) as out:
+        # Line by line: what a failure means is read from there. The code alone: weights come from the store.
         without = dict.fromkeys(["ENVIRONMENT", *rendering.arguments_of(job.made.plan).values()], "development")
         variables = {**without, "BASE_DIGEST": job.base_digest, **_commit(job.config.shipped, job.env)}
 
@@ -459,9 +471,7 @@ def require_space(config: Config, plan: Plan, engine: Engine) -> None:
     lacking = [i for i in plan.images if not (layout.labels(i.tag) if foreign else labels_of(engine, i.tag))]
     if not lacking:
         return
-    known = sizes(config)
-    names = {f"{p.name}=={p.version}" for library in plan.libraries.values() for p in library.packages}
-    code = sum(known.get(name, 0) for name in names)
+    code = estimate.code_bytes(plan, sizes(config), [image.name for image in lacking])
     weights = {m.id: pin.size for image in lacking for m, pin in plan.carried(image) if not foreign}
     needs = {config.home: code}
     if engine.free is not None:

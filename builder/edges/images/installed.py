@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 from builder.core.config.types import BaseSpec, Config
-from builder.core.images import assembly, currency
+from builder.core.images import assembly, currency, versions
 from builder.core.images.plan import PlannedImage
 from builder.core.terms import Mode, Variant
 from builder.edges.engine import connection
@@ -41,6 +42,11 @@ class InstalledImage:
     differences: tuple[str, ...]
     """What has changed since it was built (:mod:`builder.core.images.currency`); empty when it is current."""
 
+    versions: tuple[str, ...] = ()
+    """Its further tags, of versions and commits."""
+    held: str = ""
+    """The version that it is held at; empty when it isn't."""
+
     @property
     def up_to_date(self) -> bool:
         return not self.differences
@@ -55,6 +61,8 @@ class TaggedImage:
     labels: Mapping[str, str]
     layers: tuple[tuple[str, int], ...]
     """(diff id, unpacked bytes), lowest first."""
+    versions: tuple[str, ...] = ()
+    """Its further tags, of versions and commits."""
 
 
 def labels_of(engine: Engine, tag: str) -> dict[str, str]:
@@ -76,25 +84,39 @@ def id_of(engine: Engine, tag: str) -> str | None:
 
 
 def tagged(config: Config, engine: Engine) -> list[TaggedImage]:
-    """Our images on an engine."""
+    """Our images on an engine, each by the tag that a build moves."""
     return [
-        TaggedImage(tag=tag, id=image.id, labels=image.labels, layers=tuple(_layers(image)))
+        TaggedImage(
+            tag=tag,
+            id=image.id,
+            labels=image.labels,
+            layers=tuple(_layers(image)),
+            versions=tuple(sorted(other for other in image.tags if versions.moving_tag(other) == tag)),
+        )
         for image in engine.client.images.list(filters={"label": currency.INPUTS})
         for tag in image.tags
-        if tag.startswith(f"{config.defaults.registry}/") and not (KEPT.fullmatch(tag) or HELD.fullmatch(tag))
+        if tag.startswith(f"{config.defaults.registry}/")
+        and not (KEPT.fullmatch(tag) or HELD.fullmatch(tag))
+        and versions.moving_tag(tag) is None
     ]
 
 
-def described(config: Config, images: Sequence[TaggedImage], planner: Planner) -> tuple[InstalledImage, ...]:
-    """Images with what they share and how they differ from today's plan, by tag."""
+def described(
+    config: Config, images: Sequence[TaggedImage], planner: Planner, held: Mapping[str, str] = MappingProxyType({})
+) -> tuple[InstalledImage, ...]:
+    """Images with what they share and how they differ from today's plan, by tag.
+
+    Args:
+        held: tags that are held, with the name of their version.
+    """
     users = Counter(layer for image in images for layer in dict(image.layers))
     return tuple(
-        _described(image, users, differences(config, image.tag, image.labels, planner))
+        _described(image, users, differences(config, image.tag, image.labels, planner), held=held.get(image.tag, ""))
         for image in sorted(images, key=lambda image: image.tag)
     )
 
 
-def _described(image: TaggedImage, users: Mapping[str, int], changed: tuple[str, ...]) -> InstalledImage:
+def _described(image: TaggedImage, users: Mapping[str, int], changed: tuple[str, ...], *, held: str) -> InstalledImage:
     labels = image.labels
     models = labels.get(currency.MODELS, "")
     total = sum(size for _, size in image.layers)
@@ -111,6 +133,8 @@ def _described(image: TaggedImage, users: Mapping[str, int], changed: tuple[str,
         models=tuple(models.split(",")) if models else (),
         baked=baked(labels),
         differences=changed,
+        versions=image.versions,
+        held=held,
     )
 
 

@@ -69,6 +69,27 @@ DROPPED = (
     "var/lib/*",
     "var/log/*",
     "run/*",
+    # Python's modules for NIS and Berkeley DB, with what they alone need: Kerberos, RPC.
+    "usr/lib/python3*/lib-dynload/nis.*",
+    "usr/lib/*/libnsl.so*",
+    "*lib/*/libtirpc.so*",
+    "usr/lib/*/libgssapi_krb5.so*",
+    "usr/lib/*/libkrb5*",
+    "usr/lib/*/libk5crypto.so*",
+    "usr/lib/*/krb5",
+    "usr/lib/python3*/lib-dynload/_dbm.*",
+    "usr/lib/*/libdb-5*",
+    "usr/lib/python3*/lib-dynload/_curses*",
+    "*lib/*/libncursesw.so*",
+    "usr/lib/*/libformw.so*",
+    "usr/lib/*/libmenuw.so*",
+    "usr/lib/*/libpanelw.so*",
+    "usr/lib/*/libtic.so*",
+    "usr/lib/*/libexpatw.so*",  # expat for wide characters
+    "usr/lib/*/engines-3",  # OpenSSL's for hardware
+    "usr/share/zoneinfo/right",  # time with leap seconds
+    "usr/lib/python3*/lib-dynload/_test*",
+    "usr/lib/python3*/turtle.py",
     "usr/lib/python3*/test",
     "usr/lib/python3*/idlelib",
     "usr/lib/python3*/tkinter",
@@ -163,7 +184,7 @@ def require_tool() -> None:
         )
 
 
-def _path(spec: BaseSpec, packages: Sequence[str], cache: Path, platform: Platform | None) -> Path:
+def _path(spec: BaseSpec, packages: Sequence[str], cache: Path, platform: Platform | None = None) -> Path:
     """Where a root file system is kept, by what it is made of."""
     parts = (spec.suite, sorted(packages), DROPPED, EPOCH, *([platform.name] if platform else []))
     key = hashlib.sha256(repr(parts).encode()).hexdigest()[:16]

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from builder.core import correction
 from builder.core.config.types import Config
+from builder.core.images import versions
 from builder.core.jobs import edits
 from builder.core.jobs import job as spec
 from builder.core.jobs.job import Job, JobInput, JobStage
@@ -19,6 +20,7 @@ from builder.core.jobs.record import manifest as manifests
 from builder.core.jobs.record.changes import Change
 from builder.core.jobs.record.coverage import Coverage, gaps_longer, span
 from builder.core.jobs.record.manifest import Manifest
+from builder.core.terms import Mode
 from builder.edges.jobs import listing
 from builder.edges.jobs.record import sound
 from builder.edges.system import files
@@ -196,7 +198,7 @@ def unfinished(config: Config, job: Job, job_folder: Path, stage: JobStage) -> s
     Sound that was removed counts as there; :func:`soundless` says whether it was.
     """
     made = manifest(job_folder, stage.name)
-    code = code_digest(config.shipped / "stages", stage.name)
+    code = _wanted_code(config, stage.name, made)
     optional = [need for need in stage.needs if (known := config.stages.get(need)) and known.optional]
     late = [need for need in optional if manifest(job_folder, need) is not None]
     beside = (edits.FILE, correction.FILE) if stage.name == edits.STAGE else ()
@@ -208,6 +210,18 @@ def unfinished(config: Config, job: Job, job_folder: Path, stage: JobStage) -> s
         late=late,
         edits=[path for path in beside if size_below(job_folder, path) is not None],
     )
+
+
+def _wanted_code(config: Config, stage: str, made: Manifest | None) -> str:
+    """The digest of the code that a stage's results are to be of: today's, or that of the images that are held."""
+    today, defaults = code_digest(config.shipped / "stages", stage), config.defaults
+    holds = versions.parsed(files.read_object(config.paths.versions)).holds
+    codes = {(h.mode, h.variant): h.codes[stage] for h in holds if stage in h.codes}
+    if own := codes.pop((defaults.mode.value, defaults.variant.value), None):
+        return own
+    others = [code for (mode, variant), code in codes.items() if variant == defaults.variant.value]
+    in_containers = defaults.mode is not Mode.NATIVE  # modes share images: one of another's may be held
+    return made.code if in_containers and made is not None and made.code in others else today
 
 
 def soundless(job_folder: Path, *stages: str) -> dict[str, str]:

@@ -90,6 +90,7 @@ def _key(config: Config, models: Iterable[str], engine: str) -> str:
     facts: list[Any] = [engine, defaults.mode.value, defaults.variant.value, defaults.registry, sorted(models)]
     facts += [sorted(defaults.extras), defaults.weights, defaults.preset]
     paths = [config.root / name for name in ("bake.yaml", "models.yaml", "models.lock")]
+    paths.append(config.paths.versions)
     for folder in (*(config.shipped / name for name in ("images", "stages", "templates")), PACKAGE):
         paths += sorted(p for p in folder.rglob("*") if p.suffix != ".pyc")
     for path in paths:

@@ -74,6 +74,7 @@ def ensure(
             if not force and (found := ready(config, stages, cuda=cuda)):
                 return found
             _sweep(place, locks)
+            _require_room(config, place, locks)
             if locks == _locks(config, stages, cuda=False):
                 return _make(place, locks, env, on_progress, "the stages' packages")
             try:
@@ -178,6 +179,28 @@ def _locks(config: Config, stages: Sequence[StageSpec], *, cuda: bool) -> list[P
         )
     chosen = replace(config, stages={stage.name: stage for stage in stages})
     return list(chosen.native_locks(cuda=cuda, apple=apple_silicon()))
+
+
+UNPACKING = 1.7
+"""Bytes that a set-up needs for a byte of a package: pip has all wheels on the disk before it installs the first."""
+
+
+def _require_room(config: Config, place: Path, locks: Sequence[Path]) -> None:
+    """Refuse a set-up that would fill the disk, before the first byte: the full variant has 6 GB of packages.
+
+    Raises:
+        MissingError: too little is free.
+    """
+    from builder.core.config import requirements
+    from builder.core.images import estimate
+    from builder.core.images.plan import CUDA
+
+    sizes = files.read_object(config.shipped / "images" / "sizes.json")
+    pins = {pin for lock in locks for pin in requirements.parse(lock.name, lock.read_text(encoding="utf-8"))}
+    if (sys.platform, platform.machine()) != ("linux", "x86_64"):  # torch comes without CUDA there
+        pins = {pin for pin in pins if not pin.name.startswith(CUDA)}
+    need = int(UNPACKING * estimate.installed_bytes(pins, sizes))
+    files.require_room({place.parent: need}, "put the state elsewhere: --home DIR")
 
 
 def _named(locks: Sequence[Path]) -> list[str]:

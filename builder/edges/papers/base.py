@@ -15,6 +15,7 @@ from pathlib import Path
 from builder.core.config.types import BaseSpec
 from builder.core.images import oci
 from builder.core.papers.contents import BaseContents, DebianPackage
+from builder.core.platforms import Platform
 from builder.edges.images import rootfs
 from builder.edges.images.code_image import ChunkStream, unpacked
 from builder.edges.images.layout import Layout
@@ -30,16 +31,19 @@ PYTHON_PACKAGE = re.compile(r"python3-minimal|libpython3-stdlib")
 PYTHON_FILE = re.compile(r"usr/bin/python3\.(\d+)")
 
 
-def of_root(spec: BaseSpec, asked: Sequence[str], cache: Path, digest: str) -> BaseContents:
+def of_root(
+    spec: BaseSpec, asked: Sequence[str], cache: Path, digest: str, platform: Platform | None = None
+) -> BaseContents:
     """A base of Debian's packages.
 
     Args:
         asked: packages that it was made with.
         cache: where root file systems are kept.
         digest: of the root file system that an image stands on.
+        platform: of the image, where it isn't this machine's.
     """
     name = f"debian:{spec.suite}"
-    root = rootfs.root_of(spec, asked, cache)
+    root = rootfs.root_of(spec, asked, cache, platform)
     if root is None or rootfs.digest(root) != digest:
         return BaseContents(name=name, digest=digest, packages=_named(asked, spec.suite))
     found = _listed(rootfs.packages_of(root), spec.suite)

@@ -80,7 +80,7 @@ def _base(config: Config, layout: Layout, made: Rendered, image: PlannedImage, s
     plan, labels = made.plan, stored.written.image.labels
     digest = labels.get(currency.BASE_DIGEST, "")
     if plan.base.kind == "debian":
-        return base.of_root(plan.base, plan.debian_packages, config.paths.base, digest)
+        return base.of_root(plan.base, plan.debian_packages, config.paths.base, digest, plan.platform)
     code = tuple(layer for layer in stored.layers if not layout.is_weights(layer.blob.digest))
     above = sum(block.kind not in ("base", "model") for block in made.order[image.name])
     env = json.loads(stored.written.config).get("config", {}).get("Env") or []

@@ -37,23 +37,41 @@ class PushedImage:
     blobs: tuple[Descriptor, ...]
     parts: tuple[tuple[str, Descriptor, bytes], ...] = ()
     """Platform, manifest and the manifest's bytes, where ``manifest`` is an index of several."""
+    also: tuple[str, ...] = ()
+    """Further tags, of its version and its commit."""
 
     @property
     def key(self) -> str:
         """Which of a set it is: a repository may get several, each with a tag of its own."""
         return f"{self.name}:{self.tag}"
 
+    @property
+    def tags(self) -> tuple[str, ...]:
+        """All tags: the one that moves last, so that what it names has its other names before."""
+        return (*self.also, self.tag)
+
 
 @dataclass(frozen=True, kw_only=True)
 class PushStep:
-    """What becomes of an image: ``there`` (the tag has it already), or what its repository lacks."""
+    """What becomes of an image: which tags it is to have, and what its repository lacks for them."""
 
     image: PushedImage
     repository: str
-    there: bool
+    tags: tuple[str, ...]
+    """Those that the registry doesn't have of this image."""
     mount: Mapping[str, str]
     """Digest -> the repository it is mounted from."""
     send: tuple[Descriptor, ...]
+
+    @property
+    def there(self) -> bool:
+        """Whether every tag has the image already."""
+        return not self.tags
+
+    @property
+    def further(self) -> bool:
+        """Whether the tag that moves has the image already, and others are to have it."""
+        return bool(self.tags) and self.image.tag not in self.tags
 
     @property
     def send_bytes(self) -> int:
@@ -99,7 +117,7 @@ def decide(
     """
     with ThreadPoolExecutor(QUESTIONS) as pool:
         tagged = _tagged(images, registry, target, pool)
-        new = [image for image in images if image.key not in tagged]
+        new = [image for image in images if not tagged[image.key]]
         total = sum(len(image.blobs) for image in new)
         on_progress(Progress(what=ASKING, total=total))
         lacked = _lacked(new, registry, target, pool)
@@ -107,16 +125,20 @@ def decide(
         nowhere = {blob for image in new for blob in lacked[image.key] if blob.digest not in sources}
         sources |= _elsewhere(nowhere, others, registry, target, pool)
     on_progress(Progress(what=ASKING, done=total, total=total, finished=True))
-    return tuple(_steps(images, lacked, sources, target))
+    return tuple(_steps(images, tagged, lacked, sources, target))
 
 
 ASKING = "asking what the registry has"
 
 
-def _tagged(images: Sequence[PushedImage], registry: Registry, target: Target, pool: Executor) -> set[str]:
-    """Keys of the images whose tag has their manifest already."""
-    digests = pool.map(lambda image: registry.manifest(target.repository(image.name), image.tag), images)
-    return {image.key for image, digest in zip(images, digests, strict=True) if digest == image.manifest.digest}
+def _tagged(
+    images: Sequence[PushedImage], registry: Registry, target: Target, pool: Executor
+) -> dict[str, frozenset[str]]:
+    """Key of an image -> those of its tags that have its manifest already. A registry that has one has all of its blobs."""
+    pairs = [(image, tag) for image in images for tag in image.tags]
+    digests = pool.map(lambda pair: registry.manifest(target.repository(pair[0].name), pair[1]), pairs)
+    there = {(i.key, tag) for (i, tag), digest in zip(pairs, digests, strict=True) if digest == i.manifest.digest}
+    return {image.key: frozenset(tag for tag in image.tags if (image.key, tag) in there) for image in images}
 
 
 def _lacked(
@@ -165,6 +187,7 @@ def _elsewhere(
 
 def _steps(
     images: Sequence[PushedImage],
+    tagged: Mapping[str, Collection[str]],
     lacked: Mapping[str, Sequence[Descriptor]],
     sources: Mapping[str, str],
     target: Target,
@@ -179,13 +202,14 @@ def _steps(
         mount = {blob.digest: known[blob.digest] for blob in missing if blob.digest in known}
         send = tuple(blob for blob in missing if blob.digest not in mount)
         known |= {blob.digest: repository for blob in send}
-        yield PushStep(image=image, repository=repository, there=image.key not in lacked, mount=mount, send=send)
+        tags = tuple(tag for tag in image.tags if tag not in tagged[image.key])
+        yield PushStep(image=image, repository=repository, tags=tags, mount=mount, send=send)
 
 
 def carry_out(
     steps: Sequence[PushStep], registry: Registry, *, open_: Open, stop: StopSignal, on_progress: OnProgress
 ) -> Iterator[tuple[PushStep, int]]:
-    """Send and mount, image by image; yields each with the bytes that had to be sent, when its tag is in place.
+    """Send and mount, image by image; yields each with the bytes that had to be sent, when its tags are in place.
 
     Raises:
         SourceError: refused or gone. What has arrived stays there.
@@ -221,7 +245,8 @@ def carry_out(
         image = step.image
         for _, part, data in image.parts:  # a registry refuses an index before its manifests
             registry.put_manifest(step.repository, part.digest, part, data)
-        registry.put_manifest(step.repository, image.tag, image.manifest, image.data)
+        for tag in step.tags:
+            registry.put_manifest(step.repository, tag, image.manifest, image.data)
         yield step, sent[0]
     if total.size:
         on_progress(Progress(what="push", done=total.size, total=total.size, unit="bytes", finished=True))

@@ -74,7 +74,9 @@ def _others(
     config, env, on_progress = session.config, session.env, session.on_progress
     fetch_missing(config, today.plan.models, env=env, on_progress=on_progress)
     require_space(config, today.plan, engine)
-    _, built = images.carried_out(config, today, engine, env=env, on_progress=on_progress, cache=cache, refresh=refresh)
+    _, built = images.carried_out(
+        config, today, engine, env=env, on_progress=on_progress, cache=cache, refresh=refresh, held={}
+    )
     layout = layout_of(config)
     for one in built:
         stored = layout.image(one.tag)

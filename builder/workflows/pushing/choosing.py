@@ -7,6 +7,7 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from builder.core.images.versions import Versions
 from builder.core.images.weights import image as weights
 from builder.core.images.weights import modelpack
 from builder.errors import BakeError, MissingError
@@ -35,13 +36,19 @@ def current(
         MissingError: some are not built, or not current.
     """
     config, names = session.config, selection.names
+    state = _versions(config)
     plan = rendered(session, selection, platform=platform).plan
     planned = [image for image in plan.images if not names or image.name in names]
     recorded = layout.images()
     missing = [image.name for image in planned if "manifest" not in recorded.get(image.tag, {})]
     plans = planner(config, selection, platform=platform)
     built = [image for image in planned if image.name not in missing]
-    changed = {image.name: d for image in built if (d := _differences(config, layout, image, plans))}
+    changed = {
+        image.name: d
+        for image in built
+        if not state.holds_manifest(image.tag, recorded[image.tag]["manifest"])
+        and (d := _differences(config, layout, image, plans))
+    }
     words = f"build --mode {config.defaults.mode.value}" + (f" --platform {platform.name}" if platform else "")
     where = f" for {platform.name}" if platform else ""
     for affected, what in ((missing, "not built here"), (changed, "not of today's code, models and settings")):
@@ -70,7 +77,8 @@ def own(session: Session, selection: ImageSelection, layout: Layout) -> list[Pus
     names = tuple(name for name in selection.names if name != weights.NAME)
     stages = replace(selection, names=names)
     planned = [] if selection.names and not names else current(session, stages, layout)
-    images = [_pushed(layout, image.name, layout.image(image.tag)) for image in planned]
+    state = _versions(session.config)
+    images = [_pushed(layout, image.name, layout.image(image.tag), state) for image in planned]
     if selection.names and weights.NAME not in selection.names:
         return images
     more = _weights(session, stages, layout)
@@ -92,22 +100,38 @@ def _weights(session: Session, selection: ImageSelection, layout: Layout) -> lis
         made = weights_of(session, replace(selection, names=()), layout)
     if made is None:
         return []
-    image = _pushed(layout, weights.NAME, made.image)
+    image = _pushed(layout, weights.NAME, made.image, Versions())
     tag = f"{image.tag}{modelpack.SUFFIX}"
     artifact = PushedImage(name=weights.NAME, tag=tag, manifest=made.artifact, data=made.data, blobs=made.blobs)
     return [image, artifact]
 
 
-def _pushed(layout: Layout, name: str, stored: Stored) -> PushedImage:
+def _pushed(layout: Layout, name: str, stored: Stored, state: Versions) -> PushedImage:
     from builder.edges.registry.push import PushedImage
 
+    tag = stored.ref.rpartition(":")[2]
     return PushedImage(
         name=name,
-        tag=stored.ref.rpartition(":")[2],
+        tag=tag,
+        also=tuple(f"{tag}-{name}" for name in state.names_of(stored.ref, stored.manifest.digest)),
         manifest=stored.manifest,
         data=stored.written.manifest,
         blobs=tuple(blob for blob in stored.blobs if blob != stored.manifest),
     )
+
+
+def _versions(config: Config) -> Versions:
+    """What is known of versions here.
+
+    Raises:
+        MissingError: a rollback was interrupted.
+    """
+    from builder.edges.images.past import versions
+
+    state = versions.read(config.paths.versions)
+    for hold in state.holds:
+        versions.require_whole(hold)
+    return state
 
 
 def several(

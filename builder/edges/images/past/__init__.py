@@ -1,0 +1,1 @@
+"""What earlier builds made: the history of sizes, and versions to go back to."""

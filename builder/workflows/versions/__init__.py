@@ -1,0 +1,1 @@
+"""Versions of images: go back to one, and let go of it."""
