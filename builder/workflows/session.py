@@ -18,7 +18,7 @@ from builder.core.jobs.request import CPU_COMPUTE_TYPE
 from builder.core.languages import require, spoken
 from builder.core.progress import OnProgress
 from builder.core.terms import MUSIC, SEPARATION, Mode, Purpose
-from builder.core.weights.model import MLX, HubSource, Model, Pin
+from builder.core.weights.model import MLX, HubSource, Model, Pin, PinnedModel
 from builder.edges.machine import environment as native
 from builder.edges.machine import project
 from builder.edges.weights.store import Store
@@ -121,7 +121,7 @@ def _with_preset(config: Config, *, env: Mapping[str, str], may_ask: bool) -> tu
     for preset in presets.up_to(advice.preset):
         with contextlib.suppress(UsageError, MissingError):  # not of this project, of another variant, or not pinned
             models = [use for purpose, use in chosen_models(using(preset)).items() if purpose not in DECIDES_NOTHING]
-            missing[preset] = [(model, pin) for model, pin in models if store.missing(model, pin)]
+            missing[preset] = [made_of for use in models for made_of in _to_fetch(config, store, *use)]
 
     def can_be_had(preset: str) -> bool:
         from builder.edges.weights import access
@@ -136,6 +136,14 @@ def _with_preset(config: Config, *, env: Mapping[str, str], may_ask: bool) -> tu
         can_be_had=can_be_had,
     )
     return using(decided.preset), decided.reason
+
+
+def _to_fetch(config: Config, store: Store, model: Model, pin: Pin) -> Iterator[PinnedModel]:
+    """A model that the store lacks; in place of weights in int8 what they are made from, where it lacks that too."""
+    if store.missing(model, pin):
+        use = (model, pin) if model.int8_of is None else (config.models[model.int8_of], config.pins[model.int8_of])
+        if store.missing(*use):
+            yield use
 
 
 def store_of(config: Config) -> Store:
