@@ -168,9 +168,11 @@ def create(session: Session, selection: ImageSelection, options: BundleOptions) 
     if options.native and not options.models_only:
         beside |= wheelhouse.collect(config, session.env, on_progress)
     shown = () if options.models_only else bundled
-    beside |= papers.of_bundle(
-        config, packing.layout, rendered, shown, models=models, wheels=wheelhouse.wheels_of(beside)
-    )
+    if any(one.state == "held" for one in built):
+        on_progress(Progress(what="papers", note="none: images are held at an earlier version", finished=True))
+    else:
+        wheels = wheelhouse.wheels_of(beside)
+        beside |= papers.of_bundle(config, packing.layout, rendered, shown, models=models, wheels=wheels)
     source = blobs.BundleSource(packing=packing, beside=beside)
     loader = bundle.loader()
     plan = planning.plan(

@@ -18,6 +18,7 @@ from typing import Any
 import pytest
 import yaml
 
+from builder.core.images import versions
 from builder.core.jobs import compose, sandbox
 from builder.core.weights.model import model_digest
 from builder.edges.jobs import folder
@@ -163,9 +164,10 @@ def test_docker_compose_up_stays_possible_whatever_is_built_later(
     assert yaml.safe_load((other / "compose.yaml").read_text())["services"]["subtitles"]["image"] == old
     project = copy_project(tmp_path)
     main = project / "stages/subtitles/main.py"
-    main.write_text(main.read_text() + "\n# a change\n")
-    built = engine.bake("build", "--mode", "docker-cpu", root=project, env=env)
-    assert built.code == 0, built.err
+    for _ in range(versions.KEPT):  # until it is none of the versions that are kept
+        main.write_text(main.read_text() + "\n# a change\n")
+        built = engine.bake("build", "--mode", "docker-cpu", root=project, env=env)
+        assert built.code == 0, built.err
     assert engine.docker("image", "prune", "--force").code == 0
     pruned = engine.bake("prune", "--json", env=env).data
     assert [(kept["tag"].partition(":")[0], kept["jobs"]) for kept in pruned["kept"]] == [

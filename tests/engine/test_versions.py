@@ -202,10 +202,10 @@ def test_it_is_pushed_with_its_names_and_no_blob_twice(project: Project, line: P
     assert {s.method for s in line.seen} == {"GET", "HEAD"}
     back = project.bake("push", *MODE, *target)
     assert back.code == 0, back.err
-    assert {i["name"]: i["state"] for i in dry.data["images"]} == {
-        i["name"]: f"would be {i['state']}" for i in back.data["images"]
+    assert {i["name"]: i["state"] for i in dry.data["images"] if i["name"] != "weights"} == {
+        i["name"]: f"would be {i['state']}" for i in back.data["images"] if i["name"] != "weights"
     }
-    same = [i for i in back.data["images"] if i["name"] != "asr"]
+    same = [i for i in back.data["images"] if i["name"] not in ("asr", "weights")]
     assert {(i["state"], i["sent_bytes"]) for i in same} == {("tagged", 0)}, "these have a further name"
     older = next(i for i in back.data["images"] if i["name"] == "asr")
     assert older["digest"] != asr["digest"]
@@ -220,7 +220,7 @@ def test_a_bundle_has_what_is_held(project: Project, tmp_path: Path, newest: Non
     done = project.bake("bundle", "create", tmp_path / "bundle", *MODE, "--no-example", "--json")
     assert done.code == 0, done.err
     inventory = json.loads((tmp_path / "bundle/inventory.json").read_text())
-    configs = {f"{image['name']}:slim-cpu": image["config"] for image in inventory["images"]}
+    configs = {image["name"].partition("/")[2]: image["config"] for image in inventory["images"]}
     assert configs == {tag: project.config(id_) for tag, id_ in project.ids[0].items()}
     assert project.moving() == project.ids[0]
 
@@ -265,7 +265,8 @@ def test_a_rollback_that_fails_moves_nothing(project: Project) -> None:
 
 
 def test_what_the_engine_lost_comes_from_the_layout(project: Project, newest: None) -> None:
-    tags = [f"{project.prefix}/asr:slim-cpu-{end}" for end in ("0.1.0", f"g{project.commits[0]}")]
+    lost = project.ids[0]["asr:slim-cpu"]  # jobs of other tests name it, too
+    tags = [f"{project.prefix}/{tag}" for tag, id_ in project.tags().items() if id_ == lost]
     assert project.engine.docker("rmi", *tags).code == 0
     assert project.ids[0]["asr:slim-cpu"] not in project.tags().values()
     done = project.bake("rollback", *MODE, "--json")

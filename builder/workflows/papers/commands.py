@@ -72,10 +72,15 @@ def of_images(session: Session, names: Sequence[str], kinds: Sequence[PaperKind]
         MissingError: an image isn't built, or not of today's plan.
     """
     from builder.core.images import currency
+    from builder.core.images.versions import moving_tag
     from builder.edges.papers import gather
 
     config, layout = session.config, layout_of(session.config)
-    every = {tag: layout.image(tag).written.image.labels for tag, row in layout.images().items() if "manifest" in row}
+    every = {
+        tag: layout.image(tag).written.image.labels
+        for tag, row in layout.images().items()
+        if "manifest" in row and "platform" not in row and moving_tag(tag) is None
+    }
     labels = {tag: said for tag, said in every.items() if currency.INPUTS in said}
     tags = _tags(config, tuple(labels), names)
     if out is None and len(tags) * len(kinds) > 1:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from builder.core.images.weights import image as weights
 from builder.core.progress import OnProgress, Progress
-from builder.errors import BakeError
+from builder.errors import BakeError, MissingError
 from builder.workflows.images import ImageSelection, planner
 from builder.workflows.pushing import choosing
 from builder.workflows.registry import connected, target_of
@@ -138,15 +138,20 @@ def _signed(config: Config, server: Registry, target: Target, step: PushStep, si
 def _papers(
     session: Session, selection: ImageSelection, layout: Layout, images: Sequence[PushedImage]
 ) -> dict[str, tuple[Attachment, ...]]:
-    """Image -> its papers, as they are attached."""
+    """Image -> its papers, as they are attached; none for one that is held at an earlier version."""
     from builder.edges.papers import gather
     from builder.edges.registry.referrers import Attachment
     from builder.workflows.papers import commands as papers
 
-    config = session.config
+    config, found = session.config, {}
     plans, advisories = planner(config, selection), gather.advisories(config)
-    return {
-        image.name: tuple(
+    for image in images:
+        try:
+            made = papers.of_image(config, layout, _reference(config, image), plans, advisories)
+        except MissingError:  # of no plan of today: it was pushed with its papers when it was current
+            session.on_progress(Progress(what=image.name, note="held: no new papers", finished=True))
+            continue
+        found[image.name] = tuple(
             Attachment(
                 subject=image.manifest,
                 artifact_type=paper.kind.media_type,
@@ -155,10 +160,9 @@ def _papers(
                 name=paper.file,
                 annotations=dict(paper.kind.annotations),
             )
-            for paper in papers.of_image(config, layout, _reference(config, image), plans, advisories)
+            for paper in made
         )
-        for image in images
-    }
+    return found
 
 
 def _reference(config: Config, image: PushedImage) -> str:

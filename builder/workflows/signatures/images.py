@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
+from builder.core.images.versions import moving_tag
 from builder.core.progress import Progress
 from builder.core.signatures.links import ChainLink, Verdict, broken, compared, holds, not_shown
 from builder.core.weights.model import model_digest
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 def verify(session: Session, word: str, key: VerifyingKey | None) -> Verified:
     """Images of the layout with a name or a reference."""
     layout = layout_of(session.config)
-    named = [ref for ref, entry in layout.images().items() if "manifest" in entry and word in _names(ref)]
+    named = [ref for ref, entry in layout.images().items() if "manifest" in entry and word in _names(ref, entry)]
     if not named:
         return _engine_image(session, word, key)
     links: list[ChainLink] = []
@@ -54,9 +55,11 @@ def _engine_image(session: Session, word: str, key: VerifyingKey | None) -> Veri
     return Verified(kind="image", name=word, links=tuple(links))
 
 
-def _names(reference: str) -> tuple[str, ...]:
+def _names(reference: str, entry: Mapping[str, object]) -> tuple[str, ...]:
+    """What an image is called: versions, and images of other platforms, by their whole names alone."""
     last = reference.rpartition("/")[2]
-    return (reference, last, last.partition(":")[0])
+    alone = "platform" in entry or moving_tag(reference) is not None
+    return (reference, last) if alone else (reference, last, last.partition(":")[0])
 
 
 def _image(

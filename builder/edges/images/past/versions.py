@@ -19,6 +19,7 @@ from builder.core.weights.model import Model
 from builder.edges.engine import kept
 from builder.edges.engine.connection import Engine
 from builder.edges.images import load
+from builder.edges.images.build import drop_replaced
 from builder.edges.images.installed import TaggedImage, id_of, labels_of
 from builder.edges.images.layout import Layout
 from builder.edges.system import files, shell
@@ -136,6 +137,7 @@ def note(config: Config, engine: Engine, mode: Mode, planned: Iterable[str], *, 
         after = versions.noted(state, build)
         there, wanted = _tags(engine), versions.names(after.known)
         _name(engine, layout, {tag: image for tag, image in wanted.items() if there.get(tag) != image.id})
+        drop_replaced(engine, config.jobs, {tag: there[tag] for tag in wanted if tag in there})  # another checkout's
         if after != state:
             _write(config, after)
         if after.leaving:
