@@ -148,7 +148,7 @@ def run(
     """Pull into an engine, with a layout in a folder."""
     found, stop = reader(host, login, servers)
     here, layout = connection.connect({"DOCKER_HOST": engine}, builds=False), Layout(folder / "layout", folder / "none")
-    steps = pull.decide(here, layout, pull.resolve(found, wanted(images)))
+    steps = pull.decide(here, layout, pull.resolve(found, wanted(images), here.architecture))
     pull.require_room(layout, here, steps)
     return list(pull.carry_out(steps, found, here, layout, stop=stop, on_progress=silent))
 

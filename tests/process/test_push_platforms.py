@@ -14,8 +14,11 @@ import pytest
 
 from builder.core.images import oci
 from builder.core.images.oci import Descriptor, Layer
+from builder.core.images.reference import target
 from builder.edges.registry import http as registry_http
 from builder.edges.registry.push import PushedImage
+from builder.edges.registry.read import RegistryReader
+from builder.errors import IntegrityError
 from tests.process.registry_server import Proxy, Seen, Server, proxy
 from tests.process.registry_server import registry as run_registry
 from tests.process.test_push import MIB, Bytes, repository, run
@@ -134,3 +137,44 @@ def test_other_tools_read_the_index_and_each_platform(line: Proxy, server: Serve
         )
         assert seen["Architecture"] == name
         assert seen["Layers"] == [made.weights.digest, made.code[name].digest]
+
+
+def test_a_reader_gets_the_manifest_of_its_own_platform(server: Server, tmp_path: Path) -> None:
+    """By the digest that the index names; a platform that isn't in it is an error."""
+    blobs = Bytes()
+    made = two(blobs, seed=5)
+    run(server.host, tmp_path, blobs, made.index)
+    where = target(f"{server.host}/{repository(tmp_path)}", where="test")
+    stop = registry_http.StopSignal()
+    http = registry_http.connect(where, login=None, authorities="", insecure=lambda: False, stop=stop)
+    reader, name = RegistryReader(http), where.repository("asr")
+    for architecture, manifest in made.manifests.items():
+        found = reader.manifest(name, "slim-cpu", architecture)
+        assert found is not None
+        assert found[0] == manifest
+    with pytest.raises(IntegrityError, match="no image for linux/s390x is there"):
+        reader.manifest(name, "slim-cpu", "s390x")
+
+
+ROW = {"mediaType": oci.MANIFEST, "digest": "sha256:" + "0" * 64, "size": 2}
+OURS = {"os": "linux", "architecture": "amd64"}
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        [],
+        {"manifests": None},
+        {"manifests": [1]},
+        {"manifests": [ROW]},
+        {"manifests": [{**ROW, "platform": "linux/amd64"}]},
+        {"manifests": [{**ROW, "platform": {"os": "windows", "architecture": "amd64"}}]},
+        {"manifests": [{**ROW, "platform": OURS, "digest": "../../etc/passwd"}]},
+        {"manifests": [{**ROW, "platform": OURS, "size": -1}]},
+        {"manifests": [{**ROW, "platform": OURS, "size": float("inf")}]},
+        {"manifests": [{**ROW, "platform": OURS, "mediaType": oci.INDEX}]},
+    ],
+)
+def test_an_index_that_none_wrote_names_nothing(value: object) -> None:
+    with pytest.raises(IntegrityError):
+        oci.received_of(json.dumps(value).encode(), "amd64", "somewhere")

@@ -124,6 +124,24 @@ def received(manifest: bytes, where: str) -> tuple[Descriptor, tuple[Descriptor,
     return config, layers
 
 
+def received_of(index: bytes, architecture: str, where: str) -> Descriptor:
+    """The manifest for Linux on an architecture that a stranger's index names.
+
+    Raises:
+        IntegrityError: not an index, or it names none for that platform.
+    """
+    try:
+        rows = [row for row in json.loads(index)["manifests"] if row.get("mediaType") == MANIFEST]
+        platforms = [(row["platform"]["os"], row["platform"]["architecture"]) for row in rows]
+        row = rows[platforms.index(("linux", architecture))]
+        found = Descriptor(media_type=MANIFEST, digest=row["digest"], size=int(row["size"]))
+    except (ValueError, KeyError, TypeError, AttributeError, ArithmeticError, RecursionError):
+        raise IntegrityError(f"no image for linux/{architecture} is there", where=where) from None
+    if not _usable(found):
+        raise IntegrityError("not an index of images: a manifest has another digest or size", where=where)
+    return found
+
+
 def require_plain(image: Image, where: str) -> None:
     """Raises IntegrityError where a stranger's config has labels or ids of layers that are something else than text."""
     try:

@@ -42,13 +42,31 @@ class RegistryReader:
         """``host[:port]``, as a person named it."""
         return self._http.where.host
 
-    def manifest(self, repository: str, tag: str) -> tuple[Descriptor, bytes] | None:
+    def manifest(self, repository: str, tag: str, architecture: str) -> tuple[Descriptor, bytes] | None:
         """The image manifest that a tag has there, or None; who takes the rest by its digests sees no tag that moves.
+
+        Args:
+            architecture: whose manifest it is where the tag is an index of several platforms: ``amd64``.
 
         Raises:
             SourceError: refused, or not an image's manifest.
-            IntegrityError: it isn't what the registry says that it is.
+            IntegrityError: it isn't what the registry says that it is, or there is none for that architecture.
         """
+        where = f"{self._where(repository)}:{tag}"
+        answer = self._asked(repository, tag)
+        if answer is not None and answer[0].media_type == oci.INDEX:
+            wanted = oci.received_of(answer[1], architecture, where)
+            answer = self._asked(repository, wanted.digest)
+            if answer is None or answer[0] != wanted:
+                raise IntegrityError("the registry has another manifest than its index names", where=where)
+        if answer is not None and answer[0].media_type != oci.MANIFEST:
+            raise SourceError(
+                "not an image as push sends it", where=where, expected=oci.MANIFEST, hint="docker pull, or push it anew"
+            )
+        return answer
+
+    def _asked(self, repository: str, tag: str) -> tuple[Descriptor, bytes] | None:
+        """A manifest by its tag or digest, with the type that the registry names."""
         where = f"{self._where(repository)}:{tag}"
         kinds = {"Accept": f"{oci.MANIFEST}, {oci.INDEX}"}
         answer = self._http.ask("GET", f"/v2/{repository}/manifests/{tag}", _pull(repository), headers=kinds)
@@ -57,11 +75,7 @@ class RegistryReader:
         if answer.status_code != 200:
             raise self._http.refused(answer, repository, verb="pull")
         kind = answer.headers.get("Content-Type", "").partition(";")[0].strip()
-        if kind != oci.MANIFEST:
-            raise SourceError(
-                "not an image as push sends it", where=where, expected=oci.MANIFEST, hint="docker pull, or push it anew"
-            )
-        found = oci.describe(oci.MANIFEST, answer.content)
+        found = oci.describe(kind, answer.content)
         said = answer.headers.get("Docker-Content-Digest", found.digest)
         if said != found.digest:
             raise IntegrityError("the registry's manifest isn't the one that it names", where=where, expected=said[:80])

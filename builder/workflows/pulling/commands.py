@@ -66,7 +66,7 @@ def pull(
     layout, stop = layout_of(config), StopSignal()
     http = connected(config, target, env=session.env, stop=stop, token_servers=token_servers)
     reader = RegistryReader(http)
-    resolved = pulling.resolve(reader, wanted)
+    resolved = pulling.resolve(reader, wanted, engine.architecture)
     if dry_run:
         steps = pulling.decide(engine, layout, resolved)
         _require_current(config, selection, steps)

@@ -61,8 +61,13 @@ class PullStep:
         return sum(blob.size for blob in self.fetch)
 
 
-def resolve(reader: RegistryReader, wanted: Sequence[WantedImage]) -> list[tuple[WantedImage, bytes, bytes]]:
+def resolve(
+    reader: RegistryReader, wanted: Sequence[WantedImage], architecture: str
+) -> list[tuple[WantedImage, bytes, bytes]]:
     """Manifest and config of each image, looked up together and checked.
+
+    Args:
+        architecture: the engine's, for tags of several platforms.
 
     Raises:
         MissingError: the registry has some of them not.
@@ -71,7 +76,7 @@ def resolve(reader: RegistryReader, wanted: Sequence[WantedImage]) -> list[tuple
     """
 
     def look(one: WantedImage) -> tuple[WantedImage, bytes, bytes] | None:
-        found = reader.manifest(one.repository, one.tag)
+        found = reader.manifest(one.repository, one.tag, architecture)
         if found is None:
             return None
         config, _ = oci.received(found[1], f"{one.repository}:{one.tag}")
