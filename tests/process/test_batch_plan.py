@@ -111,7 +111,11 @@ def test_a_folder_is_planned_and_planned_again(home: Path, tmp_path: Path) -> No
     status = (folder / "c000.wav").stat()
     assert items["c000.wav"]["key"] == item_key("c000.wav", status.st_size, str(status.st_mtime_ns))
     about = json.loads((batch / "batch.yaml").read_text())
-    assert (about["root"], about["images"], sorted(about["models"])) == (str(folder), {}, ["silero-vad", "tiny.en-int8"])
+    assert (about["root"], about["images"], sorted(about["models"])) == (
+        str(folder),
+        {},
+        ["silero-vad", "tiny.en-int8"],
+    )
     assert [stage["name"] for stage in about["job"]["stages"]][:3] == ["demux", "vad", "asr"]
 
     before = (batch / "items.jsonl").read_bytes(), (batch / "batch.yaml").read_bytes()
