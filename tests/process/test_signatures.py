@@ -55,12 +55,18 @@ def openssl(*words: object) -> bytes:
     return subprocess.run(["openssl", *map(str, words)], capture_output=True, check=True).stdout
 
 
-def cosign(*words: object, home: Path) -> subprocess.CompletedProcess[str]:
-    """Debian's cosign; nothing of it goes to a network."""
+def cosign_here() -> str:
+    """Debian's cosign."""
     found = shutil.which("cosign")
     if found is None:
         assert os.environ.get("CI", "").lower() not in ("1", "true"), "CI installs cosign"
         pytest.skip("no cosign on this machine (apt-get install cosign)")
+    return found
+
+
+def cosign(*words: object, home: Path) -> subprocess.CompletedProcess[str]:
+    """Run it; nothing of it goes to a network."""
+    found = cosign_here()
     env = {"PATH": os.environ["PATH"], "HOME": str(home), "HTTPS_PROXY": "http://127.0.0.1:9", "NO_PROXY": "127.0.0.1"}
     return subprocess.run([found, *map(str, words)], capture_output=True, text=True, env=env, check=False)
 
@@ -148,8 +154,7 @@ def test_a_signature_is_sent_once_and_those_of_others_stay(
 def test_an_image_that_cosign_signed_is_signed_beside_it(
     server: Server, pushed: Pushed, pair: tuple[Path, Path], tmp_path: Path
 ) -> None:
-    if shutil.which("cosign") is None:
-        pytest.skip("no cosign on this machine (apt-get install cosign)")
+    cosign_here()
     env = {"PATH": os.environ["PATH"], "HOME": str(tmp_path), "COSIGN_PASSWORD": "", "NO_PROXY": "127.0.0.1"}
     subprocess.run(["cosign", "generate-key-pair"], env=env, cwd=tmp_path, check=True, capture_output=True)
     image = f"{server.host}/{pushed.repository}@{pushed.image.manifest.digest}"
@@ -246,8 +251,7 @@ def test_other_keys_are_refused_with_what_to_do(tmp_path: Path, pair: tuple[Path
 
 def test_a_key_of_cosign_signs_by_cosign(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """With which a key of a cloud's service signs, too."""
-    if shutil.which("cosign") is None:
-        pytest.skip("no cosign on this machine (apt-get install cosign)")
+    cosign_here()
     monkeypatch.setenv("COSIGN_PASSWORD", "secret")
     subprocess.run(["cosign", "generate-key-pair"], cwd=tmp_path, check=True, capture_output=True)
     with pytest.raises(UsageError, match="only cosign reads") as refused:
